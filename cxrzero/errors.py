@@ -1,0 +1,118 @@
+"""Every error that cxrzero raises on purpose.
+
+    CxrzeroError
+    ├── UsageError                 exit 2: the request itself is wrong; nothing was run
+    │   ├── LabelError             a label is empty, repeated or collides with a fixed column
+    │   ├── ConfigError            a configuration file or option has an unknown key or a wrong value
+    │   ├── NoInputError           no path, a path that does not exist, or nothing to read in it
+    │   ├── OutputExistsError      the output is there already and --overwrite was not given
+    │   └── AmbiguousModelError    a model name that means two things
+    ├── RunError                   exit 1: the run cannot be done here
+    │   ├── OutputError            the output cannot be written
+    │   ├── BundleError            a model bundle is missing, incomplete or not what its hashes say
+    │   │   └── BundleVersionError the bundle was written for a newer cxrzero
+    │   ├── TokenizerError         a prompt does not fit the model's context, or the tokenizer is broken
+    │   ├── DeviceError            the device asked for cannot run
+    │   ├── MissingExtraError      an optional dependency is not installed
+    │   └── TrainingError          training cannot start or go on
+    └── ImageError                 a row, not the end of the run: status "failed", `code: message`
+        └── SkippedImage           readable, but not an image to score: status "skipped"
+
+Messages say what happened, to which file, and what to do. They never quote attributes of a DICOM header that
+could identify a patient. Only the command line prints them; `exit_code` tells it how to exit.
+"""
+
+from __future__ import annotations
+
+
+class CxrzeroError(Exception):
+    """Base of all errors of this package."""
+
+    exit_code = 1
+
+
+class UsageError(CxrzeroError):
+    exit_code = 2
+
+
+class LabelError(UsageError):
+    pass
+
+
+class ConfigError(UsageError):
+    pass
+
+
+class NoInputError(UsageError):
+    pass
+
+
+class OutputExistsError(UsageError):
+    pass
+
+
+class AmbiguousModelError(UsageError):
+    pass
+
+
+class RunError(CxrzeroError):
+    pass
+
+
+class OutputError(RunError):
+    pass
+
+
+class BundleError(RunError):
+    pass
+
+
+class BundleVersionError(BundleError):
+    pass
+
+
+class TokenizerError(RunError):
+    pass
+
+
+class DeviceError(RunError):
+    pass
+
+
+class MissingExtraError(RunError):
+    """An optional dependency is missing.
+
+    Args:
+        module: the module that could not be imported.
+        extra: the extra of cxrzero that installs it.
+    """
+
+    def __init__(self, module: str, extra: str) -> None:
+        super().__init__(f"{module} is not installed; run: pip install 'cxrzero[{extra}]'")
+        self.extra = extra
+
+
+class TrainingError(RunError):
+    pass
+
+
+class ImageError(CxrzeroError):
+    """One image that could not be read: becomes a row with status "failed".
+
+    Args:
+        code: a short stable slug, e.g. "truncated", "empty_file" (documented in docs/errors.md).
+        message: what is wrong, in plain words, without header values that could identify a patient.
+    """
+
+    status = "failed"
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+
+
+class SkippedImage(ImageError):
+    """Readable, but not an image to score (no pixels, CT, left out by --skip): status "skipped"."""
+
+    status = "skipped"

@@ -1,0 +1,79 @@
+"""What the decoders hand on: upright grey pixels, the facts that the table needs, and what was done to get there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+GreyImage = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeOptions:
+    """How images are decoded; part of every cache key.
+
+    Attributes:
+        invert: "auto" trusts PhotometricInterpretation; "yes" and "no" override it.
+        max_pixels: rows × columns × frames above which an image is refused before any allocation.
+    """
+
+    invert: Literal["auto", "yes", "no"] = "auto"
+    max_pixels: int = 200_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Attributes copied from the header into the table; empty string = not stated. Names and dates never appear."""
+
+    modality: str = ""
+    view_position: str = ""
+    photometric_interpretation: str = ""
+    study_instance_uid: str = ""
+    series_instance_uid: str = ""
+    sop_instance_uid: str = ""
+
+    def as_dict(self) -> dict[str, str]:
+        """Column name → value, in the order of the prediction table."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of the chain from stored values to grey, for `cxrzero inspect`.
+
+    Attributes:
+        name: e.g. "modality_lut", "window".
+        parameters: what it was given, JSON-serialisable.
+        low, high: range of the values after the step.
+    """
+
+    name: str
+    parameters: dict[str, Any]
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Radiograph:
+    """One decoded frame.
+
+    Attributes:
+        pixels: (H, W) uint8, 0 = black; bright = dense (bone white, lung dark), square pixels, upright.
+        facts: what the header states.
+        flags: members of the closed vocabulary in `cxrzero.images.flags`.
+        frame: 1-based number of the frame in its file (DICOM PS3.3, Referenced Frame Number).
+        n_frames: frames in the file.
+        decoder: which plug-in decoded the pixels, e.g. "imagecodecs/jpeg2k", "pillow/PNG".
+        steps: what was done, in order.
+    """
+
+    pixels: GreyImage
+    facts: Facts = field(default_factory=Facts)
+    flags: frozenset[str] = frozenset()
+    frame: int = 1
+    n_frames: int = 1
+    decoder: str = ""
+    steps: tuple[Step, ...] = ()
