@@ -1,0 +1,113 @@
+"""What disease does to the lungs: each function takes air away, or lets it in where the lung has collapsed.
+
+Air maps are mm of lung along the beam (see `thorax`). `blood` is the vessels' path length and is changed in place where
+a disease hides or swells them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .anatomy import Anatomy
+from .findings import Finding, Zone
+from .frame import FloatArray, Frame, ellipsoid, profile, ramp
+from .thorax import Lung
+from .vessels import hilum
+
+# A lung is about three quarters air at full inspiration; the free air of a pneumothorax is all air.
+LUNG_AIR = 0.75
+
+
+def effusion(frame: Frame, anatomy: Anatomy, lung: Lung, severity: float, rng: np.random.Generator) -> None:
+    """Fluid in the pleural space: level in the middle, rising along the chest wall (the meniscus).
+
+    Lying down it spreads behind the lung and veils it from below upwards.
+    """
+    depth = 14 + 150 * severity**1.3
+    level = lung.base_y - depth
+    wall = np.maximum(lung.wall, 0)
+    climb = (14 + 26 * severity) * np.exp(-wall / 13) + 8 * np.exp(-((lung.wall - 2 * anatomy.half_width * 0.42) / 14) ** 2)
+    edge = level - climb + 2.5 * frame.texture(rng, 40, 2)
+    filled = ramp(frame.y - edge - 4, 12)
+    if not anatomy.upright:
+        veil = 0.55 * severity**0.6 * ramp(frame.y - (lung.base_y - 200), 260)
+        filled = np.maximum(filled * (0.75 + 0.25 * severity), veil)
+    lung.air *= 1 - filled
+
+
+def pneumothorax(
+    frame: Frame, anatomy: Anatomy, lung: Lung, blood: FloatArray, severity: float
+) -> FloatArray:
+    """Free air between lung and chest wall: black, without vessels, inside it the thin white line of the pleura.
+
+    Returns:
+        (H, W) mm of tissue of the visceral pleura.
+    """
+    top = 16 + 95 * severity**1.2
+    apex = lung.apex_y
+    gap = profile(
+        [(apex, 12 + 60 * severity), (apex + 70, 9 + 62 * severity), (apex + 170, 3 + 55 * severity**1.3),
+         (lung.base_y, 40 * severity**2)]
+    )(frame.y)
+    # The collapsed lung keeps its round top: the gap closes over the apex like a dome.
+    cap = np.clip((frame.y - apex - top) / 70, 0, 1)
+    cap = np.sqrt(1 - (1 - cap) ** 2)
+    half = 0.75 * anatomy.half_width
+    edge = gap + half * (1 - cap)
+    inside = lung.wall - edge
+    slope_y, slope_x = np.gradient(inside)
+    inside = inside / np.maximum(np.hypot(slope_x, slope_y) / np.float32(frame.mm_per_px), np.float32(0.2))
+    free = ramp(-inside, 1.5)
+    pleura = 5.0 * np.exp(-((inside / 0.9) ** 2)) * (lung.air > 8) * (lung.below_dome < 0)
+    blood *= 1 - free * (lung.air > 0)
+    lung.air *= np.where(free > 0.5, 1 / LUNG_AIR, 1 - 0.35 * severity)
+    return pleura.astype(np.float32)
+
+
+def consolidate(
+    frame: Frame, anatomy: Anatomy, lung: Lung, bronchi: FloatArray, finding: Finding, rng: np.random.Generator
+) -> None:
+    """Airspace filled with fluid: patchy for pneumonia, dense with an air bronchogram for consolidation."""
+    dense = finding.name == "consolidation"
+    x, y = zone_centre(anatomy, lung, finding.zone, rng)
+    size = (0.17 + 0.20 * finding.severity) * anatomy.half_width * (1.1 if dense else 1.25)
+    cos, sin = np.cos(tilt := rng.uniform(-0.5, 0.5)), np.sin(tilt)
+    dx, dy = frame.x - np.float32(x), frame.y - np.float32(y)
+    a, b = (dx * cos + dy * sin) / (size * rng.uniform(1.0, 1.35)), (dy * cos - dx * sin) / (size * rng.uniform(0.75, 1.0))
+    reach = 1 - np.sqrt(a * a + b * b) + (0.14 if dense else 0.30) * frame.texture(rng, 7, 4)
+    fill = ramp(reach.astype(np.float32) - 0.15, 0.55 if dense else 0.9) * (0.45 + 0.4 * finding.severity + 0.12 * dense)
+    if not dense:
+        fill = fill * np.clip(0.85 + 0.22 * frame.texture(rng, 5, 3), 0.3, 1.15)
+    lung.air *= 1 - np.clip(fill, 0, 0.95)
+    lung.air += 0.9 * np.minimum(bronchi, 6) * np.clip(fill, 0, 1) * (lung.air > 0)
+
+
+def edema(frame: Frame, anatomy: Anatomy, lung: Lung, blood: FloatArray, severity: float, rng: np.random.Generator) -> None:
+    """Fluid around the hilum (butterfly), swollen blurred vessels, and at the bases short septal lines (Kerley B)."""
+    x, y = hilum(anatomy, lung.side)
+    reach = np.hypot((frame.x - np.float32(x * 1.25)) / 62, (frame.y - np.float32(y + 14)) / 84)
+    cloud = np.clip(0.9 + 0.35 * frame.texture(rng, 6, 4), 0.2, 1.6)
+    haze = (0.16 + 0.55 * severity) * np.exp(-(reach**2)) * cloud + 0.10 * severity * cloud
+    blood *= np.float32(1.25 + 0.6 * severity)
+    lung.air *= 1 - np.clip(haze, 0, 0.9)
+    n = int(4 + 8 * severity)
+    start = lung.base_y - 12 - np.sort(rng.uniform(0, 60, n))
+    t = np.linspace(0, 1, max(12, int(20 / frame.mm_per_px)))
+    edge = lung.side * (anatomy.half_width - 2)
+    blood += frame.tube(edge - lung.side * np.outer(rng.uniform(9, 16, n), t), start[:, None] + 0 * t, 0.9)
+
+
+def nodule(frame: Frame, anatomy: Anatomy, lung: Lung, finding: Finding, rng: np.random.Generator) -> FloatArray:
+    """A round ball of soft tissue, 10 to 32 mm across: its path length in mm."""
+    x, y = zone_centre(anatomy, lung, finding.zone, rng)
+    radius = 5 + 11 * finding.severity
+    ball = ellipsoid(frame, (x, y), (radius, radius * rng.uniform(0.85, 1.0)), radius * 1.5, rng.uniform(0, 3))
+    return ball * np.clip(1 + 0.12 * frame.texture(rng, 4, 2), 0.6, 1.2)
+
+
+def zone_centre(anatomy: Anatomy, lung: Lung, zone: Zone, rng: np.random.Generator) -> tuple[float, float]:
+    """A point of the upper, middle or lower third that is free of heart and mediastinum."""
+    third = {"upper": 0.24, "mid": 0.50, "lower": 0.73}[zone or "mid"]
+    y = lung.apex_y + (third + rng.uniform(-0.04, 0.04)) * (lung.base_y - lung.apex_y)
+    outward = {"upper": 0.50, "mid": 0.60, "lower": 0.64}[zone or "mid"] + (0.06 if lung.side > 0 and zone == "lower" else 0)
+    return lung.side * anatomy.half_width * (outward + rng.uniform(-0.06, 0.06)), y
