@@ -106,7 +106,7 @@ def sample_anatomy(seed: int, view_position: ViewPosition, cardiomegaly: float |
         rib_drop=rng.uniform(80, 125),
         clavicle_y=apex_y + rng.uniform(14, 30),
         spine_curve=rng.normal(0, 3.5),
-        breast=rng.uniform(18, 42) if female else 0.0,
+        breast=rng.uniform(8, 24) if female else 0.0,
         arm=rng.uniform(4, 40),
         stomach_gas=rng.uniform(16, 34) if rng.uniform() < 0.85 else 0.0,
         upright=not bedside,

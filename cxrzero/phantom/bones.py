@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .anatomy import Anatomy, ViewPosition
-from .frame import FloatArray, Frame, ellipsoid, path, ramp
+from .frame import FloatArray, Frame, Points, ellipsoid, path, ramp
 from .thorax import LEFT, RIGHT, chest_wall, spine_x
 
 N_RIBS = 11
@@ -19,38 +19,41 @@ def draw_ribs(frame: Frame, anatomy: Anatomy) -> FloatArray:
     Where a hoop turns forward at the chest wall the beam runs along it, so ribs are brightest there, as on a film.
     """
     rng = np.random.default_rng([anatomy.seed, 3])
-    across = max(16, int(40 / frame.mm_per_px))
-    phi = np.linspace(0, 2 * np.pi, across, endpoint=False)
-    n = int(520 / frame.mm_per_px * 1.1)
-    theta = np.linspace(0.10, 1.0, n)
     xs, ys, ws = [], [], []
     for rib in range(N_RIBS):
-        lift = rng.normal(0, 1.2)
+        start_y = anatomy.rib_y + rib * anatomy.rib_pitch + rng.normal(0, 1.2)
         for side in (RIGHT, LEFT):
-            end = np.deg2rad(min(118 + 5 * rib, 148) if rib < 7 else 148 - 17 * (rib - 6))
-            angle = theta * end
-            drop = anatomy.rib_drop * np.interp(rib, [0, 1, 4, 8, 10], [0.36, 0.62, 1.0, 1.12, 1.1])
-            start_y = anatomy.rib_y + rib * anatomy.rib_pitch + lift
-            fall = (1 - np.cos(angle)) / 2
-            y = start_y + drop * fall - 7 * np.sin(np.minimum(angle * 2.2, np.pi))
-            hoop = chest_wall(anatomy, np.float32(start_y + drop * 0.5)[None])[0] + 3.0
-            x = side * (hoop * np.sin(angle) ** 0.92 + 4 * np.cos(angle)) + spine_x(anatomy, y.astype(np.float32))
-            depth = -0.62 * hoop * np.cos(angle)
-            nx, nd = np.gradient(depth), -np.gradient(x)
-            norm = np.hypot(nx, nd) + 1e-9
-            step = np.sqrt(np.gradient(x) ** 2 + np.gradient(y) ** 2 + np.gradient(depth) ** 2)
-            height = (6.0 if rib else 7.5) * (1 + 0.12 * np.clip((angle - 1.6), 0, 1)) + rng.normal(0, 0.2)
-            thick = 3.2
-            ring_x = thick * np.cos(phi)
-            ring_y = height[:, None] * np.sin(phi)
-            arc = np.hypot(np.gradient(ring_x), np.gradient(ring_y, axis=1))
-            fade = ramp((end - angle) * 40, 8) * np.clip(1.15 - 0.2 * angle, 0.6, 1.0)
-            # Compact shell, thicker along the upper and lower margins, and a spongy core.
-            for size, wall in ((1.0, 0.75), (0.62, SPONGY * 1.6), (0.25, SPONGY * 1.6)):
-                xs.append(x[:, None] + (nx / norm)[:, None] * ring_x * size)
-                ys.append(y[:, None] + ring_y * size)
-                ws.append((step * fade)[:, None] * (arc * size * wall))
+            for x, y, mass in _rib(anatomy, rib, side, start_y, 6.8 + rng.normal(0, 0.25) + (rib == 0), frame.mm_per_px):
+                xs.append(x.ravel())
+                ys.append(y.ravel())
+                ws.append(mass.ravel())
     return frame.splat(np.concatenate(xs), np.concatenate(ys), np.concatenate(ws))
+
+
+def _rib(
+    anatomy: Anatomy, rib: int, side: int, start_y: float, height: float, mm_per_px: float
+) -> list[tuple[Points, Points, Points]]:
+    """One rib as clouds of (x, y, mm³): its compact shell and its spongy core."""
+    end = np.deg2rad(min(118 + 5 * rib, 148) if rib < 7 else 148 - 17 * (rib - 6))
+    # Points nearly a pixel apart on the hoop (a rib is at most about 350 mm long).
+    angle = np.linspace(0.10, 1.0, int(380 / mm_per_px)) * end
+    drop = anatomy.rib_drop * np.interp(rib, [0, 1, 4, 8, 10], [0.36, 0.62, 1.0, 1.12, 1.1])
+    y = start_y + drop * (1 - np.cos(angle)) / 2 - 7 * np.sin(np.minimum(angle * 2.2, np.pi))
+    hoop = chest_wall(anatomy, np.float32(start_y + drop * 0.5)[None])[0] + 3.0
+    x = side * (hoop * np.sin(angle) ** 0.92 + 4 * np.cos(angle)) + spine_x(anatomy, y.astype(np.float32))
+    depth = -0.62 * hoop * np.cos(angle)
+    dx, dy, dz = np.gradient(x), np.gradient(y), np.gradient(depth)
+    outward = dz / (np.hypot(dx, dz) + 1e-9)  # share of the rib's thickness that is seen from the front
+    step = np.sqrt(dx * dx + dy * dy + dz * dz)
+    fade = ramp((end - angle) * 40, 8) * np.clip(1.15 - 0.2 * angle, 0.6, 1.0)  # front ends turn to cartilage
+    flare = height * (1 + 0.12 * np.clip(angle - 1.6, 0, 1))
+    clouds = []
+    for size, wall in ((1.0, 1.15), (0.5, SPONGY * 4)):
+        phi = np.linspace(0, 2 * np.pi, max(8, int(32 * size / mm_per_px)), endpoint=False)
+        ring_x, ring_y = 3.2 * size * np.cos(phi), size * flare[:, None] * np.sin(phi)
+        arc = np.hypot(3.2 * size * np.sin(phi), size * flare[:, None] * np.cos(phi)) * (phi[1] - phi[0])
+        clouds.append((x[:, None] + outward[:, None] * ring_x, y[:, None] + ring_y, (step * fade)[:, None] * arc * wall))
+    return clouds
 
 
 def draw_spine(frame: Frame, anatomy: Anatomy) -> FloatArray:
@@ -70,8 +73,8 @@ def draw_spine(frame: Frame, anatomy: Anatomy) -> FloatArray:
     edge = np.minimum(phase, 1 - phase) * pitch  # mm from the nearest disc's middle
     body = ramp(edge - 2.4, 1.6) * ramp(waist - ax, 1.6)
     depth = 22 + 0.03 * np.maximum(y, 0)
-    bone = SPONGY * 0.9 * depth * body * np.sqrt(np.maximum(1 - 0.7 * (ax / (waist + 2)) ** 2, 0))
-    bone = bone + 2.2 * body * np.exp(-(((edge - 3.4) / 1.0) ** 2))  # end plates
+    bone = SPONGY * 0.55 * depth * body * np.sqrt(np.maximum(1 - 0.7 * (ax / (waist + 2)) ** 2, 0))
+    bone = bone + 1.8 * body * np.exp(-(((edge - 3.4) / 1.0) ** 2))  # end plates
     bone = bone + 1.6 * ramp(edge - 2.4, 2) * np.exp(-(((ax - waist + 1.2) / 1.0) ** 2))  # side walls
     pedicle = np.hypot((ax - 0.62 * half) / 3.6, (phase - 0.36) * pitch / 5.2)
     bone = bone + 2.6 * np.exp(-(((pedicle - 1.0) / 0.28) ** 2)) + 0.6 * (pedicle < 1)
@@ -93,8 +96,8 @@ def draw_shoulders(frame: Frame, anatomy: Anatomy, view_position: ViewPosition) 
         x, y = path(
             [(11, y0 + 3), (30, y0 - 4), (62, y0 - 12), (100, y0 - 24 - tilt), (tip, y0 - 26 - tilt)], frame.mm_per_px
         )
-        radius = np.interp(x, [10, 24, 60, tip], [8.0, 5.8, 5.2, 6.6])
-        bone += frame.tube(side * x, y, radius, wall=1.5) + SPONGY * frame.tube(side * x, y, radius)
+        radius = np.interp(x, [10, 24, 60, tip - 12, tip], [8.0, 5.8, 5.2, 6.6, 2.5])
+        bone += frame.tube(side * x, y, radius, wall=1.9) + SPONGY * frame.tube(side * x, y, radius)
 
         gx, gy = tip + 4, y0 + 8 - tilt  # glenoid
         blade = [(gx - 4, gy + 14), (gx - 14 - inward * 0.5, gy + 60), (gx - 24 - inward, gy + 104)]

@@ -46,9 +46,9 @@ def sample_look(rng: np.random.Generator) -> Look:
     return Look(
         photons=float(10 ** rng.uniform(4.6, 5.8)),
         scatter=rng.uniform(0.1, 0.5),
-        contrast=rng.uniform(0.85, 1.35),
+        contrast=rng.uniform(0.8, 1.2),
         gamma=rng.uniform(0.85, 1.25),
-        equalise=rng.uniform(0.1, 0.45),
+        equalise=rng.uniform(0.1, 0.35),
         sharpen=rng.uniform(0.1, 0.9),
         border=(float(border[0]), float(border[1]), float(border[2]), float(border[3])),
         border_white=bool(rng.uniform() < 0.3),
@@ -77,12 +77,12 @@ def develop(depth: FloatArray, look: Look) -> FloatArray:
     """Measured optical depth to display values in 0…1, bright = dense."""
     wide = _blur(depth, 10)
     depth = depth - np.float32(look.equalise) * (wide - wide.mean()) + np.float32(look.sharpen) * (depth - _soften(depth))
-    body = depth[::4, ::4][wide[::4, ::4] > 1.2]
+    body = depth[::4, ::4][wide[::4, ::4] > 1.8]
     if body.size < 64:
         body = depth[::4, ::4].ravel()
-    low, high = np.percentile(body, [1.0, 99.0])
+    low, high = np.percentile(body, [2.5, 99.0])
     grey = (depth - np.float32(low)) / np.float32(max(high - low, 1e-3))
-    grey = np.float32(0.08) + np.float32(0.86) * grey
+    grey = np.float32(0.17) + np.float32(0.73) * grey
     # Logistic display curve through the middle grey, as VOI LUT function SIGMOID (DICOM PS3.3 C.11.2.1.3.1).
     grey = 1 / (1 + np.exp(np.float32(-4.4 * look.contrast) * (grey - np.float32(0.5))))
     ends = 1 / (1 + np.exp(np.float32(2.2 * look.contrast)))

@@ -17,7 +17,7 @@ from .bones import draw_ribs, draw_shoulders, draw_spine
 from .detector import BONE_EXCESS, METAL, WATER, Look, collimate, develop, expose, sample_look
 from .devices import draw_device, draw_marker
 from .findings import DEVICES, Finding, labels_of, report_of
-from .frame import FIELD_HEIGHT, FIELD_WIDTH, FloatArray, Frame
+from .frame import FIELD_HEIGHT, FIELD_WIDTH, FloatArray, Frame, ramp
 from .thorax import LEFT, RIGHT, Lung, draw_airways, draw_body, draw_heart, draw_lung, draw_stomach
 from .vessels import draw_vessels
 
@@ -136,14 +136,14 @@ def _attenuation(
     """(H, W) sum of path length × attenuation over all tissues."""
     tissue = np.random.default_rng([anatomy.seed, 9])
     body = draw_body(frame, anatomy)
-    body = body * (1 + 0.016 * frame.texture(tissue, 9, 4))
+    body = body * (1 + 0.022 * frame.texture(tissue, 9, 4))
     heart = draw_heart(frame, anatomy)
     airways = draw_airways(frame, anatomy)
     gas = draw_stomach(frame, anatomy, tissue)
     for side in (RIGHT, LEFT):
         lung, soft = _sick_lung(frame, anatomy, side, findings)
-        # What fills the lung takes the place of its air; the heart also lies in front of and behind some of it.
-        lung_air = np.maximum(lung.air - heart - soft, 0) * np.float32(lesions.LUNG_AIR)
+        # What fills the lung takes the place of its air; the heart rests on the diaphragm and fills nothing below it.
+        lung_air = np.maximum(lung.air - heart * ramp(-lung.below_dome, 8) - soft, 0) * np.float32(lesions.LUNG_AIR)
         body = body - lung_air * (1 + 0.03 * frame.texture(tissue, 4, 3))
     body = np.maximum(body - airways - gas, 0)
     bone = draw_ribs(frame, anatomy) + draw_spine(frame, anatomy) + draw_shoulders(frame, anatomy, view_position)
@@ -179,4 +179,4 @@ def _sick_lung(
                 lesions.effusion(frame, anatomy, lung, finding.severity, rng)
             case _:
                 pass
-    return lung, np.float32(1 / lesions.LUNG_AIR) * (1.6 * blood + extra)
+    return lung, np.float32(1 / lesions.LUNG_AIR) * (2.3 * blood + extra)

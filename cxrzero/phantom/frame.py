@@ -13,7 +13,7 @@ FloatArray = npt.NDArray[np.float32]
 Points = npt.NDArray[np.float64]
 
 # Field that must be visible, in mm: a 35 × 43 cm cassette less its margins.
-FIELD_WIDTH, FIELD_HEIGHT = 385.0, 395.0
+FIELD_WIDTH, FIELD_HEIGHT = 356.0, 366.0
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import numpy as np
 
 from .anatomy import Anatomy
 from .findings import Finding, Zone
-from .frame import FloatArray, Frame, ellipsoid, profile, ramp
-from .thorax import Lung
+from .frame import FloatArray, Frame, ellipsoid, ramp
+from .thorax import Lung, lung_edges
 from .vessels import hilum
 
 # A lung is about three quarters air at full inspiration; the free air of a pneumothorax is all air.
@@ -23,16 +23,16 @@ def effusion(frame: Frame, anatomy: Anatomy, lung: Lung, severity: float, rng: n
 
     Lying down it spreads behind the lung and veils it from below upwards.
     """
-    depth = 14 + 150 * severity**1.3
+    depth = 10 + 140 * severity**1.3
     level = lung.base_y - depth
     wall = np.maximum(lung.wall, 0)
-    climb = (14 + 26 * severity) * np.exp(-wall / 13) + 8 * np.exp(-((lung.wall - 2 * anatomy.half_width * 0.42) / 14) ** 2)
+    climb = (22 + 50 * severity) * np.exp(-wall / 20) + 8 * np.exp(-((lung.wall - 2 * anatomy.half_width * 0.42) / 14) ** 2)
     edge = level - climb + 2.5 * frame.texture(rng, 40, 2)
     filled = ramp(frame.y - edge - 4, 12)
     if not anatomy.upright:
         veil = 0.55 * severity**0.6 * ramp(frame.y - (lung.base_y - 200), 260)
         filled = np.maximum(filled * (0.75 + 0.25 * severity), veil)
-    lung.air *= 1 - filled
+    lung.air *= 1 - 0.94 * filled
 
 
 def pneumothorax(
@@ -43,24 +43,24 @@ def pneumothorax(
     Returns:
         (H, W) mm of tissue of the visceral pleura.
     """
-    top = 16 + 95 * severity**1.2
-    apex = lung.apex_y
-    gap = profile(
-        [(apex, 12 + 60 * severity), (apex + 70, 9 + 62 * severity), (apex + 170, 3 + 55 * severity**1.3),
-         (lung.base_y, 40 * severity**2)]
-    )(frame.y)
-    # The collapsed lung keeps its round top: the gap closes over the apex like a dome.
-    cap = np.clip((frame.y - apex - top) / 70, 0, 1)
-    cap = np.sqrt(1 - (1 - cap) ** 2)
-    half = 0.75 * anatomy.half_width
-    edge = gap + half * (1 - cap)
-    inside = lung.wall - edge
+    x0, y0 = hilum(anatomy, lung.side)
+    # The lung shrinks towards its hilum; a small pneumothorax leaves the base against the wall.
+    kept = np.float32(0.95 - 0.55 * severity)
+    base = ramp(frame.y - np.float32((y0 + lung.base_y) / 2), lung.base_y - y0)
+    across = kept + (1 - kept) * base * np.float32(1 - severity)
+    x = np.abs(np.float32(x0)) + (frame.x * np.float32(lung.side) - np.abs(np.float32(x0))) / across
+    y = np.where(frame.y < y0, y0 + (frame.y - y0) / kept, frame.y).astype(np.float32)
+    lateral, medial, cap = lung_edges(anatomy, lung.side, y)
+    # Near its top the lung ends on both sides; lower down it stays attached to the mediastinum.
+    inside = np.minimum(lateral - x, x - medial + 90 * cap**3)
+    inside = np.where(cap > 0, inside, -np.hypot(y - lung.apex_y, x - lateral))
     slope_y, slope_x = np.gradient(inside)
-    inside = inside / np.maximum(np.hypot(slope_x, slope_y) / np.float32(frame.mm_per_px), np.float32(0.2))
-    free = ramp(-inside, 1.5)
-    pleura = 5.0 * np.exp(-((inside / 0.9) ** 2)) * (lung.air > 8) * (lung.below_dome < 0)
-    blood *= 1 - free * (lung.air > 0)
-    lung.air *= np.where(free > 0.5, 1 / LUNG_AIR, 1 - 0.35 * severity)
+    inside = inside / np.maximum(np.hypot(slope_x, slope_y) / np.float32(frame.mm_per_px), np.float32(0.3))
+    free = ramp(-inside, 2 * max(1.0, frame.mm_per_px))
+    thin = np.float32(max(0.8, frame.mm_per_px))
+    pleura = (8.0 / thin) * np.exp(-((inside / thin) ** 2)) * ramp(lung.air - 12, 8)
+    blood *= 1 - free
+    lung.air *= free / np.float32(LUNG_AIR) + (1 - free) * np.float32(1 - 0.35 * severity)
     return pleura.astype(np.float32)
 
 
@@ -87,8 +87,8 @@ def edema(frame: Frame, anatomy: Anatomy, lung: Lung, blood: FloatArray, severit
     x, y = hilum(anatomy, lung.side)
     reach = np.hypot((frame.x - np.float32(x * 1.25)) / 62, (frame.y - np.float32(y + 14)) / 84)
     cloud = np.clip(0.9 + 0.35 * frame.texture(rng, 6, 4), 0.2, 1.6)
-    haze = (0.16 + 0.55 * severity) * np.exp(-(reach**2)) * cloud + 0.10 * severity * cloud
-    blood *= np.float32(1.25 + 0.6 * severity)
+    haze = (0.16 + 0.45 * severity) * np.exp(-(reach**2)) * cloud + 0.3 * severity * cloud
+    blood *= np.float32(1.0 + 0.15 * severity)
     lung.air *= 1 - np.clip(haze, 0, 0.9)
     n = int(4 + 8 * severity)
     start = lung.base_y - 12 - np.sort(rng.uniform(0, 60, n))

@@ -55,29 +55,51 @@ def draw_body(frame: Frame, anatomy: Anatomy) -> FloatArray:
     """Thickness of the patient from skin to skin."""
     x, y = np.abs(frame.x), frame.y
     axilla = anatomy.apex_y + 70
-    wall = chest_wall(anatomy, y) + 14 + anatomy.fat * ramp(y - axilla - 30, 160)
+    # Chest and back muscles keep the flank straight up to the armpit, where the rib cage already narrows.
+    wall = np.maximum(chest_wall(anatomy, y), np.float32(0.97 * anatomy.half_width)) + 12 + np.float32(anatomy.fat)
     waist = 1 + 0.0006 * anatomy.fat * np.maximum(y - max(anatomy.dome_y), 0) / 10
     depth = profile(
-        [(0, 0.55), (60, 0.72), (130, 0.95), (220, 1.0), (340, 1.08), (430, 1.10)], window=0.2
+        [(0, 0.55), (60, 0.74), (130, 0.96), (220, 1.0), (340, 0.98), (430, 0.96)], window=0.2
     )(y) * np.float32(anatomy.depth)
-    trunk = depth * np.sqrt(np.maximum(1 - (x / (wall * waist)) ** 4, 0))
+    trunk = depth * _slab(x / (wall * waist)) * ramp(y - axilla + 45, 80)
+    trunk = np.maximum(trunk, depth * _slab(x / (0.8 * wall)) * ramp(y - anatomy.apex_y + 20, 90))
 
-    neck = np.float32(120) * np.sqrt(np.maximum(1 - (x / 60) ** 2, 0)) * ramp(90 - y, 60)
-    shoulder_edge = profile([(0, -60), (52, -8), (62, 8), (100, 27), (150, 42), (190, 62), (235, 130)], window=0.1)(x)
+    neck = np.float32(118) * np.sqrt(np.maximum(1 - (x / 56) ** 2, 0)) * ramp(110 - y, 120)
+    shoulder_edge = profile([(0, -70), (40, -30), (60, 4), (100, 25), (150, 38), (190, 58), (240, 140)], window=0.1)(x)
     girdle = np.sqrt(np.clip((y - shoulder_edge) / 60, 0, 1)) * np.float32(150)
-    girdle *= ramp(axilla + 25 - y, 90)
+    girdle *= ramp(axilla + 10 + 0.35 * (x - 120) - y, 90)
 
     arm_x = np.float32(anatomy.half_width + anatomy.fat + anatomy.arm + 46) + 0.05 * (y - axilla)
     arm_radius = np.float32(40 + 0.25 * anatomy.fat)
-    arm = 2 * np.sqrt(np.maximum(arm_radius**2 - (x - arm_x) ** 2, 0)) * ramp(y - axilla + 55, 60)
-    body = np.maximum(np.maximum(trunk, girdle), np.maximum(neck, arm))
+    arm = 2 * np.sqrt(np.maximum(arm_radius**2 - (x - arm_x) ** 2, 0)) * ramp(y - axilla + 40, 90)
+    # A 4-norm lets the parts blend where they meet instead of creasing.
+    body = np.sqrt(np.sqrt(sum(np.square(part * part) for part in (trunk, girdle, neck, arm))))
     if anatomy.breast:
         for side in (RIGHT, LEFT):
-            centre = (side * 0.56 * anatomy.half_width, anatomy.dome_y[0] - 22)
-            mound = ellipsoid(frame, centre, (66, 58), anatomy.breast / 2)
+            centre = (side * 0.60 * anatomy.half_width, anatomy.dome_y[0] - 40)
+            mound = ellipsoid(frame, centre, (70, 66), anatomy.breast / 2)
             # A breast hangs: its lower margin is sharp, its upper one fades out.
             body = body + mound * ramp(frame.y - (centre[1] - 40), 90)
     return body
+
+
+def lung_edges(anatomy: Anatomy, side: int, y: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Lateral and medial border of a lung at height y, mm from the midline, and how far the round apex has opened, 0…1."""
+    left = side == LEFT
+    apex, base, dome = anatomy.apex_y + (3 if left else 0), anatomy.costophrenic_y[left], anatomy.dome_y[left]
+    cap = np.clip((y - apex) / 62, 0, 1)
+    cap = np.sqrt(1 - (1 - cap) ** 2)
+    lateral = chest_wall(anatomy, y)
+    medial = profile([(apex, 20), (apex + 60, 23), (apex + 100, 24), (dome - 60, 19), (dome, 15), (base, 14)])(y)
+    medial = medial + np.float32(side) * spine_x(anatomy, y)
+    summit = np.float32(0.37 * anatomy.half_width)
+    return summit + (lateral - summit) * cap, summit - (summit - medial) * cap, cap
+
+
+def _slab(u: FloatArray) -> FloatArray:
+    """Relative thickness of a flat, round-edged cross-section at u half-widths from its middle: sqrt(1 − u⁴)."""
+    u = u * u
+    return np.sqrt(np.maximum(1 - u * u, 0))
 
 
 def draw_lung(frame: Frame, anatomy: Anatomy, side: int) -> Lung:
@@ -86,24 +108,19 @@ def draw_lung(frame: Frame, anatomy: Anatomy, side: int) -> Lung:
     left = side == LEFT
     apex, base = anatomy.apex_y + (3 if left else 0), anatomy.costophrenic_y[left]
     dome = anatomy.dome_y[left]
-    cap = np.clip((y - apex) / 62, 0, 1)
-    cap = np.sqrt(1 - (1 - cap) ** 2)
-    lateral = chest_wall(anatomy, y)
-    medial = profile([(apex, 20), (apex + 60, 23), (apex + 100, 24), (dome - 60, 19), (dome, 15), (base, 14)])(y)
-    medial = medial + np.float32(side) * spine_x(anatomy, y)
-    summit = np.float32(0.37 * anatomy.half_width)
-    lateral, medial = summit + (lateral - summit) * cap, summit - (summit - medial) * cap
+    lateral, medial, cap = lung_edges(anatomy, side, y)
     half = np.maximum((lateral - medial) / 2, np.float32(1e-3))
-    u = np.abs((x - (lateral + medial) / 2) / half)
+    u = (x - (lateral + medial) / 2) / half
     thickness = profile([(apex, 0.45), (apex + 60, 0.8), (apex + 130, 1.0), (base, 0.95)])(y)
-    air = thickness * np.float32(anatomy.lung_depth) * np.sqrt(np.maximum(1 - u**4, 0)) * cap * (y > apex)
+    air = thickness * np.float32(anatomy.lung_depth) * _slab(u) * cap * (y > apex)
 
-    # Below the dome's edge lung remains only in front of and behind the dome: a paraboloid leaves 1 − sqrt(depth) of it.
+    # Below the dome's edge lung remains only behind the dome, which leaves less the deeper and the more medial it lies.
+    hidden = np.float32(0.4) + np.float32(0.5) * ramp(peak + 20 - x, 50)
     peak = np.float32((0.48 if left else 0.44) * anatomy.half_width)
     flank = np.clip((x - peak) / (np.float32(anatomy.half_width) - peak), -1.2, 1.05)
     sag = np.where(flank > 0, np.float32(anatomy.dome_sag) * flank**2 * (0.55 + 0.45 * flank), 20 * flank**2)
     below = y - (np.float32(dome) + sag)
-    air = air * np.maximum(1 - np.sqrt(np.clip(below / np.float32(anatomy.recess), 0, 1)), 0)
+    air = air * (1 - np.sqrt(np.clip(below / np.float32(anatomy.recess), 0, 1))) * (1 - hidden * ramp(below - 2, 4))
     return Lung(side, air, lateral - x, below, apex, base)
 
 
@@ -116,7 +133,7 @@ def draw_heart(frame: Frame, anatomy: Anatomy) -> FloatArray:
     extent = np.hypot(long_axis * np.cos(tilt), short_axis * np.sin(tilt))
     scale = width / 2 / extent
     rise = np.hypot(long_axis * np.sin(tilt), short_axis * np.cos(tilt)) * scale
-    centre = (to_left - width / 2, anatomy.dome_y[1] + 12 - 0.86 * rise)
+    centre = (to_left - width / 2, anatomy.dome_y[1] + 12 - 0.68 * rise)
     heart = ellipsoid(frame, centre, (long_axis * scale, short_axis * scale), 0.62 * scale + 12, tilt)
 
     knob = anatomy.aortic_knob
