@@ -1,0 +1,42 @@
+"""The command line: parse, build one typed config, call one library function, print. Only here is anything printed."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cxrzero._version import __version__
+from cxrzero.cli import predict, train
+
+app = typer.Typer(
+    name="cxrzero",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Research use only: cxrzero is not a medical device.",
+)
+predict.register(app)
+train.register(app)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"cxrzero {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def cxrzero(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Zero-shot chest X-ray screening: a folder of radiographs and plain words in, a probability table out."""
+
+
+def main() -> None:
+    """Entry point of the `cxrzero` command."""
+    app()

@@ -1,0 +1,154 @@
+"""`cxrzero predict`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cxrzero.cli.configfile import load_config
+from cxrzero.cli.failures import INTERRUPTED, reports_failures
+from cxrzero.config import PredictConfig
+
+if TYPE_CHECKING:
+    from cxrzero.predict import RunReport
+
+ADVANCED = "Advanced"
+
+
+class DeviceChoice(StrEnum):
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class InvertChoice(StrEnum):
+    auto = "auto"
+    yes = "yes"
+    no = "no"
+
+
+def register(app: typer.Typer) -> None:
+    app.command("predict", no_args_is_help=True)(reports_failures(predict))
+
+
+def predict(
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PATH...", help="Images, folders (searched recursively) or @list.txt (one path a line)."
+        ),
+    ],
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST",
+            help='Findings in plain words: pneumonia,"mass, left" or @labels.txt. Without it: the model\'s own list.',
+        ),
+    ] = None,
+    out: Annotated[
+        str, typer.Option("--out", "-o", metavar="FILE", help="The table; - is standard output.")
+    ] = "predictions.csv",
+    model: Annotated[
+        str, typer.Option("--model", "-m", metavar="MODEL", help="A model bundle's folder, or a known name.")
+    ] = "cxrzero-mini",
+    device: Annotated[
+        DeviceChoice, typer.Option(help="auto takes a GPU where one works, and says what it chose.")
+    ] = DeviceChoice.auto,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a table that exists already.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be read, asked and written; read no image.")
+    ] = False,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="Stop at the first image that cannot be read.")
+    ] = False,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, max=4096, rich_help_panel=ADVANCED, help="Images of one encoder call."),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, max=256, rich_help_panel=ADVANCED, help="Decoding threads; default: cores."),
+    ] = None,
+    invert: Annotated[
+        InvertChoice,
+        typer.Option(
+            rich_help_panel=ADVANCED,
+            help="auto trusts the header's PhotometricInterpretation; yes and no override it for every image.",
+        ),
+    ] = InvertChoice.auto,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TOML",
+            rich_help_panel=ADVANCED,
+            is_eager=True,
+            callback=load_config,
+            help="Options from a file; the command line wins.",
+        ),
+    ] = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", rich_help_panel=ADVANCED, help="No progress and no summary; errors only.")
+    ] = False,
+    debug: Annotated[
+        bool,
+        typer.Option(
+            "--debug", rich_help_panel=ADVANCED, help="Tracebacks instead of messages. They may quote file headers."
+        ),
+    ] = False,
+) -> None:
+    """Score chest X-rays for findings named in plain words.
+
+    One row per image: facts from the header, a status, and a probability for each label. An image that cannot be read
+    is a row that says why.
+
+    [bold]cxrzero predict archive/ --labels pneumonia,edema[/bold]
+
+    Exit codes: 0 all scored or skipped, 1 nothing scored, 2 wrong usage, 3 some images failed, 130 interrupted.
+    """
+    from cxrzero.prompts import parse_labels
+
+    request = PredictConfig(
+        paths=tuple(paths),
+        labels=None if labels is None else parse_labels(labels),
+        out=out,
+        model=model,
+        device=device.value,
+        batch_size=batch_size,
+        workers=workers,
+        overwrite=overwrite,
+        fail_fast=fail_fast,
+        invert=invert.value,
+    )
+    from cxrzero import predict as job
+    from cxrzero.cli import summary
+
+    report = job.prepare(request)
+    if dry_run:
+        summary.print_plan(report)
+        return
+    if not quiet:
+        summary.print_start(report)
+    _run(report, quiet)
+    if not quiet:
+        summary.print_end(report)
+    raise typer.Exit(report.exit_code)
+
+
+def _run(report: RunReport, quiet: bool) -> None:
+    from cxrzero.cli.progress import Progress
+    from cxrzero.predict import run
+    from cxrzero.tables import STDOUT
+
+    try:
+        if quiet:
+            run(report)
+        else:
+            with Progress() as progress:
+                run(report, progress)
+    except KeyboardInterrupt:
+        kept = "" if report.config.out == STDOUT else f" in {report.config.out}.partial"
+        typer.echo(f"Interrupted: {report.stats.rows:,} rows are done{kept}.", err=True)
+        raise typer.Exit(INTERRUPTED) from None

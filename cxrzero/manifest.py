@@ -1,0 +1,95 @@
+"""The record of a run, `<stem>.run.json`: everything that decides its numbers, and what happened."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cxrzero._version import __version__
+from cxrzero.errors import OutputError
+
+if TYPE_CHECKING:
+    from cxrzero.predict import RunReport
+
+MANIFEST_SCHEMA_VERSION = 1
+
+# What takes part between the file and the probability.
+RECORDED_PACKAGES = ("numpy", "pillow", "pydicom", "imagecodecs", "tokenizers", "onnxruntime-gpu", "onnxruntime")
+
+
+def manifest_path(out: str) -> Path:
+    """`<stem>.run.json` beside the table `out`."""
+    path = Path(out)
+    return path.with_name(path.stem + ".run.json")
+
+
+def build_manifest(report: RunReport) -> dict[str, Any]:
+    """Collect the record of a finished run; its keys are documented in docs/predict.md."""
+    screener, config, stats = report.screener, report.config, report.stats
+    bundle, encoder = screener.bundle, screener.encoder
+    return {
+        "schema_version": MANIFEST_SCHEMA_VERSION,
+        "cxrzero": __version__,
+        "versions": {"python": platform.python_version(), **_installed_versions()},
+        "platform": f"{platform.system()} {platform.machine()}",
+        "backend": encoder.backend,
+        "device": encoder.device,
+        "device_reason": encoder.reason,
+        "precision": "fp32",
+        "models": [{"name": bundle.name, "fingerprint": bundle.fingerprint, "files": dict(bundle.files)}],
+        "preprocess": [dict(step) for step in bundle.preprocess],
+        "scoring": {
+            "rule": bundle.scoring.rule,
+            "scale": bundle.scoring.scale,
+            "bias": bundle.scoring.bias,
+        },
+        "prompts": [
+            {"label": p.label, "positive": list(p.positive), "negative": list(p.negative)} for p in report.prompts
+        ],
+        "options": {
+            "batch_size": screener.batch_size,
+            "workers": screener.workers,
+            "invert": config.invert,
+            "fail_fast": config.fail_fast,
+        },
+        "counts": {
+            "ok": stats.ok,
+            "failed": stats.failed,
+            "skipped": stats.skipped,
+            "ignored_files": report.counts.ignored,
+        },
+        "seconds": {
+            "wall": round(report.wall_seconds, 3),
+            "decode": round(stats.decode_seconds, 3),
+            "encode": round(stats.encode_seconds, 3),
+            "write": round(report.write_seconds, 3),
+        },
+    }
+
+
+def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
+    """Write the record, whole or not at all.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _installed_versions() -> dict[str, str]:
+    versions = {}
+    for package in RECORDED_PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions

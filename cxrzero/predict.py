@@ -1,0 +1,135 @@
+"""One prediction run from start to end: check everything, stream rows into the table, leave a record."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cxrzero.config import PredictConfig
+from cxrzero.errors import NoInputError, RunError
+from cxrzero.images.radiograph import DecodeOptions
+from cxrzero.manifest import build_manifest, manifest_path, write_manifest
+from cxrzero.pipeline import RunStats
+from cxrzero.prediction import Prediction
+from cxrzero.prompts import LabelPrompts
+from cxrzero.screener import Screener
+from cxrzero.sources import WalkCounts, check_paths, find_images
+from cxrzero.tables import STDOUT, PredictionTable, check_output
+
+
+class FailFastError(RunError):
+    """--fail-fast: an image could not be read."""
+
+
+@dataclass(slots=True)
+class RunReport:
+    """What a run is asked, is doing and did; the command line shows it.
+
+    Attributes:
+        total: files to read; None until the walk that runs beside the encoder has counted them.
+        first_failure: the first failed row.
+        write_seconds: wall time spent writing rows.
+        manifest: path of the run's record; None when the table goes to standard output.
+    """
+
+    config: PredictConfig
+    screener: Screener
+    prompts: tuple[LabelPrompts, ...]
+    stats: RunStats = field(default_factory=RunStats)
+    counts: WalkCounts = field(default_factory=WalkCounts)
+    total: int | None = None
+    wall_seconds: float = 0.0
+    write_seconds: float = 0.0
+    first_failure: Prediction | None = None
+    manifest: Path | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """0 all rows ok or skipped · 1 no row could be scored · 3 some rows failed (the contract)."""
+        if not self.stats.ok:
+            return 1
+        return 3 if self.stats.failed else 0
+
+
+def prepare(config: PredictConfig) -> RunReport:
+    """Check all that can be checked before an image is read, and load the model.
+
+    Raises:
+        UsageError: paths, labels or output are not usable.
+        RunError: the model or the device is not, or the output cannot be written.
+    """
+    check_paths(config.paths)
+    check_output(config.out, overwrite=config.overwrite)
+    screener = Screener(
+        config.model,
+        device=config.device,
+        batch_size=config.batch_size,
+        workers=config.workers,
+        decode_options=DecodeOptions(invert=config.invert),
+    )
+    return RunReport(config, screener, screener.prompts(config.labels))
+
+
+def run(report: RunReport, on_row: Callable[[RunReport], None] | None = None) -> None:
+    """Score everything; write the table and its record.
+
+    Args:
+        report: from `prepare`; filled while the run goes on.
+        on_row: called after each row.
+
+    Raises:
+        NoInputError: nothing to read was found.
+        FailFastError: an image failed and config.fail_fast is set.
+        OutputError: the table could not be written.
+
+    Whatever ends the run early, the rows that are done stay in `<out>.partial`.
+    """
+    config = report.config
+    started = time.perf_counter()
+    classifier = report.screener.classifier(report.prompts)
+    refs = find_images(config.paths, report.counts)
+    first = next(refs, None)
+    if first is None:
+        ignored = f" ({report.counts.ignored:,} other files)" if report.counts.ignored else ""
+        raise NoInputError(f"no image or DICOM file in {', '.join(config.paths)}{ignored}")
+    _count_beside(report)
+    labels = [prompt.label for prompt in report.prompts]
+    with PredictionTable(config.out, labels, overwrite=config.overwrite) as table:
+        rows = report.screener.stream(itertools.chain([first], refs), classifier, report.prompts, report.stats)
+        with closing(rows):
+            for row in rows:
+                write_started = time.perf_counter()
+                table.write(row)
+                report.write_seconds += time.perf_counter() - write_started
+                report.wall_seconds = time.perf_counter() - started
+                if on_row:
+                    on_row(report)
+                _note_failure(report, row)
+        table.commit()
+    report.wall_seconds = time.perf_counter() - started
+    if config.out != STDOUT:
+        report.manifest = manifest_path(config.out)
+        write_manifest(report.manifest, build_manifest(report))
+
+
+def _note_failure(report: RunReport, row: Prediction) -> None:
+    if row.status != "failed":
+        return
+    if report.first_failure is None:
+        report.first_failure = row
+    if report.config.fail_fast:
+        raise FailFastError(f"stopped at {row['path']}: {row.error} (--fail-fast)")
+
+
+def _count_beside(report: RunReport) -> None:
+    """Count the files in a second walk beside the first, so that time left can be told without holding a list."""
+
+    def count() -> None:
+        report.total = sum(1 for _ in find_images(report.config.paths))
+
+    threading.Thread(target=count, name="count", daemon=True).start()

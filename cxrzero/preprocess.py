@@ -1,0 +1,192 @@
+"""From upright grey pixels to what an encoder eats, by the steps that its bundle names.
+
+A bundle lists its steps in order. Geometry acts on the 8-bit grey picture with Pillow (the libraries that the models
+were trained with do the same), `rescale` turns it into float32, and what follows acts on numbers:
+
+    resize           height, width, interpolation            stretched to exactly that size
+    resize_shortest  size, interpolation                     CLIP: shorter side = size, longer = int(size·long/short)
+    resize_longest   size, interpolation                     CheXzero: longer side = size, both sides int(side·ratio)
+    center_crop      height, width                           offset = round((H − height) / 2), torchvision's rule
+    pad_to_square    size, fill                              CheXzero: pasted at ((size − w)//2, (size − h)//2)
+    rescale          factor                                  uint8 → float32 · factor (1 keeps 0–255)
+    normalize        mean, std (three each)                  (x − mean) / std, one grey channel becomes three
+    resize_tensor    size, interpolation="bicubic", antialias=false    on floats, after rescale
+
+Interpolations: nearest, bilinear, bicubic, lanczos (Pillow's, antialiased when shrinking).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache, partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from cxrzero.errors import BundleError
+from cxrzero.images.radiograph import GreyImage
+
+FloatImage = npt.NDArray[np.float32]
+Interpolation = Image.Resampling
+
+INTERPOLATIONS = {
+    "nearest": Interpolation.NEAREST,
+    "bilinear": Interpolation.BILINEAR,
+    "bicubic": Interpolation.BICUBIC,
+    "lanczos": Interpolation.LANCZOS,
+}
+
+# The cubic convolution parameter of torch.nn.functional.interpolate (Keys 1981 has −0.5, which Pillow uses).
+TORCH_CUBIC_A = -0.75
+
+
+class Preprocess:
+    """The steps of one bundle, checked once, applied to many images; safe to call from several threads.
+
+    Args:
+        steps: the bundle's list, see the module.
+        image_size: (height, width) that the result must have.
+
+    Raises:
+        BundleError: an unknown step, or missing, unknown or wrong parameters.
+    """
+
+    def __init__(self, steps: Sequence[Mapping[str, Any]], image_size: tuple[int, int]) -> None:
+        self.image_size = image_size
+        self._geometry: list[Callable[[Image.Image], Image.Image]] = []
+        self._numeric: list[Callable[[FloatImage], FloatImage]] = []
+        self._factor = 1.0
+        rescaled = False
+        for step in steps:
+            name, parameters = step["step"], {k: v for k, v in step.items() if k != "step"}
+            if name == "rescale" and not rescaled:
+                self._factor = _bind(_rescale, name, parameters)()
+                rescaled = True
+            elif name in _GEOMETRY and not rescaled:
+                self._geometry.append(_bind(_GEOMETRY[name], name, parameters))
+            elif name in _NUMERIC and rescaled:
+                self._numeric.append(_bind(_NUMERIC[name], name, parameters))
+            else:
+                raise BundleError(f"preprocess step {name!r} is unknown, repeated or out of order; update cxrzero")
+        if not rescaled:
+            raise BundleError("preprocess has no step 'rescale'")
+        # A trial run finds wrong parameters before any image is read.
+        try:
+            self(np.zeros((3, 2), np.uint8))
+        except (TypeError, ValueError, ZeroDivisionError) as error:
+            raise BundleError(f"preprocess cannot be carried out: {error}") from error
+
+    def __call__(self, pixels: GreyImage) -> FloatImage:
+        """Turn one picture into encoder input.
+
+        Args:
+            pixels: (H, W) uint8, bright = dense.
+
+        Returns:
+            (3, height, width) float32.
+        """
+        image = Image.fromarray(pixels)
+        for transform in self._geometry:
+            image = transform(image)
+        # Multiply in float64 and round once: factor 1/255 then equals a division by 255 in float32.
+        values = (np.asarray(image, np.float64) * self._factor).astype(np.float32)[None]
+        for function in self._numeric:
+            values = function(values)
+        if values.shape[1:] != self.image_size:
+            raise BundleError(f"preprocess gives {values.shape[1:]} pixels, the encoder takes {self.image_size}")
+        return np.ascontiguousarray(np.broadcast_to(values, (3, *self.image_size)))
+
+
+def _bind(function: Callable[..., Any], name: str, parameters: dict[str, Any]) -> Callable[..., Any]:
+    allowed = set(function.__annotations__) - {"image", "values", "return"}
+    if set(parameters) != allowed:
+        raise BundleError(f"preprocess step {name!r} takes exactly: {', '.join(sorted(allowed))}")
+    if "interpolation" in parameters and parameters["interpolation"] not in INTERPOLATIONS:
+        raise BundleError(f"preprocess step {name!r}: unknown interpolation {parameters['interpolation']!r}")
+    for key in ("height", "width", "size"):
+        if key in parameters and (type(parameters[key]) is not int or not 1 <= parameters[key] <= 4096):
+            raise BundleError(f"preprocess step {name!r}: {key} must be a whole number from 1 to 4096")
+    return partial(function, **parameters)
+
+
+def _rescale(factor: float) -> float:
+    return float(factor)
+
+
+def _resize(image: Image.Image, height: int, width: int, interpolation: str) -> Image.Image:
+    return image.resize((width, height), INTERPOLATIONS[interpolation])
+
+
+def _resize_shortest(image: Image.Image, size: int, interpolation: str) -> Image.Image:
+    width, height = image.size
+    if width <= height:
+        return image.resize((size, int(size * height / width)), INTERPOLATIONS[interpolation])
+    return image.resize((int(size * width / height), size), INTERPOLATIONS[interpolation])
+
+
+def _resize_longest(image: Image.Image, size: int, interpolation: str) -> Image.Image:
+    ratio = size / max(image.size)
+    # A sliver of a picture keeps at least one pixel, where the reference would fail.
+    width, height = (max(1, int(side * ratio)) for side in image.size)
+    return image.resize((width, height), INTERPOLATIONS[interpolation])
+
+
+def _center_crop(image: Image.Image, height: int, width: int) -> Image.Image:
+    left, top = round((image.width - width) / 2.0), round((image.height - height) / 2.0)
+    return image.crop((left, top, left + width, top + height))
+
+
+def _pad_to_square(image: Image.Image, size: int, fill: int) -> Image.Image:
+    square = Image.new("L", (size, size), fill)
+    square.paste(image, ((size - image.width) // 2, (size - image.height) // 2))
+    return square
+
+
+def _normalize(values: FloatImage, mean: Sequence[float], std: Sequence[float]) -> FloatImage:
+    if len(mean) != 3 or len(std) != 3:
+        raise ValueError("normalize takes three means and three standard deviations")
+    centre = np.asarray(mean, np.float32).reshape(3, 1, 1)
+    spread = np.asarray(std, np.float32).reshape(3, 1, 1)
+    if not (np.isfinite(centre).all() and np.isfinite(spread).all() and (spread > 0).all()):
+        raise ValueError("normalize: means must be finite and standard deviations above 0")
+    return np.asarray((values - centre) / spread, np.float32)
+
+
+def _resize_tensor(values: FloatImage, size: int, interpolation: str, antialias: bool) -> FloatImage:
+    """Bicubic resize of (C, H, W) float32 as torch.nn.functional.interpolate does without antialias."""
+    if interpolation != "bicubic" or antialias is not False:
+        raise ValueError("resize_tensor knows bicubic without antialias only")
+    rows, columns = (_cubic_weights(side, size) for side in values.shape[1:])
+    return np.asarray(rows @ values.astype(np.float64) @ columns.T, np.float32)
+
+
+@lru_cache(maxsize=16)
+def _cubic_weights(source: int, target: int) -> npt.NDArray[np.float64]:
+    """(target, source) matrix of Keys' cubic convolution, half-pixel centres, edges repeated."""
+    weights = np.zeros((target, source))
+    centres = (np.arange(target) + 0.5) * source / target - 0.5
+    for row, centre in enumerate(centres):
+        first = int(np.floor(centre)) - 1
+        for tap in range(first, first + 4):
+            weights[row, min(max(tap, 0), source - 1)] += _cubic(abs(centre - tap))
+    return weights
+
+
+def _cubic(distance: float, a: float = TORCH_CUBIC_A) -> float:
+    if distance <= 1:
+        return ((a + 2) * distance - (a + 3)) * distance**2 + 1
+    if distance < 2:
+        return a * (((distance - 5) * distance + 8) * distance - 4)
+    return 0.0
+
+
+_GEOMETRY: dict[str, Callable[..., Image.Image]] = {
+    "resize": _resize,
+    "resize_shortest": _resize_shortest,
+    "resize_longest": _resize_longest,
+    "center_crop": _center_crop,
+    "pad_to_square": _pad_to_square,
+}
+_NUMERIC: dict[str, Callable[..., FloatImage]] = {"normalize": _normalize, "resize_tensor": _resize_tensor}

@@ -1,0 +1,83 @@
+"""From the user's labels to the sentences that the text encoder reads: labels × templates → prompts."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cxrzero.bundle import Templates
+from cxrzero.errors import LabelError
+from cxrzero.prediction import FIXED_COLUMNS
+
+
+@dataclass(frozen=True, slots=True)
+class LabelPrompts:
+    """What is asked for one label: the images' closeness to `positive` against that to `negative`."""
+
+    label: str
+    positive: tuple[str, ...]
+    negative: tuple[str, ...]
+
+
+def parse_labels(text: str) -> tuple[str, ...]:
+    """Read labels as a user types them.
+
+    Args:
+        text: a comma list (`pneumonia,edema`), in which a label with a comma is quoted (`"mass, left",edema`), or
+            `@file` with one label a line.
+
+    Raises:
+        LabelError: the file cannot be read, or a label is not usable (see `check_labels`).
+    """
+    if text.startswith("@"):
+        try:
+            lines = Path(text[1:]).read_text(encoding="utf-8-sig").splitlines()
+        except OSError as error:
+            raise LabelError(f"the label file {text[1:]} cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise LabelError(f"the label file {text[1:]} is not UTF-8 text") from error
+        labels: Sequence[str] = [line for line in lines if line.strip()]
+    else:
+        try:
+            rows = list(csv.reader(io.StringIO(text), skipinitialspace=True, strict=True))
+        except csv.Error as error:
+            raise LabelError(f"--labels: a quotation mark is not closed in {text!r}") from error
+        labels = [label for row in rows for label in row]
+    return check_labels(labels)
+
+
+def check_labels(labels: Sequence[str]) -> tuple[str, ...]:
+    """Trim labels and refuse those that could not be columns of one table.
+
+    Raises:
+        LabelError: no label, an empty one, two equal ones, a fixed column's name, or control characters.
+    """
+    trimmed = tuple(label.strip() for label in labels)
+    if not trimmed:
+        raise LabelError("no labels given; name findings, for example --labels pneumonia,edema")
+    for label in trimmed:
+        if not label:
+            raise LabelError("a label is empty; look for two commas in a row or one at the end")
+        if not label.isprintable():
+            raise LabelError(f"the label {label!r} contains a control character")
+        if label in FIXED_COLUMNS:
+            raise LabelError(f"the label {label!r} has the name of a fixed column of the table; choose other words")
+    repeated = sorted({label for label in trimmed if trimmed.count(label) > 1})
+    if repeated:
+        raise LabelError(f"labels given more than once: {', '.join(repeated)}")
+    return trimmed
+
+
+def build_prompts(labels: Sequence[str], templates: Templates) -> tuple[LabelPrompts, ...]:
+    """Put each label into every template, e.g. "{}" and "no {}" (the paper's pair)."""
+    return tuple(
+        LabelPrompts(
+            label,
+            tuple(template.replace("{}", label) for template in templates.positive),
+            tuple(template.replace("{}", label) for template in templates.negative),
+        )
+        for label in labels
+    )

@@ -1,0 +1,85 @@
+"""Zero-shot scoring in NumPy: embeddings in, cosines and probabilities out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from cxrzero.bundle import Scoring
+
+Float32Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Results of N images for L labels, each array (N, L) float32."""
+
+    probability: Float32Array
+    cos_pos: Float32Array
+    cos_neg: Float32Array
+
+
+@dataclass(frozen=True, slots=True)
+class Classifier:
+    """Text embeddings of L labels, each array (L, D) float32 with rows of length 1."""
+
+    positive: Float32Array
+    negative: Float32Array
+    scoring: Scoring
+
+    def __call__(self, image_embeds: Float32Array) -> Scores:
+        """Compare images with every label (CheXzero, Methods: softmax of the pair = σ of the difference).
+
+        Args:
+            image_embeds: (N, D) float32, rows of length 1.
+        """
+        # float64 sums: the last float32 digit then does not depend on how many images share the call
+        images = image_embeds.astype(np.float64)
+        cos_pos = images @ self.positive.T.astype(np.float64)
+        cos_neg = images @ self.negative.T.astype(np.float64)
+        if self.scoring.rule == "softmax_pair":
+            logits = self.scoring.scale * (cos_pos - cos_neg)
+        else:
+            logits = self.scoring.scale * cos_pos + self.scoring.bias
+        return Scores(sigmoid(logits).astype(np.float32), cos_pos.astype(np.float32), cos_neg.astype(np.float32))
+
+
+def sigmoid(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """σ(x) = 1 / (1 + e^−x) without overflow for any x."""
+    decay = np.exp(-np.abs(logits))
+    return np.asarray(np.where(logits >= 0, 1.0, decay) / (1.0 + decay))
+
+
+def mean_direction(text_embeds: Float32Array) -> Float32Array:
+    """Average several prompts of one label as the reference does: normalise, mean, normalise.
+
+    Args:
+        text_embeds: (T, D) float32.
+
+    Returns:
+        (D,) float32 of length 1.
+    """
+    return np.asarray(_normalize(_normalize(text_embeds).mean(axis=0, keepdims=True))[0], np.float32)
+
+
+def build_classifier(
+    groups: Sequence[tuple[Float32Array, Float32Array]],
+    scoring: Scoring,
+) -> Classifier:
+    """Stack the averaged prompts of all labels.
+
+    Args:
+        groups: for each label the embeddings of its positive (T⁺, D) and negative (T⁻, D) prompts.
+    """
+    return Classifier(
+        np.stack([mean_direction(positive) for positive, _ in groups]),
+        np.stack([mean_direction(negative) for _, negative in groups]),
+        scoring,
+    )
+
+
+def _normalize(rows: Float32Array) -> Float32Array:
+    return np.asarray(rows / np.linalg.norm(rows, axis=-1, keepdims=True), np.float32)

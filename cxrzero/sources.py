@@ -1,0 +1,158 @@
+"""From the user's paths to a stream of files, in an order that never changes.
+
+Arguments come in the order given; inside a folder the walk is depth first and compares names as bytes
+(`os.fsencode`), so a table has the same rows in the same places on every machine. What becomes a row: every file named
+explicitly, every file whose suffix claims an image, and every file that is an image or DICOM by content. Everything
+else in a folder is ignored and counted.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from cxrzero.errors import ImageError, NoInputError
+from cxrzero.images.sniff import kind_of
+
+IMAGE_SUFFIXES = frozenset({".dcm", ".dicom", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".jp2"})
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRef:
+    """A file that becomes one row or more.
+
+    Attributes:
+        path: as found under the argument given.
+        error: set when it is known already that the file cannot be opened.
+    """
+
+    path: str
+    error: ImageError | None = None
+
+
+@dataclass(slots=True)
+class WalkCounts:
+    """Counted while walking."""
+
+    found: int = 0
+    ignored: int = 0
+
+
+def find_images(paths: Sequence[str], counts: WalkCounts | None = None) -> Iterator[ImageRef]:
+    """Stream the files behind files, folders and `@list` files.
+
+    Args:
+        paths: what the user gave; `@list.txt` names a file with one path a line, relative to the current folder.
+        counts: filled while the stream is consumed.
+
+    Raises:
+        NoInputError: a list file cannot be read.
+    """
+    counts = WalkCounts() if counts is None else counts
+    for path in expand_lists(paths):
+        for ref in _from_argument(path, counts):
+            counts.found += 1
+            yield ref
+
+
+def check_paths(paths: Sequence[str]) -> None:
+    """Find a misspelt argument before anything runs.
+
+    Raises:
+        NoInputError: nothing given, a path that does not exist (a broken link exists: it becomes a failed row), or a
+            list file that cannot be read.
+    """
+    if not paths:
+        raise NoInputError("no input: name a file, a folder or @list.txt")
+    for path in paths:
+        if not path.startswith("@") and not os.path.lexists(path):
+            raise NoInputError(f"{path} does not exist")
+    if next(expand_lists(paths), None) is None:
+        raise NoInputError("the list files name no path")
+
+
+def expand_lists(paths: Sequence[str]) -> Iterator[str]:
+    for path in paths:
+        if path.startswith("@"):
+            yield from _read_list(path[1:])
+        else:
+            yield path
+
+
+def _read_list(path: str) -> Iterator[str]:
+    try:
+        with open(path, "rb") as file:
+            for number, line in enumerate(file):
+                entry = line.rstrip(b"\r\n")
+                if number == 0:
+                    entry = entry.removeprefix(b"\xef\xbb\xbf")  # UTF-8 byte order mark
+                if entry.strip():
+                    yield os.fsdecode(entry)
+    except OSError as error:
+        raise NoInputError(f"the list file {path} cannot be read: {error.strerror}") from error
+
+
+def _from_argument(path: str, counts: WalkCounts) -> Iterator[ImageRef]:
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        yield ImageRef(path, _open_error(path, error))
+        return
+    if stat.S_ISDIR(status.st_mode):
+        yield from _walk(path, counts, ancestors=((status.st_dev, status.st_ino),))
+    elif stat.S_ISREG(status.st_mode):
+        yield ImageRef(path)
+    else:
+        yield ImageRef(path, ImageError("not_a_file", "this is a pipe, socket or device, not a file"))
+
+
+def _walk(folder: str, counts: WalkCounts, ancestors: tuple[tuple[int, int], ...]) -> Iterator[ImageRef]:
+    try:
+        names = sorted(os.listdir(folder), key=os.fsencode)
+    except OSError as error:
+        yield ImageRef(folder, ImageError("unreadable_folder", f"the folder cannot be listed ({error.strerror})"))
+        return
+    for name in names:
+        path = os.path.join(folder, name)
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            if _claims_image(name):
+                yield ImageRef(path, _open_error(path, error))
+            else:
+                counts.ignored += 1
+            continue
+        identity = (status.st_dev, status.st_ino)
+        if stat.S_ISDIR(status.st_mode):
+            if identity in ancestors:  # a link back to a folder that is being walked
+                counts.ignored += 1
+            else:
+                yield from _walk(path, counts, (*ancestors, identity))
+        else:
+            ref = _ref_in_folder(path, name) if stat.S_ISREG(status.st_mode) else None
+            if ref is None:
+                counts.ignored += 1
+            else:
+                yield ref
+
+
+def _claims_image(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+
+
+def _ref_in_folder(path: str, name: str) -> ImageRef | None:
+    if _claims_image(name):
+        return ImageRef(path)
+    try:
+        return ImageRef(path) if kind_of(path) not in (None, "dicomdir") else None
+    except ImageError as error:
+        # DICOM archives often have no suffix: a file that cannot be opened may be a lost image, so it is a row.
+        return ImageRef(path, error)
+
+
+def _open_error(path: str, error: OSError) -> ImageError:
+    if os.path.islink(path):
+        return ImageError("broken_link", "the link leads to nothing that can be opened")
+    return ImageError("missing" if isinstance(error, FileNotFoundError) else "unreadable", f"{error.strerror}")

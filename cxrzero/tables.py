@@ -1,0 +1,130 @@
+"""The prediction table on disk. It appears under its name only when it is complete."""
+
+from __future__ import annotations
+
+import csv
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+import numpy as np
+
+from cxrzero.errors import OutputError, OutputExistsError, UsageError
+from cxrzero.prediction import FIXED_COLUMNS, Cell, Prediction
+
+STDOUT = "-"
+TABLE_SUFFIXES = (".csv", "")
+
+
+class PredictionTable:
+    """Writes rows to `<out>.partial` and renames it to `out` when the run is complete.
+
+    Opening it finds out, before any image is read, whether the output can be written at all.
+
+    Args:
+        out: path of the table, or "-" for standard output.
+        labels: the label columns, after the fixed ones.
+        overwrite: replace a table that exists already.
+
+    Raises:
+        OutputExistsError: `out` exists and overwrite is false.
+        OutputError: the place cannot be written.
+    """
+
+    def __init__(self, out: str, labels: Sequence[str], *, overwrite: bool = False) -> None:
+        self.out = out
+        self.columns = (*FIXED_COLUMNS, *labels)
+        self._partial = Path(out + ".partial")
+        self._file = _stdout() if out == STDOUT else _create(Path(out), self._partial, overwrite)
+        self._writer = csv.writer(self._file, lineterminator="\n")
+        self._write_row(self.columns)
+
+    def write(self, row: Prediction) -> None:
+        """Append one row.
+
+        Raises:
+            OutputError: the disk is full or went away; what is written so far stays in `<out>.partial`.
+        """
+        self._write_row([_text(row[column]) for column in self.columns])
+
+    def commit(self) -> None:
+        """Give the complete table its name."""
+        try:
+            self._file.flush()
+            if self.out != STDOUT:
+                os.fsync(self._file.fileno())
+                self._file.close()
+                self._partial.replace(self.out)
+        except OSError as error:
+            raise _write_error(self.out, error) from error
+
+    @property
+    def partial(self) -> str | None:
+        """Where the rows are as long as the table is not complete."""
+        return None if self.out == STDOUT else str(self._partial)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.out != STDOUT:
+            self._file.close()
+
+    def _write_row(self, cells: Sequence[str]) -> None:
+        try:
+            self._writer.writerow(cells)
+        except OSError as error:
+            raise _write_error(self.out, error) from error
+
+
+def check_output(out: str, *, overwrite: bool) -> None:
+    """Find out whether a table could be written, writing nothing.
+
+    Raises:
+        UsageError: the suffix promises a format that is not written.
+        OutputExistsError: it exists and overwrite is false.
+        OutputError: its folder does not exist or does not allow it.
+    """
+    if out == STDOUT:
+        return
+    path = Path(out)
+    if path.suffix.lower() not in TABLE_SUFFIXES:
+        raise UsageError(f"--out {out}: tables are written as .csv, not {path.suffix}")
+    if path.is_dir():
+        raise OutputError(f"--out {out} is a folder; name a file in it, for example {path / 'predictions.csv'}")
+    if path.exists() and not overwrite:
+        raise OutputExistsError(f"{out} exists already; choose another --out, or give --overwrite to replace it")
+    if not path.parent.is_dir():
+        raise OutputError(f"the folder {path.parent} of --out does not exist; create it first")
+    if not os.access(path.parent, os.W_OK):
+        raise OutputError(f"the folder {path.parent} of --out cannot be written")
+
+
+def _create(path: Path, partial: Path, overwrite: bool) -> IO[str]:
+    check_output(str(path), overwrite=overwrite)
+    try:
+        return partial.open("w", encoding="utf-8", newline="")
+    except OSError as error:
+        raise _write_error(str(path), error) from error
+
+
+def _stdout() -> IO[str]:
+    return sys.stdout
+
+
+def _write_error(out: str, error: OSError) -> OutputError:
+    return OutputError(f"{out} cannot be written: {error.strerror or type(error).__name__}")
+
+
+def _text(cell: Cell) -> str:
+    if cell is None:
+        return ""
+    if isinstance(cell, float):
+        # The shortest decimal that reads back as the same float32; never an exponent that a spreadsheet would round.
+        return np.format_float_positional(np.float32(cell), unique=True, trim="0")
+    return str(cell)

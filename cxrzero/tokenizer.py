@@ -1,0 +1,56 @@
+"""From prompts to `input_ids`, with the bundle's own tokenizer.json."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import tokenizers
+
+from cxrzero.errors import TokenizerError
+
+
+class Tokenizer:
+    """A Hugging Face `tokenizers` file, padded to the context length.
+
+    Args:
+        path: tokenizer.json; its normaliser does all text cleaning.
+        context_length: tokens that the text encoder reads, special tokens included.
+        pad_id: fills the rest.
+
+    Raises:
+        TokenizerError: the file is not a tokenizer.
+    """
+
+    def __init__(self, path: Path, context_length: int, pad_id: int) -> None:
+        try:
+            self._tokenizer = tokenizers.Tokenizer.from_file(str(path))
+        except Exception as error:  # tokenizers raises plain Exception for every malformed file
+            raise TokenizerError(f"{path} is not a tokenizer: {error}") from error
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        self.context_length = context_length
+        self.pad_id = pad_id
+
+    def __call__(self, prompts: Sequence[str]) -> npt.NDArray[np.int64]:
+        """Encode prompts.
+
+        Returns:
+            (len(prompts), context_length) int64.
+
+        Raises:
+            TokenizerError: a prompt does not fit. Nothing is cut off: a truncated question is another question.
+        """
+        input_ids = np.full((len(prompts), self.context_length), self.pad_id, np.int64)
+        for row, (prompt, encoding) in enumerate(
+            zip(prompts, self._tokenizer.encode_batch(list(prompts)), strict=True)
+        ):
+            if len(encoding.ids) > self.context_length:
+                raise TokenizerError(
+                    f"the prompt {prompt[:60]!r}… has {len(encoding.ids)} tokens, the model reads "
+                    f"{self.context_length}; shorten the label"
+                )
+            input_ids[row, : len(encoding.ids)] = encoding.ids
+        return input_ids
