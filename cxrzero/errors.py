@@ -24,6 +24,11 @@ could identify a patient. Only the command line prints them; `exit_code` tells i
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cxrzero.images.radiograph import Facts
+
 
 class CxrzeroError(Exception):
     """Base of all errors of this package."""
@@ -102,14 +107,16 @@ class ImageError(CxrzeroError):
     Args:
         code: a short stable slug, e.g. "truncated", "empty_file" (documented in docs/errors.md).
         message: what is wrong, in plain words, without header values that could identify a patient.
+        facts: what the header stated before reading stopped (`cxrzero.images.Facts`), so that the row keeps it.
     """
 
     status = "failed"
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, *, facts: Facts | None = None) -> None:
         super().__init__(f"{code}: {message}")
         self.code = code
         self.message = message
+        self.facts = facts
 
 
 class SkippedImage(ImageError):

@@ -1,1 +1,67 @@
-"""From a file to upright grey pixels (uint8, bright = dense) with facts and flags."""
+"""From a file to upright grey pixels (uint8, bright = dense) with facts and flags.
+
+Importing this package, or `cxrzero.images.sniff`, loads neither NumPy nor Pillow nor pydicom: folders are listed with it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cxrzero.errors import ImageError
+from cxrzero.images.sniff import kind_of
+
+if TYPE_CHECKING:
+    from cxrzero.images.radiograph import DecodeOptions, Facts, GreyImage, Radiograph, Step
+
+__all__ = ["DecodeOptions", "Facts", "GreyImage", "Radiograph", "Step", "decode", "kind_of"]
+
+AnyPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+
+
+def decode(path: AnyPath, options: DecodeOptions | None = None) -> Iterator[Radiograph]:
+    """Decode every frame of one image file, in order.
+
+    Safe to call from many threads. Frames are decoded one by one as the iterator advances.
+
+    Args:
+        path: a DICOM, PNG, JPEG, TIFF, BMP, GIF, WebP or JPEG 2000 file; bytes for names that are not UTF-8.
+        options: how to decode; `DecodeOptions()` when left out.
+
+    Yields:
+        One Radiograph per frame.
+
+    Raises:
+        SkippedImage: readable, but nothing to score: "no_pixels", "not_projection_radiography", "not_chest_modality".
+        ImageError: every other reason, see docs/images.md for the codes. Both carry `facts` where the header was read.
+    """
+    from cxrzero.images.radiograph import DecodeOptions
+
+    options = options or DecodeOptions()
+    file = Path(os.fsdecode(path))
+    kind = kind_of(file)
+    if kind is None:
+        if file.stat().st_size == 0:
+            raise ImageError("empty_file", "the file is empty")
+        raise ImageError("not_an_image", "the content is not that of a known image format")
+    if kind == "dicomdir":
+        raise ImageError("dicomdir", "a DICOMDIR lists images and holds none; give it as an input, not as an image")
+    if kind == "dicom":
+        from cxrzero.images.dicom import decode_dicom
+
+        yield from decode_dicom(file, options)
+    else:
+        from cxrzero.images.raster import decode_raster
+
+        yield decode_raster(file, kind, options)
+
+
+def __getattr__(name: str) -> Any:
+    """The types of `cxrzero.images.radiograph`, imported when first asked for."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from cxrzero.images import radiograph
+
+    return getattr(radiograph, name)

@@ -1,0 +1,161 @@
+"""From stored values to 8-bit grey, in pure NumPy: the equations of DICOM PS3.3, C.7.6.3, C.11.1 and C.11.2.
+
+The order is fixed (PS3.4, N.2): stored values → modality LUT or rescale → VOI LUT, window or range → inversion → 8 bit.
+Values stay integer or float64 until `to_grey`, the one place that rounds: floor(255·y + 0.5), y in [0, 1].
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from cxrzero.errors import ImageError
+from cxrzero.images.radiograph import GreyImage
+
+Values = npt.NDArray[Any]
+
+# A film has sides of 35 and 43 cm and square samples within a few percent; a ratio beyond this is a broken header.
+MAX_PIXEL_ASPECT = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Lut:
+    """A lookup table (PS3.3, C.11.1.1): `data[i]` is what `first + i` maps to; the nominal maximum is 2^bits − 1."""
+
+    first: int
+    bits: int
+    data: npt.NDArray[np.uint16]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """VOI window (PS3.3, C.11.2.1.2); centre and width in units of the modality LUT's output."""
+
+    center: float
+    width: float
+    function: Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"] = "LINEAR"
+
+
+def unpack_stored(raw: Values, bits_stored: int, shift: int, signed: bool) -> Values:
+    """The stored values of PS3.5, 8.1.1: `bits_stored` bits from bit `shift` up, two's complement when signed.
+
+    Overlay bits and anything else outside of these bits is dropped.
+
+    Args:
+        raw: integer array of any shape and sign.
+        bits_stored: 1 to 32.
+        shift: High Bit + 1 − Bits Stored.
+
+    Returns:
+        int32 array, or int64 where 32 unsigned bits need it.
+    """
+    wide: Values = raw.astype(np.int64 if bits_stored + shift > 31 else np.int32)
+    stored = (wide >> shift) & ((1 << bits_stored) - 1)
+    if not signed:
+        return stored
+    sign = 1 << (bits_stored - 1)
+    return (stored ^ sign) - sign
+
+
+def apply_lut(values: Values, lut: Lut) -> npt.NDArray[np.uint16]:
+    """Look values up; below the first and above the last entry the end entries hold (PS3.3, C.11.1.1.1)."""
+    index = np.floor(values).astype(np.int64) if values.dtype.kind == "f" else values.astype(np.int64)
+    index -= lut.first
+    np.clip(index, 0, len(lut.data) - 1, out=index)
+    return lut.data[index]
+
+
+def apply_window(values: Values, window: Window) -> npt.NDArray[np.float64]:
+    """Map values to [0, 1] by the equations of PS3.3, C.11.2.1.2 and C.11.2.1.3, with y_min = 0 and y_max = 1.
+
+    Raises:
+        ImageError: "bad_window" when centre or width is not finite, or the width is below what the function allows.
+    """
+    center, width = window.center, window.width
+    smallest = 1.0 if window.function == "LINEAR" else math.ulp(0.0)
+    if not (math.isfinite(center) and math.isfinite(width) and width >= smallest):
+        raise ImageError("bad_window", f"the {window.function} window has an impossible centre or width")
+    x = values.astype(np.float64)
+    if window.function == "SIGMOID":
+        with np.errstate(over="ignore"):  # exp overflows to inf, and 1 / inf is the 0 that is meant
+            return np.asarray(1.0 / (1.0 + np.exp(-4.0 * (x - center) / width)))
+    if window.function == "LINEAR":
+        # x <= c − 0.5 − (w−1)/2 → 0; x > c − 0.5 + (w−1)/2 → 1; else ((x − (c−0.5)) / (w−1)) + 0.5.
+        center, width = center - 0.5, width - 1.0
+    if width == 0.0:
+        return np.asarray(x > center, dtype=np.float64)
+    x -= center
+    x /= width
+    x += 0.5
+    return np.clip(x, 0.0, 1.0, out=x)
+
+
+def apply_range(values: Values, low: float, high: float) -> npt.NDArray[np.float64]:
+    """Map [low, high] to [0, 1] linearly; a flat picture becomes 0."""
+    x = values.astype(np.float64)
+    if high <= low:
+        return np.zeros_like(x)
+    x -= low
+    x /= high - low
+    return np.clip(x, 0.0, 1.0, out=x)
+
+
+def to_grey(y: npt.NDArray[np.float64]) -> GreyImage:
+    """[0, 1] → uint8 by floor(255·y + 0.5): every grey level gets an interval of equal width around its value."""
+    return np.floor(y * 255.0 + 0.5).astype(np.uint8)
+
+
+def luma(rgb: Values) -> Values:
+    """ITU-R 601-2 luma, (19595·R + 38470·G + 7471·B + 2^15) >> 16: exactly Pillow's "L", for any depth up to 16 bits.
+
+    Args:
+        rgb: (H, W, 3) unsigned integers.
+    """
+    if rgb.dtype == np.uint8:
+        return np.asarray(Image.fromarray(np.ascontiguousarray(rgb)).convert("L"))
+    wide = rgb.astype(np.int64)
+    total = wide[..., 0] * 19595 + wide[..., 1] * 38470 + wide[..., 2] * 7471
+    return np.asarray((total + 0x8000) >> 16)
+
+
+def ybr_to_rgb(ybr: Values, partial: bool = False) -> npt.NDArray[np.uint8]:
+    """YBR_FULL or YBR_PARTIAL (C.7.6.3.1.2, CCIR 601-2 with offset 128) → RGB, 8 bit.
+
+    Args:
+        ybr: (H, W, 3) uint8.
+        partial: luminance spans 16 to 235 and chrominance 16 to 240.
+    """
+    y, b, r = (ybr[..., i].astype(np.float64) for i in range(3))
+    b, r = b - 128.0, r - 128.0
+    if partial:
+        y, b, r = (y - 16.0) * 255.0 / 219.0, b * 255.0 / 224.0, r * 255.0 / 224.0
+    rgb = np.stack([y + 1.402 * r, y - (0.114 * 1.772 * b + 0.299 * 1.402 * r) / 0.587, y + 1.772 * b], axis=-1)
+    return np.floor(np.clip(rgb, 0.0, 255.0) + 0.5).astype(np.uint8)
+
+
+def make_square(pixels: GreyImage, row_spacing: float, column_spacing: float, max_pixels: int) -> GreyImage:
+    """Resample to square pixels: the coarser direction is enlarged (bilinear), so nothing is lost.
+
+    Args:
+        pixels: (H, W) uint8.
+        row_spacing, column_spacing: distance between rows and between columns, in any common unit, > 0.
+        max_pixels: size above which the result is refused.
+
+    Raises:
+        ImageError: "bad_pixel_spacing" when the ratio cannot be that of an image, "too_many_pixels".
+    """
+    ratio = row_spacing / column_spacing
+    if not 1.0 / MAX_PIXEL_ASPECT <= ratio <= MAX_PIXEL_ASPECT:
+        raise ImageError("bad_pixel_spacing", "a pixel cannot have sides of more than 1 to 10")
+    height, width = pixels.shape
+    size = (round(width / ratio), height) if ratio < 1.0 else (width, round(height * ratio))
+    if size == (width, height):
+        return pixels
+    if size[0] * size[1] > max_pixels:
+        raise ImageError("too_many_pixels", f"square pixels would make {size[0]} × {size[1]} of them")
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))

@@ -1,0 +1,190 @@
+"""Compressed frames → sample arrays: one table from transfer syntax to the decoders that can read it, best first.
+
+A decoder that fails on a stream it claims falls through to the next; the one that succeeded is named in the result.
+The claim of the code stream is checked before any decoder may allocate it.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from types import MappingProxyType
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from cxrzero.errors import ImageError
+from cxrzero.images.codestream import Claim, read_claim
+
+Samples = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class FrameShape:
+    """What the header says of one frame: rows, columns, samples per pixel, bits allocated."""
+
+    rows: int
+    columns: int
+    samples: int
+    bits_allocated: int
+    is_rgb: bool = False
+
+    @property
+    def array_shape(self) -> tuple[int, ...]:
+        """(rows, columns), or (rows, columns, samples) when there are several."""
+        return (self.rows, self.columns, self.samples)[: 3 if self.samples > 1 else 2]
+
+
+Decoder = Callable[[bytes, FrameShape, Claim], Samples]
+
+
+def _imagecodecs_jpeg(stream: bytes, shape: FrameShape, claim: Claim) -> Samples:
+    """libjpeg-turbo: baseline and extended, 8 and 12 bit, lossless; colour components are returned as RGB."""
+    if claim.samples == 1:
+        return np.asarray(imagecodecs.jpeg8_decode(stream))
+    is_ybr = claim.is_ybr if claim.is_ybr is not None else not shape.is_rgb
+    return np.asarray(
+        imagecodecs.jpeg8_decode(stream, colorspace="YCBCR" if is_ybr else "RGB", outcolorspace="RGB")
+    )
+
+
+def _pillow_jpeg(stream: bytes, shape: FrameShape, claim: Claim) -> Samples:
+    if claim.samples != 1 and claim.is_ybr is None:
+        raise ValueError("Pillow would guess the colour space")
+    with Image.open(io.BytesIO(stream), formats=["JPEG"]) as image:
+        return np.asarray(image)
+
+
+def _pillow_jpeg2000(stream: bytes, shape: FrameShape, claim: Claim) -> Samples:
+    if claim.bits > 8:
+        raise ValueError("Pillow shifts samples of more than 8 bits")
+    with Image.open(io.BytesIO(stream), formats=["JPEG2000"]) as image:
+        return np.asarray(image)
+
+
+def _simple(name: str) -> Decoder:
+    decode = getattr(imagecodecs, name)
+    return lambda stream, shape, claim: np.asarray(decode(stream))
+
+
+# libjpeg-turbo refuses some lossless streams (predictor, restart or point transform); two others read those.
+_JPEG: tuple[tuple[str, Decoder], ...] = (
+    ("imagecodecs/jpeg8", _imagecodecs_jpeg),
+    ("pillow/JPEG", _pillow_jpeg),
+)
+_JPEG_LOSSLESS: tuple[tuple[str, Decoder], ...] = (
+    ("imagecodecs/jpeg8", _imagecodecs_jpeg),
+    ("imagecodecs/ljpeg", _simple("ljpeg_decode")),
+    ("imagecodecs/jpegsof3", _simple("jpegsof3_decode")),
+)
+_JPEG_LS: tuple[tuple[str, Decoder], ...] = (("imagecodecs/jpegls", _simple("jpegls_decode")),)
+_JPEG2000: tuple[tuple[str, Decoder], ...] = (
+    ("imagecodecs/jpeg2k", _simple("jpeg2k_decode")),
+    ("pillow/JPEG2000", _pillow_jpeg2000),
+)
+_HTJ2K: tuple[tuple[str, Decoder], ...] = (
+    ("imagecodecs/htj2k", _simple("htj2k_decode")),
+    ("imagecodecs/jpeg2k", _simple("jpeg2k_decode")),
+)
+
+RLE_LOSSLESS = "1.2.840.10008.1.2.5"
+
+# PS3.5, A.4: transfer syntaxes with encapsulated pixels; RLE has its own decoder below.
+DECODERS = MappingProxyType(
+    {
+        "1.2.840.10008.1.2.4.50": _JPEG,
+        "1.2.840.10008.1.2.4.51": _JPEG,
+        "1.2.840.10008.1.2.4.57": _JPEG_LOSSLESS,
+        "1.2.840.10008.1.2.4.70": _JPEG_LOSSLESS,
+        "1.2.840.10008.1.2.4.80": _JPEG_LS,
+        "1.2.840.10008.1.2.4.81": _JPEG_LS,
+        "1.2.840.10008.1.2.4.90": _JPEG2000,
+        "1.2.840.10008.1.2.4.91": _JPEG2000,
+        "1.2.840.10008.1.2.4.92": _JPEG2000,
+        "1.2.840.10008.1.2.4.93": _JPEG2000,
+        "1.2.840.10008.1.2.4.201": _HTJ2K,
+        "1.2.840.10008.1.2.4.202": _HTJ2K,
+        "1.2.840.10008.1.2.4.203": _HTJ2K,
+    }
+)
+
+
+def decode_frame(stream: bytes, transfer_syntax: str, shape: FrameShape) -> tuple[Samples, str]:
+    """Decode one frame.
+
+    Args:
+        stream: the frame's fragments, joined.
+        transfer_syntax: its UID.
+        shape: what the header claims.
+
+    Returns:
+        (rows, columns) or (rows, columns, samples) integers, RGB where the stream is colour (YBR only for RLE), and the
+        decoder's name.
+
+    Raises:
+        ImageError: "unsupported_transfer_syntax", "truncated", "corrupt_codestream", "size_mismatch".
+    """
+    if transfer_syntax == RLE_LOSSLESS:
+        return decode_rle(stream, shape), "cxrzero/rle"
+    decoders = DECODERS.get(transfer_syntax)
+    if decoders is None:
+        raise ImageError("unsupported_transfer_syntax", f"no decoder for the transfer syntax {transfer_syntax[:64]}")
+    claim = read_claim(stream)
+    if (claim.rows, claim.columns, claim.samples) != (shape.rows, shape.columns, shape.samples):
+        raise ImageError(
+            "size_mismatch",
+            f"the compressed pixels are {claim.rows} × {claim.columns} × {claim.samples}, "
+            f"the header says {shape.rows} × {shape.columns} × {shape.samples}",
+        )
+    for name, decode in decoders:
+        try:
+            samples = decode(stream, shape, claim)
+        # Decoders raise classes of their own, RuntimeError, ValueError, OSError and more; each means "not by me".
+        except Exception:
+            continue
+        if samples.shape == shape.array_shape and samples.dtype.kind in "iu":
+            return samples, name
+    tried = ", ".join(name for name, _ in decoders)
+    raise ImageError("corrupt_codestream", f"the compressed pixels cannot be decoded (tried {tried})")
+
+
+def decode_rle(stream: bytes, shape: FrameShape) -> Samples:
+    """RLE Lossless (PS3.5, annex G): byte planes, most significant first, each PackBits-compressed.
+
+    Returns:
+        (rows, columns) or (rows, columns, samples) unsigned integers of `bits_allocated` bits.
+
+    Raises:
+        ImageError: "truncated" when a segment is short, "corrupt_codestream" when the header is impossible.
+    """
+    if len(stream) < 64:
+        raise ImageError("truncated", "the RLE frame is shorter than its header")
+    n_segments, *offsets = struct.unpack("<16I", stream[:64])
+    width = shape.bits_allocated // 8
+    if shape.bits_allocated not in (8, 16, 32) or n_segments != shape.samples * width:
+        raise ImageError("corrupt_codestream", "the RLE frame does not have one segment per byte of a pixel")
+    bounds = [*offsets[:n_segments], len(stream)]
+    if bounds[0] < 64 or any(a >= b for a, b in pairwise(bounds)):
+        raise ImageError("corrupt_codestream", "the RLE frame's segments are out of order")
+    size = shape.rows * shape.columns
+    planes = np.empty((shape.samples, width, size), np.uint8)
+    for i in range(n_segments):
+        plane = _unpack_bits(stream[bounds[i] : bounds[i + 1]], size)
+        planes[i // width, i % width] = plane
+    # Planes run from the most significant byte: together they are big-endian integers.
+    samples = np.ascontiguousarray(planes.transpose(2, 0, 1)).view(f">u{width}")
+    return samples.astype(f"=u{width}").reshape(shape.array_shape)
+
+
+def _unpack_bits(segment: bytes, size: int) -> npt.NDArray[np.uint8]:
+    """PackBits (PS3.5, G.3.2); at most `size` bytes are kept, so a segment cannot grow beyond its plane."""
+    out = np.frombuffer(imagecodecs.packbits_decode(segment), np.uint8)
+    if len(out) < size:
+        raise ImageError("truncated", "an RLE segment ends before its last pixel")
+    return out[:size]

@@ -1,0 +1,144 @@
+"""A DICOM file → upright grey frames: decide from the header, read the frames, run the chain, name what is unusual.
+
+Only the attributes that this needs are parsed, and nothing is read of the pixels before it is clear that they are a
+radiograph's. Frames are read one at a time. Names, dates and private attributes are never looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from cxrzero.errors import ImageError, SkippedImage
+from cxrzero.images.chain import make_square
+from cxrzero.images.dicom_file import facts_of, integer, items, numbers, open_dicom, text
+from cxrzero.images.dicom_frames import read_frames, read_layout
+from cxrzero.images.dicom_grey import Grey, colour_to_grey, monochrome_to_grey
+from cxrzero.images.flags import body_part_flags, pixel_flags, view_flags
+from cxrzero.images.radiograph import DecodeOptions, Radiograph, Step
+
+# PS3.3, C.7.3.1.1.1: Computed Radiography, Digital Radiography, Radiographic imaging (film/screen). DR is written by
+# vendors for DX and never was a defined term.
+RADIOGRAPHY = frozenset({"CR", "DX", "DR", "RG"})
+# Projection radiography of parts that are never the chest: mammography, panoramic and intra-oral X-ray.
+NOT_CHEST = frozenset({"MG", "PX", "IO"})
+# Scanned films and screen grabs state these, or nothing.
+UNSPECIFIC = frozenset({"", "OT", "SC", "HC", "DF", "DD", "FILM", "XR", "CXR", "XRAY", "X-RAY"})
+
+CR_STORAGE = "1.2.840.10008.5.1.4.1.1.1"
+DX_FOR_PRESENTATION = "1.2.840.10008.5.1.4.1.1.1.1"
+DX_FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"
+# Secondary Capture and its four multi-frame forms: 1.2.840.10008.5.1.4.1.1.7, …7.1 to …7.4.
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+
+
+def decode_dicom(path: Path, options: DecodeOptions) -> Iterator[Radiograph]:
+    """Decode every frame of a DICOM file.
+
+    Yields:
+        Radiograph with pixels (H, W) uint8 of square pixels.
+
+    Raises:
+        SkippedImage: "no_pixels", "not_projection_radiography" or "not_chest_modality".
+        ImageError: see docs/images.md. Both carry `facts`.
+    """
+    with open_dicom(path) as dicom:
+        facts = facts_of(dicom.header)
+        try:
+            require_radiography(dicom.header, has_pixels=bool(dicom.pixel_tag))
+            layout = read_layout(dicom, options.max_pixels)
+            to_grey = monochrome_to_grey if layout.photometric.startswith("MONOCHROME") else colour_to_grey
+            header_flags = flags_of(dicom.header, layout.frames)
+            for number, (samples, decoder) in enumerate(read_frames(dicom, layout), start=1):
+                stored = Step("stored", _as_stored(layout.bits_stored, layout.signed), *_extent(samples))
+                grey = square(to_grey(dicom, layout, samples, decoder, options), dicom.header, options)
+                yield Radiograph(
+                    pixels=np.ascontiguousarray(grey.pixels),
+                    facts=facts,
+                    flags=frozenset(header_flags | pixel_flags(grey.pixels)),
+                    frame=number,
+                    n_frames=layout.frames,
+                    decoder=decoder,
+                    steps=(stored, *grey.steps),
+                )
+        except ImageError as error:
+            error.facts = error.facts or facts
+            raise
+
+
+def _as_stored(bits: int, signed: bool) -> dict[str, object]:
+    return {"bits": bits, "signed": signed}
+
+
+def _extent(samples: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> tuple[float, float]:
+    return float(samples.min()), float(samples.max())
+
+
+def require_radiography(header: Dataset, *, has_pixels: bool) -> None:
+    """Let through what may be a chest radiograph: by modality, and where that says nothing by SOP class.
+
+    Raises:
+        SkippedImage: with the reason.
+        ImageError: "no_pixel_data" when an image's header comes without its pixels.
+    """
+    modality, sop_class = text(header, "Modality").upper(), text(header, "SOPClassUID")
+    if not has_pixels:
+        if modality in RADIOGRAPHY and integer(header, "Rows", 0) > 0:
+            raise ImageError("no_pixel_data", "the header describes an image, the file holds none")
+        raise SkippedImage("no_pixels", "the file holds no image (a report, a plan, a waveform or the like)")
+    if modality in NOT_CHEST:
+        raise SkippedImage("not_chest_modality", f"modality {modality} never shows a chest")
+    if modality in RADIOGRAPHY:
+        return
+    radiograph_class = sop_class.startswith(CR_STORAGE + ".") or sop_class == CR_STORAGE
+    if modality in UNSPECIFIC and (radiograph_class or is_secondary_capture(sop_class) or not sop_class):
+        return
+    stated = f"modality {modality}" if modality.isalnum() and len(modality) <= 16 else "the modality"
+    raise SkippedImage("not_projection_radiography", f"{stated} is not projection radiography (CR, DX, DR, RG)")
+
+
+def is_secondary_capture(sop_class: str) -> bool:
+    return sop_class == SECONDARY_CAPTURE or sop_class.startswith(SECONDARY_CAPTURE + ".")
+
+
+def flags_of(header: Dataset, frames: int) -> set[str]:
+    """The flags that follow from the header."""
+    views = items(header, "ViewCodeSequence")
+    found = view_flags(text(header, "ViewPosition"), text(views[0], "CodeValue") if views else "")
+    found |= body_part_flags(text(header, "BodyPartExamined"))
+    sop_class = text(header, "SOPClassUID")
+    if sop_class == DX_FOR_PROCESSING or text(header, "PresentationIntentType").upper() == "FOR PROCESSING":
+        found.add("for_processing")
+    if is_secondary_capture(sop_class):
+        found.add("secondary_capture")
+    if text(header, "BurnedInAnnotation").upper() == "YES":
+        found.add("burned_in_annotation")
+    if frames > 1:
+        found.add("multi_frame")
+    return found
+
+
+# Pixel Aspect Ratio is stated only where no spacing is (PS3.3, C.7.6.3.1.7). All are "row\\column" (10.7.1.3), and the
+# ratio in the plane of the patient is that in the plane of the detector.
+SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio")
+
+
+def square(grey: Grey, header: Dataset, options: DecodeOptions) -> Grey:
+    """Correct the aspect of pixels that are not square; a spacing such as 0\\0 says nothing, and the step says so."""
+    unusable = []
+    for keyword in SPACINGS:
+        spacing = numbers(header, keyword)
+        if len(spacing) == 2 and all(0 < value < float("inf") for value in spacing):
+            pixels = make_square(grey.pixels, spacing[0], spacing[1], options.max_pixels)
+            parameters: dict[str, object] = {"from": keyword, "row_over_column": spacing[0] / spacing[1]}
+            break
+        if spacing:
+            unusable.append(keyword)
+    else:
+        pixels, parameters = grey.pixels, {"unusable": unusable}
+    if pixels is grey.pixels and not unusable:
+        return grey
+    return Grey(pixels, (*grey.steps, Step("square_pixels", parameters, *_extent(pixels))))

@@ -1,0 +1,291 @@
+"""The bytes of a DICOM file up to its pixels → a pydicom Dataset of the attributes that are needed, and nothing else.
+
+pydicom's parser is used as it is, behind a file object that refuses to read beyond the end (a length field of 4 GB
+must not be allocated) and that notices when a value was cut.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_dataset
+from pydicom.multival import MultiValue
+from pydicom.sequence import Sequence
+from pydicom.tag import BaseTag
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+
+from cxrzero.errors import ImageError
+from cxrzero.images.quiet import ignore_warnings_of
+from cxrzero.images.radiograph import Facts
+
+KEYWORDS = (
+    "SOPClassUID", "SOPInstanceUID", "Modality", "PresentationIntentType", "BodyPartExamined", "ViewPosition",
+    "StudyInstanceUID", "SeriesInstanceUID", "ViewCodeSequence", "CodeValue", "BurnedInAnnotation", "SamplesPerPixel",
+    "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns", "PixelAspectRatio",
+    "PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "BitsAllocated", "BitsStored", "HighBit",
+    "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit", "WindowCenter", "WindowWidth",
+    "VOILUTFunction", "RescaleIntercept", "RescaleSlope", "ModalityLUTSequence", "VOILUTSequence", "LUTDescriptor",
+    "LUTData", "RedPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableDescriptor",
+    "BluePaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData", "GreenPaletteColorLookupTableData",
+    "BluePaletteColorLookupTableData", "SegmentedRedPaletteColorLookupTableData",
+    "SegmentedGreenPaletteColorLookupTableData", "SegmentedBluePaletteColorLookupTableData", "ExtendedOffsetTable",
+    "ExtendedOffsetTableLengths",
+)
+_TAGS: list[BaseTag | int] = [cast(int, tag_for_keyword(keyword)) for keyword in KEYWORDS]
+
+# Pixel Data, Float Pixel Data, Double Float Pixel Data.
+_PIXEL_TAGS = frozenset({0x7FE00010, 0x7FE00008, 0x7FE00009})
+PIXEL_DATA = 0x7FE00010
+UNDEFINED_LENGTH = 0xFFFFFFFF
+
+# Bytes that a deflated file may grow to: a 43 cm detector makes 37 MB, and 200 million 16-bit pixels make 400 MB.
+MAX_INFLATED_BYTES = 512 * 1024 * 1024
+
+
+class BoundedFile:
+    """A binary file whose reads never ask for more than is there; `cut` says whether one came back short."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.size = file.seek(0, os.SEEK_END)
+        self.cut = False
+        file.seek(0)
+
+    def read(self, size: int = -1) -> bytes:
+        left = max(0, self.size - self._file.tell())
+        if size > left:
+            self.cut = self.cut or left > 0
+            size = left
+        return self._file.read(size)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        position = self._file.seek(offset, whence)
+        self.cut = self.cut or position > self.size
+        return position
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+
+@dataclass(slots=True)
+class DicomFile:
+    """An open DICOM file, read up to its pixels.
+
+    Attributes:
+        header: the attributes in `KEYWORDS` that the file has.
+        file: positioned at the first byte of the pixel data's value.
+        transfer_syntax: UID; of a file that states none, the one its encoding shows.
+        pixel_tag: tag of the pixel data, 0 when there is none.
+        pixel_vr: its VR, "" in implicit VR files.
+        pixel_length: bytes of its value, `UNDEFINED_LENGTH` when encapsulated.
+    """
+
+    header: Dataset
+    file: BoundedFile
+    transfer_syntax: str
+    pixel_tag: int = 0
+    pixel_vr: str = ""
+    pixel_length: int = 0
+
+
+@contextmanager
+def open_dicom(path: Path) -> Iterator[DicomFile]:
+    """Open a file and read its header.
+
+    Raises:
+        ImageError: "unreadable", "bad_header" (not parseable), "truncated" (ends inside the header).
+    """
+    ignore_warnings_of("pydicom")
+    try:
+        opened = path.open("rb")
+    except OSError as error:
+        raise ImageError("unreadable", f"the file cannot be read ({error.strerror or os.strerror(5)})") from None
+    with opened:
+        try:
+            dicom = _parse(BoundedFile(opened))
+        except ImageError:
+            raise
+        except OSError as error:
+            raise ImageError("unreadable", f"reading failed ({error.strerror or os.strerror(5)})") from None
+        # pydicom's parser raises whatever a broken byte leads to: struct, key, value, type, recursion errors and more.
+        except Exception as error:
+            raise ImageError("bad_header", f"the DICOM header cannot be parsed ({type(error).__name__})") from None
+        yield dicom
+
+
+def _parse(file: BoundedFile) -> DicomFile:
+    stream = cast(BinaryIO, file)
+    if file.read(132)[128:] != b"DICM":  # the preamble of PS3.10, 7.1 is missing
+        file.seek(0)
+    file.cut = False
+    meta = read_dataset(stream, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)
+    syntax = str(meta.get("TransferSyntaxUID", "")).strip()
+    if syntax == DeflatedExplicitVRLittleEndian:
+        file = _inflated(file)
+        stream = cast(BinaryIO, file)
+    implicit, little = _encoding(file, syntax)
+    header = read_dataset(stream, implicit, little, stop_when=_at_pixels, specific_tags=_TAGS)
+    implicit = bool(header.original_encoding[0])  # pydicom corrects a syntax that lies about it
+    if not syntax:
+        syntax = (ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian) if little else ExplicitVRBigEndian
+    dicom = DicomFile(header, file, syntax)
+    _read_pixel_element(dicom, implicit, "<" if little else ">")
+    if not dicom.pixel_tag and file.cut:
+        raise ImageError("truncated", "the file ends inside its header", facts=facts_of(header))
+    return dicom
+
+
+def _at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
+    return int(tag) >= min(_PIXEL_TAGS)
+
+
+def _inflated(file: BoundedFile) -> BoundedFile:
+    """What follows, inflated (PS3.5, A.5), with a limit on its size."""
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    data = inflater.decompress(file.read(), MAX_INFLATED_BYTES)
+    if inflater.unconsumed_tail:
+        raise ImageError("file_too_large", f"the deflated file grows beyond {MAX_INFLATED_BYTES} bytes")
+    if not inflater.eof:
+        raise ImageError("truncated", "the deflated data ends early")
+    return BoundedFile(BytesIO(data))
+
+
+def _encoding(file: BoundedFile, syntax: str) -> tuple[bool, bool]:
+    """(implicit VR, little endian) of the data set that follows, guessed from its first element if not stated."""
+    if syntax:
+        return syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian
+    start = file.tell()
+    head = file.read(6)
+    file.seek(start)
+    # A first group of 0004 to 00FF reads as 0400 to FF00 in the wrong byte order.
+    little = len(head) < 2 or struct.unpack_from("<H", head)[0] < 0x0400
+    return not head[4:6].isalpha(), little
+
+
+def _read_pixel_element(dicom: DicomFile, implicit: bool, order: str) -> None:
+    """Read tag, VR and length of the element that stopped the header (PS3.5, 7.1); leaves the file at its value."""
+    head = dicom.file.read(8)
+    if len(head) < 8:
+        return
+    group, element = struct.unpack_from(order + "HH", head)
+    if group << 16 | element not in _PIXEL_TAGS:
+        return
+    dicom.pixel_tag = group << 16 | element
+    if implicit:
+        dicom.pixel_length = struct.unpack_from(order + "I", head, 4)[0]
+        return
+    dicom.pixel_vr = head[4:6].decode("latin-1")
+    length = dicom.file.read(4)
+    if len(length) < 4:
+        raise ImageError("truncated", "the file ends where its pixels begin", facts=facts_of(dicom.header))
+    dicom.pixel_length = struct.unpack(order + "I", length)[0]
+
+
+def text(header: Dataset, keyword: str) -> str:
+    """The value as one stripped string; the first of several, "" when absent or not text."""
+    value = _value(header, keyword)
+    if isinstance(value, MultiValue | list):
+        value = value[0] if value else None
+    return str(value).strip(" \0") if isinstance(value, str) else ""
+
+
+def numbers(header: Dataset, keyword: str) -> list[float]:
+    """All values as floats; [] when absent or empty.
+
+    Raises:
+        ImageError: "bad_header" when a value is not a number.
+    """
+    value = _value(header, keyword)
+    if value is None or value == "":
+        return []
+    try:
+        return [float(v) for v in (value if isinstance(value, MultiValue | list) else [value])]
+    except (TypeError, ValueError, OverflowError):
+        raise ImageError("bad_header", f"{keyword} is not a number") from None
+
+
+def integer(header: Dataset, keyword: str, default: int | None = None) -> int:
+    """The (first) value as an integer.
+
+    Raises:
+        ImageError: "bad_header" when it is absent and there is no default, or when it is not an integer.
+    """
+    found = numbers(header, keyword)
+    if not found:
+        if default is None:
+            raise ImageError("bad_header", f"{keyword} is missing")
+        return default
+    if not found[0].is_integer():
+        raise ImageError("bad_header", f"{keyword} is not an integer")
+    return int(found[0])
+
+
+def items(header: Dataset, keyword: str) -> list[Dataset]:
+    """The items of a sequence; [] when absent.
+
+    Raises:
+        ImageError: "bad_header" when the value is not a sequence.
+    """
+    value = _value(header, keyword)
+    if value is None:
+        return []
+    if not isinstance(value, Sequence):
+        raise ImageError("bad_header", f"{keyword} is not a sequence")
+    return list(value)
+
+
+def binary(header: Dataset, keyword: str) -> bytes | None:
+    """The value as bytes, or None when absent; words are little endian."""
+    value = _value(header, keyword)
+    if value is None or isinstance(value, bytes):
+        return value
+    try:
+        values = value if isinstance(value, MultiValue | list) else [value]
+        return np.asarray(values, dtype="<i8").astype("<u2").tobytes()
+    except (TypeError, ValueError, OverflowError):
+        raise ImageError("bad_header", f"{keyword} is not binary data") from None
+
+
+def _value(header: Dataset, keyword: str) -> Any:
+    try:
+        return header.get(keyword)
+    # Values are converted on access, and a broken one raises whatever its converter leads to.
+    except Exception as error:
+        raise ImageError("bad_header", f"{keyword} cannot be read ({type(error).__name__})") from None
+
+
+def facts_of(header: Dataset) -> Facts:
+    """The facts of the prediction table; a fact that cannot be read is empty."""
+    return Facts(
+        modality=_fact(header, "Modality"),
+        view_position=_fact(header, "ViewPosition"),
+        photometric_interpretation=_fact(header, "PhotometricInterpretation"),
+        study_instance_uid=_fact(header, "StudyInstanceUID"),
+        series_instance_uid=_fact(header, "SeriesInstanceUID"),
+        sop_instance_uid=_fact(header, "SOPInstanceUID"),
+    )
+
+
+def _fact(header: Dataset, keyword: str) -> str:
+    """One line of printable text of at most 64 characters, the longest that PS3.5, 6.2 allows for UI, CS and LO."""
+    try:
+        value = text(header, keyword)
+    except ImageError:  # an unreadable fact is an unstated one; unreadable pixels are what fails a file
+        return ""
+    return "".join(c for c in value if c.isprintable())[:64]

@@ -1,0 +1,168 @@
+"""PNG, JPEG, TIFF, BMP, GIF, WebP and JPEG 2000 files → one grey picture.
+
+8-bit pictures keep their values: Pillow's "L" conversion (ITU-R 601-2 luma) and nothing else, which is what the
+reference system of the field does. Deeper pictures keep their depth until their range is mapped to 8 bits.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from cxrzero.errors import ImageError
+from cxrzero.images.chain import apply_range, luma, to_grey
+from cxrzero.images.codestream import read_claim
+from cxrzero.images.flags import pixel_flags
+from cxrzero.images.quiet import ignore_warnings_of
+from cxrzero.images.radiograph import DecodeOptions, Radiograph, Step
+from cxrzero.images.sniff import Kind
+
+# The formats that content detection knows, by Pillow's names; nothing else is tried on a hostile file.
+_PILLOW_FORMAT = {
+    "png": "PNG", "jpeg": "JPEG", "tiff": "TIFF", "bmp": "BMP", "gif": "GIF", "webp": "WEBP", "jp2": "JPEG2000",
+    "j2k": "JPEG2000",
+}  # fmt: skip
+
+# No film needs more: a 43 × 43 cm detector at 100 µm is 18.5 million pixels, 37 MB; scanned colour films reach 300 MB.
+MAX_FILE_BYTES = 512 * 1024 * 1024
+
+# What Pillow raises on broken files, besides OSError: struct, index and type errors from its parsers in Python.
+_BROKEN = (OSError, ValueError, SyntaxError, TypeError, IndexError, KeyError, AttributeError, EOFError, MemoryError,
+           OverflowError, RuntimeError, ZeroDivisionError, Image.DecompressionBombError)  # fmt: skip
+
+
+def decode_raster(path: Path, kind: Kind, options: DecodeOptions) -> Radiograph:
+    """Decode the first page of a raster file.
+
+    Returns:
+        Radiograph with pixels (H, W) uint8, upright by its EXIF orientation; transparent pixels are black.
+
+    Raises:
+        ImageError: "truncated", "corrupt_image", "too_many_pixels", "file_too_large" or "unreadable".
+    """
+    ignore_warnings_of("PIL")
+    data = _read(path)
+    if kind == "jpeg":
+        read_claim(data)
+    try:
+        with Image.open(io.BytesIO(data), formats=[_PILLOW_FORMAT[kind]]) as image:
+            return _radiograph(image, data, options)
+    except Image.DecompressionBombError:
+        raise ImageError("too_many_pixels", "the image claims more pixels than any radiograph has") from None
+    except UnidentifiedImageError:
+        raise ImageError("corrupt_image", f"the {kind.upper()} header is broken") from None
+    except _BROKEN as error:
+        cut = isinstance(error, EOFError) or "truncated" in str(error).lower()
+        what = "the file ends before its last pixel" if cut else f"the {kind.upper()} file is broken"
+        raise ImageError("truncated" if cut else "corrupt_image", what) from None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise ImageError("file_too_large", f"the file is larger than {MAX_FILE_BYTES} bytes")
+        return path.read_bytes()
+    except OSError as error:
+        raise ImageError("unreadable", f"the file cannot be read ({error.strerror or os.strerror(5)})") from None
+
+
+def _radiograph(image: Image.Image, data: bytes, options: DecodeOptions) -> Radiograph:
+    if image.width * image.height > options.max_pixels:
+        raise ImageError("too_many_pixels", f"the image claims {image.width} × {image.height} pixels")
+    found = {"view_unknown"}
+    if getattr(image, "is_animated", False):
+        found.add("multi_page")
+        image.seek(0)
+    image.load()
+    steps = [Step("stored", {"format": image.format, "mode": image.mode}, *_extent(image))]
+    decoder = f"pillow/{image.format}"
+    deep = _deep_values(image, data)
+    if deep is None:
+        image = ImageOps.exif_transpose(image)
+        pixels = np.asarray(_over_black(image))
+        steps.append(Step("luma", {"weights": "ITU-R 601-2"}, float(pixels.min()), float(pixels.max())))
+    else:
+        values, decoder = deep
+        low, high = float(values.min()), float(values.max())
+        pixels = to_grey(apply_range(values, low, high))
+        steps.append(Step("range", {"low": low, "high": high}, float(pixels.min()), float(pixels.max())))
+    if options.invert == "yes":
+        pixels = 255 - pixels
+        steps.append(Step("invert", {"because": "--invert yes"}, float(pixels.min()), float(pixels.max())))
+    return Radiograph(
+        pixels=np.ascontiguousarray(pixels),
+        flags=frozenset(found | pixel_flags(pixels)),
+        decoder=decoder,
+        steps=tuple(steps),
+    )
+
+
+def _extent(image: Image.Image) -> tuple[float, float]:
+    """Lowest and highest stored value over all bands."""
+    extrema = np.asarray(image.getextrema(), dtype=np.float64)
+    return float(extrema.min()), float(extrema.max())
+
+
+def _over_black(image: Image.Image) -> Image.Image:
+    """Mode "L"; transparent pixels become black, as padding does. Without transparency exactly `image.convert("L")`."""
+    if not image.has_transparency_data:
+        return image.convert("L") if image.mode != "CMYK" else image.convert("RGB").convert("L")
+    image = image.convert("RGBA")
+    return Image.composite(image.convert("RGB"), Image.new("RGB", image.size), image.getchannel("A")).convert("L")
+
+
+# TIFF tags: BitsPerSample and PhotometricInterpretation, whose value 0 is WhiteIsZero (TIFF 6.0, section 8).
+_BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262
+_DEEP_MODES = frozenset({"I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
+
+
+def _deep_values(image: Image.Image, data: bytes) -> tuple[np.ndarray[Any, np.dtype[Any]], str] | None:
+    """Upright grey values of more than 8 bits and their decoder, or None for an 8-bit picture.
+
+    Pillow halves the depth of 16-bit colour; imagecodecs keeps it.
+    """
+    tags = getattr(image, "tag_v2", {})
+    if image.mode in _DEEP_MODES:
+        values, decoder = np.asarray(image), f"pillow/{image.format}"
+        if tags.get(_PHOTOMETRIC) == 0:
+            values = -values.astype(np.float64)
+    elif image.format == "PNG" and data[24] == 16:
+        values, decoder = _grey_of(imagecodecs.png_decode(data)), "imagecodecs/png"
+    elif image.format == "TIFF" and max(tags.get(_BITS_PER_SAMPLE, (8,))) > 8:
+        values, decoder = _grey_of(imagecodecs.tiff_decode(data, index=0)), "imagecodecs/tiff"
+    else:
+        return None
+    if not np.isfinite(values).all():
+        raise ImageError("corrupt_image", "the image holds values that are not numbers")
+    return _upright(values, image.getexif().get(_ORIENTATION, 1)), decoder
+
+
+def _grey_of(samples: np.ndarray[Any, np.dtype[Any]]) -> np.ndarray[Any, np.dtype[Any]]:
+    """(H, W, 2 to 4) samples → (H, W) luma, transparent pixels 0."""
+    if samples.ndim != 3 or samples.dtype.kind != "u":
+        raise ImageError("unsupported_image", "deep colour images need unsigned samples, interleaved")
+    bands = samples.shape[2]
+    grey = luma(samples[..., :3]) if bands >= 3 else samples[..., 0]
+    if bands in (2, 4):
+        grey = grey.astype(np.float64) * samples[..., -1] / np.iinfo(samples.dtype).max
+    return np.asarray(grey)
+
+
+# EXIF 2.32, tag 274: what must be done to see the picture upright.
+_ORIENTATION = 274
+
+
+def _upright(values: np.ndarray[Any, np.dtype[Any]], orientation: int) -> np.ndarray[Any, np.dtype[Any]]:
+    if orientation in (5, 6, 7, 8):
+        values = values.T
+    if orientation in (2, 3, 6, 7):
+        values = values[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        values = values[::-1]
+    return values
