@@ -43,24 +43,27 @@ def monochrome_to_grey(
 ) -> Grey:
     """MONOCHROME1 and MONOCHROME2: modality LUT, VOI, inversion (PS3.4, N.2); padding is black in the end.
 
+    Every step maps a value by itself, so each value that occurs goes through the chain once, not each pixel.
+
     Raises:
         ImageError: "unsupported_photometric_interpretation", "bad_lut", "bad_window", "bad_rescale".
     """
     if layout.samples != 1 or layout.photometric not in ("MONOCHROME1", "MONOCHROME2"):
         raise ImageError("unsupported_photometric_interpretation", "grey pixels are not one sample of MONOCHROME1 or 2")
     header, trail = dicom.header, _Trail()
-    values: Values = stored_values(layout, samples, decoder)
+    levels = chain.GreyLevels.of(samples)
+    values = stored_values(layout, levels.raw, decoder)
     trail.add("stored_bits", {"bits_stored": layout.bits_stored, "signed": layout.signed}, values)
     padding = padding_mask(header, layout, values)
     values, first_is_signed = modality(dicom, layout, values, trail)
     y = voi(dicom, values, padding, first_is_signed, trail)
     if options.invert == "yes" or (options.invert == "auto" and layout.photometric == "MONOCHROME1"):
         y = trail.add("invert", {"photometric_interpretation": layout.photometric, "invert": options.invert}, 1.0 - y)
-    pixels = chain.to_grey(y)
+    grey = chain.to_grey(y)
     if padding is not None:
-        pixels[padding] = 0
-        trail.add("padding", {"pixels": int(padding.sum())}, pixels)
-    return Grey(pixels, tuple(trail.steps))
+        grey[padding] = 0
+        trail.add("padding", {"pixels": int(levels.counts[padding].sum())}, grey)
+    return Grey(levels.picture(grey), tuple(trail.steps))
 
 
 def stored_values(layout: PixelLayout, samples: Values, decoder: str) -> Values:
@@ -70,7 +73,7 @@ def stored_values(layout: PixelLayout, samples: Values, decoder: str) -> Values:
 
 
 def padding_mask(header: Dataset, layout: PixelLayout, values: Values) -> npt.NDArray[np.bool_] | None:
-    """True where a pixel is padding: the value, or the range between it and the limit (PS3.3, C.7.5.1.1.2).
+    """True where a value is padding: the value, or the range between it and the limit (PS3.3, C.7.5.1.1.2).
 
     A value of the wrong sign is read modulo 2^16, as the US and SS encodings of the same two bytes.
     """
