@@ -1,4 +1,4 @@
-"""From path lengths to a picture: Beer–Lambert attenuation, scatter, quantum noise, detector response, display curve."""
+"""From path lengths to a picture: Beer–Lambert attenuation, scatter, quantum noise, response, display curve."""
 
 from __future__ import annotations
 
@@ -55,9 +55,7 @@ def sample_look(rng: np.random.Generator) -> Look:
     )
 
 
-def expose(
-    attenuation: FloatArray, mm_per_px: float, look: Look, rng: np.random.Generator
-) -> FloatArray:
+def expose(attenuation: FloatArray, mm_per_px: float, look: Look, rng: np.random.Generator) -> FloatArray:
     """Optical depth as the detector measures it.
 
     Args:
@@ -76,7 +74,8 @@ def expose(
 def develop(depth: FloatArray, look: Look) -> FloatArray:
     """Measured optical depth to display values in 0…1, bright = dense."""
     wide = _blur(depth, 10)
-    depth = depth - np.float32(look.equalise) * (wide - wide.mean()) + np.float32(look.sharpen) * (depth - _soften(depth))
+    edges = depth - _soften(depth)
+    depth = depth - np.float32(look.equalise) * (wide - wide.mean()) + np.float32(look.sharpen) * edges
     body = depth[::4, ::4][wide[::4, ::4] > 1.8]
     if body.size < 64:
         body = depth[::4, ::4].ravel()

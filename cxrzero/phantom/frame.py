@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-FloatArray = npt.NDArray[np.float32]
+# Maps are float32 in practice; intermediate values may be float64.
+FloatArray = npt.NDArray[np.floating[Any]]
 Points = npt.NDArray[np.float64]
 
 # Field that must be visible, in mm: a 35 × 43 cm cassette less its margins.
@@ -153,7 +155,7 @@ def ramp(distance: FloatArray, width: float) -> FloatArray:
 def ellipsoid(
     frame: Frame, centre: tuple[float, float], radii: tuple[float, float], depth: float, tilt: float = 0.0
 ) -> FloatArray:
-    """Path length (mm) through an ellipsoid: half-axes `radii` in the plane, `depth` along the beam, turned by `tilt`."""
+    """Path length (mm) through an ellipsoid with half-axes `radii` in the plane and `depth` along the beam."""
     dx, dy = frame.x - np.float32(centre[0]), frame.y - np.float32(centre[1])
     cos, sin = np.float32(np.cos(tilt)), np.float32(np.sin(tilt))
     a = (dx * cos + dy * sin) / np.float32(radii[0])
