@@ -12,8 +12,11 @@ from PIL import Image
 
 from cxrzero.errors import ConfigError
 from cxrzero.phantom import NAMES, Finding, draw, random_finding, sample_findings
+from cxrzero.phantom.anatomy import sample_anatomy
 from cxrzero.phantom.dicom import SYNTAXES, stored_values, write_dicom
 from cxrzero.phantom.examples import EXAMPLES, LABEL_COLUMNS
+from cxrzero.phantom.frame import Frame
+from cxrzero.phantom.thorax import draw_heart
 
 EXAMPLES_FOLDER = Path(__file__).parent.parent / "examples"
 
@@ -40,7 +43,9 @@ def test_any_size(size: int | tuple[int, int]) -> None:
     assert phantom.pixels.std() > 5000
 
 
-@pytest.mark.parametrize(("name", "zone"), [("pleural effusion", ""), ("consolidation", "lower"), ("pneumonia", "upper")])
+@pytest.mark.parametrize(
+    ("name", "zone"), [("pleural effusion", ""), ("consolidation", "lower"), ("pneumonia", "upper")]
+)
 def test_density_brightens_its_own_side(name: str, zone: str) -> None:
     viewer_left, viewer_right = difference(name, "right", zone=zone)
     assert viewer_left > viewer_right + 300  # the patient's right is the viewer's left
@@ -62,6 +67,15 @@ def test_cardiothoracic_ratio_follows_the_finding() -> None:
     for seed in range(20):
         assert draw(seed, 32).anatomy.cardiothoracic_ratio < 0.5
         assert draw(seed, 32, [Finding("cardiomegaly", severity=0.1)]).anatomy.cardiothoracic_ratio > 0.5
+
+
+@pytest.mark.parametrize("severity", [None, 0.2, 0.9])
+def test_drawn_heart_is_as_wide_as_the_ratio_says(severity: float | None) -> None:
+    anatomy = sample_anatomy(9, "PA", severity)
+    frame = Frame(400, 400, 1.0, (0.0, 200.0), 0.0)
+    columns = np.flatnonzero((draw_heart(frame, anatomy) > 0).any(axis=0))
+    width = columns[-1] - columns[0] + 1
+    assert width / (2 * anatomy.half_width) == pytest.approx(anatomy.cardiothoracic_ratio, abs=0.015)
 
 
 @pytest.mark.parametrize("name", NAMES)

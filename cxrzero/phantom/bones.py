@@ -83,7 +83,8 @@ def draw_spine(frame: Frame, anatomy: Anatomy) -> FloatArray:
     process = np.hypot(x / 2.6, (phase - 0.8) * pitch / 6.5)
     bone = bone + 2.2 * np.exp(-(((process - 0.9) / 0.35) ** 2))
     transverse = np.exp(-(((phase - 0.3) * pitch / 4.0) ** 2)) * ramp(ax - half, 3) * ramp(half + 15 - ax, 6)
-    return (bone + 1.3 * transverse).astype(np.float32)
+    total: FloatArray = (bone + 1.3 * transverse).astype(np.float32)
+    return total
 
 
 def draw_shoulders(frame: Frame, anatomy: Anatomy, view_position: ViewPosition) -> FloatArray:

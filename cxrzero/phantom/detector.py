@@ -68,7 +68,8 @@ def expose(attenuation: FloatArray, mm_per_px: float, look: Look, rng: np.random
     light /= np.float32(1 + look.scatter)
     noise = rng.standard_normal(light.shape, dtype=np.float32)
     noise *= np.sqrt(light / np.float32(look.photons * mm_per_px**2))
-    return -np.log(np.maximum(light + noise, np.float32(1e-4)))
+    measured: FloatArray = -np.log(np.maximum(light + noise, np.float32(1e-4)))
+    return measured
 
 
 def develop(depth: FloatArray, look: Look) -> FloatArray:
@@ -86,7 +87,8 @@ def develop(depth: FloatArray, look: Look) -> FloatArray:
     grey = 1 / (1 + np.exp(np.float32(-4.4 * look.contrast) * (grey - np.float32(0.5))))
     ends = 1 / (1 + np.exp(np.float32(2.2 * look.contrast)))
     grey = np.clip((grey - ends) / (1 - 2 * ends), 0, 1)
-    return grey ** np.float32(look.gamma)
+    shown: FloatArray = grey ** np.float32(look.gamma)
+    return shown
 
 
 def collimate(grey: FloatArray, look: Look) -> FloatArray:

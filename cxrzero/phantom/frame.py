@@ -149,7 +149,8 @@ def _smooth(values: Points, half: int) -> Points:
 def ramp(distance: FloatArray, width: float) -> FloatArray:
     """0 where distance ≤ −width/2, 1 where ≥ width/2, smooth between (Hermite)."""
     t = np.clip(distance / np.float32(width) + np.float32(0.5), 0, 1)
-    return t * t * (3 - 2 * t)
+    smooth: FloatArray = t * t * (3 - 2 * t)
+    return smooth
 
 
 def ellipsoid(

@@ -57,10 +57,10 @@ def pneumothorax(frame: Frame, anatomy: Anatomy, lung: Lung, blood: FloatArray, 
     inside = inside / np.maximum(np.hypot(slope_x, slope_y) / np.float32(frame.mm_per_px), np.float32(0.3))
     free = ramp(-inside, 2 * max(1.0, frame.mm_per_px))
     thin = np.float32(max(0.8, frame.mm_per_px))
-    pleura = (8.0 / thin) * np.exp(-((inside / thin) ** 2)) * ramp(lung.air - 12, 8)
+    pleura: FloatArray = (8.0 / thin) * np.exp(-((inside / thin) ** 2)) * ramp(lung.air - 12, 8)
     blood *= 1 - free
     lung.air *= free / np.float32(LUNG_AIR) + (1 - free) * np.float32(1 - 0.35 * severity)
-    return pleura.astype(np.float32)
+    return pleura
 
 
 def consolidate(
@@ -104,7 +104,8 @@ def nodule(frame: Frame, anatomy: Anatomy, lung: Lung, finding: Finding, rng: np
     x, y = zone_centre(anatomy, lung, finding.zone, rng)
     radius = 5 + 11 * finding.severity
     ball = ellipsoid(frame, (x, y), (radius, radius * rng.uniform(0.85, 1.0)), radius * 1.5, rng.uniform(0, 3))
-    return ball * np.clip(1 + 0.12 * frame.texture(rng, 4, 2), 0.6, 1.2)
+    uneven: FloatArray = ball * np.clip(1 + 0.12 * frame.texture(rng, 4, 2), 0.6, 1.2)
+    return uneven
 
 
 def zone_centre(anatomy: Anatomy, lung: Lung, zone: Zone, rng: np.random.Generator) -> tuple[float, float]:
