@@ -14,6 +14,7 @@ from pydicom.uid import ExplicitVRBigEndian
 from cxrzero.errors import ImageError
 from cxrzero.images import chain
 from cxrzero.images.chain import Lut, Values, Window
+from cxrzero.images.codecs import DECODED_TO_RGB
 from cxrzero.images.dicom_file import DicomFile, binary, items, numbers, text
 from cxrzero.images.dicom_frames import PixelLayout
 from cxrzero.images.radiograph import DecodeOptions, GreyImage, Step
@@ -166,10 +167,11 @@ def read_lut(item: Dataset, signed: bool, big_endian: bool = False) -> Lut:
         first -= 65536
     if not 8 <= bits <= 16:
         raise ImageError("bad_lut", "a lookup table has entries of fewer than 8 or more than 16 bits")
+    words = np.frombuffer(data[: len(data) // 2 * 2], ">u2" if big_endian and _is_ow(item) else "<u2").astype("<u2")
     if len(data) == 2 * entries:
-        table = np.frombuffer(data, ">u2" if big_endian and _is_ow(item) else "<u2").astype(np.uint16)
-    elif bits == 8 and len(data) == entries + entries % 2:
-        table = np.frombuffer(data, np.uint8)[:entries].astype(np.uint16)
+        table = words.astype(np.uint16)
+    elif bits == 8 and len(data) == entries + entries % 2:  # two entries to a word
+        table = words.view(np.uint8)[:entries].astype(np.uint16)
     else:
         raise ImageError("bad_lut", "a lookup table has more or fewer entries than its descriptor says")
     if int(table.max()) >= 2**bits:
@@ -203,8 +205,8 @@ def colour_to_grey(
     if name == "PALETTE COLOR" and layout.samples == 1:
         rgb, bits = palette_to_rgb(dicom.header, stored)
     elif name in _YBR and layout.samples == 3:
-        decoded_to_rgb = decoder.startswith(("imagecodecs/jpeg8", "pillow"))
-        rgb = stored if decoded_to_rgb else chain.ybr_to_rgb(_eight_bits(stored, bits), "PARTIAL" in name)
+        is_rgb = dicom.transfer_syntax in DECODED_TO_RGB
+        rgb = stored if is_rgb else chain.ybr_to_rgb(_eight_bits(stored, bits), "PARTIAL" in name)
     elif name in _RGB and layout.samples == 3:
         rgb = stored
     else:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # for `dicomfile`, which benchmarks use too
 
-from cxrzero.images import DecodeOptions, Radiograph, decode
+from dicomfile import Decode
 
-Decode = Callable[..., list[Radiograph]]
+from cxrzero.images import DecodeOptions, Radiograph, decode
 
 
 @pytest.fixture

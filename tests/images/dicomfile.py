@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import imagecodecs
 import numpy as np
 from pydicom.datadict import dictionary_VR, tag_for_keyword
+
+Decode = Callable[..., list[Any]]  # the fixture `decoded`: (content, options) → frames
 
 SYNTAXES = {
     "implicit": "1.2.840.10008.1.2",
@@ -155,7 +158,7 @@ def dicom_bytes(
     if frames:
         bits = frames[0].dtype.itemsize * 8
         header |= {"Rows": frames[0].shape[0], "Columns": frames[0].shape[1], "BitsAllocated": bits, "BitsStored": bits,
-                   "HighBit": attributes.get("BitsStored", bits) - 1,
+                   "HighBit": max(attributes.get("BitsStored", bits) - 1, 0),
                    "PixelRepresentation": int(frames[0].dtype.kind == "i")}  # fmt: skip
     if len(frames) > 1:
         header["NumberOfFrames"] = len(frames)
@@ -180,9 +183,9 @@ def _pixel_element(
         )  # fmt: skip
         return encode_element(0x7FE00010, vr or "OB", data, implicit, order, 0xFFFFFFFF if length is None else length)
     data = pixels if isinstance(pixels, bytes) else b"".join(f.astype(f.dtype.newbyteorder(order)).tobytes() for f in frames)
-    vr = vr or ("OB" if header["BitsAllocated"] == 8 else "OW")
+    vr = vr or ("OB" if header.get("BitsAllocated") == 8 else "OW")
     data += b"\0" * (len(data) % 2)
-    if vr == "OW" and header["BitsAllocated"] == 8 and order == ">":
+    if vr == "OW" and header.get("BitsAllocated") == 8 and order == ">":
         data = np.frombuffer(data, np.uint16).byteswap().tobytes()
     return encode_element(0x7FE00010, vr, data, implicit, order, length)
 

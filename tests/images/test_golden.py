@@ -13,11 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Decode
-from dicomfile import LOSSLESS, SECONDARY_CAPTURE, dicom_bytes
-
-from cxrzero.errors import ImageError
-from cxrzero.images import DecodeOptions
+from dicomfile import LOSSLESS, Decode, dicom_bytes
 
 ROWS, COLUMNS = 24, 22
 
