@@ -37,11 +37,9 @@ def test_both_towers_give_unit_rows(tiny_bundle: Path) -> None:
 
 
 @pytest.mark.skipif(has_nvidia_driver(), reason="this machine has an NVIDIA driver")
-def test_cuda_without_a_gpu_is_an_error_and_auto_says_why(
-    tiny_bundle: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_cuda_without_a_gpu_is_an_error_and_auto_says_why(tiny_bundle: Path, capfd: pytest.CaptureFixture[str]) -> None:
     bundle = load_bundle(tiny_bundle)
-    with pytest.raises(DeviceError, match="--device cuda cannot run here: (no NVIDIA driver|.*built without CUDA)"):
+    with pytest.raises(DeviceError, match=r"--device cuda cannot run here: (no NVIDIA driver|.*built without CUDA)"):
         OnnxRuntimeEncoder(bundle, "cuda")
     encoder = OnnxRuntimeEncoder(bundle, "auto")
     assert encoder.device == "cpu"

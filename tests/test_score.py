@@ -48,7 +48,9 @@ def test_sigmoid_does_not_overflow() -> None:
 def test_an_image_scores_the_same_alone_and_in_company() -> None:
     rng = np.random.default_rng(2)
     images = unit_rows(rng, 257, 512)
-    classifier = build_classifier([(unit_rows(rng, 2, 512), unit_rows(rng, 2, 512)) for _ in range(40)], Scoring("softmax_pair", 50.0))
+    classifier = build_classifier(
+        [(unit_rows(rng, 2, 512), unit_rows(rng, 2, 512)) for _ in range(40)], Scoring("softmax_pair", 50.0)
+    )
     together = classifier(images).probability
     alone = np.concatenate([classifier(images[i : i + 1]).probability for i in range(257)])
     np.testing.assert_allclose(together, alone, atol=1e-7)

@@ -8,9 +8,10 @@ import pytest
 from cxrzero.errors import OutputError, OutputExistsError, UsageError
 from cxrzero.images.radiograph import Facts
 from cxrzero.prediction import FIXED_COLUMNS, Prediction
-from cxrzero.tables import PredictionTable, check_output
+from cxrzero.tables import Table, check_output
 
 LABELS = ("pneumonia", "mass, left")
+COLUMNS = (*FIXED_COLUMNS, *LABELS)
 
 
 def row(path: str = "a.png", **scores: float) -> Prediction:
@@ -24,7 +25,7 @@ def read(path: Path) -> list[dict[str, str]]:
 
 def test_columns_are_the_contract(tmp_path: Path) -> None:
     out = tmp_path / "t.csv"
-    with PredictionTable(str(out), LABELS) as table:
+    with Table(str(out), COLUMNS) as table:
         table.write(row(pneumonia=0.25, **{"mass, left": 1.0}))
         table.write(Prediction("b.dcm", LABELS, "failed", error="truncated: cut, short"))
         table.commit()
@@ -42,7 +43,7 @@ def test_columns_are_the_contract(tmp_path: Path) -> None:
 def test_scores_read_back_as_the_same_float32(tmp_path: Path) -> None:
     values = np.random.default_rng(0).random(500, dtype=np.float32) ** 8
     out = tmp_path / "t.csv"
-    with PredictionTable(str(out), ["x"]) as table:
+    with Table(str(out), [*FIXED_COLUMNS, "x"]) as table:
         for value in values:
             table.write(Prediction("a", ("x",), "ok", 1, scores={"x": float(value)}))
         table.commit()
@@ -51,9 +52,14 @@ def test_scores_read_back_as_the_same_float32(tmp_path: Path) -> None:
 
 def test_the_table_has_its_name_only_when_complete(tmp_path: Path) -> None:
     out = tmp_path / "t.csv"
-    with pytest.raises(KeyboardInterrupt), PredictionTable(str(out), LABELS) as table:
-        table.write(row(pneumonia=0.5))
-        raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        with Table(str(out), COLUMNS) as table:
+            table.write(row(pneumonia=0.5))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert not out.exists()
     assert "a.png" in (tmp_path / "t.csv.partial").read_text()
 
@@ -61,7 +67,7 @@ def test_the_table_has_its_name_only_when_complete(tmp_path: Path) -> None:
 def test_an_old_table_stays_until_the_new_one_is_complete(tmp_path: Path) -> None:
     out = tmp_path / "t.csv"
     out.write_text("old")
-    with PredictionTable(str(out), LABELS, overwrite=True) as table:
+    with Table(str(out), COLUMNS, overwrite=True) as table:
         assert out.read_text() == "old"
         table.commit()
     assert out.read_text().startswith("path,")
@@ -69,7 +75,7 @@ def test_an_old_table_stays_until_the_new_one_is_complete(tmp_path: Path) -> Non
 
 def test_names_that_are_not_utf8_are_written_readably(tmp_path: Path) -> None:
     out = tmp_path / "t.csv"
-    with PredictionTable(str(out), LABELS) as table:
+    with Table(str(out), COLUMNS) as table:
         table.write(row(os.fsdecode(b"caf\xe9\n.png")))
         table.commit()
     assert read(out)[0]["path"] == "caf\\xe9\n.png"
@@ -104,8 +110,13 @@ def test_check_output(tmp_path: Path) -> None:
 def test_a_full_disk_is_an_error_not_a_short_table(tmp_path: Path) -> None:
     out = tmp_path / "t.csv"
     (tmp_path / "t.csv.partial").symlink_to("/dev/full")
-    with pytest.raises(OutputError, match="No space"), PredictionTable(str(out), LABELS) as table:
-        for _ in range(5000):
-            table.write(row(pneumonia=0.5))
-        table.commit()
+
+    def fill() -> None:
+        with Table(str(out), COLUMNS) as table:
+            for _ in range(5000):
+                table.write(row(pneumonia=0.5))
+            table.commit()
+
+    with pytest.raises(OutputError, match="No space"):
+        fill()
     assert not out.exists()
