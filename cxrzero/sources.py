@@ -118,7 +118,8 @@ def _follow(path: str) -> Iterator[ImageRef]:
         from cxrzero.images.dicomdir import referenced_files
 
         for file in referenced_files(path):
-            yield ImageRef(file)
+            there = os.path.isfile(file)
+            yield ImageRef(file, None if there else ImageError("missing", "listed in the DICOMDIR, but not there"))
     except ImageError as error:
         yield ImageRef(path, error)
 

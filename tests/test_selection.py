@@ -1,8 +1,10 @@
 """What is left out, told twice, joined and made anonymous: --skip, --only, duplicates, --by study, --pseudonymise."""
 
 import csv
+import gc
 import json
 import stat
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -179,6 +181,10 @@ def test_a_dicomdir_that_is_named_is_followed(predict: Predict, tmp_path: Path) 
         dataset.StudyID, dataset.SeriesNumber, dataset.InstanceNumber = "1", 1, seed
         files.add(dataset)
     files.write(tmp_path / "medium")
+    with warnings.catch_warnings():  # pydicom leaves its temporary folder to the garbage collector
+        warnings.simplefilter("ignore", ResourceWarning)
+        del files
+        gc.collect()
     result = predict("medium/DICOMDIR")
     assert result.exit_code == 0, result.output
     assert len(table()) == 2
