@@ -67,12 +67,13 @@ def _body(vr: str, value: Any, implicit: bool, order: str) -> bytes:
     if vr == "SQ":
         items = [encode_dataset(item, implicit, order) for item in value]
         return b"".join(struct.pack(order + "HHI", 0xFFFE, 0xE000, len(item)) + item for item in items)
+    values = value if isinstance(value, list | tuple) else [value]
     if isinstance(value, bytes):
         body = value
     elif vr in _NUMBER:
-        body = b"".join(struct.pack(order + _NUMBER[vr], v) for v in (value if isinstance(value, list | tuple) else [value]))
+        body = b"".join(struct.pack(order + _NUMBER[vr], v) for v in values)
     else:
-        body = "\\".join(str(v) for v in (value if isinstance(value, list | tuple) else [value])).encode()
+        body = "\\".join(str(v) for v in values).encode()
     return body + (b"\0" if vr in ("UI", "OB", "UN") else b" ") * (len(body) % 2)
 
 
@@ -117,7 +118,9 @@ def encode_rle(pixels: np.ndarray) -> bytes:
         width = flat.dtype.itemsize
         for byte in range(width):
             plane = planes[byte::width]
-            runs = b"".join(bytes([len(run) - 1]) + run for run in (plane[i : i + 128] for i in range(0, len(plane), 128)))
+            runs = b"".join(
+                bytes([len(plane[i : i + 128]) - 1]) + plane[i : i + 128] for i in range(0, len(plane), 128)
+            )
             segments.append(runs + b"\0" * (len(runs) % 2))
     offsets = [64 + sum(map(len, segments[:i])) for i in range(len(segments))]
     return struct.pack("<16I", len(segments), *offsets, *[0] * (15 - len(segments))) + b"".join(segments)
@@ -182,7 +185,9 @@ def _pixel_element(
             [encode_frame(frame, syntax, header["BitsStored"]) for frame in frames]
         )  # fmt: skip
         return encode_element(0x7FE00010, vr or "OB", data, implicit, order, 0xFFFFFFFF if length is None else length)
-    data = pixels if isinstance(pixels, bytes) else b"".join(f.astype(f.dtype.newbyteorder(order)).tobytes() for f in frames)
+    data = b"".join(f.astype(f.dtype.newbyteorder(order)).tobytes() for f in frames)
+    if isinstance(pixels, bytes):
+        data = pixels
     vr = vr or ("OB" if header.get("BitsAllocated") == 8 else "OW")
     data += b"\0" * (len(data) % 2)
     if vr == "OW" and header.get("BitsAllocated") == 8 and order == ">":

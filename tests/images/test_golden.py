@@ -76,8 +76,8 @@ def expected(
         y = [min(max((v - low) / (high - low), Fraction(0)), Fraction(1)) for v in values]
     if invert:
         y = [1 - v for v in y]
-    half = Fraction(1, 2)
-    grey = [0 if p else math.floor(255 * v + (half if isinstance(v, Fraction) else 0.5)) for v, p in zip(y, padded, strict=True)]
+    halves = [Fraction(1, 2) if isinstance(v, Fraction) else 0.5 for v in y]
+    grey = [0 if p else math.floor(255 * v + half) for v, p, half in zip(y, padded, halves, strict=True)]
     return np.array(grey, np.uint8).reshape(stored.shape)
 
 

@@ -32,9 +32,7 @@ def test_stored_bits_anywhere_in_the_word(decoded: Decode, syntax: str, high_bit
     shift = high_bit - 9
     rubbish = np.uint16(0xFFFF & ~(0x3FF << shift)) * (RAMP % 2)  # overlay bits, above and below
     raw = (RAMP << shift) | rubbish
-    (image,) = decoded(
-        dicom_bytes(raw, syntax, BitsStored=10, HighBit=high_bit, PixelRepresentation=int(signed))
-    )
+    (image,) = decoded(dicom_bytes(raw, syntax, BitsStored=10, HighBit=high_bit, PixelRepresentation=int(signed)))
     stored = RAMP.astype(int) - 1024 * (RAMP >= 512) if signed else RAMP
     np.testing.assert_array_equal(image.pixels, by_range(stored))
 
@@ -90,9 +88,7 @@ def test_lossy_encodings(decoded: Decode, syntax: str, bits: int, tolerance: int
     """A smooth picture survives compression; the window is the identity, so levels can be compared."""
     y, x = np.mgrid[0:64, 0:48]
     stored = ((x * 1.5 + y * 2) * (2**bits - 1) / 200).clip(0, 2**bits - 1).astype("u1" if bits == 8 else "u2")
-    content = dicom_bytes(
-        stored, syntax, BitsStored=bits, WindowCenter=2 ** (bits - 1), WindowWidth=2**bits
-    )
+    content = dicom_bytes(stored, syntax, BitsStored=bits, WindowCenter=2 ** (bits - 1), WindowWidth=2**bits)
     (image,) = decoded(content)
     wanted = np.floor(stored * (255 / (2**bits - 1)) + 0.5)
     assert np.abs(image.pixels.astype(int) - wanted).max() <= tolerance
@@ -283,7 +279,10 @@ def colour(pixels: Any, syntax: str = "explicit", photometric: str = "RGB", **mo
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("syntax", [*NATIVE, "rle", "jpegls", "jpeg_lossless_sv1", "jpeg2000_lossless", "htj2k_lossless"])
+COLOUR = [*NATIVE, "rle", "jpegls", "jpeg_lossless_sv1", "jpeg2000_lossless", "htj2k_lossless"]
+
+
+@pytest.mark.parametrize("syntax", COLOUR)
 def test_rgb(decoded: Decode, syntax: str) -> None:
     (image,) = decoded(colour(RGB, syntax))
     assert np.abs(image.pixels - luma(RGB)).max() <= 0.51
