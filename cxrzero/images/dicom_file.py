@@ -111,9 +111,9 @@ class BoundedFile:
         return self._file.read(size)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        position = self._file.seek(offset, whence)
+        position = offset + (0, self._file.tell(), self.size)[whence]
         self.cut = self.cut or position > self.size
-        return position
+        return self._file.seek(min(max(position, 0), self.size))
 
     def tell(self) -> int:
         return self._file.tell()
