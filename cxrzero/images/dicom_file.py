@@ -158,7 +158,9 @@ def open_dicom(path: Path) -> Iterator[DicomFile]:
         except ImageError:
             raise
         except OSError as error:
-            raise ImageError("unreadable", f"reading failed ({error.strerror or os.strerror(5)})") from None
+            if error.errno is None:  # pydicom's own, for a sequence without items where they must be
+                raise ImageError("bad_header", "a sequence in the DICOM header is broken") from None
+            raise ImageError("unreadable", f"reading failed ({error.strerror})") from None
         # pydicom's parser raises whatever a broken byte leads to: struct, key, value, type, recursion errors and more.
         except Exception as error:
             raise ImageError("bad_header", f"the DICOM header cannot be parsed ({type(error).__name__})") from None
