@@ -75,6 +75,8 @@ def _read(path: Path) -> bytes:
 def _radiograph(image: Image.Image, data: bytes, options: DecodeOptions) -> Radiograph:
     if image.width * image.height > options.max_pixels:
         raise ImageError("too_many_pixels", f"the image claims {image.width} × {image.height} pixels")
+    if image.format == "TIFF" and _covered(image) < image.width * image.height:
+        raise ImageError("truncated", "the strips or tiles do not cover the image; Pillow would leave the rest black")
     found = {"view_unknown"}
     if getattr(image, "is_animated", False):
         found.add("multi_page")
@@ -105,6 +107,12 @@ def _radiograph(image: Image.Image, data: bytes, options: DecodeOptions) -> Radi
         decoder=decoder,
         steps=tuple(steps),
     )
+
+
+def _covered(image: Image.Image) -> int:
+    """Pixels that the strips or tiles of a TIFF claim to hold; each plane of a planar image counts."""
+    extents = [tile[1] for tile in getattr(image, "tile", [])]
+    return sum((right - left) * (lower - upper) for left, upper, right, lower in extents)
 
 
 def _extent(image: Image.Image) -> tuple[float, float]:
