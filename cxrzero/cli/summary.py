@@ -15,7 +15,7 @@ from cxrzero.sources import WalkCounts, find_images
 from cxrzero.tables import STDOUT
 
 SHOWN_ROWS = 12
-SHOWN_PATH = 34
+SHOWN_PATH = 28
 COLUMN_GAP = 2
 
 console = Console(stderr=True, soft_wrap=True, highlight=False)
