@@ -90,8 +90,8 @@ _PIXEL_TAGS = frozenset({0x7FE00010, 0x7FE00008, 0x7FE00009})
 PIXEL_DATA = 0x7FE00010
 UNDEFINED_LENGTH = 0xFFFFFFFF
 
-# Bytes that a deflated file may grow to: a 43 cm detector makes 37 MB, and 200 million 16-bit pixels make 400 MB.
-MAX_INFLATED_BYTES = 512 * 1024 * 1024
+# Bytes that a deflated file may grow to: a 43 cm detector makes 37 MB, so a series of seven fits.
+MAX_INFLATED_BYTES = 256 * 1024 * 1024
 
 
 class BoundedFile:

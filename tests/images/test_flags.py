@@ -39,8 +39,9 @@ FILM = (np.add.outer(np.arange(300), np.arange(256)) % 256).astype(np.uint8)
 )  # fmt: skip
 def test_from_the_header(decoded: Decode, attributes: dict[str, Any], flags: set[str]) -> None:
     (image,) = decoded(dicom_bytes(FILM, **attributes))
-    assert image.flags == flags
     assert image.flags <= set(FLAGS)
+    # What a ramp looks like to the detectors of "maybe …" is not the question here.
+    assert {flag for flag in image.flags if not flag.startswith("maybe_")} == flags
 
 
 def framed(share: float) -> np.ndarray:

@@ -44,7 +44,7 @@ def row_of(path: Path) -> dict[str, str]:
         "modality": images[0].facts.modality,
         "frames": str(len(images)),
         "decoder": images[0].decoder,
-        "flags": ";".join(sorted(images[0].flags)),
+        "flags": ";".join(sorted(flag for flag in images[0].flags if not flag.startswith("maybe_"))),
     }
 
 
