@@ -156,6 +156,8 @@ def run(report: RunReport, on_row: Callable[[RunReport], None] | None = None) ->
     if config.out != STDOUT:
         report.manifest = manifest_path(config.out)
         write_manifest(report.manifest, build_manifest(report))
+    if report.screener.store:
+        report.screener.store.close()
 
 
 def _write_studies(report: RunReport, studies: Studies) -> None:

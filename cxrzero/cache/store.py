@@ -23,6 +23,8 @@ DEFAULT_MAX_GB = 10.0
 
 # Rows of 2 to 3 kB (512 float32 and a few facts) fill a 4 kB page badly, five to a 16 kB page well.
 PAGE_SIZE = 16384
+# Pages after which the write-ahead log is emptied: 4 MB.
+LOG_PAGES = 250
 # Parameters of one SELECT; SQLite allowed 999 before version 3.32.
 KEYS_PER_QUERY = 500
 # Use is noted this often, so that reading a large cache does not rewrite it.
@@ -132,6 +134,8 @@ class Store:
 
     def put(self, kind: str, model: str, payloads: Mapping[bytes, bytes]) -> None:
         """Keep payloads, all in one transaction."""
+        if not self.alive:
+            return
         now = int(time.time())
         rows = ((key, kind, model, now, _seal(payload)) for key, payload in payloads.items())
         with self._guarded():
@@ -223,6 +227,7 @@ class Store:
                 connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
                 connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
             # A crash of the machine may lose the last batches, which are then embedded again; a killed process loses
             # nothing that was committed.
             connection.execute("PRAGMA synchronous = NORMAL")

@@ -36,9 +36,7 @@ def _file_ids(path: str) -> list[tuple[str, ...]]:
         if os.path.getsize(path) > MAX_BYTES:
             raise ImageError("bad_dicomdir", f"the file is larger than {MAX_BYTES} bytes")
         records = dcmread(path, specific_tags=[DIRECTORY_RECORDS]).get("DirectoryRecordSequence") or []
-        found = [
-            r.ReferencedFileID for r in records if r.get("DirectoryRecordType") == "IMAGE" and "ReferencedFileID" in r
-        ]
+        found = [r.ReferencedFileID for r in records if r.get("DirectoryRecordType") == "IMAGE" and "ReferencedFileID" in r]
     except ImageError:
         raise
     except OSError as error:
