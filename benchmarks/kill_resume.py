@@ -64,8 +64,8 @@ def trial(options: argparse.Namespace, work: Path) -> None:
             sys.exit(f"kill {number}: {kept} of {images} were kept, and yet {embedded(out)} were embedded")
     print(
         f"{options.kills} kills over {images} images ({seconds:.2f} s undisturbed, batches of 4): every table "
-        f"byte-identical, nothing kept was embedded again; {early} kills before the first batch, {late} after the table "
-        f"was complete, {saved / options.kills:.1f} images kept on average"
+        f"byte-identical, nothing kept was embedded again; {early} kills before the first batch, {late} after the "
+        f"table was complete, {saved / options.kills:.1f} images kept on average"
     )
 
 

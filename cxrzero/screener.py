@@ -132,15 +132,8 @@ class Screener:
         stats: RunStats | None = None,
     ) -> Generator[Prediction, None, None]:
         """As `predict`, row by row in constant memory."""
-        pipeline = Pipeline(
-            self._decode,
-            self.preprocess,
-            self.encoder,
-            self.batch_size,
-            self.workers,
-            self.selection,
-            self._image_cache(),
-        )
+        stages = (self._decode, self.preprocess, self.encoder)
+        pipeline = Pipeline(*stages, self.batch_size, self.workers, self.selection, self._image_cache())
         labels = tuple(prompt.label for prompt in prompts)
         return pipeline.run(refs, classifier, labels, RunStats() if stats is None else stats)
 
