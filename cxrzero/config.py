@@ -22,6 +22,7 @@ class PredictConfig:
         skip, only: see `cxrzero.selection.Selection`.
         by: "study" adds the study-level table, aggregated as `study_aggregate` says.
         pseudonymise: replace paths and UIDs by digests keyed with `pseudonym_key` (None: the user's own key file).
+        cache: keep embeddings, and use those that are there.
     """
 
     paths: tuple[str, ...]
@@ -40,3 +41,4 @@ class PredictConfig:
     study_aggregate: Literal["mean", "max"] = "mean"
     pseudonymise: bool = False
     pseudonym_key: Path | None = None
+    cache: bool = True

@@ -67,6 +67,12 @@ def build_manifest(report: RunReport) -> dict[str, Any]:
             "skipped": stats.skipped,
             "ignored_files": report.counts.ignored,
         },
+        "cache": {
+            "used": screener.store is not None and screener.store.alive,
+            "cached": stats.cached,
+            "embedded": stats.embedded,
+            "notices": screener.store.notices if screener.store else [],
+        },
         "seconds": {
             "wall": round(report.wall_seconds, 3),
             "decode": round(stats.decode_seconds, 3),

@@ -24,6 +24,9 @@ from cxrzero.sources import WalkCounts, check_paths, find_images
 from cxrzero.studies import Studies
 from cxrzero.tables import STDOUT, Table, check_output
 
+# A run that is over by then needs no time left, and is not slowed by a second walk.
+COUNT_AFTER_S = 2.0
+
 
 class FailFastError(RunError):
     """--fail-fast: an image could not be read."""
@@ -85,6 +88,7 @@ def prepare(config: PredictConfig) -> RunReport:
         workers=config.workers,
         decode_options=DecodeOptions(invert=config.invert),
         selection=selection,
+        cache=config.cache,
     )
     report = RunReport(config, screener, screener.prompts(config.labels), studies=studies)
     if config.pseudonymise:
@@ -152,6 +156,8 @@ def run(report: RunReport, on_row: Callable[[RunReport], None] | None = None) ->
     if config.out != STDOUT:
         report.manifest = manifest_path(config.out)
         write_manifest(report.manifest, build_manifest(report))
+    if report.screener.store:
+        report.screener.store.close()
 
 
 def _write_studies(report: RunReport, studies: Studies) -> None:
@@ -176,4 +182,6 @@ def _count_beside(report: RunReport) -> None:
     def count() -> None:
         report.total = sum(1 for _ in find_images(report.config.paths))
 
-    threading.Thread(target=count, name="count", daemon=True).start()
+    timer = threading.Timer(COUNT_AFTER_S, count)
+    timer.daemon = True
+    timer.start()

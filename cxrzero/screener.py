@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib.metadata
 import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from cxrzero._version import __version__
 from cxrzero.backends import Device, Encoder, cpu_count
 from cxrzero.backends.onnxruntime import OnnxRuntimeEncoder
-from cxrzero.bundle import TOKENIZER, Bundle
+from cxrzero.bundle import IMAGE_ENCODER, TEXT_ENCODER, TOKENIZER, Bundle
+from cxrzero.cache.images import ImageCache
+from cxrzero.cache.store import Store
+from cxrzero.cache.texts import TextCache
 from cxrzero.errors import NoInputError
 from cxrzero.images import decode
 from cxrzero.images.radiograph import DecodeOptions, Radiograph
@@ -30,6 +38,9 @@ PathLike = str | os.PathLike[str]
 BATCH_SIZES = {"cpu": 16, "cuda": 64}
 TEXT_BATCH = 64
 MAX_DEFAULT_WORKERS = 16
+PRECISION = "fp32"
+# What stands between a file and its embedding besides this package: another version may give other pixels.
+DECODING_PACKAGES = ("numpy", "pillow", "pydicom", "imagecodecs")
 
 
 class Screener:
@@ -46,6 +57,7 @@ class Screener:
         workers: decoding threads; None: one per core that the process may use, at most 16.
         decode_options: how images are decoded.
         selection: which readable images are left out; None scores them all.
+        cache: keep embeddings in the user's cache folder and use those that are there (docs/cache.md).
 
     Raises:
         BundleError: the model is missing, damaged or unknown.
@@ -61,6 +73,7 @@ class Screener:
         workers: int | None = None,
         decode_options: DecodeOptions | None = None,
         selection: Selection | None = None,
+        cache: bool = True,
     ) -> None:
         self.bundle: Bundle = resolve_model(os.fspath(model))
         self.tokenizer = Tokenizer(self.bundle.file(TOKENIZER), self.bundle.context_length, self.bundle.pad_id)
@@ -70,6 +83,7 @@ class Screener:
         self.workers = workers or min(cpu_count(), MAX_DEFAULT_WORKERS)
         self.decode_options = decode_options or DecodeOptions()
         self.selection = selection or Selection()
+        self.store: Store | None = Store() if cache else None
 
     def predict(self, paths: PathLike | Sequence[PathLike], labels: Sequence[str] | None = None) -> list[Prediction]:
         """Score files and folders.
@@ -103,10 +117,7 @@ class Screener:
         """Encode prompts, each distinct sentence once."""
         sentences = list(dict.fromkeys(text for p in prompts for text in (*p.positive, *p.negative)))
         row = {sentence: index for index, sentence in enumerate(sentences)}
-        input_ids = self.tokenizer(sentences)
-        text_embeds = np.concatenate(
-            [self.encoder.encode_texts(input_ids[i : i + TEXT_BATCH]) for i in range(0, len(input_ids), TEXT_BATCH)]
-        )
+        text_embeds = self._text_embeds(sentences)
         groups = [
             (text_embeds[[row[text] for text in p.positive]], text_embeds[[row[text] for text in p.negative]])
             for p in prompts
@@ -121,9 +132,50 @@ class Screener:
         stats: RunStats | None = None,
     ) -> Generator[Prediction, None, None]:
         """As `predict`, row by row in constant memory."""
-        pipeline = Pipeline(self._decode, self.preprocess, self.encoder, self.batch_size, self.workers, self.selection)
+        stages = (self._decode, self.preprocess, self.encoder)
+        pipeline = Pipeline(*stages, self.batch_size, self.workers, self.selection, self._image_cache())
         labels = tuple(prompt.label for prompt in prompts)
         return pipeline.run(refs, classifier, labels, RunStats() if stats is None else stats)
 
     def _decode(self, path: str) -> Iterator[Radiograph]:
         return decode(Path(path), self.decode_options)
+
+    def _text_embeds(self, sentences: Sequence[str]) -> npt.NDArray[np.float32]:
+        """(len(sentences), D) float32; only sentences that the cache does not know are encoded."""
+        input_ids = self.tokenizer(sentences)  # also of known ones: it refuses what is too long
+        cache = self._text_cache()
+        known = cache.lookup(sentences) if cache else {}
+        new = [row for row, sentence in enumerate(sentences) if sentence not in known]
+        for start in range(0, len(new), TEXT_BATCH):
+            rows = new[start : start + TEXT_BATCH]
+            encoded = dict(zip((sentences[i] for i in rows), self.encoder.encode_texts(input_ids[rows]), strict=True))
+            if cache:
+                cache.keep(encoded)
+            known.update(encoded)
+        return np.stack([known[sentence] for sentence in sentences])
+
+    def _image_cache(self) -> ImageCache | None:
+        if self.store is None:
+            return None
+        decisive = {
+            **self._engine(),
+            "encoder": self.bundle.files[IMAGE_ENCODER],
+            "preprocess": [dict(step) for step in self.bundle.preprocess],
+            "decode": dataclasses.asdict(self.decode_options),
+            "versions": [__version__, *map(importlib.metadata.version, DECODING_PACKAGES)],
+        }
+        return ImageCache(self.store, self.bundle.name, decisive, self.bundle.embed_dim)
+
+    def _text_cache(self) -> TextCache | None:
+        if self.store is None:
+            return None
+        decisive = {
+            **self._engine(),
+            "encoder": self.bundle.files[TEXT_ENCODER],
+            "tokenizer": self.bundle.files[TOKENIZER],
+            "context": [self.bundle.context_length, self.bundle.pad_id],
+        }
+        return TextCache(self.store, self.bundle.name, decisive, self.bundle.embed_dim)
+
+    def _engine(self) -> dict[str, Any]:
+        return {"backend": self.encoder.backend, "device": self.encoder.device, "precision": PRECISION}

@@ -25,18 +25,15 @@ class Selection:
     skip: frozenset[str] = frozenset()
     only: Literal["frontal"] | None = None
 
-    def check(self, flags: frozenset[str]) -> None:
-        """Let an image pass or say why it is left out.
-
-        Raises:
-            SkippedImage: the code is the flag that decided.
-        """
+    def reason(self, flags: frozenset[str]) -> SkippedImage | None:
+        """Why an image is left out, its code the flag that decided; None lets it pass."""
         for flag in sorted(flags & self.skip):
-            raise SkippedImage(flag, "left out by --skip")
+            return SkippedImage(flag, "left out by --skip")
         if self.only == "frontal":
             for flag in NOT_FRONTAL:
                 if flag in flags:
-                    raise SkippedImage(flag, "left out by --only frontal")
+                    return SkippedImage(flag, "left out by --only frontal")
+        return None
 
 
 def parse_skip(names: Sequence[str]) -> frozenset[str]:

@@ -20,6 +20,14 @@ from cxrzero.images.sniff import kind_of
 IMAGE_SUFFIXES = frozenset({".dcm", ".dicom", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".jp2"})
 
 
+FileIdentity = tuple[int, int, int]
+
+
+def identity_of(status: os.stat_result) -> FileIdentity:
+    """(size in bytes, modification time in ns, inode): what changes when a file's content does."""
+    return status.st_size, status.st_mtime_ns, status.st_ino
+
+
 @dataclass(frozen=True, slots=True)
 class ImageRef:
     """A file that becomes one row or more.
@@ -27,10 +35,12 @@ class ImageRef:
     Attributes:
         path: as found under the argument given.
         error: set when it is known already that the file cannot be opened.
+        identity: of the file when it was found; None where that is not known, and nothing is then cached.
     """
 
     path: str
     error: ImageError | None = None
+    identity: FileIdentity | None = None
 
 
 @dataclass(slots=True)
@@ -104,22 +114,24 @@ def _from_argument(path: str, counts: WalkCounts) -> Iterator[ImageRef]:
     if stat.S_ISDIR(status.st_mode):
         yield from _walk(path, counts, ancestors=((status.st_dev, status.st_ino),))
     elif stat.S_ISREG(status.st_mode):
-        yield from _follow(path)
+        yield from _follow(path, identity_of(status))
     else:
         yield ImageRef(path, ImageError("not_a_file", "this is a pipe, socket or device, not a file"))
 
 
-def _follow(path: str) -> Iterator[ImageRef]:
+def _follow(path: str, identity: FileIdentity) -> Iterator[ImageRef]:
     """A file that is named: itself, or what it lists if it is a DICOMDIR."""
     try:
         if kind_of(path) != "dicomdir":
-            yield ImageRef(path)
+            yield ImageRef(path, identity=identity)
             return
         from cxrzero.images.dicomdir import referenced_files
 
         for file in referenced_files(path):
-            there = os.path.isfile(file)
-            yield ImageRef(file, None if there else ImageError("missing", "listed in the DICOMDIR, but not there"))
+            if os.path.isfile(file):
+                yield ImageRef(file, identity=identity_of(os.stat(file)))
+            else:
+                yield ImageRef(file, ImageError("missing", "listed in the DICOMDIR, but not there"))
     except ImageError as error:
         yield ImageRef(path, error)
 
@@ -147,7 +159,7 @@ def _walk(folder: str, counts: WalkCounts, ancestors: tuple[tuple[int, int], ...
             else:
                 yield from _walk(path, counts, (*ancestors, identity))
         else:
-            ref = _ref_in_folder(path, name) if stat.S_ISREG(status.st_mode) else None
+            ref = _ref_in_folder(path, name, identity_of(status)) if stat.S_ISREG(status.st_mode) else None
             if ref is None:
                 counts.ignored += 1
             else:
@@ -158,11 +170,11 @@ def _claims_image(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
-def _ref_in_folder(path: str, name: str) -> ImageRef | None:
+def _ref_in_folder(path: str, name: str, identity: FileIdentity) -> ImageRef | None:
     if _claims_image(name):
-        return ImageRef(path)
+        return ImageRef(path, identity=identity)
     try:
-        return ImageRef(path) if kind_of(path) not in (None, "dicomdir") else None
+        return ImageRef(path, identity=identity) if kind_of(path) not in (None, "dicomdir") else None
     except ImageError as error:
         # DICOM archives often have no suffix: a file that cannot be opened may be a lost image, so it is a row.
         return ImageRef(path, error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,14 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real chest X-rays in {folder} (set CXRZERO_SHARED_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests keep embeddings in a folder of their own, never in the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CXRZERO_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,8 @@ def test_every_command_is_in_the_readme() -> None:
 
 def test_every_option_in_the_documents_exists() -> None:
     known = {"--help", "--version"}
-    for command in typer.main.get_command(app).commands.values():  # type: ignore[attr-defined]
+    top = list(typer.main.get_command(app).commands.values())  # type: ignore[attr-defined]
+    for command in [*top, *(inner for group in top for inner in getattr(group, "commands", {}).values())]:
         known |= {option for parameter in command.params for option in parameter.opts}
     for line in re.findall(r"^(?: {4}|.*`)cxrzero .*", README, flags=re.MULTILINE):
         for option in re.findall(r"(?<![\w-])--[a-z][a-z-]*", line):

@@ -92,6 +92,10 @@ def predict(
             help="Key of --pseudonymise; default: the user's own, made at first use. Keep it secret, and keep it.",
         ),
     ] = None,
+    no_cache: Annotated[
+        bool,
+        typer.Option("--no-cache", rich_help_panel=ADVANCED, help="Neither use nor keep embeddings (cxrzero cache)."),
+    ] = False,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -140,6 +144,7 @@ def predict(
         study_aggregate=study_aggregate,
         pseudonymise=pseudonymise,
         pseudonym_key=pseudonym_key,
+        cache=not no_cache,
     )
     from cxrzero import predict as job
     from cxrzero.cli import summary

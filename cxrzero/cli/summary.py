@@ -53,6 +53,9 @@ def print_end(report: RunReport) -> None:
         f"{stats.rows:,} rows: {stats.ok:,} ok, {stats.failed:,} failed, {stats.skipped:,} skipped; "
         f"{report.counts.ignored:,} other files ignored"
     )
+    console.print(f"Embeddings: cached {stats.cached:,}, embedded {stats.embedded:,}")
+    for notice in report.screener.store.notices if report.screener.store else ():
+        console.print(f"Note: {escape(notice)}", style="yellow")
     console.print(
         f"{seconds:.1f} s, {stats.rows / seconds:.1f} images/s (decode {stats.decode_seconds:.1f} s over "
         f"{report.screener.workers} threads, encode {stats.encode_seconds:.1f} s, write {report.write_seconds:.1f} s)"

@@ -1,0 +1,8 @@
+"""Embeddings that are kept, so that a second question opens no image; see docs/cache.md.
+
+    store.py    one SQLite file: keys and sealed payloads, several processes, a size limit, damage set aside
+    images.py   a file's frames: facts, flags, embeddings
+    texts.py    prompts
+
+Importing this package, or `cxrzero.cache.store`, loads neither NumPy nor Pillow: `cxrzero cache` needs neither.
+"""

@@ -1,0 +1,119 @@
+"""What is kept of an image file: for each frame its facts, flags, content digest and embedding.
+
+The key says what decides these: which file (absolute path, size, modification time, inode), how it is decoded and
+preprocessed, by which encoder, precision, backend and versions. Only a digest of all that is stored, so no path is. One
+entry holds all frames of a file. Images that failed are not kept: a file may still be arriving, so it is tried again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass
+from functools import lru_cache
+from typing import Any
+
+from cxrzero.cache.store import Store
+from cxrzero.errors import SkippedImage
+from cxrzero.images.radiograph import Facts
+from cxrzero.sources import ImageRef
+
+KEY_BYTES = 16
+HEADER_LENGTH_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFrame:
+    """One frame as it was decoded.
+
+    Attributes:
+        flags: without "duplicate", which depends on the other images of a run.
+        digest: 64 bits of the pixels' content, by which duplicates are found.
+        embedding: D float32, little-endian; empty where the user's selection left the frame out before the encoder.
+    """
+
+    frame: int
+    facts: Facts
+    flags: frozenset[str]
+    digest: int
+    embedding: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """All frames of a file, or why there is nothing to score in it."""
+
+    frames: tuple[StoredFrame, ...] = ()
+    skipped: SkippedImage | None = None
+
+
+class ImageCache:
+    """Looks files up and keeps their records.
+
+    Args:
+        store: where.
+        model: under which name entries are counted and cleared.
+        decisive: everything but the file that decides a record; JSON-serialisable.
+        embed_dim: D.
+    """
+
+    def __init__(self, store: Store, model: str, decisive: Mapping[str, Any], embed_dim: int) -> None:
+        self._store = store
+        self._model = model
+        self._seed = hashlib.blake2b(json.dumps(decisive, sort_keys=True).encode(), digest_size=KEY_BYTES)
+        self._embedding_bytes = 4 * embed_dim
+
+    def lookup(self, refs: Sequence[ImageRef]) -> list[FileRecord | None]:
+        """For each file its record, or None."""
+        keys = [self._key(ref) for ref in refs]
+        found = self._store.get([key for key in keys if key])
+        return [self._unpack(found[key]) if key in found else None for key in keys]
+
+    def keep(self, records: Sequence[tuple[ImageRef, FileRecord]]) -> None:
+        """Keep the records of files, all or none."""
+        keyed = ((self._key(ref), record) for ref, record in records)
+        payloads = {key: _pack(record) for key, record in keyed if key}
+        if payloads:
+            self._store.put("image", self._model, payloads)
+
+    def _key(self, ref: ImageRef) -> bytes:
+        if ref.identity is None:
+            return b""
+        folder, name = os.path.split(ref.path)
+        digest = self._seed.copy()
+        digest.update(b"%s\0%d %d %d" % (os.fsencode(f"{_absolute(folder)}/{name}"), *ref.identity))
+        return digest.digest()
+
+    def _unpack(self, payload: bytes) -> FileRecord | None:
+        start = HEADER_LENGTH_BYTES + int.from_bytes(payload[:HEADER_LENGTH_BYTES], "little")
+        try:
+            frames, skipped = json.loads(payload[HEADER_LENGTH_BYTES:start])
+            if skipped is not None:
+                code, message, facts = skipped
+                return FileRecord(skipped=SkippedImage(code, message, facts=facts and Facts(*facts)))
+            stored = []
+            for frame, facts, flags, digest, has_embedding in frames:
+                stop = start + self._embedding_bytes * has_embedding
+                stored.append(StoredFrame(frame, Facts(*facts), frozenset(flags), digest, payload[start:stop]))
+                start = stop
+        except (ValueError, TypeError):  # sealed, and yet not what this version writes
+            return None
+        return FileRecord(tuple(stored)) if start == len(payload) else None
+
+
+def _pack(record: FileRecord) -> bytes:
+    skipped = record.skipped and (
+        record.skipped.code,
+        record.skipped.message,
+        record.skipped.facts and astuple(record.skipped.facts),
+    )
+    frames = [(f.frame, astuple(f.facts), sorted(f.flags), f.digest, bool(f.embedding)) for f in record.frames]
+    header = json.dumps((frames, skipped), separators=(",", ":")).encode()
+    return len(header).to_bytes(HEADER_LENGTH_BYTES, "little") + header + b"".join(f.embedding for f in record.frames)
+
+
+@lru_cache(maxsize=1024)
+def _absolute(folder: str) -> str:
+    return os.path.abspath(folder)
