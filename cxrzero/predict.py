@@ -86,7 +86,7 @@ def prepare(config: PredictConfig) -> RunReport:
         decode_options=DecodeOptions(invert=config.invert),
         selection=selection,
     )
-    report = RunReport(config, screener, screener.prompts(config.labels), studies=studies)
+    report = RunReport(config, screener, screener.prompts(config.labels, config.prompts), studies=studies)
     if config.pseudonymise:
         path = config.pseudonym_key or default_key_file()
         key, is_new = load_key(path)

@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from cxrzero.backends import Device, Encoder, cpu_count
 from cxrzero.backends.onnxruntime import OnnxRuntimeEncoder
@@ -17,7 +18,7 @@ from cxrzero.images.radiograph import DecodeOptions, Radiograph
 from cxrzero.pipeline import Pipeline, RunStats
 from cxrzero.prediction import Prediction
 from cxrzero.preprocess import Preprocess
-from cxrzero.prompts import LabelPrompts, build_prompts, check_labels
+from cxrzero.prompts import LabelPrompts, resolve_prompts
 from cxrzero.registry import DEFAULT_MODEL, resolve_model
 from cxrzero.score import Classifier, build_classifier
 from cxrzero.selection import Selection
@@ -95,23 +96,31 @@ class Screener:
             raise NoInputError(f"nothing to read in {', '.join(given)}: no image or DICOM file was found")
         return rows
 
-    def prompts(self, labels: Sequence[str] | None = None) -> tuple[LabelPrompts, ...]:
-        """The sentences asked for each label, from the model's own templates."""
-        return build_prompts(check_labels(self.bundle.labels if labels is None else labels), self.bundle.templates)
+    def prompts(self, labels: Sequence[str] | None = None, prompts: str | None = None) -> tuple[LabelPrompts, ...]:
+        """The sentences asked for each label, see `cxrzero.prompts.resolve_prompts`."""
+        return resolve_prompts(self.bundle, labels, prompts)
 
     def classifier(self, prompts: Sequence[LabelPrompts]) -> Classifier:
         """Encode prompts, each distinct sentence once."""
         sentences = list(dict.fromkeys(text for p in prompts for text in (*p.positive, *p.negative)))
         row = {sentence: index for index, sentence in enumerate(sentences)}
-        input_ids = self.tokenizer(sentences)
-        text_embeds = np.concatenate(
-            [self.encoder.encode_texts(input_ids[i : i + TEXT_BATCH]) for i in range(0, len(input_ids), TEXT_BATCH)]
-        )
+        text_embeds = self.embed_texts(sentences)
         groups = [
             (text_embeds[[row[text] for text in p.positive]], text_embeds[[row[text] for text in p.negative]])
             for p in prompts
         ]
         return build_classifier(groups, self.bundle.scoring)
+
+    def embed_texts(self, sentences: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Encode T sentences: (T, D) float32, rows of length 1.
+
+        Raises:
+            TokenizerError: one is too long for the model.
+        """
+        input_ids = self.tokenizer(sentences)
+        return np.concatenate(
+            [self.encoder.encode_texts(input_ids[i : i + TEXT_BATCH]) for i in range(0, len(input_ids), TEXT_BATCH)]
+        )
 
     def stream(
         self,
@@ -121,9 +130,10 @@ class Screener:
         stats: RunStats | None = None,
     ) -> Generator[Prediction, None, None]:
         """As `predict`, row by row in constant memory."""
-        pipeline = Pipeline(self._decode, self.preprocess, self.encoder, self.batch_size, self.workers, self.selection)
+        pipeline = Pipeline(self.decode, self.preprocess, self.encoder, self.batch_size, self.workers, self.selection)
         labels = tuple(prompt.label for prompt in prompts)
         return pipeline.run(refs, classifier, labels, RunStats() if stats is None else stats)
 
-    def _decode(self, path: str) -> Iterator[Radiograph]:
+    def decode(self, path: str) -> Iterator[Radiograph]:
+        """The upright pictures of one file, one at a time."""
         return decode(Path(path), self.decode_options)

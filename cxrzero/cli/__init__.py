@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cxrzero._version import __version__
-from cxrzero.cli import inspect, predict, train
+from cxrzero.cli import inspect, predict, prompts, search, train
 
 app = typer.Typer(
     name="cxrzero",
@@ -21,6 +21,8 @@ app = typer.Typer(
 predict.register(app)
 inspect.register(app)
 train.register(app)
+prompts.register(app)
+search.register(app)
 
 
 def _print_version(wanted: bool) -> None:
