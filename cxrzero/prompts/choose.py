@@ -140,7 +140,7 @@ def choose(screener: Screener, data: Labelled, seed: int = 0) -> Choice:
 
     def margins(positive: str, negative: str) -> Floats:
         def at(template: str) -> Floats:
-            return cosines[:, [column[template.replace("{}", names[index])] for index in used]]
+            return np.asarray(cosines[:, [column[template.replace("{}", names[index])] for index in used]], np.float64)
 
         return np.asarray(at(positive) - at(negative), np.float64)
 
