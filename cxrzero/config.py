@@ -14,6 +14,7 @@ class PredictConfig:
     Attributes:
         paths: files, folders and @lists, as given.
         labels: findings in plain words; None asks the model's own list.
+        prompts: prompts file, or "default" for the built-in bank; None asks the model's templates.
         out: path of the table, "-" for standard output.
         model: bundle folder or name of a known model.
         batch_size, workers: None leaves the choice to the program.
@@ -27,6 +28,7 @@ class PredictConfig:
 
     paths: tuple[str, ...]
     labels: tuple[str, ...] | None = None
+    prompts: str | None = None
     out: str = "predictions.csv"
     model: str = "cxrzero-mini"
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -50,6 +50,7 @@ def build_manifest(report: RunReport) -> dict[str, Any]:
         "prompts": [
             {"label": p.label, "positive": list(p.positive), "negative": list(p.negative)} for p in report.prompts
         ],
+        "prompt_sources": {p.label: p.source for p in report.prompts},
         "options": {
             "batch_size": screener.batch_size,
             "workers": screener.workers,

@@ -90,7 +90,7 @@ def prepare(config: PredictConfig) -> RunReport:
         selection=selection,
         cache=config.cache,
     )
-    report = RunReport(config, screener, screener.prompts(config.labels), studies=studies)
+    report = RunReport(config, screener, screener.prompts(config.labels, config.prompts), studies=studies)
     if config.pseudonymise:
         path = config.pseudonym_key or default_key_file()
         key, is_new = load_key(path)

@@ -47,6 +47,15 @@ class Classifier:
         return Scores(sigmoid(logits).astype(np.float32), cos_pos.astype(np.float32), cos_neg.astype(np.float32))
 
 
+class Cosine(Classifier):
+    """Gives the cosine to `positive` itself as the score, in [−1, 1]: for ranking, not a probability."""
+
+    def __call__(self, image_embeds: Float32Array) -> Scores:
+        """(N, D) float32 → scores (N, L)."""
+        cosines = (image_embeds.astype(np.float64) @ self.positive.T.astype(np.float64)).astype(np.float32)
+        return Scores(cosines, cosines, cosines)
+
+
 def sigmoid(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """σ(x) = 1 / (1 + e^−x) without overflow for any x."""
     decay = np.exp(-np.abs(logits))

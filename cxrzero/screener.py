@@ -25,7 +25,7 @@ from cxrzero.images.radiograph import DecodeOptions, Radiograph
 from cxrzero.pipeline import Pipeline, RunStats
 from cxrzero.prediction import Prediction
 from cxrzero.preprocess import Preprocess
-from cxrzero.prompts import LabelPrompts, build_prompts, check_labels
+from cxrzero.prompts import LabelPrompts, resolve_prompts
 from cxrzero.registry import DEFAULT_MODEL, resolve_model
 from cxrzero.score import Classifier, build_classifier
 from cxrzero.selection import Selection
@@ -109,39 +109,27 @@ class Screener:
             raise NoInputError(f"nothing to read in {', '.join(given)}: no image or DICOM file was found")
         return rows
 
-    def prompts(self, labels: Sequence[str] | None = None) -> tuple[LabelPrompts, ...]:
-        """The sentences asked for each label, from the model's own templates."""
-        return build_prompts(check_labels(self.bundle.labels if labels is None else labels), self.bundle.templates)
+    def prompts(self, labels: Sequence[str] | None = None, prompts: str | None = None) -> tuple[LabelPrompts, ...]:
+        """The sentences asked for each label, see `cxrzero.prompts.resolve_prompts`."""
+        return resolve_prompts(self.bundle, labels, prompts)
 
     def classifier(self, prompts: Sequence[LabelPrompts]) -> Classifier:
         """Encode prompts, each distinct sentence once."""
         sentences = list(dict.fromkeys(text for p in prompts for text in (*p.positive, *p.negative)))
         row = {sentence: index for index, sentence in enumerate(sentences)}
-        text_embeds = self._text_embeds(sentences)
+        text_embeds = self.embed_texts(sentences)
         groups = [
             (text_embeds[[row[text] for text in p.positive]], text_embeds[[row[text] for text in p.negative]])
             for p in prompts
         ]
         return build_classifier(groups, self.bundle.scoring)
 
-    def stream(
-        self,
-        refs: Iterable[ImageRef],
-        classifier: Classifier,
-        prompts: Sequence[LabelPrompts],
-        stats: RunStats | None = None,
-    ) -> Generator[Prediction, None, None]:
-        """As `predict`, row by row in constant memory."""
-        stages = (self._decode, self.preprocess, self.encoder)
-        pipeline = Pipeline(*stages, self.batch_size, self.workers, self.selection, self._image_cache())
-        labels = tuple(prompt.label for prompt in prompts)
-        return pipeline.run(refs, classifier, labels, RunStats() if stats is None else stats)
+    def embed_texts(self, sentences: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Encode T sentences: (T, D) float32, rows of length 1; only those that the cache does not know.
 
-    def _decode(self, path: str) -> Iterator[Radiograph]:
-        return decode(Path(path), self.decode_options)
-
-    def _text_embeds(self, sentences: Sequence[str]) -> npt.NDArray[np.float32]:
-        """(len(sentences), D) float32; only sentences that the cache does not know are encoded."""
+        Raises:
+            TokenizerError: one is too long for the model.
+        """
         input_ids = self.tokenizer(sentences)  # also of known ones: it refuses what is too long
         cache = self._text_cache()
         known = cache.lookup(sentences) if cache else {}
@@ -153,6 +141,23 @@ class Screener:
                 cache.keep(encoded)
             known.update(encoded)
         return np.stack([known[sentence] for sentence in sentences])
+
+    def stream(
+        self,
+        refs: Iterable[ImageRef],
+        classifier: Classifier,
+        prompts: Sequence[LabelPrompts],
+        stats: RunStats | None = None,
+    ) -> Generator[Prediction, None, None]:
+        """As `predict`, row by row in constant memory."""
+        stages = (self.decode, self.preprocess, self.encoder)
+        pipeline = Pipeline(*stages, self.batch_size, self.workers, self.selection, self._image_cache())
+        labels = tuple(prompt.label for prompt in prompts)
+        return pipeline.run(refs, classifier, labels, RunStats() if stats is None else stats)
+
+    def decode(self, path: str) -> Iterator[Radiograph]:
+        """The upright pictures of one file, one at a time."""
+        return decode(Path(path), self.decode_options)
 
     def _image_cache(self) -> ImageCache | None:
         if self.store is None:

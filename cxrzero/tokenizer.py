@@ -34,6 +34,10 @@ class Tokenizer:
         self.context_length = context_length
         self.pad_id = pad_id
 
+    def count(self, prompts: Sequence[str]) -> list[int]:
+        """Tokens of each prompt, special ones included, whether or not they fit."""
+        return [len(encoding.ids) for encoding in self._tokenizer.encode_batch(list(prompts))]
+
     def __call__(self, prompts: Sequence[str]) -> npt.NDArray[np.int64]:
         """Encode prompts.
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cxrzero._version import __version__
-from cxrzero.cli import cache, inspect, predict, train
+from cxrzero.cli import cache, inspect, predict, prompts, search, train
 
 app = typer.Typer(
     name="cxrzero",
@@ -20,6 +20,8 @@ app = typer.Typer(
 )
 predict.register(app)
 inspect.register(app)
+search.register(app)
+prompts.register(app)
 train.register(app)
 cache.register(app)
 

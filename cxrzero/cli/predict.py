@@ -35,6 +35,14 @@ def predict(
             help='Findings in plain words: pneumonia,"mass, left" or @labels.txt. Without it: the model\'s own list.',
         ),
     ] = None,
+    prompts: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            rich_help_panel=ADVANCED,
+            help="YAML with sentences for and against each label; default is the built-in bank. See cxrzero prompts.",
+        ),
+    ] = None,
     out: Annotated[
         str, typer.Option("--out", "-o", metavar="FILE", help="The table; - is standard output.")
     ] = "predictions.csv",
@@ -130,6 +138,7 @@ def predict(
     request = PredictConfig(
         paths=tuple(paths),
         labels=None if labels is None else parse_labels(labels),
+        prompts=prompts,
         out=out,
         model=model,
         device=device,

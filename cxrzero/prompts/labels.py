@@ -1,9 +1,10 @@
-"""From the user's labels to the sentences that the text encoder reads: labels × templates → prompts."""
+"""Labels as a user types them, and labels × templates → prompts."""
 
 from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +16,16 @@ from cxrzero.prediction import FIXED_COLUMNS
 
 @dataclass(frozen=True, slots=True)
 class LabelPrompts:
-    """What is asked for one label: the images' closeness to `positive` against that to `negative`."""
+    """What is asked for one label: the images' closeness to `positive` against that to `negative`.
+
+    Attributes:
+        source: where the sentences come from, in words for the user.
+    """
 
     label: str
     positive: tuple[str, ...]
     negative: tuple[str, ...]
+    source: str = "the model's templates"
 
 
 def parse_labels(text: str) -> tuple[str, ...]:
@@ -65,7 +71,7 @@ def check_labels(labels: Sequence[str]) -> tuple[str, ...]:
             raise LabelError(f"the label {label!r} contains a control character")
         if label in FIXED_COLUMNS:
             raise LabelError(f"the label {label!r} has the name of a fixed column of the table; choose other words")
-    repeated = sorted({label for label in trimmed if trimmed.count(label) > 1})
+    repeated = sorted(label for label, count in Counter(trimmed).items() if count > 1)
     if repeated:
         raise LabelError(f"labels given more than once: {', '.join(repeated)}")
     return trimmed

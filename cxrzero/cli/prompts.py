@@ -1,0 +1,111 @@
+"""`cxrzero prompts show | check | search`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cxrzero.cli.failures import reports_failures
+
+FINDINGS = 3  # finished, and something was found
+
+Labels = Annotated[str | None, typer.Option(metavar="LIST", help="As in predict.")]
+Prompts = Annotated[str | None, typer.Option(metavar="FILE", help="A prompts file; default is the built-in bank.")]
+Model = Annotated[str, typer.Option("--model", "-m", metavar="MODEL", help="As in predict.")]
+Debug = Annotated[bool, typer.Option("--debug", rich_help_panel="Advanced", help="Tracebacks instead of messages.")]
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(no_args_is_help=True, help="Look at, check and choose the sentences that are asked.")
+    group.command("show")(reports_failures(show))
+    group.command("check")(reports_failures(check))
+    group.command("search", no_args_is_help=True)(reports_failures(search))
+    app.add_typer(group, name="prompts")
+
+
+def show(labels: Labels = None, prompts: Prompts = None, model: Model = "cxrzero-mini", debug: Debug = False) -> None:
+    """Show in full what predict would ask, with the number of tokens.
+
+    [bold]cxrzero prompts show --labels "pneumonia,No Finding"[/bold]
+    """
+    from cxrzero.bundle import TOKENIZER
+    from cxrzero.prompts import parse_labels, resolve_prompts
+    from cxrzero.registry import resolve_model
+    from cxrzero.tokenizer import Tokenizer
+
+    bundle = resolve_model(model)
+    tokenizer = Tokenizer(bundle.file(TOKENIZER), bundle.context_length, bundle.pad_id)
+    for prompt in resolve_prompts(bundle, None if labels is None else parse_labels(labels), prompts):
+        typer.echo(f"{prompt.label}  ({prompt.source})")
+        for sign, texts in (("+", prompt.positive), ("-", prompt.negative)):
+            for text, tokens in zip(texts, tokenizer.count(texts), strict=True):
+                typer.echo(f"  {sign} {text}  [{tokens} of {bundle.context_length} tokens]")
+
+
+def check(labels: Labels = None, prompts: Prompts = None, model: Model = "cxrzero-mini", debug: Debug = False) -> None:
+    """Find prompts that mean something else than they seem to: a linter.
+
+    [bold]cxrzero prompts check --prompts prompts.yaml[/bold]
+
+    Exit codes: 0 nothing found, 1 the check could not run, 2 wrong usage, 3 something found.
+    """
+    from cxrzero.prompts import parse_labels
+    from cxrzero.prompts.lint import lint
+    from cxrzero.screener import Screener
+
+    screener = Screener(model, device="cpu")
+    asked = screener.prompts(None if labels is None else parse_labels(labels), prompts)
+    findings = lint(asked, screener.tokenizer.count, screener.bundle.context_length, screener.embed_texts)
+    for finding in findings:
+        typer.echo(f"{finding.label}: {finding.code}: {finding.message}")
+    typer.echo(f"{len(asked):,} labels checked, {len(findings):,} findings.", err=True)
+    if findings:
+        raise typer.Exit(FINDINGS)
+
+
+def search(
+    images: Annotated[Path, typer.Argument(metavar="PATH", help="The folder in which the table's images lie.")],
+    table: Annotated[
+        Path, typer.Argument(metavar="LABELS.csv", help="Columns image and one per label with 0, 1 or nothing.")
+    ],
+    labels: Labels = None,
+    group: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Rows that stay in one half; default: patient_id or study_id.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="YAML", help="Write the chosen templates for --prompts.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists already.")] = False,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of the two halves and of the resamples.")] = 0,
+    model: Model = "cxrzero-mini",
+    debug: Debug = False,
+) -> None:
+    """Choose the template pair with the best mean AUROC on one half, and report its gain on the other.
+
+    [bold]cxrzero prompts search images/ labels.csv --out chosen.yaml[/bold]
+
+    Exit codes: 0 all images read, 1 the search could not run, 2 wrong usage, 3 some images failed.
+    """
+    from cxrzero.errors import OutputExistsError
+    from cxrzero.prompts import parse_labels
+    from cxrzero.prompts.choose import choose, read_labelled, write_templates
+    from cxrzero.screener import Screener
+
+    if out and out.exists() and not overwrite:
+        raise OutputExistsError(f"{out} exists already; choose another --out, or give --overwrite to replace it")
+    data = read_labelled(table, images, None if labels is None else parse_labels(labels), group)
+    result = choose(Screener(model), data, seed)
+    typer.echo(f"chosen on {result.n_choice:,} images: {result.positive!r} against {result.negative!r}")
+    typer.echo(f"mean AUROC of {result.n_labels} labels there: {result.choice_before:.4f} -> {result.choice_after:.4f}")
+    typer.echo(
+        f"on the other {result.n_report:,}: {result.report_before:.4f} -> {result.report_after:.4f}, "
+        f"gain {result.gain:+.4f} (95% interval {result.low:+.4f} to {result.high:+.4f})"
+    )
+    if result.failed:
+        typer.echo(f"{result.failed:,} images could not be read and took no part.", err=True)
+    if out:
+        write_templates(out, result)
+    if result.failed:
+        raise typer.Exit(FINDINGS)

@@ -1,0 +1,58 @@
+"""Which sentences are asked for which label: the user's file, the built-in bank, or templates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cxrzero.bundle import Bundle
+from cxrzero.prompts.bank import BUILT_IN, NORMAL, Bank, built_in_bank, key_of, load_bank
+from cxrzero.prompts.labels import LabelPrompts, build_prompts, check_labels
+
+
+def resolve_prompts(
+    bundle: Bundle, labels: Sequence[str] | None = None, prompts: str | None = None
+) -> tuple[LabelPrompts, ...]:
+    """Find the prompts of each label.
+
+    An entry of the bank decides; a label without one is put into the file's templates, else the model's. "No Finding"
+    and its synonyms are never put into templates, where they would become "no No Finding" (the reference's mistake,
+    which turns the ranking round): without an entry of the user's they are asked as the built-in bank states them.
+
+    Args:
+        bundle: whose templates and default labels.
+        labels: None asks the labels of the user's file, and without one the model's own.
+        prompts: path of a prompts file, or "default" for the built-in bank.
+
+    Raises:
+        LabelError: labels that cannot be columns of one table.
+        ConfigError: the prompts file is not usable.
+    """
+    bank = _bank(prompts)
+    if labels is None:
+        labels = bank.names if bank and prompts != BUILT_IN and bank.names else bundle.labels
+    return tuple(_of_label(label, bundle, bank) for label in check_labels(labels))
+
+
+def is_normal(label: str) -> bool:
+    """Whether a label says that there is no finding at all."""
+    entry = built_in_bank().entries.get(key_of(label))
+    return entry is not None and key_of(entry.name) == NORMAL
+
+
+def _bank(prompts: str | None) -> Bank | None:
+    if prompts is None:
+        return None
+    return built_in_bank() if prompts == BUILT_IN else load_bank(Path(prompts))
+
+
+def _of_label(label: str, bundle: Bundle, bank: Bank | None) -> LabelPrompts:
+    found = bank.find(label) if bank else None
+    if found is None and is_normal(label):
+        found = built_in_bank().find(label)
+    if found is not None:
+        return found
+    if bank and bank.templates:
+        (prompt,) = build_prompts([label], bank.templates)
+        return LabelPrompts(label, prompt.positive, prompt.negative, f"the templates of {bank.source}")
+    return build_prompts([label], bundle.templates)[0]
