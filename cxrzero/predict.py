@@ -14,13 +14,13 @@ from cxrzero.config import PredictConfig
 from cxrzero.errors import NoInputError, RunError, UsageError
 from cxrzero.images.radiograph import DecodeOptions
 from cxrzero.manifest import build_manifest, manifest_path, write_manifest
-from cxrzero.pipeline import RunStats
 from cxrzero.prediction import FIXED_COLUMNS, Prediction
 from cxrzero.prompts import LabelPrompts
 from cxrzero.pseudonym import Pseudonymiser, default_key_file, load_key
 from cxrzero.screener import Screener
 from cxrzero.selection import Selection, parse_skip
 from cxrzero.sources import WalkCounts, check_paths, find_images
+from cxrzero.stream import RunStats
 from cxrzero.studies import Studies
 from cxrzero.tables import STDOUT, Table, check_output
 

@@ -22,7 +22,7 @@ from cxrzero.cache.texts import TextCache
 from cxrzero.errors import NoInputError
 from cxrzero.images import decode
 from cxrzero.images.radiograph import DecodeOptions, Radiograph
-from cxrzero.pipeline import Pipeline, RunStats
+from cxrzero.pipeline import Pipeline
 from cxrzero.prediction import Prediction
 from cxrzero.preprocess import Preprocess
 from cxrzero.prompts import LabelPrompts, resolve_prompts
@@ -30,6 +30,7 @@ from cxrzero.registry import DEFAULT_MODEL, resolve_model
 from cxrzero.score import Classifier, build_classifier
 from cxrzero.selection import Selection
 from cxrzero.sources import ImageRef, check_paths, find_images
+from cxrzero.stream import RunStats
 from cxrzero.tokenizer import Tokenizer
 
 PathLike = str | os.PathLike[str]

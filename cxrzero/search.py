@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from cxrzero.errors import NoInputError, RunError, UsageError
-from cxrzero.pipeline import RunStats
 from cxrzero.prediction import Prediction
 from cxrzero.prompts import LabelPrompts
 from cxrzero.score import Cosine
 from cxrzero.screener import Screener
 from cxrzero.sources import check_paths, find_images
+from cxrzero.stream import RunStats
 
 Query = npt.NDArray[np.float32]
 SCORE = "cosine"

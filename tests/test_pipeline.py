@@ -8,10 +8,11 @@ import pytest
 from cxrzero.bundle import Scoring
 from cxrzero.errors import BundleError, ImageError, SkippedImage
 from cxrzero.images.radiograph import Facts, Radiograph
-from cxrzero.pipeline import Pipeline, RunStats
+from cxrzero.pipeline import Pipeline
 from cxrzero.prediction import Prediction
 from cxrzero.score import Classifier
 from cxrzero.sources import ImageRef
+from cxrzero.stream import RunStats
 
 LABELS = ("bright", "dark")
 

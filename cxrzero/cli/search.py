@@ -51,11 +51,11 @@ def search(
     """
     from cxrzero.errors import OutputExistsError, UsageError
     from cxrzero.images.radiograph import DecodeOptions
-    from cxrzero.pipeline import RunStats
     from cxrzero.screener import Screener
     from cxrzero.search import image_query, text_query
     from cxrzero.search import search as nearest
     from cxrzero.sources import check_paths
+    from cxrzero.stream import RunStats
     from cxrzero.tables import check_output
 
     paths = words if like else words[1:]

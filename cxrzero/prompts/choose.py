@@ -14,12 +14,12 @@ import numpy.typing as npt
 
 from cxrzero.errors import LabelError, NoInputError, OutputError, UsageError
 from cxrzero.evaluate.metrics import Ranking, auroc_from_tallies
-from cxrzero.pipeline import RunStats
 from cxrzero.prompts.ask import is_normal
 from cxrzero.prompts.labels import LabelPrompts, check_labels
 from cxrzero.score import Cosine
 from cxrzero.screener import Screener
 from cxrzero.sources import ImageRef
+from cxrzero.stream import RunStats
 
 Floats = npt.NDArray[np.float64]
 

@@ -1,0 +1,68 @@
+"""Between the pipeline and the cache: files that it knows join the stream, files that were embedded are handed over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from cxrzero.cache.images import FileRecord, StoredFrame
+from cxrzero.errors import SkippedImage
+from cxrzero.selection import Selection
+from cxrzero.sources import ImageRef
+from cxrzero.stream import Failure, Frame, Item
+
+
+class Cache(Protocol):
+    """What the pipeline asks of `cxrzero.cache.images.ImageCache`."""
+
+    def lookup(self, refs: Sequence[ImageRef]) -> list[FileRecord | None]: ...
+
+    def keep(self, records: Sequence[tuple[ImageRef, FileRecord]]) -> None: ...
+
+
+class KnownFile:
+    """One file that the cache knows."""
+
+    def __init__(self, ref: ImageRef, record: FileRecord) -> None:
+        self._ref = ref
+        self._record = record
+
+    def items(self) -> Iterator[Item]:
+        if self._record.skipped is not None:
+            yield Failure(self._ref, self._record.skipped)
+        for f in self._record.frames:
+            yield Frame(self._ref, f.frame, f.facts, f.flags, f.digest, embedding=f.embedding)
+
+
+class Keeper:
+    """Puts the frames of decoded files together and hands complete files to the cache, once per batch."""
+
+    def __init__(self, cache: Cache | None, selection: Selection) -> None:
+        self._cache = cache
+        self._selection = selection
+        self._frames: list[StoredFrame] = []
+        self._is_complete = True
+
+    def keep(self, batch: Sequence[Item]) -> None:
+        if self._cache is None:
+            return
+        records: list[tuple[ImageRef, FileRecord]] = []
+        for item in batch:
+            if isinstance(item, Failure):
+                self._frames = []
+                if item.is_unchanged and isinstance(item.error, SkippedImage) and item.frame is None:
+                    records.append((item.ref, FileRecord(skipped=item.error)))
+            elif item.frame == 1 or self._frames:
+                self._add(item, records)
+        self._cache.keep(records)
+
+    def _add(self, item: Frame, records: list[tuple[ImageRef, FileRecord]]) -> None:
+        if item.frame == 1:
+            self._frames, self._is_complete = [], True
+        # Left out only because an equal picture came before it: another run may meet them in another order.
+        self._is_complete &= bool(item.embedding) or self._selection.reason(item.own_flags) is not None
+        self._frames.append(StoredFrame(item.frame, item.facts, item.own_flags, item.digest, item.embedding))
+        if item.is_last:
+            if item.is_unchanged and self._is_complete:
+                records.append((item.ref, FileRecord(tuple(self._frames))))
+            self._frames = []

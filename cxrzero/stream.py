@@ -1,0 +1,87 @@
+"""What flows through the pipeline: frames and failures, in the order of the files; and what is counted on the way."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from cxrzero.errors import ImageError, SkippedImage
+from cxrzero.images.radiograph import Facts
+from cxrzero.sources import ImageRef
+
+
+@dataclass(slots=True)
+class RunStats:
+    """What a run did, filled while it goes on.
+
+    Attributes:
+        ok, failed, skipped: rows by status.
+        decode_seconds: summed over all decoding threads, so it may exceed the wall time.
+        encode_seconds: wall time of the encoder.
+        cached, embedded: scored frames whose embedding was there already, and those that went through the encoder.
+    """
+
+    ok: int = 0
+    failed: int = 0
+    skipped: int = 0
+    cached: int = 0
+    embedded: int = 0
+    decode_seconds: float = 0.0
+    encode_seconds: float = 0.0
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @property
+    def rows(self) -> int:
+        return self.ok + self.failed + self.skipped
+
+    def count(self, status: str) -> None:
+        setattr(self, status, getattr(self, status) + 1)
+
+    def add_decode(self, seconds: float) -> None:
+        with self._lock:
+            self.decode_seconds += seconds
+
+
+@dataclass(slots=True)
+class Frame:
+    """A frame without its full-size pixels, which only `digest` still stands for.
+
+    Attributes:
+        pixel_values: (3, height, width); None when `embedding`, D float32 as bytes, came from the cache.
+        flags: with "duplicate" once the frame has been compared with those before it; own_flags stay without.
+        is_last, is_unchanged: set on a decoded file's last frame, when the file is still what it was when found.
+        left_out: why the user's selection does not want it.
+    """
+
+    ref: ImageRef
+    frame: int
+    facts: Facts
+    own_flags: frozenset[str]
+    digest: int
+    pixel_values: npt.NDArray[np.float32] | None = None
+    embedding: bytes = b""
+    is_last: bool = False
+    is_unchanged: bool = False
+    flags: frozenset[str] = frozenset()
+    left_out: SkippedImage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A file or frame that is not scored, and why."""
+
+    ref: ImageRef
+    error: ImageError
+    frame: int | None = None
+    is_unchanged: bool = False
+
+
+Item = Frame | Failure
+
+
+def needs_encoder(item: Item) -> bool:
+    """Whether an embedding of it is wanted and not there yet."""
+    return isinstance(item, Frame) and item.pixel_values is not None
