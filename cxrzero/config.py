@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 
@@ -17,6 +18,10 @@ class PredictConfig:
         model: bundle folder or name of a known model.
         batch_size, workers: None leaves the choice to the program.
         fail_fast: end the run at the first image that cannot be read.
+        invert: see `cxrzero.images.DecodeOptions`.
+        skip, only: see `cxrzero.selection.Selection`.
+        by: "study" adds the study-level table, aggregated as `study_aggregate` says.
+        pseudonymise: replace paths and UIDs by digests keyed with `pseudonym_key` (None: the user's own key file).
     """
 
     paths: tuple[str, ...]
@@ -29,3 +34,9 @@ class PredictConfig:
     overwrite: bool = False
     fail_fast: bool = False
     invert: Literal["auto", "yes", "no"] = "auto"
+    skip: tuple[str, ...] = ()
+    only: Literal["frontal"] | None = None
+    by: Literal["image", "study"] = "image"
+    study_aggregate: Literal["mean", "max"] = "mean"
+    pseudonymise: bool = False
+    pseudonym_key: Path | None = None

@@ -55,6 +55,11 @@ def build_manifest(report: RunReport) -> dict[str, Any]:
             "workers": screener.workers,
             "invert": config.invert,
             "fail_fast": config.fail_fast,
+            "skip": sorted(screener.selection.skip),
+            "only": screener.selection.only,
+            "by": config.by,
+            "study_aggregate": config.study_aggregate if config.by == "study" else None,
+            "pseudonymise": config.pseudonymise,
         },
         "counts": {
             "ok": stats.ok,

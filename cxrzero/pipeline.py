@@ -7,23 +7,25 @@ this module does not know: options, tables, progress bars.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from queue import Full, Queue
 
 import numpy as np
 import numpy.typing as npt
 
 from cxrzero.backends import Encoder
-from cxrzero.errors import CxrzeroError, ImageError
+from cxrzero.errors import CxrzeroError, ImageError, SkippedImage
 from cxrzero.images.radiograph import Facts, Radiograph
 from cxrzero.prediction import Prediction
 from cxrzero.score import Classifier
+from cxrzero.selection import Selection
 from cxrzero.sources import ImageRef
 
 # Frames of one file that may wait in memory; a multi-frame file of thousands then needs no more than a single image.
@@ -64,20 +66,24 @@ class RunStats:
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """A decoded frame without its full-size pixels."""
+    """A decoded frame without its full-size pixels, which only `digest` still stands for."""
 
     path: str
     frame: int
     facts: Facts
     flags: frozenset[str]
+    digest: int
     pixel_values: npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
+    """A file or frame that is not scored, and why."""
+
     path: str
     error: ImageError
     frame: int | None = None
+    flags: frozenset[str] = frozenset()
 
 
 _Item = _Frame | _Failure
@@ -93,6 +99,7 @@ class Pipeline:
         encoder: (N, 3, height, width) → (N, D).
         batch_size: frames of one encoder call.
         workers: decoding threads.
+        selection: what the user leaves out.
     """
 
     decode: Decode
@@ -100,6 +107,7 @@ class Pipeline:
     encoder: Encoder
     batch_size: int
     workers: int
+    selection: Selection = field(default_factory=Selection)
 
     def run(
         self, refs: Iterable[ImageRef], classifier: Classifier, labels: tuple[str, ...], stats: RunStats
@@ -110,8 +118,9 @@ class Pipeline:
         rows do not depend on `workers` or `batch_size`.
         """
         items = self._read(refs, stats)
+        selected = self._select(items)
         try:
-            while batch := list(itertools.islice(items, self.batch_size)):
+            while batch := list(itertools.islice(selected, self.batch_size)):
                 for row in self._score(batch, classifier, labels, stats):
                     stats.count(row.status)
                     yield row
@@ -131,10 +140,27 @@ class Pipeline:
         for item in batch:
             if isinstance(item, _Failure):
                 facts = item.error.facts or Facts()
-                yield Prediction(item.path, labels, item.error.status, item.frame, facts, error=str(item.error))
+                yield Prediction(item.path, labels, item.error.status, item.frame, facts, item.flags, str(item.error))
             else:
                 scores = dict(zip(labels, map(float, next(probabilities)), strict=True))
                 yield Prediction(item.path, labels, "ok", item.frame, item.facts, item.flags, scores=scores)
+
+    def _select(self, items: Iterable[_Item]) -> Iterator[_Item]:
+        """Flag pictures seen before and turn what the user leaves out into skipped rows, before they are encoded."""
+        seen: set[int] = set()
+        for item in items:
+            if isinstance(item, _Failure):
+                yield item
+                continue
+            flags = item.flags | {"duplicate"} if item.digest in seen else item.flags
+            seen.add(item.digest)
+            try:
+                self.selection.check(flags)
+            except SkippedImage as reason:
+                reason.facts = item.facts
+                yield _Failure(item.path, reason, item.frame, flags)
+            else:
+                yield replace(item, flags=flags)
 
     def _read(self, refs: Iterable[ImageRef], stats: RunStats) -> Generator[_Item, None, None]:
         """Decode up to a window of files at once; give their frames in the order of `refs`."""
@@ -199,7 +225,9 @@ class _Job:
                 frame = radiograph.frame
                 pixel_values = self._prepare(radiograph.pixels)
                 self._stats.add_decode(time.perf_counter() - started)
-                yield _Frame(path, frame, radiograph.facts, radiograph.flags, pixel_values)
+                yield _Frame(
+                    path, frame, radiograph.facts, radiograph.flags, digest_of(radiograph.pixels), pixel_values
+                )
                 started = time.perf_counter()
         except ImageError as error:
             self._stats.add_decode(time.perf_counter() - started)
@@ -218,6 +246,13 @@ class _Job:
                 continue
             return
         raise _StoppedError
+
+
+def digest_of(pixels: npt.NDArray[np.uint8]) -> int:
+    """64 bits of a picture's content: among a million pictures two different ones collide with p = 3e-8."""
+    content = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=8)
+    content.update(np.ascontiguousarray(pixels).data)
+    return int.from_bytes(content.digest(), "big")
 
 
 class _StoppedError(Exception):

@@ -11,15 +11,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cxrzero.config import PredictConfig
-from cxrzero.errors import NoInputError, RunError
+from cxrzero.errors import NoInputError, RunError, UsageError
 from cxrzero.images.radiograph import DecodeOptions
 from cxrzero.manifest import build_manifest, manifest_path, write_manifest
 from cxrzero.pipeline import RunStats
-from cxrzero.prediction import Prediction
+from cxrzero.prediction import FIXED_COLUMNS, Prediction
 from cxrzero.prompts import LabelPrompts
+from cxrzero.pseudonym import Pseudonymiser, default_key_file, load_key
 from cxrzero.screener import Screener
+from cxrzero.selection import Selection, parse_skip
 from cxrzero.sources import WalkCounts, check_paths, find_images
-from cxrzero.tables import STDOUT, PredictionTable, check_output
+from cxrzero.studies import Studies
+from cxrzero.tables import STDOUT, Table, check_output
 
 
 class FailFastError(RunError):
@@ -35,6 +38,9 @@ class RunReport:
         first_failure: the first failed row.
         write_seconds: wall time spent writing rows.
         manifest: path of the run's record; None when the table goes to standard output.
+        studies: path of the study-level table, if one was asked for.
+        pseudonymiser: replaces paths and UIDs in everything that is shown or written.
+        new_key: the key file, where --pseudonymise made one for this run.
     """
 
     config: PredictConfig
@@ -47,6 +53,9 @@ class RunReport:
     write_seconds: float = 0.0
     first_failure: Prediction | None = None
     manifest: Path | None = None
+    studies: Path | None = None
+    pseudonymiser: Pseudonymiser | None = None
+    new_key: Path | None = None
 
     @property
     def exit_code(self) -> int:
@@ -65,14 +74,36 @@ def prepare(config: PredictConfig) -> RunReport:
     """
     check_paths(config.paths)
     check_output(config.out, overwrite=config.overwrite)
+    studies = studies_path(config.out) if config.by == "study" else None
+    if studies:
+        check_output(str(studies), overwrite=config.overwrite)
+    selection = Selection(parse_skip(config.skip), config.only)
     screener = Screener(
         config.model,
         device=config.device,
         batch_size=config.batch_size,
         workers=config.workers,
         decode_options=DecodeOptions(invert=config.invert),
+        selection=selection,
     )
-    return RunReport(config, screener, screener.prompts(config.labels))
+    report = RunReport(config, screener, screener.prompts(config.labels), studies=studies)
+    if config.pseudonymise:
+        path = config.pseudonym_key or default_key_file()
+        key, is_new = load_key(path)
+        report.pseudonymiser, report.new_key = Pseudonymiser(key), path if is_new else None
+    return report
+
+
+def studies_path(out: str) -> Path:
+    """`<stem>.studies.csv` beside the table.
+
+    Raises:
+        UsageError: the table goes to standard output.
+    """
+    if out == STDOUT:
+        raise UsageError("--by study writes a second table, so --out must name a file")
+    path = Path(out)
+    return path.with_name(path.stem + ".studies.csv")
 
 
 def run(report: RunReport, on_row: Callable[[RunReport], None] | None = None) -> None:
@@ -99,22 +130,35 @@ def run(report: RunReport, on_row: Callable[[RunReport], None] | None = None) ->
         raise NoInputError(f"no image or DICOM file in {', '.join(config.paths)}{ignored}")
     _count_beside(report)
     labels = [prompt.label for prompt in report.prompts]
-    with PredictionTable(config.out, labels, overwrite=config.overwrite) as table:
+    studies = Studies(labels, config.study_aggregate) if report.studies else None
+    with Table(config.out, (*FIXED_COLUMNS, *labels), overwrite=config.overwrite) as table:
         rows = report.screener.stream(itertools.chain([first], refs), classifier, report.prompts, report.stats)
         with closing(rows):
             for row in rows:
                 write_started = time.perf_counter()
-                table.write(row)
+                shown = report.pseudonymiser(row) if report.pseudonymiser else row
+                table.write(shown)
+                if studies:
+                    studies.add(shown)
                 report.write_seconds += time.perf_counter() - write_started
                 report.wall_seconds = time.perf_counter() - started
                 if on_row:
                     on_row(report)
-                _note_failure(report, row)
+                _note_failure(report, shown)
+        if studies:
+            _write_studies(report, studies)
         table.commit()
     report.wall_seconds = time.perf_counter() - started
     if config.out != STDOUT:
         report.manifest = manifest_path(config.out)
         write_manifest(report.manifest, build_manifest(report))
+
+
+def _write_studies(report: RunReport, studies: Studies) -> None:
+    with Table(str(report.studies), studies.columns, overwrite=report.config.overwrite) as table:
+        for row in studies.rows():
+            table.write(row)
+        table.commit()
 
 
 def _note_failure(report: RunReport, row: Prediction) -> None:

@@ -55,6 +55,7 @@ class Preprocess:
 
     def __init__(self, steps: Sequence[Mapping[str, Any]], image_size: tuple[int, int]) -> None:
         self.image_size = image_size
+        self._steps = tuple(steps)
         self._geometry: list[Callable[[Image.Image], Image.Image]] = []
         self._numeric: list[Callable[[FloatImage], FloatImage]] = []
         self._factor = 1.0
@@ -97,6 +98,16 @@ class Preprocess:
         if values.shape[1:] != self.image_size:
             raise BundleError(f"preprocess gives {values.shape[1:]} pixels, the encoder takes {self.image_size}")
         return np.ascontiguousarray(np.broadcast_to(values, (3, *self.image_size)))
+
+    def picture(self, pixel_values: FloatImage) -> GreyImage:
+        """What the encoder sees, as a picture: normalisation undone, first channel, (height, width) uint8."""
+        values = pixel_values[0].astype(np.float64)
+        for step in reversed(self._steps):
+            if step["step"] == "normalize":
+                values = values * step["std"][0] + step["mean"][0]
+            elif step["step"] == "rescale":
+                values = values / step["factor"]
+        return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
 
 
 def _bind(function: Callable[..., Any], name: str, parameters: dict[str, Any]) -> Callable[..., Any]:

@@ -20,6 +20,7 @@ from cxrzero.preprocess import Preprocess
 from cxrzero.prompts import LabelPrompts, build_prompts, check_labels
 from cxrzero.registry import DEFAULT_MODEL, resolve_model
 from cxrzero.score import Classifier, build_classifier
+from cxrzero.selection import Selection
 from cxrzero.sources import ImageRef, check_paths, find_images
 from cxrzero.tokenizer import Tokenizer
 
@@ -44,6 +45,7 @@ class Screener:
         batch_size: frames of one encoder call; None: 16 on a CPU, 64 on a GPU.
         workers: decoding threads; None: one per core that the process may use, at most 16.
         decode_options: how images are decoded.
+        selection: which readable images are left out; None scores them all.
 
     Raises:
         BundleError: the model is missing, damaged or unknown.
@@ -58,6 +60,7 @@ class Screener:
         batch_size: int | None = None,
         workers: int | None = None,
         decode_options: DecodeOptions | None = None,
+        selection: Selection | None = None,
     ) -> None:
         self.bundle: Bundle = resolve_model(os.fspath(model))
         self.tokenizer = Tokenizer(self.bundle.file(TOKENIZER), self.bundle.context_length, self.bundle.pad_id)
@@ -66,6 +69,7 @@ class Screener:
         self.batch_size = batch_size or BATCH_SIZES[self.encoder.device]
         self.workers = workers or min(cpu_count(), MAX_DEFAULT_WORKERS)
         self.decode_options = decode_options or DecodeOptions()
+        self.selection = selection or Selection()
 
     def predict(self, paths: PathLike | Sequence[PathLike], labels: Sequence[str] | None = None) -> list[Prediction]:
         """Score files and folders.
@@ -117,7 +121,7 @@ class Screener:
         stats: RunStats | None = None,
     ) -> Generator[Prediction, None, None]:
         """As `predict`, row by row in constant memory."""
-        pipeline = Pipeline(self._decode, self.preprocess, self.encoder, self.batch_size, self.workers)
+        pipeline = Pipeline(self._decode, self.preprocess, self.encoder, self.batch_size, self.workers, self.selection)
         labels = tuple(prompt.label for prompt in prompts)
         return pipeline.run(refs, classifier, labels, RunStats() if stats is None else stats)
 

@@ -3,7 +3,8 @@
 Arguments come in the order given; inside a folder the walk is depth first and compares names as bytes
 (`os.fsencode`), so a table has the same rows in the same places on every machine. What becomes a row: every file named
 explicitly, every file whose suffix claims an image, and every file that is an image or DICOM by content. Everything
-else in a folder is ignored and counted.
+else in a folder is ignored and counted. A DICOMDIR that is named stands for the images that it lists; in a folder it is
+ignored, because the walk finds those images itself.
 """
 
 from __future__ import annotations
@@ -103,9 +104,24 @@ def _from_argument(path: str, counts: WalkCounts) -> Iterator[ImageRef]:
     if stat.S_ISDIR(status.st_mode):
         yield from _walk(path, counts, ancestors=((status.st_dev, status.st_ino),))
     elif stat.S_ISREG(status.st_mode):
-        yield ImageRef(path)
+        yield from _follow(path)
     else:
         yield ImageRef(path, ImageError("not_a_file", "this is a pipe, socket or device, not a file"))
+
+
+def _follow(path: str) -> Iterator[ImageRef]:
+    """A file that is named: itself, or what it lists if it is a DICOMDIR."""
+    try:
+        if kind_of(path) != "dicomdir":
+            yield ImageRef(path)
+            return
+        from cxrzero.images.dicomdir import referenced_files
+
+        for file in referenced_files(path):
+            there = os.path.isfile(file)
+            yield ImageRef(file, None if there else ImageError("missing", "listed in the DICOMDIR, but not there"))
+    except ImageError as error:
+        yield ImageRef(path, error)
 
 
 def _walk(folder: str, counts: WalkCounts, ancestors: tuple[tuple[int, int], ...]) -> Iterator[ImageRef]:

@@ -1,11 +1,11 @@
-"""The prediction table on disk. It appears under its name only when it is complete."""
+"""Tables on disk. A table appears under its name only when it is complete."""
 
 from __future__ import annotations
 
 import csv
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -13,20 +13,20 @@ from typing import IO, Self
 import numpy as np
 
 from cxrzero.errors import OutputError, OutputExistsError, UsageError
-from cxrzero.prediction import FIXED_COLUMNS, Cell, Prediction
+from cxrzero.prediction import Cell
 
 STDOUT = "-"
 TABLE_SUFFIXES = (".csv", "")
 
 
-class PredictionTable:
+class Table:
     """Writes rows to `<out>.partial` and renames it to `out` when the run is complete.
 
     Opening it finds out, before any image is read, whether the output can be written at all.
 
     Args:
         out: path of the table, or "-" for standard output.
-        labels: the label columns, after the fixed ones.
+        columns: its columns, in order.
         overwrite: replace a table that exists already.
 
     Raises:
@@ -34,15 +34,15 @@ class PredictionTable:
         OutputError: the place cannot be written.
     """
 
-    def __init__(self, out: str, labels: Sequence[str], *, overwrite: bool = False) -> None:
+    def __init__(self, out: str, columns: Sequence[str], *, overwrite: bool = False) -> None:
         self.out = out
-        self.columns = (*FIXED_COLUMNS, *labels)
+        self.columns = tuple(columns)
         self._partial = Path(out + ".partial")
         self._file = _stdout() if out == STDOUT else _create(Path(out), self._partial, overwrite)
         self._writer = csv.writer(self._file, lineterminator="\n")
         self._write_row(self.columns)
 
-    def write(self, row: Prediction) -> None:
+    def write(self, row: Mapping[str, Cell]) -> None:
         """Append one row.
 
         Raises:
@@ -60,11 +60,6 @@ class PredictionTable:
                 self._partial.replace(self.out)
         except OSError as error:
             raise _write_error(self.out, error) from error
-
-    @property
-    def partial(self) -> str | None:
-        """Where the rows are as long as the table is not complete."""
-        return None if self.out == STDOUT else str(self._partial)
 
     def __enter__(self) -> Self:
         return self

@@ -81,7 +81,10 @@ def write_bundle(path: Path, **changes: Any) -> Path:
         "templates": {"positive": ["{}"], "negative": ["no {}"]},
         "labels": ["pneumonia", "edema"],
         "files": {
-            name: {"sha256": hashlib.sha256((path / name).read_bytes()).hexdigest(), "size": (path / name).stat().st_size}
+            name: {
+                "sha256": hashlib.sha256((path / name).read_bytes()).hexdigest(),
+                "size": (path / name).stat().st_size,
+            }
             for name in names
         },
         **changes,

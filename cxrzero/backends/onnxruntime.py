@@ -6,8 +6,10 @@ text on standard error; here that is either an error (`device="cuda"`) or a stat
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib.metadata
+import io
 import sys
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,8 @@ class OnnxRuntimeEncoder:
         self._bundle = bundle
         self._threads = threads
         self.device, self.reason = _choose_device(device)
+        if self.device == "cuda":
+            _load_cuda_libraries()
         try:
             self._image_session = self._open(IMAGE_ENCODER)
         except DeviceError as error:
@@ -143,6 +147,12 @@ def _cuda_obstacle() -> str | None:
     if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0 or count.value == 0:
         return "the NVIDIA driver finds no usable GPU"
     return None
+
+
+def _load_cuda_libraries() -> None:
+    """Load CUDA and cuDNN from their Python packages, where they are installed; the system's are found anyway."""
+    with contextlib.redirect_stdout(io.StringIO()):  # what is missing shows when the providers are compared
+        onnxruntime.preload_dlls()
 
 
 def _open_session(

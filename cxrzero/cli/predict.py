@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -16,18 +15,6 @@ if TYPE_CHECKING:
     from cxrzero.predict import RunReport
 
 ADVANCED = "Advanced"
-
-
-class DeviceChoice(StrEnum):
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-
-
-class InvertChoice(StrEnum):
-    auto = "auto"
-    yes = "yes"
-    no = "no"
 
 
 def register(app: typer.Typer) -> None:
@@ -55,11 +42,25 @@ def predict(
         str, typer.Option("--model", "-m", metavar="MODEL", help="A model bundle's folder, or a known name.")
     ] = "cxrzero-mini",
     device: Annotated[
-        DeviceChoice, typer.Option(help="auto takes a GPU where one works, and says what it chose.")
-    ] = DeviceChoice.auto,
+        Literal["auto", "cpu", "cuda"], typer.Option(help="auto takes a GPU where one works, and says what it chose.")
+    ] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a table that exists already.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be read, asked and written; read no image.")
+    ] = False,
+    skip: Annotated[
+        str | None,
+        typer.Option(metavar="FLAGS", help="Do not score images with these flags, e.g. lateral,maybe_not_chest_xray."),
+    ] = None,
+    only: Annotated[
+        Literal["frontal"] | None, typer.Option(help="Score only what the header calls a frontal view (PA or AP).")
+    ] = None,
+    by: Annotated[
+        Literal["image", "study"],
+        typer.Option(help="study adds a table with one row per study, frontal views aggregated."),
+    ] = "image",
+    pseudonymise: Annotated[
+        bool, typer.Option("--pseudonymise", help="Replace paths and UIDs in the table by keyed digests.")
     ] = False,
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Stop at the first image that cannot be read.")
@@ -73,12 +74,24 @@ def predict(
         typer.Option(metavar="N", min=1, max=256, rich_help_panel=ADVANCED, help="Decoding threads; default: cores."),
     ] = None,
     invert: Annotated[
-        InvertChoice,
+        Literal["auto", "yes", "no"],
         typer.Option(
             rich_help_panel=ADVANCED,
             help="auto trusts the header's PhotometricInterpretation; yes and no override it for every image.",
         ),
-    ] = InvertChoice.auto,
+    ] = "auto",
+    study_aggregate: Annotated[
+        Literal["mean", "max"],
+        typer.Option(rich_help_panel=ADVANCED, help="How --by study joins the views' probabilities."),
+    ] = "mean",
+    pseudonym_key: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            rich_help_panel=ADVANCED,
+            help="Key of --pseudonymise; default: the user's own, made at first use. Keep it secret, and keep it.",
+        ),
+    ] = None,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -115,12 +128,18 @@ def predict(
         labels=None if labels is None else parse_labels(labels),
         out=out,
         model=model,
-        device=device.value,
+        device=device,
         batch_size=batch_size,
         workers=workers,
         overwrite=overwrite,
         fail_fast=fail_fast,
-        invert=invert.value,
+        invert=invert,
+        skip=tuple(skip.split(",")) if skip else (),
+        only=only,
+        by=by,
+        study_aggregate=study_aggregate,
+        pseudonymise=pseudonymise,
+        pseudonym_key=pseudonym_key,
     )
     from cxrzero import predict as job
     from cxrzero.cli import summary

@@ -16,6 +16,7 @@ from cxrzero.tables import STDOUT
 
 SHOWN_ROWS = 12
 SHOWN_LABELS = 8
+SHOWN_PATH = 36
 
 console = Console(stderr=True, soft_wrap=True, highlight=False)
 
@@ -60,7 +61,14 @@ def print_end(report: RunReport) -> None:
         failure = report.first_failure
         console.print(f"First failure: {escape(str(failure['path']))}: {escape(failure.error)}", style="yellow")
     if report.config.out != STDOUT:
-        console.print(f"Wrote {escape(report.config.out)} and {escape(str(report.manifest))}")
+        written = [report.config.out, *([str(report.studies)] if report.studies else []), str(report.manifest)]
+        console.print(f"Wrote {escape(', '.join(written))}")
+    if report.new_key:
+        console.print(
+            f"Made a pseudonym key: {escape(str(report.new_key))}. Whoever has it can test guesses; without it tables "
+            "made later cannot be joined with this one.",
+            style="yellow",
+        )
     if not stats.ok:
         console.print("No image could be scored.", style="red")
     console.print("Research use only: not a medical device.", style="dim")
@@ -79,15 +87,20 @@ def _print_rows(report: RunReport) -> None:
         rows = list(itertools.islice(csv.DictReader(file), SHOWN_ROWS))
     labels = [prompt.label for prompt in report.prompts]
     table = Table(box=None, pad_edge=False)
-    table.add_column("path", overflow="fold", min_width=16)
+    table.add_column("path", no_wrap=True)
     for name in ("status", *labels[:SHOWN_LABELS]):
         table.add_column(escape(name), justify="left" if name == "status" else "right", overflow="fold")
     for row in rows:
         scores = [f"{float(row[label]):.3f}" if row[label] else "" for label in labels[:SHOWN_LABELS]]
         status = row["status"] if row["status"] == "ok" else f"{row['status']}: {row['error'].partition(':')[0]}"
-        table.add_row(escape(row["path"]), escape(status), *scores)
+        table.add_row(escape(_tail(row["path"])), escape(status), *scores)
     Console(stderr=True, highlight=False).print(table)
     more_rows, more_labels = report.stats.rows - len(rows), len(labels) - SHOWN_LABELS
     if more_rows > 0 or more_labels > 0:
         parts = [f"{more_rows:,} more rows"] * (more_rows > 0) + [f"{more_labels} more labels"] * (more_labels > 0)
         console.print(f"… {' and '.join(parts)} in the table", style="dim")
+
+
+def _tail(path: str) -> str:
+    """The end of a long path, which tells more than its beginning."""
+    return path if len(path) <= SHOWN_PATH else "…" + path[1 - SHOWN_PATH :]

@@ -5,9 +5,8 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -19,11 +18,6 @@ if TYPE_CHECKING:
 
 ADVANCED = "Advanced"
 SECONDS_BETWEEN_LINES = 10.0
-
-
-class PrecisionChoice(StrEnum):
-    fp32 = "fp32"
-    bf16 = "bf16"
 
 
 def register(app: typer.Typer) -> None:
@@ -51,8 +45,8 @@ def train(
         int | None, typer.Option(metavar="PIXELS", rich_help_panel=ADVANCED, help="Default: the architecture's own.")
     ] = None,
     precision: Annotated[
-        PrecisionChoice, typer.Option(rich_help_panel=ADVANCED, help="bf16: autocast; weights stay float32.")
-    ] = PrecisionChoice.fp32,
+        Literal["fp32", "bf16"], typer.Option(rich_help_panel=ADVANCED, help="bf16: autocast; weights stay float32.")
+    ] = "fp32",
     threads: Annotated[int | None, typer.Option(metavar="N", rich_help_panel=ADVANCED, help="CPU threads.")] = None,
     tokenizer_texts: Annotated[
         Path | None,
@@ -91,7 +85,7 @@ def train(
         seed=seed,
         image_size=image_size,
         texts_per_image=texts_per_image,
-        precision=precision.value,
+        precision=precision,
         threads=threads,
         tokenizer_texts=tokenizer_texts,
         card=card,

@@ -1,6 +1,6 @@
 """From a file to upright grey pixels (uint8, bright = dense) with facts and flags.
 
-Importing this package, or `cxrzero.images.sniff`, loads neither NumPy nor Pillow nor pydicom: folders are listed with it.
+Importing this package or its `sniff` loads neither NumPy nor Pillow nor pydicom: folders are listed with it.
 """
 
 from __future__ import annotations

@@ -41,6 +41,40 @@ class Window:
     function: Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"] = "LINEAR"
 
 
+@dataclass(frozen=True, slots=True)
+class GreyLevels:
+    """The different samples of a picture: what is done to each of them is done to all its pixels.
+
+    Attributes:
+        raw: (N,) unsigned, ascending; the samples that occur.
+        counts: (N,) how many pixels have each.
+    """
+
+    raw: Values
+    counts: npt.NDArray[np.intp]
+    _pixels: Values
+
+    @classmethod
+    def of(cls, samples: Values) -> GreyLevels:
+        """Of (H, W) integers; a negative sample stands for its two's complement bits."""
+        bits = np.ascontiguousarray(samples).view(f"{samples.dtype.byteorder}u{samples.dtype.itemsize}")
+        pixels = bits.astype(bits.dtype.newbyteorder("="), copy=False)
+        if pixels.dtype.itemsize > 2:
+            raw, counts = np.unique(pixels, return_counts=True)
+            return cls(raw, counts, pixels)
+        counts = np.bincount(pixels.ravel())
+        present = np.flatnonzero(counts)
+        return cls(present.astype(pixels.dtype), counts[present], pixels)
+
+    def picture(self, grey: GreyImage) -> GreyImage:
+        """(H, W) uint8: every pixel replaced by what its sample became; `grey` is (N,)."""
+        if self._pixels.dtype.itemsize > 2:
+            return grey[np.searchsorted(self.raw, self._pixels)]
+        table = np.zeros(int(self.raw[-1]) + 1, np.uint8)
+        table[self.raw] = grey
+        return table[self._pixels]
+
+
 def unpack_stored(raw: Values, bits_stored: int, shift: int, signed: bool) -> Values:
     """The stored values of PS3.5, 8.1.1: `bits_stored` bits from bit `shift` up, two's complement when signed.
 

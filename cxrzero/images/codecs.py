@@ -45,13 +45,18 @@ Decoder = Callable[[bytes, FrameShape, Claim], Samples]
 
 
 def _imagecodecs_jpeg(stream: bytes, shape: FrameShape, claim: Claim) -> Samples:
-    """libjpeg-turbo: baseline and extended, 8 and 12 bit, lossless; colour components are returned as RGB."""
+    """libjpeg-turbo: baseline and extended, 8 and 12 bit; colour components are returned as RGB."""
     if claim.samples == 1:
         return np.asarray(imagecodecs.jpeg8_decode(stream))
     is_ybr = claim.is_ybr if claim.is_ybr is not None else not shape.is_rgb
-    return np.asarray(
-        imagecodecs.jpeg8_decode(stream, colorspace="YCBCR" if is_ybr else "RGB", outcolorspace="RGB")
-    )
+    return np.asarray(imagecodecs.jpeg8_decode(stream, colorspace="YCBCR" if is_ybr else "RGB", outcolorspace="RGB"))
+
+
+def _imagecodecs_jpeg_lossless(stream: bytes, shape: FrameShape, claim: Claim) -> Samples:
+    """libjpeg-turbo; lossless JPEG codes the components as they are, so no colour is converted."""
+    if claim.samples == 1:
+        return np.asarray(imagecodecs.jpeg8_decode(stream))
+    return np.asarray(imagecodecs.jpeg8_decode(stream, colorspace="RGB", outcolorspace="RGB"))
 
 
 def _pillow_jpeg(stream: bytes, shape: FrameShape, claim: Claim) -> Samples:
@@ -69,8 +74,7 @@ def _pillow_jpeg2000(stream: bytes, shape: FrameShape, claim: Claim) -> Samples:
 
 
 def _simple(name: str) -> Decoder:
-    decode = getattr(imagecodecs, name)
-    return lambda stream, shape, claim: np.asarray(decode(stream))
+    return lambda stream, shape, claim: np.asarray(getattr(imagecodecs, name)(stream))
 
 
 # libjpeg-turbo refuses some lossless streams (predictor, restart or point transform); two others read those.
@@ -79,20 +83,21 @@ _JPEG: tuple[tuple[str, Decoder], ...] = (
     ("pillow/JPEG", _pillow_jpeg),
 )
 _JPEG_LOSSLESS: tuple[tuple[str, Decoder], ...] = (
-    ("imagecodecs/jpeg8", _imagecodecs_jpeg),
+    ("imagecodecs/jpeg8", _imagecodecs_jpeg_lossless),
     ("imagecodecs/ljpeg", _simple("ljpeg_decode")),
     ("imagecodecs/jpegsof3", _simple("jpegsof3_decode")),
 )
 _JPEG_LS: tuple[tuple[str, Decoder], ...] = (("imagecodecs/jpegls", _simple("jpegls_decode")),)
+# OpenJPEG reads HTJ2K too. imagecodecs' own HTJ2K decoder (OpenJPH) is twice as fast, but returns a half-filled
+# picture, and no error, for a broken stream.
 _JPEG2000: tuple[tuple[str, Decoder], ...] = (
     ("imagecodecs/jpeg2k", _simple("jpeg2k_decode")),
     ("pillow/JPEG2000", _pillow_jpeg2000),
 )
-_HTJ2K: tuple[tuple[str, Decoder], ...] = (
-    ("imagecodecs/htj2k", _simple("htj2k_decode")),
-    ("imagecodecs/jpeg2k", _simple("jpeg2k_decode")),
-)
+_HTJ2K: tuple[tuple[str, Decoder], ...] = (("imagecodecs/jpeg2k", _simple("jpeg2k_decode")),)
 
+# Baseline and extended JPEG: the stream tells its colour space, and the decoder returns RGB whatever it was.
+DECODED_TO_RGB = frozenset({"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"})
 RLE_LOSSLESS = "1.2.840.10008.1.2.5"
 
 # PS3.5, A.4: transfer syntaxes with encapsulated pixels; RLE has its own decoder below.
@@ -124,11 +129,11 @@ def decode_frame(stream: bytes, transfer_syntax: str, shape: FrameShape) -> tupl
         shape: what the header claims.
 
     Returns:
-        (rows, columns) or (rows, columns, samples) integers, RGB where the stream is colour (YBR only for RLE), and the
-        decoder's name.
+        (rows, columns) or (rows, columns, samples) integers and the decoder's name. Colours are those of the
+        header's photometric interpretation, or RGB for `DECODED_TO_RGB`.
 
     Raises:
-        ImageError: "unsupported_transfer_syntax", "truncated", "corrupt_codestream", "size_mismatch".
+        ImageError: "unsupported_transfer_syntax", "missing_codec", "truncated", "corrupt_codestream", "size_mismatch".
     """
     if transfer_syntax == RLE_LOSSLESS:
         return decode_rle(stream, shape), "cxrzero/rle"
@@ -142,14 +147,20 @@ def decode_frame(stream: bytes, transfer_syntax: str, shape: FrameShape) -> tupl
             f"the compressed pixels are {claim.rows} × {claim.columns} × {claim.samples}, "
             f"the header says {shape.rows} × {shape.columns} × {shape.samples}",
         )
+    missing = []
     for name, decode in decoders:
         try:
             samples = decode(stream, shape, claim)
+        except ImportError:  # what imagecodecs raises where its build left a codec out
+            missing.append(name)
+            continue
         # Decoders raise classes of their own, RuntimeError, ValueError, OSError and more; each means "not by me".
         except Exception:
             continue
         if samples.shape == shape.array_shape and samples.dtype.kind in "iu":
             return samples, name
+    if missing:
+        raise ImageError("missing_codec", f"this installation lacks {', '.join(missing)}; reinstall imagecodecs")
     tried = ", ".join(name for name, _ in decoders)
     raise ImageError("corrupt_codestream", f"the compressed pixels cannot be decoded (tried {tried})")
 
@@ -183,8 +194,11 @@ def decode_rle(stream: bytes, shape: FrameShape) -> Samples:
 
 
 def _unpack_bits(segment: bytes, size: int) -> npt.NDArray[np.uint8]:
-    """PackBits (PS3.5, G.3.2); at most `size` bytes are kept, so a segment cannot grow beyond its plane."""
-    out = np.frombuffer(imagecodecs.packbits_decode(segment), np.uint8)
+    """PackBits (PS3.5, G.3.2). A segment may end in padding, but cannot grow beyond its plane by more than a run."""
+    try:
+        out = np.frombuffer(imagecodecs.packbits_decode(segment, out=size + 128), np.uint8)
+    except RuntimeError:  # the base of imagecodecs.ImcdError, which exists only once its module is loaded
+        raise ImageError("corrupt_codestream", "an RLE segment ends within a run or is longer than its plane") from None
     if len(out) < size:
         raise ImageError("truncated", "an RLE segment ends before its last pixel")
     return out[:size]

@@ -14,6 +14,7 @@ from pydicom.uid import ExplicitVRBigEndian
 from cxrzero.errors import ImageError
 from cxrzero.images import chain
 from cxrzero.images.chain import Lut, Values, Window
+from cxrzero.images.codecs import DECODED_TO_RGB
 from cxrzero.images.dicom_file import DicomFile, binary, items, numbers, text
 from cxrzero.images.dicom_frames import PixelLayout
 from cxrzero.images.radiograph import DecodeOptions, GreyImage, Step
@@ -43,24 +44,27 @@ def monochrome_to_grey(
 ) -> Grey:
     """MONOCHROME1 and MONOCHROME2: modality LUT, VOI, inversion (PS3.4, N.2); padding is black in the end.
 
+    Every step maps a value by itself, so each value that occurs goes through the chain once, not each pixel.
+
     Raises:
         ImageError: "unsupported_photometric_interpretation", "bad_lut", "bad_window", "bad_rescale".
     """
     if layout.samples != 1 or layout.photometric not in ("MONOCHROME1", "MONOCHROME2"):
         raise ImageError("unsupported_photometric_interpretation", "grey pixels are not one sample of MONOCHROME1 or 2")
     header, trail = dicom.header, _Trail()
-    values: Values = stored_values(layout, samples, decoder)
+    levels = chain.GreyLevels.of(samples)
+    values = stored_values(layout, levels.raw, decoder)
     trail.add("stored_bits", {"bits_stored": layout.bits_stored, "signed": layout.signed}, values)
     padding = padding_mask(header, layout, values)
     values, first_is_signed = modality(dicom, layout, values, trail)
     y = voi(dicom, values, padding, first_is_signed, trail)
     if options.invert == "yes" or (options.invert == "auto" and layout.photometric == "MONOCHROME1"):
         y = trail.add("invert", {"photometric_interpretation": layout.photometric, "invert": options.invert}, 1.0 - y)
-    pixels = chain.to_grey(y)
+    grey = chain.to_grey(y)
     if padding is not None:
-        pixels[padding] = 0
-        trail.add("padding", {"pixels": int(padding.sum())}, pixels)
-    return Grey(pixels, tuple(trail.steps))
+        grey[padding] = 0
+        trail.add("padding", {"pixels": int(levels.counts[padding].sum())}, grey)
+    return Grey(levels.picture(grey), tuple(trail.steps))
 
 
 def stored_values(layout: PixelLayout, samples: Values, decoder: str) -> Values:
@@ -70,7 +74,7 @@ def stored_values(layout: PixelLayout, samples: Values, decoder: str) -> Values:
 
 
 def padding_mask(header: Dataset, layout: PixelLayout, values: Values) -> npt.NDArray[np.bool_] | None:
-    """True where a pixel is padding: the value, or the range between it and the limit (PS3.3, C.7.5.1.1.2).
+    """True where a value is padding: the value, or the range between it and the limit (PS3.3, C.7.5.1.1.2).
 
     A value of the wrong sign is read modulo 2^16, as the US and SS encodings of the same two bytes.
     """
@@ -163,10 +167,11 @@ def read_lut(item: Dataset, signed: bool, big_endian: bool = False) -> Lut:
         first -= 65536
     if not 8 <= bits <= 16:
         raise ImageError("bad_lut", "a lookup table has entries of fewer than 8 or more than 16 bits")
+    words = np.frombuffer(data[: len(data) // 2 * 2], ">u2" if big_endian and _is_ow(item) else "<u2").astype("<u2")
     if len(data) == 2 * entries:
-        table = np.frombuffer(data, ">u2" if big_endian and _is_ow(item) else "<u2").astype(np.uint16)
-    elif bits == 8 and len(data) == entries + entries % 2:
-        table = np.frombuffer(data, np.uint8)[:entries].astype(np.uint16)
+        table = words.astype(np.uint16)
+    elif bits == 8 and len(data) == entries + entries % 2:  # two entries to a word
+        table = words.view(np.uint8)[:entries].astype(np.uint16)
     else:
         raise ImageError("bad_lut", "a lookup table has more or fewer entries than its descriptor says")
     if int(table.max()) >= 2**bits:
@@ -200,8 +205,8 @@ def colour_to_grey(
     if name == "PALETTE COLOR" and layout.samples == 1:
         rgb, bits = palette_to_rgb(dicom.header, stored)
     elif name in _YBR and layout.samples == 3:
-        decoded_to_rgb = decoder.startswith(("imagecodecs/jpeg8", "pillow"))
-        rgb = stored if decoded_to_rgb else chain.ybr_to_rgb(_eight_bits(stored, bits), "PARTIAL" in name)
+        is_rgb = dicom.transfer_syntax in DECODED_TO_RGB
+        rgb = stored if is_rgb else chain.ybr_to_rgb(_eight_bits(stored, bits), "PARTIAL" in name)
     elif name in _RGB and layout.samples == 3:
         rgb = stored
     else:

@@ -56,7 +56,7 @@ def decode_raster(path: Path, kind: Kind, options: DecodeOptions) -> Radiograph:
     except Image.DecompressionBombError:
         raise ImageError("too_many_pixels", "the image claims more pixels than any radiograph has") from None
     except UnidentifiedImageError:
-        raise ImageError("corrupt_image", f"the {kind.upper()} header is broken") from None
+        raise ImageError("corrupt_image", f"the {kind.upper()} header is broken or of an unsupported kind") from None
     except _BROKEN as error:
         cut = isinstance(error, EOFError) or "truncated" in str(error).lower()
         what = "the file ends before its last pixel" if cut else f"the {kind.upper()} file is broken"
@@ -105,8 +105,8 @@ def _radiograph(image: Image.Image, data: bytes, options: DecodeOptions) -> Radi
 
 def _extent(image: Image.Image) -> tuple[float, float]:
     """Lowest and highest stored value over all bands."""
-    extrema = np.asarray(image.getextrema(), dtype=np.float64)
-    return float(extrema.min()), float(extrema.max())
+    stored = np.asarray(image)  # Image.getextrema does not know every 16-bit mode
+    return float(stored.min()), float(stored.max())
 
 
 def _over_black(image: Image.Image) -> Image.Image:

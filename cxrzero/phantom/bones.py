@@ -23,7 +23,8 @@ def draw_ribs(frame: Frame, anatomy: Anatomy) -> FloatArray:
     for rib in range(N_RIBS):
         start_y = anatomy.rib_y + rib * anatomy.rib_pitch + rng.normal(0, 1.2)
         for side in (RIGHT, LEFT):
-            for x, y, mass in _rib(anatomy, rib, side, start_y, 6.8 + rng.normal(0, 0.25) + (rib == 0), frame.mm_per_px):
+            height = 6.8 + rng.normal(0, 0.25) + (rib == 0)
+            for x, y, mass in _rib(anatomy, rib, side, start_y, height, frame.mm_per_px):
                 xs.append(x.ravel())
                 ys.append(y.ravel())
                 ws.append(mass.ravel())
@@ -39,7 +40,7 @@ def _rib(
     angle = np.linspace(0.10, 1.0, int(380 / mm_per_px)) * end
     drop = anatomy.rib_drop * np.interp(rib, [0, 1, 4, 8, 10], [0.36, 0.62, 1.0, 1.12, 1.1])
     y = start_y + drop * (1 - np.cos(angle)) / 2 - 7 * np.sin(np.minimum(angle * 2.2, np.pi))
-    hoop = chest_wall(anatomy, np.float32(start_y + drop * 0.5)[None])[0] + 3.0
+    hoop = float(chest_wall(anatomy, np.array([start_y + drop * 0.5]))[0]) + 3.0
     x = side * (hoop * np.sin(angle) ** 0.92 + 4 * np.cos(angle)) + spine_x(anatomy, y.astype(np.float32))
     depth = -0.62 * hoop * np.cos(angle)
     dx, dy, dz = np.gradient(x), np.gradient(y), np.gradient(depth)
@@ -48,11 +49,12 @@ def _rib(
     fade = ramp((end - angle) * 40, 8) * np.clip(1.15 - 0.2 * angle, 0.6, 1.0)  # front ends turn to cartilage
     flare = height * (1 + 0.12 * np.clip(angle - 1.6, 0, 1))
     clouds = []
-    for size, wall in ((1.0, 1.15), (0.5, SPONGY * 4)):
+    for size, wall in ((1.0, 0.95), (0.72, SPONGY * 4.5), (0.36, SPONGY * 4.5)):
         phi = np.linspace(0, 2 * np.pi, max(8, int(32 * size / mm_per_px)), endpoint=False)
         ring_x, ring_y = 3.2 * size * np.cos(phi), size * flare[:, None] * np.sin(phi)
         arc = np.hypot(3.2 * size * np.sin(phi), size * flare[:, None] * np.cos(phi)) * (phi[1] - phi[0])
-        clouds.append((x[:, None] + outward[:, None] * ring_x, y[:, None] + ring_y, (step * fade)[:, None] * arc * wall))
+        across = x[:, None] + outward[:, None] * ring_x
+        clouds.append((across, y[:, None] + ring_y, (step * fade)[:, None] * arc * wall))
     return clouds
 
 
@@ -73,7 +75,7 @@ def draw_spine(frame: Frame, anatomy: Anatomy) -> FloatArray:
     edge = np.minimum(phase, 1 - phase) * pitch  # mm from the nearest disc's middle
     body = ramp(edge - 2.4, 1.6) * ramp(waist - ax, 1.6)
     depth = 22 + 0.03 * np.maximum(y, 0)
-    bone = SPONGY * 0.55 * depth * body * np.sqrt(np.maximum(1 - 0.7 * (ax / (waist + 2)) ** 2, 0))
+    bone = SPONGY * 0.5 * depth * body * np.sqrt(np.maximum(1 - 0.7 * (ax / (waist + 2)) ** 2, 0))
     bone = bone + 1.8 * body * np.exp(-(((edge - 3.4) / 1.0) ** 2))  # end plates
     bone = bone + 1.6 * ramp(edge - 2.4, 2) * np.exp(-(((ax - waist + 1.2) / 1.0) ** 2))  # side walls
     pedicle = np.hypot((ax - 0.62 * half) / 3.6, (phase - 0.36) * pitch / 5.2)
@@ -81,7 +83,8 @@ def draw_spine(frame: Frame, anatomy: Anatomy) -> FloatArray:
     process = np.hypot(x / 2.6, (phase - 0.8) * pitch / 6.5)
     bone = bone + 2.2 * np.exp(-(((process - 0.9) / 0.35) ** 2))
     transverse = np.exp(-(((phase - 0.3) * pitch / 4.0) ** 2)) * ramp(ax - half, 3) * ramp(half + 15 - ax, 6)
-    return (bone + 1.3 * transverse).astype(np.float32)
+    total: FloatArray = (bone + 1.3 * transverse).astype(np.float32)
+    return total
 
 
 def draw_shoulders(frame: Frame, anatomy: Anatomy, view_position: ViewPosition) -> FloatArray:
@@ -94,10 +97,10 @@ def draw_shoulders(frame: Frame, anatomy: Anatomy, view_position: ViewPosition) 
         tilt = rng.normal(0, 5)
         tip = half + 34
         x, y = path(
-            [(11, y0 + 3), (30, y0 - 4), (62, y0 - 12), (100, y0 - 24 - tilt), (tip, y0 - 26 - tilt)], frame.mm_per_px
+            [(10, y0 + 6), (32, y0 - 1), (64, y0 - 14), (100, y0 - 30 - tilt), (tip, y0 - 36 - tilt)], frame.mm_per_px
         )
         radius = np.interp(x, [10, 24, 60, tip - 12, tip], [8.0, 5.8, 5.2, 6.6, 2.5])
-        bone += frame.tube(side * x, y, radius, wall=1.9) + SPONGY * frame.tube(side * x, y, radius)
+        bone += frame.tube(side * x, y, radius, wall=1.6) + 1.6 * SPONGY * frame.tube(side * x, y, radius)
 
         gx, gy = tip + 4, y0 + 8 - tilt  # glenoid
         blade = [(gx - 4, gy + 14), (gx - 14 - inward * 0.5, gy + 60), (gx - 24 - inward, gy + 104)]
@@ -107,7 +110,7 @@ def draw_shoulders(frame: Frame, anatomy: Anatomy, view_position: ViewPosition) 
             bone += frame.tube(side * x, y, thick, wall=wall)
         ridge_x, ridge_y = path([(gx - 52 - inward, gy + 14), (gx - 20, gy - 8), (gx + 10, gy - 26)], frame.mm_per_px)
         bone += frame.tube(side * ridge_x, ridge_y, np.linspace(2.5, 6.5, len(ridge_x)), wall=1.1)
-        bone += 0.6 * _triangle(frame, side, (gx - 4, gy), (gx - 24 - inward, gy + 106), (gx - 54 - inward, gy + 4))
+        bone += 1.4 * _triangle(frame, side, (gx - 4, gy), (gx - 24 - inward, gy + 106), (gx - 54 - inward, gy + 4))
         coracoid = ellipsoid(frame, (side * (gx - 12), gy - 6), (9, 6), 5, side * 0.5)
         bone += 0.3 * coracoid
 

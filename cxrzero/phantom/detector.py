@@ -1,4 +1,4 @@
-"""From path lengths to a picture: Beer–Lambert attenuation, scatter, quantum noise, detector response, display curve."""
+"""From path lengths to a picture: Beer–Lambert attenuation, scatter, quantum noise, response, display curve."""
 
 from __future__ import annotations
 
@@ -55,9 +55,7 @@ def sample_look(rng: np.random.Generator) -> Look:
     )
 
 
-def expose(
-    attenuation: FloatArray, mm_per_px: float, look: Look, rng: np.random.Generator
-) -> FloatArray:
+def expose(attenuation: FloatArray, mm_per_px: float, look: Look, rng: np.random.Generator) -> FloatArray:
     """Optical depth as the detector measures it.
 
     Args:
@@ -70,13 +68,15 @@ def expose(
     light /= np.float32(1 + look.scatter)
     noise = rng.standard_normal(light.shape, dtype=np.float32)
     noise *= np.sqrt(light / np.float32(look.photons * mm_per_px**2))
-    return -np.log(np.maximum(light + noise, np.float32(1e-4)))
+    measured: FloatArray = -np.log(np.maximum(light + noise, np.float32(1e-4)))
+    return measured
 
 
 def develop(depth: FloatArray, look: Look) -> FloatArray:
     """Measured optical depth to display values in 0…1, bright = dense."""
     wide = _blur(depth, 10)
-    depth = depth - np.float32(look.equalise) * (wide - wide.mean()) + np.float32(look.sharpen) * (depth - _soften(depth))
+    edges = depth - _soften(depth)
+    depth = depth - np.float32(look.equalise) * (wide - wide.mean()) + np.float32(look.sharpen) * edges
     body = depth[::4, ::4][wide[::4, ::4] > 1.8]
     if body.size < 64:
         body = depth[::4, ::4].ravel()
@@ -87,7 +87,8 @@ def develop(depth: FloatArray, look: Look) -> FloatArray:
     grey = 1 / (1 + np.exp(np.float32(-4.4 * look.contrast) * (grey - np.float32(0.5))))
     ends = 1 / (1 + np.exp(np.float32(2.2 * look.contrast)))
     grey = np.clip((grey - ends) / (1 - 2 * ends), 0, 1)
-    return grey ** np.float32(look.gamma)
+    shown: FloatArray = grey ** np.float32(look.gamma)
+    return shown
 
 
 def collimate(grey: FloatArray, look: Look) -> FloatArray:

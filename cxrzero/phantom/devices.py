@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from .anatomy import Anatomy
@@ -36,8 +38,7 @@ def draw_marker(frame: Frame, letter: str, rng: np.random.Generator) -> FloatArr
     # The marker lies on the cassette, so it is placed in the film's axes, not the patient's.
     film = Frame(frame.height, frame.width, frame.mm_per_px, (0.0, 0.0), tilt)
     for stroke in LETTERS[letter]:
-        corners = np.asarray(stroke)
-        for (ax, ay), (bx, by) in zip(corners[:-1], corners[1:], strict=True):
+        for (ax, ay), (bx, by) in pairwise(stroke):
             t = np.linspace(0, 1, max(8, int(1.3 * height / frame.mm_per_px)))
             x, y = x0 + height * (ax + (bx - ax) * t), y0 + height * (ay + (by - ay) * t)
             lead = np.maximum(lead, film.tube(x, y, height * 0.09))
@@ -65,7 +66,8 @@ def _pacemaker(frame: Frame, anatomy: Anatomy) -> FloatArray:
     heart_y = anatomy.dome_y[1]
     for tip in ((-26.0, heart_y - 62), (38.0, heart_y - 14)):
         x, y = path(
-            [(x0 - 8, y0 - 18), (x0 - 45, y0 - 44), (2, y0 + 4), (-24, y0 + 60), (-30, heart_y - 50), tip], frame.mm_per_px
+            [(x0 - 8, y0 - 18), (x0 - 45, y0 - 44), (2, y0 + 4), (-24, y0 + 60), (-30, heart_y - 50), tip],
+            frame.mm_per_px,
         )
         metal = metal + 0.5 * frame.tube(x, y, 0.9)
         metal = metal + 1.5 * frame.tube(x[-14:], y[-14:], 1.3)

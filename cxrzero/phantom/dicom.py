@@ -1,7 +1,7 @@
 """Phantoms as DICOM files: CR or DX, MONOCHROME1 or 2, 8 to 16 bits, uncompressed or losslessly compressed.
 
-Every identifier is invented: UIDs under 2.25 (DICOM PS3.5 annex B.2) follow from the phantom's seed, the patient is called
-PHANTOM, and dates and times stay empty.
+Every identifier is invented: UIDs under 2.25 (DICOM PS3.5 annex B.2) follow from the phantom's seed, the patient is
+called PHANTOM, and dates and times stay empty.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ import numpy.typing as npt
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
+    UID,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGLosslessSV1,
     JPEGLSLossless,
     RLELossless,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
 )
 
 from cxrzero.errors import ConfigError
@@ -34,8 +35,8 @@ Photometric = Literal["MONOCHROME1", "MONOCHROME2"]
 Modality = Literal["CR", "DX"]
 
 # DICOM PS3.4 annex B.5: Computed Radiography Image Storage; Digital X-Ray Image Storage – For Presentation.
-SOP_CLASSES: dict[str, str] = {"CR": "1.2.840.10008.5.1.4.1.1.1", "DX": "1.2.840.10008.5.1.4.1.1.1.1"}
-SYNTAXES: dict[str, str] = {
+SOP_CLASSES = {"CR": UID("1.2.840.10008.5.1.4.1.1.1"), "DX": UID("1.2.840.10008.5.1.4.1.1.1.1")}
+SYNTAXES: dict[str, UID] = {
     "explicit": ExplicitVRLittleEndian,
     "implicit": ImplicitVRLittleEndian,
     "rle": RLELossless,
@@ -145,17 +146,17 @@ def _set_pixels(
         dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
         dataset.compress(RLELossless, encoding_plugin="pydicom", generate_instance_uid=False)
         return
-    encode: dict[str, Callable[[], bytes]] = {
+    encode: dict[str, Callable[[], bytes | bytearray]] = {
         "jpeg2000": lambda: imagecodecs.jpeg2k_encode(
             values, codecformat="j2k", reversible=True, bitspersample=bits_stored, mct=False
         ),
         "jpegls": lambda: imagecodecs.jpegls_encode(values),
         "jpeg-lossless": lambda: imagecodecs.ljpeg_encode(values, bitspersample=bits_stored),
     }
-    dataset.add_new("PixelData", "OB", encapsulate([encode[transfer_syntax]()]))
+    dataset.add_new("PixelData", "OB", encapsulate([bytes(encode[transfer_syntax]())]))
     dataset["PixelData"].is_undefined_length = True
 
 
-def invented_uid(text: str) -> str:
+def invented_uid(text: str) -> UID:
     """A UID under 2.25 made from the SHA-256 of a text: the same text, the same UID."""
-    return f"2.25.{int.from_bytes(hashlib.sha256(text.encode()).digest()[:16])}"
+    return UID(f"2.25.{int.from_bytes(hashlib.sha256(text.encode()).digest()[:16])}")

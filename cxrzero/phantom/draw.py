@@ -22,8 +22,8 @@ from .thorax import LEFT, RIGHT, Lung, draw_airways, draw_body, draw_heart, draw
 from .vessels import draw_vessels
 
 MAX_SIZE = 4096
-# The patient is drawn at no more than this many pixels a side and enlarged: at 40 cm a pixel is then 0.4 mm, about the blur
-# of a focal spot of 1.2 mm, so there is no finer detail to draw. Noise is added at full size.
+# The patient is drawn at no more than this many pixels a side and enlarged: at 40 cm a pixel is then 0.4 mm, near the
+# blur of a 1.2 mm focal spot, so there is little finer detail to draw. Noise is added at full size.
 MAX_DRAWN = 1024
 
 
@@ -101,9 +101,7 @@ def draw(
     look = sample_look(rng) if look is None else look
     frame = _place(anatomy, height, width, rng)
     shrink = min(1.0, MAX_DRAWN / max(height, width))
-    drawn = Frame(
-        round(height * shrink), round(width * shrink), frame.mm_per_px / shrink, frame.centre, frame.angle
-    )
+    drawn = Frame(round(height * shrink), round(width * shrink), frame.mm_per_px / shrink, frame.centre, frame.angle)
     depth = _attenuation(drawn, anatomy, tuple(findings), view_position)
     if marker:
         marks = np.random.default_rng([seed, 6])
@@ -143,7 +141,7 @@ def _attenuation(
     for side in (RIGHT, LEFT):
         lung, soft = _sick_lung(frame, anatomy, side, findings)
         # What fills the lung takes the place of its air; the heart rests on the diaphragm and fills nothing below it.
-        lung_air = np.maximum(lung.air - heart * ramp(-lung.below_dome, 8) - soft, 0) * np.float32(lesions.LUNG_AIR)
+        lung_air = np.maximum(lung.air - heart * ramp(8 - lung.below_dome, 8) - soft, 0) * np.float32(lesions.LUNG_AIR)
         body = body - lung_air * (1 + 0.03 * frame.texture(tissue, 4, 3))
     body = np.maximum(body - airways - gas, 0)
     bone = draw_ribs(frame, anatomy) + draw_spine(frame, anatomy) + draw_shoulders(frame, anatomy, view_position)
@@ -155,9 +153,7 @@ def _attenuation(
     return depth.astype(np.float32)
 
 
-def _sick_lung(
-    frame: Frame, anatomy: Anatomy, side: int, findings: tuple[Finding, ...]
-) -> tuple[Lung, FloatArray]:
+def _sick_lung(frame: Frame, anatomy: Anatomy, side: int, findings: tuple[Finding, ...]) -> tuple[Lung, FloatArray]:
     """One lung after all its diseases, and the soft tissue (vessels, nodules, pleura) within it."""
     lung = draw_lung(frame, anatomy, side)
     blood, bronchi = draw_vessels(frame, anatomy, side)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-FloatArray = npt.NDArray[np.float32]
+# Maps are float32 in practice; intermediate values may be float64.
+FloatArray = npt.NDArray[np.floating[Any]]
 Points = npt.NDArray[np.float64]
 
 # Field that must be visible, in mm: a 35 × 43 cm cassette less its margins.
@@ -147,13 +149,14 @@ def _smooth(values: Points, half: int) -> Points:
 def ramp(distance: FloatArray, width: float) -> FloatArray:
     """0 where distance ≤ −width/2, 1 where ≥ width/2, smooth between (Hermite)."""
     t = np.clip(distance / np.float32(width) + np.float32(0.5), 0, 1)
-    return t * t * (3 - 2 * t)
+    smooth: FloatArray = t * t * (3 - 2 * t)
+    return smooth
 
 
 def ellipsoid(
     frame: Frame, centre: tuple[float, float], radii: tuple[float, float], depth: float, tilt: float = 0.0
 ) -> FloatArray:
-    """Path length (mm) through an ellipsoid: half-axes `radii` in the plane, `depth` along the beam, turned by `tilt`."""
+    """Path length (mm) through an ellipsoid with half-axes `radii` in the plane and `depth` along the beam."""
     dx, dy = frame.x - np.float32(centre[0]), frame.y - np.float32(centre[1])
     cos, sin = np.float32(np.cos(tilt)), np.float32(np.sin(tilt))
     a = (dx * cos + dy * sin) / np.float32(radii[0])

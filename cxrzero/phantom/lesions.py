@@ -26,7 +26,8 @@ def effusion(frame: Frame, anatomy: Anatomy, lung: Lung, severity: float, rng: n
     depth = 10 + 140 * severity**1.3
     level = lung.base_y - depth
     wall = np.maximum(lung.wall, 0)
-    climb = (22 + 50 * severity) * np.exp(-wall / 20) + 8 * np.exp(-((lung.wall - 2 * anatomy.half_width * 0.42) / 14) ** 2)
+    climb = (22 + 50 * severity) * np.exp(-wall / 20)
+    climb += 8 * np.exp(-(((lung.wall - 0.84 * anatomy.half_width) / 14) ** 2))  # and a little along the mediastinum
     edge = level - climb + 2.5 * frame.texture(rng, 40, 2)
     filled = ramp(frame.y - edge - 4, 12)
     if not anatomy.upright:
@@ -35,9 +36,7 @@ def effusion(frame: Frame, anatomy: Anatomy, lung: Lung, severity: float, rng: n
     lung.air *= 1 - 0.94 * filled
 
 
-def pneumothorax(
-    frame: Frame, anatomy: Anatomy, lung: Lung, blood: FloatArray, severity: float
-) -> FloatArray:
+def pneumothorax(frame: Frame, anatomy: Anatomy, lung: Lung, blood: FloatArray, severity: float) -> FloatArray:
     """Free air between lung and chest wall: black, without vessels, inside it the thin white line of the pleura.
 
     Returns:
@@ -58,10 +57,10 @@ def pneumothorax(
     inside = inside / np.maximum(np.hypot(slope_x, slope_y) / np.float32(frame.mm_per_px), np.float32(0.3))
     free = ramp(-inside, 2 * max(1.0, frame.mm_per_px))
     thin = np.float32(max(0.8, frame.mm_per_px))
-    pleura = (8.0 / thin) * np.exp(-((inside / thin) ** 2)) * ramp(lung.air - 12, 8)
+    pleura: FloatArray = (8.0 / thin) * np.exp(-((inside / thin) ** 2)) * ramp(lung.air - 12, 8)
     blood *= 1 - free
     lung.air *= free / np.float32(LUNG_AIR) + (1 - free) * np.float32(1 - 0.35 * severity)
-    return pleura.astype(np.float32)
+    return pleura
 
 
 def consolidate(
@@ -73,16 +72,19 @@ def consolidate(
     size = (0.17 + 0.20 * finding.severity) * anatomy.half_width * (1.1 if dense else 1.25)
     cos, sin = np.cos(tilt := rng.uniform(-0.5, 0.5)), np.sin(tilt)
     dx, dy = frame.x - np.float32(x), frame.y - np.float32(y)
-    a, b = (dx * cos + dy * sin) / (size * rng.uniform(1.0, 1.35)), (dy * cos - dx * sin) / (size * rng.uniform(0.75, 1.0))
+    a = (dx * cos + dy * sin) / (size * rng.uniform(1.0, 1.35))
+    b = (dy * cos - dx * sin) / (size * rng.uniform(0.75, 1.0))
     reach = 1 - np.sqrt(a * a + b * b) + (0.14 if dense else 0.30) * frame.texture(rng, 7, 4)
-    fill = ramp(reach.astype(np.float32) - 0.15, 0.55 if dense else 0.9) * (0.45 + 0.4 * finding.severity + 0.12 * dense)
+    fill = ramp(reach - 0.15, 0.55 if dense else 0.9) * (0.45 + 0.4 * finding.severity + 0.12 * dense)
     if not dense:
         fill = fill * np.clip(0.85 + 0.22 * frame.texture(rng, 5, 3), 0.3, 1.15)
     lung.air *= 1 - np.clip(fill, 0, 0.95)
     lung.air += 0.9 * np.minimum(bronchi, 6) * np.clip(fill, 0, 1) * (lung.air > 0)
 
 
-def edema(frame: Frame, anatomy: Anatomy, lung: Lung, blood: FloatArray, severity: float, rng: np.random.Generator) -> None:
+def edema(
+    frame: Frame, anatomy: Anatomy, lung: Lung, blood: FloatArray, severity: float, rng: np.random.Generator
+) -> None:
     """Fluid around the hilum (butterfly), swollen blurred vessels, and at the bases short septal lines (Kerley B)."""
     x, y = hilum(anatomy, lung.side)
     reach = np.hypot((frame.x - np.float32(x * 1.25)) / 62, (frame.y - np.float32(y + 14)) / 84)
@@ -102,12 +104,13 @@ def nodule(frame: Frame, anatomy: Anatomy, lung: Lung, finding: Finding, rng: np
     x, y = zone_centre(anatomy, lung, finding.zone, rng)
     radius = 5 + 11 * finding.severity
     ball = ellipsoid(frame, (x, y), (radius, radius * rng.uniform(0.85, 1.0)), radius * 1.5, rng.uniform(0, 3))
-    return ball * np.clip(1 + 0.12 * frame.texture(rng, 4, 2), 0.6, 1.2)
+    uneven: FloatArray = ball * np.clip(1 + 0.12 * frame.texture(rng, 4, 2), 0.6, 1.2)
+    return uneven
 
 
 def zone_centre(anatomy: Anatomy, lung: Lung, zone: Zone, rng: np.random.Generator) -> tuple[float, float]:
     """A point of the upper, middle or lower third that is free of heart and mediastinum."""
-    third = {"upper": 0.24, "mid": 0.50, "lower": 0.73}[zone or "mid"]
+    third, outward = {"upper": (0.24, 0.50), "mid": (0.50, 0.60), "lower": (0.73, 0.64)}[zone or "mid"]
+    outward += 0.06 if lung.side > 0 and zone == "lower" else 0.0  # the heart takes more room on the left
     y = lung.apex_y + (third + rng.uniform(-0.04, 0.04)) * (lung.base_y - lung.apex_y)
-    outward = {"upper": 0.50, "mid": 0.60, "lower": 0.64}[zone or "mid"] + (0.06 if lung.side > 0 and zone == "lower" else 0)
     return lung.side * anatomy.half_width * (outward + rng.uniform(-0.06, 0.06)), y

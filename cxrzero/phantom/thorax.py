@@ -1,7 +1,7 @@
 """Soft tissue and air: the body's outline, lungs, heart and great vessels, stomach.
 
-All maps are path lengths in mm along the beam. Water-like tissue is drawn by taking air away from the lungs, so a border
-shows only where it touches lung: the silhouette sign of real films comes out by itself.
+All maps are path lengths in mm along the beam. Water-like tissue is drawn by taking air away from the lungs, so a
+border shows only where it touches lung: the silhouette sign of real films comes out by itself.
 """
 
 from __future__ import annotations
@@ -58,9 +58,8 @@ def draw_body(frame: Frame, anatomy: Anatomy) -> FloatArray:
     # Chest and back muscles keep the flank straight up to the armpit, where the rib cage already narrows.
     wall = np.maximum(chest_wall(anatomy, y), np.float32(0.97 * anatomy.half_width)) + 12 + np.float32(anatomy.fat)
     waist = 1 + 0.0006 * anatomy.fat * np.maximum(y - max(anatomy.dome_y), 0) / 10
-    depth = profile(
-        [(0, 0.55), (60, 0.74), (130, 0.96), (220, 1.0), (340, 0.98), (430, 0.96)], window=0.2
-    )(y) * np.float32(anatomy.depth)
+    relative = profile([(0, 0.55), (60, 0.74), (130, 0.96), (220, 1.0), (340, 0.98), (430, 0.96)], window=0.2)
+    depth = relative(y) * np.float32(anatomy.depth)
     trunk = depth * _slab(x / (wall * waist)) * ramp(y - axilla + 45, 80)
     trunk = np.maximum(trunk, depth * _slab(x / (0.8 * wall)) * ramp(y - anatomy.apex_y + 20, 90))
 
@@ -84,7 +83,7 @@ def draw_body(frame: Frame, anatomy: Anatomy) -> FloatArray:
 
 
 def lung_edges(anatomy: Anatomy, side: int, y: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Lateral and medial border of a lung at height y, mm from the midline, and how far the round apex has opened, 0…1."""
+    """Lateral and medial border of a lung at height y (mm from the midline); how far its round apex has opened, 0…1."""
     left = side == LEFT
     apex, base, dome = anatomy.apex_y + (3 if left else 0), anatomy.costophrenic_y[left], anatomy.dome_y[left]
     cap = np.clip((y - apex) / 62, 0, 1)
@@ -114,18 +113,18 @@ def draw_lung(frame: Frame, anatomy: Anatomy, side: int) -> Lung:
     thickness = profile([(apex, 0.45), (apex + 60, 0.8), (apex + 130, 1.0), (base, 0.95)])(y)
     air = thickness * np.float32(anatomy.lung_depth) * _slab(u) * cap * (y > apex)
 
-    # Below the dome's edge lung remains only behind the dome, which leaves less the deeper and the more medial it lies.
-    hidden = np.float32(0.4) + np.float32(0.5) * ramp(peak + 20 - x, 50)
     peak = np.float32((0.48 if left else 0.44) * anatomy.half_width)
     flank = np.clip((x - peak) / (np.float32(anatomy.half_width) - peak), -1.2, 1.05)
     sag = np.where(flank > 0, np.float32(anatomy.dome_sag) * flank**2 * (0.55 + 0.45 * flank), 20 * flank**2)
     below = y - (np.float32(dome) + sag)
+    # Below the dome's edge lung remains only behind the dome, which leaves less the deeper and the more medial it lies.
+    hidden = np.float32(0.4) + np.float32(0.5) * ramp(peak + 20 - x, 50)
     air = air * (1 - np.sqrt(np.clip(below / np.float32(anatomy.recess), 0, 1))) * (1 - hidden * ramp(below - 2, 4))
     return Lung(side, air, lateral - x, below, apex, base)
 
 
 def draw_heart(frame: Frame, anatomy: Anatomy) -> FloatArray:
-    """Heart and great vessels, mm along the beam. The widest transverse diameter is the cardiothoracic ratio × chest."""
+    """Heart and great vessels, mm along the beam; the heart is as wide as the cardiothoracic ratio says."""
     width = anatomy.cardiothoracic_ratio * 2 * anatomy.half_width
     to_left = 0.66 * width  # two thirds of the heart lie left of the midline
     long_axis, short_axis = 1.0, 0.74

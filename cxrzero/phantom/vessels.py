@@ -8,8 +8,8 @@ from .anatomy import Anatomy
 from .frame import FloatArray, Frame, Points
 from .thorax import LEFT
 
-# (children per branch, length and radius relative to the parent, points drawn per mm)
-LEVELS = ((4, 0.55, 0.62), (3, 0.55, 0.62), (2, 0.6, 0.65))
+# (children per branch, length and radius relative to the parent)
+LEVELS = ((5, 0.55, 0.62), (3, 0.55, 0.66), (2, 0.6, 0.7))
 
 
 def hilum(anatomy: Anatomy, side: int) -> tuple[float, float]:
@@ -30,11 +30,9 @@ def draw_vessels(frame: Frame, anatomy: Anatomy, side: int) -> tuple[FloatArray,
     radius = np.array([2.0, 2.0, 1.9, 1.8, 1.9, 2.1, 2.4, 2.6, 2.8, 3.2, 3.0]) * rng.uniform(0.8, 1.15, 11)
     x = x0 + side * rng.uniform(-6, 6, 11)
     y = y0 + np.linspace(-18, 24, 11)
-    trunk = frame.tube(
-        side * np.linspace(18, 42, 120) + np.zeros((1, 120)),
-        y0 + np.linspace(-6, 46, 120)[None, :] ** 1.0,
-        np.linspace(8.5, 5.0, 120),
-    )
+    # The descending pulmonary artery, about 15 mm wide at the hilum.
+    t = np.linspace(0, 1, 160)
+    trunk = frame.tube(side * (16 + 30 * t), y0 - 8 + 66 * t, 7.5 * np.sqrt(1 - t) + 0.5)
     blood, bronchi = trunk, np.zeros_like(trunk)
     for depth in range(len(LEVELS) + 1):
         px, py, taper, heading = _branches(rng, x, y, angle, length, side, frame.mm_per_px)

@@ -1,0 +1,129 @@
+"""`cxrzero inspect`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from cxrzero.cli.failures import reports_failures
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from cxrzero.images.radiograph import Radiograph
+    from cxrzero.preprocess import Preprocess
+
+ADVANCED = "Advanced"
+
+
+def register(app: typer.Typer) -> None:
+    app.command("inspect", no_args_is_help=True)(reports_failures(inspect))
+
+
+def inspect(
+    paths: Annotated[list[str], typer.Argument(metavar="FILE...", help="Images, folders or @list.txt.")],
+    png: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write the upright picture and exactly what the model sees, numbered."),
+    ] = None,
+    model: Annotated[
+        str, typer.Option("--model", "-m", metavar="MODEL", help="Whose preprocessing --png shows.")
+    ] = "cxrzero-mini",
+    invert: Annotated[
+        Literal["auto", "yes", "no"], typer.Option(rich_help_panel=ADVANCED, help="As in predict.")
+    ] = "auto",
+    debug: Annotated[
+        bool, typer.Option("--debug", rich_help_panel=ADVANCED, help="Tracebacks instead of messages.")
+    ] = False,
+) -> None:
+    """Show what the tool sees in an image: facts, flags, and each step from stored values to grey.
+
+    Attributes that identify a patient (names, dates, numbers, UIDs) are never printed.
+
+    [bold]cxrzero inspect film.dcm --png seen/[/bold]
+
+    Exit codes: 0 all readable, 1 the run failed, 2 wrong usage, 3 some files could not be read.
+    """
+    from cxrzero.bundle import Bundle
+    from cxrzero.errors import ImageError, OutputError
+    from cxrzero.images import DecodeOptions, decode
+    from cxrzero.preprocess import Preprocess
+    from cxrzero.registry import resolve_model
+    from cxrzero.sources import check_paths, find_images
+
+    check_paths(paths)
+    preprocess = None
+    if png is not None:
+        bundle: Bundle = resolve_model(model)
+        preprocess = Preprocess(bundle.preprocess, bundle.image_size)
+        try:
+            png.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"--png {png} cannot be made: {error.strerror}") from error
+    console = _console()
+    failed = 0
+    for number, ref in enumerate(find_images(paths), start=1):
+        console.print(f"\n{number}  {_text(ref.path)}", style="bold")
+        try:
+            if ref.error is not None:
+                raise ref.error
+            for radiograph in decode(ref.path, DecodeOptions(invert=invert)):
+                _print_radiograph(console, radiograph)
+                if png is not None and preprocess is not None:
+                    _write_pngs(console, png, f"{number:04d}_{radiograph.frame}", radiograph, preprocess)
+        except ImageError as error:
+            failed += error.status == "failed"
+            console.print(f"   {error.status}: {_text(str(error))}", style="yellow")
+    if failed:
+        raise typer.Exit(3)
+
+
+def _print_radiograph(console: Console, radiograph: Radiograph) -> None:
+    from cxrzero.images.flags import FLAGS
+
+    height, width = radiograph.pixels.shape
+    frame = f", frame {radiograph.frame} of {radiograph.n_frames}" if radiograph.n_frames > 1 else ""
+    console.print(f"   upright picture  {width} × {height} pixels{frame}, decoded by {radiograph.decoder}")
+    for name in ("modality", "view_position", "photometric_interpretation"):
+        console.print(f"   {name.replace('_', ' '):16} {_text(getattr(radiograph.facts, name)) or 'not stated'}")
+    for index, step in enumerate(radiograph.steps):
+        title = "steps" if index == 0 else ""
+        console.print(f"   {title:16} {step.name:18} {step.low:g} … {step.high:g}  {_parameters(step.parameters)}")
+    for index, flag in enumerate(sorted(radiograph.flags)):
+        console.print(f"   {'flags' if index == 0 else '':16} {flag}: {FLAGS[flag]}")
+
+
+def _parameters(parameters: dict[str, Any]) -> str:
+    return _text(", ".join(f"{key} {value}" for key, value in parameters.items()))
+
+
+def _write_pngs(console: Console, folder: Path, stem: str, radiograph: Radiograph, preprocess: Preprocess) -> None:
+    """Numbered names: the file's own name could be a patient's."""
+    from PIL import Image
+
+    from cxrzero.errors import OutputError
+
+    pictures = {"upright": radiograph.pixels, "model": preprocess.picture(preprocess(radiograph.pixels))}
+    for kind, pixels in pictures.items():
+        path = folder / f"{stem}_{kind}.png"
+        try:
+            Image.fromarray(pixels).save(path)
+        except OSError as error:
+            raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+        console.print(f"   wrote            {_text(str(path))}")
+
+
+def _text(value: str) -> str:
+    from rich.markup import escape
+
+    from cxrzero.prediction import printable_path
+
+    return escape(printable_path(value))
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(soft_wrap=True, highlight=False)

@@ -1,0 +1,52 @@
+"""Which readable images are scored: `--skip FLAGS` and `--only frontal`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from cxrzero.errors import ConfigError, SkippedImage
+from cxrzero.images.flags import FLAGS
+
+# A view that the header does not state is not known to be frontal.
+NOT_FRONTAL = ("lateral", "view_unknown")
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What the user leaves out. Without it everything readable is scored, and flagged.
+
+    Attributes:
+        skip: flags whose images become rows with status "skipped".
+        only: "frontal" leaves out what the header does not call a frontal view.
+    """
+
+    skip: frozenset[str] = frozenset()
+    only: Literal["frontal"] | None = None
+
+    def check(self, flags: frozenset[str]) -> None:
+        """Let an image pass or say why it is left out.
+
+        Raises:
+            SkippedImage: the code is the flag that decided.
+        """
+        for flag in sorted(flags & self.skip):
+            raise SkippedImage(flag, "left out by --skip")
+        if self.only == "frontal":
+            for flag in NOT_FRONTAL:
+                if flag in flags:
+                    raise SkippedImage(flag, "left out by --only frontal")
+
+
+def parse_skip(names: Sequence[str]) -> frozenset[str]:
+    """Check names of flags.
+
+    Raises:
+        ConfigError: a name that is not in the vocabulary.
+    """
+    wanted = frozenset(name.strip() for name in names if name.strip())
+    unknown = sorted(wanted - set(FLAGS))
+    if unknown:
+        raise ConfigError(f"--skip: unknown flag {', '.join(unknown)}; known: {', '.join(sorted(FLAGS))}")
+    return wanted

@@ -1,0 +1,90 @@
+"""Random changes that a chest radiograph could have undergone. No left-right flip: sides have a meaning."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+ROTATION = math.radians(10)  # positioning of the patient
+SCALE = 0.15  # distance and collimation, relative
+ASPECT = 0.08  # squeezed copies are common
+SHIFT = 0.08  # fraction of the side
+GAMMA = 0.35  # exposure and processing, log scale
+CONTRAST = 0.3
+BRIGHTNESS = 0.15  # of the full range
+SMALLEST = 0.4  # resampling through this fraction of the side hides how large a source's files were
+NOISE = 0.03
+ERASE = 0.3  # probability of one erased rectangle; markers and borders must not decide
+
+
+def augment(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """Augment a batch.
+
+    Args:
+        pixels: (N, H, W) float32 in [0, 1].
+        generator: the only source of randomness.
+
+    Returns:
+        (N, H, W) float32 in [0, 1].
+    """
+    pixels = _move(pixels[:, None], generator)
+    pixels = _resample(pixels, generator)[:, 0]
+    pixels = _expose(pixels, generator)
+    return _erase(pixels, generator)
+
+
+def _uniform(n: int, low: float, high: float, generator: torch.Generator) -> Tensor:
+    return torch.rand(n, generator=generator) * (high - low) + low
+
+
+def _move(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """Rotate, scale, squeeze and shift: one affine map per image, black outside."""
+    n = len(pixels)
+    angle = _uniform(n, -ROTATION, ROTATION, generator)
+    scale = torch.exp(_uniform(n, -SCALE, SCALE, generator))
+    aspect = torch.exp(_uniform(n, -ASPECT, ASPECT, generator))
+    shift = _uniform(2 * n, -2 * SHIFT, 2 * SHIFT, generator).view(2, n)
+    x, y = scale * aspect, scale / aspect
+    rows = [x * angle.cos(), -x * angle.sin(), shift[0], y * angle.sin(), y * angle.cos(), shift[1]]
+    theta = torch.stack(rows, dim=1).view(n, 2, 3)
+    grid = functional.affine_grid(theta, list(pixels.shape), align_corners=False)
+    return functional.grid_sample(pixels, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def _resample(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """Lose detail in half of the batch by going through a smaller picture."""
+    side = pixels.shape[-1]
+    smaller = int(side * float(_uniform(1, SMALLEST, 0.9, generator)))
+    chosen = torch.rand(len(pixels), generator=generator) < 0.5
+    if not bool(chosen.any()):
+        return pixels
+    low = functional.interpolate(pixels[chosen], size=(smaller, smaller), mode="bilinear", antialias=True)
+    pixels = pixels.clone()
+    pixels[chosen] = functional.interpolate(low, size=pixels.shape[-2:], mode="bilinear", align_corners=False)
+    return pixels
+
+
+def _expose(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    n = len(pixels)
+    gamma = torch.exp(_uniform(n, -GAMMA, GAMMA, generator)).view(n, 1, 1)
+    contrast = torch.exp(_uniform(n, -CONTRAST, CONTRAST, generator)).view(n, 1, 1)
+    brightness = _uniform(n, -BRIGHTNESS, BRIGHTNESS, generator).view(n, 1, 1)
+    noise = torch.randn(pixels.shape, generator=generator) * _uniform(n, 0, NOISE, generator).view(n, 1, 1)
+    pixels = pixels.clamp(0, 1).pow(gamma)
+    mean = pixels.mean(dim=(1, 2), keepdim=True)
+    return ((pixels - mean) * contrast + mean + brightness + noise).clamp(0, 1)
+
+
+def _erase(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """Paint one rectangle of a random grey in some images."""
+    n, height, width = pixels.shape
+    use = (torch.rand(n, generator=generator) < ERASE).view(n, 1, 1)
+    size = _uniform(2 * n, 0.08, 0.3, generator).view(2, n, 1)
+    centre = torch.rand(2, n, 1, generator=generator)
+    inside_y = ((torch.arange(height) / height)[None] - centre[0]).abs() < size[0] / 2
+    inside_x = ((torch.arange(width) / width)[None] - centre[1]).abs() < size[1] / 2
+    grey = torch.rand(n, 1, 1, generator=generator)
+    return torch.where(use & inside_y[:, :, None] & inside_x[:, None, :], grey, pixels)

@@ -1,0 +1,51 @@
+"""The contrastive loss for images that share texts."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional
+
+
+def contrastive_loss(image_embeds: Tensor, text_embeds: Tensor, truth: Tensor, logit_scale: Tensor) -> Tensor:
+    """Symmetric cross entropy between cosine similarities and what is known to be true.
+
+    CLIP (Radford et al. 2021, figure 3) takes text j as a negative of image i whenever i ≠ j, although short reports
+    repeat: "no pneumothorax" is true of most chests. Here the target of a row (of a column) is spread evenly over all
+    texts (images) known to match, so that a true text is never a negative. With all texts different and one for each
+    image this is exactly open_clip's ClipLoss.
+
+    Args:
+        image_embeds: (N, D) float32, L2-normalised.
+        text_embeds: (T, D) float32, L2-normalised, all texts different.
+        truth: (N, T) bool, at least one True in every row and column.
+        logit_scale: scalar, already exponentiated.
+
+    Returns:
+        Scalar float32: mean over images and mean over texts, averaged.
+    """
+    logits = logit_scale * image_embeds @ text_embeds.T
+    return (_soft_cross_entropy(logits, truth) + _soft_cross_entropy(logits.T, truth.T)) / 2
+
+
+def grouped_loss(
+    image_embeds: Tensor, text_embeds: Tensor, truth: Tensor, shown: Tensor, groups: Tensor, logit_scale: Tensor
+) -> Tensor:
+    """`contrastive_loss` within each group of the batch, averaged over groups in proportion to their images.
+
+    Args:
+        shown: (N, T) bool: the texts drawn for each image; a text takes part in the groups whose images brought it.
+        groups: (N,) int64, group of each image. A group of one image and one text has nothing to contrast: it adds 0.
+    """
+    total = image_embeds.new_zeros(())
+    for group in sorted(set(groups.tolist())):
+        rows = groups == group
+        columns = shown[rows].any(dim=0)
+        part = contrastive_loss(image_embeds[rows], text_embeds[columns], truth[rows][:, columns], logit_scale)
+        total = total + part * rows.sum() / len(groups)
+    return total
+
+
+def _soft_cross_entropy(logits: Tensor, truth: Tensor) -> Tensor:
+    target = truth.to(logits.dtype)
+    target = target / target.sum(dim=1, keepdim=True)
+    return -(target * functional.log_softmax(logits, dim=1)).sum(dim=1).mean()

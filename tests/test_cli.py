@@ -1,0 +1,41 @@
+"""What holds for the command line as a whole."""
+
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+import cxrzero
+from cxrzero.cli import app
+
+HEAVY = ("torch", "onnxruntime", "pydicom", "numpy", "PIL", "tokenizers", "imagecodecs")
+
+
+@pytest.mark.parametrize("statement", ["import cxrzero", "import cxrzero.cli", "import cxrzero.config, cxrzero.errors"])
+def test_importing_the_command_line_loads_nothing_heavy(statement: str) -> None:
+    code = f"import sys; {statement}; print(*[m for m in {HEAVY!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_version() -> None:
+    result = CliRunner().invoke(app, ["--version"])
+    assert result.output.strip() == f"cxrzero {cxrzero.__version__}"
+
+
+@pytest.mark.parametrize("command", ["predict", "inspect", "train"])
+def test_help_keeps_the_main_panel_small_and_teaches_with_an_example(command: str) -> None:
+    result = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "100"})
+    assert result.exit_code == 0
+    main, _, advanced = result.output.partition("─ Advanced")
+    assert advanced
+    assert sum(line.startswith("│ --") for line in main.splitlines()) <= 13
+    assert f"cxrzero {command}" in result.output
+
+
+def test_public_names_are_what_is_exported() -> None:
+    for name in cxrzero.__all__:
+        assert getattr(cxrzero, name) is not None
+    with pytest.raises(AttributeError):
+        cxrzero.nothing  # noqa: B018

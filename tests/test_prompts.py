@@ -1,0 +1,59 @@
+from pathlib import Path
+
+import pytest
+
+from cxrzero.bundle import Templates
+from cxrzero.errors import LabelError
+from cxrzero.prediction import FIXED_COLUMNS
+from cxrzero.prompts import build_prompts, parse_labels
+
+
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        ("pneumonia,edema", ("pneumonia", "edema")),
+        (" pneumonia , edema ", ("pneumonia", "edema")),
+        ('"mass, left",edema', ("mass, left", "edema")),
+        ('edema, "mass, left"', ("edema", "mass, left")),
+        ('"say ""hilum"""', ('say "hilum"',)),
+        ("Lungenödem", ("Lungenödem",)),
+    ],
+)
+def test_comma_lists(text: str, labels: tuple[str, ...]) -> None:
+    assert parse_labels(text) == labels
+
+
+def test_label_file_takes_lines_as_they_are(tmp_path: Path) -> None:
+    file = tmp_path / "labels.txt"
+    file.write_text("\ufeffpneumonia\n\nmass, left\r\n  edema  \n", encoding="utf-8")
+    assert parse_labels(f"@{file}") == ("pneumonia", "mass, left", "edema")
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", "no labels"),
+        ("edema,,mass", "empty"),
+        ("edema,", "empty"),
+        ("edema, edema", "more than once"),
+        ("status", "fixed column"),
+        ('"edema', "not closed"),
+        ("@nowhere.txt", "cannot be read"),
+        ("a\tb", "control character"),
+    ],
+)
+def test_labels_that_cannot_be_columns(text: str, complaint: str) -> None:
+    with pytest.raises(LabelError, match=complaint):
+        parse_labels(text)
+
+
+def test_every_fixed_column_is_refused() -> None:
+    for column in FIXED_COLUMNS:
+        with pytest.raises(LabelError):
+            parse_labels(column)
+
+
+def test_templates_take_labels_with_braces() -> None:
+    (prompts,) = build_prompts(["a {b} {}"], Templates(("{}", "signs of {}"), ("no {}",)))
+    assert prompts.positive == ("a {b} {}", "signs of a {b} {}")
+    assert prompts.negative == ("no a {b} {}",)

@@ -1,0 +1,178 @@
+"""A whole run on drawn pictures: it learns, repeats itself, says what is wrong, and ends in a bundle."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+torch = pytest.importorskip("torch")
+import onnxruntime  # noqa: E402
+
+from cxrzero.bundle import load_bundle  # noqa: E402
+from cxrzero.errors import OutputExistsError, TrainingError, UsageError  # noqa: E402
+from cxrzero.preprocess import Preprocess  # noqa: E402
+from cxrzero.tokenizer import Tokenizer  # noqa: E402
+from cxrzero.train import TrainConfig, train  # noqa: E402
+from cxrzero.train import loop as loop_module  # noqa: E402
+from cxrzero.train.export import export_run  # noqa: E402
+from cxrzero.train.model import build_model, load_arch  # noqa: E402
+
+SIDES, HEIGHTS, KINDS = ("left", "right"), ("upper", "middle", "lower", "basal"), ("nodule", "mass", "line", "ring")
+
+
+def picture(number, size=48):
+    """32 pictures: a mark of one of four kinds at one of eight places, on lungs."""
+    side, height, kind = number % 2, number // 2 % 4, number // 8 % 4
+    y, x = np.mgrid[0 : 1 : size * 1j, 0 : 1 : size * 1j]
+    lungs = 0.7 - 0.5 * (np.exp(-(((x - 0.28) / 0.15) ** 4)) + np.exp(-(((x - 0.72) / 0.15) ** 4)))
+    r = np.hypot(x - (0.28, 0.72)[side], y - 0.14 - 0.24 * height)
+    mark = (r < 0.05, r < 0.13, (abs(y - 0.14 - 0.24 * height) < 0.03) & (r < 0.2), (r < 0.14) & (r > 0.08))[kind]
+    return (255 * np.clip(lungs + 0.6 * mark, 0, 1)).astype(np.uint8)
+
+
+def caption(number):
+    return f"{HEIGHTS[number // 2 % 4]} {SIDES[number % 2]} {KINDS[number // 8 % 4]}"
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pairs")
+    lines = ["image,text"]
+    for number in range(32):
+        Image.fromarray(picture(number)).save(folder / f"{number:02}.png")
+        lines.append(f"{number:02}.png,{caption(number)}")
+    (folder / "pairs.csv").write_text("\n".join(lines) + "\n", "utf-8")
+    return folder / "pairs.csv"
+
+
+@pytest.fixture
+def config(pairs, tmp_path):
+    return TrainConfig(pairs, tmp_path / "run", arch="cxrzero-tiny", epochs=2, batch_size=16, threads=1)
+
+
+def encode(bundle, paths, texts):
+    preprocess = Preprocess(bundle.preprocess, bundle.image_size)
+    pixels = np.stack([preprocess(np.asarray(Image.open(path))) for path in paths])
+    ids = Tokenizer(bundle.file("tokenizer.json"), bundle.context_length, bundle.pad_id)(texts)
+    images = onnxruntime.InferenceSession(bundle.file("image_encoder.onnx"), providers=["CPUExecutionProvider"])
+    words = onnxruntime.InferenceSession(bundle.file("text_encoder.onnx"), providers=["CPUExecutionProvider"])
+    return (
+        *images.run(["image_embeds", "patch_embeds"], {"pixel_values": pixels}),
+        words.run(None, {"input_ids": ids})[0],
+    )
+
+
+def test_32_pairs_are_learned_by_heart_and_the_bundle_knows_them(pairs, config, monkeypatch):
+    monkeypatch.setattr(loop_module, "augment", lambda pixels, _: pixels)
+    run = train(replace(config, epochs=60, batch_size=32, lr=5e-3, ema_decay=0.8))
+    bundle = load_bundle(run)
+    images, patches, texts = encode(bundle, sorted(pairs.parent.glob("*.png")), [caption(n) for n in range(32)])
+    assert ((images @ texts.T).argmax(axis=1) == np.arange(32)).mean() >= 0.95
+    assert ((images @ texts.T).argmax(axis=0) == np.arange(32)).mean() >= 0.95
+    assert patches.shape[-1] == bundle.embed_dim
+    assert bundle.card["patch_embeds"] == {"height": patches.shape[1], "width": patches.shape[2]}
+    np.testing.assert_allclose(np.linalg.norm(patches, axis=-1), 1, atol=1e-5)
+    losses = [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
+    assert losses[-1] < 0.2 * losses[0]
+
+
+def test_the_same_seed_gives_the_same_files(config, tmp_path):
+    runs = [train(replace(config, out=tmp_path / name, seed=seed)) for name, seed in (("a", 3), ("b", 3), ("c", 4))]
+    a, b, c = (dict(load_bundle(run).files) for run in runs)
+    assert a == b
+    assert a["image_encoder.onnx"] != c["image_encoder.onnx"]
+
+
+def test_model_json_states_what_is_known_and_null_for_the_rest(config, tmp_path):
+    card = tmp_path / "card.json"
+    card.write_text('{"labels": ["nodule"], "license": "CC0-1.0"}', "utf-8")
+    bundle = load_bundle(train(replace(config, card=card, command="cxrzero train pairs.csv --out run", seed=5)))
+    assert bundle.labels == ("nodule",)
+    assert bundle.scoring.scale == 1  # nothing held out to fit it on: the paper's rule
+    assert bundle.card["license"] == "CC0-1.0"
+    assert bundle.card["intended_use"] is None
+    provenance = bundle.card["provenance"]
+    assert provenance["command"] == "cxrzero train pairs.csv --out run"
+    assert provenance["seed"] == 5
+    assert provenance["recipe"]["epochs_done"] == 2
+    assert len(provenance["data_fingerprint"]) == 64
+
+
+def test_held_out_statements_are_measured_and_set_the_scale(tmp_path):
+    lines = ["image,text,split"]
+    for number in range(48):
+        Image.fromarray(picture(number % 32)).save(tmp_path / f"{number}.png")
+        text = "nodule" if number // 8 % 4 == 0 else "no nodule"
+        lines.append(f"{number}.png,{text},{'train' if number < 24 else 'val'}")
+    (tmp_path / "pairs.csv").write_text("\n".join(lines) + "\n", "utf-8")
+    seen = []
+    config = TrainConfig(
+        tmp_path / "pairs.csv", tmp_path / "run", arch="cxrzero-tiny", epochs=1, batch_size=8, threads=1
+    )
+    bundle = load_bundle(train(config, seen.append))
+    assert 0 <= [event.validation for event in seen if event.stage == "epoch"][-1] <= 1
+    assert bundle.card["provenance"]["recipe"]["scoring_scale"] == "fitted on held-out rows"
+    assert bundle.labels == ("nodule",)
+    assert {event.stage for event in seen} == {"decode", "step", "epoch", "export"}
+
+
+def test_a_finished_run_is_replaced_only_on_request(config):
+    train(replace(config, epochs=1))
+    with pytest.raises(OutputExistsError):
+        train(config)
+    train(replace(config, epochs=1, overwrite=True))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(config, monkeypatch):
+    monkeypatch.setattr(loop_module, "grouped_loss", lambda *_: torch.tensor(math.nan))
+    with pytest.raises(TrainingError, match="loss is nan"):
+        train(config)
+    assert not (config.out / "model.json").exists()
+
+
+def test_wrong_requests_are_refused_before_training(config, pairs):
+    with pytest.raises(UsageError, match="larger than the data"):
+        train(replace(config, batch_size=64))
+    with pytest.raises(UsageError, match="did you mean cxrzero-mini"):
+        train(replace(config, arch="cxrzero-mino"))
+    with pytest.raises(UsageError, match="batch_size must be at least 2"):
+        replace(config, batch_size=1)
+    assert not config.out.exists()
+
+
+def test_images_that_cannot_be_read_are_all_named(tmp_path, config):
+    for name in ("one.png", "two.png"):
+        (tmp_path / name).write_bytes(b"\x89PNG\r\n\x1a\n and nothing more")
+    (tmp_path / "p.csv").write_text("image,text\none.png,a\ntwo.png,b\n", "utf-8")
+    with pytest.raises(UsageError, match=r"2 image\(s\) cannot be read") as raised:
+        train(replace(config, pairs=tmp_path / "p.csv", batch_size=2))
+    assert "one.png" in str(raised.value)
+    assert "two.png" in str(raised.value)
+
+
+def test_export_without_a_finished_epoch(tmp_path):
+    with pytest.raises(TrainingError, match="no epoch was finished"):
+        export_run(tmp_path)
+
+
+def test_an_export_that_answers_differently_is_not_written(config, monkeypatch):
+    monkeypatch.setattr("cxrzero.train.onnx_export.LEAST_COSINE", 1.1)
+    with pytest.raises(TrainingError, match="differ from the trained"):
+        train(replace(config, epochs=1))
+    assert not (config.out / "model.json").exists()
+    assert not (config.out / "image_encoder.onnx").exists()
+
+
+@pytest.mark.parametrize("length", [3, 11, 32])
+def test_padding_changes_no_text_embedding(config, length):
+    model = build_model(load_arch("cxrzero-tiny")).eval()
+    ids = torch.full((1, length), 7)
+    ids[0, 0], ids[0, -1] = 1, 2
+    padded = torch.nn.functional.pad(ids, (0, 32 - length))
+    with torch.no_grad():
+        torch.testing.assert_close(model.text(ids), model.text(padded))
