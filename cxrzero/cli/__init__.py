@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cxrzero._version import __version__
-from cxrzero.cli import inspect, predict, train
+from cxrzero.cli import evaluate, inspect, predict, train
 
 app = typer.Typer(
     name="cxrzero",
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 predict.register(app)
 inspect.register(app)
+evaluate.register(app)
 train.register(app)
 
 

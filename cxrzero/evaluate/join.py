@@ -16,10 +16,12 @@ from cxrzero.evaluate.metrics import Ints
 EXAMPLES = 5  # identifiers shown for each kind of mismatch
 
 # Column names by meaning, as `fold` gives them.
-PATH_NAMES = frozenset(
-    ("path", "image", "images", "imagepath", "imageindex", "imageid", "filename", "file", "filepath", "name", "img")
-    + ("imagename", "imgname", "dicomid", "dicompath", "id", "imagefile")
-)
+# fmt: off
+PATH_NAMES = frozenset((
+    "path", "image", "images", "imagepath", "imageindex", "imageid", "imagename", "imagefile", "imgname", "img", "file",
+    "filename", "filepath", "name", "id", "dicomid", "dicompath",
+))
+# fmt: on
 SOP_NAMES = frozenset(("sopinstanceuid", "sopuid", "instanceuid", "imageuid", "sop"))
 STUDY_NAMES = frozenset(
     ("studyinstanceuid", "studyuid", "studyid", "study", "studydir", "accession", "accessionnumber")

@@ -181,6 +181,12 @@ def column_truth(columns: Sequence[Sequence[str]], names: Sequence[str], rules: 
     return Truth(values, sum(p.n_uncertain for p in parts), sum(p.n_blank for p in parts), blank_means)
 
 
+def is_label_column(cells: Iterable[str]) -> bool:
+    """Whether a column holds nothing but 0, 1, −1 and blanks, and at least one 1."""
+    kinds = {_kind(cell) for cell in dict.fromkeys(cells)}
+    return "yes" in kinds and "wrong" not in kinds
+
+
 def vocabulary(cells: Iterable[str]) -> tuple[str, ...]:
     """All findings named in a list column, in order of first appearance."""
     return tuple(dict.fromkeys(name for cell in dict.fromkeys(cells) for name in split_findings(cell)))

@@ -160,7 +160,7 @@ def _metrics(evaluation: Evaluation) -> str:
     percent = f"{evaluation.options.confidence:.0%}"
     caption = f"Each value with its {percent} interval."
     note = "" if points else (
-        "<p class='soft'>No thresholds: give --validation (a separate table), --calibration or --threshold for MCC, F1, "
-        "sensitivity and specificity.</p>"
+        "<p class='soft'>No thresholds: give --validation (a separate table), --calibration or --threshold for MCC, F1 "
+        "and the rest.</p>"
     )  # fmt: skip
     return f"<section><h2>Results per label</h2>{table(header, rows, sortable=True, caption=caption)}{note}</section>"

@@ -134,8 +134,8 @@ def comparison_section(evaluation: Evaluation) -> str:
             ]
         )
     return (
-        "<section><h2>Against other predictions</h2><p>Paired: only rows that both tables scored. p (Holm) is corrected "
-        f"for all labels and tables together.</p>{table(header, rows, sortable=True)}</section>"
+        "<section><h2>Against other predictions</h2><p>Paired: only rows that both tables scored. p (Holm) is "
+        f"corrected for all labels and tables together.</p>{table(header, rows, sortable=True)}</section>"
     )
 
 
@@ -184,8 +184,8 @@ def probability_section(evaluation: Evaluation) -> str:
             row += [text(each.method or "–"), number(each.brier_after), number(each.ece_after)]
         rows.append(row)
     return (
-        "<section><h2>Probabilities</h2><p>Brier score and expected calibration error (15 bins of equal width); lower is "
-        f"better. Zero-shot scores are a ranking: without calibration they are no frequencies.</p>"
+        "<section><h2>Probabilities</h2><p>Brier score and expected calibration error (15 bins of equal width); lower "
+        f"is better. Zero-shot scores are a ranking: without calibration they are no frequencies.</p>"
         f"{table(header, rows, sortable=True)}</section>"
     )
 
@@ -271,8 +271,8 @@ def methods_section(evaluation: Evaluation) -> str:
         "(Obuchowski 1997); with fewer than 50 units in a class joined with Newcombe's interval. Average precision: "
         "infinitesimal jackknife on the logit scale, joined with the binomial logit interval below 50 positive units. "
         "Sensitivity, specificity, PPV and NPV: Wilson, on the effective sample size where rows are clustered. MCC, F1 "
-        "and comparisons with readers: percentile bootstrap of units. Intervals are for one label at a time; with fewer "
-        "than 10 positives they cover less than they say. The choice was made by a coverage study (docs/eval.md)."
+        "and comparisons with readers: percentile bootstrap of units. Intervals are for one label at a time; with "
+        "fewer than 10 positives they cover less than they say. The choice was made by a coverage study (docs/eval.md)."
         f"</p><p class='soft'>Used here: {escape(', '.join(m for m in methods if m != 'none'))}.</p></section>"
     )
 

@@ -199,7 +199,12 @@ def test_newcombe_ends_solve_its_equation() -> None:
 
 def test_wilson_published_example() -> None:
     """Newcombe, Statistics in Medicine 1998; 17:857-872, table I: 81/263, 15/148, 0/20, 1/29 by the score method."""
-    for hits, n, low, high in [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0, 0.1611), (1, 29, 0.0061, 0.1718)]:
+    for hits, n, low, high in [
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ]:
         found = wilson(hits, n, 0.95)
         assert (found.low, found.high) == pytest.approx((low, high), abs=5e-5)
 
