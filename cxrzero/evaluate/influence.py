@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cxrzero.evaluate.metrics import Bools, Confusion, Floats, Ints, Ranking
+from cxrzero.evaluate.metrics import Bools, Confusion, Floats, Ints, Ranking, count_units
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def average_precision_influence(ranking: Ranking, units: Ints) -> Influence:
 def _small_sample(rows: Floats, truth: Bools, units: Ints) -> Floats:
     """Scale each class by √(I/(I − 1)), I its number of units, as DeLong's and Obuchowski's variances do."""
     for member in (truth, ~truth):
-        n_units = len(np.unique(units[member]))
+        n_units = count_units(units[member])
         if n_units > 1:
             rows[member] *= math.sqrt(n_units / (n_units - 1))
     return rows

@@ -159,7 +159,7 @@ def _joined(
         scores=scores,
         truth=kept,
         cosines=cosines,
-        units=np.unique(np.array(unit_keys), return_inverse=True)[1].astype(np.int64),
+        units=_numbered(unit_keys),
         unit_name=unit_name,
         unit_keys=unit_keys,
         groups={name: text(name) for name in by_columns},
@@ -249,6 +249,12 @@ def _units(references: Table, predictions: Table, patient: str | None, join: Joi
                     return f"study ({name})", text(name)
         return "image", join.keys
     return "study", join.keys
+
+
+def _numbered(keys: Sequence[str]) -> Ints:
+    """Equal keys as equal numbers from 0 on, in order of first appearance."""
+    number: dict[str, int] = {}
+    return np.array([number.setdefault(key, len(number)) for key in keys], dtype=np.int64)
 
 
 def _named(source: TableSource, name: str | None, known: frozenset[str]) -> str | None:

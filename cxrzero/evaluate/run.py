@@ -221,7 +221,7 @@ def _warnings(
         )
     if shared:
         said.append(
-            f"{len(shared)} {dataset.unit_name} occur both in the validation and in the test table: thresholds and "
+            f"{len(shared)} units ({dataset.unit_name}) occur both in the validation and in the test table: thresholds and "
             "calibration have seen them."
         )
     if validation is not None and dataset.unit_name != validation.unit_name:

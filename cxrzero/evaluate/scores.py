@@ -11,7 +11,7 @@ from cxrzero.evaluate import influence as influences
 from cxrzero.evaluate.dataset import Dataset
 from cxrzero.evaluate.influence import Influence
 from cxrzero.evaluate.intervals import Estimate, logit_wald, newcombe, percentile, span, wald, wilson
-from cxrzero.evaluate.metrics import Bools, Floats, Ints, Ranking
+from cxrzero.evaluate.metrics import Bools, Floats, Ints, Ranking, count_units
 from cxrzero.evaluate.resample import Resampling, resampled_ranks
 
 # Below this many rows of a class intervals are known to cover less than they say (docs/eval.md, "Coverage").
@@ -102,7 +102,7 @@ def score_label(dataset: Dataset, label: str, options: Options) -> LabelScores:
         reference=dataset.match.names[label],
         n_positive=n_positive,
         n_negative=n_negative,
-        n_units=len(np.unique(units)),
+        n_units=count_units(units),
         n_unknown=int(np.isnan(values).sum()),
         n_unscored=int(np.sum(~np.isnan(values) & np.isnan(dataset.scores[label]))),
         n_uncertain=truth_of.n_uncertain,
@@ -148,7 +148,7 @@ def auroc_estimate(auroc: Influence, truth: Bools, units: Ints, confidence: floa
     they are not; an interval that spans both does well in either case (docs/eval.md, "Coverage").
     """
     error = auroc.standard_error(units)
-    n_positive, n_negative = (len(np.unique(units[member])) for member in (truth, ~truth))
+    n_positive, n_negative = (count_units(units[member]) for member in (truth, ~truth))
     score_type = newcombe(auroc.value, n_positive, n_negative, confidence)
     if error == 0 or not 0 < auroc.value < 1:
         return score_type
@@ -164,7 +164,7 @@ def average_precision_estimate(precision: Influence, truth: Bools, units: Ints, 
     The latter is that of Boyd, Eng and Page (ECML PKDD 2013): the variance of a share of n_positive.
     """
     error = precision.standard_error(units)
-    value, n_positive = precision.value, len(np.unique(units[truth]))
+    value, n_positive = precision.value, count_units(units[truth])
     if not 0 < value < 1:
         return wilson(value * n_positive, n_positive, confidence)
     binomial_error = math.sqrt(value * (1 - value) / n_positive)
@@ -200,6 +200,9 @@ def macro_scores(dataset: Dataset, results: list[LabelScores], options: Options)
     left_out = tuple(r.label for r in results if r.label not in used)
     if not used:
         return MacroScores((), left_out)
+    if len(used) == 1:
+        (only,) = (r.ranks for r in results if r.label == used[0])
+        return MacroScores(tuple(used), left_out, only.auroc, only.average_precision)
     pairs = [label_influences(dataset, label) for label in used]
     estimates = []
     for macro in (influences.mean([pair[0] for pair in pairs]), influences.mean([pair[1] for pair in pairs])):

@@ -208,7 +208,7 @@ def _csv_rows(source: TableSource) -> Iterator[Sequence[str]]:
         seen_header = False
         row_number = 0
         for row in reader:
-            if not any(row):
+            if not (row and (row[0] or any(row))):
                 continue
             if not seen_header:
                 seen_header = True
