@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 .PHONY: demo test format clean
 
 demo: $(VENV)/.core-installed
-	$(BIN)/cxrzero predict examples/ --labels "cardiomegaly,pleural effusion,pneumothorax,pneumonia" --out predictions.csv --overwrite
+	$(BIN)/cxrzero predict examples/ --labels "cardiomegaly,pleural effusion,pneumonia" --out predictions.csv --overwrite
 
 test: $(VENV)/.test-installed
 	$(BIN)/ruff check .

@@ -18,11 +18,11 @@ from cxrzero.cli import app
 from cxrzero.errors import ConfigError
 from cxrzero.images.flags import FLAGS
 from cxrzero.images.radiograph import Facts
+from cxrzero.phantom import draw
 from cxrzero.prediction import Prediction
 from cxrzero.pseudonym import Pseudonymiser, load_key
 from cxrzero.selection import parse_skip
 from cxrzero.studies import Studies
-from tests.conftest import picture
 
 DX = "1.2.840.10008.5.1.4.1.1.1.1"
 Predict = Callable[..., Result]
@@ -51,7 +51,7 @@ def film(path: str, seed: int, view: str = "PA", study: str = "2.25.7") -> None:
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
     dataset.BitsAllocated = dataset.BitsStored = 8
     dataset.HighBit, dataset.PixelRepresentation = 7, 0
-    dataset.PixelData = picture(seed, (64, 48)).tobytes()
+    dataset.PixelData = draw(seed, (64, 48)).to_uint8().tobytes()
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     dataset.save_as(path, enforce_file_format=True)
 

@@ -81,6 +81,7 @@ def inspect(
 
 
 def _print_radiograph(console: Console, radiograph: Radiograph) -> None:
+    from cxrzero.images.detectors import scores
     from cxrzero.images.flags import FLAGS
 
     height, width = radiograph.pixels.shape
@@ -91,6 +92,10 @@ def _print_radiograph(console: Console, radiograph: Radiograph) -> None:
     for index, step in enumerate(radiograph.steps):
         title = "steps" if index == 0 else ""
         console.print(f"   {title:16} {step.name:18} {step.low:g} … {step.high:g}  {_parameters(step.parameters)}")
+    found = scores(radiograph.pixels)
+    console.print(
+        f"   {'detectors':16} inverted {found.inverted:.2f}, not a chest X-ray {found.not_chest:.2f} (0 to 1)"
+    )
     for index, flag in enumerate(sorted(radiograph.flags)):
         console.print(f"   {'flags' if index == 0 else '':16} {flag}: {FLAGS[flag]}")
 

@@ -15,8 +15,8 @@ from cxrzero.sources import WalkCounts, find_images
 from cxrzero.tables import STDOUT
 
 SHOWN_ROWS = 12
-SHOWN_LABELS = 8
-SHOWN_PATH = 36
+SHOWN_PATH = 28
+COLUMN_GAP = 2
 
 console = Console(stderr=True, soft_wrap=True, highlight=False)
 
@@ -86,19 +86,37 @@ def _print_rows(report: RunReport) -> None:
     with Path(report.config.out).open(encoding="utf-8", newline="") as file:
         rows = list(itertools.islice(csv.DictReader(file), SHOWN_ROWS))
     labels = [prompt.label for prompt in report.prompts]
-    table = Table(box=None, pad_edge=False)
+    statuses = {id(row): row["status"] if row["status"] == "ok" else _reason(row) for row in rows}
+    screen = Console(stderr=True, highlight=False)
+    shown = _fitting(labels, screen.width - SHOWN_PATH - max(map(len, ("status", *statuses.values()))) - 2 * COLUMN_GAP)
+    table = Table(box=None, pad_edge=False, padding=(0, COLUMN_GAP, 0, 0))
     table.add_column("path", no_wrap=True)
-    for name in ("status", *labels[:SHOWN_LABELS]):
-        table.add_column(escape(name), justify="left" if name == "status" else "right", overflow="fold")
+    table.add_column("status", no_wrap=True)
+    for label in shown:
+        table.add_column(escape(label), justify="right", min_width=_column_width(label))
     for row in rows:
-        scores = [f"{float(row[label]):.3f}" if row[label] else "" for label in labels[:SHOWN_LABELS]]
-        status = row["status"] if row["status"] == "ok" else f"{row['status']}: {row['error'].partition(':')[0]}"
-        table.add_row(escape(_tail(row["path"])), escape(status), *scores)
-    Console(stderr=True, highlight=False).print(table)
-    more_rows, more_labels = report.stats.rows - len(rows), len(labels) - SHOWN_LABELS
+        scores = [f"{float(row[label]):.3f}" if row[label] else "" for label in shown]
+        table.add_row(escape(_tail(row["path"])), escape(statuses[id(row)]), *scores)
+    screen.print(table)
+    more_rows, more_labels = report.stats.rows - len(rows), len(labels) - len(shown)
     if more_rows > 0 or more_labels > 0:
         parts = [f"{more_rows:,} more rows"] * (more_rows > 0) + [f"{more_labels} more labels"] * (more_labels > 0)
         console.print(f"… {' and '.join(parts)} in the table", style="dim")
+
+
+def _reason(row: dict[str, str]) -> str:
+    return f"{row['status']}: {row['error'].partition(':')[0]}"
+
+
+def _fitting(labels: list[str], width: int) -> list[str]:
+    """As many labels as have room beside each other; at least one."""
+    ends = itertools.accumulate(_column_width(label) + COLUMN_GAP for label in labels)
+    return labels[: max(1, sum(end <= width for end in ends))]
+
+
+def _column_width(label: str) -> int:
+    """A heading breaks between words only; a score takes five characters."""
+    return max(5, *map(len, label.split()))
 
 
 def _tail(path: str) -> str:

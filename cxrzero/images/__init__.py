@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cxrzero.errors import ImageError
-from cxrzero.images.sniff import kind_of
+from cxrzero.images.sniff import Kind, kind_of
 
 if TYPE_CHECKING:
     from cxrzero.images.radiograph import DecodeOptions, Facts, GreyImage, Radiograph, Step
@@ -37,6 +38,7 @@ def decode(path: AnyPath, options: DecodeOptions | None = None) -> Iterator[Radi
         SkippedImage: readable, but nothing to score: "no_pixels", "not_projection_radiography", "not_chest_modality".
         ImageError: every other reason, see docs/images.md for the codes. Both carry `facts` where the header was read.
     """
+    from cxrzero.images.detectors import detector_flags
     from cxrzero.images.radiograph import DecodeOptions
 
     options = options or DecodeOptions()
@@ -48,6 +50,11 @@ def decode(path: AnyPath, options: DecodeOptions | None = None) -> Iterator[Radi
         raise ImageError("not_an_image", "the content is not that of a known image format")
     if kind == "dicomdir":
         raise ImageError("dicomdir", "a DICOMDIR lists images and holds none; give it as an input, not as an image")
+    for radiograph in _frames(file, kind, options):
+        yield replace(radiograph, flags=radiograph.flags | detector_flags(radiograph.pixels))
+
+
+def _frames(file: Path, kind: Kind, options: DecodeOptions) -> Iterator[Radiograph]:
     if kind == "dicom":
         from cxrzero.images.dicom import decode_dicom
 

@@ -41,6 +41,18 @@ class Window:
     function: Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"] = "LINEAR"
 
 
+# `np.bincount` copies to 8 bytes a value, so it is given 2 MB of them at a time.
+_BLOCK = 1 << 18
+
+
+def histogram(pixels: Values, levels: int) -> npt.NDArray[np.intp]:
+    """(levels,) how often each of 0 to levels − 1 occurs among unsigned integers of any shape."""
+    flat, counts = pixels.reshape(-1), np.zeros(levels, np.intp)
+    for start in range(0, flat.size, _BLOCK):
+        counts += np.bincount(flat[start : start + _BLOCK], minlength=levels)
+    return counts
+
+
 @dataclass(frozen=True, slots=True)
 class GreyLevels:
     """The different samples of a picture: what is done to each of them is done to all its pixels.
@@ -62,7 +74,7 @@ class GreyLevels:
         if pixels.dtype.itemsize > 2:
             raw, counts = np.unique(pixels, return_counts=True)
             return cls(raw, counts, pixels)
-        counts = np.bincount(pixels.ravel())
+        counts = histogram(pixels, 256**pixels.dtype.itemsize)
         present = np.flatnonzero(counts)
         return cls(present.astype(pixels.dtype), counts[present], pixels)
 
@@ -152,7 +164,8 @@ def luma(rgb: Values) -> Values:
     """
     if rgb.dtype == np.uint8:
         return np.asarray(Image.fromarray(np.ascontiguousarray(rgb)).convert("L"))
-    wide = rgb.astype(np.int64)
+    # The weighted sum of 16-bit values stays below 2^32.
+    wide: npt.NDArray[Any] = rgb.astype(np.uint32 if rgb.max(initial=0) < 65536 else np.int64)
     total = wide[..., 0] * 19595 + wide[..., 1] * 38470 + wide[..., 2] * 7471
     return np.asarray((total + 0x8000) >> 16)
 

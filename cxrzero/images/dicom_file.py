@@ -90,8 +90,8 @@ _PIXEL_TAGS = frozenset({0x7FE00010, 0x7FE00008, 0x7FE00009})
 PIXEL_DATA = 0x7FE00010
 UNDEFINED_LENGTH = 0xFFFFFFFF
 
-# Bytes that a deflated file may grow to: a 43 cm detector makes 37 MB, and 200 million 16-bit pixels make 400 MB.
-MAX_INFLATED_BYTES = 512 * 1024 * 1024
+# Bytes that a deflated file may grow to: a 43 cm detector makes 37 MB, so a series of seven fits.
+MAX_INFLATED_BYTES = 256 * 1024 * 1024
 
 
 class BoundedFile:
@@ -111,9 +111,9 @@ class BoundedFile:
         return self._file.read(size)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        position = self._file.seek(offset, whence)
+        position = offset + (0, self._file.tell(), self.size)[whence]
         self.cut = self.cut or position > self.size
-        return position
+        return self._file.seek(min(max(position, 0), self.size))
 
     def tell(self) -> int:
         return self._file.tell()
@@ -158,7 +158,9 @@ def open_dicom(path: Path) -> Iterator[DicomFile]:
         except ImageError:
             raise
         except OSError as error:
-            raise ImageError("unreadable", f"reading failed ({error.strerror or os.strerror(5)})") from None
+            if error.errno is None:  # pydicom's own, for a sequence without items where they must be
+                raise ImageError("bad_header", "a sequence in the DICOM header is broken") from None
+            raise ImageError("unreadable", f"reading failed ({error.strerror})") from None
         # pydicom's parser raises whatever a broken byte leads to: struct, key, value, type, recursion errors and more.
         except Exception as error:
             raise ImageError("bad_header", f"the DICOM header cannot be parsed ({type(error).__name__})") from None

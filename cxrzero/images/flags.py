@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from cxrzero.images.chain import histogram
 from cxrzero.images.radiograph import GreyImage
 
 FLAGS: Mapping[str, str] = MappingProxyType(
@@ -55,7 +56,7 @@ def pixel_flags(pixels: GreyImage) -> set[str]:
     if min(height, width) < MIN_SIDE:
         flags.add("low_resolution")
     # Grey levels are integers, so percentiles come from the histogram exactly, and fast on large images.
-    cumulated = np.cumsum(np.bincount(pixels.ravel(), minlength=256))
+    cumulated = np.cumsum(histogram(pixels, 256))
     low, high = np.searchsorted(cumulated, [0.01 * pixels.size, 0.99 * pixels.size])
     if high - low < MIN_CONTRAST:
         flags.add("low_contrast")
@@ -73,13 +74,18 @@ def border_fraction(pixels: GreyImage) -> float:
     return 1.0 - math.prod(kept) / pixels.size
 
 
-# PS3.3, C.8.11.5.1.1 and CID 4010: PA, AP, LL and RL by View Position; LATERAL and LAT are written by some vendors.
-_LATERAL_VIEWS = frozenset({"LL", "RL", "LATERAL", "LAT", "LLO", "RLO"})
+# PS3.3, C.8.1.1 (CR Series): PA, AP, LL, RL, and decubitus and oblique views, neither frontal nor lateral here.
+# LATERAL and LAT are what some vendors write.
+_LATERAL_VIEWS = frozenset({"LL", "RL", "LATERAL", "LAT"})
 _FRONTAL_VIEWS = frozenset({"PA", "AP"})
-# PS3.16, CID 4010, DX View: SNOMED RT and SNOMED CT codes of the lateral views.
+# PS3.16, CID 4010, DX View, as SNOMED CT and the older SNOMED RT codes: lateral projection, left lateral, right
+# lateral, medio-lateral, latero-medial.
 _LATERAL_CODES = frozenset(
-    {"R-10236", "R-10232", "R-10238", "R-10228", "399198007", "399173006", "399067008", "399089008"}
+    {"399067008", "399173006", "399198007", "399260004", "399352003"}
+    | {"R-102CD", "R-10236", "R-10232", "R-10224", "R-10228"}
 )
+# The same: postero-anterior, antero-posterior, frontal.
+_FRONTAL_CODES = frozenset({"272479007", "399348003", "399033003"} | {"R-40888", "R-10206", "R-10202"})
 
 
 def view_flags(view_position: str, view_code: str = "") -> set[str]:
@@ -91,9 +97,6 @@ def view_flags(view_position: str, view_code: str = "") -> set[str]:
         return set()
     return {"view_unknown"}
 
-
-# PS3.16, CID 4010: postero-anterior and antero-posterior.
-_FRONTAL_CODES = frozenset({"R-10214", "R-10206", "399348003", "399033003"})
 
 # PS3.16, Annex L, Body Part Examined: terms that include the chest, and spellings that exports use.
 _CHEST = ("CHEST", "THORAX", "LUNG", "RIB", "TORAX", "THORACIC", "CXR", "HEART", "TRUNK", "WHOLEBODY")

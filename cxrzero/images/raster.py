@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cxrzero.errors import ImageError
-from cxrzero.images.chain import apply_range, luma, to_grey
+from cxrzero.images.chain import GreyLevels, apply_range, luma, to_grey
 from cxrzero.images.codestream import read_claim
 from cxrzero.images.flags import pixel_flags
 from cxrzero.images.quiet import ignore_warnings_of
@@ -75,6 +75,8 @@ def _read(path: Path) -> bytes:
 def _radiograph(image: Image.Image, data: bytes, options: DecodeOptions) -> Radiograph:
     if image.width * image.height > options.max_pixels:
         raise ImageError("too_many_pixels", f"the image claims {image.width} × {image.height} pixels")
+    if image.format == "TIFF" and _covered(image) < image.width * image.height:
+        raise ImageError("truncated", "the strips or tiles do not cover the image; Pillow would leave the rest black")
     found = {"view_unknown"}
     if getattr(image, "is_animated", False):
         found.add("multi_page")
@@ -90,7 +92,11 @@ def _radiograph(image: Image.Image, data: bytes, options: DecodeOptions) -> Radi
     else:
         values, decoder = deep
         low, high = float(values.min()), float(values.max())
-        pixels = to_grey(apply_range(values, low, high))
+        if values.dtype == np.uint16:
+            levels = GreyLevels.of(values)
+            pixels = levels.picture(to_grey(apply_range(levels.raw, low, high)))
+        else:
+            pixels = to_grey(apply_range(values, low, high))
         steps.append(Step("range", {"low": low, "high": high}, float(pixels.min()), float(pixels.max())))
     if options.invert == "yes":
         pixels = 255 - pixels
@@ -101,6 +107,12 @@ def _radiograph(image: Image.Image, data: bytes, options: DecodeOptions) -> Radi
         decoder=decoder,
         steps=tuple(steps),
     )
+
+
+def _covered(image: Image.Image) -> int:
+    """Pixels that the strips or tiles of a TIFF claim to hold; each plane of a planar image counts."""
+    extents = [tile[1] for tile in getattr(image, "tile", [])]
+    return sum((right - left) * (lower - upper) for left, upper, right, lower in extents)
 
 
 def _extent(image: Image.Image) -> tuple[float, float]:
@@ -131,7 +143,7 @@ def _deep_values(image: Image.Image, data: bytes) -> tuple[np.ndarray[Any, np.dt
     if image.mode in _DEEP_MODES:
         values, decoder = np.asarray(image), f"pillow/{image.format}"
         if tags.get(_PHOTOMETRIC) == 0:
-            values = -values.astype(np.float64)
+            values = -values if values.dtype.kind == "f" else ~values  # either reverses the order of all values
     elif image.format == "PNG" and data[24] == 16:
         values, decoder = _grey_of(imagecodecs.png_decode(data)), "imagecodecs/png"
     elif image.format == "TIFF" and max(tags.get(_BITS_PER_SAMPLE, (8,))) > 8:

@@ -213,6 +213,13 @@ def test_a_truncated_gif_of_which_pixels_are_missing(decoded: Decode) -> None:
         decoded(content[: len(content) // 2])
 
 
+def test_a_tiff_whose_strips_do_not_cover_it(decoded: Decode) -> None:
+    content = tiff("<", 44, 30, 16, 1, DEEP.tobytes())
+    higher = content.replace(struct.pack("<HHII", 257, 4, 1, 30), struct.pack("<HHII", 257, 4, 1, 3000))
+    with pytest.raises(ImageError, match="truncated"):
+        decoded(higher)
+
+
 def png_of(width: int, height: int) -> bytes:
     content = bytearray(saved(np.zeros((1, 1), np.uint8), "PNG"))
     content[16:24] = struct.pack(">II", width, height)

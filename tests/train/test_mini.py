@@ -1,0 +1,151 @@
+"""The model in the box: its card, its files, its data and the command that made it belong together."""
+
+from __future__ import annotations
+
+import argparse
+import runpy
+import shlex
+import string
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from cxrzero.bundle import Bundle, load_bundle, sha256_of
+from cxrzero.train.pairs import read_pairs
+from cxrzero.train.store import data_fingerprint
+
+REPO = Path(__file__).resolve().parents[2]
+MODEL = REPO / "models" / "cxrzero-mini"
+MAX_BYTES = 25_000_000
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return load_bundle(MODEL)
+
+
+@pytest.fixture(scope="module")
+def recipe() -> SimpleNamespace:
+    return load("recipes/mini_pairs.py")
+
+
+def load(path: str) -> SimpleNamespace:
+    """A script outside the package, without running its main."""
+    return SimpleNamespace(**runpy.run_path(str(REPO / path)))
+
+
+def test_files_are_those_of_the_card_and_small(bundle):
+    total = 0
+    for name, entry in bundle.card["files"].items():
+        path = MODEL / name
+        assert sha256_of(path) == entry["sha256"]
+        assert path.stat().st_size == entry["size"]
+        total += entry["size"]
+    assert total <= MAX_BYTES
+
+
+def test_the_command_says_what_the_recipe_and_seed_say(bundle):
+    provenance = bundle.card["provenance"]
+    program, subcommand, *options = shlex.split(provenance["command"])
+    assert (program, subcommand) == ("cxrzero", "train")
+    parser = argparse.ArgumentParser()
+    parser.add_argument("pairs")
+    recipe = provenance["recipe"]
+    for name in ("epochs", "batch_size", "texts_per_image", "lr", "precision", "arch"):
+        parser.add_argument(f"--{name.replace('_', '-')}", dest=name, type=type(recipe[name]))
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--image-root")
+    given, _ = parser.parse_known_args(options)
+    assert {
+        name: getattr(given, name) for name in ("epochs", "batch_size", "texts_per_image", "lr", "precision", "arch")
+    } == {name: recipe[name] for name in ("epochs", "batch_size", "texts_per_image", "lr", "precision", "arch")}
+    assert given.seed == provenance["seed"]
+    assert given.image_root == "../shared/data"
+    assert not any(part.startswith("/") for part in options)
+
+
+def test_the_fingerprint_is_that_of_the_data(bundle, recipe, request, tmp_path):
+    stated = bundle.card["provenance"]["data_fingerprint"]
+    assert len(stated) == 64
+    assert set(stated) <= set(string.hexdigits)
+    data = request.getfixturevalue("shared_data")  # skips here, after the format was checked
+    recipe.write(data, tmp_path)
+    pairs = read_pairs(tmp_path / "pairs.csv", data)
+    assert data_fingerprint(pairs, [sha256_of(path) for path in pairs.paths]) == stated
+
+
+def test_no_validation_film_is_trained_on(recipe, shared_data):
+    trained = {image for image, *_ in recipe.images(shared_data)}
+    benchmark = load("benchmarks/mini_auroc.py")
+    for films in benchmark.subsets(shared_data):
+        assert not trained & {str(Path(path).relative_to(shared_data)) for path in films.paths}
+
+
+def test_the_card_shows_what_was_measured_beside_trivial_baselines(bundle):
+    results = {(r["dataset"], r["label"]): r for r in bundle.card["results"]}
+    assert results["kermany val", "pneumonia"]["value"] >= 0.85
+    assert results["nih128 val", "pleural effusion"]["value"] >= 0.65
+    for result in results.values():
+        assert result["low"] <= result["value"] <= result["high"]
+        assert set(result["baselines"]) == {"mean_brightness", "sharpness"}
+        assert result["command"].startswith("python benchmarks/mini_auroc.py")
+    readme = (MODEL / "README.md").read_text("utf-8")
+    for result in results.values():
+        assert f"{result['value']:.3f}" in readme
+
+
+def statements(recipe):
+    """Every caption that one label, two labels, or a source's own words can give."""
+    labels = [
+        dict.fromkeys(recipe.FINDINGS, "0") | dict.fromkeys(chosen, "1") | {"view": view}
+        for chosen in (
+            (),
+            *((a,) for a in recipe.FINDINGS),
+            *((a, b) for a in recipe.FINDINGS for b in recipe.FINDINGS),
+        )
+        for view in ("", "AP", "PA")
+    ]
+    rarity = dict.fromkeys(recipe.FINDINGS, 1.0)
+    for row in labels:
+        yield row, recipe.adult_statements(row, rarity)
+    for finding in ("normal", "bacterial pneumonia", "viral pneumonia"):
+        yield finding, recipe.child_statements(finding)
+    for text in (
+        "bilateral PTB",
+        "PTB in the right upper field",
+        "left PTB,left pleurisy",
+        "STB",
+        "right upper pneumonia",
+    ):
+        yield text, recipe.tuberculosis_statements({"finding": "tuberculosis", "text": text})
+
+
+def test_reserved_paraphrases_are_in_no_caption(recipe):
+    for _, texts in statements(recipe):
+        assert not any(phrase in text.lower() for text in texts for phrase in recipe.RESERVED)
+
+
+def test_no_caption_contradicts_another_of_its_image(recipe):
+    for source, texts in statements(recipe):
+        assert not [text for text in texts if f"no {text}" in texts], source
+
+
+def test_sides_and_zones_are_read_from_the_reader(recipe):
+    texts = recipe.tuberculosis_statements({"finding": "tuberculosis", "text": "PTB in the right upper field"})
+    assert {"right tuberculosis", "right upper tuberculosis", "pulmonary tuberculosis in the right upper field"} <= set(
+        texts
+    )
+    assert not any("left" in text for text in texts)
+
+
+def test_the_benchmark_s_auroc_is_scikit_learn_s():
+    benchmark = load("benchmarks/mini_auroc.py")
+    rng = np.random.default_rng(0)
+    truth, score = rng.random(200) < 0.2, rng.integers(0, 12, 200).astype(float)
+    weights = np.stack([np.ones(200), rng.integers(0, 3, 200).astype(float)])
+    expected = [roc_auc_score(truth, score, sample_weight=w) for w in weights]
+    np.testing.assert_allclose(benchmark.aurocs(truth, score, weights), expected, atol=1e-12)
+    assert np.isnan(benchmark.aurocs(np.zeros(200, bool), score, weights)).all()
