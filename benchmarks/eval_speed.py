@@ -103,15 +103,16 @@ def large_table(n: int) -> None:
             truth.astype(int).astype(str),
         )
         del scores, truth
-        started = time.perf_counter()
+        started, processor = time.perf_counter(), time.process_time()
         found = evaluate(EvalConfig(str(predictions), str(references), threshold=CUT))
-        seconds = time.perf_counter() - started
+        seconds, processor = time.perf_counter() - started, time.process_time() - processor
         size = (predictions.stat().st_size + references.stat().st_size) / 1e6
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     auroc = found.scores[-1].ranks.auroc
     print(
-        f"{n:,} rows × {N_LABELS} labels ({size:.0f} MB of CSV): {seconds:.1f} s, peak memory of the process {peak:.1f} GB; "
-        f"last label {auroc.value:.4f} ({auroc.low:.4f} to {auroc.high:.4f}, {auroc.method})"
+        f"{n:,} rows × {N_LABELS} labels ({size:.0f} MB of CSV): {seconds:.1f} s, of the processor {processor:.1f} s; "
+        f"peak memory of the process {peak:.1f} GB; last label {auroc.value:.4f} "
+        f"({auroc.low:.4f} to {auroc.high:.4f}, {auroc.method})"
     )
 
 

@@ -46,7 +46,7 @@ class Ranking:
     @classmethod
     def of(cls, scores: Floats, truth: Bools) -> Ranking:
         """Sort (n,) finite scores of rows with (n,) bool truth."""
-        order = np.argsort(-scores, kind="stable")
+        order = np.argsort(-scores)  # the order within a group of equal scores enters nothing
         ranked = scores[order]
         ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
         group = np.empty(len(order), dtype=np.int64)

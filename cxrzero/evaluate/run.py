@@ -221,8 +221,8 @@ def _warnings(
         )
     if shared:
         said.append(
-            f"{len(shared)} units ({dataset.unit_name}) occur both in the validation and in the test table: thresholds and "
-            "calibration have seen them."
+            f"{len(shared)} units ({dataset.unit_name}) occur both in the validation and in the test table: thresholds "
+            "and calibration have seen them."
         )
     if validation is not None and dataset.unit_name != validation.unit_name:
         said.append(
