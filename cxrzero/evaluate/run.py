@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from cxrzero.errors import ConfigError, LabelError
-from cxrzero.evaluate.calibration import Calibration, fit_calibration, read_calibration
+from cxrzero.evaluate.calibration import Calibration, check_binding, fit_calibration, read_calibration
 from cxrzero.evaluate.compare import Comparison, compare_tables
 from cxrzero.evaluate.config import EvalConfig
 from cxrzero.evaluate.dataset import Dataset, JoinRules
@@ -180,7 +180,12 @@ def _on(text: str | None) -> tuple[str, str] | None:
 
 def _calibration(config: EvalConfig, dataset: Dataset, validation: Dataset | None) -> Calibration | None:
     if config.calibration:
-        return read_calibration(Path(config.calibration))
+        given = read_calibration(Path(config.calibration))
+        if not set(given.labels) & set(dataset.labels):
+            raise LabelError(f"{config.calibration} has none of the labels {', '.join(dataset.labels)}")
+        if given.binding is not None and dataset.manifest is not None:
+            check_binding(given, dataset.manifest)
+        return given
     if validation is None and not config.in_sample:
         return None
     rule, target = parse_rule(config.threshold_rule)
@@ -231,6 +236,8 @@ def _warnings(
         )
     if calibration is not None and validation is None and not config.in_sample and calibration.in_sample:
         said.append("The calibration file was fitted in sample: it is not evidence of performance on its own table.")
+    if config.calibration and calibration is not None and None in (calibration.binding, dataset.manifest):
+        said.append("Nothing says whether the calibration was fitted for the model of these predictions.")
     report = dataset.join
     for kind, where in (("only_predictions", "predictions"), ("only_references", "labels")):
         if n := getattr(report, f"n_{kind}"):

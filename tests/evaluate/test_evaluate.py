@@ -15,6 +15,7 @@ from sklearn.metrics import f1_score, matthews_corrcoef, roc_auc_score
 
 from cxrzero.errors import ConfigError, LabelError
 from cxrzero.evaluate import EvalConfig, evaluate
+from cxrzero.evaluate.calibration import write_calibration
 from cxrzero.evaluate.outputs import metrics_csv, metrics_json
 from cxrzero.evaluate.subgroups import age_band
 
@@ -283,6 +284,33 @@ def test_large_tables_use_analytic_intervals(write: Any) -> None:
     assert found.points["Edema"].mcc.method == "delta"
     assert found.points["Edema"].mcc.value == pytest.approx(matthews_corrcoef(truth, scores >= 0.6), abs=1e-12)
     assert found.macro_point.specificity.method == "delta"
+
+
+def test_a_calibration_for_another_model_is_refused(study: Any, tmp_path: Path) -> None:
+    beside, path = Path(study.predictions).with_name("test.run.json"), tmp_path / "calibration.json"
+    write_calibration(path, run(study.predictions, study.labels, in_sample=True).calibration)
+    unbound = run(study.predictions, study.labels, calibration=str(path))
+    assert any("Nothing says whether" in warning for warning in unbound.warnings)
+    for fingerprint in ("one", "other"):
+        beside.write_text(json.dumps({"models": [{"name": "mini", "fingerprint": fingerprint}], "prompts": []}))
+        if fingerprint == "one":
+            write_calibration(path, run(study.predictions, study.labels, in_sample=True).calibration)
+            assert run(study.predictions, study.labels, calibration=str(path)).points
+    with pytest.raises(ConfigError, match="another models"):
+        run(study.predictions, study.labels, calibration=str(path))
+    with pytest.raises(LabelError, match="none of the labels"):
+        run(*foreign_named(study, tmp_path), calibration=str(path))
+
+
+def foreign_named(study: Any, folder: Path) -> tuple[str, str]:
+    """The study's tables with a label that no calibration knows."""
+    tables = []
+    for source, old in ((study.predictions, "Mass"), (study.labels, "MASS")):
+        path = folder / f"renamed_{Path(source).name}"
+        text = Path(source).read_text().replace(old, "Hernia", 1)
+        path.write_text(text.replace("Edema", "x", 1).replace("Pleural Effusion", "y", 1))
+        tables.append(str(path))
+    return tables[0], tables[1]
 
 
 def test_the_manifest_binds_the_calibration(study: Any) -> None:
