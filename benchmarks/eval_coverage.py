@@ -105,7 +105,7 @@ def intervals(scores: np.ndarray, truth: np.ndarray, how: Resampling) -> dict[tu
     n_positive, n_negative = int(truth.sum()), int((~truth).sum())
     aurocs, precisions = resampled_ranks(ranking, units, how)
     spread = auroc.standard_error(units)
-    boyd = 1 / math.sqrt(n_positive * precision.value * (1 - precision.value))  # standard error of the logit
+    binomial = math.sqrt(precision.value * (1 - precision.value) / n_positive)
     return {
         ("auroc", "reported"): auroc_estimate(auroc, truth, units, CONFIDENCE),
         ("auroc", "delong"): wald(auroc.value, spread, CONFIDENCE),
@@ -115,9 +115,7 @@ def intervals(scores: np.ndarray, truth: np.ndarray, how: Resampling) -> dict[tu
         ("average_precision", "reported"): average_precision_estimate(precision, truth, units, CONFIDENCE),
         ("average_precision", "jackknife"): wald(precision.value, precision.standard_error(units), CONFIDENCE),
         ("average_precision", "jackknife_logit"): logit_or_point(precision.value, precision.standard_error(units)),
-        ("average_precision", "binomial_logit"): logit_wald(
-            precision.value, boyd * precision.value * (1 - precision.value), CONFIDENCE, "binomial_logit"
-        ),
+        ("average_precision", "binomial_logit"): logit_or_point(precision.value, binomial),
         ("average_precision", "bootstrap_percentile"): percentile(precision.value, precisions, CONFIDENCE),
     }
 
