@@ -16,7 +16,7 @@ import tokenizers
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-SIDE, WIDTH, CONTEXT = 16, 8, 24
+SIDE, WIDTH, CONTEXT = 16, 8, 32
 REPO = Path(__file__).resolve().parent.parent
 
 

@@ -95,8 +95,8 @@ def test_tokenizer_pads_and_refuses_what_does_not_fit(tiny_bundle: Path, tmp_pat
     assert input_ids.shape == (2, CONTEXT)
     assert (input_ids[0] != 0).sum() == 5
     assert (input_ids[1] != 0).sum() == 1
-    with pytest.raises(TokenizerError, match=r"has 25 tokens, the model reads 24"):
-        tokenizer(["x" * 25])
+    with pytest.raises(TokenizerError, match=r"has 33 tokens, the model reads 32"):
+        tokenizer(["x" * 33])
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(TokenizerError, match="is not a tokenizer"):
         Tokenizer(tmp_path / "tokenizer.json", CONTEXT, 0)

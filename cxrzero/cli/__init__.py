@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cxrzero._version import __version__
-from cxrzero.cli import cache, inspect, predict, prompts, search, train
+from cxrzero.cli import cache, evaluate, inspect, predict, prompts, search, train
 
 app = typer.Typer(
     name="cxrzero",
@@ -22,6 +22,7 @@ predict.register(app)
 inspect.register(app)
 search.register(app)
 prompts.register(app)
+evaluate.register(app)
 train.register(app)
 cache.register(app)
 

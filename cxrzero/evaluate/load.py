@@ -1,0 +1,272 @@
+"""From two files to a Dataset: read, match labels, join rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from cxrzero.errors import ConfigError
+from cxrzero.evaluate.dataset import Dataset, JoinRules, RowReport
+from cxrzero.evaluate.join import PATIENT_NAMES, STUDY_NAMES, Join, identifier_columns, join_rows
+from cxrzero.evaluate.labels import (
+    LabelMatch,
+    LabelRules,
+    Truth,
+    column_truth,
+    find_list_column,
+    fitting_rules,
+    fold,
+    listed_truth,
+    match_labels,
+    vocabulary,
+)
+from cxrzero.evaluate.metrics import Bools, Floats, Ints
+from cxrzero.evaluate.tables import Table, TableSource, open_table, read_table
+from cxrzero.prediction import FIXED_COLUMNS
+
+# Columns that a prediction table has beside a label's own, by suffix.
+DERIVED_SUFFIXES = ("_calibrated", "_decision", "_sd", "_cos_pos", "_cos_neg")
+
+
+def load_dataset(
+    predictions: Path,
+    labels: Path,
+    label_rules: LabelRules,
+    join_rules: JoinRules,
+    by: Sequence[str] = (),
+    like: Dataset | None = None,
+) -> Dataset:
+    """Read both tables, match labels, join rows.
+
+    Args:
+        by: columns of either table to keep for subgroups, matched as label names are.
+        like: the main dataset, when this is a further table: its label names are used, and explicit maps that do not
+            fit this table are no error.
+
+    Raises:
+        NoInputError, ConfigError, LabelError: a table is missing, unreadable or does not fit the other.
+    """
+    predicted, referenced = open_table(predictions), open_table(labels)
+    by_columns = [_group_column(name, predicted, referenced) for name in by]
+    names = prediction_labels(predicted)
+    on_prediction, on_reference = join_rules.on or (None, None)
+    patients = (_named(source, join_rules.patient, PATIENT_NAMES) for source in (referenced, predicted))
+    patient = next((name for name in patients if name), None)
+    if join_rules.patient is not None and patient is None:
+        raise ConfigError(f"neither {predictions} nor {labels} has a column {join_rules.patient!r} for --patient")
+
+    reference_text = identifier_columns(referenced.columns, on_reference)
+    reference_text += [name for name in (*by_columns, patient) if name in referenced.columns]
+    list_column = find_list_column(referenced.columns, label_rules)
+    direct = not list_column
+    if list_column is not None:
+        table = read_table(referenced, text=reference_text, categories=[list_column])
+        reference_names: Sequence[str] = vocabulary(table.text[list_column])
+    else:
+        used = {*identifier_columns(referenced.columns, on_reference), patient}
+        reference_names = [name for name in referenced.columns if name not in used]
+    rules = label_rules if like is None else fitting_rules(label_rules, names, reference_names)
+    match = match_labels(names, reference_names, rules)
+    if direct:
+        wanted = [name for sources in match.names.values() for name in sources]
+        table = read_table(referenced, text=reference_text, categories=wanted)
+        truth = {
+            label: column_truth([table.text[name] for name in sources], sources, label_rules, labels)
+            for label, sources in match.names.items()
+        }
+    else:
+        truth = listed_truth(table.text[str(list_column)], match.names, label_rules)
+
+    scores_table = _read_predictions(predicted, match, on_prediction, [n for n in (*by_columns, patient) if n])
+    identifiers = {name: scores_table.text[name] for name in identifier_columns(predicted.columns, on_prediction)}
+    join = join_rows(
+        identifiers,
+        {name: table.text[name] for name in identifier_columns(referenced.columns, on_reference)},
+        join_rules.on,
+        join_rules.level,
+    )
+    dataset = _joined(scores_table, table, join, match, truth, join_rules, patient, by_columns)
+    return dataset if like is None else dataset.named_like(like)
+
+
+def prediction_labels(source: TableSource) -> list[str]:
+    """Columns of a prediction table that may be labels: not fixed, not an identifier, not derived from another."""
+    columns = set(source.columns)
+    ours = "path" in columns and "status" in columns
+    labels = []
+    for name in source.columns:
+        base = next((name.removesuffix(s) for s in DERIVED_SUFFIXES if name.endswith(s)), name)
+        if name in FIXED_COLUMNS or (base != name and base in columns):
+            continue
+        if ours or (fold(name) not in PATIENT_NAMES and name not in identifier_columns(source.columns, None)):
+            labels.append(name)
+    return labels
+
+
+def _read_predictions(source: TableSource, match: LabelMatch, on: str | None, others: Sequence[str]) -> Table:
+    cosines = [f"{label}{suffix}" for label in match.names for suffix in ("_cos_pos", "_cos_neg")]
+    text = identifier_columns(source.columns, on)
+    text += [name for name in others if name in source.columns]
+    categories = [name for name in ("status",) if name in source.columns]
+    return read_table(
+        source, text=text, categories=categories, numbers=[*match.names, *(c for c in cosines if c in source.columns)]
+    )
+
+
+def _joined(
+    predictions: Table,
+    references: Table,
+    join: Join,
+    match: LabelMatch,
+    truth: dict[str, Truth],
+    rules: JoinRules,
+    patient: str | None,
+    by_columns: Sequence[str],
+) -> Dataset:
+    labels = tuple(match.names)
+    status = predictions.text.get("status") or ["ok"] * predictions.n_rows
+    ok = np.array([state == "ok" for state in status])
+    probabilities = _check_range(predictions, labels, ok, rules)
+
+    def gather(column: str) -> Floats:
+        values = np.where(ok, predictions.numbers[column], np.nan)[join.predictions]
+        return aggregate(values, join.target, len(join.references), rules.aggregate)
+
+    scores = {label: gather(label) for label in labels}
+    cosines = {
+        label: (gather(f"{label}_cos_pos"), gather(f"{label}_cos_neg"))
+        for label in labels
+        if f"{label}_cos_pos" in predictions.numbers and f"{label}_cos_neg" in predictions.numbers
+    }
+    rows = join.references
+    kept = {label: Truth(t.values[rows], t.n_uncertain, t.n_blank, t.blank_means) for label, t in truth.items()}
+    first = np.zeros(len(rows), dtype=np.int64)
+    first[join.target[::-1]] = join.predictions[::-1]  # the first prediction row of each joined row
+
+    def text(column: str) -> list[str]:
+        if column in references.text:
+            return [references.text[column][row] for row in rows]
+        return [predictions.text[column][row] for row in first]
+
+    unit_name, unit_keys = _units(references, predictions, patient, join, text)
+    return Dataset(
+        path=predictions.source.path,
+        labels=labels,
+        scores=scores,
+        truth=kept,
+        cosines=cosines,
+        units=_numbered(unit_keys),
+        unit_name=unit_name,
+        unit_keys=unit_keys,
+        groups={name: text(name) for name in by_columns},
+        reference_rows=rows,
+        match=match,
+        join=join.report,
+        rows=_row_report(status, scores, kept, join),
+        probabilities=probabilities,
+        notes=tuple(f"{t.source.path.name}: {note}" for t in (predictions, references) for note in t.source.notes),
+        manifest=read_manifest(predictions.source.path),
+    )
+
+
+def aggregate(values: Floats, target: Ints, n: int, how: Literal["mean", "max"]) -> Floats:
+    """(n,) mean or maximum of the (k,) values that have the same target; NaN values are left out, none gives NaN."""
+    known = ~np.isnan(values)
+    values, target = values[known], target[known]
+    if how == "max":
+        highest = np.full(n, -np.inf)
+        np.maximum.at(highest, target, values)
+        return np.where(np.isinf(highest), np.nan, highest)
+    counts = np.bincount(target, minlength=n)
+    sums = np.bincount(target, weights=values, minlength=n)
+    mean: Floats = np.divide(sums, counts, out=np.full(n, np.nan), where=counts > 0)
+    return mean
+
+
+def read_manifest(predictions: Path) -> dict[str, Any] | None:
+    """The run manifest beside a prediction table; None for someone else's table.
+
+    Raises:
+        ConfigError: there is one and it is not JSON.
+    """
+    path = predictions.with_name(predictions.stem.removesuffix(".studies") + ".run.json")
+    if not path.is_file():
+        return None
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        manifest = None
+    if not isinstance(manifest, dict):
+        raise ConfigError(f"{path}: the run manifest is not a JSON object; delete it or predict again")
+    return manifest
+
+
+def _check_range(predictions: Table, labels: Sequence[str], ok: Bools, rules: JoinRules) -> bool:
+    """Whether all scores are probabilities.
+
+    Raises:
+        ConfigError: one is infinite, or lies outside [0, 1] and the user did not say that this is meant.
+    """
+    probabilities = True
+    for label in labels:
+        values = predictions.numbers[label]
+        infinite = np.isinf(values) & ok
+        outside = ((values < 0) | (values > 1)) & ok
+        wrong = infinite if rules.any_score else outside
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            hint = "" if rules.any_score else "; if these are logits, give --any-score"
+            raise ConfigError(
+                f"{predictions.source.path}: {int(wrong.sum())} scores of {label!r} are not within [0, 1], "
+                f"the first is {values[row]:g} in data row {row + 1}{hint}"
+            )
+        probabilities &= not outside.any()
+    return probabilities
+
+
+def _row_report(status: list[str], scores: dict[str, Floats], truth: dict[str, Truth], join: Join) -> RowReport:
+    unscored = np.all([np.isnan(values) for values in scores.values()], axis=0)
+    return RowReport(
+        n_by_status={state: status.count(state) for state in sorted(set(status))},
+        n_unscored=int(unscored.sum()),
+        unscored_positives={label: int(np.sum(t.values[unscored] == 1)) for label, t in truth.items()},
+        unscored_examples=tuple(join.keys[row] for row in np.flatnonzero(unscored)[:5]),
+    )
+
+
+def _units(references: Table, predictions: Table, patient: str | None, join: Join, text: Any) -> tuple[str, list[str]]:
+    """The name of the independent unit and each joined row's: patient, else study, else the row itself."""
+    if patient is not None:
+        return f"patient ({patient})", text(patient)
+    if join.report.level == "image":
+        for table in (references, predictions):
+            for name, cells in table.text.items():
+                if fold(name) in STUDY_NAMES and all(cells):
+                    return f"study ({name})", text(name)
+        return "image", join.keys
+    return "study", join.keys
+
+
+def _numbered(keys: Sequence[str]) -> Ints:
+    """Equal keys as equal numbers from 0 on, in order of first appearance."""
+    number: dict[str, int] = {}
+    return np.array([number.setdefault(key, len(number)) for key in keys], dtype=np.int64)
+
+
+def _named(source: TableSource, name: str | None, known: frozenset[str]) -> str | None:
+    if name is not None:
+        return name if name in source.columns else None
+    return next((column for column in source.columns if fold(column) in known), None)
+
+
+def _group_column(name: str, predicted: TableSource, referenced: TableSource) -> str:
+    for source in (referenced, predicted):
+        exact = [column for column in source.columns if fold(column) == fold(name)]
+        ending = [column for column in source.columns if fold(column) == f"patient{fold(name)}"]
+        if found := exact or ending:
+            return found[0]
+    raise ConfigError(f"--by {name}: neither {predicted.path} nor {referenced.path} has such a column")

@@ -1,0 +1,266 @@
+"""One evaluation from start to end: join, score, choose thresholds, calibrate, compare."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cxrzero.errors import ConfigError, LabelError
+from cxrzero.evaluate.calibration import Calibration, check_binding, fit_calibration, read_calibration
+from cxrzero.evaluate.compare import Comparison, compare_tables
+from cxrzero.evaluate.config import EvalConfig
+from cxrzero.evaluate.dataset import Dataset, JoinRules
+from cxrzero.evaluate.labels import LabelRules, parse_mapping
+from cxrzero.evaluate.load import load_dataset
+from cxrzero.evaluate.metrics import ReliabilityBin, brier, expected_calibration_error, reliability
+from cxrzero.evaluate.operating import MacroOperating, OperatingPoint, operating_points
+from cxrzero.evaluate.readers import ReaderComparison, compare_readers
+from cxrzero.evaluate.resample import Resampling
+from cxrzero.evaluate.scores import LabelScores, MacroScores, Options, macro_scores, score_label
+from cxrzero.evaluate.subgroups import Subgroups, by_column
+from cxrzero.evaluate.thresholds import Threshold, parse_rule
+
+IN_SAMPLE = "IN SAMPLE"  # starts the one warning that must not be missed
+
+Predict = Callable[[Path, Path], Path]  # (folder of images, label table) → prediction table
+
+
+@dataclass(frozen=True, slots=True)
+class ProbabilityQuality:
+    """How far a label's probabilities can be read as such, before and after its calibrator (None: there is none)."""
+
+    label: str
+    brier: float
+    ece: float
+    bins: tuple[ReliabilityBin, ...]
+    method: str | None = None
+    brier_after: float = float("nan")
+    ece_after: float = float("nan")
+    bins_after: tuple[ReliabilityBin, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Everything that one evaluation found; the outputs are views of it.
+
+    Attributes:
+        calibration: what was fitted or read; None where no thresholds were asked for.
+        validation: the dataset it was fitted on, if that is another than `dataset`.
+        shared_units: units (patients or studies) that occur in both tables.
+        warnings: what the reader must be told, in plain sentences.
+    """
+
+    config: EvalConfig
+    options: Options
+    dataset: Dataset
+    scores: tuple[LabelScores, ...]
+    macro: MacroScores
+    points: dict[str, OperatingPoint]
+    macro_point: MacroOperating | None
+    quality: tuple[ProbabilityQuality, ...]
+    calibration: Calibration | None
+    validation: Dataset | None
+    shared_units: tuple[str, ...]
+    readers: tuple[ReaderComparison, ...]
+    comparisons: tuple[Comparison, ...]
+    subgroups: tuple[Subgroups, ...]
+    warnings: tuple[str, ...]
+
+
+def evaluate(config: EvalConfig, predict: Predict | None = None) -> Evaluation:
+    """Evaluate a prediction table against reference labels. Writes nothing.
+
+    Args:
+        predict: makes the prediction table when config.predictions is a folder of images.
+
+    Raises:
+        UsageError: options or tables that cannot be used; the message says which and why.
+    """
+    _check(config)
+    options = Options(config.confidence, Resampling(config.n_resamples, config.seed))
+    label_rules = LabelRules(parse_mapping(config.mapping), config.list_column, config.uncertain, config.blank)
+    join_rules = JoinRules(_on(config.on), config.level, config.aggregate, config.patient, config.any_score)
+
+    def load(predictions: str, labels: str, like: Dataset | None = None) -> Dataset:
+        table = Path(predictions)
+        if table.is_dir():
+            if predict is None:
+                raise ConfigError(f"{table} is a folder; predict first and give the prediction table")
+            table = predict(table, Path(labels))
+        by = config.by if like is None else ()
+        return load_dataset(table, Path(labels), label_rules, join_rules, by, like)
+
+    dataset = load(config.predictions, config.labels)
+    validation = load(*config.validation, dataset) if config.validation else None
+    scores = [score_label(dataset, label, options) for label in dataset.labels]
+    if not any(each.n_positive + each.n_negative for each in scores):
+        raise LabelError("no row has both a score and a reference label; see the status column and blank labels")
+    calibration = _calibration(config, dataset, validation)
+    thresholds = _thresholds(config, dataset, calibration)
+    enough = [each.label for each in scores if each.enough]
+    points, macro_point = operating_points(dataset, thresholds, enough, options, config.prevalence)
+    macro = macro_scores(dataset, scores, options)
+    readers = {name: load(path, config.labels, dataset) for path, name in _names(config.readers).items()}
+    others = {name: load(path, config.labels, dataset) for path, name in _names(config.compare).items()}
+    shared = _shared_units(dataset, validation)
+    return Evaluation(
+        config=config,
+        options=options,
+        dataset=dataset,
+        scores=tuple(scores),
+        macro=macro,
+        points=points,
+        macro_point=macro_point,
+        quality=tuple(probability_quality(dataset, calibration)),
+        calibration=calibration,
+        validation=validation,
+        shared_units=shared,
+        readers=tuple(compare_readers(dataset, readers, thresholds, options)) if readers else (),
+        comparisons=tuple(compare_tables(dataset, others, macro.labels, options)),
+        subgroups=tuple(by_column(dataset, column, thresholds, options) for column in dataset.groups),
+        warnings=tuple(_warnings(config, dataset, scores, calibration, validation, shared)),
+    )
+
+
+def probability_quality(dataset: Dataset, calibration: Calibration | None) -> list[ProbabilityQuality]:
+    """Brier score, ECE and reliability bins of each label; none where scores are not probabilities."""
+    if not dataset.probabilities:
+        return []
+    made = []
+    for label in dataset.labels:
+        rows = dataset.usable(label)
+        if not rows.any():
+            continue
+        probabilities, truth = dataset.scores[label][rows], dataset.truth[label].values[rows] == 1
+
+        def three(values: np.ndarray, truth: np.ndarray = truth) -> tuple[float, float, tuple[ReliabilityBin, ...]]:
+            return brier(values, truth), expected_calibration_error(values, truth), reliability(values, truth)
+
+        calibrator = calibration.calibrators.get(label) if calibration else None
+        if calibrator is None:
+            made.append(ProbabilityQuality(label, *three(probabilities)))
+        else:
+            method = str(calibrator.as_dict()["method"])
+            made.append(ProbabilityQuality(label, *three(probabilities), method, *three(calibrator(probabilities))))
+    return made
+
+
+def _check(config: EvalConfig) -> None:
+    sources = {
+        "--validation": config.validation,
+        "--calibration": config.calibration,
+        "--in-sample": config.in_sample,
+        "--threshold": config.threshold is not None,
+    }
+    given = [name for name, value in sources.items() if value]
+    if len(given) > 1:
+        raise ConfigError(f"{' and '.join(given)} both say where thresholds come from; give one")
+    if config.readers and not given:
+        raise ConfigError("--reader compares decisions: say where thresholds come from, for example --validation")
+    if not 0 < config.confidence < 1:
+        raise ConfigError(f"--confidence {config.confidence:g} is not between 0 and 1")
+    if config.prevalence is not None and not 0 < config.prevalence < 1:
+        raise ConfigError(f"--prevalence {config.prevalence:g} is not between 0 and 1")
+    if config.n_resamples < 0 or 0 < config.n_resamples < 100:
+        raise ConfigError(f"--resamples {config.n_resamples}: give at least 100, or 0 for no bootstrap")
+    if config.readers and not config.n_resamples:
+        raise ConfigError("--reader needs the bootstrap: give --resamples of at least 100")
+    parse_rule(config.threshold_rule)
+
+
+def _on(text: str | None) -> tuple[str, str] | None:
+    if text is None:
+        return None
+    one, _, other = text.partition("=")
+    return one.strip(), (other or one).strip()
+
+
+def _calibration(config: EvalConfig, dataset: Dataset, validation: Dataset | None) -> Calibration | None:
+    if config.calibration:
+        given = read_calibration(Path(config.calibration))
+        if not set(given.labels) & set(dataset.labels):
+            raise LabelError(f"{config.calibration} has none of the labels {', '.join(dataset.labels)}")
+        if given.binding is not None and dataset.manifest is not None:
+            check_binding(given, dataset.manifest)
+        return given
+    if validation is None and not config.in_sample:
+        return None
+    rule, target = parse_rule(config.threshold_rule)
+    return fit_calibration(validation or dataset, rule, target, config.calibrator, in_sample=config.in_sample)
+
+
+def _thresholds(config: EvalConfig, dataset: Dataset, calibration: Calibration | None) -> dict[str, Threshold]:
+    if config.threshold is not None:
+        return {label: Threshold(config.threshold, "fixed", "user") for label in dataset.labels}
+    return calibration.thresholds if calibration else {}
+
+
+def _names(paths: Sequence[str]) -> dict[str, str]:
+    """A short name for each table: its stem, or the whole path where stems repeat."""
+    stems = [Path(path).stem for path in paths]
+    return {path: stem if stems.count(stem) == 1 else path for path, stem in zip(paths, stems, strict=True)}
+
+
+def _shared_units(dataset: Dataset, validation: Dataset | None) -> tuple[str, ...]:
+    if validation is None:
+        return ()
+    return tuple(sorted(set(dataset.unit_keys) & set(validation.unit_keys)))
+
+
+def _warnings(
+    config: EvalConfig,
+    dataset: Dataset,
+    scores: Sequence[LabelScores],
+    calibration: Calibration | None,
+    validation: Dataset | None,
+    shared: Sequence[str],
+) -> list[str]:
+    said = []
+    if config.in_sample:
+        said.append(
+            f"{IN_SAMPLE}: thresholds and calibration were chosen on the same table that they are tested on. Every "
+            "number at a threshold and every calibrated number is too good; do not report them as performance."
+        )
+    if shared:
+        said.append(
+            f"{len(shared)} units ({dataset.unit_name}) occur both in the validation and in the test table: thresholds "
+            "and calibration have seen them."
+        )
+    if validation is not None and dataset.unit_name != validation.unit_name:
+        said.append(
+            f"Overlap of validation and test could not be checked: units are {dataset.unit_name} here and "
+            f"{validation.unit_name} there."
+        )
+    if calibration is not None and validation is None and not config.in_sample and calibration.in_sample:
+        said.append("The calibration file was fitted in sample: it is not evidence of performance on its own table.")
+    if config.calibration and calibration is not None and None in (calibration.binding, dataset.manifest):
+        said.append("Nothing says whether the calibration was fitted for the model of these predictions.")
+    report = dataset.join
+    for kind, where in (("only_predictions", "predictions"), ("only_references", "labels")):
+        if n := getattr(report, f"n_{kind}"):
+            said.append(f"{n} rows are in the {where} only and were not evaluated.")
+    for kind, where in (("duplicate_predictions", "predictions"), ("duplicate_references", "labels")):
+        if n := getattr(report, f"n_{kind}"):
+            said.append(f"{n} identifiers occur more than once in the {where}; none of their rows was evaluated.")
+    if report.level == "study":
+        said.append(f"Labels are per study: the {config.aggregate} over the scored images of a study was evaluated.")
+    if dataset.rows.n_unscored:
+        said.append(
+            f"{dataset.rows.n_unscored} labelled rows have no score (failed or skipped images, or blank cells) and are "
+            "in no metric; if they differ from the others, the metrics are biased."
+        )
+    for result in scores:
+        if result.n_blank and result.blank_means == "negative":
+            said.append(f"{result.label}: {result.n_blank} blank labels were taken for negative; see --blank.")
+    few = [each.label for each in scores if each.marks and each.computable]
+    if few:
+        said.append(f"Fewer than 10 positives or negatives, too few to judge: {', '.join(few)}.")
+    lone = [each.label for each in scores if not each.computable]
+    if lone:
+        said.append(f"One class only, so nothing to discriminate: {', '.join(lone)}.")
+    if not dataset.probabilities:
+        said.append("Scores are not within [0, 1]: nothing that needs probabilities was computed.")
+    return said

@@ -1,0 +1,137 @@
+"""The same metrics within subgroups (sex, age, view …), and the largest gap between two of them."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cxrzero.errors import ConfigError
+from cxrzero.evaluate.dataset import Dataset
+from cxrzero.evaluate.influence import Influence
+from cxrzero.evaluate.intervals import Estimate, holm, p_value, wald
+from cxrzero.evaluate.labels import fold
+from cxrzero.evaluate.operating import OperatingPoint, operating_points
+from cxrzero.evaluate.scores import LabelScores, Options, label_influences, score_label
+from cxrzero.evaluate.tables import MISSING
+from cxrzero.evaluate.thresholds import Threshold
+
+AGE_EDGES = (18, 40, 60, 80)  # children, then bands of about twenty years
+MOST_GROUPS = 12
+NOT_STATED = "not stated"
+
+# DICOM Age String (PS3.5, section 6.2): three digits and D, W, M or Y; and plain numbers.
+_AGE = re.compile(r"0*(\d{1,3})(?:[.,]\d+)?\s*([DWMY]?)", re.IGNORECASE)
+_YEARS = {"": 1.0, "Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One subgroup's results."""
+
+    name: str
+    n: int
+    scores: tuple[LabelScores, ...]
+    points: Mapping[str, OperatingPoint]
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """The two groups of a column that differ most in a label's AUROC.
+
+    Only groups with enough rows of both classes take part. p_holm is corrected for having picked the largest of all
+    pairs of groups.
+    """
+
+    label: str
+    high: str
+    low: str
+    estimate: Estimate
+    p_holm: float
+
+
+@dataclass(frozen=True, slots=True)
+class Subgroups:
+    """One column."""
+
+    column: str
+    groups: tuple[Group, ...]
+    gaps: tuple[Gap, ...]
+
+
+def by_column(dataset: Dataset, column: str, thresholds: Mapping[str, Threshold], options: Options) -> Subgroups:
+    """Evaluate each group of a column.
+
+    Raises:
+        ConfigError: the column has one value, or too many to be groups.
+    """
+    names = group_names(dataset.groups[column], column)
+    order = sorted(set(names), key=lambda name: (name == NOT_STATED, _natural(name)))
+    if not 2 <= len(order) <= MOST_GROUPS:
+        raise ConfigError(f"--by {column}: {len(order)} different values; 2 to {MOST_GROUPS} make subgroups")
+    labels_of_rows = np.array(names)
+    groups = []
+    for name in order:
+        part = dataset.subset(labels_of_rows == name)
+        scores = tuple(score_label(part, label, options) for label in part.labels)
+        enough = [each.label for each in scores if each.enough]
+        points, _ = operating_points(part, thresholds, enough, options)
+        groups.append(Group(name, len(part), scores, points))
+    gaps = [gap for label in dataset.labels if (gap := _largest_gap(dataset, label, labels_of_rows, groups, options))]
+    return Subgroups(column, tuple(groups), tuple(gaps))
+
+
+def group_names(cells: Sequence[str], column: str) -> list[str]:
+    """The group of each cell: age bands for a column of ages, else the cell itself."""
+    if "age" in re.split(r"[\W_]+", column.casefold()) or fold(column) in ("age", "patientage"):
+        return [age_band(cell) for cell in cells]
+    return [NOT_STATED if cell.strip().lower() in MISSING else cell.strip() for cell in cells]
+
+
+def age_band(cell: str) -> str:
+    """The band of "58", "058Y" or "11M"; "not stated" for what is no age."""
+    match = _AGE.fullmatch(cell.strip())
+    if not match:
+        return NOT_STATED
+    years = int(match[1]) * _YEARS[match[2].upper()]
+    below = [edge for edge in AGE_EDGES if years >= edge]
+    above = [edge for edge in AGE_EDGES if years < edge]
+    if not below:
+        return f"under {AGE_EDGES[0]}"
+    return f"{below[-1]} to {above[0] - 1}" if above else f"{below[-1]} and over"
+
+
+def _largest_gap(
+    dataset: Dataset, label: str, group_of_row: np.ndarray, groups: Sequence[Group], options: Options
+) -> Gap | None:
+    aurocs: dict[str, Influence] = {}
+    for group in groups:
+        result = next(each for each in group.scores if each.label == label)
+        if result.enough and group.name != NOT_STATED:
+            rows = np.flatnonzero(group_of_row == group.name)
+            part = dataset.subset(group_of_row == group.name)
+            aurocs[group.name] = label_influences(part, label)[0].spread(rows, len(dataset))
+    found = []
+    for one, other in itertools.combinations(aurocs, 2):
+        high, low = (one, other) if aurocs[one].value >= aurocs[other].value else (other, one)
+        difference = aurocs[high] - aurocs[low]
+        error = difference.standard_error(dataset.units)
+        if error > 0:
+            found.append(
+                (wald(difference.value, error, options.confidence), p_value(difference.value / error), high, low)
+            )
+    if not found:
+        return None
+    adjusted = holm([p for _, p, _, _ in found])
+    largest = max(range(len(found)), key=lambda place: found[place][0].value)
+    estimate, _, high, low = found[largest]
+    return Gap(label, high, low, estimate, adjusted[largest])
+
+
+def _natural(name: str) -> tuple[float, str]:
+    number = re.search(r"\d+", name)
+    return (float(number[0]) - name.startswith("under") if number else math.inf, name)

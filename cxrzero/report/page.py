@@ -1,0 +1,166 @@
+"""The evaluation report as one HTML page."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+
+from cxrzero._version import __version__
+from cxrzero.evaluate.intervals import Estimate
+from cxrzero.evaluate.run import IN_SAMPLE, Evaluation
+from cxrzero.report.sections import (
+    comparison_section,
+    join_section,
+    methods_section,
+    plot_section,
+    probability_section,
+    protocol_section,
+    provenance_section,
+    reader_section,
+    subgroup_section,
+)
+from cxrzero.report.svg import interval_bar
+from cxrzero.report.tables import Cell, count, estimate, marks, number, table
+
+LOUD = ' class="loud"'
+
+# The page may run its own script and style and load nothing at all.
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
+
+
+def render_evaluation(evaluation: Evaluation, created: datetime.datetime | None = None) -> str:
+    """The whole page.
+
+    Args:
+        created: shown as the time of the evaluation; None leaves it out.
+    """
+    assets = files("cxrzero.report")
+    style, script = (assets.joinpath(name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
+    sections = "\n".join(section for section in _sections(evaluation) if section)
+    name = escape(Path(evaluation.config.predictions).name)
+    when = f" · {created:%Y-%m-%d %H:%M} UTC" if created else ""
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="{POLICY}">
+<title>Evaluation of {name}</title>
+<style>
+{style}</style>
+</head>
+<body>
+<header>
+<h1>Evaluation of {name}</h1>
+<p class="soft">against {escape(Path(evaluation.config.labels).name)} · {_size(evaluation)}{when}</p>
+<p><span class="device">Research use only. Not a medical device.</span></p>
+</header>
+<main>
+{sections}
+</main>
+<footer>cxrzero {__version__}. Numbers in full precision are in metrics.csv and metrics.json beside this page.
+Not a medical device: nothing here may guide the care of a patient.</footer>
+<script>
+{script}</script>
+</body>
+</html>
+"""
+
+
+def _sections(evaluation: Evaluation) -> Iterator[str]:
+    yield _headline(evaluation)
+    yield _warnings(evaluation)
+    yield _metrics(evaluation)
+    yield protocol_section(evaluation)
+    yield plot_section(evaluation)
+    yield reader_section(evaluation)
+    yield comparison_section(evaluation)
+    yield subgroup_section(evaluation)
+    yield probability_section(evaluation)
+    yield join_section(evaluation)
+    yield provenance_section(evaluation)
+    yield methods_section(evaluation)
+
+
+def _size(evaluation: Evaluation) -> str:
+    dataset = evaluation.dataset
+    rows = "studies" if dataset.join.level == "study" else "images"
+    units = len(set(dataset.unit_keys))
+    unit = dataset.unit_name.split(" ")[0]
+    plural = {"patient": "patients", "study": "studies", "image": "images"}[unit]
+    return f"{len(dataset):,} {rows}" + (f" of {units:,} {plural}" if units != len(dataset) else "")
+
+
+def _headline(evaluation: Evaluation) -> str:
+    macro, point = evaluation.macro, evaluation.macro_point
+    of = f"mean of {len(macro.labels)} label{'s' if len(macro.labels) != 1 else ''}"
+    boxes = [("AUROC", macro.auroc, of), ("Average precision", macro.average_precision, of)]
+    if point is not None:
+        of = f"mean of {len(point.labels)} label{'s' if len(point.labels) != 1 else ''}"
+        boxes += [("MCC", point.mcc, of), ("F1", point.f1, of)]
+    cells = "".join(
+        f"<div><span>{escape(name)}</span><b>{number(each.value).html}</b><span>{_interval(each)}{escape(of)}</span></div>"
+        for name, each, of in boxes
+    )
+    return f'<div class="headline">{cells}</div>'
+
+
+def _interval(each: Estimate) -> str:
+    if each.low != each.low:
+        return ""
+    return f"{number(each.low).html} to {number(each.high).html}<br>"
+
+
+def _warnings(evaluation: Evaluation) -> str:
+    if not evaluation.warnings:
+        return ""
+    items = "".join(
+        f"<li{LOUD if text.startswith(IN_SAMPLE) else ''}>{escape(text)}</li>" for text in evaluation.warnings
+    )
+    return f'<section class="warnings" aria-label="Read this first"><b>Read this first</b><ul>{items}</ul></section>'
+
+
+def _metrics(evaluation: Evaluation) -> str:
+    header = ["Label", "Positive", "Negative", "AUROC", "Average precision"]
+    points = evaluation.points
+    if points:
+        header += ["Threshold", "MCC", "F1", "Sensitivity", "Specificity", "PPV", "NPV"]
+    prevalence = evaluation.config.prevalence
+    if points and prevalence is not None:
+        header += [f"PPV at {prevalence:g}", f"NPV at {prevalence:g}"]
+    lowest = min([0.5, *(label.ranks.auroc.low for label in evaluation.scores if label.computable)])
+    rows = []
+    for label in evaluation.scores:
+        auroc = estimate(label.ranks.auroc)
+        if label.computable:
+            bar = interval_bar(label.ranks.auroc.value, label.ranks.auroc.low, label.ranks.auroc.high, lowest)
+            auroc = Cell(auroc.html + bar, auroc.sort, auroc.css)
+        row = [
+            Cell(f"{escape(label.label)} {marks(label.marks)}"),
+            count(label.n_positive),
+            count(label.n_negative),
+            auroc,
+            estimate(label.ranks.average_precision),
+        ]
+        point = points.get(label.label)
+        if point is not None:
+            row.append(number(point.threshold.value, 4))
+            row += [
+                estimate(each)
+                for each in (point.mcc, point.f1, point.sensitivity, point.specificity, point.ppv, point.npv)
+            ]
+            if prevalence is not None:
+                row += [estimate(point.ppv_at), estimate(point.npv_at)]
+        else:
+            row += [number(float("nan"))] * (len(header) - len(row))
+        rows.append(row)
+    percent = f"{evaluation.options.confidence:.0%}"
+    caption = f"Each value with its {percent} interval."
+    note = "" if points else (
+        "<p class='soft'>No thresholds: give --validation (a separate table), --calibration or --threshold for MCC, F1 "
+        "and the rest.</p>"
+    )  # fmt: skip
+    return f"<section><h2>Results per label</h2>{table(header, rows, sortable=True, caption=caption)}{note}</section>"
