@@ -71,4 +71,4 @@ def test_check_and_show_as_commands(tmp_path: Path, tiny_bundle: Path) -> None:
     clean = CliRunner().invoke(app, ["prompts", "check", "--labels", "edema,mass", *model])
     assert clean.exit_code == 0, clean.output
     shown = CliRunner().invoke(app, ["prompts", "show", "--labels", "edema", *model])
-    assert "- no edema  [8 of 24 tokens]" in shown.output
+    assert "- no edema  [8 of 32 tokens]" in shown.output
