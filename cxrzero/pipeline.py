@@ -128,8 +128,9 @@ class Pipeline:
         for item in items:
             if isinstance(item, Frame):
                 item.flags = item.own_flags | {"duplicate"} if item.digest in seen else item.own_flags
-                seen.add(item.digest)
                 item.left_out = self.selection.reason(item.flags)
+                if item.left_out is None:  # of equal pictures, the first that is scored stands for all
+                    seen.add(item.digest)
                 if item.left_out is not None:
                     item.pixel_values = None
             yield item

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cxrzero.config import PredictConfig
-from cxrzero.errors import NoInputError, RunError, UsageError
+from cxrzero.errors import LabelError, NoInputError, RunError, UsageError
 from cxrzero.images.radiograph import DecodeOptions
 from cxrzero.manifest import build_manifest, manifest_path, write_manifest
 from cxrzero.prediction import FIXED_COLUMNS, Prediction
@@ -21,8 +21,8 @@ from cxrzero.screener import Screener
 from cxrzero.selection import Selection, parse_skip
 from cxrzero.sources import WalkCounts, check_paths, find_images
 from cxrzero.stream import RunStats
-from cxrzero.studies import Studies
-from cxrzero.tables import STDOUT, Table, check_output
+from cxrzero.studies import STUDY_COLUMNS, Studies
+from cxrzero.tables import STDOUT, Table, check_file, check_output
 
 # A run that is over by then needs no time left, and is not slowed by a second walk.
 COUNT_AFTER_S = 2.0
@@ -76,7 +76,11 @@ def prepare(config: PredictConfig) -> RunReport:
         RunError: the model or the device is not, or the output cannot be written.
     """
     check_paths(config.paths)
+    if config.pseudonym_key and not config.pseudonymise:
+        raise UsageError("--pseudonym-key without --pseudonymise would write real paths and UIDs; give both")
     check_output(config.out, overwrite=config.overwrite)
+    if config.out != STDOUT:
+        check_file(manifest_path(config.out), overwrite=config.overwrite)
     studies = studies_path(config.out) if config.by == "study" else None
     if studies:
         check_output(str(studies), overwrite=config.overwrite)
@@ -91,10 +95,9 @@ def prepare(config: PredictConfig) -> RunReport:
         cache=config.cache,
     )
     report = RunReport(config, screener, screener.prompts(config.labels, config.prompts), studies=studies)
-    if config.pseudonymise:
-        path = config.pseudonym_key or default_key_file()
-        key, is_new = load_key(path)
-        report.pseudonymiser, report.new_key = Pseudonymiser(key), path if is_new else None
+    taken = sorted({prompt.label for prompt in report.prompts} & set(STUDY_COLUMNS)) if studies else []
+    if taken:
+        raise LabelError(f"the label {taken[0]!r} has the name of a column of the study table; choose other words")
     return report
 
 
@@ -126,6 +129,10 @@ def run(report: RunReport, on_row: Callable[[RunReport], None] | None = None) ->
     """
     config = report.config
     started = time.perf_counter()
+    if config.pseudonymise:
+        path = config.pseudonym_key or default_key_file()
+        key, is_new = load_key(path)
+        report.pseudonymiser, report.new_key = Pseudonymiser(key), path if is_new else None
     classifier = report.screener.classifier(report.prompts)
     refs = find_images(config.paths, report.counts)
     first = next(refs, None)

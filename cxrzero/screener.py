@@ -13,13 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from cxrzero._version import __version__
-from cxrzero.backends import Device, Encoder, cpu_count
+from cxrzero.backends import DEVICES, Device, Encoder, cpu_count
 from cxrzero.backends.onnxruntime import OnnxRuntimeEncoder
 from cxrzero.bundle import IMAGE_ENCODER, TEXT_ENCODER, TOKENIZER, Bundle
 from cxrzero.cache.images import ImageCache
 from cxrzero.cache.store import Store
 from cxrzero.cache.texts import TextCache
-from cxrzero.errors import NoInputError
+from cxrzero.errors import LabelError, NoInputError, UsageError
 from cxrzero.images import decode
 from cxrzero.images.radiograph import DecodeOptions, Radiograph
 from cxrzero.pipeline import Pipeline
@@ -76,6 +76,10 @@ class Screener:
         selection: Selection | None = None,
         cache: bool = True,
     ) -> None:
+        if device not in DEVICES:
+            raise UsageError(f"device {device!r} is unknown; choose one of {', '.join(DEVICES)}")
+        if any(number is not None and number < 1 for number in (batch_size, workers)):
+            raise UsageError("batch_size and workers must be at least 1")
         self.bundle: Bundle = resolve_model(os.fspath(model))
         self.tokenizer = Tokenizer(self.bundle.file(TOKENIZER), self.bundle.context_length, self.bundle.pad_id)
         self.preprocess = Preprocess(self.bundle.preprocess, self.bundle.image_size)
@@ -112,6 +116,8 @@ class Screener:
 
     def prompts(self, labels: Sequence[str] | None = None, prompts: str | None = None) -> tuple[LabelPrompts, ...]:
         """The sentences asked for each label, see `cxrzero.prompts.resolve_prompts`."""
+        if isinstance(labels, str) or not all(isinstance(label, str) for label in labels or ()):
+            raise LabelError('labels must be a list of texts, for example ["pneumonia", "edema"]')
         return resolve_prompts(self.bundle, labels, prompts)
 
     def classifier(self, prompts: Sequence[LabelPrompts]) -> Classifier:

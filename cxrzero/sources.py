@@ -94,6 +94,9 @@ def expand_lists(paths: Sequence[str]) -> Iterator[str]:
 
 def _read_list(path: str) -> Iterator[str]:
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            # It is read more than once: checked, counted, walked. A pipe would lose lines.
+            raise NoInputError(f"the list {path or '@'} is not a file; save it to one first")
         with open(path, "rb") as file:
             for number, line in enumerate(file):
                 entry = line.rstrip(b"\r\n")

@@ -19,7 +19,7 @@ from cxrzero.prediction import Cell, Prediction
 Aggregate = Literal["mean", "max"]
 
 # Scored, but not a separate frontal view of this chest: it would blur what the frontal views say.
-LEFT_OUT = ("lateral", "duplicate", "body_part_not_chest", "maybe_not_chest_xray", "for_processing")
+LEFT_OUT = ("lateral", "body_part_not_chest", "maybe_not_chest_xray", "for_processing")
 
 STUDY_COLUMNS = ("study", "study_instance_uid", "images_used", "images_left_out", "left_out_reasons")
 

@@ -37,6 +37,7 @@ class Table:
     def __init__(self, out: str, columns: Sequence[str], *, overwrite: bool = False) -> None:
         self.out = out
         self.columns = tuple(columns)
+        self._path = Path(os.path.realpath(out))  # a link stays, what it leads to is replaced
         self._partial = Path(out + ".partial")
         self._file = _stdout() if out == STDOUT else _create(Path(out), self._partial, overwrite)
         self._writer = csv.writer(self._file, lineterminator="\n")
@@ -57,7 +58,7 @@ class Table:
             if self.out != STDOUT:
                 os.fsync(self._file.fileno())
                 self._file.close()
-                self._partial.replace(self.out)
+                self._partial.replace(self._path)
         except OSError as error:
             raise _write_error(self.out, error) from error
 
@@ -82,30 +83,58 @@ def check_output(out: str, *, overwrite: bool) -> None:
 
     Raises:
         UsageError: the suffix promises a format that is not written.
-        OutputExistsError: it exists and overwrite is false.
-        OutputError: its folder does not exist or does not allow it.
+        OutputExistsError, OutputError: see `check_file`.
     """
     if out == STDOUT:
         return
-    path = Path(out)
-    if path.suffix.lower() not in TABLE_SUFFIXES:
-        raise UsageError(f"--out {out}: tables are written as .csv, not {path.suffix}")
+    if Path(out).suffix.lower() not in TABLE_SUFFIXES:
+        raise UsageError(f"--out {out}: tables are written as .csv, not {Path(out).suffix}")
+    check_file(Path(out), overwrite=overwrite)
+
+
+def check_file(path: Path, *, overwrite: bool) -> None:
+    """Find out whether a file could be written at `path`, writing nothing.
+
+    Raises:
+        OutputExistsError: it exists and overwrite is false.
+        OutputError: it is no regular file, or its folder does not exist or does not allow it.
+    """
+    path = Path(os.path.realpath(path))
     if path.is_dir():
-        raise OutputError(f"--out {out} is a folder; name a file in it, for example {path / 'predictions.csv'}")
+        raise OutputError(f"{path} is a folder; name a file in it, for example {path / 'predictions.csv'}")
+    if path.exists() and not path.is_file():
+        raise OutputError(f"{path} is a pipe or device; name a file, or - for standard output")
     if path.exists() and not overwrite:
-        raise OutputExistsError(f"{out} exists already; choose another --out, or give --overwrite to replace it")
+        raise OutputExistsError(f"{path} exists already; choose another --out, or give --overwrite to replace it")
     if not path.parent.is_dir():
-        raise OutputError(f"the folder {path.parent} of --out does not exist; create it first")
+        raise OutputError(f"the folder {path.parent} does not exist; create it first")
     if not os.access(path.parent, os.W_OK):
-        raise OutputError(f"the folder {path.parent} of --out cannot be written")
+        raise OutputError(f"the folder {path.parent} cannot be written")
 
 
 def _create(path: Path, partial: Path, overwrite: bool) -> IO[str]:
     check_output(str(path), overwrite=overwrite)
     try:
-        return partial.open("w", encoding="utf-8", newline="")
+        file = partial.open("a", encoding="utf-8", newline="")
+        _lock(file, path)
+        if partial.is_file():
+            file.truncate(0)
+        return file
     except OSError as error:
         raise _write_error(str(path), error) from error
+
+
+def _lock(file: IO[str], path: Path) -> None:
+    """Two runs must not mix their rows in one table; the lock ends with the process, however it ends."""
+    if sys.platform == "win32":  # there a file that is open cannot be replaced by another run anyway
+        return
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise OutputError(f"another run is writing {path}; wait for it, or choose another --out") from None
 
 
 def _stdout() -> IO[str]:

@@ -42,7 +42,15 @@ def test_an_image_is_most_like_itself(tiny_bundle: Path, archive: Path) -> None:
 
 def test_table_and_contact_sheet(tiny_bundle: Path, archive: Path, tmp_path: Path) -> None:
     out, sheet = tmp_path / "found.csv", tmp_path / "found.html"
-    arguments = ["search", "<script>alert(1234567890)</script>", str(archive), "--top", "2", "--model", str(tiny_bundle)]
+    arguments = [
+        "search",
+        "<script>alert(1234567890)</script>",
+        str(archive),
+        "--top",
+        "2",
+        "--model",
+        str(tiny_bundle),
+    ]
     arguments += ["--out", str(out), "--html", str(sheet)]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 1  # 34 bytes, so 34 tokens of the tiny model, which reads 32

@@ -47,7 +47,7 @@ def inspect(
     Exit codes: 0 all readable, 1 the run failed, 2 wrong usage, 3 some files could not be read.
     """
     from cxrzero.bundle import Bundle
-    from cxrzero.errors import ImageError, OutputError
+    from cxrzero.errors import ImageError, NoInputError, OutputError
     from cxrzero.images import DecodeOptions, decode
     from cxrzero.preprocess import Preprocess
     from cxrzero.registry import resolve_model
@@ -63,7 +63,7 @@ def inspect(
         except OSError as error:
             raise OutputError(f"--png {png} cannot be made: {error.strerror}") from error
     console = _console()
-    failed = 0
+    failed = number = 0
     for number, ref in enumerate(find_images(paths), start=1):
         console.print(f"\n{number}  {_text(ref.path)}", style="bold")
         try:
@@ -76,6 +76,8 @@ def inspect(
         except ImageError as error:
             failed += error.status == "failed"
             console.print(f"   {error.status}: {_text(str(error))}", style="yellow")
+    if not number:
+        raise NoInputError(f"no image or DICOM file in {', '.join(paths)}")
     if failed:
         raise typer.Exit(3)
 
@@ -108,11 +110,13 @@ def _write_pngs(console: Console, folder: Path, stem: str, radiograph: Radiograp
     """Numbered names: the file's own name could be a patient's."""
     from PIL import Image
 
-    from cxrzero.errors import OutputError
+    from cxrzero.errors import OutputError, OutputExistsError
 
     pictures = {"upright": radiograph.pixels, "model": preprocess.picture(preprocess(radiograph.pixels))}
     for kind, pixels in pictures.items():
         path = folder / f"{stem}_{kind}.png"
+        if path.exists():
+            raise OutputExistsError(f"{path} exists already; give --png a new folder, so that no runs are mixed")
         try:
             Image.fromarray(pixels).save(path)
         except OSError as error:

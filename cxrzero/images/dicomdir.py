@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import BinaryIO, cast
 
 from pydicom import dcmread
 from pydicom.tag import Tag
 
 from cxrzero.errors import ImageError
+from cxrzero.images.dicom_file import BoundedFile
 from cxrzero.images.quiet import ignore_warnings_of
 
 DIRECTORY_RECORDS = Tag(0x0004, 0x1220)
@@ -35,7 +37,11 @@ def _file_ids(path: str) -> list[tuple[str, ...]]:
     try:
         if os.path.getsize(path) > MAX_BYTES:
             raise ImageError("bad_dicomdir", f"the file is larger than {MAX_BYTES} bytes")
-        records = dcmread(path, specific_tags=[DIRECTORY_RECORDS]).get("DirectoryRecordSequence") or []
+        with open(path, "rb") as file:
+            bounded = BoundedFile(file)
+            records = dcmread(cast(BinaryIO, bounded), specific_tags=[DIRECTORY_RECORDS]).get("DirectoryRecordSequence")
+        if bounded.cut or records is None:
+            raise ImageError("bad_dicomdir", "the directory is cut short, so images would be missing")
         found = [
             r.ReferencedFileID for r in records if r.get("DirectoryRecordType") == "IMAGE" and "ReferencedFileID" in r
         ]

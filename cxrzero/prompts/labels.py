@@ -45,7 +45,7 @@ def parse_labels(text: str) -> tuple[str, ...]:
             raise LabelError(f"the label file {text[1:]} cannot be read: {error.strerror}") from error
         except UnicodeDecodeError as error:
             raise LabelError(f"the label file {text[1:]} is not UTF-8 text") from error
-        labels: Sequence[str] = [line for line in lines if line.strip()]
+        labels: Sequence[str] = [_unquoted(line.strip()) for line in lines if line.strip()]
     else:
         try:
             rows = list(csv.reader(io.StringIO(text), skipinitialspace=True, strict=True))
@@ -53,6 +53,13 @@ def parse_labels(text: str) -> tuple[str, ...]:
             raise LabelError(f"--labels: a quotation mark is not closed in {text!r}") from error
         labels = [label for row in rows for label in row]
     return check_labels(labels)
+
+
+def _unquoted(line: str) -> str:
+    """A line of a label file; quotes around a whole line, as the comma list needs them, are taken off."""
+    if line.startswith("#"):
+        raise LabelError(f"the label file has a comment, {line[:40]!r}; it takes one label a line and nothing else")
+    return line[1:-1].replace('""', '"') if len(line) > 1 and line[0] == line[-1] == '"' else line
 
 
 def check_labels(labels: Sequence[str]) -> tuple[str, ...]:
