@@ -47,9 +47,9 @@ def _file_ids(path: str) -> list[tuple[str, ...]]:
         ]
     except ImageError:
         raise
-    except OSError as error:
-        raise ImageError("unreadable", error.strerror or "input/output error") from error
     except Exception as error:  # pydicom raises anything on hostile bytes
+        if isinstance(error, OSError) and error.strerror:
+            raise ImageError("unreadable", error.strerror) from error
         raise ImageError("bad_dicomdir", f"the directory cannot be parsed ({type(error).__name__})") from error
     return [(str(name),) if isinstance(name, str) else tuple(str(part) for part in name) for name in found]
 
