@@ -46,7 +46,7 @@ class CsvWriter:
 
     def __init__(self, file: BinaryIO, columns: Mapping[str, type]) -> None:
         self._file = io.TextIOWrapper(file, encoding="utf-8", newline="")
-        self._writer = csv.writer(self._file, lineterminator="\n")
+        self._writer = csv.writer(_UnixLines(self._file), lineterminator=_UnixLines.END)
         self._texts = [index for index, kind in enumerate(columns.values()) if kind is str]
         self._scores = [index for index, kind in enumerate(columns.values()) if kind is float]
         self._writer.writerow(map(_no_formula, columns))
@@ -61,6 +61,18 @@ class CsvWriter:
 
     def close(self) -> None:
         self._file.detach()  # flushes
+
+
+class _UnixLines:
+    """Turns CR LF into LF: `csv` quotes a CR only where it is a line end, and readers end a row at a bare CR."""
+
+    END = "\r\n"
+
+    def __init__(self, file: io.TextIOWrapper) -> None:
+        self._file = file
+
+    def write(self, line: str) -> int:
+        return self._file.write(line.removesuffix(self.END) + "\n")
 
 
 class JsonlWriter:

@@ -170,6 +170,15 @@ def test_csv_is_safe_in_a_spreadsheet_and_other_formats_keep_the_text(tmp_path: 
         assert (frame["path"][0], frame["modality"][0], frame["-lung"][0]) == (HOSTILE, "@SUM(1)", 0.5)
 
 
+def test_a_carriage_return_in_a_name_does_not_begin_a_row(tmp_path: Path) -> None:
+    with Table(str(tmp_path / "t.csv"), COLUMNS) as table:
+        table.write(cells(row("a\r=1+1.png", pneumonia=0.5)))
+        table.commit()
+    assert b'"a\r=1+1.png"' in (tmp_path / "t.csv").read_bytes()
+    assert b"\r\n" not in (tmp_path / "t.csv").read_bytes()
+    assert load(tmp_path / "t.csv")["pneumonia"].tolist() == [0.5]
+
+
 def test_a_number_is_never_taken_for_a_formula(tmp_path: Path) -> None:
     with Table(str(tmp_path / "t.csv"), {"cosine": float, "n": int}) as table:
         table.write([-0.25, -3])
