@@ -16,6 +16,9 @@ class PredictConfig:
         labels: findings in plain words; None asks the model's own list.
         prompts: prompts file, or "default" for the built-in bank; None asks the model's templates.
         out: path of the table, "-" for standard output.
+        format: of the table; None goes by the suffix of `out`.
+        long: one row per image and label instead of one per image.
+        scores: write the cosines behind each probability too.
         model: bundle folder or name of a known model.
         batch_size, workers: None leaves the choice to the program.
         fail_fast: end the run at the first image that cannot be read.
@@ -30,6 +33,9 @@ class PredictConfig:
     labels: tuple[str, ...] | None = None
     prompts: str | None = None
     out: str = "predictions.csv"
+    format: Literal["csv", "jsonl", "parquet"] | None = None
+    long: bool = False
+    scores: bool = False
     model: str = "cxrzero-mini"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     batch_size: int | None = None

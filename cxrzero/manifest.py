@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cxrzero._version import __version__
 from cxrzero.errors import OutputError
+from cxrzero.tables import table_format_of
 
 if TYPE_CHECKING:
     from cxrzero.predict import RunReport
@@ -61,6 +62,9 @@ def build_manifest(report: RunReport) -> dict[str, Any]:
             "by": config.by,
             "study_aggregate": config.study_aggregate if config.by == "study" else None,
             "pseudonymise": config.pseudonymise,
+            "format": table_format_of(config.out, config.format),
+            "long": config.long,
+            "scores": config.scores,
         },
         "counts": {
             "ok": stats.ok,

@@ -106,10 +106,12 @@ class Pipeline:
 
     def _score(self, batch: Sequence[Item], classifier: Classifier, labels: tuple[str, ...]) -> Iterator[Prediction]:
         embeddings = [item.embedding for item in batch if isinstance(item, Frame) and item.left_out is None]
-        probabilities: Iterator[list[float]] = iter(())
+        scored: Iterator[tuple[list[float], list[float], list[float]]] = iter(())
         if embeddings:
             image_embeds = np.frombuffer(b"".join(embeddings), "<f4").reshape(len(embeddings), -1)
-            probabilities = iter(classifier(image_embeds).probability.tolist())
+            scores = classifier(image_embeds)
+            arrays = (scores.probability, scores.cos_pos, scores.cos_neg)
+            scored = zip(*(array.tolist() for array in arrays), strict=True)
         for item in batch:
             path = item.ref.path
             if isinstance(item, Failure):
@@ -119,8 +121,8 @@ class Pipeline:
                 error = item.left_out
                 yield Prediction(path, labels, error.status, item.frame, item.facts, item.flags, str(error))
             else:
-                scores = dict(zip(labels, next(probabilities), strict=True))
-                yield Prediction(path, labels, "ok", item.frame, item.facts, item.flags, scores=scores)
+                by_label = (dict(zip(labels, values, strict=True)) for values in next(scored))
+                yield Prediction(path, labels, "ok", item.frame, item.facts, item.flags, "", *by_label)
 
     def _select(self, items: Iterable[Item]) -> Iterator[Item]:
         """Flag pictures seen before and mark what the user leaves out, before anything is encoded."""

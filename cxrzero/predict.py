@@ -13,8 +13,9 @@ from pathlib import Path
 from cxrzero.config import PredictConfig
 from cxrzero.errors import LabelError, NoInputError, RunError, UsageError
 from cxrzero.images.radiograph import DecodeOptions
+from cxrzero.layout import Layout, build_layout
 from cxrzero.manifest import build_manifest, manifest_path, write_manifest
-from cxrzero.prediction import FIXED_COLUMNS, Prediction
+from cxrzero.prediction import Prediction
 from cxrzero.prompts import LabelPrompts
 from cxrzero.pseudonym import Pseudonymiser, default_key_file, load_key
 from cxrzero.screener import Screener
@@ -26,6 +27,8 @@ from cxrzero.tables import STDOUT, Table, check_file, check_output
 
 # A run that is over by then needs no time left, and is not slowed by a second walk.
 COUNT_AFTER_S = 2.0
+# Rows that the report keeps for a look at the result.
+FIRST_ROWS = 12
 
 
 class FailFastError(RunError):
@@ -38,6 +41,7 @@ class RunReport:
 
     Attributes:
         total: files to read; None until the walk that runs beside the encoder has counted them.
+        first_rows: the first rows as they are written, FIRST_ROWS at most.
         first_failure: the first failed row.
         write_seconds: wall time spent writing rows.
         manifest: path of the run's record; None when the table goes to standard output.
@@ -49,11 +53,13 @@ class RunReport:
     config: PredictConfig
     screener: Screener
     prompts: tuple[LabelPrompts, ...]
+    layout: Layout
     stats: RunStats = field(default_factory=RunStats)
     counts: WalkCounts = field(default_factory=WalkCounts)
     total: int | None = None
     wall_seconds: float = 0.0
     write_seconds: float = 0.0
+    first_rows: list[Prediction] = field(default_factory=list)
     first_failure: Prediction | None = None
     manifest: Path | None = None
     studies: Path | None = None
@@ -78,7 +84,7 @@ def prepare(config: PredictConfig) -> RunReport:
     check_paths(config.paths)
     if config.pseudonym_key and not config.pseudonymise:
         raise UsageError("--pseudonym-key without --pseudonymise would write real paths and UIDs; give both")
-    check_output(config.out, overwrite=config.overwrite)
+    check_output(config.out, config.format, overwrite=config.overwrite)
     if config.out != STDOUT:
         check_file(manifest_path(config.out), overwrite=config.overwrite)
     studies = studies_path(config.out) if config.by == "study" else None
@@ -94,11 +100,12 @@ def prepare(config: PredictConfig) -> RunReport:
         selection=selection,
         cache=config.cache,
     )
-    report = RunReport(config, screener, screener.prompts(config.labels, config.prompts), studies=studies)
-    taken = sorted({prompt.label for prompt in report.prompts} & set(STUDY_COLUMNS)) if studies else []
+    prompts = screener.prompts(config.labels, config.prompts)
+    taken = sorted({prompt.label for prompt in prompts} & set(STUDY_COLUMNS)) if studies else []
     if taken:
         raise LabelError(f"the label {taken[0]!r} has the name of a column of the study table; choose other words")
-    return report
+    layout = build_layout([prompt.label for prompt in prompts], long=config.long, scores=config.scores)
+    return RunReport(config, screener, prompts, layout, studies=studies)
 
 
 def studies_path(out: str) -> Path:
@@ -142,19 +149,22 @@ def run(report: RunReport, on_row: Callable[[RunReport], None] | None = None) ->
     _count_beside(report)
     labels = [prompt.label for prompt in report.prompts]
     studies = Studies(labels, config.study_aggregate) if report.studies else None
-    with Table(config.out, (*FIXED_COLUMNS, *labels), overwrite=config.overwrite) as table:
+    with Table(config.out, report.layout.columns, config.format, overwrite=config.overwrite) as table:
         rows = report.screener.stream(itertools.chain([first], refs), classifier, report.prompts, report.stats)
         with closing(rows):
             for row in rows:
                 write_started = time.perf_counter()
                 shown = report.pseudonymiser(row) if report.pseudonymiser else row
-                table.write(shown)
+                for cells in report.layout.rows(shown):
+                    table.write(cells)
                 if studies:
                     studies.add(shown)
                 report.write_seconds += time.perf_counter() - write_started
                 report.wall_seconds = time.perf_counter() - started
                 if on_row:
                     on_row(report)
+                if len(report.first_rows) < FIRST_ROWS:
+                    report.first_rows.append(shown)
                 _note_failure(report, shown)
         if studies:
             _write_studies(report, studies)
@@ -168,9 +178,9 @@ def run(report: RunReport, on_row: Callable[[RunReport], None] | None = None) ->
 
 
 def _write_studies(report: RunReport, studies: Studies) -> None:
-    with Table(str(report.studies), studies.columns, overwrite=report.config.overwrite) as table:
+    with Table(str(report.studies), studies.columns, "csv", overwrite=report.config.overwrite) as table:
         for row in studies.rows():
-            table.write(row)
+            table.write(list(row.values()))
         table.commit()
 
 

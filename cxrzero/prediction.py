@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,8 +11,13 @@ from cxrzero.images.radiograph import Facts
 
 FACT_COLUMNS = tuple(Facts().as_dict())
 FIXED_COLUMNS = ("path", "frame", *FACT_COLUMNS, "status", "flags", "error")
+# Column → type of its cells, for formats that have types.
+FIXED_TYPES: dict[str, type] = {column: int if column == "frame" else str for column in FIXED_COLUMNS}
 
 Cell = str | int | float | None
+
+_POSITIONS = {column: position for position, column in enumerate(FIXED_COLUMNS)}
+_fact_values = operator.attrgetter(*FACT_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +30,7 @@ class Prediction(Mapping[str, Cell]):
         status: "ok" scored, "failed" could not be read, "skipped" readable but not scored.
         error: `code: message` for failed and skipped rows, else empty.
         scores: label → probability (float32 precision); empty unless status is "ok".
+        cos_pos, cos_neg: label → cosine of image and positive or negative prompts, in [−1, 1]; empty as `scores`.
         labels: all labels asked, the table's columns in order.
     """
 
@@ -35,20 +42,22 @@ class Prediction(Mapping[str, Cell]):
     flags: frozenset[str] = frozenset()
     error: str = ""
     scores: Mapping[str, float] = field(default_factory=dict)
+    cos_pos: Mapping[str, float] = field(default_factory=dict)
+    cos_neg: Mapping[str, float] = field(default_factory=dict)
 
     def __getitem__(self, column: str) -> Cell:
+        if column in self.scores:
+            return self.scores[column]
+        if column in _POSITIONS:
+            return self.fixed()[_POSITIONS[column]]
         if column in self.labels:
-            return self.scores.get(column)
-        if column in FACT_COLUMNS:
-            return str(getattr(self.facts, column))
-        if column == "flags":
-            return ";".join(sorted(self.flags))
-        if column == "path":
-            return printable_path(self.path)
-        if column in FIXED_COLUMNS:
-            value: Cell = getattr(self, column)
-            return value
+            return None
         raise KeyError(column)
+
+    def fixed(self) -> list[Cell]:
+        """The values of FIXED_COLUMNS, in their order; one call is faster than a look-up for each."""
+        flags = ";".join(sorted(self.flags))
+        return [printable_path(self.path), self.frame, *_fact_values(self.facts), self.status, flags, self.error]
 
     def __iter__(self) -> Iterator[str]:
         yield from FIXED_COLUMNS

@@ -21,7 +21,13 @@ Aggregate = Literal["mean", "max"]
 # Scored, but not a separate frontal view of this chest: it would blur what the frontal views say.
 LEFT_OUT = ("lateral", "body_part_not_chest", "maybe_not_chest_xray", "for_processing")
 
-STUDY_COLUMNS = ("study", "study_instance_uid", "images_used", "images_left_out", "left_out_reasons")
+STUDY_COLUMNS: dict[str, type] = {
+    "study": str,
+    "study_instance_uid": str,
+    "images_used": int,
+    "images_left_out": int,
+    "left_out_reasons": str,
+}
 
 
 @dataclass(slots=True)
@@ -41,7 +47,7 @@ class Studies:
     """
 
     def __init__(self, labels: Sequence[str], aggregate: Aggregate = "mean") -> None:
-        self.columns = (*STUDY_COLUMNS, *labels)
+        self.columns = {**STUDY_COLUMNS, **dict.fromkeys(labels, float)}
         self._labels = tuple(labels)
         self._aggregate = aggregate
         self._studies: dict[str, _Study] = {}

@@ -16,11 +16,11 @@ from cxrzero import Screener
 from cxrzero.cli import app
 from cxrzero.errors import ImageError, LabelError, NoInputError, OutputError, UsageError
 from cxrzero.images.dicomdir import referenced_files
-from cxrzero.prediction import FIXED_COLUMNS
 from cxrzero.sources import check_paths
 from cxrzero.tables import Table
 from tests.test_selection import film, table
 
+COLUMNS = {"path": str, "score": float}
 Draw = Callable[..., Path]
 Predict = Callable[..., Result]
 
@@ -40,11 +40,11 @@ def test_a_list_from_a_pipe_is_refused(tmp_path: Path) -> None:
 
 def test_two_runs_do_not_write_one_table(tmp_path: Path) -> None:
     out = str(tmp_path / "t.csv")
-    with Table(out, FIXED_COLUMNS) as first:
+    with Table(out, COLUMNS) as first:
         with pytest.raises(OutputError, match="another run is writing"):
-            Table(out, FIXED_COLUMNS)
+            Table(out, COLUMNS)
         first.commit()
-    with Table(out, FIXED_COLUMNS, overwrite=True) as later:
+    with Table(out, COLUMNS, overwrite=True) as later:
         later.commit()
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pydicom
 import pytest
 from click.testing import Result
@@ -110,6 +111,34 @@ def test_output_on_standard_output_is_only_the_table(predict: Predict, png: Draw
     assert [line.partition(",")[0] for line in result.stdout.splitlines()] == ["path", "a.png"]
     assert not Path("-").exists()
     assert list(Path().glob("*.run.json")) == []
+
+
+def test_every_format_has_the_same_numbers(predict: Predict, png: Draw) -> None:
+    png("in/a.png", 1)
+    Path("in/b.png").write_bytes(b"")
+    for suffix in ("csv", "jsonl", "parquet"):
+        result = predict("in", "--format", suffix, "--scores", "--labels", "edema,mass", "--overwrite")
+        assert result.exit_code == 3, result.output
+        assert f"Wrote predictions.{suffix}" in result.output
+    from_csv = pd.read_csv("predictions.csv")
+    from_jsonl = pd.read_json("predictions.jsonl", lines=True, precise_float=True)
+    from_parquet = pd.read_parquet("predictions.parquet")
+    names = ["edema", "mass", "edema_cos_pos", "mass_cos_pos", "edema_cos_neg", "mass_cos_neg"]
+    for frame in (from_csv, from_jsonl, from_parquet):
+        assert list(frame.columns)[11:] == names
+        assert frame["status"].tolist() == ["ok", "failed"]
+        np.testing.assert_array_equal(frame[names].to_numpy(np.float32), from_parquet[names].to_numpy(np.float32))
+    assert -1 <= from_parquet["edema_cos_pos"][0] <= 1
+
+
+def test_long_has_a_row_for_each_image_and_label(predict: Predict, png: Draw) -> None:
+    png("a.png")
+    assert predict("a.png", "--labels", "edema,mass").exit_code == 0
+    wide = table()[0]
+    result = predict("a.png", "--labels", "edema,mass", "--long", "--out", "-", "--format", "jsonl")
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [(row["path"], row["label"]) for row in rows] == [("a.png", "edema"), ("a.png", "mass")]
+    assert [row["probability"] for row in rows] == [float(wide["edema"]), float(wide["mass"])]
 
 
 def test_dry_run_reads_and_writes_nothing(predict: Predict, png: Draw) -> None:
@@ -240,7 +269,10 @@ def test_only_skipped_files_score_nothing(predict: Predict, tmp_path: Path) -> N
         (["a.png", "--out", "no/folder.csv"], 1, "does not exist"),
         (["a.png", "--out", "old.csv"], 2, "--overwrite"),
         (["a.png", "--out", "empty"], 1, "is a folder"),
-        (["a.png", "--out", "t.parquet"], 2, "not .parquet"),
+        (["a.png", "--out", "t.xlsx"], 2, "not .xlsx"),
+        (["a.png", "--out", "t.csv", "--format", "jsonl"], 2, "--format is jsonl"),
+        (["a.png", "--out", "-", "--format", "parquet"], 2, "standard output"),
+        (["a.png", "--scores", "--labels", "x,x_cos_neg"], 2, "x_cos_neg"),
         (["@nowhere.txt"], 2, "cannot be read"),
         (["a.png", "--workers", "0"], 2, "greater than or equal to 1"),
         (["a.png", "--model", "nothing"], 1, "no model 'nothing'"),

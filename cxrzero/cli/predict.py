@@ -44,8 +44,15 @@ def predict(
         ),
     ] = None,
     out: Annotated[
-        str, typer.Option("--out", "-o", metavar="FILE", help="The table; - is standard output.")
-    ] = "predictions.csv",
+        str | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            show_default="predictions.csv",
+            help="The table, .csv, .jsonl or .parquet; - is standard output.",
+        ),
+    ] = None,
     model: Annotated[
         str, typer.Option("--model", "-m", metavar="MODEL", help="A model bundle's folder, or a known name.")
     ] = "cxrzero-mini",
@@ -72,6 +79,17 @@ def predict(
     ] = False,
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Stop at the first image that cannot be read.")
+    ] = False,
+    table_format: Annotated[
+        Literal["csv", "jsonl", "parquet"] | None,
+        typer.Option("--format", rich_help_panel=ADVANCED, help="Of the table; default: by the suffix of --out."),
+    ] = None,
+    long: Annotated[
+        bool, typer.Option("--long", rich_help_panel=ADVANCED, help="One row per image and label.")
+    ] = False,
+    scores: Annotated[
+        bool,
+        typer.Option("--scores", rich_help_panel=ADVANCED, help="Add the two cosines behind each probability."),
     ] = False,
     batch_size: Annotated[
         int | None,
@@ -139,7 +157,10 @@ def predict(
         paths=tuple(paths),
         labels=None if labels is None else parse_labels(labels),
         prompts=prompts,
-        out=out,
+        out=out or f"predictions.{table_format or 'csv'}",
+        format=table_format,
+        long=long,
+        scores=scores,
         model=model,
         device=device,
         batch_size=batch_size,

@@ -101,10 +101,10 @@ def _print_hits(hits: list[Hit]) -> None:
 
 
 def _write_table(out: str, hits: list[Hit], overwrite: bool) -> None:
-    from cxrzero.prediction import FIXED_COLUMNS
+    from cxrzero.prediction import FIXED_TYPES
     from cxrzero.tables import Table
 
-    with Table(out, ("rank", "cosine", *FIXED_COLUMNS), overwrite=overwrite) as table:
+    with Table(out, {"rank": int, "cosine": float, **FIXED_TYPES}, overwrite=overwrite) as table:
         for hit in hits:
-            table.write({**hit.row, "rank": hit.rank, "cosine": hit.cosine})
+            table.write([hit.rank, hit.cosine, *hit.row.fixed()])
         table.commit()

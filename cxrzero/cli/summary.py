@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
-from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from cxrzero.predict import RunReport
+from cxrzero.prediction import Prediction
 from cxrzero.sources import WalkCounts, find_images
 from cxrzero.tables import STDOUT
 
-SHOWN_ROWS = 12
 SHOWN_PATH = 28
 COLUMN_GAP = 2
 
@@ -86,10 +84,9 @@ def _engine(report: RunReport) -> str:
 
 
 def _print_rows(report: RunReport) -> None:
-    with Path(report.config.out).open(encoding="utf-8", newline="") as file:
-        rows = list(itertools.islice(csv.DictReader(file), SHOWN_ROWS))
+    rows = report.first_rows
     labels = [prompt.label for prompt in report.prompts]
-    statuses = {id(row): row["status"] if row["status"] == "ok" else _reason(row) for row in rows}
+    statuses = {id(row): row.status if row.status == "ok" else _reason(row) for row in rows}
     screen = Console(stderr=True, highlight=False)
     shown = _fitting(labels, screen.width - SHOWN_PATH - max(map(len, ("status", *statuses.values()))) - 2 * COLUMN_GAP)
     table = Table(box=None, pad_edge=False, padding=(0, COLUMN_GAP, 0, 0))
@@ -98,8 +95,8 @@ def _print_rows(report: RunReport) -> None:
     for label in shown:
         table.add_column(escape(label), justify="right", min_width=_column_width(label))
     for row in rows:
-        scores = [f"{float(row[label]):.3f}" if row[label] else "" for label in shown]
-        table.add_row(escape(_tail(row["path"])), escape(statuses[id(row)]), *scores)
+        scores = [f"{row.scores[label]:.3f}" if row.scores else "" for label in shown]
+        table.add_row(escape(_tail(str(row["path"]))), escape(statuses[id(row)]), *scores)
     screen.print(table)
     more_rows, more_labels = report.stats.rows - len(rows), len(labels) - len(shown)
     if more_rows > 0 or more_labels > 0:
@@ -107,8 +104,8 @@ def _print_rows(report: RunReport) -> None:
         console.print(f"… {' and '.join(parts)} in the table", style="dim")
 
 
-def _reason(row: dict[str, str]) -> str:
-    return f"{row['status']}: {row['error'].partition(':')[0]}"
+def _reason(row: Prediction) -> str:
+    return f"{row.status}: {row.error.partition(':')[0]}"
 
 
 def _fitting(labels: list[str], width: int) -> list[str]:
