@@ -62,6 +62,7 @@ def build_manifest(report: RunReport) -> dict[str, Any]:
             "study_aggregate": config.study_aggregate if config.by == "study" else None,
             "pseudonymise": config.pseudonymise,
         },
+        "shard": report.shardlog.record() if report.shardlog else None,
         "counts": {
             "ok": stats.ok,
             "failed": stats.failed,
