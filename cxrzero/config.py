@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from cxrzero.shard import Shard
+
 
 @dataclass(frozen=True, slots=True)
 class PredictConfig:
@@ -27,6 +29,7 @@ class PredictConfig:
         by: "study" adds the study-level table, aggregated as `study_aggregate` says.
         pseudonymise: replace paths and UIDs by digests keyed with `pseudonym_key` (None: the user's own key file).
         cache: keep embeddings, and use those that are there.
+        shard: read only this part of the files; None reads them all.
     """
 
     paths: tuple[str, ...]
@@ -50,3 +53,4 @@ class PredictConfig:
     pseudonymise: bool = False
     pseudonym_key: Path | None = None
     cache: bool = True
+    shard: Shard | None = None

@@ -66,6 +66,7 @@ def build_manifest(report: RunReport) -> dict[str, Any]:
             "long": config.long,
             "scores": config.scores,
         },
+        "shard": report.shardlog.record() if report.shardlog else None,
         "counts": {
             "ok": stats.ok,
             "failed": stats.failed,

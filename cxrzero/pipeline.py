@@ -13,7 +13,7 @@ import itertools
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -58,12 +58,18 @@ class Pipeline:
     cache: Cache | None = None
 
     def run(
-        self, refs: Iterable[ImageRef], classifier: Classifier, labels: tuple[str, ...], stats: RunStats
+        self,
+        refs: Iterable[ImageRef],
+        classifier: Classifier,
+        labels: tuple[str, ...],
+        stats: RunStats,
+        on_item: Callable[[Item], None] | None = None,
     ) -> Generator[Prediction, None, None]:
         """Yield one row per frame, failed or skipped file, in the order of `refs`.
 
         Batches follow the order of the files and the encoder gives an image the same result in every batch, so the
-        rows do not depend on `workers` or `batch_size`. Each batch is kept before its rows are given out.
+        rows do not depend on `workers` or `batch_size`. Each batch is kept before its rows are given out. `on_item` is
+        called with what a row was made of, just before the row is given out.
         """
         items = self._read(refs, stats)
         keeper = Keeper(self.cache, self.selection)
@@ -71,8 +77,10 @@ class Pipeline:
             for batch in self._batches(self._select(items)):
                 self._embed(batch, stats)
                 keeper.keep(batch)
-                for row in self._score(batch, classifier, labels):
+                for item, row in zip(batch, self._score(batch, classifier, labels), strict=True):
                     stats.count(row.status)
+                    if on_item:
+                        on_item(item)
                     yield row
         finally:
             items.close()

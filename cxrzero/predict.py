@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +20,8 @@ from cxrzero.prompts import LabelPrompts
 from cxrzero.pseudonym import Pseudonymiser, default_key_file, load_key
 from cxrzero.screener import Screener
 from cxrzero.selection import Selection, parse_skip
-from cxrzero.sources import WalkCounts, check_paths, find_images
+from cxrzero.shardlog import ShardLog
+from cxrzero.sources import ImageRef, WalkCounts, check_paths, find_images
 from cxrzero.stream import RunStats
 from cxrzero.studies import STUDY_COLUMNS, Studies
 from cxrzero.tables import STDOUT, Table, check_file, check_output
@@ -48,6 +49,7 @@ class RunReport:
         studies: path of the study-level table, if one was asked for.
         pseudonymiser: replaces paths and UIDs in everything that is shown or written.
         new_key: the key file, where --pseudonymise made one for this run.
+        shardlog: of a sharded run, once it runs.
     """
 
     config: PredictConfig
@@ -65,10 +67,18 @@ class RunReport:
     studies: Path | None = None
     pseudonymiser: Pseudonymiser | None = None
     new_key: Path | None = None
+    shardlog: ShardLog | None = None
+
+    @property
+    def is_empty_shard(self) -> bool:
+        """Files were found, but none of them is this shard's: nothing went wrong."""
+        return self.config.shard is not None and not self.stats.rows
 
     @property
     def exit_code(self) -> int:
         """0 all rows ok or skipped · 1 no row could be scored · 3 some rows failed (the contract)."""
+        if self.is_empty_shard:
+            return 0
         if not self.stats.ok:
             return 1
         return 3 if self.stats.failed else 0
@@ -82,6 +92,7 @@ def prepare(config: PredictConfig) -> RunReport:
         RunError: the model or the device is not, or the output cannot be written.
     """
     check_paths(config.paths)
+    _check_shard(config)
     if config.pseudonym_key and not config.pseudonymise:
         raise UsageError("--pseudonym-key without --pseudonymise would write real paths and UIDs; give both")
     check_output(config.out, config.format, overwrite=config.overwrite)
@@ -106,6 +117,27 @@ def prepare(config: PredictConfig) -> RunReport:
         raise LabelError(f"the label {taken[0]!r} has the name of a column of the study table; choose other words")
     layout = build_layout([prompt.label for prompt in prompts], long=config.long, scores=config.scores)
     return RunReport(config, screener, prompts, layout, studies=studies)
+
+
+def _check_shard(config: PredictConfig) -> None:
+    """Refuse what needs to see the other shards' files, or would write over their tables."""
+    if config.shard is None:
+        return
+    if config.by == "study":
+        raise UsageError("--by study needs all files of a study, and --shard may part them; leave one out")
+    if "duplicate" in parse_skip(config.skip):
+        raise UsageError("--skip duplicate needs to see all files, and --shard sees a part; leave one out")
+    if config.long or config.format not in (None, "csv"):
+        raise UsageError("--shard writes wide CSV tables, which cxrzero merge joins; leave out --long and --format")
+    if config.out == PredictConfig(()).out or Path(config.out).suffix.lower() != ".csv":
+        example = f"part-{config.shard.index}-of-{config.shard.count}.csv"
+        raise UsageError(f"--shard needs a table of its own that ends in .csv; give for example --out {example}")
+
+
+def find_files(config: PredictConfig, counts: WalkCounts | None = None) -> Iterator[ImageRef]:
+    """The files that a run reads: all that are found, or those of its shard."""
+    refs = find_images(config.paths, counts)
+    return refs if config.shard is None else (ref for ref in refs if ref.path in config.shard)
 
 
 def studies_path(out: str) -> Path:
@@ -142,15 +174,22 @@ def run(report: RunReport, on_row: Callable[[RunReport], None] | None = None) ->
         report.pseudonymiser, report.new_key = Pseudonymiser(key), path if is_new else None
     classifier = report.screener.classifier(report.prompts)
     refs = find_images(config.paths, report.counts)
+    if config.shard:
+        report.shardlog = ShardLog(config.out, config.shard, report.pseudonymiser)
+        refs = report.shardlog.take(refs)
     first = next(refs, None)
-    if first is None:
+    if first is None and not report.counts.found:
         ignored = f" ({report.counts.ignored:,} other files)" if report.counts.ignored else ""
         raise NoInputError(f"no image or DICOM file in {', '.join(config.paths)}{ignored}")
     _count_beside(report)
     labels = [prompt.label for prompt in report.prompts]
     studies = Studies(labels, config.study_aggregate) if report.studies else None
-    with Table(config.out, report.layout.columns, config.format, overwrite=config.overwrite) as table:
-        rows = report.screener.stream(itertools.chain([first], refs), classifier, report.prompts, report.stats)
+    shardlog = report.shardlog
+    table = Table(config.out, report.layout.columns, config.format, overwrite=config.overwrite)
+    with shardlog or nullcontext(), table:
+        files = itertools.chain([first], refs) if first else refs
+        on_item = shardlog.note if shardlog else None
+        rows = report.screener.stream(files, classifier, report.prompts, report.stats, on_item)
         with closing(rows):
             for row in rows:
                 write_started = time.perf_counter()
@@ -168,6 +207,8 @@ def run(report: RunReport, on_row: Callable[[RunReport], None] | None = None) ->
                 _note_failure(report, shown)
         if studies:
             _write_studies(report, studies)
+        if shardlog:
+            shardlog.commit()
         table.commit()
     report.wall_seconds = time.perf_counter() - started
     if config.out != STDOUT:
@@ -197,7 +238,7 @@ def _count_beside(report: RunReport) -> None:
     """Count the files in a second walk beside the first, so that time left can be told without holding a list."""
 
     def count() -> None:
-        report.total = sum(1 for _ in find_images(report.config.paths))
+        report.total = sum(1 for _ in find_files(report.config))
 
     timer = threading.Timer(COUNT_AFTER_S, count)
     timer.daemon = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import os
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from cxrzero.registry import DEFAULT_MODEL, resolve_model
 from cxrzero.score import Classifier, build_classifier
 from cxrzero.selection import Selection
 from cxrzero.sources import ImageRef, check_paths, find_images
-from cxrzero.stream import RunStats
+from cxrzero.stream import Item, RunStats
 from cxrzero.tokenizer import Tokenizer
 
 PathLike = str | os.PathLike[str]
@@ -155,12 +155,13 @@ class Screener:
         classifier: Classifier,
         prompts: Sequence[LabelPrompts],
         stats: RunStats | None = None,
+        on_item: Callable[[Item], None] | None = None,
     ) -> Generator[Prediction, None, None]:
-        """As `predict`, row by row in constant memory."""
+        """As `predict`, row by row in constant memory; `on_item` as in `cxrzero.pipeline.Pipeline.run`."""
         stages = (self.decode, self.preprocess, self.encoder)
         pipeline = Pipeline(*stages, self.batch_size, self.workers, self.selection, self._image_cache())
         labels = tuple(prompt.label for prompt in prompts)
-        return pipeline.run(refs, classifier, labels, RunStats() if stats is None else stats)
+        return pipeline.run(refs, classifier, labels, RunStats() if stats is None else stats, on_item)
 
     def decode(self, path: str) -> Iterator[Radiograph]:
         """The upright pictures of one file, one at a time."""

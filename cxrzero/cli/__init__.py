@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cxrzero._version import __version__
-from cxrzero.cli import cache, evaluate, inspect, predict, prompts, search, train
+from cxrzero.cli import cache, evaluate, inspect, merge, predict, prompts, search, train
 
 app = typer.Typer(
     name="cxrzero",
@@ -19,6 +19,7 @@ app = typer.Typer(
     epilog="Research use only: cxrzero is not a medical device.",
 )
 predict.register(app)
+merge.register(app)
 inspect.register(app)
 search.register(app)
 prompts.register(app)

@@ -10,6 +10,7 @@ import typer
 from cxrzero.cli.configfile import load_config
 from cxrzero.cli.failures import INTERRUPTED, reports_failures
 from cxrzero.config import PredictConfig
+from cxrzero.shard import parse_shard
 
 if TYPE_CHECKING:
     from cxrzero.predict import RunReport
@@ -106,6 +107,14 @@ def predict(
             help="auto trusts the header's PhotometricInterpretation; yes and no override it for every image.",
         ),
     ] = "auto",
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="K/N",
+            rich_help_panel=ADVANCED,
+            help="Read only part K of N, for job arrays; cxrzero merge joins the tables.",
+        ),
+    ] = None,
     study_aggregate: Annotated[
         Literal["mean", "max"],
         typer.Option(rich_help_panel=ADVANCED, help="How --by study joins the views' probabilities."),
@@ -175,6 +184,7 @@ def predict(
         pseudonymise=pseudonymise,
         pseudonym_key=pseudonym_key,
         cache=not no_cache,
+        shard=None if shard is None else parse_shard(shard),
     )
     from cxrzero import predict as job
     from cxrzero.cli import summary

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cxrzero.predict import RunReport
+from cxrzero.predict import RunReport, find_files
 from cxrzero.prediction import Prediction
-from cxrzero.sources import WalkCounts, find_images
+from cxrzero.sources import WalkCounts
 from cxrzero.tables import STDOUT
 
 SHOWN_PATH = 28
@@ -22,11 +22,12 @@ console = Console(stderr=True, soft_wrap=True, highlight=False)
 def print_plan(report: RunReport) -> None:
     """--dry-run: what would be read, asked and written."""
     counts = WalkCounts()
-    first = list(itertools.islice(find_images(report.config.paths, counts), 5))
-    for _ in find_images(report.config.paths, counts := WalkCounts()):
-        pass
+    files = find_files(report.config, counts)
+    first = list(itertools.islice(files, 5))
+    total = len(first) + sum(1 for _ in files)
+    shard = f" in shard {report.config.shard} of {counts.found:,}" if report.config.shard else ""
     bundle = report.screener.bundle
-    console.print(f"Would read   {counts.found:,} files ({counts.ignored:,} other files ignored)")
+    console.print(f"Would read   {total:,} files{shard} ({counts.ignored:,} other files ignored)")
     for ref in first:
         console.print(f"             {escape(ref.path)}")
     console.print(f"Would ask    {len(report.prompts)} labels, model {escape(bundle.name)}")
@@ -70,7 +71,11 @@ def print_end(report: RunReport) -> None:
             "made later cannot be joined with this one.",
             style="yellow",
         )
-    if not stats.ok:
+    if report.is_empty_shard:
+        console.print(
+            f"Shard {report.config.shard} has no file: its table is empty, and merging needs it all the same."
+        )
+    elif not stats.ok:
         console.print("No image could be scored.", style="red")
     console.print("Research use only: not a medical device.", style="dim")
 

@@ -1,0 +1,39 @@
+"""`cxrzero merge`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cxrzero.cli.failures import reports_failures
+
+
+def register(app: typer.Typer) -> None:
+    app.command("merge", no_args_is_help=True)(reports_failures(merge))
+
+
+def merge(
+    parts: Annotated[
+        list[Path],
+        typer.Argument(metavar="PART...", help="The tables of all shards, in any order, their .run.json beside them."),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The joined table.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a table that exists already.")] = False,
+) -> None:
+    """Join the tables of predict --shard into the table that one run would have written.
+
+    Refuses unless every shard is there once and all were made alike.
+
+    [bold]cxrzero merge part-*.csv --out predictions.csv[/bold]
+
+    Exit codes: as predict, from the counts of all shards; 2 when the parts do not belong together.
+    """
+    from cxrzero import merge as job
+
+    record = job.merge(parts, out, overwrite=overwrite)
+    counts = record["counts"]
+    rows = ", ".join(f"{counts[status]:,} {status}" for status in ("ok", "failed", "skipped"))
+    typer.echo(f"Merged {len(parts)} shards: {rows}. Wrote {out} and its record.", err=True)
+    raise typer.Exit(job.exit_code(counts))
