@@ -1,15 +1,11 @@
 """Requests that would lose or mix rows without a word are refused instead."""
 
-import gc
 import os
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-import pydicom
 import pytest
 from click.testing import Result
-from pydicom.fileset import FileSet
 from typer.testing import CliRunner
 
 from cxrzero import Screener
@@ -18,7 +14,7 @@ from cxrzero.errors import ImageError, LabelError, NoInputError, OutputError, Us
 from cxrzero.images.dicomdir import referenced_files
 from cxrzero.sources import check_paths
 from cxrzero.tables import Table
-from tests.test_selection import film, table
+from tests.test_selection import film, medium, table
 
 COLUMNS = {"path": str, "score": float}
 Draw = Callable[..., Path]
@@ -94,18 +90,7 @@ def test_an_equal_picture_that_is_not_scored_hides_no_other(predict: Predict) ->
 
 def test_a_directory_that_is_cut_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    files = FileSet()
-    for seed in range(1, 4):
-        film(f"{seed}.dcm", seed)
-        dataset = pydicom.dcmread(f"{seed}.dcm")
-        dataset.PatientID, dataset.PatientName, dataset.StudyDate, dataset.StudyTime = "X", "X", "20000101", "000000"
-        dataset.StudyID, dataset.SeriesNumber, dataset.InstanceNumber = "1", 1, seed
-        files.add(dataset)
-    files.write(tmp_path / "medium")
-    with warnings.catch_warnings():  # pydicom leaves its temporary folder to the garbage collector
-        warnings.simplefilter("ignore", ResourceWarning)
-        del files
-        gc.collect()
+    medium(tmp_path / "medium", 3)
     whole = (tmp_path / "medium/DICOMDIR").read_bytes()
     assert len(list(referenced_files("medium/DICOMDIR"))) == 3
     for length in range(600, len(whole) - 1, 37):

@@ -12,6 +12,7 @@ import numpy as np
 import pydicom
 import pytest
 from click.testing import Result
+from pydicom.fileset import FileSet
 from typer.testing import CliRunner
 
 from cxrzero.cli import app
@@ -170,21 +171,24 @@ def test_pseudonyms_depend_on_the_key(tmp_path: Path) -> None:
         load_key(tmp_path / "short.key")
 
 
-def test_a_dicomdir_that_is_named_is_followed(predict: Predict, tmp_path: Path) -> None:
-    from pydicom.fileset import FileSet
-
+def medium(folder: Path, images: int) -> None:
+    """A folder with a DICOMDIR that lists so many films; works in the current folder."""
     files = FileSet()
-    for seed in (1, 2):
+    for seed in range(1, images + 1):
         film(f"{seed}.dcm", seed)
         dataset = pydicom.dcmread(f"{seed}.dcm")
         dataset.PatientID, dataset.PatientName, dataset.StudyDate, dataset.StudyTime = "X", "X", "20000101", "000000"
         dataset.StudyID, dataset.SeriesNumber, dataset.InstanceNumber = "1", 1, seed
         files.add(dataset)
-    files.write(tmp_path / "medium")
+    files.write(folder)
     with warnings.catch_warnings():  # pydicom leaves its temporary folder to the garbage collector
         warnings.simplefilter("ignore", ResourceWarning)
         del files
         gc.collect()
+
+
+def test_a_dicomdir_that_is_named_is_followed(predict: Predict, tmp_path: Path) -> None:
+    medium(tmp_path / "medium", 2)
     result = predict("medium/DICOMDIR")
     assert result.exit_code == 0, result.output
     assert len(table()) == 2
