@@ -30,6 +30,7 @@ SAME = (
     "preprocess",
     "scoring",
     "prompts",
+    "calibration",
     "options",
 )
 # Options that never change a row; the merged record has null where the shards differ.
@@ -92,7 +93,8 @@ def merge(paths: Sequence[Path], out: Path, *, overwrite: bool = False) -> dict[
     parts.sort(key=lambda part: int(part.shard["index"]))
     flags, status = columns.index("flags"), columns.index("status")
     seen: set[str] = set()
-    with Table(str(out), dict.fromkeys(columns, str), "csv", overwrite=overwrite) as table:
+    # Cells are written as the shards wrote them: texts are safe for spreadsheets already, and −0.1 is no text.
+    with Table(str(out), dict.fromkeys(columns, object), "csv", overwrite=overwrite) as table:
         for _, digest, row in _in_order(parts, columns):
             if digest in seen:
                 row[flags] = ";".join(sorted({*filter(None, row[flags].split(";")), "duplicate"}))
