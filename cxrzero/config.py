@@ -20,6 +20,7 @@ class PredictConfig:
         out: path of the table, "-" for standard output.
         format: of the table; None goes by the suffix of `out`.
         long: one row per image and label instead of one per image.
+        calibration: file of `cxrzero eval`; write calibrated probabilities and decisions too.
         scores: write the cosines behind each probability too.
         model: bundle folder or name of a known model.
         batch_size, workers: None leaves the choice to the program.
@@ -35,6 +36,7 @@ class PredictConfig:
     paths: tuple[str, ...]
     labels: tuple[str, ...] | None = None
     prompts: str | None = None
+    calibration: str | None = None
     out: str = "predictions.csv"
     format: Literal["csv", "jsonl", "parquet"] | None = None
     long: bool = False

@@ -31,7 +31,7 @@ def manifest_path(out: str) -> Path:
 def build_manifest(report: RunReport) -> dict[str, Any]:
     """Collect the record of a finished run; its keys are documented in docs/predict.md."""
     screener, config, stats = report.screener, report.config, report.stats
-    bundle, encoder = screener.bundle, screener.encoder
+    encoder = screener.encoder
     return {
         "schema_version": MANIFEST_SCHEMA_VERSION,
         "cxrzero": __version__,
@@ -40,18 +40,9 @@ def build_manifest(report: RunReport) -> dict[str, Any]:
         "backend": encoder.backend,
         "device": encoder.device,
         "device_reason": encoder.reason,
-        "precision": "fp32",
-        "models": [{"name": bundle.name, "fingerprint": bundle.fingerprint, "files": dict(bundle.files)}],
-        "preprocess": [dict(step) for step in bundle.preprocess],
-        "scoring": {
-            "rule": bundle.scoring.rule,
-            "scale": bundle.scoring.scale,
-            "bias": bundle.scoring.bias,
-        },
-        "prompts": [
-            {"label": p.label, "positive": list(p.positive), "negative": list(p.negative)} for p in report.prompts
-        ],
+        **screener.decisive(report.prompts),
         "prompt_sources": {p.label: p.source for p in report.prompts},
+        "calibration": report.calibration.record() if report.calibration else None,
         "options": {
             "batch_size": screener.batch_size,
             "workers": screener.workers,

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from cxrzero.cache.images import FileRecord
 from cxrzero.decoding import Decode, DecodeJob, Prepare
 from cxrzero.images.radiograph import Facts
 from cxrzero.prediction import Prediction
-from cxrzero.score import Classifier
+from cxrzero.score import Scorer
 from cxrzero.selection import Selection
 from cxrzero.sources import ImageRef
 from cxrzero.stream import Failure, Frame, Item, RunStats, needs_encoder
@@ -33,6 +34,8 @@ from cxrzero.stream import Failure, Frame, Item, RunStats, needs_encoder
 # Files that are looked up in the cache at once, and frames from the cache that are scored at once.
 LOOKUP_FILES = 256
 SCORED_FRAMES = 1024
+# Frames times labels of one scorer call: some 10 MB of float64 and Python numbers, whatever is asked.
+SCORED_CELLS = 2**17
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ class Pipeline:
     def run(
         self,
         refs: Iterable[ImageRef],
-        classifier: Classifier,
+        scorer: Scorer,
         labels: tuple[str, ...],
         stats: RunStats,
         on_item: Callable[[Item], None] | None = None,
@@ -77,7 +80,7 @@ class Pipeline:
             for batch in self._batches(self._select(items)):
                 self._embed(batch, stats)
                 keeper.keep(batch)
-                for item, row in zip(batch, self._score(batch, classifier, labels), strict=True):
+                for item, row in zip(batch, self._score(batch, scorer, labels), strict=True):
                     stats.count(row.status)
                     if on_item:
                         on_item(item)
@@ -112,14 +115,9 @@ class Pipeline:
         for frame, row in zip(frames, image_embeds, strict=True):
             frame.embedding, frame.pixel_values = row.astype("<f4").tobytes(), None
 
-    def _score(self, batch: Sequence[Item], classifier: Classifier, labels: tuple[str, ...]) -> Iterator[Prediction]:
+    def _score(self, batch: Sequence[Item], scorer: Scorer, labels: tuple[str, ...]) -> Iterator[Prediction]:
         embeddings = [item.embedding for item in batch if isinstance(item, Frame) and item.left_out is None]
-        scored: Iterator[tuple[list[float], list[float], list[float]]] = iter(())
-        if embeddings:
-            image_embeds = np.frombuffer(b"".join(embeddings), "<f4").reshape(len(embeddings), -1)
-            scores = classifier(image_embeds)
-            arrays = (scores.probability, scores.cos_pos, scores.cos_neg)
-            scored = zip(*(array.tolist() for array in arrays), strict=True)
+        scored = _scored(embeddings, scorer, labels)
         for item in batch:
             path = item.ref.path
             if isinstance(item, Failure):
@@ -129,8 +127,7 @@ class Pipeline:
                 error = item.left_out
                 yield Prediction(path, labels, error.status, item.frame, item.facts, item.flags, str(error))
             else:
-                by_label = (dict(zip(labels, values, strict=True)) for values in next(scored))
-                yield Prediction(path, labels, "ok", item.frame, item.facts, item.flags, "", *by_label)
+                yield Prediction(path, labels, "ok", item.frame, item.facts, item.flags, **next(scored))
 
     def _select(self, items: Iterable[Item]) -> Iterator[Item]:
         """Flag pictures seen before and mark what the user leaves out, before anything is encoded."""
@@ -179,3 +176,11 @@ class Pipeline:
     def _suffices(self, record: FileRecord) -> bool:
         """Whether every frame that is wanted now has an embedding; an earlier selection may have left it out."""
         return all(frame.embedding or self.selection.reason(frame.flags) is not None for frame in record.frames)
+
+
+def _scored(embeddings: Sequence[bytes], scorer: Scorer, labels: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    """For each image the numbers of its Prediction."""
+    block = max(1, SCORED_CELLS // max(1, len(labels)))
+    for start in range(0, len(embeddings), block):
+        some = embeddings[start : start + block]
+        yield from scorer(np.frombuffer(b"".join(some), "<f4").reshape(len(some), -1)).rows(labels)

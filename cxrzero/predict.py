@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cxrzero.config import PredictConfig
 from cxrzero.errors import LabelError, NoInputError, RunError, UsageError
@@ -18,6 +19,7 @@ from cxrzero.manifest import build_manifest, manifest_path, write_manifest
 from cxrzero.prediction import Prediction
 from cxrzero.prompts import LabelPrompts
 from cxrzero.pseudonym import Pseudonymiser, default_key_file, load_key
+from cxrzero.score import Scorer
 from cxrzero.screener import Screener
 from cxrzero.selection import Selection, parse_skip
 from cxrzero.shardlog import ShardLog
@@ -26,6 +28,12 @@ from cxrzero.stream import RunStats
 from cxrzero.studies import STUDY_COLUMNS, Studies
 from cxrzero.tables import STDOUT, Table, check_file, check_output
 
+if TYPE_CHECKING:
+    from cxrzero.calibrated import AppliedCalibration
+
+# Columns beside the probabilities (cxrzero.layout.KINDS) of --calibration and of --scores.
+CALIBRATION_KINDS = ("calibrated", "decision")
+COSINE_KINDS = ("cos_pos", "cos_neg")
 # A run that is over by then needs no time left, and is not slowed by a second walk.
 COUNT_AFTER_S = 2.0
 # Rows that the report keeps for a look at the result.
@@ -41,6 +49,7 @@ class RunReport:
     """What a run is asked, is doing and did; the command line shows it.
 
     Attributes:
+        calibration: of --calibration, checked against model and prompts.
         total: files to read; None until the walk that runs beside the encoder has counted them.
         first_rows: the first rows as they are written, FIRST_ROWS at most.
         first_failure: the first failed row.
@@ -56,6 +65,7 @@ class RunReport:
     screener: Screener
     prompts: tuple[LabelPrompts, ...]
     layout: Layout
+    calibration: AppliedCalibration | None = None
     stats: RunStats = field(default_factory=RunStats)
     counts: WalkCounts = field(default_factory=WalkCounts)
     total: int | None = None
@@ -115,8 +125,10 @@ def prepare(config: PredictConfig) -> RunReport:
     taken = sorted({prompt.label for prompt in prompts} & set(STUDY_COLUMNS)) if studies else []
     if taken:
         raise LabelError(f"the label {taken[0]!r} has the name of a column of the study table; choose other words")
-    layout = build_layout([prompt.label for prompt in prompts], long=config.long, scores=config.scores)
-    return RunReport(config, screener, prompts, layout, studies=studies)
+    kinds = [*CALIBRATION_KINDS] * bool(config.calibration) + [*COSINE_KINDS] * config.scores
+    layout = build_layout([prompt.label for prompt in prompts], long=config.long, kinds=kinds)
+    calibration = screener.calibration(config.calibration, prompts) if config.calibration else None
+    return RunReport(config, screener, prompts, layout, calibration, studies=studies)
 
 
 def _check_shard(config: PredictConfig) -> None:
@@ -172,7 +184,9 @@ def run(report: RunReport, on_row: Callable[[RunReport], None] | None = None) ->
         path = config.pseudonym_key or default_key_file()
         key, is_new = load_key(path)
         report.pseudonymiser, report.new_key = Pseudonymiser(key), path if is_new else None
-    classifier = report.screener.classifier(report.prompts)
+    scorer: Scorer = report.screener.classifier(report.prompts)
+    if report.calibration:
+        scorer = report.calibration(scorer)
     refs = find_images(config.paths, report.counts)
     if config.shard:
         report.shardlog = ShardLog(config.out, config.shard, report.pseudonymiser)
@@ -189,7 +203,7 @@ def run(report: RunReport, on_row: Callable[[RunReport], None] | None = None) ->
     with shardlog or nullcontext(), table:
         files = itertools.chain([first], refs) if first else refs
         on_item = shardlog.note if shardlog else None
-        rows = report.screener.stream(files, classifier, report.prompts, report.stats, on_item)
+        rows = report.screener.stream(files, scorer, report.prompts, report.stats, on_item)
         with closing(rows):
             for row in rows:
                 write_started = time.perf_counter()

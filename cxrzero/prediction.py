@@ -31,6 +31,9 @@ class Prediction(Mapping[str, Cell]):
         error: `code: message` for failed and skipped rows, else empty.
         scores: label → probability (float32 precision); empty unless status is "ok".
         cos_pos, cos_neg: label → cosine of image and positive or negative prompts, in [−1, 1]; empty as `scores`.
+        calibrated: label → calibrated probability; empty without a calibration.
+        decision: label → 1 where the probability (not the calibrated one) reaches the threshold, else 0.
+            None, in both, for a label that the calibration has nothing for.
         labels: all labels asked, the table's columns in order.
     """
 
@@ -44,6 +47,8 @@ class Prediction(Mapping[str, Cell]):
     scores: Mapping[str, float] = field(default_factory=dict)
     cos_pos: Mapping[str, float] = field(default_factory=dict)
     cos_neg: Mapping[str, float] = field(default_factory=dict)
+    calibrated: Mapping[str, float | None] = field(default_factory=dict)
+    decision: Mapping[str, int | None] = field(default_factory=dict)
 
     def __getitem__(self, column: str) -> Cell:
         if column in self.scores:

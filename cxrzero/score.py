@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -11,15 +12,42 @@ import numpy.typing as npt
 from cxrzero.bundle import Scoring
 
 Float32Array = npt.NDArray[np.float32]
+Objects = npt.NDArray[np.object_]
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Results of N images for L labels, each array (N, L) float32."""
+    """Results of N images for L labels, each array (N, L).
+
+    Attributes:
+        calibrated, decision: Python numbers, None where the calibration has nothing for a label; without a
+            calibration no arrays. See `cxrzero.calibrated`.
+    """
 
     probability: Float32Array
     cos_pos: Float32Array
     cos_neg: Float32Array
+    calibrated: Objects | None = None
+    decision: Objects | None = None
+
+    def rows(self, labels: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """For each image the fields of its Prediction: name → label → Python number."""
+        fields = {
+            "scores": self.probability,
+            "cos_pos": self.cos_pos,
+            "cos_neg": self.cos_neg,
+            "calibrated": self.calibrated,
+            "decision": self.decision,
+        }
+        arrays = {name: array for name, array in fields.items() if array is not None}
+        for row in range(len(self.probability)):
+            yield {name: dict(zip(labels, array[row].tolist(), strict=True)) for name, array in arrays.items()}
+
+
+class Scorer(Protocol):
+    """What the pipeline asks: (N, D) float32, rows of length 1, to the scores of all labels."""
+
+    def __call__(self, image_embeds: Float32Array) -> Scores: ...
 
 
 @dataclass(frozen=True, slots=True)

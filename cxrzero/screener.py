@@ -7,7 +7,7 @@ import importlib.metadata
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,11 +27,14 @@ from cxrzero.prediction import Prediction
 from cxrzero.preprocess import Preprocess
 from cxrzero.prompts import LabelPrompts, resolve_prompts
 from cxrzero.registry import DEFAULT_MODEL, resolve_model
-from cxrzero.score import Classifier, build_classifier
+from cxrzero.score import Classifier, Scorer, build_classifier
 from cxrzero.selection import Selection
 from cxrzero.sources import ImageRef, check_paths, find_images
 from cxrzero.stream import Item, RunStats
 from cxrzero.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from cxrzero.calibrated import AppliedCalibration
 
 PathLike = str | os.PathLike[str]
 
@@ -90,12 +93,19 @@ class Screener:
         self.selection = selection or Selection()
         self.store: Store | None = Store() if cache else None
 
-    def predict(self, paths: PathLike | Sequence[PathLike], labels: Sequence[str] | None = None) -> list[Prediction]:
+    def predict(
+        self,
+        paths: PathLike | Sequence[PathLike],
+        labels: Sequence[str] | None = None,
+        *,
+        calibration: PathLike | None = None,
+    ) -> list[Prediction]:
         """Score files and folders.
 
         Args:
             paths: a file, a folder (searched recursively), or several; "@list.txt" names a file of paths.
             labels: findings in plain words; None asks the model's own list.
+            calibration: file of `cxrzero eval`; the rows then have `calibrated` and `decision`.
 
         Returns:
             One row per frame, failed or skipped file, in the order of the contract. An unreadable image is a row
@@ -103,13 +113,16 @@ class Screener:
 
         Raises:
             NoInputError: a path does not exist, or nothing in it is an image.
-            LabelError: labels that cannot be columns of one table.
+            LabelError: labels that cannot be columns of one table, or that the calibration lacks.
+            ConfigError: the calibration was fitted for another model or other prompts.
             TokenizerError: a label is too long for the model.
         """
         given = [os.fspath(paths)] if isinstance(paths, str | os.PathLike) else [os.fspath(path) for path in paths]
         check_paths(given)
         prompts = self.prompts(labels)
-        rows = list(self.stream(find_images(given), self.classifier(prompts), prompts))
+        applied = self.calibration(calibration, prompts) if calibration is not None else None
+        scorer: Scorer = self.classifier(prompts)
+        rows = list(self.stream(find_images(given), applied(scorer) if applied else scorer, prompts))
         if not rows:
             raise NoInputError(f"nothing to read in {', '.join(given)}: no image or DICOM file was found")
         return rows
@@ -119,6 +132,27 @@ class Screener:
         if isinstance(labels, str) or not all(isinstance(label, str) for label in labels or ()):
             raise LabelError('labels must be a list of texts, for example ["pneumonia", "edema"]')
         return resolve_prompts(self.bundle, labels, prompts)
+
+    def calibration(self, path: PathLike, prompts: Sequence[LabelPrompts]) -> AppliedCalibration:
+        """Read a calibration for these prompts, see `cxrzero.calibrated.load_calibration`."""
+        from cxrzero.calibrated import load_calibration  # brings the evaluation's modules along
+
+        return load_calibration(Path(path), self.decisive(prompts), [prompt.label for prompt in prompts])
+
+    def decisive(self, prompts: Sequence[LabelPrompts]) -> dict[str, Any]:
+        """What decides the scores, by the keys of the run record."""
+        scoring = self.bundle.scoring
+        return {
+            "precision": PRECISION,
+            "models": [
+                {"name": self.bundle.name, "fingerprint": self.bundle.fingerprint, "files": dict(self.bundle.files)}
+            ],
+            "preprocess": [dict(step) for step in self.bundle.preprocess],
+            "scoring": {"rule": scoring.rule, "scale": scoring.scale, "bias": scoring.bias},
+            "prompts": [
+                {"label": p.label, "positive": list(p.positive), "negative": list(p.negative)} for p in prompts
+            ],
+        }
 
     def classifier(self, prompts: Sequence[LabelPrompts]) -> Classifier:
         """Encode prompts, each distinct sentence once."""
@@ -152,7 +186,7 @@ class Screener:
     def stream(
         self,
         refs: Iterable[ImageRef],
-        classifier: Classifier,
+        scorer: Scorer,
         prompts: Sequence[LabelPrompts],
         stats: RunStats | None = None,
         on_item: Callable[[Item], None] | None = None,
@@ -161,7 +195,7 @@ class Screener:
         stages = (self.decode, self.preprocess, self.encoder)
         pipeline = Pipeline(*stages, self.batch_size, self.workers, self.selection, self._image_cache())
         labels = tuple(prompt.label for prompt in prompts)
-        return pipeline.run(refs, classifier, labels, RunStats() if stats is None else stats, on_item)
+        return pipeline.run(refs, scorer, labels, RunStats() if stats is None else stats, on_item)
 
     def decode(self, path: str) -> Iterator[Radiograph]:
         """The upright pictures of one file, one at a time."""

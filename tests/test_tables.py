@@ -12,7 +12,7 @@ from pyarrow import parquet
 
 from cxrzero.errors import LabelError, MissingExtraError, OutputError, OutputExistsError, UsageError
 from cxrzero.images.radiograph import Facts
-from cxrzero.layout import Long, Wide, build_layout
+from cxrzero.layout import KINDS, Long, Wide, build_layout
 from cxrzero.prediction import FIXED_COLUMNS, FIXED_TYPES, Cell, Prediction
 from cxrzero.tables import Table, check_output, table_format_of
 
@@ -236,21 +236,28 @@ def test_long_and_cosines() -> None:
     scored = Prediction(
         "a", ("x", "y"), "ok", 1, Facts(), frozenset(), "", *({"x": n, "y": -n} for n in (0.1, 0.2, 0.3))
     )
-    wide = Wide(("x", "y"), scores=True)
+    wide = Wide(("x", "y"), ("cos_pos", "cos_neg"))
     assert list(wide.columns)[11:] == ["x", "y", "x_cos_pos", "y_cos_pos", "x_cos_neg", "y_cos_neg"]
     assert next(wide.rows(scored))[11:] == [0.1, -0.1, 0.2, -0.2, 0.3, -0.3]
-    long = Long(("x", "y"), scores=True)
+    long = Long(("x", "y"), ("cos_pos", "cos_neg"))
     assert list(long.columns)[11:] == ["label", "probability", "cos_pos", "cos_neg"]
     assert [cells[11:] for cells in long.rows(scored)] == [["x", 0.1, 0.2, 0.3], ["y", -0.1, -0.2, -0.3]]
     failed = Prediction("b", ("x", "y"), "failed", error="empty_file: no bytes")
     assert [cells[11:] for cells in Long(("x", "y")).rows(failed)] == [["x", None], ["y", None]]
 
 
-def test_a_label_with_the_name_of_a_cosine_column_is_refused() -> None:
-    build_layout(["x", "x_cos_pos"], long=False, scores=False)
-    build_layout(["x", "x_cos_pos"], long=True, scores=True)
-    with pytest.raises(LabelError, match="x_cos_pos"):
-        build_layout(["x", "x_cos_pos"], long=False, scores=True)
+def test_a_label_with_the_name_of_another_column_is_refused() -> None:
+    build_layout(["x", "x_cos_pos"], long=False)
+    build_layout(["x", "x_cos_pos"], long=True, kinds=KINDS)
+    for kind in KINDS:
+        with pytest.raises(LabelError, match=f"x_{kind}"):
+            build_layout(["x", f"x_{kind}"], long=False, kinds=KINDS)
+
+
+def test_kinds_stand_in_the_order_of_the_contract() -> None:
+    columns = list(build_layout(["x", "y"], long=False, kinds=reversed(KINDS)).columns)[11:]
+    assert columns == ["x", "y", *(f"{label}_{kind}" for kind in KINDS for label in "xy")]
+    assert [kind for kind in KINDS if kind != "sd"] == ["calibrated", "decision", "cos_pos", "cos_neg"]
 
 
 def test_the_format_is_the_suffix_or_what_is_asked() -> None:

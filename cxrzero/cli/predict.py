@@ -75,6 +75,12 @@ def predict(
         Literal["image", "study"],
         typer.Option(help="study adds a table with one row per study, frontal views aggregated."),
     ] = "image",
+    calibration: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="calibration.json of cxrzero eval: adds calibrated numbers and 0/1 decisions."
+        ),
+    ] = None,
     pseudonymise: Annotated[
         bool, typer.Option("--pseudonymise", help="Replace paths and UIDs in the table by keyed digests.")
     ] = False,
@@ -166,6 +172,7 @@ def predict(
         paths=tuple(paths),
         labels=None if labels is None else parse_labels(labels),
         prompts=prompts,
+        calibration=calibration,
         out=out or f"predictions.{table_format or 'csv'}",
         format=table_format,
         long=long,

@@ -35,12 +35,23 @@ def print_plan(report: RunReport) -> None:
         console.print(
             f"             {escape(' | '.join(prompt.positive))}  against  {escape(' | '.join(prompt.negative))}"
         )
+    if report.calibration:
+        console.print(
+            f"Would decide by {escape(str(report.config.calibration))}, fitted for this model and these prompts"
+        )
+        _print_gaps(report)
     console.print(f"Would run    {_engine(report)}")
     console.print(f"Would write  {escape(report.config.out)}")
 
 
 def print_start(report: RunReport) -> None:
     console.print(f"Model {escape(report.screener.bundle.name)}, {len(report.prompts)} labels, {_engine(report)}")
+    _print_gaps(report)
+
+
+def _print_gaps(report: RunReport) -> None:
+    for gap in report.calibration.gaps() if report.calibration else ():
+        console.print(f"Note: {escape(gap)}", style="yellow")
 
 
 def print_end(report: RunReport) -> None:
