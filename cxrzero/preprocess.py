@@ -88,16 +88,20 @@ class Preprocess:
         Returns:
             (3, height, width) float32.
         """
-        image = Image.fromarray(pixels)
-        for transform in self._geometry:
-            image = transform(image)
         # Multiply in float64 and round once: factor 1/255 then equals a division by 255 in float32.
-        values = (np.asarray(image, np.float64) * self._factor).astype(np.float32)[None]
+        values = (self.fit(pixels).astype(np.float64) * self._factor).astype(np.float32)[None]
         for function in self._numeric:
             values = function(values)
         if values.shape[1:] != self.image_size:
             raise BundleError(f"preprocess gives {values.shape[1:]} pixels, the encoder takes {self.image_size}")
         return np.ascontiguousarray(np.broadcast_to(values, (3, *self.image_size)))
+
+    def fit(self, pixels: GreyImage) -> GreyImage:
+        """The geometry alone, before `rescale`: (H, W) uint8 → (h, w) uint8."""
+        image = Image.fromarray(pixels)
+        for transform in self._geometry:
+            image = transform(image)
+        return np.asarray(image)
 
     def picture(self, pixel_values: FloatImage) -> GreyImage:
         """What the encoder sees, as a picture: normalisation undone, first channel, (height, width) uint8."""

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import shlex
 import sys
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from cxrzero.cli.configfile import load_config
 from cxrzero.cli.failures import reports_failures
 
-if TYPE_CHECKING:
-    from cxrzero.train.config import Progress
-
 ADVANCED = "Advanced"
-SECONDS_BETWEEN_LINES = 10.0
+NOT_OPTIONS = ("resume", "config", "debug")
 
 
 def register(app: typer.Typer) -> None:
@@ -25,28 +21,95 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
+    context: typer.Context,
     pairs: Annotated[
-        Path, typer.Argument(metavar="PAIRS.csv", help="Columns image,text; an image may have several rows.")
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Run folder; ends as a bundle for predict.")],
-    image_root: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where relative image paths start; default: beside PAIRS.csv.")
+        Path | None, typer.Argument(metavar="PAIRS.csv", help="Columns image,text; an image may have several rows.")
     ] = None,
-    arch: Annotated[str, typer.Option(help="A built-in architecture, or a JSON file of that form.")] = "cxrzero-mini",
-    epochs: Annotated[int, typer.Option(metavar="N", help="Passes over the data.")] = 20,
-    batch_size: Annotated[int, typer.Option(metavar="N", help="Images of one optimiser step.")] = 128,
-    lr: Annotated[float, typer.Option(metavar="X", help="Peak learning rate (AdamW, warm-up, cosine).")] = 1e-3,
-    seed: Annotated[int, typer.Option(metavar="N", help="Of weights, sampling and augmentation.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Run folder; ends as a bundle for predict.")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Go on with a run that was stopped or killed; needs no PAIRS.")
+    ] = None,
+    init: Annotated[
+        Path | None, typer.Option(metavar="MODEL", help="Start from a run folder or a file of weights; else random.")
+    ] = None,
+    arch: Annotated[
+        str | None, typer.Option(help="Built-in, any of open_clip's, or a JSON file. Default: cxrzero-mini.")
+    ] = None,
+    recipe: Annotated[
+        Literal["default", "chexzero"], typer.Option(help="chexzero: the training of CheXzero's paper.")
+    ] = "default",
+    epochs: Annotated[int | None, typer.Option(metavar="N", help="Passes over the data. Default: 20.")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(metavar="N", help="Images that one step contrasts. Default: 128.")
+    ] = None,
+    lr: Annotated[
+        float | None, typer.Option(metavar="X", help="Peak learning rate. Default: by start, see docs/train.md.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(metavar="N", help="Of weights, sampling and augmentation.")] = None,
+    val_labels: Annotated[
+        Path | None, typer.Option(metavar="CSV", help="Labelled images (image, then 0/1 columns), asked every epoch.")
+    ] = None,
+    device: Annotated[Literal["auto", "cpu", "cuda"] | None, typer.Option(help="Default: auto.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that is in DIR already.")] = False,
+    image_root: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", rich_help_panel=ADVANCED, help="Where relative image paths start."),
+    ] = None,
+    micro_batch: Annotated[
+        int | None,
+        typer.Option(metavar="N", rich_help_panel=ADVANCED, help="Images of one forward pass; same loss, less memory."),
+    ] = None,
+    precision: Annotated[
+        Literal["fp32", "bf16"] | None,
+        typer.Option(rich_help_panel=ADVANCED, help="bf16: autocast; weights stay float32. Default: fp32."),
+    ] = None,
+    freeze: Annotated[
+        Literal["image", "text"] | None,
+        typer.Option(rich_help_panel=ADVANCED, help="Keep this tower's weights (LiT); needs --init."),
+    ] = None,
+    image_lr_scale: Annotated[
+        float | None, typer.Option(metavar="X", rich_help_panel=ADVANCED, help="Factor on --lr for the image tower.")
+    ] = None,
+    text_lr_scale: Annotated[
+        float | None, typer.Option(metavar="X", rich_help_panel=ADVANCED, help="Factor on --lr for the text tower.")
+    ] = None,
+    weight_decay: Annotated[
+        float | None, typer.Option(metavar="X", rich_help_panel=ADVANCED, help="Of matrices. Default: 0.05.")
+    ] = None,
+    augment: Annotated[
+        bool | None,
+        typer.Option("--augment/--no-augment", rich_help_panel=ADVANCED, help="Vary training images; never flipped."),
+    ] = None,
     texts_per_image: Annotated[
-        int, typer.Option(metavar="N", rich_help_panel=ADVANCED, help="Texts drawn for an image each time it is seen.")
-    ] = 2,
+        int | None,
+        typer.Option(metavar="N", rich_help_panel=ADVANCED, help="Texts drawn for an image each time. Default: 2."),
+    ] = None,
     image_size: Annotated[
         int | None, typer.Option(metavar="PIXELS", rich_help_panel=ADVANCED, help="Default: the architecture's own.")
     ] = None,
-    precision: Annotated[
-        Literal["fp32", "bf16"], typer.Option(rich_help_panel=ADVANCED, help="bf16: autocast; weights stay float32.")
-    ] = "fp32",
+    val_every: Annotated[
+        int | None, typer.Option(metavar="N", rich_help_panel=ADVANCED, help="Steps between validations.")
+    ] = None,
+    keep: Annotated[
+        int | None, typer.Option(metavar="K", rich_help_panel=ADVANCED, help="Best checkpoints kept. Default: 1.")
+    ] = None,
+    ensemble: Annotated[
+        int | None,
+        typer.Option(metavar="K", rich_help_panel=ADVANCED, help="Export the best K as DIR/ensemble, for --model."),
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(metavar="N", rich_help_panel=ADVANCED, help="Stop after N validations without a better one."),
+    ] = None,
+    save_every: Annotated[
+        int | None, typer.Option(metavar="N", rich_help_panel=ADVANCED, help="Steps between checkpoints.")
+    ] = None,
+    save_minutes: Annotated[
+        float | None,
+        typer.Option(metavar="M", rich_help_panel=ADVANCED, help="Minutes between checkpoints. Default: 15."),
+    ] = None,
     threads: Annotated[int | None, typer.Option(metavar="N", rich_help_panel=ADVANCED, help="CPU threads.")] = None,
     tokenizer_texts: Annotated[
         Path | None,
@@ -69,50 +132,29 @@ def train(
 
     [bold]cxrzero train pairs.csv --out runs/mine[/bold], then [bold]cxrzero predict folder/ --model runs/mine[/bold]
 
-    Needs the extra: pip install 'cxrzero[torch]'.
+    Needs the extra: pip install 'cxrzero[torch]'. Several GPUs: torchrun --nproc-per-node N -m cxrzero train …
     """
-    from cxrzero.train import train as run_training
-    from cxrzero.train.config import TrainConfig
+    from cxrzero import train as training
+    from cxrzero.cli.training import TrainingDisplay
 
-    request = TrainConfig(
-        pairs=pairs,
-        out=out,
-        image_root=image_root,
-        arch=arch,
-        epochs=epochs,
-        batch_size=batch_size,
-        lr=lr,
-        seed=seed,
-        image_size=image_size,
-        texts_per_image=texts_per_image,
-        precision=precision,
-        threads=threads,
-        tokenizer_texts=tokenizer_texts,
-        card=card,
-        command=shlex.join(["cxrzero", *sys.argv[1:]]),
-        overwrite=overwrite,
-    )
-    bundle = run_training(request, _Lines())
-    typer.echo(f"Wrote {bundle}. Try: cxrzero predict FOLDER --model {bundle}")
+    given = _given(context)
+    with TrainingDisplay() as display:
+        if resume is not None:
+            folder = training.resume(resume, given, display)
+        else:
+            missing = [name for name, value in (("PAIRS.csv", pairs), ("--out", out)) if value is None]
+            if missing:
+                raise typer.BadParameter(f"{' and '.join(missing)} must be given (or --resume DIR)")
+            command = shlex.join(["cxrzero", *sys.argv[1:]])
+            folder = training.train(training.recipe_config(**({"recipe": recipe} | given), command=command), display)
+    display.say(f"Wrote {folder}. Try: cxrzero predict FOLDER --model {folder}")
 
 
-class _Lines:
-    """Prints a line for every epoch, and for the rest at most one every few seconds."""
-
-    def __init__(self) -> None:
-        self._next = time.monotonic()
-
-    def __call__(self, progress: Progress) -> None:
-        if progress.stage != "epoch" and time.monotonic() < self._next:
-            return
-        self._next = time.monotonic() + SECONDS_BETWEEN_LINES
-        parts = [f"{progress.stage} {progress.done:,}/{progress.total:,}"]
-        if progress.loss is not None:
-            parts.append(f"epoch {progress.epoch}, loss {progress.loss:.4f}")
-        if progress.validation is not None:
-            parts.append(f"AUROC {progress.validation:.3f}")
-        if progress.images_per_second is not None:
-            parts.append(f"{progress.images_per_second:.0f} images/s")
-        if progress.seconds_left is not None:
-            parts.append(f"{progress.seconds_left / 60:.0f} min left")
-        typer.echo(", ".join(parts), err=True)
+def _given(context: typer.Context) -> dict[str, Any]:
+    """What the user stated, on the command line or in --config."""
+    given = {}
+    for name, value in context.params.items():
+        source = context.get_parameter_source(name)
+        if name not in NOT_OPTIONS and source is not None and source.name != "DEFAULT":
+            given[name] = value
+    return given

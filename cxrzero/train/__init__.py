@@ -1,7 +1,8 @@
 """Contrastive training on image-text pairs; ends in a model bundle.
 
-    pairs.csv ─► pairs ─► store (decoded once) ─┐
-                   └────► vocabulary ──────────┤► loop (sampler, augment, loss) ─► checkpoint ─► export ─► bundle
+    pairs.csv ─► pairs ─► store (decoded once) ─┐            ┌─► validation ─► checkpoints ─► export ─► bundle
+                   └────► tokenizer ────────────┤► batches ─► loop (step, optimise, state) ─► metrics, curves
+    --init ──────► start (model, preprocessing) ┘
 
 Importing this package loads no torch, so that the command line can build a `TrainConfig`; `train` needs the extra
 [torch].
@@ -9,12 +10,14 @@ Importing this package loads no torch, so that the command line can build a `Tra
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from cxrzero.errors import MissingExtraError
-from cxrzero.train.config import OnProgress, Progress, TrainConfig
+from cxrzero.train.config import OnProgress, Progress, TrainConfig, recipe_config, resumed_config
 
-__all__ = ["OnProgress", "Progress", "TrainConfig", "train"]
+__all__ = ["OnProgress", "Progress", "TrainConfig", "recipe_config", "resume", "train"]
 
 
 def train(config: TrainConfig, on_progress: OnProgress | None = None) -> Path:
@@ -22,21 +25,46 @@ def train(config: TrainConfig, on_progress: OnProgress | None = None) -> Path:
 
     Args:
         config: what to train on and how.
-        on_progress: called after every optimiser step and every epoch.
+        on_progress: called after every optimiser step and every validation.
 
     Returns:
         The run folder (`config.out`), which is itself a model bundle.
 
     Raises:
         UsageError: the pairs or options are wrong; nothing was trained.
-        TrainingError: training could not go on (non-finite loss, export that does not match the trained model).
+        TrainingError: training could not go on (the loss is not finite again and again, an export that does not match
+            the trained model).
+        OutputError: a checkpoint cannot be written; the one before it is kept.
         MissingExtraError: torch, open_clip or onnx is not installed.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM, when the state is saved.
     """
+    _need_extra()
+    from cxrzero.train.loop import run
+
+    return run(config, on_progress)
+
+
+def resume(folder: Path, given: Mapping[str, Any] | None = None, on_progress: OnProgress | None = None) -> Path:
+    """Go on with a run that was stopped, killed or interrupted, as if it had not been.
+
+    Args:
+        folder: its run folder.
+        given: options as fields of TrainConfig; those that decide what is computed must be what they were.
+
+    Raises:
+        UsageError: there is no run, or its options or data have changed; the field is named.
+    """
+    _need_extra()
+    from cxrzero.train.loop import run
+    from cxrzero.train.runfolder import RunFolder
+
+    config = resumed_config(RunFolder(folder).config(), given or {})
+    return run(config, on_progress, resume=True)
+
+
+def _need_extra() -> None:
     for module in ("torch", "open_clip", "onnx"):
         try:
             __import__(module)
         except ImportError as error:
             raise MissingExtraError(module, "torch") from error
-    from cxrzero.train.loop import run
-
-    return run(config, on_progress)

@@ -25,7 +25,7 @@ def augment(pixels: Tensor, generator: torch.Generator) -> Tensor:
 
     Args:
         pixels: (N, H, W) float32 in [0, 1].
-        generator: the only source of randomness.
+        generator: the only source of randomness, on the device of the pixels.
 
     Returns:
         (N, H, W) float32 in [0, 1].
@@ -37,7 +37,7 @@ def augment(pixels: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _uniform(n: int, low: float, high: float, generator: torch.Generator) -> Tensor:
-    return torch.rand(n, generator=generator) * (high - low) + low
+    return torch.rand(n, generator=generator, device=generator.device) * (high - low) + low
 
 
 def _move(pixels: Tensor, generator: torch.Generator) -> Tensor:
@@ -58,7 +58,7 @@ def _resample(pixels: Tensor, generator: torch.Generator) -> Tensor:
     """Lose detail in half of the batch by going through a smaller picture."""
     side = pixels.shape[-1]
     smaller = int(side * float(_uniform(1, SMALLEST, 0.9, generator)))
-    chosen = torch.rand(len(pixels), generator=generator) < 0.5
+    chosen = torch.rand(len(pixels), generator=generator, device=pixels.device) < 0.5
     if not bool(chosen.any()):
         return pixels
     low = functional.interpolate(pixels[chosen], size=(smaller, smaller), mode="bilinear", antialias=True)
@@ -72,7 +72,9 @@ def _expose(pixels: Tensor, generator: torch.Generator) -> Tensor:
     gamma = torch.exp(_uniform(n, -GAMMA, GAMMA, generator)).view(n, 1, 1)
     contrast = torch.exp(_uniform(n, -CONTRAST, CONTRAST, generator)).view(n, 1, 1)
     brightness = _uniform(n, -BRIGHTNESS, BRIGHTNESS, generator).view(n, 1, 1)
-    noise = torch.randn(pixels.shape, generator=generator) * _uniform(n, 0, NOISE, generator).view(n, 1, 1)
+    noise = torch.randn(pixels.shape, generator=generator, device=pixels.device) * _uniform(
+        n, 0, NOISE, generator
+    ).view(n, 1, 1)
     pixels = pixels.clamp(0, 1).pow(gamma)
     mean = pixels.mean(dim=(1, 2), keepdim=True)
     return ((pixels - mean) * contrast + mean + brightness + noise).clamp(0, 1)
@@ -81,10 +83,10 @@ def _expose(pixels: Tensor, generator: torch.Generator) -> Tensor:
 def _erase(pixels: Tensor, generator: torch.Generator) -> Tensor:
     """Paint one rectangle of a random grey in some images."""
     n, height, width = pixels.shape
-    use = (torch.rand(n, generator=generator) < ERASE).view(n, 1, 1)
+    use = (torch.rand(n, generator=generator, device=pixels.device) < ERASE).view(n, 1, 1)
     size = _uniform(2 * n, 0.08, 0.3, generator).view(2, n, 1)
-    centre = torch.rand(2, n, 1, generator=generator)
-    inside_y = ((torch.arange(height) / height)[None] - centre[0]).abs() < size[0] / 2
-    inside_x = ((torch.arange(width) / width)[None] - centre[1]).abs() < size[1] / 2
-    grey = torch.rand(n, 1, 1, generator=generator)
+    centre = torch.rand(2, n, 1, generator=generator, device=pixels.device)
+    inside_y = ((torch.arange(height, device=pixels.device) / height)[None] - centre[0]).abs() < size[0] / 2
+    inside_x = ((torch.arange(width, device=pixels.device) / width)[None] - centre[1]).abs() < size[1] / 2
+    grey = torch.rand(n, 1, 1, generator=generator, device=pixels.device)
     return torch.where(use & inside_y[:, :, None] & inside_x[:, None, :], grey, pixels)

@@ -1,292 +1,233 @@
-"""The training loop, top to bottom. It does not know how a bundle is written (`export`) or what a finding is.
+"""The training loop, top to bottom. It does not know how a batch is drawn, a gradient made, a bundle written.
 
-One epoch: draw images and texts, augment, encode both, contrast them within their group, step and average the weights;
-then validate the average and write the checkpoint.
+prepare ─► for each batch: rate ─► gradient ─► step ─► average ─► metrics ─► (validate) ─► (save) ─► export
 """
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from open_clip.model import CustomTextCLIP
-from tokenizers import Tokenizer
-from torch import Tensor
-from torch.nn import functional
-from torch.optim.swa_utils import AveragedModel
+from torch import nn
 
-from cxrzero.bundle import MODEL_JSON, TOKENIZER
-from cxrzero.errors import OutputExistsError, TrainingError, UsageError
-from cxrzero.train.augment import augment
+from cxrzero.errors import TrainingError
+from cxrzero.train import checkpoint
+from cxrzero.train.batches import Batch, step_seed
 from cxrzero.train.config import OnProgress, Progress, TrainConfig
-from cxrzero.train.export import CHECKPOINT, export_run
-from cxrzero.train.loss import grouped_loss
-from cxrzero.train.model import MAX_LOGIT_SCALE, build_model, load_arch, weight_groups
-from cxrzero.train.pairs import Pairs, default_labels, read_pairs
-from cxrzero.train.sampler import Sampler
-from cxrzero.train.store import ImageStore, open_store
-from cxrzero.train.validate import Statement, find_statements, fit_scale, mean_auroc
-from cxrzero.train.vocabulary import encode, learn_tokenizer
+from cxrzero.train.curves import write_curves
+from cxrzero.train.distributed import join
+from cxrzero.train.export import export_run
+from cxrzero.train.interrupt import Interrupt
+from cxrzero.train.metricslog import MetricsLog
+from cxrzero.train.optimise import make_average, make_optimiser, rate_at, set_rate
+from cxrzero.train.prepare import Material, prepare
+from cxrzero.train.runfolder import RunFolder
+from cxrzero.train.state import Best, TrainingState
+from cxrzero.train.step import Encoders, backward
+from cxrzero.train.validation import Validation
+
+MOST_SKIPPED = 5  # steps whose loss was not finite
+SPEED_STEPS = 20  # over which images/s is taken
 
 
-@dataclass
-class _Run:
-    """Everything that the steps of a run share."""
-
-    config: TrainConfig
-    pairs: Pairs
-    store: ImageStore
-    ids: Tensor  # (T, L) int64
-    groups: Tensor  # (N,) int64
-    mean: float
-    std: float
-    statements: list[Statement]
-
-    def images(self, index: npt.NDArray[np.int64], generator: torch.Generator | None = None) -> Tensor:
-        """(B, 3, H, W) float32, normalised, channels last; augmented if a generator is given."""
-        pixels = torch.from_numpy(self.store.pixels[index]).float() / 255
-        if generator is not None:
-            pixels = augment(pixels, generator)
-        pixels = (pixels - self.mean) / self.std
-        return pixels[:, None].expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
-
-    def tokens(self, texts: npt.NDArray[np.int64] | Tensor) -> Tensor:
-        """(B, L') int64, cut to the longest of these texts: padding changes nothing and costs time."""
-        ids = self.ids[texts]
-        return ids[:, : int((ids != 0).sum(dim=1).max())]
-
-
-def run(config: TrainConfig, on_progress: OnProgress | None = None) -> Path:
-    """See `cxrzero.train.train`."""
-    report = on_progress or (lambda _: None)
-    if (config.out / MODEL_JSON).exists() and not config.overwrite:
-        raise OutputExistsError(f"{config.out} holds a finished run; choose another folder or pass --overwrite")
-    arch = load_arch(config.arch, config.image_size)
-    pairs = read_pairs(config.pairs, config.image_root)
-    training = int((~pairs.validation).sum())
-    if training < config.batch_size:
-        raise UsageError(
-            f"a batch of {config.batch_size} is larger than the data ({training} training images); lower --batch-size"
-        )
+def run(config: TrainConfig, on_progress: OnProgress | None = None, resume: bool = False) -> Path:
+    """See `cxrzero.train.train` and `cxrzero.train.resume`."""
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    torch.manual_seed(config.seed)
-    model = build_model(arch).to(memory_format=torch.channels_last)
-
-    config.out.mkdir(parents=True, exist_ok=True)
-    size = arch["vision_cfg"]["image_size"]
-    store = open_store(pairs, config.out / "store", size, lambda n, total: report(Progress("decode", n, total)))
-    tokenizer = _tokenizer(config, pairs, arch["text_cfg"]["vocab_size"])
-    tokenizer.save(str(config.out / TOKENIZER))
-    names = sorted(set(pairs.groups))
-    sample = store.pixels[np.flatnonzero(~pairs.validation)[:2048]].astype(np.float64) / 255
-    state = _Run(
-        config=config,
-        pairs=pairs,
-        store=store,
-        ids=torch.from_numpy(encode(tokenizer, pairs.texts, arch["text_cfg"]["context_length"])),
-        groups=torch.tensor([names.index(group) for group in pairs.groups]),
-        mean=round(float(sample.mean()), 4),
-        std=round(float(sample.std()), 4),
-        statements=find_statements(pairs),
-    )
-    _fit(state, model, arch, report)
-    total = config.epochs * (training // config.batch_size)
-    report(Progress("export", total, total, config.epochs))
-    return export_run(config.out, card=config.card)
-
-
-def _tokenizer(config: TrainConfig, pairs: Pairs, vocab_size: int) -> Tokenizer:
-    texts = list(pairs.texts)
-    if config.tokenizer_texts is not None:
+    with join(config.device) as world:
+        report = on_progress if on_progress is not None and world.main else lambda _: None
+        folder = RunFolder(config.out)
         try:
-            texts += config.tokenizer_texts.read_text("utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"{config.tokenizer_texts} cannot be read as UTF-8 text: {error}") from error
-    return learn_tokenizer(texts, vocab_size)
+            material = prepare(config, folder, world, report, resume)
+            with Interrupt() as interrupt:
+                _Trainer(material, report, interrupt).fit()
+            if world.main:
+                report(Progress("export", material.steps, material.steps, config.epochs))
+                export_run(folder, material.start, config)
+                write_curves(folder.path)
+            world.wait()
+        finally:
+            folder.release()
+    return config.out
 
 
-def _fit(state: _Run, model: CustomTextCLIP, arch: dict[str, Any], report: OnProgress) -> None:
-    config = state.config
-    sampler = Sampler(state.pairs, config.batch_size, config.texts_per_image, config.seed)
-    steps = config.epochs * sampler.steps
-    optimiser = torch.optim.AdamW(weight_groups(model, config.weight_decay), lr=config.lr, betas=(0.9, 0.98))
-    warmup = max(1, round(config.warmup * steps))
-    averaged = AveragedModel(model, multi_avg_fn=_moving_average(config.ema_decay), use_buffers=True)
-    started, step = time.monotonic(), 0
-    (config.out / "metrics.jsonl").unlink(missing_ok=True)
-    for epoch in range(config.epochs):
-        model.train()
-        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch)
-        losses, began = [], time.monotonic()
-        for images, texts in sampler.epoch(epoch):
-            for group in optimiser.param_groups:
-                group["lr"] = config.lr * _schedule(step, steps, warmup)
-            losses.append(_step(state, model, optimiser, images, texts, generator))
-            averaged.update_parameters(model)
-            step += 1
-            elapsed = time.monotonic() - started
-            speed = len(losses) * config.batch_size / (time.monotonic() - began)
-            left = elapsed / step * (steps - step)
-            report(Progress("step", step, steps, epoch, losses[-1], speed, left))
-        validation, scale = _validate(state, averaged.module)
-        _write_checkpoint(state, averaged.module, arch, epoch + 1, scale, validation)
-        speed = len(losses) * config.batch_size / (time.monotonic() - began)
-        loss = float(np.mean(losses))
-        _log(
-            config.out,
-            {
-                "epoch": epoch + 1,
-                "loss": loss,
-                "images_per_second": speed,
-                "statement_auroc": validation,
-                "scale": scale,
-                "logit_scale": model.logit_scale.exp().item(),
-                "seconds": elapsed,
-            },
+@dataclass(frozen=True)
+class _Stepped:
+    """One optimiser step: the loss, the gradient's norm before clipping, and whether it was taken."""
+
+    loss: float
+    norm: float
+    taken: bool
+
+
+class _Trainer:
+    def __init__(self, material: Material, report: OnProgress, interrupt: Interrupt) -> None:
+        self._material, self._report, self._interrupt = material, report, interrupt
+        self._config, self._world, self._folder = material.config, material.world, material.folder
+        model = material.start.model.to(self._world.device)
+        self._state = TrainingState(
+            model, make_optimiser(model, self._config), make_average(model, self._config.ema_decay)
         )
-        report(Progress("epoch", step, steps, epoch + 1, loss, speed, left, validation))
+        bf16 = self._config.precision == "bf16"
+        self._encoders = Encoders(model, material.prepare_pixels, self._world.device, bf16)
+        self._times: deque[float] = deque(maxlen=SPEED_STEPS + 1)
+        self._saved_at = time.monotonic()
+
+    def fit(self) -> None:
+        """Train from where the last checkpoint stopped to the end."""
+        keep = self._restore()
+        with _log(self._material, keep, self._state.step) as log:
+            self._times.append(time.monotonic())
+            _train_mode(self._state.model, self._config)
+            for batch in self._material.batches.starting_at(self._state.step):
+                self._take(batch, log)
+                validated = self._state.step in self._material.validation_steps
+                if validated:
+                    self._validate(log)
+                self._save_if_due(log, due=validated)
+                if self._exhausted():
+                    self._report(
+                        Progress(
+                            "note",
+                            message=f"stopped early at step {self._state.step:,}: no better "
+                            f"validation in {self._state.stale} in a row",
+                        )
+                    )
+                    break
+
+    def _take(self, batch: Batch, log: MetricsLog | None) -> None:
+        state, config = self._state, self._config
+        rate = rate_at(batch.step, self._material.steps, self._material.lr, config)
+        set_rate(state.optimiser, rate)
+        torch.manual_seed(step_seed(config.seed, batch.step, self._world.rank))
+        stepped = self._step(batch)
+        if not stepped.taken:
+            self._skip(batch, stepped)
+        state.step = batch.step + 1
+        self._times.append(time.monotonic())
+        speed = (len(self._times) - 1) * config.batch_size / max(1e-9, self._times[-1] - self._times[0])
+        epoch = state.step // self._material.batches.steps_per_epoch
+        if log is not None:
+            log.write(
+                {
+                    "step": state.step,
+                    "epoch": epoch,
+                    "loss": stepped.loss if stepped.taken else None,
+                    "lr": rate,
+                    "logit_scale": state.model.logit_scale.exp().item(),
+                    "gradient_norm": stepped.norm if stepped.taken else None,
+                    "images_per_second": round(speed, 1),
+                }
+            )
+        left = (self._material.steps - state.step) * config.batch_size / speed
+        self._report(Progress("step", state.step, self._material.steps, epoch, stepped.loss, speed, left))
+
+    def _step(self, batch: Batch) -> _Stepped:
+        state, config = self._state, self._config
+        state.optimiser.zero_grad(set_to_none=True)
+        loss = backward(self._encoders, batch, self._world, config.micro_batch).item()
+        if not math.isfinite(loss):
+            return _Stepped(loss, float("nan"), False)
+        norm = nn.utils.clip_grad_norm_(state.model.parameters(), config.grad_clip).item()
+        if not math.isfinite(norm):
+            return _Stepped(loss, norm, False)
+        state.optimiser.step()
+        with torch.no_grad():
+            state.model.logit_scale.clamp_(0, math.log(config.max_logit_scale))
+        if state.averaged is not None:
+            state.averaged.update_parameters(state.model)
+        return _Stepped(loss, norm, True)
+
+    def _skip(self, batch: Batch, stepped: _Stepped) -> None:
+        """A step whose loss or gradient is not finite changes nothing; its files are kept; too many end the run."""
+        self._state.skipped += 1
+        what = f"loss {stepped.loss}" if not math.isfinite(stepped.loss) else f"gradient norm {stepped.norm}"
+        place = f"nonfinite-{batch.step:08}.json in the run folder names its files"
+        if self._world.main:
+            names = [self._material.pairs.images[i] for i in batch.images]
+            self._folder.note_nonfinite(batch.step, stepped.loss, names)
+        if self._state.skipped > MOST_SKIPPED:
+            raise TrainingError(
+                f"{what} at step {batch.step}, after {MOST_SKIPPED} steps were skipped for such; lower --lr, or look "
+                f"at the images: {place}"
+            )
+        self._report(Progress("note", message=f"{what} at step {batch.step}: skipped; {place}"))
+
+    def _validate(self, log: MetricsLog | None) -> None:
+        """Measure, and keep the weights if they are among the best. Only the first process does; all learn of it."""
+        self._world.spread_buffers(self._state.model)
+        step = self._state.step
+        found = self._world.from_main(self._material.validator(self._state.result) if self._world.main else None)
+        assert isinstance(found, Validation)
+        # Without anything to measure on, the newest is the best.
+        score = found.score if found.score is not None else float(step)
+        best = Best(step, f"best-{step:08}.pt", score, found.to_dict())
+        kept = self._state.note(best, max(self._config.keep, self._config.ensemble))
+        epoch = step // self._material.batches.steps_per_epoch
+        if log is not None:
+            log.write({"step": step, "epoch": epoch, "validation": found.to_dict()})
+            if kept:
+                checkpoint.save(self._folder.checkpoint(best.file), self._material.weights(self._state, found))
+        total = self._material.steps
+        self._report(Progress("validate", step, total, epoch, auroc=_auroc(found), recall=found.recall))
+
+    def _save_if_due(self, log: MetricsLog | None, due: bool) -> None:
+        config, waited = self._config, time.monotonic() - self._saved_at
+        due = due or (config.save_every is not None and self._state.step % config.save_every == 0)
+        if not self._world.any(due or self._interrupt.requested or waited > 60 * config.save_minutes):
+            return
+        self._world.spread_buffers(self._state.model)
+        if log is not None:
+            checkpoint.save(self._folder.last, self._state.to_dict() | {"metrics_bytes": log.position()})
+            self._folder.drop_checkpoints({best.file for best in self._state.best})
+        self._saved_at = time.monotonic()
+        if self._world.any(self._interrupt.requested):
+            self._report(Progress("note", message=f"saved step {self._state.step:,}; continue with --resume"))
+            raise KeyboardInterrupt
+
+    def _exhausted(self) -> bool:
+        return self._config.patience is not None and self._state.stale >= self._config.patience
+
+    def _restore(self) -> int:
+        """Go back to the last checkpoint, if there is one; bytes of the metrics that belong to it."""
+        if not self._folder.last.exists():
+            return 0
+        saved = checkpoint.load(self._folder.last)
+        keep = int(saved.pop("metrics_bytes"))
+        self._state.restore(saved)
+        self._world.wait()
+        if self._world.main:
+            self._folder.drop_checkpoints({best.file for best in self._state.best})
+        return keep
 
 
-def _schedule(step: int, steps: int, warmup: int) -> float:
-    """Linear warm-up, then half a cosine to zero, as a fraction of the peak."""
-    if step < warmup:
-        return (step + 1) / warmup
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+class _NoLog:
+    """Where a process that does not write puts nothing."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *_: object) -> None:
+        return None
 
 
-def _moving_average(decay: float) -> Any:
-    """Exponential average whose memory grows with the run: min(decay, (1 + n) / (10 + n)), n = steps averaged."""
-
-    @torch.no_grad()
-    def update(averaged: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
-        rate = 1 - min(decay, (1 + int(count)) / (10 + int(count)))
-        for old, new in zip(averaged, current, strict=True):
-            if old.is_floating_point():
-                old.lerp_(new, rate)
-            else:
-                old.copy_(new)
-
-    return update
+def _log(material: Material, keep: int, step: int) -> MetricsLog | _NoLog:
+    return MetricsLog(material.folder.path, keep, step) if material.world.main else _NoLog()
 
 
-def _step(
-    state: _Run,
-    model: CustomTextCLIP,
-    optimiser: torch.optim.Optimizer,
-    images: npt.NDArray[np.int64],
-    texts: list[npt.NDArray[np.int64]],
-    generator: torch.Generator,
-) -> float:
-    unique, inverse = np.unique(np.concatenate(texts), return_inverse=True)
-    shown = torch.zeros(len(images), len(unique), dtype=torch.bool)
-    shown[np.repeat(np.arange(len(images)), [len(t) for t in texts]), inverse] = True
-    truth = torch.from_numpy(np.stack([np.isin(unique, state.pairs.true_texts[i]) for i in images]))
-    with _autocast(state.config):
-        image_embeds = model.visual(state.images(images, generator))
-        text_embeds = model.text(state.tokens(unique))
-    loss = grouped_loss(
-        functional.normalize(image_embeds.float(), dim=-1),
-        functional.normalize(text_embeds.float(), dim=-1),
-        truth,
-        shown,
-        state.groups[images],
-        model.logit_scale.exp(),
-    )
-    if not torch.isfinite(loss):
-        names = ", ".join(state.pairs.images[i] for i in images[:5])
-        raise TrainingError(f"the loss is {loss.item()}; lower --lr or look at the batch that began with {names}")
-    optimiser.zero_grad(set_to_none=True)
-    torch.autograd.backward(loss)
-    torch.nn.utils.clip_grad_norm_(model.parameters(), state.config.grad_clip)
-    optimiser.step()
-    with torch.no_grad():
-        model.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
-    return loss.item()
+def _train_mode(model: nn.Module, config: TrainConfig) -> None:
+    """A frozen tower stays in evaluation mode, so that its running statistics stay too."""
+    model.train()
+    tower = {"image": "visual", "text": "text", None: None}[config.freeze]
+    if tower is not None:
+        getattr(model, tower).eval()
 
 
-@contextmanager
-def _autocast(config: TrainConfig) -> Iterator[None]:
-    with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):
-        yield
-
-
-@torch.no_grad()
-def _validate(state: _Run, model: CustomTextCLIP) -> tuple[float | None, float | None]:
-    """Mean statement AUROC and the fitted scale on the validation rows; (None, None) without statements."""
-    if not state.statements:
-        return None, None
-    model.eval()
-    wanted = np.unique(np.concatenate([s.images for s in state.statements]))
-    asked = np.unique([[s.positive, s.negative] for s in state.statements])
-    with _autocast(state.config):
-        parts = [model.visual(state.images(wanted[i : i + 128])).float() for i in range(0, len(wanted), 128)]
-        text_embeds = functional.normalize(model.text(state.tokens(asked)).float(), dim=-1)
-    cosines = (functional.normalize(torch.cat(parts), dim=-1) @ text_embeds.T).numpy()
-    differences = []
-    for statement in state.statements:
-        rows = cosines[np.searchsorted(wanted, statement.images)]
-        positive, negative = np.searchsorted(asked, [statement.positive, statement.negative])
-        differences.append(rows[:, positive] - rows[:, negative])
-    return mean_auroc(state.statements, differences), fit_scale(state.statements, differences)
-
-
-def _write_checkpoint(
-    state: _Run, model: CustomTextCLIP, arch: dict[str, Any], epoch: int, scale: float | None, validation: float | None
-) -> None:
-    """Averaged weights and what the export needs to know; replaced in one step, so that it is always whole."""
-    config = state.config
-    recipe = {
-        name: getattr(config, name)
-        for name in (
-            "arch",
-            "epochs",
-            "batch_size",
-            "lr",
-            "weight_decay",
-            "warmup",
-            "grad_clip",
-            "ema_decay",
-            "texts_per_image",
-            "precision",
-        )
-    }
-    content = {
-        "arch": arch,
-        "model": model.state_dict(),
-        "mean": state.mean,
-        "std": state.std,
-        "scale": scale,
-        "labels": default_labels(state.pairs),
-        "provenance": {
-            "command": config.command,
-            "seed": config.seed,
-            "data_fingerprint": state.store.fingerprint,
-            "recipe": recipe
-            | {
-                "image_size": arch["vision_cfg"]["image_size"],
-                "epochs_done": epoch,
-                "training_images": int((~state.pairs.validation).sum()),
-                "texts": len(state.pairs.texts),
-            },
-            "held_out_statement_auroc": validation,
-        },
-    }
-    part = config.out / f"{CHECKPOINT}.part"
-    torch.save(content, part)
-    os.replace(part, config.out / CHECKPOINT)
-
-
-def _log(out: Path, record: dict[str, Any]) -> None:
-    with (out / "metrics.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")
+def _auroc(found: Validation) -> tuple[float, float, float] | None:
+    if found.auroc is not None or found.statement_auroc is None:
+        return found.auroc
+    return (found.statement_auroc, float("nan"), float("nan"))

@@ -38,7 +38,7 @@ def grouped_loss(
     """
     total = image_embeds.new_zeros(())
     for group in sorted(set(groups.tolist())):
-        rows = groups == group
+        rows = (groups == group).to(truth.device)
         columns = shown[rows].any(dim=0)
         part = contrastive_loss(image_embeds[rows], text_embeds[columns], truth[rows][:, columns], logit_scale)
         total = total + part * rows.sum() / len(groups)

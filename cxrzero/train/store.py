@@ -5,18 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from cxrzero.bundle import sha256_of
 from cxrzero.errors import ImageError, UsageError
 from cxrzero.images import decode
 from cxrzero.images.radiograph import GreyImage
+from cxrzero.preprocess import Preprocess
 from cxrzero.train.pairs import SHOWN, Pairs
 
 
@@ -25,17 +26,12 @@ class ImageStore:
     """The pictures of a run.
 
     Attributes:
-        pixels: (N, size, size) uint8, in the order of the pairs; a memory map.
+        pixels: (N, H, W) uint8, in the order of the pairs; a memory map.
         fingerprint: sha256 over the rows of the pairs and the bytes of every image file.
     """
 
     pixels: npt.NDArray[np.uint8]
     fingerprint: str
-
-
-def resize(pixels: GreyImage, size: int) -> GreyImage:
-    """Squash to a square as the bundle's preprocessing does: Pillow bicubic (antialiased) on 8-bit grey."""
-    return np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BICUBIC))
 
 
 def data_fingerprint(pairs: Pairs, file_sha256: list[str]) -> str:
@@ -50,10 +46,13 @@ def data_fingerprint(pairs: Pairs, file_sha256: list[str]) -> str:
     return digest.hexdigest()
 
 
-def open_store(pairs: Pairs, folder: Path, size: int, on_image: Callable[[int, int], None]) -> ImageStore:
-    """Decode every image into `folder`, or reuse what an earlier run with the same files and size left there.
+def open_store(
+    pairs: Pairs, folder: Path, geometry: Sequence[Mapping[str, Any]], on_image: Callable[[int, int], None]
+) -> ImageStore:
+    """Decode every image into `folder`, or reuse what an earlier run with the same files and geometry left there.
 
     Args:
+        geometry: a bundle's preprocessing up to `rescale`, so that all pictures have one size.
         on_image: told (done, total) now and then.
 
     Raises:
@@ -62,26 +61,40 @@ def open_store(pairs: Pairs, folder: Path, size: int, on_image: Callable[[int, i
     folder.mkdir(parents=True, exist_ok=True)
     stats = [path.stat() for path in pairs.paths]
     state = [[name, stat.st_size, stat.st_mtime_ns] for name, stat in zip(pairs.images, stats, strict=True)]
-    key = hashlib.sha256(json.dumps([size, state]).encode()).hexdigest()
+    key = hashlib.sha256(json.dumps([list(map(dict, geometry)), state]).encode()).hexdigest()
     facts, array = folder / "store.json", folder / "pixels.npy"
     if facts.is_file() and array.is_file():
         stored = json.loads(facts.read_text("utf-8"))
         if stored["key"] == key:
             return ImageStore(np.load(array, mmap_mode="r"), data_fingerprint(pairs, stored["file_sha256"]))
-    hashes = _decode_all(pairs, array, size, on_image)
+    hashes = _decode_all(pairs, array, _Fit(geometry), on_image)
     # Written last: a store without this file is not used.
     _write_text(facts, json.dumps({"key": key, "file_sha256": hashes}))
     return ImageStore(np.load(array, mmap_mode="r"), data_fingerprint(pairs, hashes))
 
 
-def _decode_all(pairs: Pairs, array: Path, size: int, on_image: Callable[[int, int], None]) -> list[str]:
+class _Fit:
+    """Geometry alone."""
+
+    def __init__(self, geometry: Sequence[Mapping[str, Any]]) -> None:
+        size = next(
+            (step.get("height", step.get("size")), step.get("width", step.get("size"))) for step in reversed(geometry)
+        )
+        self.size: tuple[int, int] = (int(size[0]), int(size[1]))
+        self._preprocess = Preprocess([*geometry, {"step": "rescale", "factor": 1.0}], self.size)
+
+    def __call__(self, pixels: GreyImage) -> GreyImage:
+        return self._preprocess.fit(pixels)
+
+
+def _decode_all(pairs: Pairs, array: Path, fit: _Fit, on_image: Callable[[int, int], None]) -> list[str]:
     total = len(pairs.paths)
-    pixels = np.lib.format.open_memmap(array, mode="w+", dtype=np.uint8, shape=(total, size, size))
+    pixels = np.lib.format.open_memmap(array, mode="w+", dtype=np.uint8, shape=(total, *fit.size))
     hashes, unreadable = [], []
     for i, path in enumerate(pairs.paths):
         try:
             hashes.append(sha256_of(path))
-            pixels[i] = resize(_decode(path), size)
+            pixels[i] = fit(_decode(path))
         except (ImageError, OSError) as error:
             unreadable.append(f"{path}: {error}")
         if i % 100 == 99 or i == total - 1:

@@ -10,6 +10,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 
 PAD, START, END = "[PAD]", "[SOT]", "[EOT]"
 PAD_ID, START_ID, END_ID = 0, 1, 2
+CLIP_VOCABULARY = 49408
 
 
 def learn_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
@@ -43,8 +44,28 @@ def learn_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     return tokenizer
 
 
+def clip_tokenizer() -> Tokenizer:
+    """CLIP's byte-pair tokenizer, from open_clip's own merges, as a `tokenizers` file."""
+    from open_clip.tokenizer import SimpleTokenizer
+
+    source = SimpleTokenizer()
+    tokenizer = Tokenizer(models.BPE(dict(source.encoder), list(source.bpe_ranks), end_of_word_suffix="</w>"))
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip(), normalizers.Lowercase()]
+    )
+    pattern = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+    words = pre_tokenizers.Split(Regex(pattern), behavior="removed", invert=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [words, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    start, end = "<start_of_text>", "<end_of_text>"
+    ids = [(start, source.encoder[start]), (end, source.encoder[end])]
+    tokenizer.post_processor = processors.TemplateProcessing(single=f"{start} $A {end}", special_tokens=ids)
+    return tokenizer
+
+
 def encode(tokenizer: Tokenizer, texts: Sequence[str], context_length: int) -> npt.NDArray[np.int64]:
-    """Token ids of training texts; longer ones are cut but keep their [EOT], as in CLIP's training.
+    """Token ids of training texts; longer ones are cut but keep their end token, as in CLIP's training.
 
     Returns:
         (T, context_length) int64, padded with PAD_ID.
@@ -53,5 +74,5 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str], context_length: int) -> n
     for row, encoding in zip(ids, tokenizer.encode_batch(list(texts)), strict=True):
         kept = encoding.ids[:context_length]
         row[: len(kept)] = kept
-        row[len(kept) - 1] = END_ID
+        row[len(kept) - 1] = encoding.ids[-1]
     return ids

@@ -1,0 +1,49 @@
+"""Files of weights on disk: written whole or not at all, read without running code."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cxrzero.errors import OutputError, TrainingError
+
+
+def save(path: Path, content: dict[str, Any]) -> None:
+    """Write beside the old file, then replace it in one step; until then the old one stays.
+
+    Raises:
+        OutputError: it cannot be written (disk full, say).
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except (OSError, RuntimeError) as error:  # torch wraps some failed writes in a RuntimeError
+        part.unlink(missing_ok=True)
+        kept = f"; the one before it is kept as {path}" if path.exists() else ""
+        reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+        raise OutputError(
+            f"the checkpoint {path} cannot be written ({reason}){kept}. Make room, then continue with --resume"
+        ) from error
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a file of `save` to the CPU.
+
+    Raises:
+        TrainingError: it is missing or damaged.
+    """
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise TrainingError(f"{path} does not exist") from None
+    except (RuntimeError, OSError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        raise TrainingError(f"{path} cannot be read as a checkpoint: {error}") from error
+    return content

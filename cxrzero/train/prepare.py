@@ -1,0 +1,251 @@
+"""From a request to everything that the loop needs: model, images, tokenizer, batches, validator, run folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer
+
+from cxrzero.bundle import TOKENIZER
+from cxrzero.errors import UsageError
+from cxrzero.preprocess import Preprocess
+from cxrzero.train.batches import Batches, TextEncoder
+from cxrzero.train.config import OnProgress, Progress, TrainConfig
+from cxrzero.train.distributed import World
+from cxrzero.train.labelled import Labelled, read_labelled
+from cxrzero.train.model import learns_tokenizer
+from cxrzero.train.pairs import Pairs, default_labels, read_pairs
+from cxrzero.train.pixels import EncoderInput, split_steps, standardised
+from cxrzero.train.runfolder import RunFolder
+from cxrzero.train.start import Start, make_start
+from cxrzero.train.state import TrainingState
+from cxrzero.train.store import ImageStore, open_store
+from cxrzero.train.validation import Validation, Validator
+from cxrzero.train.vocabulary import learn_tokenizer
+
+SAMPLE = 2048  # training images whose pixels give mean and deviation
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a run works with.
+
+    Attributes:
+        start: with preprocessing and tokenizer complete.
+        lr: peak learning rate.
+        steps: optimiser steps of the whole run.
+        validation_steps: after which the model is measured.
+    """
+
+    config: TrainConfig
+    folder: RunFolder
+    world: World
+    start: Start
+    pairs: Pairs
+    batches: Batches
+    validator: Validator
+    prepare_pixels: EncoderInput
+    lr: float
+    steps: int
+    validation_steps: frozenset[int]
+    fingerprint: str
+
+    def weights(self, state: TrainingState, found: Validation) -> dict[str, Any]:
+        """The content of a kept checkpoint: averaged weights and what an export needs to know."""
+        config = self.config
+        return {
+            "arch": self.start.arch,
+            "preprocess": [dict(step) for step in self.start.steps],
+            "model": state.result.state_dict(),
+            "scale": found.scale,
+            "labels": default_labels(self.pairs),
+            "provenance": {
+                "command": config.command,
+                "seed": config.seed,
+                "data_fingerprint": self.fingerprint,
+                "init_sha256": self.start.source,
+                "recipe": self._recipe() | {"epochs_done": state.step // self.batches.steps_per_epoch},
+                "steps_done": state.step,
+                "steps_skipped": state.skipped,
+                "held_out_statement_auroc": found.statement_auroc,
+                "validation": found.to_dict(),
+            },
+        }
+
+    def _recipe(self) -> dict[str, Any]:
+        """The fields that were decided, and the size of what they were decided for."""
+        config = self.config
+        names = (
+            "recipe", "arch", "epochs", "batch_size", "optimiser", "weight_decay", "schedule", "warmup", "grad_clip",
+            "ema_decay", "loss", "augment", "freeze", "image_lr_scale", "text_lr_scale", "texts_per_image", "precision",
+        )  # fmt: skip
+        chosen = {name: getattr(config, name) for name in names}
+        chosen["grad_clip"] = None if config.grad_clip == float("inf") else config.grad_clip
+        return chosen | {
+            "lr": self.lr,
+            "image_size": self.start.image_size,
+            "training_images": int((~self.pairs.validation).sum()),
+            "texts": len(self.pairs.texts),
+            "processes": self.world.size,
+        }
+
+
+def prepare(config: TrainConfig, folder: RunFolder, world: World, report: OnProgress, resume: bool) -> Material:
+    """Check the request, claim the folder, decode the images, and build the rest.
+
+    Raises:
+        UsageError: the request is wrong; nothing was trained.
+        OutputExistsError, OutputError: see `RunFolder.claim`.
+    """
+    pairs = read_pairs(config.pairs, config.image_root)
+    labelled = None if config.val_labels is None else read_labelled(config.val_labels, config.image_root)
+    _check_sizes(config, pairs, world, labelled)
+    start = make_start(config)
+    if world.main:
+        folder.claim(resume, config.overwrite)
+    store, pictures = _stores(pairs, labelled, start, folder, world, report)
+    start = _complete(start, config, pairs, store, folder, world)
+    Preprocess(start.steps, (start.image_size, start.image_size))
+    _record(config, folder, world, start, store.fingerprint, labelled, resume)
+
+    assert start.tokenizer is not None
+    encode_texts = TextEncoder(start.tokenizer, start.context_length, learns_tokenizer(start.arch))
+    batches = Batches(pairs, store.pixels, encode_texts, config, world)
+    table = None if labelled is None or pictures is None else (labelled, pictures)
+    prepare_pixels = EncoderInput(start.steps)
+    bf16 = config.precision == "bf16"
+    validator = Validator(pairs, store.pixels, table, encode_texts, prepare_pixels, world.device, bf16)
+    steps = config.epochs * batches.steps_per_epoch
+    return Material(
+        config=config,
+        folder=folder,
+        world=world,
+        start=start,
+        pairs=pairs,
+        batches=batches,
+        validator=validator,
+        prepare_pixels=prepare_pixels,
+        lr=config.lr if config.lr is not None else start.lr,
+        steps=steps,
+        validation_steps=frozenset({*range(0, steps, config.val_every or batches.steps_per_epoch), steps} - {0}),
+        fingerprint=store.fingerprint,
+    )
+
+
+def _check_sizes(config: TrainConfig, pairs: Pairs, world: World, labelled: Labelled | None) -> None:
+    training = int((~pairs.validation).sum())
+    if training < config.batch_size:
+        raise UsageError(
+            f"a batch of {config.batch_size} is larger than the data ({training} training images); lower --batch-size"
+        )
+    if config.batch_size < world.size:
+        raise UsageError(f"a batch of {config.batch_size} cannot be shared by {world.size} processes")
+    if labelled is None:
+        return
+    trained = {path.resolve() for path, held in zip(pairs.paths, pairs.validation, strict=True) if not held}
+    both = sum(path.resolve() in trained for path in labelled.paths)
+    if both:
+        raise UsageError(f"{config.val_labels}: {both} of its images are trained on; keep them out of one of the two")
+
+
+def _stores(
+    pairs: Pairs, labelled: Labelled | None, start: Start, folder: RunFolder, world: World, report: OnProgress
+) -> tuple[ImageStore, npt.NDArray[np.uint8] | None]:
+    """Decoded images of the pairs and of --val-labels; the first process decodes, the others wait."""
+
+    def tell(done: int, total: int) -> None:
+        report(Progress("decode", done, total))
+
+    geometry = split_steps(start.steps)[0]
+
+    def make() -> tuple[ImageStore, npt.NDArray[np.uint8] | None]:
+        store = open_store(pairs, folder.path / "store", geometry, tell)
+        if labelled is None:
+            return store, None
+        return store, open_store(_as_pairs(labelled), folder.path / "store-labelled", geometry, tell).pixels
+
+    if world.main:
+        made = make()
+        world.wait()
+        return made
+    world.wait()
+    return make()
+
+
+def _as_pairs(labelled: Labelled) -> Pairs:
+    """Images without texts, as the store takes them."""
+    count = len(labelled.paths)
+    return Pairs(
+        images=[str(path) for path in labelled.paths],
+        paths=labelled.paths,
+        texts=[],
+        true_texts=[],
+        weights=[],
+        groups=[""] * count,
+        validation=np.ones(count, bool),
+        patients=[""] * count,
+        rows_sha256=labelled.rows_sha256,
+    )
+
+
+def _complete(
+    start: Start, config: TrainConfig, pairs: Pairs, store: ImageStore, folder: RunFolder, world: World
+) -> Start:
+    """Measure what the start left to the data: normalisation and tokenizer."""
+    geometry, numeric = split_steps(start.steps)
+    if not numeric:
+        sample = store.pixels[np.flatnonzero(~pairs.validation)[:SAMPLE]]
+        start = replace(start, steps=[dict(step) for step in standardised(geometry, sample)])
+    tokenizer = start.tokenizer or _learn(config, pairs, start.arch["text_cfg"]["vocab_size"])
+    if world.main:
+        tokenizer.save(str(folder.path / TOKENIZER))
+    return replace(start, tokenizer=tokenizer)
+
+
+def _learn(config: TrainConfig, pairs: Pairs, vocab_size: int) -> Tokenizer:
+    texts = list(pairs.texts)
+    if config.tokenizer_texts is not None:
+        try:
+            texts += config.tokenizer_texts.read_text("utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"{config.tokenizer_texts} cannot be read as UTF-8 text: {error}") from error
+    return learn_tokenizer(texts, vocab_size)
+
+
+def _record(
+    config: TrainConfig,
+    folder: RunFolder,
+    world: World,
+    start: Start,
+    fingerprint: str,
+    labelled: Labelled | None,
+    resume: bool,
+) -> None:
+    """Write run.json, or check a resumed run against it.
+
+    Raises:
+        UsageError: data or weights are not those that the run was started with; the field is named.
+    """
+    fixed = {
+        "data_fingerprint": fingerprint,
+        "val_labels_sha256": None if labelled is None else labelled.rows_sha256,
+        "init_sha256": start.source,
+        "lr": config.lr if config.lr is not None else start.lr,
+    }
+    place = {"device": str(world.device), "processes": world.size}
+    if resume:
+        recorded = folder.description()
+        for name, value in fixed.items():
+            if recorded[name] != value:
+                raise UsageError(
+                    f"{name} is {value}, but the run in {folder.path} was started with {recorded[name]}: what it "
+                    "learns from has changed since. Restore it, or start another run with another --out"
+                )
+        if world.main:
+            folder.note_resumption(-1, place)
+    elif world.main:
+        folder.describe(config, {"seed": config.seed} | fixed | place)
+    world.wait()

@@ -1,0 +1,57 @@
+"""Image-text retrieval on held-out pairs: how often the right text is near the top for an image, and the reverse."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from cxrzero.train.pairs import Pairs
+from cxrzero.train.truth import text_classes, truth_matrix
+
+DEPTHS = (1, 5)
+MOST = 2000  # images; recall depends on how many there are, so the number is fixed and written beside it
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The held-out pairs that are searched.
+
+    Attributes:
+        images: (N,) indices into `Pairs.images`.
+        texts: (T,) indices into `Pairs.texts`.
+        truth: (N, T) bool.
+    """
+
+    images: npt.NDArray[np.int64]
+    texts: npt.NDArray[np.int64]
+    truth: npt.NDArray[np.bool_]
+
+
+def find_held_out(pairs: Pairs) -> HeldOut | None:
+    """The first MOST validation images and the first text of each; None with fewer than two different texts."""
+    images = np.flatnonzero(pairs.validation)[:MOST]
+    if not len(images):
+        return None
+    classes = text_classes(pairs.texts)
+    texts = np.unique([pairs.true_texts[i][0] for i in images])
+    texts = texts[np.unique(classes[texts], return_index=True)[1]]
+    if len(texts) < 2:
+        return None
+    return HeldOut(images, texts, truth_matrix(images, texts, pairs.true_texts, classes))
+
+
+def recall(cosines: npt.NDArray[np.floating], truth: npt.NDArray[np.bool_]) -> dict[str, float]:
+    """R@k in both directions: the share of queries with a true answer among the k nearest.
+
+    Args:
+        cosines: (N, T) of images and texts.
+    """
+    found = {}
+    for name, scores, answers in (("image_to_text", cosines, truth), ("text_to_image", cosines.T, truth.T)):
+        order = np.argsort(-scores, axis=1, kind="stable")
+        hits = np.take_along_axis(answers, order, axis=1)
+        for depth in DEPTHS:
+            found[f"{name}_r{depth}"] = float(hits[:, :depth].any(axis=1).mean())
+    return found

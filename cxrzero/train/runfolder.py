@@ -1,0 +1,163 @@
+"""A run on disk.
+
+run.json          options, command, seed, versions, fingerprint of the data, where it ran
+checkpoints/      last.pt: to go on from; best-<step>.pt: weights alone
+metrics.jsonl     a line for every step and validation
+nonfinite-*.json  batches whose loss was not finite
+store/            decoded images
+curves.html       the run in pictures
+model.json, …     the finished bundle; ensemble/: the best checkpoints as bundles
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import shutil
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from cxrzero._version import __version__
+from cxrzero.bundle import MODEL_JSON, TOKENIZER
+from cxrzero.errors import OutputError, OutputExistsError, UsageError
+from cxrzero.train.config import TrainConfig, from_json, to_json
+
+RUN_JSON, LOCK, CHECKPOINTS, LAST, ENSEMBLE = "run.json", "run.lock", "checkpoints", "last.pt", "ensemble"
+VERSIONED = ("torch", "open_clip_torch", "timm", "onnx", "tokenizers", "numpy", "pillow")
+
+
+class RunFolder:
+    """The folder of one run, locked for as long as this object lives."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: BinaryIO | None = None
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint to go on from."""
+        return self.path / CHECKPOINTS / LAST
+
+    def checkpoint(self, name: str) -> Path:
+        return self.path / CHECKPOINTS / name
+
+    def claim(self, resume: bool, overwrite: bool) -> None:
+        """Take the folder for this process.
+
+        Raises:
+            OutputExistsError: a run is there already, and it is neither to be resumed nor replaced.
+            OutputError: another process works there, or the folder cannot be written.
+        """
+        started = (self.path / RUN_JSON).exists()
+        finished = (self.path / MODEL_JSON).exists()
+        if (started or finished) and not resume and not overwrite:
+            kind = "a finished" if finished else "an unfinished"
+            advice = "" if finished else f" continue it with --resume {self.path},"
+            raise OutputExistsError(f"{self.path} holds {kind} run;{advice} choose another folder, or pass --overwrite")
+        try:
+            (self.path / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
+            self._lock = _lock(self.path / LOCK)
+        except OSError as error:
+            raise OutputError(f"{self.path} cannot be written: {error.strerror}") from error
+        if not resume:
+            self._clear()
+
+    def release(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def describe(self, config: TrainConfig, facts: dict[str, Any]) -> None:
+        """Write run.json: what is needed to repeat or resume the run."""
+        content = {
+            "cxrzero": __version__,
+            "command": config.command,
+            "config": to_json(config),
+            **facts,
+            "versions": versions(),
+            "started": _now(),
+            "resumed": [],
+        }
+        self._write_json(content)
+
+    def description(self) -> dict[str, Any]:
+        """run.json.
+
+        Raises:
+            UsageError: there is none.
+        """
+        try:
+            content: dict[str, Any] = json.loads((self.path / RUN_JSON).read_text("utf-8"))
+        except FileNotFoundError:
+            raise UsageError(f"{self.path} holds no run to resume: it has no {RUN_JSON}") from None
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{self.path / RUN_JSON} cannot be read: {error}") from error
+        return content
+
+    def config(self) -> TrainConfig:
+        """The options that the run was started with."""
+        recorded = self.description()["config"]
+        numbers = {name: float("inf") for name, value in recorded.items() if value == "inf"}
+        return from_json(recorded | numbers | {"out": str(self.path)})
+
+    def note_resumption(self, step: int, facts: dict[str, Any]) -> None:
+        content = self.description()
+        content["resumed"].append({"step": step, "at": _now()} | facts)
+        self._write_json(content)
+
+    def note_nonfinite(self, step: int, loss: float, images: list[str]) -> Path:
+        """Keep the files of a batch whose loss was not finite."""
+        path = self.path / f"nonfinite-{step:08}.json"
+        path.write_text(json.dumps({"step": step, "loss": str(loss), "images": images}, indent=1), "utf-8")
+        return path
+
+    def drop_checkpoints(self, kept: set[str]) -> None:
+        """Delete all weights that no list names any more."""
+        for path in (self.path / CHECKPOINTS).iterdir():
+            if path.name not in kept | {LAST}:
+                path.unlink()
+
+    def _clear(self) -> None:
+        """Remove an earlier run, except its store, which may serve again."""
+        for name in (MODEL_JSON, RUN_JSON, TOKENIZER, "metrics.jsonl", "curves.html"):
+            (self.path / name).unlink(missing_ok=True)
+        for path in [*self.path.glob("nonfinite-*.json"), *(self.path / CHECKPOINTS).iterdir()]:
+            path.unlink()
+        for name in (ENSEMBLE, "tensorboard"):
+            shutil.rmtree(self.path / name, ignore_errors=True)
+
+    def _write_json(self, content: dict[str, Any]) -> None:
+        part = self.path / f"{RUN_JSON}.part"
+        part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        os.replace(part, self.path / RUN_JSON)
+
+
+def versions() -> dict[str, str]:
+    """Of everything that decides what a run computes."""
+    packages = {package: metadata.version(package) for package in VERSIONED}
+    return {"cxrzero": __version__, "python": platform.python_version()} | packages
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _lock(path: Path) -> BinaryIO:
+    """Two processes must not train in one folder; the lock ends with the process, however it ends."""
+    file = path.open("ab")
+    if sys.platform == "win32":
+        return file
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise OutputError(
+            f"another process is training in {path.parent}; wait for it, or choose another --out"
+        ) from None
+    return file
