@@ -11,6 +11,7 @@ import typer
 
 from cxrzero.cli.configfile import load_config
 from cxrzero.cli.failures import reports_failures
+from cxrzero.errors import UsageError
 
 ADVANCED = "Advanced"
 NOT_OPTIONS = ("resume", "config", "debug")
@@ -144,7 +145,7 @@ def train(
         else:
             missing = [name for name, value in (("PAIRS.csv", pairs), ("--out", out)) if value is None]
             if missing:
-                raise typer.BadParameter(f"{' and '.join(missing)} must be given (or --resume DIR)")
+                raise UsageError(f"{' and '.join(missing)} must be given (or --resume DIR)")
             command = shlex.join(["cxrzero", *sys.argv[1:]])
             folder = training.train(training.recipe_config(**({"recipe": recipe} | given), command=command), display)
     display.say(f"Wrote {folder}. Try: cxrzero predict FOLDER --model {folder}")

@@ -36,7 +36,8 @@ def write_curves(folder: Path) -> Path:
 <body>
 <header><h1>Training of {name}</h1></header>
 <main><section><div class="plots">{plots}</div></section></main>
-<footer>cxrzero {__version__}. All numbers are in metrics.jsonl beside this page. Research use only: not a medical device.</footer>
+<footer>cxrzero {__version__}. All numbers are in metrics.jsonl beside this page.
+Research use only: not a medical device.</footer>
 </body>
 </html>
 """

@@ -119,7 +119,9 @@ def _parse(name: str, text: str) -> Arch:
     try:
         arch: Arch = json.loads(text)
         words = arch["text_cfg"]
-        if (words["pad_id"], words["eos_id"], words["pool_type"]) != (PAD_ID, END_ID, "eos"):
+        if "eos_id" not in words:
+            _check_tokenizer(name, arch)
+        elif (words["pad_id"], words["eos_id"], words["pool_type"]) != (PAD_ID, END_ID, "eos"):
             raise UsageError(f"{name}: text_cfg needs pad_id {PAD_ID}, eos_id {END_ID} and pool_type 'eos'")
         for key in ("architecture", "embed_dim"):
             arch[key]

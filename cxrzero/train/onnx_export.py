@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,12 +91,14 @@ def export_onnx(
     image_encoder = _halve(_trace(image_tower, pixels, "pixel_values", outputs, {0: "N"}))
     text_tower = _TextTower(model)
     ids = _example_ids(context_length, model.vocab_size)
-    text_encoder = _halve(_trace(text_tower, ids, "input_ids", ["text_embeds"], {0: "N", 1: "L"}))
+    causal = model.text.attn_mask is not None  # such a tower reads its whole context only
+    text_axes = {0: "N"} if causal else {0: "N", 1: "L"}
+    text_encoder = _halve(_trace(text_tower, ids, "input_ids", ["text_embeds"], text_axes))
 
     for batch in (pixels, pixels[:1]):
         # The plain tower, not the re-ordered one, is what was trained.
         _compare(image_encoder, "image_embeds", _ImageTower(model), batch)
-    for batch in (ids, ids[:1, : context_length // 2]):
+    for batch in (ids, ids[:1, : context_length if causal else context_length // 2]):
         _compare(text_encoder, "text_embeds", text_tower, batch)
     grid = None
     if with_patches:
@@ -114,7 +118,7 @@ def _example_ids(context_length: int, vocab_size: int) -> Tensor:
 
 
 def _trace(tower: nn.Module, example: Tensor, name: str, outputs: list[str], axes: dict[int, str]) -> onnx.ModelProto:
-    with warnings.catch_warnings(), torch.no_grad(), tempfile.TemporaryDirectory() as folder:
+    with warnings.catch_warnings(), _plain_attention(), torch.no_grad(), tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "encoder.onnx"
         # The tracing exporter is deprecated, but the new one needs onnxscript; it also warns of every traced shape.
         warnings.simplefilter("ignore")
@@ -129,6 +133,17 @@ def _trace(tower: nn.Module, example: Tensor, name: str, outputs: list[str], axe
             dynamo=False,
         )
         return onnx.load(file)
+
+
+@contextmanager
+def _plain_attention() -> Iterator[None]:
+    """torch's fused attention for inference has no counterpart in ONNX."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 def _halve(model: onnx.ModelProto) -> bytes:

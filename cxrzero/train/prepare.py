@@ -102,8 +102,8 @@ def prepare(config: TrainConfig, folder: RunFolder, world: World, report: OnProg
     """
     pairs = read_pairs(config.pairs, config.image_root)
     labelled = None if config.val_labels is None else read_labelled(config.val_labels, config.image_root)
-    _check_sizes(config, pairs, world, labelled)
     start = make_start(config)
+    _check_sizes(config, pairs, world, labelled)
     if world.main:
         folder.claim(resume, config.overwrite)
     store, pictures = _stores(pairs, labelled, start, folder, world, report)

@@ -1,0 +1,192 @@
+"""A run that was killed, interrupted or out of disk goes on as if nothing had happened, or says why it cannot."""
+
+from __future__ import annotations
+
+import errno
+import os
+import runpy
+import signal
+import threading
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from cxrzero.errors import OutputError, OutputExistsError, TrainingError, UsageError  # noqa: E402
+from cxrzero.train import TrainConfig, checkpoint, metricslog, recipe_config, resume, train  # noqa: E402
+from cxrzero.train.runfolder import RunFolder  # noqa: E402
+from tests.conftest import REPO  # noqa: E402
+from tests.train.drawn import draw  # noqa: E402
+
+
+@pytest.fixture
+def config(tmp_path):
+    pairs = draw(tmp_path / "films", 20, held_out=4)
+    return TrainConfig(
+        pairs, tmp_path / "run", arch="cxrzero-tiny", epochs=3, batch_size=8, threads=1, device="cpu", seed=7
+    )
+
+
+def losses(folder):
+    return [(record["step"], record["loss"]) for record in metricslog.read(folder) if "loss" in record]
+
+
+class Stop(Exception):
+    pass
+
+
+def stop_after(step):
+    def watch(progress):
+        if progress.stage == "step" and progress.done == step:
+            raise Stop
+
+    return watch
+
+
+def test_three_kills_and_an_interrupt_change_no_loss(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(REPO))
+    script = SimpleNamespace(**runpy.run_path(str(REPO / "benchmarks" / "train_kill.py")))
+    found = script.trial(tmp_path, [signal.SIGKILL, signal.SIGKILL, signal.SIGINT, signal.SIGKILL], epochs=12, seed=1)
+    assert found["equal"], found
+    assert found["exit_codes"][2] == 130
+    assert found["exit_codes"].count(-signal.SIGKILL) == 3
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 5])
+def test_a_run_that_stops_anywhere_ends_in_the_same_model(config, tmp_path, step):
+    """Also before the first checkpoint, and between two of them: two steps an epoch, one checkpoint each."""
+    whole = train(replace(config, out=tmp_path / "whole"))
+    with pytest.raises(Stop):
+        train(config, stop_after(step))
+    run = resume(config.out)
+    assert losses(run) == losses(whole)
+    for name in ("image_encoder.onnx", "text_encoder.onnx", "tokenizer.json"):
+        assert (run / name).read_bytes() == (whole / name).read_bytes()
+    assert len(RunFolder(run).description()["resumed"]) == 1
+
+
+def test_an_interrupt_saves_the_step_in_progress(config):
+    def interrupt(progress):
+        if progress.stage == "step" and progress.done == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, interrupt)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert checkpoint.load(RunFolder(config.out).last)["step"] == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"lr": 0.5}, "lr is 0.5 but the run"),
+        ({"batch_size": 4}, "batch-size is 4"),
+        ({"seed": 8}, "seed is 8"),
+        ({"arch": "ViT-B-32"}, "arch is 'ViT-B-32'"),
+        ({"precision": "bf16"}, "precision is 'bf16'"),
+    ],
+)
+def test_other_options_are_refused_by_name(config, given, message):
+    with pytest.raises(Stop):
+        train(config, stop_after(1))
+    with pytest.raises(UsageError, match=message):
+        resume(config.out, given)
+
+
+def test_how_it_is_carried_out_may_change(config):
+    with pytest.raises(Stop):
+        train(config, stop_after(1))
+    resume(config.out, {"save_every": 1, "epochs": 3, "lr": None})
+
+
+def test_other_data_are_refused(config):
+    with pytest.raises(Stop):
+        train(config, stop_after(1))
+    text = config.pairs.read_text("utf-8")
+    config.pairs.write_text(text.replace("film 1,", "film one,"), "utf-8")
+    with pytest.raises(UsageError, match="data_fingerprint"):
+        resume(config.out)
+
+
+def test_nothing_to_resume(tmp_path):
+    with pytest.raises(UsageError, match="no run to resume"):
+        resume(tmp_path)
+
+
+def test_a_started_run_is_not_replaced_unasked(config):
+    with pytest.raises(Stop):
+        train(config, stop_after(1))
+    with pytest.raises(OutputExistsError, match="unfinished run; continue it with --resume"):
+        train(config)
+    train(replace(config, overwrite=True))
+    assert len(losses(config.out)) == 6
+
+
+def test_two_processes_do_not_share_a_folder(config):
+    holder = RunFolder(config.out)
+    holder.claim(resume=False, overwrite=False)
+    with pytest.raises(OutputError, match="another process is training"):
+        train(config)
+    holder.release()
+    train(replace(config, epochs=1))
+
+
+def test_a_full_disk_is_said_and_the_checkpoint_before_stays(config, monkeypatch):
+    real, saved = torch.save, []
+
+    def full(content, file):
+        if "optimiser" in content:
+            saved.append(1)
+            if len(saved) == 2:
+                file.write(b"half")
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(content, file)
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OutputError, match=r"No space left.*the one before it is kept.*--resume"):
+        train(config)
+    assert checkpoint.load(RunFolder(config.out).last)["step"] == 2
+    assert not list(config.out.glob("checkpoints/*.part"))
+    monkeypatch.undo()
+    resume(config.out)
+    assert [step for step, _ in losses(config.out)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_damaged_checkpoint_is_named(config):
+    with pytest.raises(Stop):
+        train(config, stop_after(3))
+    last = RunFolder(config.out).last
+    last.write_bytes(last.read_bytes()[:1000])
+    with pytest.raises(TrainingError, match=r"last\.pt cannot be read"):
+        resume(config.out)
+
+
+def test_a_pickle_that_runs_code_does_not_run(tmp_path):
+    class Attack:
+        def __reduce__(self):
+            return (os.mkdir, (str(tmp_path / "owned"),))
+
+    torch.save({"model": Attack()}, tmp_path / "attack.pt")
+    with pytest.raises(TrainingError):
+        checkpoint.load(tmp_path / "attack.pt")
+    assert not (tmp_path / "owned").exists()
+
+
+def test_the_recipe_of_the_paper_and_what_the_user_states(tmp_path):
+    paper = recipe_config("chexzero", pairs=tmp_path, out=tmp_path, epochs=None, batch_size=64)
+    assert (paper.optimiser, paper.lr, paper.momentum, paper.schedule) == ("sgd", 1e-4, 0.9, "constant")
+    assert (paper.arch, paper.epochs, paper.batch_size, paper.augment) == ("ViT-B-32-quickgelu", 4, 64, False)
+    with pytest.raises(UsageError, match="choose from default, chexzero"):
+        recipe_config("clip", pairs=tmp_path, out=tmp_path)
+
+
+def test_training_outside_the_main_thread_leaves_signals_alone(config):
+    before = signal.getsignal(signal.SIGINT)
+    thread = threading.Thread(target=train, args=(replace(config, epochs=1),))
+    thread.start()
+    thread.join()
+    assert signal.getsignal(signal.SIGINT) is before
+    assert (config.out / "model.json").exists()
