@@ -84,20 +84,18 @@ class _Trainer:
             self._times.append(time.monotonic())
             _train_mode(self._state.model, self._config)
             for batch in self._material.batches.starting_at(self._state.step):
+                if self._exhausted():
+                    break
                 self._take(batch, log)
                 validated = self._state.step in self._material.validation_steps
                 if validated:
                     self._validate(log)
                 self._save_if_due(log, due=validated)
-                if self._exhausted():
-                    self._report(
-                        Progress(
-                            "note",
-                            message=f"stopped early at step {self._state.step:,}: no better "
-                            f"validation in {self._state.stale} in a row",
-                        )
-                    )
-                    break
+        if self._exhausted():
+            message = (
+                f"stopped early at step {self._state.step:,}: no better validation in {self._state.stale} in a row"
+            )
+            self._report(Progress("note", message=message))
 
     def _take(self, batch: Batch, log: MetricsLog | None) -> None:
         state, config = self._state, self._config
@@ -186,7 +184,9 @@ class _Trainer:
             self._folder.drop_checkpoints({best.file for best in self._state.best})
         self._saved_at = time.monotonic()
         if self._world.any(self._interrupt.requested):
-            self._report(Progress("note", message=f"saved step {self._state.step:,}; continue with --resume"))
+            self._report(
+                Progress("note", message=f"saved step {self._state.step:,}; continue with --resume {self._folder.path}")
+            )
             raise KeyboardInterrupt
 
     def _exhausted(self) -> bool:

@@ -30,7 +30,7 @@ def load_arch(name: str, image_size: int | None = None) -> Arch:
         image_size: replaces the architecture's own; pixels.
 
     Returns:
-        open_clip's configuration with `architecture` (a description) added.
+        open_clip's configuration with `name` and `architecture` (a description) added.
 
     Raises:
         UsageError: there is no such architecture (near names are offered), or the file is not one.
@@ -48,6 +48,7 @@ def load_arch(name: str, image_size: int | None = None) -> Arch:
         known = [*ours, *open_clip.list_models()]
         near = _near(name, known) or ours
         raise UsageError(f"there is no architecture {name!r}; did you mean {' or '.join(near)}? (or give a .json file)")
+    arch["name"] = name
     if image_size is not None:
         arch["vision_cfg"]["image_size"] = image_size
     if not isinstance(arch["vision_cfg"]["image_size"], int):

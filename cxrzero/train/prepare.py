@@ -79,12 +79,13 @@ class Material:
         """The fields that were decided, and the size of what they were decided for."""
         config = self.config
         names = (
-            "recipe", "arch", "epochs", "batch_size", "optimiser", "weight_decay", "schedule", "warmup", "grad_clip",
+            "recipe", "epochs", "batch_size", "optimiser", "weight_decay", "schedule", "warmup", "grad_clip",
             "ema_decay", "loss", "augment", "freeze", "image_lr_scale", "text_lr_scale", "texts_per_image", "precision",
         )  # fmt: skip
         chosen = {name: getattr(config, name) for name in names}
         chosen["grad_clip"] = None if config.grad_clip == float("inf") else config.grad_clip
         return chosen | {
+            "arch": self.start.arch["name"],
             "lr": self.lr,
             "image_size": self.start.image_size,
             "training_images": int((~self.pairs.validation).sum()),

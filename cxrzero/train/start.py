@@ -113,7 +113,8 @@ def _from_run(config: TrainConfig, folder: RunFolder) -> Start:
     model = build_model(arch)
     _load(model, weights["model"], file)
     tokenizer = Tokenizer.from_file(str(folder.path / TOKENIZER))
-    return Start(arch, model, weights["preprocess"], tokenizer, sha256_of(file), INIT_LR)
+    steps = weights["preprocess"] if config.preprocess is None else _steps(config, arch)
+    return Start(arch, model, steps, tokenizer, sha256_of(file), INIT_LR)
 
 
 def _steps(config: TrainConfig, arch: Arch) -> list[dict[str, Any]]:

@@ -15,12 +15,13 @@ torch = pytest.importorskip("torch")
 from open_clip.loss import ClipLoss  # noqa: E402
 
 from cxrzero.train.batches import Batch, step_seed  # noqa: E402
-from cxrzero.train.distributed import World  # noqa: E402
+from cxrzero.train.distributed import World, join  # noqa: E402
+from cxrzero.train.loss import contrastive_loss  # noqa: E402
 from cxrzero.train.model import build_model  # noqa: E402
 from cxrzero.train.pixels import EncoderInput  # noqa: E402
-from cxrzero.train.step import Encoders, backward  # noqa: E402
+from cxrzero.train.step import Encoders, _Chunks, backward  # noqa: E402
 from tests.conftest import REPO  # noqa: E402
-from tests.train.drawn import TINY_CLIP  # noqa: E402
+from tests.train.drawn import TINY_CLIP, draw, tiny_clip  # noqa: E402
 
 CPU = torch.device("cpu")
 IMAGES, TEXTS = 7, 5
@@ -78,13 +79,24 @@ def test_the_second_pass_repeats_the_first_one_s_dropout():
     torch.manual_seed(1)
     images = torch.cat([encoders.images(part) for part in batch.pixels.split(3)])
     texts = torch.cat([encoders.texts(part) for part in batch.ids.split(3)])
-    from cxrzero.train.loss import contrastive_loss
-
     torch.autograd.backward(contrastive_loss(images, texts, batch.truth, model.logit_scale.exp()))
     expected = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     found = gradients(world, 3, dropout=0.5)
     found.pop("loss")
     assert_same(found, expected)
+
+
+def test_the_second_pass_counts_no_batch_statistics_twice():
+    model = torch.nn.Sequential(torch.nn.BatchNorm2d(1), torch.nn.Flatten())
+    images = torch.rand(6, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    chunks = _Chunks(model, images, 2, model)
+    assert torch.equal(model[0].running_mean, torch.zeros(1))
+    chunks.backward(torch.ones_like(chunks.embeds))
+    once = torch.nn.BatchNorm2d(1)
+    for part in images.split(2):
+        once(part)
+    torch.testing.assert_close(model[0].running_mean, once.running_mean)
+    torch.testing.assert_close(model[0].running_var, once.running_var)
 
 
 def test_one_text_an_image_is_open_clip_s_loss():
@@ -130,8 +142,6 @@ def run_two(arguments):
 
 
 def worker(folder):
-    from cxrzero.train.distributed import join
-
     with join("cpu") as world:
         for micro_batch in (None, 2):
             torch.save(gradients(world, micro_batch), f"{folder}/{world.rank}-{micro_batch}.pt")
@@ -141,8 +151,6 @@ def worker(folder):
 
 
 def test_two_processes_train_as_one(tmp_path):
-    from tests.train.drawn import draw, tiny_clip
-
     pairs, arch = draw(tmp_path / "films", 18, held_out=4), tiny_clip(tmp_path)
     command = ["-m", "cxrzero", "train", str(pairs), "--arch", arch, "--batch-size", "7", "--epochs", "2"]
     command += ["--no-augment", "--device", "cpu", "--threads", "1", "--lr", "1e-3"]

@@ -1,0 +1,164 @@
+"""Architectures by name, weights from elsewhere, and what of them is trained."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+import open_clip  # noqa: E402
+from open_clip.model import CLIP  # noqa: E402
+from safetensors.torch import save_file  # noqa: E402
+
+from cxrzero.bundle import load_bundle  # noqa: E402
+from cxrzero.errors import TrainingError, UsageError  # noqa: E402
+from cxrzero.preprocess import Preprocess  # noqa: E402
+from cxrzero.train import TrainConfig, checkpoint, train  # noqa: E402
+from cxrzero.train.model import build_model, load_arch, weight_groups  # noqa: E402
+from cxrzero.train.pixels import EncoderInput, chexzero_steps, split_steps, standardised, stretched  # noqa: E402
+from cxrzero.train.runfolder import RunFolder  # noqa: E402
+from cxrzero.train.vocabulary import clip_tokenizer, encode  # noqa: E402
+from tests.train.drawn import TINY_CLIP, draw, tiny_clip  # noqa: E402
+
+SENTENCES = [
+    "no acute cardiopulmonary process",
+    "Heart size is NORMAL;  the patient's lungs aren't clear (3.5 cm mass).",
+    "1. small left-sided effusion\n2. stable ___ catheter",
+    "œdème pulmonaire, naïve 胸部",
+    "",
+    "word " * 100,
+]
+
+
+@pytest.fixture
+def config(tmp_path):
+    pairs = draw(tmp_path / "films", 20, held_out=4)
+    return TrainConfig(pairs, tmp_path / "run", arch=tiny_clip(tmp_path), epochs=1, batch_size=8, threads=1)
+
+
+@pytest.fixture
+def openai_layout(tmp_path):
+    """Weights as CLIP lays them out: text tower without the prefix `text.`."""
+    torch.manual_seed(3)
+    sizes = {key: TINY_CLIP[key] for key in ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu")}
+    return CLIP(**sizes).state_dict()
+
+
+def weights(run):
+    folder = RunFolder(run)
+    return checkpoint.load(folder.checkpoint(checkpoint.load(folder.last)["best"][0]["file"]))["model"]
+
+
+def test_clip_s_tokenizer_is_open_clip_s():
+    reference = open_clip.get_tokenizer("ViT-B-32")(SENTENCES)
+    np.testing.assert_array_equal(encode(clip_tokenizer(), SENTENCES, 77), reference.numpy())
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("ViT-B32-quickgelu", "ViT-B-32-quickgelu"), ("vit-b-16", "ViT-B-16"), ("cxrzero-mino", "cxrzero-mini")],
+)
+def test_near_names_are_offered(name, near):
+    with pytest.raises(UsageError, match=f"did you mean .*{near}"):
+        load_arch(name)
+
+
+def test_any_architecture_over_clip_s_vocabulary_is_known():
+    arch = load_arch("ViT-B-32-quickgelu", image_size=96)
+    assert arch["quick_gelu"]
+    assert arch["vision_cfg"]["image_size"] == 96
+    assert load_arch("ViT-B-16")["embed_dim"] == 512
+    with pytest.raises(UsageError, match="start from its weights"):
+        load_arch("ViT-B-16-SigLIP")
+
+
+def test_quickgelu_is_kept():
+    model = build_model(TINY_CLIP)
+    names = {type(module).__name__ for module in model.modules()}
+    assert "QuickGELU" in names
+    assert "GELU" not in names
+
+
+def test_an_open_clip_architecture_ends_in_a_bundle(config):
+    bundle = load_bundle(train(config))
+    assert bundle.context_length == 77
+    assert bundle.card["provenance"]["recipe"]["lr"] == 5e-4
+    assert bundle.image_size == (32, 32)
+
+
+def test_weights_of_a_file_and_lit(config, tmp_path, openai_layout):
+    """Saved as in CheXzero, wrapped as by open_clip's training, and as safetensors; the image tower stays as it was."""
+    torch.save(openai_layout, tmp_path / "plain.pt")
+    wrapped = {"state_dict": {f"module.{k}": v for k, v in openai_layout.items()}, "epoch": 3}
+    torch.save(wrapped, tmp_path / "wrapped.pt")
+    save_file({k: v.contiguous() for k, v in openai_layout.items()}, tmp_path / "safe.safetensors")
+    for name in ("plain.pt", "wrapped.pt", "safe.safetensors"):
+        run = train(replace(config, init=tmp_path / name, out=tmp_path / f"from-{name}", freeze="image", lr=1e-2))
+        found = weights(run)
+        for key, value in openai_layout.items():
+            if key.startswith("visual."):
+                assert torch.equal(found[key], value), key
+        assert not torch.equal(found["text.token_embedding.weight"], openai_layout["token_embedding.weight"])
+
+
+def test_weights_that_do_not_fit_are_named(config, tmp_path, openai_layout):
+    del openai_layout["visual.conv1.weight"]
+    openai_layout["text_projection"] = openai_layout["text_projection"][:, :8]
+    torch.save(openai_layout, tmp_path / "other.pt")
+    with pytest.raises(UsageError, match=r"2 differences: another shape text\.text_projection, missing visual\.conv1"):
+        train(replace(config, init=tmp_path / "other.pt"))
+    (tmp_path / "broken.pt").write_bytes(b"not weights")
+    with pytest.raises(TrainingError, match=r"broken\.pt cannot be read"):
+        train(replace(config, init=tmp_path / "broken.pt"))
+    with pytest.raises(UsageError, match="neither a run folder"):
+        train(replace(config, init=tmp_path / "absent"))
+    with pytest.raises(UsageError, match="say with --arch"):
+        train(replace(config, init=tmp_path / "other.pt", arch="cxrzero-mini"))
+    assert not config.out.exists()
+
+
+def test_a_run_goes_on_from_another_run(config, tmp_path):
+    first = train(replace(config, out=tmp_path / "first", arch="cxrzero-tiny"))
+    second = load_bundle(train(replace(config, init=first, freeze="text", lr=1e-2, ema_decay=0.0)))
+    assert second.card["provenance"]["recipe"]["arch"] == "cxrzero-tiny"
+    assert second.preprocess == load_bundle(first).preprocess
+    assert second.files["tokenizer.json"] == load_bundle(first).files["tokenizer.json"]
+    assert second.files["text_encoder.onnx"] == load_bundle(first).files["text_encoder.onnx"]
+    assert second.files["image_encoder.onnx"] != load_bundle(first).files["image_encoder.onnx"]
+    assert len(second.card["provenance"]["init_sha256"]) == 64
+
+
+def test_a_frozen_tower_needs_weights(config):
+    with pytest.raises(UsageError, match="random weights would stay random"):
+        train(replace(config, freeze="image"))
+
+
+def test_weight_decay_and_learning_rates_by_tower():
+    model = build_model(TINY_CLIP)
+    groups = weight_groups(model, 0.1, image_lr_scale=0.5, text_lr_scale=2.0)
+    names = {id(p): name for name, p in model.named_parameters()}
+    seen = {}
+    for group in groups:
+        for parameter in group["params"]:
+            seen[names[id(parameter)]] = (group["lr_scale"], group["weight_decay"])
+    assert seen.keys() == {name for name, _ in model.named_parameters()}
+    assert seen["visual.conv1.weight"] == (0.5, 0.1)
+    assert seen["visual.ln_pre.weight"] == (0.5, 0.0)
+    assert seen["text.text_projection"] == (2.0, 0.1)
+    assert seen["text.positional_embedding"] == (2.0, 0.0)
+    assert seen["logit_scale"] == (1.0, 0.0)
+    assert all(names[id(p)][:6] != "visual" for g in weight_groups(model, 0.1, image_lr_scale=0) for p in g["params"])
+
+
+@pytest.mark.parametrize("shape", [(40, 32), (320, 320), (500, 77)])
+def test_training_sees_what_prediction_sees(shape):
+    """Geometry in the store and numbers in torch are, together, the bundle's preprocessing."""
+    film = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    for steps in (chexzero_steps(64), standardised(stretched(64), film[None])):
+        preprocess = Preprocess(steps, (64, 64))
+        stored = torch.from_numpy(preprocess.fit(film).copy()).float() / 255
+        seen = EncoderInput(split_steps(steps)[1])(stored[None])[0]
+        np.testing.assert_allclose(seen.numpy(), preprocess(film), atol=2e-5)
+        assert EncoderInput(steps)(stored[None]).shape == (1, 3, 64, 64)

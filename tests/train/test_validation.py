@@ -1,0 +1,204 @@
+"""What is measured while training, what is kept for it, and what is shown of it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+torch = pytest.importorskip("torch")
+
+from cxrzero.bundle import load_bundle  # noqa: E402
+from cxrzero.errors import UsageError  # noqa: E402
+from cxrzero.train import TrainConfig, metricslog, recipe_config, resume, train  # noqa: E402
+from cxrzero.train.batches import Batches, TextEncoder  # noqa: E402
+from cxrzero.train.distributed import World  # noqa: E402
+from cxrzero.train.labelled import read_labelled, score_labelled  # noqa: E402
+from cxrzero.train.pairs import read_pairs  # noqa: E402
+from cxrzero.train.retrieval import find_held_out, recall  # noqa: E402
+from cxrzero.train.state import Best, TrainingState  # noqa: E402
+from cxrzero.train.truth import text_classes, truth_matrix  # noqa: E402
+from cxrzero.train.vocabulary import clip_tokenizer  # noqa: E402
+from tests.train.drawn import draw, tiny_clip  # noqa: E402
+
+
+@pytest.fixture
+def films(tmp_path):
+    return draw(tmp_path / "films", 32, held_out=12).parent
+
+
+@pytest.fixture
+def config(films, tmp_path):
+    return TrainConfig(films / "pairs.csv", tmp_path / "run", arch="cxrzero-tiny", epochs=3, batch_size=10, threads=1)
+
+
+def labelled(films, rows="", header="image,patient_id,spot,effusion,view"):
+    rows = rows or "".join(f"{n:02}.png,p{n // 2},{n % 2},{(n // 2) % 2 if n % 5 else ''},1\n" for n in range(20, 32))
+    path = films / "labelled.csv"
+    path.write_text(f"{header}\n{rows}", "utf-8")
+    return path
+
+
+def test_texts_that_say_the_same_are_one_class():
+    texts = [
+        "No acute disease.",
+        "no  acute disease",
+        "acute disease",
+        "3.5 cm mass",
+        "35 cm mass",
+        "X-ray",
+        "X ray",
+        ".",
+    ]
+    assert text_classes(texts).tolist() == [0, 0, 1, 2, 3, 4, 5, 6]
+    true_texts = [np.array([0]), np.array([1]), np.array([2])]
+    truth = truth_matrix(np.arange(3), np.arange(3), true_texts, text_classes(texts))
+    assert truth.tolist() == [[True, True, False], [True, True, False], [False, False, True]]
+
+
+def test_near_identical_reports_of_a_batch_are_no_negatives(films, config):
+    """Eight images with one report in four spellings, and two with another: two blocks of the truth, nothing else."""
+    spellings = ("no acute process", "No acute process.", "NO ACUTE  PROCESS", "no acute process;")
+    rows = "".join(f"{n:02}.png,{spellings[n % 4]}\n" for n in range(8)) + "08.png,effusion\n09.png,Effusion.\n"
+    (films / "same.csv").write_text("image,text\n" + rows, "utf-8")
+    pairs = read_pairs(films / "same.csv")
+    pixels = np.zeros((10, 4, 4), np.uint8)
+    world = World(0, 1, torch.device("cpu"))
+    batch = next(Batches(pairs, pixels, TextEncoder(clip_tokenizer(), 77, False), config, world).starting_at(0))
+    assert batch.shown.shape == batch.truth.shape == (10, 6)
+    assert batch.shown.sum() == 10
+    for row, image in enumerate(batch.images):
+        assert batch.truth[row].sum() == (4 if image < 8 else 2)
+
+
+def test_labelled_images_are_asked_with_eval_s_intervals(films, config):
+    table = read_labelled(labelled(films), None)
+    assert table.labels == ["spot", "effusion"]  # every film has view 1: no AUROC
+    rng = np.random.default_rng(0)
+    d = rng.normal(size=(12, 2))
+    single, mean = score_labelled(table, d)
+    for column, label in enumerate(table.labels):
+        known = ~np.isnan(table.truth[:, column])
+        expected = roc_auc_score(table.truth[known, column], d[known, column])
+        assert single[label].value == pytest.approx(expected)
+        assert single[label].low < expected < single[label].high
+    assert mean.value == pytest.approx(np.mean([each.value for each in single.values()]))
+    seen = []
+    run = train(replace(config, val_labels=table_path(films)), seen.append)
+    measured = [record["validation"] for record in metricslog.read(run) if "validation" in record]
+    assert len(measured) == 3
+    assert set(measured[0]["labels"]) == {"spot", "effusion"}
+    assert [event.auroc[0] for event in seen if event.stage == "validate"] == [each["auroc"][0] for each in measured]
+    card = load_bundle(run).card
+    best = max(measured, key=lambda each: each["auroc"][0])
+    assert card["provenance"]["validation"]["auroc"] == best["auroc"]
+    assert card["provenance"]["recipe"]["scoring_scale"] == "fitted on held-out rows"
+
+
+def table_path(films):
+    return films / "labelled.csv"
+
+
+@pytest.mark.parametrize(
+    ("rows", "header", "message"),
+    [
+        ("", "picture,spot", "needs a column image"),
+        ("20.png,yes\n21.png,0\n", "image,spot", "line 2: spot must be 1, 0 or blank"),
+        ("20.png,1\n21.png,1\n", "image,spot", "no label column has both"),
+        ("not.png,1\n21.png,0\n", "image,spot", "1 images that do not exist"),
+    ],
+)
+def test_wrong_label_tables_are_refused(films, rows, header, message):
+    with pytest.raises(UsageError, match=message):
+        read_labelled(labelled(films, rows, header), None)
+
+
+def test_images_that_are_trained_on_do_not_validate(films, config):
+    path = labelled(films, "00.png,1\n21.png,0\n", "image,spot")
+    with pytest.raises(UsageError, match="1 of its images are trained on"):
+        train(replace(config, val_labels=path))
+
+
+def test_recall_in_both_directions():
+    cosines = np.array([[0.9, 0.1, 0.2], [0.8, 0.5, 0.1], [0.0, 0.1, 0.3]])
+    found = recall(cosines, np.eye(3, dtype=bool))
+    assert found["image_to_text_r1"] == pytest.approx(2 / 3)
+    assert found["text_to_image_r1"] == 1
+    assert found["image_to_text_r5"] == found["text_to_image_r5"] == 1
+
+
+def test_held_out_texts_are_searched_once_each(films):
+    held = find_held_out(read_pairs(films / "pairs.csv"))
+    assert held.truth.shape == (12, 12)
+    assert held.truth.sum() == 12
+
+
+def test_the_best_are_kept_and_exported_as_an_ensemble(films, config):
+    labelled(films)
+    run = train(replace(config, epochs=5, keep=1, ensemble=3, val_labels=table_path(films)))
+    measured = {r["step"]: r["validation"]["auroc"][0] for r in metricslog.read(run) if "validation" in r}
+    best = sorted(measured, key=lambda step: -measured[step])[:3]
+    members = sorted((run / "ensemble").iterdir())
+    assert [member.name for member in members] == [f"{i:02}-step-{step}" for i, step in enumerate(best, 1)]
+    assert load_bundle(members[0]).files == load_bundle(run).files
+    assert len({load_bundle(member).files["image_encoder.onnx"] for member in members}) == 3
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == sorted(
+        ["last.pt", *(f"best-{step:08}.pt" for step in best)]
+    )
+
+
+def test_patience_ends_a_run_that_stays_ended(films, config, monkeypatch):
+    labelled(films)
+    monkeypatch.setattr("cxrzero.train.validation.Validation.score", 0.5)
+    seen = []
+    run = train(replace(config, epochs=9, patience=2, val_labels=table_path(films)), seen.append)
+    steps = [record["step"] for record in metricslog.read(run) if "loss" in record]
+    assert steps == [1, 2, 3, 4, 5, 6]  # the first validation is the best, two more are no better
+    assert any("stopped early" in (event.message or "") for event in seen)
+    resume(run)
+    assert [record["step"] for record in metricslog.read(run) if "loss" in record] == steps
+
+
+def test_ties_go_to_the_earlier_checkpoint():
+    state = TrainingState(torch.nn.Linear(1, 1), None, None)
+    entries = [Best(step, str(step), score, {}) for step, score in ((1, 0.5), (2, 0.7), (3, 0.7), (4, 0.6))]
+    assert [state.note(entry, 2) for entry in entries] == [True, True, True, False]
+    assert [best.step for best in state.best] == [2, 3]
+    assert state.stale == 2
+
+
+def test_validation_between_epochs(config):
+    run = train(replace(config, val_every=1))
+    assert [record["step"] for record in metricslog.read(run) if "validation" in record] == [1, 2, 3, 4, 5, 6]
+
+
+def test_the_curves_are_one_page_that_loads_nothing(films, config):
+    labelled(films)
+    page = (train(replace(config, val_labels=table_path(films))) / "curves.html").read_text("utf-8")
+    assert page.count("<svg") == 6
+    assert "Zero-shot AUROC" in page
+    assert not re.search(r"(src|href)\s*=|url\(|@import", page)
+
+
+def test_the_paper_s_recipe_runs(films, tmp_path):
+    run = train(
+        recipe_config(
+            "chexzero", pairs=films / "pairs.csv", out=tmp_path / "paper", arch=tiny_clip(tmp_path), epochs=1, threads=1
+        )
+    )
+    bundle = load_bundle(run)
+    assert [step["step"] for step in bundle.preprocess] == [
+        "resize_longest",
+        "pad_to_square",
+        "rescale",
+        "normalize",
+        "resize_tensor",
+    ]
+    assert np.load(run / "store" / "pixels.npy", mmap_mode="r").shape == (32, 320, 320)
+    recipe = bundle.card["provenance"]["recipe"]
+    assert (recipe["recipe"], recipe["batch_size"], recipe["lr"], recipe["loss"]) == ("chexzero", 16, 1e-4, "clip")
+    rates = {record["lr"] for record in metricslog.read(run) if "lr" in record}
+    assert rates == {1e-4}
