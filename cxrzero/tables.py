@@ -132,11 +132,11 @@ def check_file(path: Path, *, overwrite: bool) -> None:
     """
     path = Path(os.path.realpath(path))
     if path.is_dir():
-        raise OutputError(f"{path} is a folder; name a file in it, for example {path / 'predictions.csv'}")
+        raise OutputError(f"{path} is a folder; name a file in it")
     if path.exists() and not path.is_file():
         raise OutputError(f"{path} is a pipe or device; name a file, or - for standard output")
     if path.exists() and not overwrite:
-        raise OutputExistsError(f"{path} exists already; choose another --out, or give --overwrite to replace it")
+        raise OutputExistsError(f"{path} exists already; name another file, or give --overwrite to replace it")
     if not path.parent.is_dir():
         raise OutputError(f"the folder {path.parent} does not exist; create it first")
     if not os.access(path.parent, os.W_OK):

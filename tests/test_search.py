@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
@@ -73,3 +74,24 @@ def test_wrong_usage(tiny_bundle: Path, archive: Path) -> None:
     assert CliRunner().invoke(app, ["search", "mass", *model]).exit_code == 2
     assert CliRunner().invoke(app, ["search", " ", str(archive), *model]).exit_code == 2
     assert CliRunner().invoke(app, ["search", "mass", "nowhere", *model]).exit_code == 2
+
+
+def test_outputs_are_checked_before_the_work(tiny_bundle: Path, archive: Path, tmp_path: Path) -> None:
+    (tmp_path / "there.html").write_text("old")
+    for option in ("--html", "--out"):
+        for name, words in (("no/folder.csv", "does not exist"), ("archive", "is a folder"), ("there.html", "")):
+            asked = ["search", "effusion", str(archive), option, str(tmp_path / name), "--model", str(tiny_bundle)]
+            result = CliRunner().invoke(app, asked)
+            assert result.exit_code in (1, 2)
+            assert words in result.output.replace("\n", "")
+            assert "rank" not in result.output
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_tables_of_hits_in_other_formats(tiny_bundle: Path, archive: Path, tmp_path: Path, suffix: str) -> None:
+    out = tmp_path / f"hits.{suffix}"
+    asked = ["search", "effusion", str(archive), "--top", "3", "--out", str(out), "--model", str(tiny_bundle)]
+    assert CliRunner().invoke(app, asked).exit_code == 3
+    hits = pd.read_json(out, lines=True) if suffix == "jsonl" else pd.read_parquet(out)
+    assert hits["rank"].tolist() == [1, 2, 3]
+    assert hits["cosine"].is_monotonic_decreasing

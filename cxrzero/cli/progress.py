@@ -10,31 +10,38 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
 
-    from cxrzero.predict import RunReport
+    from cxrzero.stream import RunStats
 
 SECONDS_BETWEEN_LINES = 10.0
+# A bar is drawn ten times a second; telling it of every row would take longer than a row from the cache.
+SECONDS_BETWEEN_UPDATES = 0.1
 
 
 class Progress:
-    """Shows a running prediction; call it with the report after each row."""
+    """Shows a running prediction or search; call it after each row."""
 
     def __init__(self) -> None:
         self._bar: RichProgress | None = _bar() if sys.stderr.isatty() else None
         self._task = self._bar.add_task("Screening", total=None, rate="") if self._bar else None
-        self._next_line = time.monotonic() + SECONDS_BETWEEN_LINES
+        self._started = time.monotonic()
+        self._interval = SECONDS_BETWEEN_UPDATES if self._bar else SECONDS_BETWEEN_LINES
+        self._next = self._started + self._interval
 
-    def __call__(self, report: RunReport) -> None:
-        rows, seconds = report.stats.rows, report.wall_seconds
-        rate = f"{rows / seconds:.1f} images/s" if seconds else ""
+    def __call__(self, stats: RunStats, total: int | None = None) -> None:
+        """Tell what is done so far, and how many files there are where that is known."""
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + self._interval
+        rows, seconds = stats.rows, now - self._started
+        rate = f"{rows / seconds:.1f} images/s"
         if self._bar is not None and self._task is not None:
             # Frames can outnumber files; the bar then waits at its end.
-            total = max(report.total, rows) if report.total is not None else None
-            self._bar.update(self._task, completed=rows, total=total, rate=rate)
-        elif time.monotonic() >= self._next_line:
-            self._next_line = time.monotonic() + SECONDS_BETWEEN_LINES
-            left = f", {_left(report)} left" if report.total else ""
-            of = f" of {report.total:,}" if report.total else ""
-            print(f"{rows:,}{of} images, {report.stats.failed:,} failed, {rate}{left}", file=sys.stderr, flush=True)
+            self._bar.update(self._task, completed=rows, total=total and max(total, rows), rate=rate)
+        else:
+            of = f" of {total:,}" if total else ""
+            left = f", {_time_left(rows, total, seconds)} left" if total else ""
+            print(f"{rows:,}{of} images, {stats.failed:,} failed, {rate}{left}", file=sys.stderr, flush=True)
 
     def __enter__(self) -> Self:
         if self._bar:
@@ -62,7 +69,6 @@ def _bar() -> RichProgress:
     )
 
 
-def _left(report: RunReport) -> str:
-    total, rows = report.total or 0, report.stats.rows
-    seconds = max(0, total - rows) * report.wall_seconds / rows
+def _time_left(rows: int, total: int, elapsed: float) -> str:
+    seconds = max(0, total - rows) * elapsed / rows
     return f"{int(seconds // 60)} min {int(seconds % 60)} s"

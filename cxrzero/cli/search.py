@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from cxrzero.cli.blas import one_blas_thread
 from cxrzero.cli.failures import reports_failures
 
 if TYPE_CHECKING:
@@ -49,14 +50,16 @@ def search(
 
     Exit codes: 0 all read, 1 nothing read, 2 wrong usage, 3 some images failed.
     """
-    from cxrzero.errors import OutputExistsError, UsageError
+    one_blas_thread()
+    from cxrzero.cli.progress import Progress
+    from cxrzero.errors import UsageError
     from cxrzero.images.radiograph import DecodeOptions
     from cxrzero.screener import Screener
     from cxrzero.search import image_query, text_query
     from cxrzero.search import search as nearest
     from cxrzero.sources import check_paths
     from cxrzero.stream import RunStats
-    from cxrzero.tables import check_output
+    from cxrzero.tables import check_file, check_output
 
     paths = words if like else words[1:]
     if not paths:
@@ -64,12 +67,13 @@ def search(
     check_paths(paths)
     if out:
         check_output(out, overwrite=overwrite)
-    if html and html.exists() and not overwrite:
-        raise OutputExistsError(f"{html} exists already; choose another --html, or give --overwrite to replace it")
+    if html:
+        check_file(html, overwrite=overwrite)
     screener = Screener(model, device=device, decode_options=DecodeOptions(invert=invert))
     query = image_query(screener, like) if like else text_query(screener, words[0])
     stats = RunStats()
-    hits = nearest(screener, query, paths, top, stats)
+    with Progress() as progress:
+        hits = nearest(screener, query, paths, top, stats, progress)
     title = f"like {like}" if like else words[0]
     _print_hits(hits)
     if out:
