@@ -74,4 +74,4 @@ class Prediction(Mapping[str, Cell]):
 
 def printable_path(path: str) -> str:
     r"""A path as text: bytes that are not UTF-8 (Unix allows them in names) are written as \xNN."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    return path if path.isascii() else os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -39,9 +39,9 @@ class Scores:
             "calibrated": self.calibrated,
             "decision": self.decision,
         }
-        arrays = {name: array for name, array in fields.items() if array is not None}
-        for row in range(len(self.probability)):
-            yield {name: dict(zip(labels, array[row].tolist(), strict=True)) for name, array in arrays.items()}
+        arrays = {name: array.tolist() for name, array in fields.items() if array is not None}
+        for rows in zip(*arrays.values(), strict=True):
+            yield {name: dict(zip(labels, row, strict=True)) for name, row in zip(arrays, rows, strict=True)}
 
 
 class Scorer(Protocol):

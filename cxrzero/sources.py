@@ -143,12 +143,13 @@ def _follow(path: str, identity: FileIdentity) -> Iterator[ImageRef]:
 
 def _walk(folder: str, counts: WalkCounts, ancestors: tuple[tuple[int, int], ...]) -> Iterator[ImageRef]:
     try:
-        names = sorted(os.listdir(folder), key=os.fsencode)
+        names = _in_order(os.listdir(folder))
     except OSError as error:
         yield ImageRef(folder, ImageError("unreadable_folder", f"the folder cannot be listed ({error.strerror})"))
         return
+    prefix = os.path.join(folder, "")
     for name in names:
-        path = os.path.join(folder, name)
+        path = prefix + name
         try:
             status = os.stat(path)
         except OSError as error:
@@ -169,6 +170,11 @@ def _walk(folder: str, counts: WalkCounts, ancestors: tuple[tuple[int, int], ...
                 counts.ignored += 1
             else:
                 yield ref
+
+
+def _in_order(names: list[str]) -> list[str]:
+    """Sort names as bytes; for ASCII, where nearly all archives stay, characters have the same order."""
+    return sorted(names) if "".join(names).isascii() else sorted(names, key=os.fsencode)
 
 
 def _claims_image(name: str) -> bool:

@@ -52,6 +52,7 @@ class Frame:
     Attributes:
         pixel_values: (3, height, width); None when `embedding`, D float32 as bytes, came from the cache.
         flags: with "duplicate" once the frame has been compared with those before it; own_flags stay without.
+        is_known: its file came from the cache.
         is_last, is_unchanged: set on a decoded file's last frame, when the file is still what it was when found.
         left_out: why the user's selection does not want it.
     """
@@ -63,6 +64,7 @@ class Frame:
     digest: int
     pixel_values: npt.NDArray[np.float32] | None = None
     embedding: bytes = b""
+    is_known: bool = False
     is_last: bool = False
     is_unchanged: bool = False
     flags: frozenset[str] = frozenset()

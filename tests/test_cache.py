@@ -79,6 +79,16 @@ def test_other_labels_open_no_image(predict: Predict, png: Draw) -> None:
     assert predict("in", "--no-cache").exit_code == 1
 
 
+def test_what_is_known_needs_no_model_in_memory(predict: Predict, png: Draw, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed in range(3):
+        png(f"in/{seed}.png", seed)
+    predict("in")
+    monkeypatch.setattr("cxrzero.backends.onnxruntime._open_session", None)
+    assert predict("in").exit_code == 0
+    assert counts() == (3, 0)
+    assert predict("in", "--labels", "a new one").exit_code == 1
+
+
 def test_duplicates_selection_studies_and_frames_are_the_same_from_the_cache(predict: Predict, png: Draw) -> None:
     from tests.test_selection import film
 

@@ -75,11 +75,12 @@ def test_a_file_that_is_no_onnx_model(tiny_bundle: Path, tmp_path: Path) -> None
     folder = shutil.copytree(tiny_bundle, tmp_path / "copy")
     (folder / "image_encoder.onnx").write_bytes(b"no model")
     object.__setattr__(bundle, "path", folder)
+    pixel_values = np.zeros((1, 3, SIDE, SIDE), np.float32)
     with pytest.raises(BundleError, match="cannot be loaded"):
-        OnnxRuntimeEncoder(bundle, "cpu")
+        OnnxRuntimeEncoder(bundle, "cpu").encode_images(pixel_values)
     shutil.copy(tiny_bundle / "text_encoder.onnx", folder / "image_encoder.onnx")
     with pytest.raises(BundleError, match="must have the input pixel_values"):
-        OnnxRuntimeEncoder(bundle, "cpu")
+        OnnxRuntimeEncoder(bundle, "cpu").encode_images(pixel_values)
 
 
 def test_embeddings_that_are_not_numbers_are_refused(tiny_bundle: Path) -> None:

@@ -179,6 +179,28 @@ def test_a_carriage_return_in_a_name_does_not_begin_a_row(tmp_path: Path) -> Non
     assert load(tmp_path / "t.csv")["pneumonia"].tolist() == [0.5]
 
 
+def test_blocks_of_rows_are_what_the_csv_module_writes(tmp_path: Path) -> None:
+    layout = Wide(("x",), ("decision",))
+    odd = ["plain", "a,b", 'a"b', "a\nb", "a\rb", "=1", "'=1", "é", " ", ""]
+    random = np.random.default_rng(0)
+    with (tmp_path / "expected.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, quoting=csv.QUOTE_MINIMAL, lineterminator="\n")
+        writer.writerow(layout.columns)
+        with Table(str(tmp_path / "t.csv"), layout.columns) as table:
+            for number in range(2000):
+                text = odd[random.integers(len(odd))] if number > 1000 else f"{number}.png"
+                prediction = Prediction(text, layout.labels, "ok", 1, scores={"x": 0.5}, decision={"x": number % 2})
+                table.write(next(layout.rows(prediction)))
+                safe = "'" + text if text.startswith("=") else text
+                line = [safe, 1, *[""] * 6, "ok", "", "", "0.5", number % 2]
+                if "\r" in text:
+                    file.write(f'"{safe}",{",".join(map(str, line[1:]))}\n')
+                else:
+                    writer.writerow(line)
+            table.commit()
+    assert (tmp_path / "t.csv").read_bytes() == (tmp_path / "expected.csv").read_bytes()
+
+
 def test_a_number_is_never_taken_for_a_formula(tmp_path: Path) -> None:
     with Table(str(tmp_path / "t.csv"), {"cosine": float, "n": int}) as table:
         table.write([-0.25, -3])

@@ -45,27 +45,25 @@ class OnnxRuntimeEncoder:
         self.backend = f"onnxruntime {onnxruntime.__version__}"
         self._bundle = bundle
         self._threads = threads
+        self._sessions: dict[str, onnxruntime.InferenceSession] = {}
         self.device, self.reason = _choose_device(device)
         if self.device == "cuda":
             _load_cuda_libraries()
-        try:
-            self._image_session = self._open(IMAGE_ENCODER)
-        except DeviceError as error:
-            if device != "auto":
-                raise
-            self.device, self.reason = "cpu", f"CUDA did not start: {error}"
-            self._image_session = self._open(IMAGE_ENCODER)
-        self._text_session = self._open(TEXT_ENCODER)
+            try:
+                self._session(IMAGE_ENCODER)  # only opening it tells whether CUDA really starts
+            except DeviceError as error:
+                if device != "auto":
+                    raise
+                self.device, self.reason = "cpu", f"CUDA did not start: {error}"
 
     def encode_images(self, pixel_values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        return self._run(self._image_session, "image_embeds", "pixel_values", pixel_values)
+        return self._run(IMAGE_ENCODER, "image_embeds", "pixel_values", pixel_values)
 
     def encode_texts(self, input_ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        return self._run(self._text_session, "text_embeds", "input_ids", input_ids)
+        return self._run(TEXT_ENCODER, "text_embeds", "input_ids", input_ids)
 
-    def _run(
-        self, session: onnxruntime.InferenceSession, output: str, name: str, value: npt.NDArray[Any]
-    ) -> npt.NDArray[np.float32]:
+    def _run(self, file_name: str, output: str, name: str, value: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        session = self._session(file_name)
         try:
             embeds = session.run([output], {name: value})[0]
         except Exception as error:  # onnxruntime's own errors share no base class
@@ -76,6 +74,12 @@ class OnnxRuntimeEncoder:
         if embeds.shape != (len(value), self._bundle.embed_dim) or not np.isfinite(embeds).all():
             raise BundleError(f"{self._bundle.path}: {output} is not finite with shape (N, {self._bundle.embed_dim})")
         return np.asarray(embeds, np.float32)
+
+    def _session(self, file_name: str) -> onnxruntime.InferenceSession:
+        """Opened at first use: where the cache knows everything, a large model need not be loaded."""
+        if file_name not in self._sessions:
+            self._sessions[file_name] = self._open(file_name)
+        return self._sessions[file_name]
 
     def _open(self, file_name: str) -> onnxruntime.InferenceSession:
         path = self._bundle.file(file_name)

@@ -31,7 +31,7 @@ class KnownFile:
         if self._record.skipped is not None:
             yield Failure(self._ref, self._record.skipped)
         for f in self._record.frames:
-            yield Frame(self._ref, f.frame, f.facts, f.flags, f.digest, embedding=f.embedding)
+            yield Frame(self._ref, f.frame, f.facts, f.flags, f.digest, embedding=f.embedding, is_known=True)
 
 
 class Keeper:
@@ -52,7 +52,7 @@ class Keeper:
                 self._frames = []
                 if item.is_unchanged and isinstance(item.error, SkippedImage) and item.frame is None:
                     records.append((item.ref, FileRecord(skipped=item.error)))
-            elif item.frame == 1 or self._frames:
+            elif not item.is_known and (item.frame == 1 or self._frames):
                 self._add(item, records)
         self._cache.keep(records)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from cxrzero.cli.blas import one_blas_thread
 from cxrzero.cli.configfile import load_config
 from cxrzero.cli.failures import INTERRUPTED, reports_failures
 from cxrzero.config import PredictConfig
@@ -166,6 +167,7 @@ def predict(
 
     Exit codes: 0 all scored or skipped, 1 nothing scored, 2 wrong usage, 3 some images failed, 130 interrupted.
     """
+    one_blas_thread()
     from cxrzero.prompts import parse_labels
 
     request = PredictConfig(
@@ -218,7 +220,7 @@ def _run(report: RunReport, quiet: bool) -> None:
             run(report)
         else:
             with Progress() as progress:
-                run(report, progress)
+                run(report, lambda report: progress(report.stats, report.total))
     except KeyboardInterrupt:
         kept = "" if report.config.out == STDOUT else f" in {report.config.out}.partial"
         typer.echo(f"Interrupted: {report.stats.rows:,} rows are done{kept}.", err=True)
