@@ -6,11 +6,13 @@
     │   ├── ConfigError            a configuration file or option has an unknown key or a wrong value
     │   ├── NoInputError           no path, a path that does not exist, or nothing to read in it
     │   ├── OutputExistsError      the output is there already and --overwrite was not given
-    │   └── AmbiguousModelError    a model name that means two things
+    │   ├── AmbiguousModelError    a model name that means two things
+    │   └── LicenceError           terms that forbid commercial use, or are gated, were not accepted
     ├── RunError                   exit 1: the run cannot be done here
     │   ├── OutputError            the output cannot be written
     │   ├── BundleError            a model bundle is missing, incomplete or not what its hashes say
     │   │   └── BundleVersionError the bundle was written for a newer cxrzero
+    │   ├── DownloadError          a model cannot be fetched, or is not the file that was expected
     │   ├── TokenizerError         a prompt does not fit the model's context, or the tokenizer is broken
     │   ├── DeviceError            the device asked for cannot run
     │   ├── MissingExtraError      an optional dependency is not installed
@@ -60,6 +62,10 @@ class AmbiguousModelError(UsageError):
     pass
 
 
+class LicenceError(UsageError):
+    pass
+
+
 class RunError(CxrzeroError):
     pass
 
@@ -73,6 +79,10 @@ class BundleError(RunError):
 
 
 class BundleVersionError(BundleError):
+    pass
+
+
+class DownloadError(RunError):
     pass
 
 

@@ -31,9 +31,10 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Tests keep embeddings in a folder of their own, never in the user's cache."""
+    """Tests keep embeddings and models in folders of their own, never in the user's."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CXRZERO_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("CXRZERO_MODELS_DIR", str(tmp_path_factory.mktemp("models")))
         yield
 
 

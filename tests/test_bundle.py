@@ -6,10 +6,8 @@ from typing import Any
 
 import pytest
 
-from cxrzero import registry
 from cxrzero.bundle import FILES, load_bundle, sha256_of
-from cxrzero.errors import AmbiguousModelError, BundleError, BundleVersionError
-from tests.conftest import write_bundle
+from cxrzero.errors import BundleError, BundleVersionError
 
 
 @pytest.fixture
@@ -99,21 +97,3 @@ def test_fingerprint_follows_what_decides_results_only(bundle: Path) -> None:
     assert load_bundle(bundle).fingerprint == before
     edit(bundle, lambda card: card["scoring"].update(scale=11.0))
     assert load_bundle(bundle).fingerprint != before
-
-
-def test_resolving_names(tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert registry.resolve_model(str(tiny_bundle)).name == "tiny"
-    assert registry.resolve_model(str(tiny_bundle / "model.json")).name == "tiny"
-    with pytest.raises(BundleError, match="no model 'nothing-here'"):
-        registry.resolve_model("nothing-here")
-    (tmp_path / "weights.pt").touch()
-    with pytest.raises(BundleError, match="is a file"):
-        registry.resolve_model(str(tmp_path / "weights.pt"))
-    with pytest.raises(BundleError, match="not a model bundle"):
-        registry.resolve_model(str(tmp_path))
-    monkeypatch.setattr(registry, "list_bundled", lambda: iter(["twice"]))
-    monkeypatch.chdir(tmp_path)
-    write_bundle(tmp_path / "twice")
-    with pytest.raises(AmbiguousModelError, match=r"\./twice"):
-        registry.resolve_model("twice")
-    assert registry.resolve_model("./twice").name == "tiny"

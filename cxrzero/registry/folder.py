@@ -1,0 +1,77 @@
+"""The user's models folder: what was imported and pulled.
+
+<models>/NAME/                   a bundle
+<models>/ENSEMBLE/MEMBER/        a bundle of a registry entry of several files
+<models>/imported/DIGEST/        a bundle made from a checkpoint that was named as --model, by its contents
+<models>/downloads/NAME/         files as published, with pull.json
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from cxrzero.bundle import MODEL_JSON
+from cxrzero.errors import OutputError
+
+IMPORTED = "imported"
+DOWNLOADS = "downloads"
+RESERVED = frozenset({IMPORTED, DOWNLOADS})
+
+
+def models_folder() -> Path:
+    """$CXRZERO_MODELS_DIR, else `cxrzero/models` in the user's data folder (XDG, ~/Library, %LOCALAPPDATA%)."""
+    if chosen := os.environ.get("CXRZERO_MODELS_DIR"):
+        return Path(chosen)
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Application Support"
+    else:
+        base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "cxrzero" / "models"
+
+
+def make_private(folder: Path) -> Path:
+    """Make a folder and those above it that only the user can read.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"the folder {folder} cannot be made: {error.strerror}") from error
+    return folder
+
+
+def is_bundle(folder: Path) -> bool:
+    return (folder / MODEL_JSON).is_file()
+
+
+def bundles_in(folder: Path) -> list[Path]:
+    """Bundle folders directly inside a folder, by the bytes of their names."""
+    return sorted((path for path in _folders(folder) if is_bundle(path)), key=lambda path: os.fsencode(path.name))
+
+
+def installed() -> Iterator[tuple[str, Path]]:
+    """Names (NAME or ENSEMBLE/MEMBER) and folders of the bundles in the models folder, sorted."""
+    root = models_folder()
+    for folder in sorted(_folders(root), key=lambda path: os.fsencode(path.name)):
+        if folder.name in RESERVED or folder.name.startswith("."):
+            continue
+        if is_bundle(folder):
+            yield folder.name, folder
+        for member in bundles_in(folder):
+            yield f"{folder.name}/{member.name}", member
+
+
+def _folders(folder: Path) -> list[Path]:
+    try:
+        return [path for path in folder.iterdir() if path.is_dir()]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise OutputError(f"the folder {folder} cannot be read: {error.strerror}") from error

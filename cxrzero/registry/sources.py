@@ -1,0 +1,126 @@
+"""Weights as published (a checkpoint, a folder of weights) → a bundle, made once and found again by its contents.
+
+The conversion itself is `cxrzero.convert`, which needs torch and is imported only when something has to be converted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import os
+import shlex
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from cxrzero.bundle import Bundle, load_bundle, sha256_of
+from cxrzero.errors import AmbiguousModelError, OutputError, OutputExistsError, RunError
+from cxrzero.registry.cards import card_of_file
+from cxrzero.registry.folder import IMPORTED, is_bundle, make_private, models_folder
+
+SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
+# What makes a folder of weights one model: open_clip's and Hugging Face's configuration.
+CONFIGS = ("open_clip_config.json", "config.json")
+
+
+def find(path: Path) -> list[Path]:
+    """The models in a path: itself if it is a checkpoint or a folder with a configuration, else its checkpoints."""
+    if path.is_file():
+        return [path] if path.suffix.lower() in SUFFIXES else []
+    if not path.is_dir():
+        return []
+    if any((path / name).is_file() for name in CONFIGS):
+        return [path]
+    files = [file for file in path.iterdir() if file.is_file() and file.suffix.lower() in SUFFIXES]
+    return sorted(files, key=lambda file: os.fsencode(file.name))
+
+
+def imported(source: Path, notify: Callable[[str], None]) -> Bundle:
+    """The bundle of a source; converted the first time, kept by the digest of what it contains.
+
+    Raises:
+        AmbiguousModelError: its lineage has to be said; the message holds the command.
+        MissingExtraError, RunError: it cannot be converted here.
+    """
+    folder = models_folder() / IMPORTED / digest(source)
+    if not is_bundle(folder):
+        notify(f"{source} is imported once, into {folder}")
+        try:
+            lines = convert(source, folder)
+        except AmbiguousModelError as error:
+            command = f"cxrzero models import {shlex.quote(str(source))} --as CARD --name NAME"
+            raise AmbiguousModelError(f"{error} Import it under a name: {command}; then: --model NAME") from error
+        for line in lines:
+            notify(line)
+    return load_bundle(folder)
+
+
+def default_name(source: Path, card: str | None = None) -> str:
+    """The name under which a source is installed: ENSEMBLE/MEMBER for a known file of an ensemble, else its own."""
+    known = card_of_file(source.name)
+    if known is not None and card in (None, known.name):
+        return f"{known.name}/{source.stem}"
+    return source.stem if source.is_file() else source.resolve().name
+
+
+def convert(
+    source: Path,
+    out: Path,
+    *,
+    name: str | None = None,
+    card: str | None = None,
+    arch: str | None = None,
+    variants: Sequence[str] = (),
+) -> tuple[str, ...]:
+    """Make a bundle folder, whole or not at all.
+
+    Args:
+        out: the bundle's folder; must not exist. Its missing parents are made private.
+
+    Returns:
+        What was recognised, line by line, for the user.
+
+    Raises:
+        OutputExistsError: `out` is there already.
+        ImportModelError, AmbiguousModelError, MissingExtraError: see `cxrzero.convert`.
+    """
+    if out.exists():
+        raise OutputExistsError(f"{out} exists already; choose another --name or --out, or remove it first")
+    converter: Any = importlib.import_module("cxrzero.convert")
+    parent = make_private(out.parent)
+    workplace = Path(tempfile.mkdtemp(prefix=".importing-", dir=parent))
+    try:
+        report = converter.import_model(
+            source, workplace / out.name, name=name or out.name, card=card, arch=arch, variants=variants
+        )
+        _move(Path(report.bundle), out)
+    finally:
+        shutil.rmtree(workplace, ignore_errors=True)
+    return tuple(report.lines)
+
+
+def digest(source: Path) -> str:
+    """SHA-256 of a file, or of the names and SHA-256 of all files of a folder.
+
+    Raises:
+        RunError: something in it cannot be read.
+    """
+    try:
+        if source.is_file():
+            return sha256_of(source)
+        files = sorted(path for path in source.rglob("*") if path.is_file())
+        listing = "\n".join(f"{sha256_of(path)}  {path.relative_to(source).as_posix()}" for path in files)
+    except OSError as error:
+        raise RunError(f"{error.filename or source} cannot be read: {error.strerror}") from error
+    return hashlib.sha256(listing.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _move(made: Path, out: Path) -> None:
+    try:
+        made.rename(out)
+    except OSError as error:
+        if is_bundle(out):
+            return  # another process was faster, with the same contents
+        raise OutputError(f"{out} cannot be written: {error.strerror}") from error

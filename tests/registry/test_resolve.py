@@ -1,0 +1,170 @@
+"""What --model means, in the order of the contract."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cxrzero.errors import AmbiguousModelError, BundleError, OutputExistsError, RunError, UsageError
+from cxrzero.registry import resolve_model, resolve_models
+from cxrzero.registry.cards import load_card
+from cxrzero.registry.sources import convert, default_name
+from tests.conftest import write_bundle
+from tests.registry.conftest import FakeConverter, ambiguous
+
+Install = Callable[[str], Path]
+CHECKPOINT = "best_64_5e-05_original_22000_0.864.pt"
+
+
+@pytest.mark.parametrize("form", ["{}", "{}/model.json", "local-dir:{}"])
+def test_a_path_is_a_bundle(tiny_bundle: Path, models: Path, form: str) -> None:
+    assert resolve_model(form.format(tiny_bundle)).name == "tiny"
+
+
+def test_a_folder_of_bundles_is_an_ensemble_in_byte_order(tmp_path: Path, models: Path) -> None:
+    for name in ("b", "B", "a", "é"):
+        write_bundle(tmp_path / "many" / name, name=name)
+    (tmp_path / "many" / "notes").mkdir()
+    assert [bundle.name for bundle in resolve_models(str(tmp_path / "many"))] == ["B", "a", "b", "é"]
+    with pytest.raises(UsageError, match="ensemble of 4"):
+        resolve_model(str(tmp_path / "many"))
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("nothing-here", "no model 'nothing-here'.*models list"),
+        ("./nothing-here", "no model"),
+        ("local-dir:nothing-here", "there is no nothing-here"),
+        ("notes.txt", "is a file"),
+        ("empty", "not a model bundle"),
+        ("chexzero", "not here.*models pull chexzero says which files"),
+        ("biomedclip", "not here.*Fetch it with: cxrzero models pull biomedclip"),
+        ("hf-hub:google/medsiglip-448", "no local copy.*models pull medsiglip"),
+        ("hf-hub:someone/model", "not in the registry.*models import FOLDER"),
+        ("hf-hub:../../etc", "organisation/name"),
+        ("hf-hub:../..", "organisation/name"),
+    ],
+)
+def test_what_is_not_here_says_what_to_do(
+    spec: str, message: str, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises((BundleError, UsageError), match=f"(?s){message}"):
+        resolve_models(spec)
+
+
+def test_an_installed_name_and_a_folder_of_that_name(
+    install: Install, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    install("mine")
+    assert resolve_model("mine").path.parent.name == "models"
+    write_bundle(tmp_path / "mine")
+    with pytest.raises(AmbiguousModelError, match=r"'mine' is both a folder here and a known model; write \./mine"):
+        resolve_model("mine")
+    assert resolve_model("./mine").path == Path("./mine")
+
+
+def test_chexzero_is_all_ten_or_an_error_that_names_the_missing(install: Install) -> None:
+    members = [Path(file.name).stem for file in load_card("chexzero").files]
+    for member in members[:-1]:
+        install(f"chexzero/{member}")
+    with pytest.raises(BundleError, match=rf"10 models, and 9 of them.*Missing: chexzero/{members[-1]}\."):
+        resolve_models("chexzero")
+    assert [bundle.path.name for bundle in resolve_models(f"chexzero/{members[0]}")] == [members[0]]
+    install(f"chexzero/{members[-1]}")
+    assert [bundle.path.name for bundle in resolve_models("chexzero")] == members
+
+
+def test_a_checkpoint_is_imported_once_by_its_contents(converter: FakeConverter, tmp_path: Path, models: Path) -> None:
+    checkpoint = tmp_path / CHECKPOINT
+    checkpoint.write_bytes(b"weights")
+    notices: list[str] = []
+    first = resolve_model(str(checkpoint), notices.append)
+    assert "is imported once" in notices[0]
+    assert notices[1] == f"recognised {CHECKPOINT}"
+    assert models in first.path.parents
+    assert (models / "imported").stat().st_mode & 0o077 == 0
+    moved = checkpoint.rename(tmp_path / "renamed.pt")
+    assert resolve_model(str(moved), notices.append).path == first.path
+    assert len(converter.calls) == 1
+    assert len(notices) == 2
+    moved.write_bytes(b"other weights")
+    assert resolve_model(str(moved)).path != first.path
+    assert len(converter.calls) == 2
+
+
+def test_a_folder_of_checkpoints_is_an_ensemble(converter: FakeConverter, tmp_path: Path) -> None:
+    for name in ("b.pt", "a.pt", "c.safetensors"):
+        (tmp_path / name).write_bytes(name.encode())
+    assert len(resolve_models(f"local-dir:{tmp_path}")) == 3
+    assert [call["source"].name for call in converter.calls] == ["a.pt", "b.pt", "c.safetensors"]
+
+
+def test_a_source_folder_changes_with_any_of_its_files(converter: FakeConverter, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "open_clip_config.json").write_text("{}")
+    (source / "open_clip_pytorch_model.bin").write_bytes(b"weights")
+    first = resolve_model(str(source)).path
+    assert resolve_model(f"local-dir:{source}").path == first
+    assert converter.calls[0]["source"] == source
+    (source / "open_clip_config.json").write_text("{ }")
+    assert resolve_model(str(source)).path != first
+
+
+def test_an_ambiguous_checkpoint_gets_the_exact_command(converter: FakeConverter, tmp_path: Path, models: Path) -> None:
+    (tmp_path / "my weights.pt").touch()
+    converter.error = ambiguous()
+    with pytest.raises(AmbiguousModelError, match=r"models import '.*my weights\.pt' --as CARD --name NAME"):
+        resolve_models(str(tmp_path / "my weights.pt"))
+    assert list(models.rglob("half")) == []
+    assert list((models / "imported").iterdir()) == []
+
+
+def test_conversion_is_whole_or_not_at_all(converter: FakeConverter, tmp_path: Path) -> None:
+    source, out = tmp_path / "w.pt", tmp_path / "out"
+    source.touch()
+    converter.error = RunError("disk full")
+    with pytest.raises(RunError, match="disk full"):
+        convert(source, out)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["w.pt"]
+    converter.error = None
+    assert convert(source, out, card="chexzero") == ("recognised w.pt",)
+    assert converter.calls[-1]["card"] == "chexzero"
+    with pytest.raises(OutputExistsError, match="exists already"):
+        convert(source, out)
+
+
+def test_names_of_imports(tmp_path: Path) -> None:
+    (tmp_path / "fine-tune.pt").touch()
+    assert default_name(tmp_path / CHECKPOINT) == f"chexzero/{Path(CHECKPOINT).stem}"
+    assert default_name(tmp_path / CHECKPOINT, "openai-clip") != f"chexzero/{Path(CHECKPOINT).stem}"
+    assert default_name(tmp_path / "fine-tune.pt") == "fine-tune"
+    assert default_name(tmp_path) == tmp_path.name
+
+
+def test_a_copy_in_the_hugging_face_cache(converter: FakeConverter, tmp_path: Path, tiny_bundle: Path) -> None:
+    commit = "a" * 40
+    folder = tmp_path / "huggingface" / "hub" / "models--yyupenn--whyxrayclip"
+    snapshot = folder / "snapshots" / commit
+    snapshot.mkdir(parents=True)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text(commit)
+    (snapshot / "open_clip_config.json").write_text("{}")
+    assert resolve_model("hf-hub:yyupenn/whyxrayclip").name
+    assert converter.calls[0]["source"] == snapshot
+    (folder / "refs" / "main").write_text("../../../..")
+    assert resolve_model("hf-hub:yyupenn/whyxrayclip").name  # the only snapshot
+    shutil.copytree(snapshot, folder / "snapshots" / ("b" * 40))
+    with pytest.raises(BundleError, match="models pull whyxrayclip"):
+        resolve_model("hf-hub:yyupenn/whyxrayclip")
+
+
+def test_an_installed_model_answers_to_its_repository(install: Install) -> None:
+    install("whyxrayclip")
+    assert resolve_model("hf-hub:yyupenn/whyxrayclip").path.name == "whyxrayclip"
