@@ -24,6 +24,7 @@ HEAD = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
 <title>cxrzero search</title><style>
+:root{color-scheme:dark}
 body{margin:0;padding:1.5rem;font:15px/1.4 system-ui,sans-serif;background:#14171a;color:#e6e8ea}
 h1{font-size:1.25rem;margin:0 0 .25rem;overflow-wrap:anywhere}p{margin:0 0 1rem;color:#a9b1b8}
 main{display:grid;grid-template-columns:repeat(auto-fill,minmax(14rem,1fr));gap:1rem}
@@ -59,7 +60,7 @@ def write_contact_sheet(
 
 
 def _figure(hit: Hit, decode: Callable[[str], Iterator[Radiograph]]) -> str:
-    name = html.escape(printable_path(hit.row.path))
+    name = html.escape(printable_path(hit.row.path)).replace("/", "/<wbr>")  # breaks between folders
     frame = f", frame {hit.row.frame}" if hit.row.frame not in (None, 1) else ""
     return (
         f'<figure><div class="picture">{_picture(hit, decode)}</div>'

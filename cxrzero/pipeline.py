@@ -13,7 +13,7 @@ import itertools
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -64,7 +64,7 @@ class Pipeline:
         self,
         refs: Iterable[ImageRef],
         scorer: Scorer,
-        labels: tuple[str, ...],
+        labels: Collection[str],
         stats: RunStats,
         on_item: Callable[[Item], None] | None = None,
     ) -> Generator[Prediction, None, None]:
@@ -115,7 +115,7 @@ class Pipeline:
         for frame, row in zip(frames, image_embeds, strict=True):
             frame.embedding, frame.pixel_values = row.astype("<f4").tobytes(), None
 
-    def _score(self, batch: Sequence[Item], scorer: Scorer, labels: tuple[str, ...]) -> Iterator[Prediction]:
+    def _score(self, batch: Sequence[Item], scorer: Scorer, labels: Collection[str]) -> Iterator[Prediction]:
         embeddings = [item.embedding for item in batch if isinstance(item, Frame) and item.left_out is None]
         scored = _scored(embeddings, scorer, labels)
         for item in batch:
@@ -178,7 +178,7 @@ class Pipeline:
         return all(frame.embedding or self.selection.reason(frame.flags) is not None for frame in record.frames)
 
 
-def _scored(embeddings: Sequence[bytes], scorer: Scorer, labels: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+def _scored(embeddings: Sequence[bytes], scorer: Scorer, labels: Collection[str]) -> Iterator[dict[str, Any]]:
     """For each image the numbers of its Prediction."""
     block = max(1, SCORED_CELLS // max(1, len(labels)))
     for start in range(0, len(embeddings), block):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from cxrzero.images.radiograph import Facts
@@ -16,7 +16,6 @@ FIXED_TYPES: dict[str, type] = {column: int if column == "frame" else str for co
 
 Cell = str | int | float | None
 
-_POSITIONS = {column: position for position, column in enumerate(FIXED_COLUMNS)}
 _fact_values = operator.attrgetter(*FACT_COLUMNS)
 
 
@@ -34,11 +33,12 @@ class Prediction(Mapping[str, Cell]):
         calibrated: label → calibrated probability; empty without a calibration.
         decision: label → 1 where the probability (not the calibrated one) reaches the threshold, else 0.
             None, in both, for a label that the calibration has nothing for.
-        labels: all labels asked, the table's columns in order.
+        labels: all labels asked, the table's columns in order; the pipeline gives a dict, which finds one of
+            thousands at once.
     """
 
     path: str
-    labels: tuple[str, ...]
+    labels: Collection[str]
     status: str
     frame: int | None = None
     facts: Facts = field(default_factory=Facts)
@@ -53,15 +53,15 @@ class Prediction(Mapping[str, Cell]):
     def __getitem__(self, column: str) -> Cell:
         if column in self.scores:
             return self.scores[column]
-        if column in _POSITIONS:
-            return self.fixed()[_POSITIONS[column]]
+        if column in _CELLS:
+            return _CELLS[column](self)
         if column in self.labels:
             return None
         raise KeyError(column)
 
     def fixed(self) -> list[Cell]:
         """The values of FIXED_COLUMNS, in their order; one call is faster than a look-up for each."""
-        flags = ";".join(sorted(self.flags))
+        flags = _flags(self)
         return [printable_path(self.path), self.frame, *_fact_values(self.facts), self.status, flags, self.error]
 
     def __iter__(self) -> Iterator[str]:
@@ -75,3 +75,17 @@ class Prediction(Mapping[str, Cell]):
 def printable_path(path: str) -> str:
     r"""A path as text: bytes that are not UTF-8 (Unix allows them in names) are written as \xNN."""
     return path if path.isascii() else os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _flags(row: Prediction) -> str:
+    return ";".join(sorted(row.flags))
+
+
+_CELLS: dict[str, Callable[[Prediction], Cell]] = {
+    "path": lambda row: printable_path(row.path),
+    "frame": operator.attrgetter("frame"),
+    **{column: operator.attrgetter(f"facts.{column}") for column in FACT_COLUMNS},
+    "status": operator.attrgetter("status"),
+    "flags": _flags,
+    "error": operator.attrgetter("error"),
+}

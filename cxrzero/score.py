@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -30,7 +30,7 @@ class Scores:
     calibrated: Objects | None = None
     decision: Objects | None = None
 
-    def rows(self, labels: Sequence[str]) -> Iterator[dict[str, Any]]:
+    def rows(self, labels: Collection[str]) -> Iterator[dict[str, Any]]:
         """For each image the fields of its Prediction: name → label → Python number."""
         fields = {
             "scores": self.probability,

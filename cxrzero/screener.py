@@ -194,7 +194,7 @@ class Screener:
         """As `predict`, row by row in constant memory; `on_item` as in `cxrzero.pipeline.Pipeline.run`."""
         stages = (self.decode, self.preprocess, self.encoder)
         pipeline = Pipeline(*stages, self.batch_size, self.workers, self.selection, self._image_cache())
-        labels = tuple(prompt.label for prompt in prompts)
+        labels = dict.fromkeys(prompt.label for prompt in prompts)
         return pipeline.run(refs, scorer, labels, RunStats() if stats is None else stats, on_item)
 
     def decode(self, path: str) -> Iterator[Radiograph]:

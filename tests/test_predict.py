@@ -18,7 +18,9 @@ from click.testing import Result
 from pydicom.uid import ExplicitVRLittleEndian
 from typer.testing import CliRunner
 
+from cxrzero import Screener
 from cxrzero.cli import app
+from cxrzero.prediction import FIXED_COLUMNS
 from tests.conftest import picture
 
 Draw = Callable[..., Path]
@@ -357,3 +359,23 @@ def test_ctrl_c_exits_130_and_keeps_what_is_done(tiny_bundle: Path, png: Draw, t
     assert "Traceback" not in error
     assert not (tmp_path / "predictions.csv").exists()
     assert len(table(partial)) > 10
+
+
+def test_ten_thousand_labels(predict: Predict, png: Draw) -> None:
+    """Also of an image that failed: as a mapping its row once looked every label up in a list of all of them."""
+    png("in/a.png", 1)
+    Path("in/b.png").write_bytes(b"nothing")
+    names = [f"finding {number}" for number in range(10_000)]
+    Path("labels.txt").write_text("\n".join(names))
+    assert predict("in", "--labels", "@labels.txt", "--quiet").exit_code == 3
+    scored, failed = table()
+    assert list(scored)[11:] == names
+    assert all(scored[name] for name in names)
+    assert not any(failed[name] for name in names)
+
+
+def test_rows_of_many_labels_look_labels_up_at_once(tiny_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"nothing")
+    (row,) = Screener(tiny_bundle, device="cpu").predict(tmp_path / "a.png", ["edema", "mass"])
+    assert not isinstance(row.labels, list | tuple)
+    assert dict(row) == {**dict(zip(FIXED_COLUMNS, row.fixed(), strict=True)), "edema": None, "mass": None}

@@ -29,7 +29,10 @@ def search(
     ] = None,
     top: Annotated[int, typer.Option(metavar="N", min=1, max=100_000, help="How many images to show.")] = 20,
     out: Annotated[
-        str | None, typer.Option("--out", "-o", metavar="FILE", help="A table of the result; - is standard output.")
+        str | None,
+        typer.Option(
+            "--out", "-o", metavar="FILE", help="A table of the result, .csv, .jsonl or .parquet; - is standard output."
+        ),
     ] = None,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="A contact sheet in one file.")] = None,
     model: Annotated[str, typer.Option("--model", "-m", metavar="MODEL", help="As in predict.")] = "cxrzero-mini",

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from cxrzero.errors import ConfigError, MissingExtraError, NoInputError
 from cxrzero.evaluate.tables import number, open_table, read_table
@@ -104,3 +106,13 @@ def test_numbers(cell: str, value: float | None) -> None:
 def test_thousands_are_not_decimal_commas() -> None:
     with pytest.raises(ValueError, match="could not convert"):
         number("1,234,567")
+
+
+def test_parquet_reads_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "table.parquet"
+    columns = {"image": ["a.png", "b.png", "c.png"], "score": [0.25, 0.5, None], "note": ["first", None, "Müller"]}
+    parquet.write_table(pa.table({**columns, "score": pa.array(columns["score"], pa.float32())}), path)
+    table = read_table(open_table(path), text=["image"], categories=["note"], numbers=["score"])
+    assert table.text["image"] == columns["image"]
+    assert table.text["note"] == ["first", "", "Müller"]
+    np.testing.assert_array_equal(table.numbers["score"], [0.25, 0.5, np.nan])

@@ -56,3 +56,18 @@ def test_bad_tables(tmp_path: Path, png: Callable[..., Path]) -> None:
         read_labelled(table, tmp_path, ["hernia"], None)
     with pytest.raises(UsageError, match="--group"):
         read_labelled(table, tmp_path, None, "ward")
+
+
+def test_on_real_films(shared_data: Path, tmp_path: Path) -> None:
+    folder = shared_data / "nih"
+    with (folder / "nih.csv").open(encoding="utf-8", newline="") as file:
+        films = [row for row in csv.DictReader(file) if row["split"] == "val"][:80]
+    table = tmp_path / "labels.csv"
+    with table.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, ["image", "patient_id", "Pneumonia"], extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(films)
+    result = choose(Screener(device="cpu"), read_labelled(table, folder, None, None))
+    assert (result.n_labels, result.failed, result.n_choice + result.n_report) == (1, 0, 80)
+    assert result.choice_after >= result.choice_before > 0.5
+    assert result.low <= result.gain <= result.high
