@@ -2,40 +2,45 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import math
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from cxrzero.errors import UsageError
+from cxrzero.train.intake import SHOWN, Intake
+from cxrzero.train.layouts import Layout, Record, Source, read_source
+from cxrzero.train.reports import TextRule, report_texts
+from cxrzero.train.reports.rules import ReportTexts
+from cxrzero.train.split import is_held_out
 
-REQUIRED = ("image", "text")
-OPTIONAL = ("patient_id", "split", "group", "weight")
-SPLITS = ("train", "val")
+__all__ = ["SHOWN", "Pairs", "default_labels", "gather_pairs", "read_pairs"]
+
 MOST_LABELS = 15
-SHOWN = 20  # file names that an error message lists before it only counts
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """All rows of a pairs file, gathered by image. Images and texts keep the order of their first row.
+    """All pairs of a source, gathered by image. Images and texts keep the order of their first row.
 
     Attributes:
-        images: (N,) path of each image as written in the file.
+        images: (N,) path of each image as the source names it.
         paths: (N,) the same, resolved.
         texts: (T,) the different texts.
-        true_texts: (N,) for each image the indices into `texts` of everything known to be true of it, int64.
+        true_texts: (N,) for each image the indices into `texts` of everything known to be true of it, int64; of a
+            report the whole section first, then its sentences.
         weights: (N,) beside `true_texts`: how often that pair is drawn relative to others, float64.
         groups: (N,) images of one group are contrasted only with each other (a source with its own look and
             its own labels is a group: otherwise the look is learned as the label).
         validation: (N,) bool: kept out of training.
         patients: (N,) patient of each image, "" = unknown.
-        rows_sha256: hash over every row's image, text, patient, split, group and weight.
+        rows_sha256: hash over every pair's image, text, patient, split, group and weight.
+        intake: what was found while they were read; None for pairs that were not read from a source.
     """
 
     images: list[str]
@@ -47,53 +52,92 @@ class Pairs:
     validation: npt.NDArray[np.bool_]
     patients: list[str]
     rows_sha256: str
+    intake: Intake | None = None
 
 
 @dataclass
 class _Image:
+    path: Path
     split: str
     group: str
     patient: str
-    texts: dict[int, float]
+    texts: dict[int, float] = field(default_factory=dict)
 
 
-def read_pairs(csv_path: Path, image_root: Path | None = None) -> Pairs:
-    """Read and check a pairs file.
+def read_pairs(
+    path: Path,
+    image_root: Path | None = None,
+    *,
+    layout: Layout = "auto",
+    text_rule: TextRule = "sentences",
+    val_fraction: float = 0.0,
+    skip_unreadable: bool = False,
+) -> Pairs:
+    """Read a source and check that it can be trained on.
 
     Args:
-        csv_path: UTF-8 CSV with the columns `image,text`; an image may have any number of rows, one true text each.
-            Optional columns: `patient_id`; `split` (train or val); `group`; `weight` (> 0; default 1).
-        image_root: folder that relative paths start from; None = the folder of `csv_path`.
+        path: a CSV file or a folder, see `cxrzero.train.layouts`. Columns of a CSV: `image`, and `text` or `report`;
+            an image may have any number of rows. Optional: `patient_id`; `study_id`; `split` (train or val); `group`;
+            `weight` (> 0; default 1).
+        image_root: folder that relative image paths start from; None = that of `path`.
+        layout: "auto" recognises it.
+        text_rule: which words of a report are taken, see `cxrzero.train.reports.rules`.
+        val_fraction: part of the patients kept for validation where the source states no split.
+        skip_unreadable: leave out images that do not exist and reports that cannot be read.
 
     Raises:
-        UsageError: a column is missing, a value is wrong, image files do not exist (all are named), an image or a
-            patient is in both splits, or fewer than two training images are left.
+        UsageError: a column is missing, a value is wrong, image files do not exist or reports cannot be read (all are
+            named), an image or a patient is in both splits, or fewer than two training images are left.
     """
-    root = csv_path.parent if image_root is None else image_root
+    pairs = gather_pairs(path, image_root, layout=layout, text_rule=text_rule, val_fraction=val_fraction)
+    assert pairs.intake is not None
+    obstacles = pairs.intake.obstacles(int((~pairs.validation).sum()), skip_unreadable)
+    if obstacles:
+        raise UsageError("\n".join(obstacles))
+    return pairs
+
+
+def gather_pairs(
+    path: Path,
+    image_root: Path | None = None,
+    *,
+    layout: Layout = "auto",
+    text_rule: TextRule = "sentences",
+    val_fraction: float = 0.0,
+) -> Pairs:
+    """As `read_pairs`, but what stops a training is only noted in `Pairs.intake`; images that do not exist are left
+    out."""
+    source = read_source(path, image_root, layout)
+    intake = Intake(
+        str(path),
+        source.layout,
+        len(source.records),
+        encodings=source.encodings,
+        counts=source.counts,
+        problems=source.problems,
+        split_by=_split_by(source, val_fraction),
+    )
     images: dict[str, _Image] = {}
     texts: dict[str, int] = {}
     digest = hashlib.sha256()
-    for line, row in _rows(csv_path):
-        name, text = row["image"], " ".join(row["text"].split())
-        if not name or not text:
-            raise UsageError(f"{csv_path}, line {line}: image and text must not be empty")
-        split, group, patient = row.get("split") or "train", row.get("group") or "", row.get("patient_id") or ""
-        weight = _weight(row.get("weight") or "1", csv_path, line)
-        if split not in SPLITS:
-            raise UsageError(f"{csv_path}, line {line}: split must be one of {', '.join(SPLITS)}, not {split!r}")
-        image = images.setdefault(name, _Image(split, group, patient, {}))
-        if (image.split, image.group, image.patient) != (split, group, patient):
-            raise UsageError(
-                f"{csv_path}, line {line}: {name} has another split, group or patient_id in an earlier row"
-            )
-        image.texts[texts.setdefault(text, len(texts))] = weight
-        digest.update("\x1f".join((name, text, patient, split, group, repr(weight))).encode() + b"\x1e")
-
-    paths = [root / name for name in images]
-    _check(csv_path, images, paths)
+    missing: dict[str, None] = {}
+    for record, found in _said(source, text_rule, intake):
+        if not record.path.is_file():
+            missing[str(record.path)] = None
+            continue
+        split = _split(record, intake.split_by, val_fraction)
+        image = images.setdefault(record.image, _Image(record.path, split, record.group, record.patient))
+        if (image.split, image.group, image.patient) != (split, record.group, record.patient):
+            raise UsageError(f"{record.where}: {record.image} has another split, group or patient_id in an earlier row")
+        for text, weight in found:
+            image.texts[texts.setdefault(text, len(texts))] = weight
+            row = (record.image, text, record.patient, split, record.group, repr(weight))
+            digest.update("\x1f".join(row).encode("utf-8", "surrogateescape") + b"\x1e")
+    intake.missing.extend(missing)
+    intake.shared_patients.extend(_in_both(images.values()))
     return Pairs(
         images=list(images),
-        paths=paths,
+        paths=[image.path for image in images.values()],
         texts=list(texts),
         true_texts=[np.fromiter(image.texts.keys(), np.int64) for image in images.values()],
         weights=[np.fromiter(image.texts.values(), np.float64) for image in images.values()],
@@ -101,6 +145,7 @@ def read_pairs(csv_path: Path, image_root: Path | None = None) -> Pairs:
         validation=np.array([image.split == "val" for image in images.values()], bool),
         patients=[image.patient for image in images.values()],
         rows_sha256=digest.hexdigest(),
+        intake=intake,
     )
 
 
@@ -112,46 +157,54 @@ def default_labels(pairs: Pairs) -> list[str]:
     return [text for text in commonest if f"no {text.lower()}" in texts][:MOST_LABELS] or commonest[:1]
 
 
-def _rows(csv_path: Path) -> list[tuple[int, dict[str, str]]]:
-    try:
-        with csv_path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            columns = reader.fieldnames or []
-            missing = [column for column in REQUIRED if column not in columns]
-            if missing:
-                found = ", ".join(columns) or "nothing"
-                raise UsageError(f"{csv_path} lacks the column {' and '.join(missing)}; its first line has: {found}")
-            known = [column for column in (*REQUIRED, *OPTIONAL) if column in columns]
-            return [(reader.line_num, {column: (row[column] or "").strip() for column in known}) for row in reader]
-    except OSError as error:
-        raise UsageError(f"{csv_path} cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{csv_path} is not a UTF-8 CSV file: {error}") from error
+def _said(source: Source, rule: TextRule, intake: Intake) -> Iterator[tuple[Record, list[tuple[str, float]]]]:
+    """Every record that says something, with its texts and their weights; counts the sections."""
+    read = lru_cache(maxsize=64)(report_texts)  # the views of a study share their report
+    reports: set[str] = set()
+    for record in source.records:
+        if record.text is not None:
+            intake.sections["text"] += 1
+            yield record, [(" ".join(record.text.split()), record.weight)]
+            continue
+        found = read(record.report or "", rule)
+        if record.where not in reports:
+            reports.add(record.where)
+            intake.sections[found.section or "nothing"] += 1
+            if found.section is None:
+                intake.silent.append(record.where)
+        if found.section is not None:
+            yield record, _weighted(found, record.weight)
 
 
-def _weight(value: str, csv_path: Path, line: int) -> float:
-    try:
-        weight = float(value)
-    except ValueError:
-        weight = math.nan
-    if not 0 < weight < math.inf:
-        raise UsageError(f"{csv_path}, line {line}: weight must be a number greater than 0, not {value!r}")
-    return weight
+def _weighted(found: ReportTexts, weight: float) -> list[tuple[str, float]]:
+    """The whole section is drawn as often as all of its sentences together."""
+    return [(found.whole, weight), *((sentence, weight / len(found.sentences)) for sentence in found.sentences)]
 
 
-def _check(csv_path: Path, images: dict[str, _Image], paths: list[Path]) -> None:
-    absent = [str(path) for path in paths if not path.is_file()]
-    if absent:
-        more = f"\n  and {len(absent) - SHOWN} more" if len(absent) > SHOWN else ""
-        listed = "\n  ".join(absent[:SHOWN])
-        raise UsageError(f"{csv_path} names {len(absent)} image files that do not exist:\n  {listed}{more}")
-    training = sum(image.split == "train" for image in images.values())
-    if training < 2:
-        raise UsageError(f"{csv_path} has {training} training image(s); contrastive training needs at least two")
+def _split_by(source: Source, fraction: float) -> str:
+    if any(record.split for record in source.records):
+        if fraction > 0:
+            raise UsageError(f"{source.path} states a split; leave --val-fraction out")
+        return "source"
+    if not 0 <= fraction < 1:
+        raise UsageError(f"val_fraction must be at least 0 and less than 1, not {fraction}")
+    if fraction == 0:
+        return ""
+    if all(record.patient for record in source.records):
+        return "patient"
+    return "study" if all(record.study for record in source.records) else "image"
+
+
+def _split(record: Record, split_by: str, fraction: float) -> str:
+    if split_by in ("", "source"):
+        return record.split or "train"
+    key = {"patient": record.patient, "study": record.study, "image": record.image}[split_by]
+    return "val" if is_held_out(key, fraction) else "train"
+
+
+def _in_both(images: Iterable[_Image]) -> list[str]:
     splits: dict[str, set[str]] = {}
-    for image in images.values():
+    for image in images:
         if image.patient:
             splits.setdefault(image.patient, set()).add(image.split)
-    both = sum(len(found) > 1 for found in splits.values())
-    if both:
-        raise UsageError(f"{csv_path}: {both} patient(s) are in both train and val; keep each patient in one split")
+    return [patient for patient, found in splits.items() if len(found) > 1]

@@ -47,7 +47,7 @@ def test_relative_paths_start_at_the_image_root(folder):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("image,report\na.png,x\n", "lacks the column text"),
+        ("image,caption\na.png,x\n", "lacks the column text"),
         ("", "lacks the column image and text"),
         ("image,text\na.png,x\n", "at least two"),
         ("image,text\n", "at least two"),

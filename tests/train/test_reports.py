@@ -160,6 +160,7 @@ def test_line_ends_of_every_kind():
         ("Fracture of rib 8. Heart normal.", ["Fracture of rib 8.", "Heart normal."]),
         ("Grade 1. Mild.", ["Grade", "Mild."]),  # a heading before "1." cannot be told from this
         ("Chest: 1. Clear. 2. Wires. Knee: 1. Effusion.", ["Chest:", "Clear.", "Wires.", "Knee:", "Effusion."]),
+        ("Grade 1.", ["Grade 1."]),
         ("- Clear\n- Wires\n\nStable", ["Clear", "Wires", "Stable"]),
         ("Tubes\nare in place.", ["Tubes are in place."]),
         ("... . ", []),

@@ -32,10 +32,14 @@ def split_sentences(text: str) -> list[str]:
 
 def _items(text: str) -> list[str]:
     """Cut "1. ... 2. ..." at its numbers: only at those that count on, so that "rib 8. Heart" stays whole."""
-    items, begin, expected = [], 0, 1
+    items, begin, expected, written = [], 0, 1, len(text.rstrip())
     for match in _ITEM.finditer(text):
         number = int(match[1])
-        starts_list = number == 1 and _BEFORE_LIST.search(text[max(0, match.start() - _LOOK_BACK) : match.start()])
+        starts_list = (
+            number == 1
+            and match.end() < written
+            and _BEFORE_LIST.search(text[max(0, match.start() - _LOOK_BACK) : match.start()])
+        )
         if starts_list or (number == expected and number > 1):
             items.append(text[begin : match.start()])
             begin, expected = match.end(), number + 1

@@ -1,0 +1,71 @@
+"""What was found while a source was read, and what of it stops a training."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+SHOWN = 20  # file names that a message lists before it only counts
+
+
+@dataclass(frozen=True)
+class Intake:
+    """The account of one source.
+
+    Attributes:
+        source, layout: what was read, and as what.
+        rows: records that the source states.
+        sections: which section of a report became the text → reports; "text" = given as text.
+        encodings: encoding of report files → files.
+        counts: what was passed over, in words → how often.
+        silent: where reports stand that say nothing under the text rule; their images are left out.
+        missing: image files that do not exist.
+        problems: reports that cannot be read, with the reason.
+        shared_patients: patients that are both in train and in val.
+        split_by: who is kept together: "source" (it states the split), "patient", "study" or "image"; "" = no split.
+    """
+
+    source: str
+    layout: str
+    rows: int
+    sections: Counter[str] = field(default_factory=Counter)
+    encodings: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter)
+    silent: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    shared_patients: list[str] = field(default_factory=list)
+    split_by: str = ""
+
+    def obstacles(self, training: int, skip_unreadable: bool) -> list[str]:
+        """Why these pairs cannot be trained on, each with what to do; none if they can.
+
+        Args:
+            training: images for training.
+            skip_unreadable: go on without images and reports that are missing or cannot be read.
+        """
+        found = []
+        skip = "\nCorrect the paths (relative ones start at --image-root), or leave these out with --skip-unreadable."
+        if self.missing and not skip_unreadable:
+            count = len(self.missing)
+            found.append(f"{self.source} names {count} image files that do not exist:{listed(self.missing)}{skip}")
+        if self.problems and not skip_unreadable:
+            found.append(f"{self.source}: {len(self.problems)} report(s) cannot be read:{listed(self.problems)}{skip}")
+        if training < 2:
+            silent = f" ({len(self.silent)} report(s) say nothing)" if self.silent else ""
+            found.append(
+                f"{self.source} has {training} training image(s){silent}; contrastive training needs at least two"
+            )
+        if self.shared_patients:
+            found.append(
+                f"{self.source}: {len(self.shared_patients)} patient(s) are in both train and val; "
+                "keep each patient in one split"
+            )
+        return found
+
+
+def listed(lines: Sequence[str]) -> str:
+    """The first of them, one a line, and how many more there are."""
+    more = f"\n  and {len(lines) - SHOWN} more" if len(lines) > SHOWN else ""
+    return "".join(f"\n  {line}" for line in lines[:SHOWN]) + more
