@@ -24,13 +24,14 @@ def register(app: typer.Typer) -> None:
 def train(
     context: typer.Context,
     pairs: Annotated[
-        Path | None, typer.Argument(metavar="PAIRS.csv", help="Columns image,text; an image may have several rows.")
+        Path | None,
+        typer.Argument(metavar="SOURCE", help="CSV of image,text or image,report; or a folder of images and reports."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="DIR", help="Run folder; ends as a bundle for predict.")
     ] = None,
     resume: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Go on with a run that was stopped or killed; needs no PAIRS.")
+        Path | None, typer.Option(metavar="DIR", help="Go on with a run that was stopped or killed; needs no SOURCE.")
     ] = None,
     init: Annotated[
         Path | None, typer.Option(metavar="MODEL", help="Start from a run folder or a file of weights; else random.")
@@ -58,6 +59,24 @@ def train(
         Path | None,
         typer.Option(metavar="DIR", rich_help_panel=ADVANCED, help="Where relative image paths start."),
     ] = None,
+    layout: Annotated[
+        Literal["auto", "table", "folder", "mimic", "openi"] | None,
+        typer.Option(rich_help_panel=ADVANCED, help="What SOURCE is; else recognised."),
+    ] = None,
+    text_rule: Annotated[
+        Literal["sentences", "section", "chexzero"] | None,
+        typer.Option(rich_help_panel=ADVANCED, help="Which words of a report are taken. Default: sentences."),
+    ] = None,
+    val_fraction: Annotated[
+        float | None,
+        typer.Option(metavar="X", rich_help_panel=ADVANCED, help="Patients kept out where SOURCE states no split."),
+    ] = None,
+    skip_unreadable: Annotated[
+        bool,
+        typer.Option(
+            "--skip-unreadable", rich_help_panel=ADVANCED, help="Go on without what is missing or cannot be read."
+        ),
+    ] = False,
     micro_batch: Annotated[
         int | None,
         typer.Option(metavar="N", rich_help_panel=ADVANCED, help="Images of one forward pass; same loss, less memory."),
@@ -143,7 +162,7 @@ def train(
         if resume is not None:
             folder = training.resume(resume, given, display)
         else:
-            missing = [name for name, value in (("PAIRS.csv", pairs), ("--out", out)) if value is None]
+            missing = [name for name, value in (("SOURCE", pairs), ("--out", out)) if value is None]
             if missing:
                 raise UsageError(f"{' and '.join(missing)} must be given (or --resume DIR)")
             command = shlex.join(["cxrzero", *sys.argv[1:]])

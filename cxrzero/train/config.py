@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cxrzero.errors import UsageError
+from cxrzero.train.layouts import Layout
+from cxrzero.train.reports import TextRule
 
 RecipeName = Literal["default", "chexzero"]
 
@@ -33,6 +35,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "augment": False,
         "preprocess": "chexzero",
         "loss": "clip",
+        "text_rule": "chexzero",
     },
 }
 
@@ -61,6 +64,10 @@ class TrainConfig:
         pairs: what to train on; see `cxrzero.train.pairs`.
         out: run folder; receives checkpoints, metrics and the finished bundle.
         image_root: folder that relative image paths start from; None = the folder of `pairs`.
+        layout: how `pairs` is read; "auto" recognises it, see `cxrzero.train.layouts`.
+        text_rule: which words of a report are taken, see `cxrzero.train.reports.rules`.
+        val_fraction: part of the patients kept for validation where `pairs` states no split.
+        skip_unreadable: go on without images and reports that are missing or cannot be read.
         recipe: whose values the fields were filled from; see `recipe_config`.
         arch: a built-in architecture, any of open_clip's, or path of a JSON file in its form.
         init: where the weights come from: run folder, checkpoint file, model folder; None = random.
@@ -98,6 +105,10 @@ class TrainConfig:
     pairs: Path
     out: Path
     image_root: Path | None = None
+    layout: Layout = "auto"
+    text_rule: TextRule = "sentences"
+    val_fraction: float = 0.0
+    skip_unreadable: bool = False
     recipe: RecipeName = "default"
     arch: str = "cxrzero-mini"
     init: Path | None = None
@@ -143,7 +154,7 @@ class TrainConfig:
         for name in ("lr", "micro_batch", "val_every", "patience", "save_every", "threads"):
             value = getattr(self, name)
             _check(name, value is None or value > 0, value, "greater than 0")
-        for name in ("warmup", "ema_decay", "momentum"):
+        for name in ("warmup", "ema_decay", "momentum", "val_fraction"):
             _check(name, 0 <= getattr(self, name) < 1, getattr(self, name), "at least 0 and less than 1")
         for name in ("image_lr_scale", "text_lr_scale", "weight_decay", "ensemble"):
             _check(name, getattr(self, name) >= 0, getattr(self, name), "at least 0")

@@ -38,6 +38,22 @@ class Intake:
     shared_patients: list[str] = field(default_factory=list)
     split_by: str = ""
 
+    def summary(self, images: int, validation: int) -> str:
+        """One line: what was read as what, and what was left out.
+
+        Args:
+            images, validation: that there are in all, and of these for validation.
+        """
+        sections = ", ".join(f"{count:,} {name}" for name, count in self.sections.most_common())
+        parts = [f"Read {self.source} as {self.layout}: {images:,} images, {validation:,} of them for validation"]
+        parts += [f"texts from: {sections}"] if set(self.sections) - {"text"} else []
+        other = {name: count for name, count in self.encodings.items() if name != "utf-8"}
+        parts += [f"{count:,} report file(s) in {name}" for name, count in other.items()]
+        parts += [f"{count:,} {what}" for what, count in self.counts.items() if count]
+        left_out = len(self.missing) + len(self.problems)
+        parts += [f"{left_out:,} missing or unreadable left out"] if left_out else []
+        return "; ".join(parts)
+
     def obstacles(self, training: int, skip_unreadable: bool) -> list[str]:
         """Why these pairs cannot be trained on, each with what to do; none if they can.
 

@@ -101,7 +101,7 @@ def prepare(config: TrainConfig, folder: RunFolder, world: World, report: OnProg
         UsageError: the request is wrong; nothing was trained.
         OutputExistsError, OutputError: see `RunFolder.claim`.
     """
-    pairs = read_pairs(config.pairs, config.image_root)
+    pairs = _read(config, report)
     labelled = None if config.val_labels is None else read_labelled(config.val_labels, config.image_root)
     start = make_start(config)
     _check_sizes(config, pairs, world, labelled)
@@ -134,6 +134,20 @@ def prepare(config: TrainConfig, folder: RunFolder, world: World, report: OnProg
         validation_steps=frozenset({*range(0, steps, config.val_every or batches.steps_per_epoch), steps} - {0}),
         fingerprint=store.fingerprint,
     )
+
+
+def _read(config: TrainConfig, report: OnProgress) -> Pairs:
+    pairs = read_pairs(
+        config.pairs,
+        config.image_root,
+        layout=config.layout,
+        text_rule=config.text_rule,
+        val_fraction=config.val_fraction,
+        skip_unreadable=config.skip_unreadable,
+    )
+    assert pairs.intake is not None
+    report(Progress("note", message=pairs.intake.summary(len(pairs.images), int(pairs.validation.sum()))))
+    return pairs
 
 
 def _check_sizes(config: TrainConfig, pairs: Pairs, world: World, labelled: Labelled | None) -> None:

@@ -117,7 +117,7 @@ def test_held_out_statements_are_measured_and_set_the_scale(tmp_path):
     assert 0 <= [event.auroc[0] for event in seen if event.stage == "validate"][-1] <= 1
     assert bundle.card["provenance"]["recipe"]["scoring_scale"] == "fitted on held-out rows"
     assert bundle.labels == ("nodule",)
-    assert {event.stage for event in seen} == {"decode", "step", "validate", "export"}
+    assert {event.stage for event in seen} == {"note", "decode", "step", "validate", "export"}
 
 
 def test_a_finished_run_is_replaced_only_on_request(config):
