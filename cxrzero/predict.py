@@ -195,7 +195,8 @@ def run(report: RunReport, on_row: Callable[[RunReport], None] | None = None) ->
     if first is None and not report.counts.found:
         ignored = f" ({report.counts.ignored:,} other files)" if report.counts.ignored else ""
         raise NoInputError(f"no image or DICOM file in {', '.join(config.paths)}{ignored}")
-    _count_beside(report)
+    if on_row:  # else nobody looks at the time left
+        _count_beside(report)
     labels = [prompt.label for prompt in report.prompts]
     studies = Studies(labels, config.study_aggregate) if report.studies else None
     shardlog = report.shardlog
