@@ -60,11 +60,15 @@ def trial(work: Path, signals: list[signal.Signals], epochs: int, seed: int, siz
         # Spread over the run, so that each kill finds something left to do.
         target = (number + rng.random()) * steps / (len(signals) + 1)
         started = (broken / "run.json").exists()
-        process = subprocess.Popen(again if started else [*command, "--out", str(broken)], **quiet)
+        with (work / "stderr.txt").open("wb") as errors:
+            process = subprocess.Popen(again if started else [*command, "--out", str(broken)], stderr=errors)
         wait_for(broken, target, process)
         time.sleep(rng.random() * 0.05)
         process.send_signal(sent)
         exits.append(process.wait())
+        if exits[-1] != (-sent if sent == signal.SIGKILL else 130):
+            # It ended by itself: then this was no kill, and the reason matters.
+            raise RuntimeError(f"run {number} exited with {exits[-1]}:\n{(work / 'stderr.txt').read_text()}")
         moments.append(len(lines(broken)))
     subprocess.run(again, check=True, **quiet)
     found = records(broken)
