@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn, TypeGuard
@@ -25,6 +25,7 @@ TEXT_ENCODER = "text_encoder.onnx"
 TOKENIZER = "tokenizer.json"
 FILES = (IMAGE_ENCODER, TEXT_ENCODER, TOKENIZER)
 SCORING_RULES = ("softmax_pair", "sigmoid")
+VARIANTS = ("fp16", "bf16", "int8")
 
 # A card is a few kilobytes; the limit only keeps a hostile file out of memory.
 MAX_MODEL_JSON_BYTES = 4 * 2**20
@@ -55,6 +56,36 @@ class Templates:
 
 
 @dataclass(frozen=True, slots=True)
+class Deviation:
+    """How far a faster precision was measured to be from fp32, on d = cos⁺ − cos⁻, each of the worst label.
+
+    Attributes:
+        max_abs_d_over_sd: max |Δd| in standard deviations of d over the films; no unit.
+        spearman: rank correlation of d.
+        n: films.
+        command: that measured it.
+    """
+
+    max_abs_d_over_sd: float
+    spearman: float
+    n: int
+    command: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """The image encoder in another precision.
+
+    Attributes:
+        image_encoder: its file; None where a backend computes in that precision from the fp32 file.
+        deviation: None where it was not measured.
+    """
+
+    image_encoder: str | None
+    deviation: Deviation | None
+
+
+@dataclass(frozen=True, slots=True)
 class Bundle:
     """A validated model folder.
 
@@ -66,6 +97,7 @@ class Bundle:
         labels: what `predict` asks when the user names no label.
         files: file name → SHA-256, hexadecimal.
         card: the whole of model.json.
+        variants: precision → what the bundle has or states for it, besides fp32.
     """
 
     path: Path
@@ -81,18 +113,30 @@ class Bundle:
     labels: tuple[str, ...]
     files: Mapping[str, str]
     card: Mapping[str, Any]
+    variants: Mapping[str, Variant] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 over all that decides a result: the files' hashes, preprocessing, text settings and scoring."""
+        return self.fingerprint_at("fp32")
+
+    def fingerprint_at(self, precision: str) -> str:
+        """The fingerprint with the image encoder of that precision in the place of the fp32 one."""
+        hashes = {name: self.files[name] for name in FILES}
+        hashes[IMAGE_ENCODER] = self.files[self.image_encoder_file(precision)]
         decisive = {
-            "files": dict(self.files),
+            "files": hashes,
             "preprocess": [dict(step) for step in self.preprocess],
             "context_length": self.context_length,
             "pad_id": self.pad_id,
             "scoring": [self.scoring.rule, self.scoring.scale, self.scoring.bias],
         }
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+    def image_encoder_file(self, precision: str) -> str:
+        """The file that runs in a precision: one of its own, or the fp32 file."""
+        variant = self.variants.get(precision)
+        return IMAGE_ENCODER if variant is None or variant.image_encoder is None else variant.image_encoder
 
     def file(self, name: str) -> Path:
         return self.path / name
@@ -107,6 +151,7 @@ def load_bundle(path: Path) -> Bundle:
     """
     card = _Card(_read_json(path / MODEL_JSON), path / MODEL_JSON)
     card.check_version()
+    variants = card.variants()
     bundle = Bundle(
         path=path,
         name=card.string("name"),
@@ -119,8 +164,9 @@ def load_bundle(path: Path) -> Bundle:
         scoring=card.scoring(),
         templates=card.templates(),
         labels=card.strings("labels"),
-        files=card.files(),
+        files=card.files([each.image_encoder for each in variants.values() if each.image_encoder]),
         card=MappingProxyType(card.data),
+        variants=variants,
     )
     for name, sha256 in bundle.files.items():
         _check_file(path / name, sha256)
@@ -225,10 +271,33 @@ class _Card:
                 self._fail("templates", "must each contain {}, the place of the label")
         return Templates(*sides)
 
-    def files(self) -> Mapping[str, str]:
+    def variants(self) -> Mapping[str, Variant]:
+        value = self._object("variants") if "variants" in self.data else {}
+        variants = {}
+        for precision, entry in value.items():
+            key = f"variants.{precision}"
+            if precision not in VARIANTS or not isinstance(entry, dict):
+                self._fail(key, f"must be an object, its precision one of {', '.join(VARIANTS)}")
+            name = entry.get("image_encoder")
+            if name is not None and (not isinstance(name, str) or not name or Path(name).name != name):
+                self._fail(f"{key}.image_encoder", "must be the name of a file of the bundle")
+            variants[precision] = Variant(name, self._deviation(entry.get("deviation"), f"{key}.deviation"))
+        return MappingProxyType(variants)
+
+    def _deviation(self, value: Any, key: str) -> Deviation | None:
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            self._fail(key, "must be an object")
+        largest, spearman, n = (value.get(name) for name in ("max_abs_d_over_sd", "spearman", "n"))
+        if not (_is_finite(largest) and _is_finite(spearman) and type(n) is int):
+            self._fail(key, "must state max_abs_d_over_sd and spearman as numbers and n as a whole number")
+        return Deviation(largest, spearman, n, value.get("command"))
+
+    def files(self, more: Iterable[str] = ()) -> Mapping[str, str]:
         value = self._object("files")
         hashes = {}
-        for name in FILES:
+        for name in (*FILES, *more):
             entry = value.get(name)
             sha256 = entry.get("sha256") if isinstance(entry, dict) else None
             if not isinstance(sha256, str) or len(sha256) != 64:

@@ -23,6 +23,7 @@ class PredictConfig:
         calibration: file of `cxrzero eval`; write calibrated probabilities and decisions too.
         scores: write the cosines behind each probability too.
         model: bundle folder or name of a known model.
+        device, backend, precision: see `cxrzero.backends.open_encoder`.
         batch_size, workers: None leaves the choice to the program.
         fail_fast: end the run at the first image that cannot be read.
         invert: see `cxrzero.images.DecodeOptions`.
@@ -43,6 +44,8 @@ class PredictConfig:
     scores: bool = False
     model: str = "cxrzero-mini"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    backend: Literal["auto", "onnxruntime", "openvino", "torch"] = "auto"
+    precision: Literal["fp32", "fp16", "bf16", "int8", "auto"] = "fp32"
     batch_size: int | None = None
     workers: int | None = None
     overwrite: bool = False

@@ -115,6 +115,8 @@ def prepare(config: PredictConfig) -> RunReport:
     screener = Screener(
         config.model,
         device=config.device,
+        backend=config.backend,
+        precision=config.precision,
         batch_size=config.batch_size,
         workers=config.workers,
         decode_options=DecodeOptions(invert=config.invert),

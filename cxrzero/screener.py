@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cxrzero._version import __version__
-from cxrzero.backends import DEVICES, Device, Encoder, cpu_count
-from cxrzero.backends.onnxruntime import OnnxRuntimeEncoder
-from cxrzero.bundle import IMAGE_ENCODER, TEXT_ENCODER, TOKENIZER, Bundle
+from cxrzero.backends import Backend, Device, Encoder, cpu_count, open_encoder
+from cxrzero.backends.precision import Precision
+from cxrzero.bundle import TEXT_ENCODER, TOKENIZER, Bundle
 from cxrzero.cache.images import ImageCache
 from cxrzero.cache.store import Store
 from cxrzero.cache.texts import TextCache
@@ -42,7 +42,7 @@ PathLike = str | os.PathLike[str]
 BATCH_SIZES = {"cpu": 16, "cuda": 64}
 TEXT_BATCH = 64
 MAX_DEFAULT_WORKERS = 16
-PRECISION = "fp32"
+TEXT_PRECISION = "fp32"
 # What stands between a file and its embedding besides this package: another version may give other pixels.
 DECODING_PACKAGES = ("numpy", "pillow", "pydicom", "imagecodecs")
 
@@ -57,6 +57,7 @@ class Screener:
     Args:
         model: a bundle folder or the name of a known model.
         device: "cuda" must run on CUDA; "auto" takes CUDA where it works; `encoder.reason` says why.
+        backend, precision: see `cxrzero.backends.open_encoder`.
         batch_size: frames of one encoder call; None: 16 on a CPU, 64 on a GPU.
         workers: decoding threads; None: one per core that the process may use, at most 16.
         decode_options: how images are decoded.
@@ -66,6 +67,8 @@ class Screener:
     Raises:
         BundleError: the model is missing, damaged or unknown.
         DeviceError: CUDA was asked for and cannot run.
+        ConfigError: the precision is not offered for this model, backend and device.
+        MissingExtraError: the backend is not installed.
     """
 
     def __init__(
@@ -73,20 +76,20 @@ class Screener:
         model: PathLike = DEFAULT_MODEL,
         *,
         device: Device = "auto",
+        backend: Backend = "auto",
+        precision: Precision = "fp32",
         batch_size: int | None = None,
         workers: int | None = None,
         decode_options: DecodeOptions | None = None,
         selection: Selection | None = None,
         cache: bool = True,
     ) -> None:
-        if device not in DEVICES:
-            raise UsageError(f"device {device!r} is unknown; choose one of {', '.join(DEVICES)}")
         if any(number is not None and number < 1 for number in (batch_size, workers)):
             raise UsageError("batch_size and workers must be at least 1")
         self.bundle: Bundle = resolve_model(os.fspath(model))
         self.tokenizer = Tokenizer(self.bundle.file(TOKENIZER), self.bundle.context_length, self.bundle.pad_id)
         self.preprocess = Preprocess(self.bundle.preprocess, self.bundle.image_size)
-        self.encoder: Encoder = OnnxRuntimeEncoder(self.bundle, device)
+        self.encoder: Encoder = open_encoder(self.bundle, backend, device, precision)
         self.batch_size = batch_size or BATCH_SIZES[self.encoder.device]
         self.workers = workers or min(cpu_count(), MAX_DEFAULT_WORKERS)
         self.decode_options = decode_options or DecodeOptions()
@@ -143,9 +146,13 @@ class Screener:
         """What decides the scores, by the keys of the run record."""
         scoring = self.bundle.scoring
         return {
-            "precision": PRECISION,
+            "precision": self.encoder.precision,
             "models": [
-                {"name": self.bundle.name, "fingerprint": self.bundle.fingerprint, "files": dict(self.bundle.files)}
+                {
+                    "name": self.bundle.name,
+                    "fingerprint": self.bundle.fingerprint_at(self.encoder.precision),
+                    "files": dict(self.bundle.files),
+                }
             ],
             "preprocess": [dict(step) for step in self.bundle.preprocess],
             "scoring": {"rule": scoring.rule, "scale": scoring.scale, "bias": scoring.bias},
@@ -205,8 +212,8 @@ class Screener:
         if self.store is None:
             return None
         decisive = {
-            **self._engine(),
-            "encoder": self.bundle.files[IMAGE_ENCODER],
+            **self._engine(self.encoder.precision),
+            "encoder": self.bundle.files[self.bundle.image_encoder_file(self.encoder.precision)],
             "preprocess": [dict(step) for step in self.bundle.preprocess],
             "decode": dataclasses.asdict(self.decode_options),
             "versions": [__version__, *map(importlib.metadata.version, DECODING_PACKAGES)],
@@ -217,12 +224,12 @@ class Screener:
         if self.store is None:
             return None
         decisive = {
-            **self._engine(),
+            **self._engine(TEXT_PRECISION),
             "encoder": self.bundle.files[TEXT_ENCODER],
             "tokenizer": self.bundle.files[TOKENIZER],
             "context": [self.bundle.context_length, self.bundle.pad_id],
         }
         return TextCache(self.store, self.bundle.name, decisive, self.bundle.embed_dim)
 
-    def _engine(self) -> dict[str, Any]:
-        return {"backend": self.encoder.backend, "device": self.encoder.device, "precision": PRECISION}
+    def _engine(self, precision: str) -> dict[str, Any]:
+        return {"backend": self.encoder.backend, "device": self.encoder.device, "precision": precision}

@@ -1,28 +1,55 @@
-"""Encoders that run a bundle: one file each, all behind the `Encoder` protocol."""
+"""Encoders that run a bundle: one file each, all behind the `Encoder` protocol.
+
+    base.py         what they share: batches, checks of what comes out
+    precision.py    which number formats a backend offers, and what `auto` takes
+    onnxruntime.py  CPU, CUDA; in every installation
+    openvino.py     CPU; extra [openvino]
+    torch.py        CPU, CUDA; extra [torch]; torch_graph.py runs the ONNX file, torch_ops.py knows its operators
+
+Importing this package loads none of the three.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from typing import Literal, Protocol, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from cxrzero.backends.precision import Precision, admissible, offered
+from cxrzero.bundle import Bundle
+from cxrzero.errors import MissingExtraError, UsageError
+
 Device = Literal["auto", "cpu", "cuda"]
 DEVICES: tuple[Device, ...] = get_args(Device)
+Backend = Literal["auto", "onnxruntime", "openvino", "torch"]
+BACKENDS: tuple[Backend, ...] = get_args(Backend)
+
+# Modules that each needs beside what every installation has, and the extra that installs them.
+REQUIRED: dict[str, tuple[str, ...]] = {
+    "onnxruntime": (),
+    "openvino": ("openvino",),
+    "torch": ("torch", "onnx"),
+}
 
 
 class Encoder(Protocol):
     """Runs the two towers of one bundle.
 
+    The same image gives the same result whatever shares its batch. Texts are always encoded in fp32.
+
     Attributes:
         backend: e.g. "onnxruntime 1.22.0".
         device: where it really runs, "cpu" or "cuda".
-        reason: why that device, in words for the user.
+        precision: of the image encoder, see `cxrzero.backends.precision`; never "auto".
+        reason: why that device and precision, in words for the user.
     """
 
     backend: str
     device: str
+    precision: str
     reason: str
 
     def encode_images(self, pixel_values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -30,6 +57,70 @@ class Encoder(Protocol):
 
     def encode_texts(self, input_ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """(N, L) int64 → text_embeds (N, D) float32, rows of length 1."""
+
+
+def open_encoder(
+    bundle: Bundle,
+    backend: Backend = "auto",
+    device: Device = "auto",
+    precision: Precision = "fp32",
+    threads: int | None = None,
+) -> Encoder:
+    """Open a bundle's encoders.
+
+    Args:
+        backend: "auto" takes ONNX Runtime, the fastest exact one; for a precision that it does not offer, the first
+            installed one that does.
+        device: "cuda" must run on CUDA; "auto" takes CUDA where the backend can, else the CPU, and says why.
+        precision: "auto" takes the fastest whose deviation is known and small, see `cxrzero.backends.precision`.
+        threads: CPU threads of one call; None leaves the choice to the backend.
+
+    Raises:
+        UsageError: an unknown name.
+        ConfigError: the backend does not offer that precision for this bundle on this device.
+        DeviceError: the device cannot run.
+        MissingExtraError: the backend is not installed.
+        BundleError: a file is not what the contract says.
+    """
+    for kind, value, known in (("backend", backend, BACKENDS), ("device", device, DEVICES)):
+        if value not in known:
+            raise UsageError(f"{kind} {value!r} is unknown; choose one of {', '.join(known)}")
+    name = _choose_backend(bundle, device, precision) if backend == "auto" else backend
+    if missing := _missing(name):
+        raise MissingExtraError(missing, name)
+    if name == "openvino":
+        from cxrzero.backends.openvino import OpenVinoEncoder
+
+        return OpenVinoEncoder(bundle, device, precision, threads)
+    if name == "torch":
+        from cxrzero.backends.torch import TorchEncoder
+
+        return TorchEncoder(bundle, device, precision, threads)
+    from cxrzero.backends.onnxruntime import OnnxRuntimeEncoder
+
+    return OnnxRuntimeEncoder(bundle, device, precision, threads)
+
+
+def _choose_backend(bundle: Bundle, device: Device, precision: Precision) -> str:
+    """ONNX Runtime, unless another backend has the precision that it has not."""
+    if precision == "fp32":
+        return "onnxruntime"
+    from cxrzero.backends.onnxruntime import choose_device
+
+    real_device = choose_device(device)[0]
+    able = []
+    for name in REQUIRED:
+        offers = offered(name, real_device, bundle)
+        if admissible(offers, real_device, bundle) if precision == "auto" else precision in offers:
+            able.append(name)
+    installed = [name for name in able if not _missing(name)]
+    # What nobody offers, ONNX Runtime refuses in words. `auto` makes do with what is installed.
+    return next(iter(installed or (able if precision != "auto" else [])), "onnxruntime")
+
+
+def _missing(backend: str) -> str | None:
+    """The first module of a backend that is not installed."""
+    return next((module for module in REQUIRED[backend] if importlib.util.find_spec(module) is None), None)
 
 
 def cpu_count() -> int:

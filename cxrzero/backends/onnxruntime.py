@@ -12,23 +12,26 @@ import importlib.metadata
 import io
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnxruntime
 
 from cxrzero.backends import Device
-from cxrzero.bundle import IMAGE_ENCODER, TEXT_ENCODER, Bundle
+from cxrzero.backends.base import CUDA_BATCH, IMAGE, BundleEncoder, Run, Tower, check_names, first_line
+from cxrzero.backends.precision import Precision, choose_precision, offered
+from cxrzero.bundle import Bundle
 from cxrzero.errors import BundleError, DeviceError, RunError
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+# fp32 means fp32, not TensorFloat-32, and the algorithm follows from the shapes, not from a stopwatch.
+CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
 
 FATAL = 4  # onnxruntime's severity levels: 0 verbose … 4 fatal
 WARNING = 2
 
 
-class OnnxRuntimeEncoder:
+class OnnxRuntimeEncoder(BundleEncoder):
     """Both towers of a bundle as ONNX Runtime sessions; see `cxrzero.backends.Encoder`.
 
     Args:
@@ -36,55 +39,40 @@ class OnnxRuntimeEncoder:
         threads: CPU threads of one encoder call; None leaves the choice to ONNX Runtime (physical cores).
 
     Raises:
+        ConfigError: the precision is not offered.
         DeviceError: CUDA was asked for and cannot run.
         BundleError: a file is not an ONNX model with the inputs and outputs of the contract.
     """
 
-    def __init__(self, bundle: Bundle, device: Device = "auto", threads: int | None = None) -> None:
+    least_batch = 2  # a single row is multiplied as a vector, whose last digit may differ from that of a matrix
+
+    def __init__(
+        self, bundle: Bundle, device: Device = "auto", precision: Precision = "fp32", threads: int | None = None
+    ) -> None:
         check_installation()
+        super().__init__(bundle, threads)
         self.backend = f"onnxruntime {onnxruntime.__version__}"
-        self._bundle = bundle
-        self._threads = threads
-        self._sessions: dict[str, onnxruntime.InferenceSession] = {}
-        self.device, self.reason = _choose_device(device)
+        self.device, device_reason = choose_device(device)
+        self._settle(precision, device_reason)
         if self.device == "cuda":
             _load_cuda_libraries()
+            self.fixed_batch = CUDA_BATCH
             try:
-                self._session(IMAGE_ENCODER)  # only opening it tells whether CUDA really starts
+                self._tower(IMAGE)  # only opening it tells whether CUDA really starts
             except DeviceError as error:
                 if device != "auto":
                     raise
-                self.device, self.reason = "cpu", f"CUDA did not start: {error}"
+                self.device, self.fixed_batch = "cpu", None
+                self._settle(precision, f"CUDA did not start: {error}")
 
-    def encode_images(self, pixel_values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        return self._run(IMAGE_ENCODER, "image_embeds", "pixel_values", pixel_values)
+    def _settle(self, precision: Precision, device_reason: str) -> None:
+        offers = offered("onnxruntime", self.device, self._bundle)
+        self.precision, why = choose_precision(precision, "onnxruntime", self.device, self._bundle, offers)
+        self.reason = f"{device_reason}; {why}" if why else device_reason
 
-    def encode_texts(self, input_ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        return self._run(TEXT_ENCODER, "text_embeds", "input_ids", input_ids)
-
-    def _run(self, file_name: str, output: str, name: str, value: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        session = self._session(file_name)
-        try:
-            embeds = session.run([output], {name: value})[0]
-        except Exception as error:  # onnxruntime's own errors share no base class
-            raise RunError(
-                f"the model {self._bundle.name} failed on a batch of {len(value)} on {self.device}: "
-                f"{_first_line(error)}; a smaller --batch-size needs less memory"
-            ) from error
-        if embeds.shape != (len(value), self._bundle.embed_dim) or not np.isfinite(embeds).all():
-            raise BundleError(f"{self._bundle.path}: {output} is not finite with shape (N, {self._bundle.embed_dim})")
-        return np.asarray(embeds, np.float32)
-
-    def _session(self, file_name: str) -> onnxruntime.InferenceSession:
-        """Opened at first use: where the cache knows everything, a large model need not be loaded."""
-        if file_name not in self._sessions:
-            self._sessions[file_name] = self._open(file_name)
-        return self._sessions[file_name]
-
-    def _open(self, file_name: str) -> onnxruntime.InferenceSession:
-        path = self._bundle.file(file_name)
+    def _open(self, tower: Tower, path: Path) -> Run:
         provider = PROVIDERS[self.device]
-        session = _open_session(path, [provider], self._session_options())
+        session = _open_session(path, [(provider, CUDA_OPTIONS if self.device == "cuda" else {})], self._options())
         running = session.get_providers()[0]
         if running != provider:
             raise DeviceError(
@@ -92,12 +80,10 @@ class OnnxRuntimeEncoder:
                 f"onnxruntime-gpu {onnxruntime.__version__} (for example: pip install 'onnxruntime-gpu[cuda,cudnn]')"
             )
         inputs, outputs = ({item.name for item in side} for side in (session.get_inputs(), session.get_outputs()))
-        wants = ("pixel_values", "image_embeds") if file_name == IMAGE_ENCODER else ("input_ids", "text_embeds")
-        if inputs != {wants[0]} or wants[1] not in outputs:
-            raise BundleError(f"{path} must have the input {wants[0]} and the output {wants[1]}")
-        return session
+        check_names(path, tower, inputs, outputs)
+        return lambda rows: np.asarray(session.run([tower.output], {tower.input: rows})[0])
 
-    def _session_options(self) -> onnxruntime.SessionOptions:
+    def _options(self) -> onnxruntime.SessionOptions:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = FATAL
         # Waiting encoder threads must not spin on the cores that the decoders need.
@@ -127,7 +113,12 @@ def check_installation() -> None:
         )
 
 
-def _choose_device(device: Device) -> tuple[str, str]:
+def choose_device(device: Device) -> tuple[str, str]:
+    """Where ONNX Runtime can run, and why there.
+
+    Raises:
+        DeviceError: "cuda" was asked for and cannot run.
+    """
     if device == "cpu":
         return "cpu", "asked for"
     obstacle = _cuda_obstacle()
@@ -160,17 +151,13 @@ def _load_cuda_libraries() -> None:
 
 
 def _open_session(
-    path: Path, providers: list[str], options: onnxruntime.SessionOptions
+    path: Path, providers: list[tuple[str, dict[str, str]]], options: onnxruntime.SessionOptions
 ) -> onnxruntime.InferenceSession:
     # Libraries of an unusable provider are reported through the default logger; the caller compares providers instead.
     onnxruntime.set_default_logger_severity(FATAL)
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
     except Exception as error:  # onnxruntime's own errors share no base class
-        raise BundleError(f"{path} cannot be loaded by onnxruntime: {_first_line(error)}") from error
+        raise BundleError(f"{path} cannot be loaded by onnxruntime: {first_line(error)}") from error
     finally:
         onnxruntime.set_default_logger_severity(WARNING)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -99,6 +99,14 @@ def predict(
         bool,
         typer.Option("--scores", rich_help_panel=ADVANCED, help="Add the two cosines behind each probability."),
     ] = False,
+    backend: Annotated[
+        Literal["auto", "onnxruntime", "openvino", "torch"],
+        typer.Option(rich_help_panel=ADVANCED, help="What runs the model; in fp32 all agree."),
+    ] = "auto",
+    precision: Annotated[
+        Literal["fp32", "fp16", "bf16", "int8", "auto"],
+        typer.Option(rich_help_panel=ADVANCED, help="auto: the fastest that is known to deviate little."),
+    ] = "fp32",
     batch_size: Annotated[
         int | None,
         typer.Option(metavar="N", min=1, max=4096, rich_help_panel=ADVANCED, help="Images of one encoder call."),
@@ -181,6 +189,8 @@ def predict(
         scores=scores,
         model=model,
         device=device,
+        backend=backend,
+        precision=precision,
         batch_size=batch_size,
         workers=workers,
         overwrite=overwrite,

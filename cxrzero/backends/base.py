@@ -1,0 +1,107 @@
+"""What all backends share: which file, how a batch is cut, and what an embedding must look like."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cxrzero.bundle import IMAGE_ENCODER, TEXT_ENCODER, Bundle
+from cxrzero.errors import BundleError, CxrzeroError, RunError
+
+# Of a CUDA call: the libraries choose an algorithm by the size of the batch, so it is always the same.
+CUDA_BATCH = 64
+
+Run = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Tower:
+    """One encoder of the contract: its file, input and output."""
+
+    file: str
+    input: str
+    output: str
+
+
+IMAGE = Tower(IMAGE_ENCODER, "pixel_values", "image_embeds")
+TEXT = Tower(TEXT_ENCODER, "input_ids", "text_embeds")
+
+
+class BundleEncoder(ABC):
+    """Both towers of a bundle; see `cxrzero.backends.Encoder`. A subclass opens them and sets the attributes.
+
+    Attributes:
+        least_batch: rows of the smallest call; a smaller one would be computed in another order.
+        fixed_batch: rows of every call, where the order depends on their number in other ways; None leaves it free.
+    """
+
+    backend: str
+    device: str
+    precision: str
+    reason: str
+    least_batch: int = 1
+    fixed_batch: int | None = None
+
+    def __init__(self, bundle: Bundle, threads: int | None) -> None:
+        self._bundle = bundle
+        self._threads = threads
+        self._open_towers: dict[Tower, Run] = {}
+
+    @abstractmethod
+    def _open(self, tower: Tower, path: Path) -> Run:
+        """Load one tower; raises BundleError for a file that is not what the contract says."""
+
+    def encode_images(self, pixel_values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        return self._encode(IMAGE, pixel_values)
+
+    def encode_texts(self, input_ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        return self._encode(TEXT, input_ids)
+
+    def _tower(self, tower: Tower) -> Run:
+        """Opened at first use: where the cache knows everything, a large model need not be loaded."""
+        if tower not in self._open_towers:
+            name = self._bundle.image_encoder_file(self.precision) if tower is IMAGE else tower.file
+            self._open_towers[tower] = self._open(tower, self._bundle.file(name))
+        return self._open_towers[tower]
+
+    def _encode(self, tower: Tower, rows: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        size = self.fixed_batch or max(len(rows), self.least_batch)
+        parts = [self._call(tower, rows[start : start + size], size) for start in range(0, len(rows), size)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _call(self, tower: Tower, rows: npt.NDArray[Any], size: int) -> npt.NDArray[np.float32]:
+        filler = np.repeat(rows[:1], size - len(rows), axis=0)
+        run = self._tower(tower)
+        try:
+            embeds = run(np.concatenate([rows, filler]) if len(filler) else rows)[: len(rows)]
+        except CxrzeroError:
+            raise
+        except Exception as error:  # the libraries' own errors share no base class
+            raise RunError(
+                f"the model {self._bundle.name} failed on a batch of {size} on {self.device}: "
+                f"{first_line(error)}; a smaller --batch-size needs less memory"
+            ) from error
+        if embeds.shape != (len(rows), self._bundle.embed_dim) or not np.isfinite(embeds).all():
+            shape = f"(N, {self._bundle.embed_dim})"
+            raise BundleError(f"{self._bundle.path}: {tower.output} is not finite with shape {shape}")
+        return np.asarray(embeds, np.float32)
+
+
+def check_names(path: Path, tower: Tower, inputs: Collection[str], outputs: Collection[str]) -> None:
+    """Compare a loaded file with the contract.
+
+    Raises:
+        BundleError: other inputs, or no such output.
+    """
+    if set(inputs) != {tower.input} or tower.output not in outputs:
+        raise BundleError(f"{path} must have the input {tower.input} and the output {tower.output}")
+
+
+def first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,88 @@
+"""OpenVINO on the CPU.
+
+Left to itself OpenVINO computes in bf16 where a CPU has it; here the precision is always named, and what the compiled
+model says it runs in is compared with what was asked for.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cxrzero.backends import Device
+from cxrzero.backends.base import IMAGE, BundleEncoder, Run, Tower, check_names, first_line
+from cxrzero.backends.precision import Precision, choose_precision, offered
+from cxrzero.bundle import Bundle
+from cxrzero.errors import BundleError, DeviceError, RunError
+
+
+class OpenVinoEncoder(BundleEncoder):
+    """Both towers of a bundle as OpenVINO models; see `cxrzero.backends.Encoder`.
+
+    Args:
+        device: "cuda" is refused.
+        threads: CPU threads of one encoder call; None leaves the choice to OpenVINO.
+
+    Raises:
+        ConfigError: the precision is not offered, or this CPU has no bf16.
+        DeviceError: CUDA was asked for.
+        BundleError: a file is not an ONNX model with the inputs and outputs of the contract.
+    """
+
+    def __init__(
+        self, bundle: Bundle, device: Device = "auto", precision: Precision = "fp32", threads: int | None = None
+    ) -> None:
+        if device == "cuda":
+            raise DeviceError(
+                "--device cuda cannot run with openvino; use --backend onnxruntime or torch, or another device"
+            )
+        super().__init__(bundle, threads)
+        self._openvino = _import_offline()
+        self._core = self._openvino.Core()
+        self.backend = f"openvino {importlib.metadata.version('openvino')}"
+        self.device = "cpu"
+        abilities = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        offers = [name for name in offered("openvino", "cpu", bundle) if name != "bf16" or "BF16" in abilities]
+        self.precision, why = choose_precision(precision, "openvino", "cpu", bundle, offers)
+        place = "asked for" if device == "cpu" else "openvino runs on the CPU"
+        self.reason = f"{place}; {why}" if why else place
+
+    def _open(self, tower: Tower, path: Path) -> Run:
+        hint = "bf16" if tower is IMAGE and self.precision == "bf16" else "f32"
+        options: dict[str, Any] = {
+            "INFERENCE_PRECISION_HINT": hint,
+            "NUM_STREAMS": 1,
+            # Threads tied to cores would wait for the decoders that run there.
+            "ENABLE_CPU_PINNING": False,
+        }
+        if self._threads:
+            options["INFERENCE_NUM_THREADS"] = self._threads
+        try:
+            model = self._core.read_model(path)
+            inputs = {name for port in model.inputs for name in port.get_names()}
+            check_names(path, tower, inputs, {name for port in model.outputs for name in port.get_names()})
+            compiled = self._core.compile_model(model, "CPU", options)
+        except RuntimeError as error:
+            raise BundleError(f"{path} cannot be loaded by openvino: {first_line(error)}") from error
+        running = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+        if running != hint:
+            raise RunError(f"openvino would run {path} in {running}, not in {hint}; use --backend onnxruntime")
+        request, output = compiled.create_infer_request(), compiled.output(tower.output)
+        return lambda rows: np.array(request.infer({tower.input: rows})[output])
+
+
+def _import_offline() -> Any:
+    """Import OpenVINO without its telemetry package, in whose place it then takes a stub of its own."""
+    blocked = "openvino_telemetry" not in sys.modules
+    if blocked:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    try:
+        import openvino
+    finally:
+        if blocked:
+            del sys.modules["openvino_telemetry"]
+    return openvino

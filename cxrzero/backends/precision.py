@@ -1,0 +1,78 @@
+"""Number formats of the image encoder: which a backend offers for a bundle, and what `auto` takes.
+
+fp32 is exact and the default. fp16 and int8 may be files of the bundle, made and measured when the model was imported;
+OpenVINO and torch compute in bf16 (on CUDA torch in fp16 too) from the fp32 file. Quantisation is static: a format
+whose result depends on the other images of a batch is not offered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+from cxrzero.bundle import Bundle, Deviation
+from cxrzero.errors import ConfigError
+
+Precision = Literal["fp32", "fp16", "bf16", "int8", "auto"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+# How far `auto` may deviate from fp32, on d = cos⁺ − cos⁻, which p hides at scale 1: max |Δd| in standard deviations
+# of d over test films, and rank correlation, both of the worst label.
+MAX_DEVIATION = 0.02
+LEAST_SPEARMAN = 0.998
+
+# What is worth taking, fastest first; fp16 gains nothing on a CPU.
+FASTEST = {"cpu": ("int8", "bf16"), "cuda": ("fp16", "bf16")}
+
+
+def offered(backend: str, device: str, bundle: Bundle) -> tuple[str, ...]:
+    """What a backend can run of this bundle on a device.
+
+    Args:
+        backend: "onnxruntime", "openvino" or "torch".
+        device: "cpu" or "cuda".
+    """
+    files = tuple(name for name, variant in bundle.variants.items() if variant.image_encoder is not None)
+    if backend == "torch":
+        return ("fp32", "bf16", "fp16") if device == "cuda" else ("fp32", "bf16")
+    if backend == "openvino":
+        own = ("fp32", "bf16") if device == "cpu" else ()
+        return own + tuple(name for name in files if name == "int8" and device == "cpu")
+    return ("fp32", *files)
+
+
+def admissible(offers: Sequence[str], device: str, bundle: Bundle) -> list[str]:
+    """Those of `offers` that `auto` may take, fastest first: the bundle's card states a small enough deviation."""
+    stated = {name: variant.deviation for name, variant in bundle.variants.items()}
+    return [name for name in FASTEST[device] if name in offers and _is_small(stated.get(name))]
+
+
+def choose_precision(
+    precision: Precision, backend: str, device: str, bundle: Bundle, offers: Sequence[str]
+) -> tuple[str, str]:
+    """Settle a precision.
+
+    Returns:
+        The precision, and for "auto" why, in words for the user.
+
+    Raises:
+        ConfigError: it is not offered; the message names what is.
+    """
+    if precision not in PRECISIONS:
+        raise ConfigError(f"precision {precision!r} is unknown; choose one of {', '.join(PRECISIONS)}")
+    if precision != "auto":
+        if precision not in offers:
+            raise ConfigError(
+                f"--precision {precision} is not there for {bundle.name} with {backend} on {device}; "
+                f"choose one of {', '.join(offers)}, or auto"
+            )
+        return precision, ""
+    for name in admissible(offers, device, bundle):
+        return name, f"{name} is within the bound on deviation, by the model's card"
+    return "fp32", "fp32, since the model's card states no deviation within the bound for a faster precision here"
+
+
+def _is_small(deviation: Deviation | None) -> bool:
+    return (
+        deviation is not None and deviation.max_abs_d_over_sd <= MAX_DEVIATION and deviation.spearman >= LEAST_SPEARMAN
+    )

@@ -1,0 +1,286 @@
+"""The same bundle on every backend: equal in fp32, the same in every batch, and nothing falls back in silence."""
+
+import dataclasses
+import hashlib
+import json
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from cxrzero import Screener
+from cxrzero.backends import Encoder, open_encoder
+from cxrzero.backends.precision import LEAST_SPEARMAN, MAX_DEVIATION, admissible
+from cxrzero.bundle import IMAGE_ENCODER, TOKENIZER, Bundle, load_bundle, sha256_of
+from cxrzero.errors import BundleError, ConfigError, DeviceError, MissingExtraError, UsageError
+from cxrzero.registry import resolve_model
+from cxrzero.tokenizer import Tokenizer
+from tests.conftest import CONTEXT, REPO, SIDE, WIDTH, write_bundle
+
+BACKENDS = ("onnxruntime", "openvino", "torch")
+
+
+@pytest.fixture(scope="module")
+def vit_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random towers of open_clip's ViT, in the tiny bundle's clothes."""
+    import open_clip
+
+    torch.manual_seed(0)
+    folder = write_bundle(tmp_path_factory.mktemp("vit") / "vit")
+    vision = {"image_size": SIDE, "layers": 2, "width": 128, "head_width": 64, "patch_size": 4}
+    text = {"context_length": CONTEXT, "vocab_size": 257, "width": 64, "heads": 2, "layers": 2}
+    model = open_clip.CLIP(embed_dim=WIDTH, vision_cfg=vision, text_cfg=text, quick_gelu=True).eval()
+    export(model, "encode_image", torch.rand(2, 3, SIDE, SIDE), folder / "image_encoder.onnx", "pixel_values")
+    export(model, "encode_text", torch.randint(1, 256, (2, CONTEXT)), folder / "text_encoder.onnx", "input_ids")
+    return rehash(folder)
+
+
+def export(model: torch.nn.Module, method: str, example: torch.Tensor, path: Path, name: str) -> None:
+    class Tower(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, value: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.normalize(getattr(self.model, method)(value), dim=-1)
+
+    output = {"pixel_values": "image_embeds", "input_ids": "text_embeds"}[name]
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                Tower().eval(),
+                (example,),
+                path,
+                input_names=[name],
+                output_names=[output],
+                dynamic_axes={name: {0: "N"}, output: {0: "N"}},
+                opset_version=17,
+                dynamo=False,
+            )
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def rehash(folder: Path, **changes: Any) -> Path:
+    """Write model.json anew for the ONNX files that are there."""
+    card = json.loads((folder / "model.json").read_text()) | changes
+    card["files"] |= {file.name: {"sha256": sha256_of(file)} for file in folder.glob("*.onnx")}
+    (folder / "model.json").write_text(json.dumps(card))
+    return folder
+
+
+@pytest.fixture(scope="module", params=["tiny", "vit", "cxrzero-mini"])
+def bundle(request: pytest.FixtureRequest) -> Bundle:
+    if request.param == "cxrzero-mini":
+        return resolve_model("cxrzero-mini")
+    return load_bundle(request.getfixturevalue(f"{request.param}_bundle"))
+
+
+def pictures(bundle: Bundle, n: int) -> Any:
+    return np.random.default_rng(0).normal(size=(n, 3, *bundle.image_size)).astype(np.float32)
+
+
+def sentences(bundle: Bundle, n: int) -> Any:
+    tokenizer = Tokenizer(bundle.file(TOKENIZER), bundle.context_length, bundle.pad_id)
+    return tokenizer([f"{sign}{label}" for label in bundle.labels * n for sign in ("", "no ")][:n])
+
+
+def margins(encoder: Encoder, bundle: Bundle) -> Any:
+    """(24, L) float64: d of random pictures."""
+    texts = encoder.encode_texts(sentences(bundle, 2 * len(bundle.labels))).astype(np.float64)
+    cosines = encoder.encode_images(pictures(bundle, 24)).astype(np.float64) @ texts.T
+    return cosines[:, 0::2] - cosines[:, 1::2]
+
+
+def test_all_backends_agree_in_fp32(bundle: Bundle) -> None:
+    results = [margins(open_encoder(bundle, name, "cpu", threads=1), bundle) for name in BACKENDS]  # type: ignore[arg-type]
+    assert np.ptp(results[0], axis=0).max() > 1e-3  # they have something to agree on
+    for other in results[1:]:
+        assert np.abs(other - results[0]).max() <= 1e-5
+
+
+@pytest.mark.parametrize(
+    ("backend", "precision"), [*((name, "fp32") for name in BACKENDS), ("openvino", "bf16"), ("torch", "bf16")]
+)
+def test_an_image_has_one_result_whatever_shares_its_batch(bundle: Bundle, backend: Any, precision: Any) -> None:
+    if backend == "openvino" and precision == "bf16" and not has_bf16():
+        pytest.skip("this CPU has no bf16")
+    # On busy cores two threads of torch wait for each other: once, on the small models, is enough.
+    is_slow = backend == "torch" and (precision != "fp32" or bundle.name == "cxrzero-mini")
+    for threads in (1,) if is_slow else (1, 2):
+        encoder = open_encoder(bundle, backend, "cpu", precision, threads)
+        check_batches(encoder.encode_images, pictures(bundle, 16))
+        check_batches(encoder.encode_texts, sentences(bundle, 16))
+    torch.set_num_threads(1)
+
+
+def check_batches(encode: Any, rows: Any) -> None:
+    whole = encode(rows)
+    for size in (1, 7):
+        parts = [encode(rows[start : start + size]) for start in range(0, 16, size)]
+        np.testing.assert_array_equal(np.concatenate(parts), whole)
+    np.testing.assert_array_equal(encode(rows[::-1].copy())[::-1], whole)
+
+
+def has_bf16() -> bool:
+    import openvino
+
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def test_the_encoder_says_what_runs(tiny_bundle: Path) -> None:
+    bundle = load_bundle(tiny_bundle)
+    for name in BACKENDS:
+        encoder = open_encoder(bundle, name, "cpu")  # type: ignore[arg-type]
+        assert encoder.backend.split()[0] == name
+        assert (encoder.device, encoder.precision, encoder.reason) == ("cpu", "fp32", "asked for")
+    assert open_encoder(bundle).backend.startswith("onnxruntime")
+    assert open_encoder(bundle, "torch", "cpu", "bf16").precision == "bf16"
+
+
+def test_what_is_not_offered_is_refused_with_the_choices(tiny_bundle: Path) -> None:
+    bundle = load_bundle(tiny_bundle)
+    with pytest.raises(ConfigError, match=r"--precision int8 .*tiny with onnxruntime on cpu; choose one of fp32, or"):
+        open_encoder(bundle, "onnxruntime", "cpu", "int8")
+    with pytest.raises(ConfigError, match=r"fp16 .*torch on cpu; choose one of fp32, bf16, or auto"):
+        open_encoder(bundle, "torch", "cpu", "fp16")
+    with pytest.raises(ConfigError, match="int8"):
+        open_encoder(bundle, "auto", "cpu", "int8")
+    with pytest.raises(DeviceError, match="openvino"):
+        open_encoder(bundle, "openvino", "cuda")
+    if not torch.cuda.is_available():
+        with pytest.raises(DeviceError, match="torch finds no usable GPU"):
+            open_encoder(bundle, "torch", "cuda")
+    for wrong in ({"backend": "magic"}, {"device": "tpu"}, {"precision": "fp8"}):
+        with pytest.raises(UsageError, match="is unknown; choose one of"):
+            open_encoder(bundle, **wrong)  # type: ignore[arg-type]
+
+
+def test_a_backend_that_is_not_installed_names_the_command(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = load_bundle(tiny_bundle)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    for name in ("openvino", "torch"):
+        with pytest.raises(MissingExtraError, match=rf"pip install 'cxrzero\[{name}\]'"):
+            open_encoder(bundle, name)  # type: ignore[arg-type]
+    with pytest.raises(MissingExtraError, match="openvino"):  # it alone could do this
+        open_encoder(bundle, "auto", "cpu", "bf16")
+    assert open_encoder(bundle, "auto", "cpu", "auto").precision == "fp32"
+
+
+def test_openvino_takes_no_telemetry_along(tiny_bundle: Path) -> None:
+    program = (
+        "import sys\n"
+        "from cxrzero.backends import open_encoder\nfrom cxrzero.bundle import load_bundle\nfrom pathlib import Path\n"
+        f"open_encoder(load_bundle(Path({str(tiny_bundle)!r})), 'openvino', threads=1)\n"
+        "assert 'openvino' in sys.modules\n"
+        "assert not [name for name in sys.modules if name.startswith('openvino_telemetry')]\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=REPO)
+
+
+def with_int8(folder: Path, **deviation: Any) -> Path:
+    """Add a statically quantised image encoder to a copy of the tiny bundle."""
+    model = onnx.load(folder / IMAGE_ENCODER)
+    multiply = next(node for node in model.graph.node if node.op_type == "MatMul")
+    scale, zero = numpy_helper.from_array(np.float32(0.05), "scale"), numpy_helper.from_array(np.uint8(128), "zero")
+    model.graph.initializer.extend([scale, zero])
+    quantise = [
+        helper.make_node("QuantizeLinear", [multiply.input[0], "scale", "zero"], ["short"]),
+        helper.make_node("DequantizeLinear", ["short", "scale", "zero"], ["rough"]),
+    ]
+    multiply.input[0] = "rough"
+    nodes = list(model.graph.node)
+    place = nodes.index(multiply)
+    del model.graph.node[:]
+    model.graph.node.extend([*nodes[:place], *quantise, *nodes[place:]])
+    onnx.checker.check_model(model)
+    onnx.save(model, folder / "image_encoder.int8.onnx")
+    stated = {"max_abs_d_over_sd": 0.01, "spearman": 0.999, "n": 100, "command": None} | deviation
+    return rehash(folder, variants={"int8": {"image_encoder": "image_encoder.int8.onnx", "deviation": stated}})
+
+
+def test_a_variant_runs_where_asked_and_by_auto_where_its_card_allows(tmp_path: Path) -> None:
+    near = load_bundle(with_int8(write_bundle(tmp_path / "near")))
+    far = load_bundle(with_int8(write_bundle(tmp_path / "far"), spearman=0.9))
+    exact = open_encoder(near, "onnxruntime", "cpu").encode_images(pictures(near, 16))
+    for backend in ("onnxruntime", "openvino"):
+        encoder = open_encoder(near, backend, "cpu", "int8", threads=1)  # type: ignore[arg-type]
+        rough = encoder.encode_images(pictures(near, 16))
+        assert 0 < np.abs(rough - exact).max() < 0.2
+        np.testing.assert_array_equal(encoder.encode_images(pictures(near, 3)), rough[:3])
+    chosen, kept = (open_encoder(each, "auto", "cpu", "auto") for each in (near, far))
+    assert (chosen.precision, chosen.reason) == (
+        "int8",
+        "asked for; int8 is within the bound on deviation, by the model's card",
+    )
+    assert kept.precision == "fp32"
+    assert "no deviation within the bound" in kept.reason
+    assert near.fingerprint_at("int8") != near.fingerprint == near.fingerprint_at("bf16")
+    assert near.fingerprint == load_bundle(write_bundle(tmp_path / "plain")).fingerprint
+
+
+def test_the_bound_is_the_stated_one(tiny_bundle: Path) -> None:
+    from cxrzero.bundle import Deviation, Variant
+
+    bundle = load_bundle(tiny_bundle)
+
+    def allowed(deviation: Deviation | None) -> bool:
+        stated = dataclasses.replace(bundle, variants={"bf16": Variant(None, deviation)})
+        return admissible(("fp32", "bf16"), "cpu", stated) == ["bf16"]
+
+    assert allowed(Deviation(MAX_DEVIATION, LEAST_SPEARMAN, 10))
+    assert not allowed(Deviation(MAX_DEVIATION + 1e-6, 1.0, 10))
+    assert not allowed(Deviation(0.0, LEAST_SPEARMAN - 1e-6, 10))
+    assert not allowed(None)
+
+
+@pytest.mark.parametrize(
+    "variants",
+    [
+        [],
+        {"int4": {}},
+        {"int8": "image_encoder.int8.onnx"},
+        {"int8": {"image_encoder": "../elsewhere.onnx"}},
+        {"int8": {"deviation": {"spearman": 1}}},
+        {"int8": {"image_encoder": "absent.onnx"}},
+    ],
+)
+def test_a_wrong_variant_is_refused_by_key(tmp_path: Path, variants: object) -> None:
+    folder = rehash(write_bundle(tmp_path / "wrong"), variants=variants)
+    with pytest.raises(BundleError, match=r"variants|files\.absent"):
+        load_bundle(folder)
+
+
+def test_precisions_share_no_embedding(tmp_path: Path, png: Any) -> None:
+    folder, image = with_int8(write_bundle(tmp_path / "model")), png("a.png")
+    rows = {p: Screener(folder, device="cpu", precision=p).predict(image)[0] for p in ("fp32", "int8", "fp32")}  # type: ignore[arg-type]
+    assert rows["fp32"].scores != rows["int8"].scores
+    plain = Screener(write_bundle(tmp_path / "plain"), device="cpu", cache=False).predict(image)[0]
+    assert rows["fp32"].scores == plain.scores
+
+
+def test_torch_refuses_an_operator_it_does_not_know(tmp_path: Path) -> None:
+    folder = write_bundle(tmp_path / "strange")
+    value = helper.make_tensor_value_info("pixel_values", TensorProto.FLOAT, ["N", 3, SIDE, SIDE])
+    output = helper.make_tensor_value_info("image_embeds", TensorProto.FLOAT, ["N", WIDTH])
+    graph = helper.make_graph([helper.make_node("Sinh", ["pixel_values"], ["image_embeds"])], "g", [value], [output])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), folder / IMAGE_ENCODER)
+    bundle = load_bundle(rehash(folder))
+    with pytest.raises(BundleError, match="does not know the operator Sinh; use --backend onnxruntime"):
+        open_encoder(bundle, "torch", "cpu").encode_images(pictures(bundle, 1))
+    (folder / IMAGE_ENCODER).write_bytes(b"no model")
+    damaged = load_bundle(rehash(folder))
+    for name in BACKENDS:
+        with pytest.raises(BundleError, match=r"image_encoder\.onnx cannot be loaded"):
+            open_encoder(damaged, name, "cpu").encode_images(pictures(bundle, 1))  # type: ignore[arg-type]
+    assert hashlib.sha256(b"no model").hexdigest() == damaged.files[IMAGE_ENCODER]
