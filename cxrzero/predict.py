@@ -19,6 +19,7 @@ from cxrzero.manifest import build_manifest, manifest_path, write_manifest
 from cxrzero.prediction import Prediction
 from cxrzero.prompts import LabelPrompts
 from cxrzero.pseudonym import Pseudonymiser, default_key_file, load_key
+from cxrzero.registry import Notify, silent
 from cxrzero.score import Scorer
 from cxrzero.screener import Screener
 from cxrzero.selection import Selection, parse_skip
@@ -94,8 +95,11 @@ class RunReport:
         return 3 if self.stats.failed else 0
 
 
-def prepare(config: PredictConfig) -> RunReport:
+def prepare(config: PredictConfig, notify: Notify = silent) -> RunReport:
     """Check all that can be checked before an image is read, and load the model.
+
+    Args:
+        notify: is told of notices before the run, such as the import of a checkpoint.
 
     Raises:
         UsageError: paths, labels or output are not usable.
@@ -122,6 +126,7 @@ def prepare(config: PredictConfig) -> RunReport:
         decode_options=DecodeOptions(invert=config.invert),
         selection=selection,
         cache=config.cache,
+        notify=notify,
     )
     prompts = screener.prompts(config.labels, config.prompts)
     taken = sorted({prompt.label for prompt in prompts} & set(STUDY_COLUMNS)) if studies else []

@@ -26,7 +26,7 @@ from cxrzero.pipeline import Pipeline
 from cxrzero.prediction import Prediction
 from cxrzero.preprocess import Preprocess
 from cxrzero.prompts import LabelPrompts, resolve_prompts
-from cxrzero.registry import DEFAULT_MODEL, resolve_model
+from cxrzero.registry import DEFAULT_MODEL, Notify, resolve_model, silent
 from cxrzero.score import Classifier, Scorer, build_classifier
 from cxrzero.selection import Selection
 from cxrzero.sources import ImageRef, check_paths, find_images
@@ -55,7 +55,7 @@ class Screener:
         >>> pandas.DataFrame(rows)
 
     Args:
-        model: a bundle folder or the name of a known model.
+        model: what --model takes (docs/models.md): a bundle's folder, a known name, a checkpoint.
         device: "cuda" must run on CUDA; "auto" takes CUDA where it works; `encoder.reason` says why.
         backend, precision: see `cxrzero.backends.open_encoder`.
         batch_size: frames of one encoder call; None: 16 on a CPU, 64 on a GPU.
@@ -63,6 +63,7 @@ class Screener:
         decode_options: how images are decoded.
         selection: which readable images are left out; None scores them all.
         cache: keep embeddings in the user's cache folder and use those that are there (docs/cache.md).
+        notify: is told before something slow happens, such as the import of a checkpoint.
 
     Raises:
         BundleError: the model is missing, damaged or unknown.
@@ -83,10 +84,11 @@ class Screener:
         decode_options: DecodeOptions | None = None,
         selection: Selection | None = None,
         cache: bool = True,
+        notify: Notify = silent,
     ) -> None:
         if any(number is not None and number < 1 for number in (batch_size, workers)):
             raise UsageError("batch_size and workers must be at least 1")
-        self.bundle: Bundle = resolve_model(os.fspath(model))
+        self.bundle: Bundle = resolve_model(os.fspath(model), notify)
         self.tokenizer = Tokenizer(self.bundle.file(TOKENIZER), self.bundle.context_length, self.bundle.pad_id)
         self.preprocess = Preprocess(self.bundle.preprocess, self.bundle.image_size)
         self.encoder: Encoder = open_encoder(self.bundle, backend, device, precision)

@@ -56,7 +56,13 @@ def predict(
         ),
     ] = None,
     model: Annotated[
-        str, typer.Option("--model", "-m", metavar="MODEL", help="A model bundle's folder, or a known name.")
+        str,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="MODEL",
+            help="A known name (cxrzero models list), a bundle's folder, or a checkpoint.",
+        ),
     ] = "cxrzero-mini",
     device: Annotated[
         Literal["auto", "cpu", "cuda"], typer.Option(help="auto takes a GPU where one works, and says what it chose.")
@@ -208,7 +214,7 @@ def predict(
     from cxrzero import predict as job
     from cxrzero.cli import summary
 
-    report = job.prepare(request)
+    report = job.prepare(request, lambda notice: typer.echo(notice, err=True))
     if dry_run:
         summary.print_plan(report)
         return

@@ -20,11 +20,16 @@ def can_pull(card: Card) -> bool:
 def by_hand(card: Card) -> tuple[str, ...]:
     """Lines that say exactly which files to fetch with a browser or on another machine, and the import command."""
     folder = f"{card.name}-files"
+    single = len(card.files) == 1
+    source = f"{folder}/{card.files[0].name}" if single else folder
+    # a folder with a configuration says itself what it is
+    lineage = f" --as {card.name}" if single or card.ensemble else ""
+    name = "" if card.ensemble else f" --name {card.name}"
     return (
-        f"Fetch by hand, from {card.page}:" if card.page else "Fetch by hand:",
+        f"Fetch by hand, from {card.page}:",
         *(f"  {_describe(file)}" for file in card.files),
-        f"Put them into one folder, for example {folder}, on this machine, then run:",
-        f"  cxrzero models import {folder} --as {card.name}" + ("" if card.ensemble else f" --name {card.name}"),
+        f"Put them into a folder on this machine, for example {folder}, then run:",
+        f"  cxrzero models import {source}{lineage}{name}",
     )
 
 

@@ -9,12 +9,14 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from cxrzero.bundle import MODEL_JSON
-from cxrzero.errors import OutputError
+from cxrzero.errors import OutputError, UsageError
+from cxrzero.registry.cards import iter_cards
 
 IMPORTED = "imported"
 DOWNLOADS = "downloads"
@@ -45,6 +47,20 @@ def make_private(folder: Path) -> Path:
     except OSError as error:
         raise OutputError(f"the folder {folder} cannot be made: {error.strerror}") from error
     return folder
+
+
+def check_name(name: str) -> str:
+    """A name that may become a folder in the models folder: NAME or ENSEMBLE/MEMBER.
+
+    Raises:
+        UsageError: it could leave the models folder, be mistaken for an option, or hide a known model.
+    """
+    parts = name.split("/")
+    if len(parts) > 2 or not all(re.fullmatch(r"\w[\w.+ -]*", part) for part in parts) or parts[0] in RESERVED:
+        raise UsageError(f"{name!r} cannot be a model's name; give a --name of letters, digits, dots and dashes")
+    if any(name == card.name and (card.bundled or card.ensemble) for card in iter_cards()):
+        raise UsageError(f"{name!r} is the name of a known model that is not one file; give another --name")
+    return name
 
 
 def is_bundle(folder: Path) -> bool:

@@ -19,11 +19,11 @@ HUB, LOCAL = "hf-hub:", "local-dir:"
 Notify = Callable[[str], None]
 
 
-def _silent(notice: str) -> None:
-    pass
+def silent(notice: str) -> None:
+    """Tells nobody."""
 
 
-def resolve_models(spec: str = DEFAULT_MODEL, notify: Notify = _silent) -> list[Bundle]:
+def resolve_models(spec: str = DEFAULT_MODEL, notify: Notify = silent) -> list[Bundle]:
     """Find and check the bundles that a user means: one, or the members of an ensemble in a fixed order.
 
     Args:
@@ -58,7 +58,7 @@ def resolve_models(spec: str = DEFAULT_MODEL, notify: Notify = _silent) -> list[
     )
 
 
-def resolve_model(spec: str = DEFAULT_MODEL, notify: Notify = _silent) -> Bundle:
+def resolve_model(spec: str = DEFAULT_MODEL, notify: Notify = silent) -> Bundle:
     """As `resolve_models`, for what takes one model.
 
     Raises:

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from cxrzero.bundle import Bundle, load_bundle, sha256_of
-from cxrzero.errors import AmbiguousModelError, OutputError, OutputExistsError, RunError
+from cxrzero.errors import AmbiguousModelError, NoInputError, OutputError, OutputExistsError, RunError, UsageError
 from cxrzero.registry.cards import card_of_file
-from cxrzero.registry.folder import IMPORTED, is_bundle, make_private, models_folder
+from cxrzero.registry.folder import IMPORTED, check_name, is_bundle, make_private, models_folder
 
-SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
+SUFFIXES = (".pt", ".pth", ".bin", ".safetensors", ".ckpt")
 # What makes a folder of weights one model: open_clip's and Hugging Face's configuration.
 CONFIGS = ("open_clip_config.json", "config.json")
 
@@ -65,6 +65,27 @@ def default_name(source: Path, card: str | None = None) -> str:
     return source.stem if source.is_file() else source.resolve().name
 
 
+def plan(
+    source: Path, name: str | None = None, out: Path | None = None, card: str | None = None
+) -> list[tuple[Path, Path, str]]:
+    """What an import makes of a path: (checkpoint or folder, the bundle's folder, what --model then takes) of each.
+
+    Raises:
+        NoInputError: no such path.
+        UsageError: one name for several checkpoints, or a name that cannot be one.
+    """
+    if not source.exists():
+        raise NoInputError(f"{source} does not exist")
+    found = find(source) or [source]
+    if len(found) > 1 and name is not None:
+        raise UsageError(f"{source} holds {len(found)} checkpoints; --name names one, so import them one by one")
+    if out is not None:
+        folders = [out] if len(found) == 1 else [out / one.stem for one in found]
+        return [(one, folder, str(folder)) for one, folder in zip(found, folders, strict=True)]
+    names = [check_name(default_name(one, card) if name is None else name) for one in found]
+    return [(one, models_folder() / called, called) for one, called in zip(found, names, strict=True)]
+
+
 def convert(
     source: Path,
     out: Path,
@@ -73,11 +94,14 @@ def convert(
     card: str | None = None,
     arch: str | None = None,
     variants: Sequence[str] = (),
+    extras: Sequence[Path] = (),
 ) -> tuple[str, ...]:
     """Make a bundle folder, whole or not at all.
 
     Args:
         out: the bundle's folder; must not exist. Its missing parents are made private.
+        name, card, arch, variants: see `cxrzero.convert.import_model`.
+        extras: files to put beside the bundle's own, for example pull.json.
 
     Returns:
         What was recognised, line by line, for the user.
@@ -89,12 +113,15 @@ def convert(
     if out.exists():
         raise OutputExistsError(f"{out} exists already; choose another --name or --out, or remove it first")
     converter: Any = importlib.import_module("cxrzero.convert")
+    options: dict[str, Any] = {"name": name or out.name, "card": card, "arch": arch}
+    if variants:
+        options["variants"] = variants
     parent = make_private(out.parent)
     workplace = Path(tempfile.mkdtemp(prefix=".importing-", dir=parent))
     try:
-        report = converter.import_model(
-            source, workplace / out.name, name=name or out.name, card=card, arch=arch, variants=variants
-        )
+        report = converter.import_model(source, workplace / out.name, **options)
+        for extra in extras:
+            shutil.copy2(extra, report.bundle)
         _move(Path(report.bundle), out)
     finally:
         shutil.rmtree(workplace, ignore_errors=True)

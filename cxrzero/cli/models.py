@@ -1,0 +1,205 @@
+"""`cxrzero models list | info | import | pull | verify`."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cxrzero.cli.failures import reports_failures
+
+if TYPE_CHECKING:
+    from cxrzero.registry.cards import Card
+
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="A known name, a bundle's folder, or as --model takes it.")]
+Debug = Annotated[bool, typer.Option("--debug", rich_help_panel="Advanced", help="Tracebacks instead of messages.")]
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(no_args_is_help=True, help="Known models: look at, fetch, import and check them.")
+    group.command("list")(reports_failures(list_models))
+    group.command("info", no_args_is_help=True)(reports_failures(info))
+    group.command("import", no_args_is_help=True)(reports_failures(import_model))
+    group.command("pull", no_args_is_help=True)(reports_failures(pull))
+    group.command("verify", no_args_is_help=True)(reports_failures(verify))
+    app.add_typer(group, name="models")
+
+
+def list_models(debug: Debug = False) -> None:
+    """List known models and yours: what they are, where they are, under which licence.
+
+    In a pipe the table is tab-separated.
+
+    [bold]cxrzero models list[/bold]
+    """
+    from cxrzero.registry.overview import rows
+
+    header = ("name", "what", "where", "licence", "size")
+    lines = [(row.name, row.what, row.where, row.licence, row.size) for row in rows()]
+    if not sys.stdout.isatty():
+        csv.writer(sys.stdout, delimiter="\t", lineterminator="\n").writerows([header, *lines])
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(*header, box=None, pad_edge=False)
+    for line in lines:
+        table.add_row(*map(escape, line))
+    Console(highlight=False).print(table)
+
+
+def info(model: Model, debug: Debug = False) -> None:
+    """Show everything that is known of a model, each fact with its source; "unverified" is what nobody could be found
+    to state.
+
+    [bold]cxrzero models info chexzero[/bold]
+    """
+    from cxrzero.errors import BundleError
+    from cxrzero.registry import resolve_models
+    from cxrzero.registry.cards import card_names, load_card
+    from cxrzero.registry.overview import bundle_lines
+
+    is_card = model in card_names()
+    if is_card:
+        _print_card(load_card(model))
+    try:
+        bundles = resolve_models(model, _say)
+    except BundleError as error:
+        if not is_card:
+            raise
+        typer.echo(f"\n{error}")
+        return
+    for bundle in bundles:
+        typer.echo(f"\n{bundle.name} on this machine")
+        for key, value in bundle_lines(bundle):
+            typer.echo(f"  {key}: {value}")
+
+
+def import_model(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A checkpoint (.pt, .safetensors), a folder of open_clip or Hugging Face format, or a folder of "
+            "checkpoints.",
+        ),
+    ],
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What to call it; default: the source's name.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The bundle's folder; default: in your models folder.")
+    ] = None,
+    lineage: Annotated[
+        str | None,
+        typer.Option(
+            "--as",
+            metavar="CARD",
+            help="Whose preprocessing and scoring apply: chexzero, openai-clip, … Needed where weights cannot tell.",
+        ),
+    ] = None,
+    arch: Annotated[
+        str | None,
+        typer.Option(metavar="ARCH", rich_help_panel="Advanced", help="open_clip's name of the architecture."),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Turn published weights into a bundle that runs without torch. Needs 'cxrzero\\[torch]'; uses no network.
+
+    [bold]cxrzero models import CheXzero_Models/ --as chexzero[/bold]
+    """
+    from cxrzero.registry import sources
+
+    for one, folder, model in sources.plan(source, name, out, lineage):
+        lines = sources.convert(one, folder, name=name, card=lineage, arch=arch)
+        _show(one, folder, lines)
+        typer.echo(f"Run it with: cxrzero predict FILES --model {model}")
+
+
+def pull(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A known model; see cxrzero models list.")],
+    accept_license: Annotated[
+        bool, typer.Option("--accept-license", help="You have read terms that forbid commercial use, and accept them.")
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    """Fetch a known model and import it. The only command that uses the network.
+
+    A download that was cut off goes on when the command is given again. Where there is no network, it says which files
+    to fetch by hand and how to import them.
+
+    [bold]cxrzero models pull biomedclip[/bold]
+    """
+    from cxrzero.registry import sources
+    from cxrzero.registry.cards import load_card
+    from cxrzero.registry.folder import is_bundle, models_folder
+    from cxrzero.registry.pull import PULL_JSON
+    from cxrzero.registry.pull import pull as fetch
+
+    card = load_card(name)
+    folder = models_folder() / name
+    if is_bundle(folder):
+        typer.echo(f"{name} is here already: {folder}")
+        return
+    typer.echo(f"Licence: {card.licence}{f', {card.licence.url}' if card.licence.url else ''}", err=True)
+    downloaded = fetch(card, _say, accept_licence=accept_license or _asked(card))
+    single = len(card.files) == 1
+    source = downloaded / card.files[0].name if single else downloaded
+    extras = (downloaded / PULL_JSON,)
+    lines = sources.convert(source, folder, name=name, card=name if single else None, extras=extras)
+    _show(source, folder, lines)
+    typer.echo(f"The files as published are kept in {downloaded}; you may delete them.")
+
+
+def verify(model: Model, debug: Debug = False) -> None:
+    """Check a model on this machine: files, hashes, tokenizer, and both encoders on a fixed input.
+
+    Exit codes: 0 all checks passed, 1 one of them failed.
+
+    [bold]cxrzero models verify cxrzero-mini[/bold]
+    """
+    from cxrzero.registry import resolve_models
+    from cxrzero.registry.verify import verify as checks_of
+
+    failed = 0
+    for bundle in resolve_models(model, _say):
+        typer.echo(f"{bundle.name} ({bundle.path})")
+        for check in checks_of(bundle):
+            typer.echo(f"  {'ok    ' if check.ok else 'FAILED'} {check.name}: {check.detail}")
+            failed += not check.ok
+    if failed:
+        typer.secho(f"{failed} {'check' if failed == 1 else 'checks'} failed.", fg="red", err=True)
+        raise typer.Exit(1)
+
+
+def _print_card(card: Card) -> None:
+    from cxrzero.registry.overview import card_lines
+
+    typer.echo(f"{card.name}: {card.title}")
+    for key, value, source in card_lines(card):
+        typer.echo(f"  {key}: {value}" + (f"  [{source}]" if source else ""))
+    for note in card.notes:
+        typer.echo(f"  Note: {note}")
+
+
+def _asked(card: Card) -> bool:
+    """Ask in a terminal; anywhere else only --accept-license counts."""
+    from cxrzero.registry.byhand import can_pull
+
+    if not card.licence.needs_consent or not can_pull(card) or not sys.stdin.isatty():
+        return False
+    return typer.confirm("Do you accept these terms?", default=False, err=True)
+
+
+def _show(source: Path, folder: Path, lines: tuple[str, ...]) -> None:
+    typer.echo(f"{source} → {folder}")
+    for line in lines:
+        typer.echo(f"  {line}")
+
+
+def _say(notice: str) -> None:
+    typer.echo(notice, err=True)

@@ -1,0 +1,114 @@
+"""Does a bundle on this machine do what it says? Files, registry, tokenizer, and both encoders on a fixed input."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tokenizers
+
+from cxrzero.backends.onnxruntime import OnnxRuntimeEncoder
+from cxrzero.bundle import TOKENIZER, Bundle
+from cxrzero.errors import CxrzeroError
+from cxrzero.preprocess import Preprocess
+from cxrzero.registry.cards import UNVERIFIED, iter_cards
+from cxrzero.tokenizer import Tokenizer
+
+# float32 sums of some thousand squares; a vector that was not normalised is far off.
+UNIT_TOLERANCE = 1e-3
+FIXED_LABELS = ("pneumonia", "pleural effusion")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the result."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+def verify(bundle: Bundle) -> Iterator[Check]:
+    """Check a bundle whose schema and hashes `load_bundle` has already found right; a check that fails ends nothing.
+
+    Yields:
+        One `Check` for each thing looked at, in a fixed order.
+    """
+    yield Check("files", True, f"schema and SHA-256 of {len(bundle.files)} files as in model.json")
+    yield _against_registry(bundle)
+    try:
+        encoder = OnnxRuntimeEncoder(bundle, "cpu")
+    except CxrzeroError as error:
+        yield Check("encoders", False, str(error))
+        return
+    yield _guarded("tokenizer", lambda: _check_tokenizer(bundle, encoder))
+    yield _guarded("image encoder", lambda: _check_images(bundle, encoder))
+    yield _guarded("text encoder", lambda: _check_texts(bundle, encoder))
+
+
+def _guarded(name: str, check: Any) -> Check:
+    try:
+        ok, detail = check()
+    except CxrzeroError as error:
+        return Check(name, False, str(error))
+    return Check(name, ok, detail)
+
+
+def _against_registry(bundle: Bundle) -> Check:
+    """Compare the hashes of the files it was made from with those that the cards know."""
+    provenance = bundle.card.get("provenance")
+    made_from = provenance.get("source") if isinstance(provenance, dict) else None
+    if not isinstance(made_from, dict):
+        return Check("registry", True, f"{UNVERIFIED}: model.json does not say which files it was made from")
+    known = {(file.name, file.sha256): card.name for card in iter_cards() for file in card.files if file.sha256}
+    matches = sorted({known[item] for item in made_from.items() if item in known})
+    if matches:
+        return Check("registry", True, f"made from files whose SHA-256 the registry knows: {', '.join(matches)}")
+    of_member = next((file for c in iter_cards() if c.ensemble for file in c.files if file.name in made_from), None)
+    if of_member is not None:
+        return Check("registry", False, f"{of_member.name} has another SHA-256 than the registry's {of_member.sha256}")
+    return Check("registry", True, f"{UNVERIFIED}: the registry knows no hash of {', '.join(sorted(made_from)[:3])}")
+
+
+def _check_tokenizer(bundle: Bundle, encoder: OnnxRuntimeEncoder) -> tuple[bool, str]:
+    """Its largest id must be a row of the text encoder's table, and the fixed prompts must fit."""
+    tokenizer = Tokenizer(bundle.file(TOKENIZER), bundle.context_length, bundle.pad_id)
+    input_ids = tokenizer(_prompts(bundle))
+    vocabulary = tokenizers.Tokenizer.from_file(str(bundle.file(TOKENIZER))).get_vocab(with_added_tokens=True)
+    largest = max([*vocabulary.values(), bundle.pad_id])
+    probe = input_ids[:1].copy()
+    probe[0, -1] = largest
+    encoder.encode_texts(probe)  # ONNX Runtime refuses an id beyond the table
+    return True, f"{len(vocabulary):,} tokens, all within the text encoder; prompts fit {bundle.context_length}"
+
+
+def _check_images(bundle: Bundle, encoder: OnnxRuntimeEncoder) -> tuple[bool, str]:
+    preprocess = Preprocess(bundle.preprocess, bundle.image_size)
+    noise = np.random.default_rng(0).integers(0, 256, (2, 96, 80), dtype=np.uint8)
+    pixels = np.stack([preprocess(picture) for picture in noise])
+    return _judge(bundle, encoder.encode_images(pixels), encoder.encode_images(pixels))
+
+
+def _check_texts(bundle: Bundle, encoder: OnnxRuntimeEncoder) -> tuple[bool, str]:
+    input_ids = Tokenizer(bundle.file(TOKENIZER), bundle.context_length, bundle.pad_id)(_prompts(bundle))
+    return _judge(bundle, encoder.encode_texts(input_ids), encoder.encode_texts(input_ids))
+
+
+def _judge(bundle: Bundle, first: npt.NDArray[np.float32], second: npt.NDArray[np.float32]) -> tuple[bool, str]:
+    """Finite values and the shape are the encoder's own checks; here length, repeatability, and an answer at all."""
+    off = float(np.abs(np.linalg.norm(first.astype(np.float64), axis=1) - 1).max())
+    if off > UNIT_TOLERANCE:
+        return False, f"embeddings are not of length 1 (off by {off:.2g})"
+    if not np.array_equal(first, second):
+        return False, "the same input gives two results"
+    if np.allclose(first, first[:1]):
+        return False, "different inputs give one and the same embedding"
+    return True, f"finite, length 1, {bundle.embed_dim} numbers, the same twice"
+
+
+def _prompts(bundle: Bundle) -> list[str]:
+    templates = (*bundle.templates.positive, *bundle.templates.negative)
+    return [template.replace("{}", label) for template in templates for label in FIXED_LABELS]
