@@ -15,6 +15,7 @@
     │   ├── DownloadError          a model cannot be fetched, or is not the file that was expected
     │   ├── TokenizerError         a prompt does not fit the model's context, or the tokenizer is broken
     │   ├── DeviceError            the device asked for cannot run
+    │   ├── ImportModelError       a checkpoint cannot become a bundle
     │   ├── MissingExtraError      an optional dependency is not installed
     │   └── TrainingError          training cannot start or go on
     └── ImageError                 a row, not the end of the run: status "failed", `code: message`
@@ -91,6 +92,10 @@ class TokenizerError(RunError):
 
 
 class DeviceError(RunError):
+    pass
+
+
+class ImportModelError(RunError):
     pass
 
 

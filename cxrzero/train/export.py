@@ -9,11 +9,16 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import torch
+from open_clip.model import CustomTextCLIP
+from tokenizers import Tokenizer
+
 from cxrzero.bundle import IMAGE_ENCODER, MODEL_JSON, SCHEMA_VERSION, TEXT_ENCODER, TOKENIZER
-from cxrzero.errors import TrainingError, UsageError
+from cxrzero.convert.onnx_export import ExportedModel, example_ids, example_pixels, export_onnx
+from cxrzero.convert.towers import open_clip_towers
+from cxrzero.errors import ImportModelError, TrainingError, UsageError
 from cxrzero.train import checkpoint
 from cxrzero.train.config import TrainConfig
-from cxrzero.train.onnx_export import ExportedModel, export_onnx
 from cxrzero.train.runfolder import ENSEMBLE, RunFolder, versions
 from cxrzero.train.start import Start
 
@@ -50,8 +55,8 @@ def _write_bundle(target: Path, weights: Path, start: Start, facts: dict[str, An
     content = checkpoint.load(weights)
     model = start.model.cpu().eval()
     model.load_state_dict(content["model"])
-    exported = export_onnx(model, start.arch["vision_cfg"], start.image_size, start.context_length)
     assert start.tokenizer is not None
+    exported = _export(model.to(memory_format=torch.contiguous_format), start, start.tokenizer)
     files = {
         IMAGE_ENCODER: exported.image_encoder,
         TEXT_ENCODER: exported.text_encoder,
@@ -64,6 +69,15 @@ def _write_bundle(target: Path, weights: Path, start: Start, facts: dict[str, An
     described = {name: {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)} for name, data in files.items()}
     card = _describe(content, facts, exported, start) | {"files": described}
     _replace(target / MODEL_JSON, (json.dumps(card, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def _export(model: CustomTextCLIP, start: Start, tokenizer: Tokenizer) -> ExportedModel:
+    pixels = example_pixels((start.image_size, start.image_size))
+    ids = example_ids(tokenizer, start.context_length, start.pad_id)
+    try:
+        return export_onnx(open_clip_towers(model), pixels, ids, storage="float16", any_length=True)
+    except ImportModelError as error:
+        raise TrainingError(str(error)) from error
 
 
 def _read_card(card: Path | None) -> dict[str, Any]:

@@ -172,8 +172,8 @@ def test_images_that_cannot_be_read_are_all_named(tmp_path, config):
 
 
 def test_an_export_that_answers_differently_is_not_written(config, monkeypatch):
-    monkeypatch.setattr("cxrzero.train.onnx_export.LEAST_COSINE", 1.1)
-    with pytest.raises(TrainingError, match="differ from the trained"):
+    monkeypatch.setattr("cxrzero.convert.onnx_export.LEAST_COSINE", 1.1)
+    with pytest.raises(TrainingError, match="differ from the model"):
         train(replace(config, epochs=1))
     assert not (config.out / "model.json").exists()
     assert not (config.out / "image_encoder.onnx").exists()

@@ -1,0 +1,86 @@
+"""A bare file of weights → LoadedModel: CheXzero, OpenAI's CLIP, open_clip."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from open_clip.model import convert_to_custom_text_state_dict
+
+from cxrzero.convert.lineage import Lineage, choose_lineage
+from cxrzero.convert.loaded import LoadedModel
+from cxrzero.convert.recognise import check_keys, recognise
+from cxrzero.convert.towers import open_clip_towers
+from cxrzero.convert.weights import StateDict, read_weights
+from cxrzero.errors import AmbiguousModelError, ImportModelError
+from cxrzero.train.model import Arch, build_model, load_arch
+from cxrzero.train.vocabulary import PAD_ID, clip_tokenizer
+
+
+def load_checkpoint(path: Path, card: str | None, arch_name: str | None) -> LoadedModel:
+    """Read weights and put them into their architecture.
+
+    Args:
+        card: lineage; None goes by the file's name.
+        arch_name: open_clip's name of the architecture; None recognises it by shapes.
+
+    Raises:
+        AmbiguousModelError: lineage, architecture or activation stays open; names the choices.
+        ImportModelError: the file is not usable.
+        UsageError: the architecture is unknown.
+    """
+    weights = dict(convert_to_custom_text_state_dict(read_weights(path)))
+    lineage, how = choose_lineage(card, path.name)
+    arch = _architecture(weights, lineage, arch_name)
+    model = build_model(arch).eval()
+    check_keys(model, weights, arch["architecture"])
+    model.load_state_dict(weights)
+    size = int(arch["vision_cfg"]["image_size"])
+    activation = "QuickGELU" if arch.get("quick_gelu") else "GELU"
+    scale = 1.0 if lineage.scale == "one" else _exponentiated(weights)
+    return LoadedModel(
+        model=model,
+        towers=open_clip_towers(model),
+        architecture=arch["architecture"],
+        embed_dim=int(arch["embed_dim"]),
+        image_size=(size, size),
+        preprocess=lineage.steps(size),
+        scoring={"rule": "softmax_pair", "scale": scale},
+        tokenizer=clip_tokenizer(),
+        context_length=int(arch["text_cfg"].get("context_length", 77)),
+        pad_id=PAD_ID,
+        activation=activation,
+        lineage=lineage.name,
+        stated=(
+            f"architecture: {arch['architecture']} ({'--arch' if arch_name else 'by the shapes of its tensors'})",
+            f"lineage: {lineage.name}, by {how}: its preprocessing and scoring rule apply ({lineage.source})",
+            f"activation: {activation} ({'--arch' if arch_name else f'of the lineage {lineage.name}'})",
+        ),
+    )
+
+
+def _architecture(weights: StateDict, lineage: Lineage, arch_name: str | None) -> Arch:
+    if arch_name is None:
+        if lineage.quick_gelu is None:
+            raise AmbiguousModelError(
+                f"weights of {lineage.name} do not tell their activation (QuickGELU or GELU): name the architecture, "
+                "for example --arch ViT-B-32 or --arch ViT-B-32-quickgelu"
+            )
+        return recognise(weights, lineage.quick_gelu)
+    arch = load_arch(arch_name)
+    if lineage.quick_gelu is not None and bool(arch.get("quick_gelu", False)) != lineage.quick_gelu:
+        raise AmbiguousModelError(
+            f"--arch {arch_name} computes with GELU, and models of the lineage {lineage.name} were trained with "
+            f"QuickGELU: every result would be slightly wrong. Leave --arch out, or take {arch_name}-quickgelu"
+        )
+    return arch
+
+
+def _exponentiated(weights: StateDict) -> float:
+    if "logit_scale" not in weights:
+        raise ImportModelError("the weights have no logit_scale, which this lineage's scoring rule needs")
+    scale = math.exp(float(weights["logit_scale"].reshape(-1)[0]))
+    if not torch.isfinite(torch.tensor(scale)):
+        raise ImportModelError(f"logit_scale {scale} is not finite: the weights are damaged")
+    return scale

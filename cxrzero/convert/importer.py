@@ -1,0 +1,218 @@
+"""From a source to a bundle on disk: load, export, compare, write; whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import platform
+import shutil
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cxrzero._version import __version__
+from cxrzero.bundle import IMAGE_ENCODER, MODEL_JSON, SCHEMA_VERSION, TEXT_ENCODER, TOKENIZER, load_bundle, sha256_of
+from cxrzero.convert.checkpoint import load_checkpoint
+from cxrzero.convert.huggingface_folder import load_huggingface_folder
+from cxrzero.convert.loaded import LoadedModel
+from cxrzero.convert.onnx_export import ExportedModel, example_ids, example_pixels, export_onnx
+from cxrzero.convert.openclip_folder import CONFIG as OPEN_CLIP_CONFIG
+from cxrzero.convert.openclip_folder import load_openclip_folder
+from cxrzero.errors import ImportModelError, NoInputError, OutputError, OutputExistsError, UsageError
+from cxrzero.phantom import draw
+from cxrzero.preprocess import Preprocess
+
+# The 14 observations of CheXpert (Irvin et al., AAAI 2019), what models of this field are asked first.
+LABELS = [
+    "atelectasis",
+    "cardiomegaly",
+    "consolidation",
+    "edema",
+    "enlarged cardiomediastinum",
+    "fracture",
+    "lung lesion",
+    "lung opacity",
+    "no finding",
+    "pleural effusion",
+    "pleural other",
+    "pneumonia",
+    "pneumothorax",
+    "support devices",
+]
+VERSIONS = ("torch", "open_clip_torch", "timm", "transformers", "onnx", "onnxruntime-gpu", "onnxruntime", "tokenizers")
+WEIGHT_SUFFIXES = (".pt", ".pth", ".bin", ".safetensors", ".ckpt")
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What an import did.
+
+    Attributes:
+        bundle: the new folder.
+        lines: what was recognised, how, and how exact the result is.
+    """
+
+    bundle: Path
+    lines: tuple[str, ...]
+
+
+def load_model(source: Path, card: str | None = None, arch: str | None = None) -> LoadedModel:
+    """Recognise a source and load it with torch.
+
+    Args:
+        source: file of weights, folder in open_clip's format, or folder of transformers.
+        card: lineage of a bare file of weights ("chexzero", "openai-clip", "open-clip").
+        arch: open_clip's name of a bare file's architecture.
+
+    Raises:
+        NoInputError: there is no such path.
+        AmbiguousModelError: what the source is stays open; names the choices.
+        ImportModelError: it is not usable.
+    """
+    if source.is_file():
+        return load_checkpoint(source, card, arch)
+    if not source.is_dir():
+        raise NoInputError(f"{source}: no such file or folder")
+    if card or arch:
+        raise UsageError(f"{source} is a folder, which says itself what it is; leave out --as and --arch")
+    if (source / OPEN_CLIP_CONFIG).is_file():
+        return load_openclip_folder(source)
+    if (source / "config.json").is_file():
+        return load_huggingface_folder(source)
+    raise ImportModelError(
+        f"{source} holds neither {OPEN_CLIP_CONFIG} nor config.json; give the file of weights itself"
+    )
+
+
+def import_model(
+    source: Path, out: Path, *, name: str | None = None, card: str | None = None, arch: str | None = None
+) -> ImportReport:
+    """Turn a published model into a bundle.
+
+    Args:
+        source, card, arch: see `load_model`.
+        out: folder of the bundle; must not exist.
+        name: of the model; None takes the source's.
+
+    Raises:
+        OutputExistsError: `out` is there already.
+        OutputError: it cannot be written; nothing stays.
+        ImportModelError: the source is not usable, or the result would not equal it.
+    """
+    if out.exists():
+        raise OutputExistsError(f"{out} exists; choose another --out or --name, or delete it")
+    loaded = load_model(source, card, arch)
+    tokenizer = loaded.tokenizer.to_str(pretty=True).encode()
+    _check_tokenizer(loaded)
+    ids = example_ids(loaded.tokenizer, loaded.context_length, loaded.pad_id)
+    exported = export_onnx(loaded.towers, _pixels(loaded), ids, storage="float32", any_length=False)
+    files = {IMAGE_ENCODER: exported.image_encoder, TEXT_ENCODER: exported.text_encoder, TOKENIZER: tokenizer}
+    content = _describe(loaded, exported, name or _name_of(source), source)
+    _write(out, files, content)
+    size = sum(map(len, files.values())) / 1e6
+    return ImportReport(
+        out,
+        (
+            *loaded.stated,
+            f"scoring: {_scoring_line(loaded.scoring)}",
+            f"exactness: cosine with the original at least {exported.cosine:.7f} on drawn radiographs, noise and texts",
+            f"size: {size:.1f} MB",
+        ),
+    )
+
+
+def _name_of(source: Path) -> str:
+    """A file's name without the suffix of weights only: best_64_0.0001_original_35000_0.864.pt has other dots."""
+    source = source.resolve()
+    return source.stem if source.suffix in WEIGHT_SUFFIXES else source.name
+
+
+def _check_tokenizer(loaded: LoadedModel) -> None:
+    vocabulary = loaded.tokenizer.get_vocab_size()
+    words = [m for m in loaded.towers.text.modules() if isinstance(m, torch.nn.Embedding)]
+    largest = max((m.num_embeddings for m in words), default=0)
+    if vocabulary > largest:
+        raise ImportModelError(
+            f"the tokenizer has {vocabulary:,} tokens, the text tower {largest:,}: they do not belong together"
+        )
+
+
+def _pixels(loaded: LoadedModel) -> Tensor:
+    """(5, 3, H, W): two drawn radiographs as the encoder will see them, and noise."""
+    preprocess = Preprocess(loaded.preprocess, loaded.image_size)
+    drawn = np.stack([preprocess(draw(seed).to_uint8()) for seed in (0, 1)])
+    return torch.cat([torch.from_numpy(drawn), example_pixels(loaded.image_size)])
+
+
+def _scoring_line(scoring: dict[str, Any]) -> str:
+    if scoring["rule"] == "sigmoid":
+        return f"sigmoid, p = σ({scoring['scale']:.4g}·cos⁺ {scoring['bias']:+.4g})"
+    return f"softmax_pair, p = σ({scoring['scale']:.4g}·(cos⁺ − cos⁻))"
+
+
+def _describe(loaded: LoadedModel, exported: ExportedModel, name: str, source: Path) -> dict[str, Any]:
+    """The content of model.json but for its files. What the source does not say is null."""
+    grid = exported.patch_grid
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "name": name,
+        "architecture": loaded.architecture,
+        "activation": loaded.activation,
+        "embed_dim": loaded.embed_dim,
+        "image_size": list(loaded.image_size),
+        "context_length": loaded.context_length,
+        "pad_id": loaded.pad_id,
+        "preprocess": loaded.preprocess,
+        "scoring": loaded.scoring,
+        "templates": {"positive": ["{}"], "negative": ["no {}"]},
+        "labels": LABELS,
+        "license": None,
+        "intended_use": None,
+        "training_data": None,
+        "results": [],
+        "provenance": {
+            "source": _fingerprints(source),
+            "lineage": loaded.lineage,
+            "recognised": list(loaded.stated),
+            "parity": {"least_cosine": exported.cosine},
+            "versions": {"cxrzero": __version__, "python": platform.python_version()} | _versions(),
+        },
+        "patch_embeds": {"height": grid[0], "width": grid[1]} if grid else None,
+    }
+
+
+def _fingerprints(source: Path) -> dict[str, str]:
+    files = [source] if source.is_file() else sorted(path for path in source.iterdir() if path.is_file())
+    return {path.name: sha256_of(path) for path in files}
+
+
+def _versions() -> dict[str, str]:
+    installed = {dist.name for dist in metadata.distributions()}
+    return {package: metadata.version(package) for package in VERSIONS if package in installed}
+
+
+def _write(out: Path, files: dict[str, bytes], content: dict[str, Any]) -> None:
+    """Into a folder beside `out` first; it takes its name when all of it is there and reads back."""
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    described = {name: {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)} for name, data in files.items()}
+    try:
+        partial.mkdir(parents=True)
+        for name, data in files.items():
+            (partial / name).write_bytes(data)
+        text = json.dumps(content | {"files": described}, indent=2, ensure_ascii=False) + "\n"
+        (partial / MODEL_JSON).write_text(text, encoding="utf-8")
+        load_bundle(partial)
+        partial.rename(out)
+    except OSError as error:
+        full = error.errno == errno.ENOSPC
+        hint = "; free some space or choose another --out" if full else ""
+        raise OutputError(f"{out} cannot be written: {error.strerror}{hint}; nothing was left there") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

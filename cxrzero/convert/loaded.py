@@ -1,0 +1,45 @@
+"""A published model in memory, with everything that a bundle has to state about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from cxrzero.convert.towers import Towers
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """What every kind of source becomes.
+
+    Attributes:
+        model: the module itself (open_clip's or transformers'), float32, in evaluation mode.
+        image_size: (height, width) in pixels.
+        preprocess: the bundle's steps.
+        scoring: {"rule", "scale", "bias"} as in model.json.
+        tokenizer: its normaliser does all text cleaning.
+        activation: "QuickGELU", "GELU" or what the configuration calls it.
+        lineage: whose preprocessing and scoring rule these are.
+        stated: what was recognised and how, a line each, for the user.
+    """
+
+    model: Any
+    towers: Towers
+    architecture: str
+    embed_dim: int
+    image_size: tuple[int, int]
+    preprocess: list[dict[str, Any]]
+    scoring: dict[str, Any]
+    tokenizer: Tokenizer
+    context_length: int
+    pad_id: int
+    activation: str
+    lineage: str
+    stated: tuple[str, ...]
+
+
+def square(size: Any) -> tuple[int, int]:
+    """(height, width) of a configuration's image size, one number or two."""
+    return (int(size[0]), int(size[1])) if isinstance(size, list | tuple) else (int(size), int(size))

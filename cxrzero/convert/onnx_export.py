@@ -1,0 +1,170 @@
+"""Two towers as two ONNX files whose answers are checked against them."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from cxrzero.convert.towers import Towers
+from cxrzero.errors import ImportModelError
+
+OPSET = 17
+LEAST_COSINE = 0.99999  # between an exported embedding and the model's own
+# A protobuf message ends at 2^31 − 1 bytes; ViT-H and larger towers pass it.
+MAX_ONNX_BYTES = 2**31 - 1
+EXAMPLES = (
+    "pneumonia",
+    "no pleural effusion",
+    "There is a small left apical pneumothorax. The cardiac silhouette is normal in size. ",
+)
+Storage = Literal["float32", "float16"]
+
+
+@dataclass(frozen=True)
+class ExportedModel:
+    """Both encoders, serialised.
+
+    Attributes:
+        image_encoder: `pixel_values` (N,3,H,W) float32 → `image_embeds` (N,D) and perhaps `patch_embeds` (N,h,w,D).
+        text_encoder: `input_ids` (N,L) int64 → `text_embeds` (N,D).
+        patch_grid: (h, w), or None where the architecture has no patches in the space of the texts.
+        cosine: the least cosine between an exported embedding and the model's own, both towers.
+    """
+
+    image_encoder: bytes
+    text_encoder: bytes
+    patch_grid: tuple[int, int] | None
+    cosine: float
+
+
+def export_onnx(towers: Towers, pixels: Tensor, ids: Tensor, *, storage: Storage, any_length: bool) -> ExportedModel:
+    """Trace both towers and check what comes out against the model's own forward pass.
+
+    Args:
+        towers: in evaluation mode, float32, on the CPU.
+        pixels: (N, 3, H, W) float32, at least two pictures to trace and compare with.
+        ids: (M, L) int64, at least two texts.
+        storage: "float16" stores matrices rounded to half precision; "float32" stores as float16 only what it holds
+            exactly (a checkpoint kept in half precision stays its size). The encoders compute in float32 either way.
+        any_length: whether the text encoder takes fewer than L tokens.
+
+    Raises:
+        ImportModelError: an exported embedding's cosine with the model's is below LEAST_COSINE, or a tower cannot be
+            traced or is too large for one ONNX file.
+    """
+    outputs = ["image_embeds", "patch_embeds"] if towers.has_patches else ["image_embeds"]
+    image_encoder = _store(_trace(towers.image, pixels, "pixel_values", outputs, {0: "N"}), storage)
+    axes = {0: "N", 1: "L"} if any_length else {0: "N"}
+    text_encoder = _store(_trace(towers.text, ids, "input_ids", ["text_embeds"], axes), storage)
+    batches = [ids, ids[:1]] + ([ids[:1, : ids.shape[1] // 2]] if any_length else [])
+    cosines = [_compare(image_encoder, "image_embeds", towers.reference, batch) for batch in (pixels, pixels[:1])]
+    cosines += [_compare(text_encoder, "text_embeds", towers.text, batch) for batch in batches]
+    grid = None
+    if towers.has_patches:
+        shape = _answer(image_encoder, "patch_embeds", pixels[:1]).shape
+        grid = (int(shape[1]), int(shape[2]))
+    return ExportedModel(image_encoder, text_encoder, grid, min(cosines))
+
+
+def example_pixels(image_size: tuple[int, int]) -> Tensor:
+    """(3, 3, H, W) float32 noise over the range of normalised pictures."""
+    return torch.rand(3, 3, *image_size, generator=torch.Generator().manual_seed(0)) * 4 - 2
+
+
+def example_ids(tokenizer: Tokenizer, context_length: int, pad_id: int) -> Tensor:
+    """(M, context_length) int64: sentences short and long, one as long as fits, and the same with random words."""
+    room = context_length
+    encodings = [tokenizer.encode(text).ids[:room] for text in EXAMPLES]
+    long = tokenizer.encode(EXAMPLES[-1] * room).ids
+    encodings.append([*long[: room - 1], long[-1]])
+    rows = torch.full((2 * len(encodings), context_length), pad_id, dtype=torch.int64)
+    generator = torch.Generator().manual_seed(0)
+    pool = torch.tensor(sorted({token for ids in encodings for token in ids[1:-1]}))
+    for row, ids in enumerate(encodings):
+        rows[2 * row, : len(ids)] = torch.tensor(ids)
+        rows[2 * row + 1] = rows[2 * row]
+        inner = max(0, len(ids) - 2)
+        rows[2 * row + 1, 1 : 1 + inner] = pool[torch.randint(len(pool), (inner,), generator=generator)]
+    return rows
+
+
+def _trace(tower: nn.Module, example: Tensor, name: str, outputs: list[str], axes: dict[int, str]) -> onnx.ModelProto:
+    with warnings.catch_warnings(), torch.no_grad(), tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "encoder.onnx"
+        # The tracing exporter is deprecated, but the new one needs onnxscript; it also warns of every traced shape.
+        warnings.simplefilter("ignore")
+        fused = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)  # the fused attention has no ONNX operator
+        try:
+            torch.onnx.export(
+                tower.eval(),
+                (example,),
+                file,
+                input_names=[name],
+                output_names=outputs,
+                dynamic_axes={name: axes} | {output: {0: "N"} for output in outputs},
+                opset_version=OPSET,
+                dynamo=False,
+            )
+        except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
+            raise ImportModelError(f"the tower behind {outputs[0]} cannot be exported: {error}") from error
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fused)
+        return onnx.load(file)
+
+
+def _store(model: onnx.ModelProto, storage: Storage) -> bytes:
+    """Store float32 matrices as float16 behind a Cast; vectors (norms, biases) are small and stay as they are."""
+    graph = model.graph
+    casts = []
+    for tensor in graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT or len(tensor.dims) < 2:
+            continue
+        values = numpy_helper.to_array(tensor)
+        with np.errstate(over="ignore"):
+            halved = values.astype(np.float16)
+        if storage == "float32" and not np.array_equal(halved.astype(np.float32), values):
+            continue
+        stored = numpy_helper.from_array(halved, f"{tensor.name}_fp16")
+        casts.append(helper.make_node("Cast", [stored.name], [tensor.name], to=TensorProto.FLOAT))
+        tensor.CopyFrom(stored)
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    model.doc_string = ""
+    for node in graph.node:
+        node.doc_string = ""  # the exporter writes source paths of this machine here
+    if model.ByteSize() > MAX_ONNX_BYTES:
+        raise ImportModelError(f"a tower of {model.ByteSize():,} bytes does not fit into one ONNX file (2 GiB)")
+    onnx.checker.check_model(model, full_check=True)
+    return bytes(model.SerializeToString())
+
+
+def _answer(encoder: bytes, output: str, batch: Tensor) -> npt.NDArray[np.float32]:
+    session = onnxruntime.InferenceSession(encoder, providers=["CPUExecutionProvider"])
+    result: npt.NDArray[np.float32] = session.run([output], {session.get_inputs()[0].name: batch.numpy()})[0]
+    return result
+
+
+@torch.no_grad()
+def _compare(encoder: bytes, output: str, tower: nn.Module, batch: Tensor) -> float:
+    expected = tower.eval()(batch).numpy()
+    cosine = float((expected * _answer(encoder, output, batch)).sum(axis=-1).min())
+    if not cosine >= LEAST_COSINE:
+        raise ImportModelError(
+            f"the exported {output} differ from the model's own (cosine {cosine:.6f}, at least {LEAST_COSINE} "
+            "is needed); nothing was written"
+        )
+    return cosine

@@ -1,0 +1,149 @@
+"""The two encoders of a model as modules with the bundle's inputs and outputs, whoever wrote the model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from open_clip.timm_model import TimmModel
+from open_clip.transformer import VisionTransformer
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class Towers:
+    """What is traced, and what the trace is compared with.
+
+    Attributes:
+        image: (N, 3, H, W) → image_embeds (N, D), and patch_embeds (N, h, w, D) if `has_patches`; rows of length 1.
+        reference: (N, 3, H, W) → image_embeds, by the model's own forward pass.
+        text: input_ids (N, L) → text_embeds (N, D).
+    """
+
+    image: nn.Module
+    reference: nn.Module
+    text: nn.Module
+    has_patches: bool
+
+
+def open_clip_towers(model: Any) -> Towers:
+    """Towers of open_clip's CLIP and CustomTextCLIP; patches where they share the projection of the picture."""
+    visual, reference = model.visual, _Image(model.visual)
+    text = _Text(model.text if hasattr(model, "text") else _EncodeText(model))
+    if isinstance(visual, VisionTransformer) and _is_plain(visual):
+        return Towers(_ViTPatches(visual), reference, text, True)
+    if isinstance(visual, TimmModel) and _pools_linearly(visual):
+        return Towers(_MeanOfPatches(visual), reference, text, True)
+    return Towers(reference, reference, text, False)
+
+
+def hugging_face_towers(model: Any) -> Towers:
+    """Towers of transformers' CLIPModel (with patches) and SiglipModel (attention pooling: without)."""
+    reference = _HuggingFaceImage(model)
+    has_patches = hasattr(model, "visual_projection")
+    image: nn.Module = _HuggingFacePatches(model) if has_patches else reference
+    return Towers(image, reference, _HuggingFaceText(model), has_patches)
+
+
+def _is_plain(visual: VisionTransformer) -> bool:
+    return visual.attn_pool is None and visual.pool_type == "tok" and not visual.final_ln_after_pool
+
+
+def _pools_linearly(visual: TimmModel) -> bool:
+    """Whether the picture's embedding is the mean of its projected places (a convolutional trunk, linear head)."""
+    trunk = visual.trunk
+    pool = getattr(getattr(trunk, "head", trunk), "global_pool", getattr(trunk, "global_pool", None))
+    linear = [type(layer) for layer in visual.head] in ([nn.Dropout, nn.Linear], [nn.Linear])
+    return linear and getattr(pool, "pool_type", None) == "avg"
+
+
+class _Image(nn.Module):
+    def __init__(self, visual: nn.Module) -> None:
+        super().__init__()
+        self.visual = visual
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        return functional.normalize(self.visual(pixel_values), dim=-1)
+
+
+class _Text(nn.Module):
+    def __init__(self, text: nn.Module) -> None:
+        super().__init__()
+        self.text = text
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        return functional.normalize(self.text(input_ids), dim=-1)
+
+
+class _EncodeText(nn.Module):
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        return torch.as_tensor(self.model.encode_text(input_ids))  # type: ignore[operator]
+
+
+class _MeanOfPatches(nn.Module):
+    """The same numbers in another order: pooling and projection are linear, so each place can be projected first."""
+
+    def __init__(self, visual: TimmModel) -> None:
+        super().__init__()
+        self.trunk, self.head = visual.trunk, visual.head
+
+    def forward(self, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
+        patches = self.head(self.trunk.forward_features(pixel_values).permute(0, 2, 3, 1))
+        return functional.normalize(patches.mean(dim=(1, 2)), dim=-1), functional.normalize(patches, dim=-1)
+
+
+class _ViTPatches(nn.Module):
+    """A ViT whose patch tokens go through the class token's norm and projection (MaskCLIP's reading, ECCV 2022)."""
+
+    def __init__(self, visual: VisionTransformer) -> None:
+        super().__init__()
+        self.visual = visual
+
+    def forward(self, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
+        visual = self.visual
+        tokens = visual.ln_post(visual.transformer(visual._embeds(pixel_values)))
+        embeds = tokens if visual.proj is None else tokens @ visual.proj
+        return _split(embeds, visual.grid_size)
+
+
+class _HuggingFaceImage(nn.Module):
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        pooled = self.model.vision_model(pixel_values=pixel_values).pooler_output
+        projection = getattr(self.model, "visual_projection", None)
+        return functional.normalize(pooled if projection is None else projection(pooled), dim=-1)
+
+
+class _HuggingFacePatches(nn.Module):
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.vision, self.projection = model.vision_model, model.visual_projection
+        side = model.config.vision_config.image_size // model.config.vision_config.patch_size
+        self.grid = (side, side)
+
+    def forward(self, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
+        tokens = self.vision(pixel_values=pixel_values).last_hidden_state
+        return _split(self.projection(self.vision.post_layernorm(tokens)), self.grid)
+
+
+class _HuggingFaceText(nn.Module):
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.text, self.projection = model.text_model, getattr(model, "text_projection", nn.Identity())
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        return functional.normalize(self.projection(self.text(input_ids=input_ids).pooler_output), dim=-1)
+
+
+def _split(embeds: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    embeds = functional.normalize(embeds, dim=-1)
+    return embeds[:, 0], embeds[:, 1:].reshape(embeds.shape[0], *grid, embeds.shape[-1])

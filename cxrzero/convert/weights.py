@@ -1,0 +1,113 @@
+"""Files of weights from strangers → a state dict. Nothing in them is executed."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cxrzero.errors import ImportModelError, NoInputError
+
+StateDict = dict[str, Tensor]
+
+# How a Git LFS pointer begins: what a clone without `git lfs pull` leaves instead of the weights.
+LFS_POINTER = b"version https://git-lfs"
+# Under these keys training loops keep the model beside optimiser and counters.
+WRAPPERS = ("state_dict", "model_state_dict", "model")
+PREFIXES = ("module.", "_orig_mod.")
+# Sizes that OpenAI's files carry among the weights.
+NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")
+
+
+def read_weights(path: Path) -> StateDict:
+    """Read a .pt/.pth/.bin or .safetensors file, whatever the state dict is wrapped in.
+
+    Returns:
+        Floating-point tensors as float32 on the CPU; a file in half precision is widened, which is exact.
+
+    Raises:
+        NoInputError: there is no such file.
+        ImportModelError: it is truncated, a Git LFS pointer, holds code, or holds no weights.
+    """
+    content = _read_safetensors(path) if _begins_like_safetensors(path) else _read_torch(path)
+    state = _unwrap(content, path)
+    return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
+
+
+def _begins_like_safetensors(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            start = file.read(64)
+    except FileNotFoundError:
+        raise NoInputError(f"{path}: no such file") from None
+    except OSError as error:
+        raise ImportModelError(f"{path} cannot be read: {error.strerror}") from error
+    if start.startswith(LFS_POINTER):
+        raise ImportModelError(
+            f"{path} is a Git LFS pointer, a few lines of text in place of the weights; run git lfs pull in its "
+            "repository, or download the file itself"
+        )
+    return path.suffix == ".safetensors" or start[8:9] == b"{"
+
+
+def _read_safetensors(path: Path) -> Any:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)  # checks every offset of the header against the file
+    except (SafetensorError, OSError, ValueError, MemoryError) as error:
+        raise ImportModelError(f"{path} is not a whole safetensors file: {error}; fetch it again") from error
+
+
+def _read_torch(path: Path) -> Any:
+    if _is_torchscript(path):
+        raise ImportModelError(
+            f"{path} is a TorchScript archive, which carries code and is not opened; save its state_dict() with "
+            "torch.save where you trust the file, and import that"
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickle protocols that it may not understand: then it raises
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error).splitlines()[0] if str(error) else ""
+        raise ImportModelError(
+            f"{path} holds more than weights, or is damaged; nothing in it was run ({reason[:160]}). "
+            "Save its state_dict() alone where you trust the file"
+        ) from error
+    except (RuntimeError, OSError, ValueError, EOFError, KeyError, AttributeError, MemoryError) as error:
+        raise ImportModelError(
+            f"{path} is not a whole PyTorch file ({type(error).__name__}); fetch it again"
+        ) from error
+
+
+def _is_torchscript(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") or "/code/" in name for name in archive.namelist())
+
+
+def _unwrap(content: Any, path: Path) -> StateDict:
+    while isinstance(content, dict):
+        inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), dict)), None)
+        if inner is None:
+            break
+        content = inner
+    if not isinstance(content, dict):
+        raise ImportModelError(f"{path} holds a {type(content).__name__}, not a state dict")
+    tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    for prefix in PREFIXES:
+        if tensors and all(name.startswith(prefix) for name in tensors):
+            tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
+    for name in NOT_WEIGHTS:
+        tensors.pop(name, None)
+    if not tensors:
+        raise ImportModelError(f"{path} holds no weights")
+    return tensors

@@ -1,0 +1,212 @@
+"""Folders of open_clip and transformers: the bundle's embeddings are their libraries' own."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnxruntime
+import pytest
+import tokenizers
+
+from tests.convert.conftest import clip, spread, word_tokenizer, write_json
+
+torch = pytest.importorskip("torch")
+open_clip = pytest.importorskip("open_clip")
+transformers = pytest.importorskip("transformers")
+from safetensors.torch import save_file  # noqa: E402
+
+from cxrzero.bundle import load_bundle  # noqa: E402
+from cxrzero.convert import import_model  # noqa: E402
+from cxrzero.errors import ImportModelError, UsageError  # noqa: E402
+from cxrzero.preprocess import Preprocess  # noqa: E402
+from cxrzero.tokenizer import Tokenizer  # noqa: E402
+
+PROMPTS = ["pneumonia", "no edema", "the cardiac silhouette is normal"]
+HALF = [0.5, 0.5, 0.5]
+
+
+def embeds(path, size=64):
+    """(bundle, pixel_values, image_embeds, text_embeds) by ONNX Runtime on fixed noise and PROMPTS."""
+    bundle = load_bundle(path)
+    rng = np.random.default_rng(0)
+    preprocess = Preprocess(bundle.preprocess, bundle.image_size)
+    pixels = np.stack([preprocess(rng.integers(0, 256, (size, size + 9), np.uint8)) for _ in range(3)])
+    ids = Tokenizer(bundle.file("tokenizer.json"), bundle.context_length, bundle.pad_id)(PROMPTS)
+    cpu = {"providers": ["CPUExecutionProvider"]}
+    images = onnxruntime.InferenceSession(path / "image_encoder.onnx", **cpu).run(
+        ["image_embeds"], {"pixel_values": pixels}
+    )
+    texts = onnxruntime.InferenceSession(path / "text_encoder.onnx", **cpu).run(None, {"input_ids": ids})
+    return bundle, torch.from_numpy(pixels), images[0], texts[0]
+
+
+def assert_same(ours, theirs):
+    theirs = torch.nn.functional.normalize(theirs.detach(), dim=-1).numpy()
+    assert (ours * theirs).sum(axis=-1).min() >= 0.99999
+    assert np.linalg.norm(ours - theirs, axis=-1).max() < 1e-3
+
+
+@pytest.fixture
+def openclip_folder(tmp_path):
+    folder = tmp_path / "source"
+    folder.mkdir()
+    model = clip(quick_gelu=False)
+    config = {
+        "embed_dim": 64,
+        "vision_cfg": {"image_size": 64, "layers": 2, "width": 128, "patch_size": 32},
+        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 128, "heads": 2, "layers": 2},
+    }
+    write_json(folder / "open_clip_config.json", {"model_cfg": config, "preprocess_cfg": {"mean": HALF, "std": HALF}})
+    save_file(
+        {name: value.contiguous() for name, value in model.state_dict().items()}, folder / "open_clip_model.safetensors"
+    )
+    return folder, model
+
+
+def test_an_open_clip_folder(openclip_folder, tmp_path):
+    folder, model = openclip_folder
+    bundle, pixels, images, texts = embeds(import_model(folder, tmp_path / "b").bundle)
+    assert_same(images, model.encode_image(pixels))
+    assert_same(texts, model.encode_text(open_clip.tokenize(PROMPTS)))
+    assert bundle.preprocess[-1]["mean"] == HALF
+    assert bundle.card["activation"] == "GELU"
+
+
+def test_a_biomedclip_shaped_folder(tmp_path):
+    """timm ViT + BERT with a projection of two layers, the text tower's configuration known by its shapes only."""
+    from open_clip.model import CustomTextCLIP
+
+    folder, text = tmp_path / "source", tmp_path / "bert"
+    folder.mkdir()
+    words = word_tokenizer(folder / "tokenizer.json")
+    transformers.BertConfig(
+        vocab_size=words,
+        hidden_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=256,
+        max_position_embeddings=64,
+    ).save_pretrained(text)
+    vision = {
+        "timm_model_name": "vit_tiny_patch16_224",
+        "timm_model_pretrained": False,
+        "timm_pool": "",
+        "timm_proj": "linear",
+        "image_size": 224,
+    }
+    text_cfg = {
+        "hf_model_name": str(text),
+        "hf_tokenizer_name": "someone/bert",
+        "hf_proj_type": "mlp",
+        "hf_pooler_type": "cls_last_hidden_state_pooler",
+        "context_length": 32,
+    }
+    torch.manual_seed(0)
+    model = spread(CustomTextCLIP(64, vision, {**text_cfg, "hf_model_pretrained": False}), 1.5)
+    write_json(
+        folder / "open_clip_config.json",
+        {
+            "model_cfg": {
+                "embed_dim": 64,
+                "vision_cfg": vision,
+                "text_cfg": {**text_cfg, "hf_model_name": "someone/bert"},
+            }
+        },
+    )
+    torch.save(model.state_dict(), folder / "open_clip_pytorch_model.bin")
+    bundle, pixels, images, texts = embeds(import_model(folder, tmp_path / "b").bundle, 224)
+    assert bundle.context_length == 32
+    assert_same(images, model.encode_image(pixels))
+    tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.enable_padding(length=32)
+    ids = torch.tensor([encoding.ids for encoding in tokenizer.encode_batch(PROMPTS)])
+    assert_same(texts, model.encode_text(ids))
+
+
+def hf_folder(tmp_path, kind):
+    folder = tmp_path / kind
+    folder.mkdir()
+    words = word_tokenizer(folder / "tokenizer.json")
+    vision = {
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_size": 64,
+        "patch_size": 16,
+    }
+    text = {
+        "vocab_size": words,
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "max_position_embeddings": 24,
+        "pad_token_id": 0,
+        "eos_token_id": 3,
+        "bos_token_id": 2,
+    }
+    processor = {
+        "do_resize": True,
+        "resample": 3,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": HALF,
+        "image_std": HALF,
+    }
+    torch.manual_seed(0)
+    if kind == "clip":
+        config = transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=32)
+        model = transformers.CLIPModel(config)
+        processor |= {"size": {"shortest_edge": 64}, "do_center_crop": True, "crop_size": {"height": 64, "width": 64}}
+    else:
+        config = transformers.SiglipConfig(text_config={**text, "projection_size": 64}, vision_config=vision)
+        model = transformers.SiglipModel(config)
+        processor |= {"size": {"height": 64, "width": 64}}
+    spread(model).save_pretrained(folder)
+    write_json(folder / "preprocessor_config.json", processor)
+    return folder, model
+
+
+@pytest.mark.parametrize("kind", ["clip", "siglip"])
+def test_a_transformers_folder(tmp_path, kind):
+    folder, model = hf_folder(tmp_path, kind)
+    bundle, pixels, images, texts = embeds(import_model(folder, tmp_path / "b").bundle)
+    tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.enable_padding(length=24)
+    ids = torch.tensor([encoding.ids for encoding in tokenizer.encode_batch(PROMPTS)])
+    with torch.no_grad():
+        out = model(input_ids=ids, pixel_values=pixels)
+    assert_same(images, out.image_embeds)
+    assert_same(texts, out.text_embeds)
+    assert bundle.scoring.rule == {"clip": "softmax_pair", "siglip": "sigmoid"}[kind]
+    # transformers' logits are the scale and bias that model.json states
+    logits = bundle.scoring.scale * (texts @ images.T) + bundle.scoring.bias
+    np.testing.assert_allclose(logits, out.logits_per_text.numpy(), rtol=1e-3, atol=1e-3)
+
+
+def test_a_folder_says_itself_what_it_is(openclip_folder, tmp_path):
+    with pytest.raises(UsageError, match="leave out --as"):
+        import_model(openclip_folder[0], tmp_path / "b", card="chexzero")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda f: (f / "open_clip_model.safetensors").unlink(), "no weights"),
+        (lambda f: (f / "open_clip_config.json").write_text("{"), "cannot be read as JSON"),
+        (lambda f: (f / "open_clip_model.safetensors").write_bytes(b"\xff" * 8 + b"{}"), "safetensors"),
+    ],
+)
+def test_a_spoilt_folder_is_an_error_and_leaves_nothing(openclip_folder, tmp_path, spoil, message):
+    spoil(openclip_folder[0])
+    with pytest.raises(ImportModelError, match=message):
+        import_model(openclip_folder[0], tmp_path / "b")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["source"]
+
+
+def test_a_tokenizer_that_is_larger_than_the_text_tower(tmp_path):
+    folder, _ = hf_folder(tmp_path, "clip")
+    word_tokenizer(folder / "tokenizer.json", words=[f"word{n}" for n in range(99)])
+    with pytest.raises(ImportModelError, match="do not belong together"):
+        import_model(folder, tmp_path / "b")
