@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from cxrzero.cli.failures import reports_failures
+from cxrzero.cli.notices import say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -56,7 +57,7 @@ def inspect(
     check_paths(paths)
     preprocess = None
     if png is not None:
-        bundle: Bundle = resolve_model(model)
+        bundle: Bundle = resolve_model(model, say)
         preprocess = Preprocess(bundle.preprocess, bundle.image_size)
         try:
             png.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cxrzero.cli.failures import reports_failures
+from cxrzero.cli.notices import say
 
 if TYPE_CHECKING:
     from cxrzero.registry.cards import Card
@@ -67,7 +68,7 @@ def info(model: Model, debug: Debug = False) -> None:
     if is_card:
         _print_card(load_card(model))
     try:
-        bundles = resolve_models(model, _say)
+        bundles = resolve_models(model, say)
     except BundleError as error:
         if not is_card:
             raise
@@ -146,7 +147,7 @@ def pull(
         typer.echo(f"{name} is here already: {folder}")
         return
     typer.echo(f"Licence: {card.licence}{f', {card.licence.url}' if card.licence.url else ''}", err=True)
-    downloaded = fetch(card, _say, accept_licence=accept_license or _asked(card))
+    downloaded = fetch(card, say, accept_licence=accept_license or _asked(card))
     single = len(card.files) == 1
     source = downloaded / card.files[0].name if single else downloaded
     extras = (downloaded / PULL_JSON,)
@@ -166,7 +167,7 @@ def verify(model: Model, debug: Debug = False) -> None:
     from cxrzero.registry.verify import verify as checks_of
 
     failed = 0
-    for bundle in resolve_models(model, _say):
+    for bundle in resolve_models(model, say):
         typer.echo(f"{bundle.name} ({bundle.path})")
         for check in checks_of(bundle):
             typer.echo(f"  {'ok    ' if check.ok else 'FAILED'} {check.name}: {check.detail}")
@@ -199,7 +200,3 @@ def _show(source: Path, folder: Path, lines: tuple[str, ...]) -> None:
     typer.echo(f"{source} → {folder}")
     for line in lines:
         typer.echo(f"  {line}")
-
-
-def _say(notice: str) -> None:
-    typer.echo(notice, err=True)

@@ -10,6 +10,7 @@ import typer
 from cxrzero.cli.blas import one_blas_thread
 from cxrzero.cli.configfile import load_config
 from cxrzero.cli.failures import INTERRUPTED, reports_failures
+from cxrzero.cli.notices import say
 from cxrzero.config import PredictConfig
 from cxrzero.shard import parse_shard
 
@@ -214,7 +215,7 @@ def predict(
     from cxrzero import predict as job
     from cxrzero.cli import summary
 
-    report = job.prepare(request, lambda notice: typer.echo(notice, err=True))
+    report = job.prepare(request, say)
     if dry_run:
         summary.print_plan(report)
         return

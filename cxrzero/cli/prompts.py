@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cxrzero.cli.failures import reports_failures
+from cxrzero.cli.notices import say
 
 FINDINGS = 3  # finished, and something was found
 
@@ -35,7 +36,7 @@ def show(labels: Labels = None, prompts: Prompts = None, model: Model = "cxrzero
     from cxrzero.registry import resolve_model
     from cxrzero.tokenizer import Tokenizer
 
-    bundle = resolve_model(model)
+    bundle = resolve_model(model, say)
     tokenizer = Tokenizer(bundle.file(TOKENIZER), bundle.context_length, bundle.pad_id)
     for prompt in resolve_prompts(bundle, None if labels is None else parse_labels(labels), prompts):
         typer.echo(f"{prompt.label}  ({prompt.source})")
@@ -55,7 +56,7 @@ def check(labels: Labels = None, prompts: Prompts = None, model: Model = "cxrzer
     from cxrzero.prompts.lint import lint
     from cxrzero.screener import Screener
 
-    screener = Screener(model, device="cpu")
+    screener = Screener(model, device="cpu", notify=say)
     asked = screener.prompts(None if labels is None else parse_labels(labels), prompts)
     findings = lint(asked, screener.tokenizer.count, screener.bundle.context_length, screener.embed_texts)
     for finding in findings:
@@ -96,7 +97,7 @@ def search(
     if out and out.exists() and not overwrite:
         raise OutputExistsError(f"{out} exists already; choose another --out, or give --overwrite to replace it")
     data = read_labelled(table, images, None if labels is None else parse_labels(labels), group)
-    result = choose(Screener(model), data, seed)
+    result = choose(Screener(model, notify=say), data, seed)
     typer.echo(f"chosen on {result.n_choice:,} images: {result.positive!r} against {result.negative!r}")
     typer.echo(f"mean AUROC of {result.n_labels} labels there: {result.choice_before:.4f} -> {result.choice_after:.4f}")
     typer.echo(

@@ -9,6 +9,7 @@ import typer
 
 from cxrzero.cli.blas import one_blas_thread
 from cxrzero.cli.failures import reports_failures
+from cxrzero.cli.notices import say
 
 if TYPE_CHECKING:
     from cxrzero.search import Hit
@@ -72,7 +73,7 @@ def search(
         check_output(out, overwrite=overwrite)
     if html:
         check_file(html, overwrite=overwrite)
-    screener = Screener(model, device=device, decode_options=DecodeOptions(invert=invert))
+    screener = Screener(model, device=device, decode_options=DecodeOptions(invert=invert), notify=say)
     query = image_query(screener, like) if like else text_query(screener, words[0])
     stats = RunStats()
     with Progress() as progress:
