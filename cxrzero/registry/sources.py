@@ -48,10 +48,12 @@ def imported(source: Path, notify: Callable[[str], None]) -> Bundle:
     if not is_bundle(folder):
         notify(f"{source} is imported once, into {folder}")
         try:
-            lines = convert(source, folder)
+            lines = convert(source, folder, name=Path(default_name(source)).name)
         except AmbiguousModelError as error:
             command = f"cxrzero models import {shlex.quote(str(source))} --as CARD --name NAME"
-            raise AmbiguousModelError(f"{error} Import it under a name: {command}; then: --model NAME") from error
+            raise AmbiguousModelError(
+                f"{str(error).rstrip('.')}. Import it under a name: {command}; then: --model NAME"
+            ) from error
         for line in lines:
             notify(line)
     return load_bundle(folder)

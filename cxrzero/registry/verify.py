@@ -69,7 +69,12 @@ def _against_registry(bundle: Bundle) -> Check:
         return Check("registry", True, f"made from files whose SHA-256 the registry knows: {', '.join(matches)}")
     of_member = next((file for c in iter_cards() if c.ensemble for file in c.files if file.name in made_from), None)
     if of_member is not None:
-        return Check("registry", False, f"{of_member.name} has another SHA-256 than the registry's {of_member.sha256}")
+        return Check(
+            "registry",
+            False,
+            f"made from a {of_member.name} with another SHA-256 than the registry's {of_member.sha256} "
+            f"({of_member.source}): not the published file, or the record is wrong",
+        )
     return Check("registry", True, f"{UNVERIFIED}: the registry knows no hash of {', '.join(sorted(made_from)[:3])}")
 
 

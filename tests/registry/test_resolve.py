@@ -87,6 +87,7 @@ def test_a_checkpoint_is_imported_once_by_its_contents(converter: FakeConverter,
     first = resolve_model(str(checkpoint), notices.append)
     assert "is imported once" in notices[0]
     assert notices[1] == f"recognised {CHECKPOINT}"
+    assert first.name == Path(CHECKPOINT).stem
     assert models in first.path.parents
     assert (models / "imported").stat().st_mode & 0o077 == 0
     moved = checkpoint.rename(tmp_path / "renamed.pt")
