@@ -38,7 +38,7 @@ def load_checkpoint(path: Path, card: str | None, arch_name: str | None) -> Load
     model.load_state_dict(weights)
     size = int(arch["vision_cfg"]["image_size"])
     activation = "QuickGELU" if arch.get("quick_gelu") else "GELU"
-    scale = 1.0 if lineage.scale == "one" else _exponentiated(weights)
+    scale = _exponentiated(weights) if lineage.scale is None else lineage.scale
     return LoadedModel(
         model=model,
         towers=open_clip_towers(model),
@@ -52,6 +52,7 @@ def load_checkpoint(path: Path, card: str | None, arch_name: str | None) -> Load
         pad_id=PAD_ID,
         activation=activation,
         lineage=lineage.name,
+        card=lineage.card,
         stated=(
             f"architecture: {arch['architecture']} ({'--arch' if arch_name else 'by the shapes of its tensors'})",
             f"lineage: {lineage.name}, by {how}: its preprocessing and scoring rule apply ({lineage.source})",

@@ -15,6 +15,7 @@ from cxrzero.convert.openclip_folder import read_tokenizer
 from cxrzero.convert.recognise import SHOWN
 from cxrzero.convert.towers import hugging_face_towers
 from cxrzero.errors import ImportModelError, MissingExtraError
+from cxrzero.registry.cards import Card
 
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
 MODELS = {"clip": "CLIPModel", "siglip": "SiglipModel"}
@@ -22,7 +23,7 @@ MODELS = {"clip": "CLIPModel", "siglip": "SiglipModel"}
 RESAMPLE = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 
 
-def load_huggingface_folder(folder: Path) -> LoadedModel:
+def load_huggingface_folder(folder: Path, card: Card | None = None) -> LoadedModel:
     """Read model, preprocessing and tokenizer of one folder; nothing is fetched.
 
     Raises:
@@ -58,7 +59,8 @@ def load_huggingface_folder(folder: Path) -> LoadedModel:
         context_length=int(config.text_config.max_position_embeddings),
         pad_id=int(config.text_config.pad_token_id),
         activation=activation,
-        lineage="source",
+        lineage=card.name if card else "source",
+        card=card,
         stated=(
             f"architecture: transformers {MODELS[kind]} ({CONFIG})",
             f"preprocessing: {PREPROCESSOR}",

@@ -21,6 +21,7 @@ from cxrzero._version import __version__
 from cxrzero.bundle import IMAGE_ENCODER, MODEL_JSON, SCHEMA_VERSION, TEXT_ENCODER, TOKENIZER, load_bundle, sha256_of
 from cxrzero.convert.checkpoint import load_checkpoint
 from cxrzero.convert.huggingface_folder import load_huggingface_folder
+from cxrzero.convert.lineage import card_of_folder
 from cxrzero.convert.loaded import LoadedModel
 from cxrzero.convert.onnx_export import ExportedModel, example_ids, example_pixels, export_onnx
 from cxrzero.convert.openclip_folder import CONFIG as OPEN_CLIP_CONFIG
@@ -28,6 +29,7 @@ from cxrzero.convert.openclip_folder import load_openclip_folder
 from cxrzero.errors import ImportModelError, NoInputError, OutputError, OutputExistsError, UsageError
 from cxrzero.phantom import draw
 from cxrzero.preprocess import Preprocess
+from cxrzero.registry.cards import Card
 
 # The 14 observations of CheXpert (Irvin et al., AAAI 2019), what models of this field are asked first.
 LABELS = [
@@ -68,7 +70,7 @@ def load_model(source: Path, card: str | None = None, arch: str | None = None) -
 
     Args:
         source: file of weights, folder in open_clip's format, or folder of transformers.
-        card: lineage of a bare file of weights ("chexzero", "openai-clip", "open-clip").
+        card: a known model, or "open-clip": lineage of a bare file of weights, more facts for a folder.
         arch: open_clip's name of a bare file's architecture.
 
     Raises:
@@ -80,12 +82,13 @@ def load_model(source: Path, card: str | None = None, arch: str | None = None) -
         return load_checkpoint(source, card, arch)
     if not source.is_dir():
         raise NoInputError(f"{source}: no such file or folder")
-    if card or arch:
-        raise UsageError(f"{source} is a folder, which says itself what it is; leave out --as and --arch")
+    if arch:
+        raise UsageError(f"{source} is a folder, which says itself what it is; leave out --arch")
+    known = card_of_folder(card)
     if (source / OPEN_CLIP_CONFIG).is_file():
-        return load_openclip_folder(source)
+        return load_openclip_folder(source, known)
     if (source / "config.json").is_file():
-        return load_huggingface_folder(source)
+        return load_huggingface_folder(source, known)
     raise ImportModelError(
         f"{source} holds neither {OPEN_CLIP_CONFIG} nor config.json; give the file of weights itself"
     )
@@ -159,7 +162,7 @@ def _scoring_line(scoring: dict[str, Any]) -> str:
 
 def _describe(loaded: LoadedModel, exported: ExportedModel, name: str, source: Path) -> dict[str, Any]:
     """The content of model.json but for its files. What the source does not say is null."""
-    grid = exported.patch_grid
+    grid, card = exported.patch_grid, loaded.card
     return {
         "schema_version": SCHEMA_VERSION,
         "name": name,
@@ -171,11 +174,11 @@ def _describe(loaded: LoadedModel, exported: ExportedModel, name: str, source: P
         "pad_id": loaded.pad_id,
         "preprocess": loaded.preprocess,
         "scoring": loaded.scoring,
-        "templates": {"positive": ["{}"], "negative": ["no {}"]},
+        "templates": _templates(loaded),
         "labels": LABELS,
-        "license": None,
+        "license": card.licence.name if card else None,
         "intended_use": None,
-        "training_data": None,
+        "training_data": _fact(card, "training_data"),
         "results": [],
         "provenance": {
             "source": _fingerprints(source),
@@ -186,6 +189,18 @@ def _describe(loaded: LoadedModel, exported: ExportedModel, name: str, source: P
         },
         "patch_embeds": {"height": grid[0], "width": grid[1]} if grid else None,
     }
+
+
+def _templates(loaded: LoadedModel) -> dict[str, list[str]]:
+    """The card's, else the pair of the CheXzero paper."""
+    if loaded.card is None:
+        return {"positive": ["{}"], "negative": ["no {}"]}
+    return {"positive": list(loaded.card.lineage.positive), "negative": list(loaded.card.lineage.negative)}
+
+
+def _fact(card: Card | None, key: str) -> Any:
+    fact = card.facts.get(key) if card else None
+    return fact.value if fact else None
 
 
 def _fingerprints(source: Path) -> dict[str, str]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from cxrzero.errors import AmbiguousModelError
+from cxrzero.registry.cards import Card, card_names, card_of_file, load_card
 
 Steps = list[dict[str, Any]]
 
@@ -20,23 +21,6 @@ CHEXZERO_SIDE, CHEXZERO_MEAN, CHEXZERO_STD = 320, 101.48761, 83.43944
 OPENAI_MEAN = [0.48145466, 0.4578275, 0.40821073]
 OPENAI_STD = [0.26862954, 0.26130258, 0.27577711]
 
-# The ten checkpoints that CheXzero's authors released: best_{batch}_{lr}_original_{step}_{validation auc}.pt
-CHEXZERO_FILES = frozenset(
-    f"best_{name}.pt"
-    for name in (
-        "128_0.0002_original_15000_0.859",
-        "128_0.0002_original_8000_0.857",
-        "128_5e-05_original_22000_0.855",
-        "64_0.0001_original_16000_0.861",
-        "64_0.0001_original_17000_0.863",
-        "64_0.0001_original_35000_0.864",
-        "64_0.0002_original_23000_0.854",
-        "64_5e-05_original_16000_0.858",
-        "64_5e-05_original_18000_0.862",
-        "64_5e-05_original_22000_0.864",
-    )
-)
-
 
 @dataclass(frozen=True)
 class Lineage:
@@ -45,15 +29,17 @@ class Lineage:
     Attributes:
         quick_gelu: the activation, x·σ(1.702x) or GELU; None: the architecture's name says it.
         steps: image size in pixels → preprocessing.
-        scale: of the rule softmax_pair: "one", the paper's, or "logit_scale", the checkpoint's own.
+        scale: of the rule softmax_pair, 1 for the paper's; None: the weights' own, exp(logit_scale).
         source: where these facts come from.
+        card: all that is known of it; None for files of one's own.
     """
 
     name: str
     quick_gelu: bool | None
     steps: Callable[[int], Steps]
-    scale: Literal["one", "logit_scale"]
+    scale: float | None
     source: str
+    card: Card | None
 
 
 def chexzero_steps(size: int) -> Steps:
@@ -79,29 +65,67 @@ def clip_steps(size: int) -> Steps:
     ]
 
 
-LINEAGES = {
-    "chexzero": Lineage("chexzero", True, chexzero_steps, "one", "https://github.com/rajpurkarlab/CheXzero"),
-    "openai-clip": Lineage("openai-clip", True, clip_steps, "logit_scale", "https://github.com/openai/CLIP"),
-    "open-clip": Lineage(
-        "open-clip", None, clip_steps, "logit_scale", "https://github.com/mlfoundations/open_clip (transform.py)"
-    ),
-}
+# For files of one's own: open_clip's transform, and the activation of the architecture that --arch names.
+OPEN_CLIP = Lineage(
+    "open-clip", None, clip_steps, None, "https://github.com/mlfoundations/open_clip (transform.py)", None
+)
+STEPS = {"chexzero": chexzero_steps, "openai-clip": clip_steps}
+ACTIVATIONS = {"quickgelu": True, "gelu": False}
 
 
 def choose_lineage(stated: str | None, file_name: str) -> tuple[Lineage, str]:
-    """The lineage of a file and how it is known.
+    """The lineage of a file of weights and how it is known.
 
     Raises:
-        AmbiguousModelError: nobody says it, or `stated` is unknown; names the choices.
+        AmbiguousModelError: nobody says it, or `stated` is unknown or wants a folder; names the choices.
     """
+    if stated == OPEN_CLIP.name:
+        return OPEN_CLIP, f"--as {stated}"
     if stated is not None:
-        if stated not in LINEAGES:
-            raise AmbiguousModelError(f"--as {stated!r} is unknown; choose one of {', '.join(LINEAGES)}")
-        return LINEAGES[stated], f"--as {stated}"
-    if file_name in CHEXZERO_FILES:
-        return LINEAGES["chexzero"], "the name of one of CheXzero's ten released files"
+        return _of_card(_known(stated)), f"--as {stated}"
+    card = card_of_file(file_name)
+    if card is not None:
+        return _of_card(card), f"its name, one of {card.title}'s released files"
     raise AmbiguousModelError(
         f"{file_name}: the weights do not tell whose preprocessing and scoring rule belong to them; say it with "
         "--as chexzero (padded to 320 pixels, QuickGELU, scale 1), --as openai-clip (cropped, QuickGELU) or "
         "--as open-clip with --arch (cropped, the architecture's activation)"
+    )
+
+
+def card_of_folder(stated: str | None) -> Card | None:
+    """The card that `--as` names for a folder, whose own configuration has to be the authority.
+
+    Raises:
+        AmbiguousModelError: it is unknown, or its preprocessing is not the folder's.
+    """
+    if stated is None:
+        return None
+    card = _known(stated)
+    if card.lineage.preprocess in STEPS:
+        raise AmbiguousModelError(f"a folder says itself what it is; leave out --as {stated}, or give its file alone")
+    return card
+
+
+def _known(stated: str) -> Card:
+    names = [name for name in card_names() if not load_card(name).bundled]
+    if stated not in names:
+        raise AmbiguousModelError(f"--as {stated!r} is unknown; choose one of {', '.join([*names, OPEN_CLIP.name])}")
+    return load_card(stated)
+
+
+def _of_card(card: Card) -> Lineage:
+    facts = card.lineage
+    if facts.preprocess not in STEPS or facts.activation not in ACTIVATIONS:
+        raise AmbiguousModelError(
+            f"{card.name} states its preprocessing in files beside the weights; give the folder that holds them all"
+        )
+    source = card.facts["preprocess"]
+    return Lineage(
+        card.name,
+        ACTIVATIONS[facts.activation],
+        STEPS[facts.preprocess],
+        facts.scale,
+        source.source if source else card.name,
+        card,
     )

@@ -8,6 +8,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from cxrzero.convert.towers import Towers
+from cxrzero.registry.cards import Card
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class LoadedModel:
         scoring: {"rule", "scale", "bias"} as in model.json.
         tokenizer: its normaliser does all text cleaning.
         activation: "QuickGELU", "GELU" or what the configuration calls it.
+        card: what the registry knows of it.
         lineage: whose preprocessing and scoring rule these are.
         stated: what was recognised and how, a line each, for the user.
     """
@@ -37,6 +39,7 @@ class LoadedModel:
     pad_id: int
     activation: str
     lineage: str
+    card: Card | None
     stated: tuple[str, ...]
 
 

@@ -20,6 +20,7 @@ from cxrzero.convert.recognise import HEAD_WIDTH, check_keys
 from cxrzero.convert.towers import open_clip_towers
 from cxrzero.convert.weights import StateDict, read_weights
 from cxrzero.errors import AmbiguousModelError, ImportModelError, MissingExtraError
+from cxrzero.registry.cards import Card
 from cxrzero.train.model import build_model
 from cxrzero.train.vocabulary import PAD_ID, clip_tokenizer
 
@@ -29,7 +30,7 @@ BERT = "text.transformer."
 INTERPOLATIONS = ("bicubic", "bilinear", "nearest", "lanczos")
 
 
-def load_openclip_folder(folder: Path) -> LoadedModel:
+def load_openclip_folder(folder: Path, card: Card | None = None) -> LoadedModel:
     """Read configuration, weights and tokenizer of one folder; nothing else is looked up anywhere.
 
     Raises:
@@ -64,7 +65,8 @@ def load_openclip_folder(folder: Path) -> LoadedModel:
         context_length=int(text_cfg.get("context_length", 77)),
         pad_id=int(model.text.config.pad_token_id) if is_hugging_face else PAD_ID,
         activation=activation,
-        lineage="source",
+        lineage=card.name if card else "source",
+        card=card,
         stated=(
             f"architecture: {arch['architecture']} ({CONFIG})",
             f"preprocessing: {CONFIG}",

@@ -188,6 +188,11 @@ def test_a_transformers_folder(tmp_path, kind):
 def test_a_folder_says_itself_what_it_is(openclip_folder, tmp_path):
     with pytest.raises(UsageError, match="leave out --as"):
         import_model(openclip_folder[0], tmp_path / "b", card="chexzero")
+    with pytest.raises(UsageError, match="leave out --arch"):
+        import_model(openclip_folder[0], tmp_path / "b", arch="ViT-B-32")
+    bundle = load_bundle(import_model(openclip_folder[0], tmp_path / "b", card="whyxrayclip").bundle)
+    assert bundle.card["license"] == "MIT"
+    assert bundle.card["provenance"]["lineage"] == "whyxrayclip"
 
 
 @pytest.mark.parametrize(
