@@ -35,7 +35,7 @@ def write_curves(folder: Path) -> Path:
 </head>
 <body>
 <header><h1>Training of {name}</h1></header>
-<main><section><div class="plots">{plots}</div></section></main>
+<main><section><div class="grid-of-plots">{plots}</div></section></main>
 <footer>cxrzero {__version__}. All numbers are in metrics.jsonl beside this page.
 Research use only: not a medical device.</footer>
 </body>
@@ -90,7 +90,7 @@ def _plot(title: str, y_label: str, points: list[Point], others: Sequence[list[P
     if len(points) <= 50:
         for point in points:
             plot.dot(point, "model", f"step {point[0]}: {point[1]:.4g}")
-    return f"<figure>{plot.render()}<figcaption>{escape(title)}</figcaption></figure>"
+    return f"<div><h3>{escape(title)}</h3>{plot.render()}</div>"
 
 
 def _thin(points: list[Point]) -> list[Point]:

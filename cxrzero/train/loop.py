@@ -83,6 +83,8 @@ class _Trainer:
         with _log(self._material, keep, self._state.step) as log:
             self._times.append(time.monotonic())
             _train_mode(self._state.model, self._config)
+            if self._state.step == 0:
+                self._measure(log)  # what the start can do already, for comparison
             for batch in self._material.batches.starting_at(self._state.step):
                 if self._exhausted():
                     break
@@ -156,22 +158,27 @@ class _Trainer:
         self._report(Progress("note", message=f"{what} at step {batch.step}: skipped; {place}"))
 
     def _validate(self, log: MetricsLog | None) -> None:
-        """Measure, and keep the weights if they are among the best. Only the first process does; all learn of it."""
+        """Measure, and keep the weights if they are among the best."""
         self._world.spread_buffers(self._state.model)
-        step = self._state.step
-        found = self._world.from_main(self._material.validator(self._state.result) if self._world.main else None)
-        assert isinstance(found, Validation)
+        found, step = self._measure(log), self._state.step
         # Without anything to measure on, the newest is the best.
         score = found.score if found.score is not None else float(step)
         best = Best(step, f"best-{step:08}.pt", score, found.to_dict())
         kept = self._state.note(best, max(self._config.keep, self._config.ensemble))
+        if kept and log is not None:
+            checkpoint.save(self._folder.checkpoint(best.file), self._material.weights(self._state, found))
+
+    def _measure(self, log: MetricsLog | None) -> Validation:
+        """Only the first process does; all learn of it."""
+        found = self._world.from_main(self._material.validator(self._state.result) if self._world.main else None)
+        assert isinstance(found, Validation)
+        step, total = self._state.step, self._material.steps
         epoch = step // self._material.batches.steps_per_epoch
-        if log is not None:
-            log.write({"step": step, "epoch": epoch, "validation": found.to_dict()})
-            if kept:
-                checkpoint.save(self._folder.checkpoint(best.file), self._material.weights(self._state, found))
-        total = self._material.steps
-        self._report(Progress("validate", step, total, epoch, auroc=_auroc(found), recall=found.recall))
+        if found.score is not None:
+            if log is not None:
+                log.write({"step": step, "epoch": epoch, "validation": found.to_dict()})
+            self._report(Progress("validate", step, total, epoch, auroc=_auroc(found), recall=found.recall))
+        return found
 
     def _save_if_due(self, log: MetricsLog | None, due: bool) -> None:
         config, waited = self._config, time.monotonic() - self._saved_at

@@ -161,7 +161,7 @@ def test_two_processes_train_as_one(tmp_path):
         [json.loads(line).get("loss") for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
         for name in ("one", "two")
     ]
-    assert len(losses[0]) == 4 + 2
+    assert len(losses[0]) == 4 + 3  # steps, and validations at the start and after each epoch
     steps = [[loss for loss in each if loss is not None] for each in losses]
     np.testing.assert_allclose(steps[1], steps[0], atol=1e-4)
 
