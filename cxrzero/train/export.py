@@ -19,6 +19,7 @@ from cxrzero.convert.towers import open_clip_towers
 from cxrzero.errors import ImportModelError, TrainingError, UsageError
 from cxrzero.train import checkpoint
 from cxrzero.train.config import TrainConfig
+from cxrzero.train.model import learns_tokenizer
 from cxrzero.train.runfolder import ENSEMBLE, RunFolder, versions
 from cxrzero.train.start import Start
 
@@ -74,8 +75,9 @@ def _write_bundle(target: Path, weights: Path, start: Start, facts: dict[str, An
 def _export(model: CustomTextCLIP, start: Start, tokenizer: Tokenizer) -> ExportedModel:
     pixels = example_pixels((start.image_size, start.image_size))
     ids = example_ids(tokenizer, start.context_length, start.pad_id)
+    any_length = learns_tokenizer(start.arch)  # CLIP's causal towers read their whole context only
     try:
-        return export_onnx(open_clip_towers(model), pixels, ids, storage="float16", any_length=True)
+        return export_onnx(open_clip_towers(model), pixels, ids, storage="float16", any_length=any_length)
     except ImportModelError as error:
         raise TrainingError(str(error)) from error
 
