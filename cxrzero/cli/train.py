@@ -77,6 +77,14 @@ def train(
             "--skip-unreadable", rich_help_panel=ADVANCED, help="Go on without what is missing or cannot be read."
         ),
     ] = False,
+    store: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", rich_help_panel=ADVANCED, help="Decoded images, for several runs to share."),
+    ] = None,
+    decode_workers: Annotated[
+        int | None,
+        typer.Option(metavar="N", rich_help_panel=ADVANCED, help="Decoding processes. Default: one for each core."),
+    ] = None,
     micro_batch: Annotated[
         int | None,
         typer.Option(metavar="N", rich_help_panel=ADVANCED, help="Images of one forward pass; same loss, less memory."),

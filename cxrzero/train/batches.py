@@ -22,6 +22,7 @@ from cxrzero.train.config import TrainConfig
 from cxrzero.train.distributed import World
 from cxrzero.train.pairs import Pairs
 from cxrzero.train.sampler import Draw, Sampler
+from cxrzero.train.store import Pictures
 from cxrzero.train.truth import text_classes, truth_matrix
 from cxrzero.train.vocabulary import encode
 
@@ -77,7 +78,7 @@ class Batches:
     """
 
     def __init__(
-        self, pairs: Pairs, pixels: npt.NDArray[np.uint8], encode_texts: TextEncoder, config: TrainConfig, world: World
+        self, pairs: Pairs, pixels: Pictures, encode_texts: TextEncoder, config: TrainConfig, world: World
     ) -> None:
         self._pairs, self._pixels, self._encode_texts = pairs, pixels, encode_texts
         self._config, self._world = config, world

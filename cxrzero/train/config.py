@@ -52,6 +52,8 @@ EXECUTION = frozenset(
         "overwrite",
         "card",
         "ensemble",
+        "store",
+        "decode_workers",
     }
 )
 
@@ -67,6 +69,8 @@ class TrainConfig:
         layout: how `pairs` is read; "auto" recognises it, see `cxrzero.train.layouts`.
         text_rule: which words of a report are taken, see `cxrzero.train.reports.rules`.
         val_fraction: part of the patients kept for validation where `pairs` states no split.
+        store: folder of decoded images that runs may share; None = in the run folder. See `cxrzero.train.store`.
+        decode_workers: processes that decode; None = one for each core, at most 16.
         skip_unreadable: go on without images and reports that are missing or cannot be read.
         recipe: whose values the fields were filled from; see `recipe_config`.
         arch: a built-in architecture, any of open_clip's, or path of a JSON file in its form.
@@ -109,6 +113,8 @@ class TrainConfig:
     text_rule: TextRule = "sentences"
     val_fraction: float = 0.0
     skip_unreadable: bool = False
+    store: Path | None = None
+    decode_workers: int | None = None
     recipe: RecipeName = "default"
     arch: str = "cxrzero-mini"
     init: Path | None = None
@@ -151,7 +157,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("epochs", "texts_per_image", "keep", "grad_clip", "save_minutes"):
             _check(name, getattr(self, name) > 0, getattr(self, name), "greater than 0")
-        for name in ("lr", "micro_batch", "val_every", "patience", "save_every", "threads"):
+        for name in ("lr", "micro_batch", "val_every", "patience", "save_every", "threads", "decode_workers"):
             value = getattr(self, name)
             _check(name, value is None or value > 0, value, "greater than 0")
         for name in ("warmup", "ema_decay", "momentum", "val_fraction"):

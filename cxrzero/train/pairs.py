@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -53,6 +54,23 @@ class Pairs:
     patients: list[str]
     rows_sha256: str
     intake: Intake | None = None
+
+    def only(self, rows: npt.NDArray[np.int64]) -> Pairs:
+        """The pairs of some images; the texts keep their numbers."""
+
+        def chosen(values: list[Any]) -> list[Any]:
+            return [values[row] for row in rows]
+
+        return replace(
+            self,
+            images=chosen(self.images),
+            paths=chosen(self.paths),
+            true_texts=chosen(self.true_texts),
+            weights=chosen(self.weights),
+            groups=chosen(self.groups),
+            validation=self.validation[rows],
+            patients=chosen(self.patients),
+        )
 
 
 @dataclass

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from cxrzero.bundle import TOKENIZER
@@ -15,6 +14,7 @@ from cxrzero.preprocess import Preprocess
 from cxrzero.train.batches import Batches, TextEncoder
 from cxrzero.train.config import OnProgress, Progress, TrainConfig
 from cxrzero.train.distributed import World
+from cxrzero.train.intake import listed
 from cxrzero.train.labelled import Labelled, read_labelled
 from cxrzero.train.model import learns_tokenizer
 from cxrzero.train.pairs import Pairs, default_labels, read_pairs
@@ -22,7 +22,7 @@ from cxrzero.train.pixels import EncoderInput, split_steps, standardised
 from cxrzero.train.runfolder import RunFolder
 from cxrzero.train.start import Start, make_start
 from cxrzero.train.state import TrainingState
-from cxrzero.train.store import ImageStore, open_store
+from cxrzero.train.store import ImageStore, Pictures, open_store
 from cxrzero.train.validation import Validation, Validator
 from cxrzero.train.vocabulary import learn_tokenizer
 
@@ -107,7 +107,13 @@ def prepare(config: TrainConfig, folder: RunFolder, world: World, report: OnProg
     _check_sizes(config, pairs, world, labelled)
     if world.main:
         folder.claim(resume, config.overwrite)
-    store, pictures = _stores(pairs, labelled, start, folder, world, report)
+    store, pictures = _stores(config, pairs, labelled, start, folder, world, report)
+    if store.unreadable:
+        pairs = store.pairs
+        report(
+            Progress("note", message=f"{len(store.unreadable)} unreadable image(s) left out{listed(store.unreadable)}")
+        )
+        _check_sizes(config, pairs, world, labelled)
     start = _complete(start, config, pairs, store, folder, world)
     Preprocess(start.steps, (start.image_size, start.image_size))
     _record(config, folder, world, start, store.fingerprint, labelled, resume)
@@ -167,8 +173,14 @@ def _check_sizes(config: TrainConfig, pairs: Pairs, world: World, labelled: Labe
 
 
 def _stores(
-    pairs: Pairs, labelled: Labelled | None, start: Start, folder: RunFolder, world: World, report: OnProgress
-) -> tuple[ImageStore, npt.NDArray[np.uint8] | None]:
+    config: TrainConfig,
+    pairs: Pairs,
+    labelled: Labelled | None,
+    start: Start,
+    folder: RunFolder,
+    world: World,
+    report: OnProgress,
+) -> tuple[ImageStore, Pictures | None]:
     """Decoded images of the pairs and of --val-labels; the first process decodes, the others wait."""
 
     def tell(done: int, total: int) -> None:
@@ -176,11 +188,14 @@ def _stores(
 
     geometry = split_steps(start.steps)[0]
 
-    def make() -> tuple[ImageStore, npt.NDArray[np.uint8] | None]:
-        store = open_store(pairs, folder.path / "store", geometry, tell)
+    location, workers = config.store or folder.path / "store", config.decode_workers
+
+    def make() -> tuple[ImageStore, Pictures | None]:
+        skip = config.skip_unreadable
+        store = open_store(pairs, location, geometry, tell, workers=workers, skip_unreadable=skip)
         if labelled is None:
             return store, None
-        return store, open_store(_as_pairs(labelled), folder.path / "store-labelled", geometry, tell).pixels
+        return store, open_store(_as_pairs(labelled), location, geometry, tell, workers=workers).pixels
 
     if world.main:
         made = make()

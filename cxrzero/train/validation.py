@@ -16,11 +16,11 @@ from cxrzero.train.labelled import Labelled, score_labelled
 from cxrzero.train.pairs import Pairs
 from cxrzero.train.retrieval import find_held_out, recall
 from cxrzero.train.step import Encode, Encoders
+from cxrzero.train.store import Pictures
 from cxrzero.train.validate import Statement, find_statements, fit_scale, mean_auroc
 
 CHUNK = 128  # images or texts of one forward pass
 Floats = npt.NDArray[np.floating]
-Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ class Validator:
     def __init__(
         self,
         pairs: Pairs,
-        pixels: Pixels,
-        labelled: tuple[Labelled, Pixels] | None,
+        pixels: Pictures,
+        labelled: tuple[Labelled, Pictures] | None,
         encode_texts: TextEncoder,
         prepare: Encode,
         device: torch.device,
@@ -122,7 +122,7 @@ class Validator:
             found.append(rows[:, positive] - rows[:, negative])
         return found
 
-    def _label_differences(self, encoders: Encoders, table: Labelled, pixels: Pixels) -> Floats:
+    def _label_differences(self, encoders: Encoders, table: Labelled, pixels: Pictures) -> Floats:
         prompts = [*table.labels, *(f"no {label}" for label in table.labels)]
         texts = self._encode(encoders, prompts)
         cosines = self._images(encoders, pixels, np.arange(len(pixels))) @ texts.T
@@ -135,7 +135,7 @@ class Validator:
         images = self._images(encoders, self._pixels, self._held_out.images)
         return recall(images @ self._texts(encoders, self._held_out.texts).T, self._held_out.truth)
 
-    def _images(self, encoders: Encoders, pixels: Pixels, rows: npt.NDArray[np.int64]) -> Floats:
+    def _images(self, encoders: Encoders, pixels: Pictures, rows: npt.NDArray[np.int64]) -> Floats:
         return _in_chunks(
             lambda part: encoders.images(torch.from_numpy(pixels[part]).to(self._device).float() / 255), rows
         )
