@@ -100,7 +100,7 @@ def import_model(
         typer.Option(
             "--as",
             metavar="CARD",
-            help="Whose preprocessing and scoring apply: chexzero, openai-clip, … Needed where weights cannot tell.",
+            help="Whose preprocessing and scoring apply: chexzero, openai-clip or open-clip. For checkpoints whose name does not tell.",
         ),
     ] = None,
     arch: Annotated[

@@ -37,13 +37,14 @@ def models_folder() -> Path:
 
 
 def make_private(folder: Path) -> Path:
-    """Make a folder and those above it that only the user can read.
+    """Make a folder, and those above it that are missing, so that only the user can read them.
 
     Raises:
         OutputError: it cannot be made.
     """
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for missing in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
+            missing.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise OutputError(f"the folder {folder} cannot be made: {error.strerror}") from error
     return folder

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from cxrzero.errors import DownloadError, LicenceError, UsageError
+from cxrzero.errors import DownloadError, LicenceError, OutputError, UsageError
 from cxrzero.registry.byhand import by_hand, can_pull
 from cxrzero.registry.cards import Card
 from cxrzero.registry.download import Client, Remote, fetch
@@ -36,6 +36,7 @@ def pull(card: Card, notify: Callable[[str], None], *, accept_licence: bool = Fa
         UsageError: it comes with cxrzero.
         LicenceError: its terms have to be accepted first.
         DownloadError: it cannot be fetched; the message says which files to fetch by hand, and the import command.
+        OutputError: the models folder cannot be written.
     """
     if card.bundled:
         raise UsageError(f"{card.name} comes with cxrzero; there is nothing to fetch")
@@ -49,9 +50,11 @@ def pull(card: Card, notify: Callable[[str], None], *, accept_licence: bool = Fa
     try:
         commit, remotes = _remotes(client, card, notify)
         hashes = {remote.name: fetch(client, remote, folder, notify) for remote in remotes}
+        _record(folder, card, commit, remotes, hashes)
     except DownloadError as error:
         raise DownloadError("\n".join([str(error), *by_hand(card)])) from error
-    _record(folder, card, commit, remotes, hashes)
+    except OSError as error:
+        raise OutputError(f"{error.filename or folder} cannot be written: {error.strerror}") from error
     return folder
 
 

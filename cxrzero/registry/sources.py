@@ -6,14 +6,13 @@ The conversion itself is `cxrzero.convert`, which needs torch and is imported on
 from __future__ import annotations
 
 import hashlib
-import importlib
 import os
 import shlex
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from cxrzero.bundle import Bundle, load_bundle, sha256_of
 from cxrzero.errors import AmbiguousModelError, NoInputError, OutputError, OutputExistsError, RunError, UsageError
@@ -95,14 +94,13 @@ def convert(
     name: str | None = None,
     card: str | None = None,
     arch: str | None = None,
-    variants: Sequence[str] = (),
     extras: Sequence[Path] = (),
 ) -> tuple[str, ...]:
     """Make a bundle folder, whole or not at all.
 
     Args:
         out: the bundle's folder; must not exist. Its missing parents are made private.
-        name, card, arch, variants: see `cxrzero.convert.import_model`.
+        name, card, arch: see `cxrzero.convert.import_model`.
         extras: files to put beside the bundle's own, for example pull.json.
 
     Returns:
@@ -110,24 +108,30 @@ def convert(
 
     Raises:
         OutputExistsError: `out` is there already.
+        OutputError: it cannot be written.
         ImportModelError, AmbiguousModelError, MissingExtraError: see `cxrzero.convert`.
     """
     if out.exists():
         raise OutputExistsError(f"{out} exists already; choose another --name or --out, or remove it first")
-    converter: Any = importlib.import_module("cxrzero.convert")
-    options: dict[str, Any] = {"name": name or out.name, "card": card, "arch": arch}
-    if variants:
-        options["variants"] = variants
-    parent = make_private(out.parent)
-    workplace = Path(tempfile.mkdtemp(prefix=".importing-", dir=parent))
-    try:
-        report = converter.import_model(source, workplace / out.name, **options)
+    from cxrzero.convert import import_model  # needs torch, which a bundle that is here already does not
+
+    with _workplace(out) as folder:
+        report = import_model(source, folder / out.name, name=name or out.name, card=card, arch=arch)
         for extra in extras:
             shutil.copy2(extra, report.bundle)
-        _move(Path(report.bundle), out)
-    finally:
-        shutil.rmtree(workplace, ignore_errors=True)
-    return tuple(report.lines)
+        _move(report.bundle, out)
+    return report.lines
+
+
+@contextmanager
+def _workplace(out: Path) -> Iterator[Path]:
+    """A folder beside `out` for what is not whole yet; gone at the end, whatever happens."""
+    parent = make_private(out.parent)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".importing-", dir=parent, ignore_cleanup_errors=True) as folder:
+            yield Path(folder)
+    except OSError as error:
+        raise OutputError(f"{out} cannot be written: {error.strerror}") from error
 
 
 def digest(source: Path) -> str:
@@ -149,7 +153,6 @@ def digest(source: Path) -> str:
 def _move(made: Path, out: Path) -> None:
     try:
         made.rename(out)
-    except OSError as error:
-        if is_bundle(out):
-            return  # another process was faster, with the same contents
-        raise OutputError(f"{out} cannot be written: {error.strerror}") from error
+    except OSError:
+        if not is_bundle(out):  # else another process was faster, with the same contents
+            raise

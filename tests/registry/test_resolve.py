@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cxrzero.errors import AmbiguousModelError, BundleError, OutputExistsError, RunError, UsageError
+from cxrzero.errors import AmbiguousModelError, BundleError, OutputError, OutputExistsError, RunError, UsageError
 from cxrzero.registry import resolve_model, resolve_models
 from cxrzero.registry.cards import load_card
 from cxrzero.registry.sources import convert, default_name
@@ -89,7 +89,7 @@ def test_a_checkpoint_is_imported_once_by_its_contents(converter: FakeConverter,
     assert notices[1] == f"recognised {CHECKPOINT}"
     assert first.name == Path(CHECKPOINT).stem
     assert models in first.path.parents
-    assert (models / "imported").stat().st_mode & 0o077 == 0
+    assert all(folder.stat().st_mode & 0o077 == 0 for folder in (models, models / "imported"))
     moved = checkpoint.rename(tmp_path / "renamed.pt")
     assert resolve_model(str(moved), notices.append).path == first.path
     assert len(converter.calls) == 1
@@ -139,6 +139,11 @@ def test_conversion_is_whole_or_not_at_all(converter: FakeConverter, tmp_path: P
     assert converter.calls[-1]["card"] == "chexzero"
     with pytest.raises(OutputExistsError, match="exists already"):
         convert(source, out)
+    with pytest.raises(OutputError, match="cannot be written"):
+        convert(source, source / "inside a file")
+    with pytest.raises(OutputError, match=r"gone\.json|cannot be written"):
+        convert(source, tmp_path / "other", extras=[tmp_path / "gone.json"])
+    assert not (tmp_path / "other").exists()
 
 
 def test_names_of_imports(tmp_path: Path) -> None:
