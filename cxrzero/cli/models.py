@@ -100,7 +100,7 @@ def import_model(
         typer.Option(
             "--as",
             metavar="CARD",
-            help="Whose preprocessing and scoring apply: chexzero, openai-clip or open-clip. For checkpoints whose name does not tell.",
+            help="Whose preprocessing and scoring apply, if a file cannot tell: chexzero, openai-clip, open-clip.",
         ),
     ] = None,
     arch: Annotated[
