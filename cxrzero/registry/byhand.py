@@ -30,6 +30,7 @@ def by_hand(card: Card) -> tuple[str, ...]:
         *(f"  {_describe(file)}" for file in card.files),
         f"Put them into a folder on this machine, for example {folder}, then run:",
         f"  cxrzero models import {source}{lineage}{name}",
+        *(f"Note: {note}" for note in card.notes),
     )
 
 

@@ -228,6 +228,7 @@ def test_pull_asks_for_consent_and_names_what_to_do(models: Path) -> None:
     by_hand = run("pull", "chexzero")
     assert by_hand.exit_code == 1
     assert "cxrzero models import chexzero-files --as chexzero" in by_hand.output
+    assert "Note: The published files are TorchScript archives" in run("pull", "openai-clip").output
     assert run("pull", "nothing").exit_code == 1
 
 
