@@ -14,7 +14,7 @@ from cxrzero.cli.failures import reports_failures
 from cxrzero.errors import UsageError
 
 ADVANCED = "Advanced"
-NOT_OPTIONS = ("resume", "config", "debug")
+NOT_OPTIONS = ("resume", "check", "config", "debug")
 
 
 def register(app: typer.Typer) -> None:
@@ -33,6 +33,7 @@ def train(
     resume: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Go on with a run that was stopped or killed; needs no SOURCE.")
     ] = None,
+    check: Annotated[bool, typer.Option("--check", help="Read everything once and report; train nothing.")] = False,
     init: Annotated[
         Path | None, typer.Option(metavar="MODEL", help="Start from a run folder or a file of weights; else random.")
     ] = None,
@@ -53,7 +54,9 @@ def train(
     val_labels: Annotated[
         Path | None, typer.Option(metavar="CSV", help="Labelled images (image, then 0/1 columns), asked every epoch.")
     ] = None,
-    device: Annotated[Literal["auto", "cpu", "cuda"] | None, typer.Option(help="Default: auto.")] = None,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"] | None, typer.Option(rich_help_panel=ADVANCED, help="Default: auto.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that is in DIR already.")] = False,
     image_root: Annotated[
         Path | None,
@@ -166,6 +169,9 @@ def train(
     from cxrzero.cli.training import TrainingDisplay
 
     given = _given(context)
+    if check:
+        _check(given | {"recipe": recipe})
+        return
     with TrainingDisplay() as display:
         if resume is not None:
             folder = training.resume(resume, given, display)
@@ -176,6 +182,28 @@ def train(
             command = shlex.join(["cxrzero", *sys.argv[1:]])
             folder = training.train(training.recipe_config(**({"recipe": recipe} | given), command=command), display)
     display.say(f"Wrote {folder}. Try: cxrzero predict FOLDER --model {folder}")
+
+
+def _check(given: dict[str, Any]) -> None:
+    """Write check.json and check.html into --out, or the current folder; exit 1 if nothing could be trained."""
+    from tempfile import TemporaryDirectory
+
+    from cxrzero import train as training
+    from cxrzero.cli.checking import check_lines
+    from cxrzero.cli.training import TrainingDisplay
+
+    if "pairs" not in given:
+        raise UsageError("SOURCE must be given")
+    with TemporaryDirectory(prefix="cxrzero-check-") as scratch:
+        # Without a run folder nobody would use the decoded images again.
+        place = {} if "out" in given else {"out": Path(), "store": given.get("store", Path(scratch))}
+        with TrainingDisplay() as display:
+            found, seen = training.check(training.recipe_config(**(given | place)), display)
+    for line in check_lines(found, seen):
+        typer.echo(line)
+    typer.echo(f"Wrote {given.get('out', Path()) / 'check.json'} and check.html beside it.")
+    if not found.trainable:
+        raise typer.Exit(1)
 
 
 def _given(context: typer.Context) -> dict[str, Any]:

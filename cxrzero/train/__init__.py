@@ -12,12 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cxrzero.errors import MissingExtraError
 from cxrzero.train.config import OnProgress, Progress, TrainConfig, recipe_config, resumed_config
 
-__all__ = ["OnProgress", "Progress", "TrainConfig", "recipe_config", "resume", "train"]
+if TYPE_CHECKING:
+    from cxrzero.train.checking import Check
+    from cxrzero.train.checkpage import Seen
+
+__all__ = ["OnProgress", "Progress", "TrainConfig", "check", "recipe_config", "resume", "train"]
 
 
 def train(config: TrainConfig, on_progress: OnProgress | None = None) -> Path:
@@ -60,6 +64,14 @@ def resume(folder: Path, given: Mapping[str, Any] | None = None, on_progress: On
 
     config = resumed_config(RunFolder(folder).config(), given or {})
     return run(config, on_progress, resume=True)
+
+
+def check(config: TrainConfig, on_progress: OnProgress | None = None) -> tuple[Check, list[Seen]]:
+    """Read everything that a run would learn from once and say what it is; see `cxrzero.train.checking.check`."""
+    _need_extra()
+    from cxrzero.train.checking import check as run_check
+
+    return run_check(config, on_progress)
 
 
 def _need_extra() -> None:

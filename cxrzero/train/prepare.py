@@ -229,13 +229,14 @@ def _complete(
     if not numeric:
         sample = store.pixels[np.flatnonzero(~pairs.validation)[:SAMPLE]]
         start = replace(start, steps=[dict(step) for step in standardised(geometry, sample)])
-    tokenizer = start.tokenizer or _learn(config, pairs, start.arch["text_cfg"]["vocab_size"])
+    tokenizer = start.tokenizer or learned_tokenizer(config, pairs, start.arch["text_cfg"]["vocab_size"])
     if world.main:
         tokenizer.save(str(folder.path / TOKENIZER))
     return replace(start, tokenizer=tokenizer)
 
 
-def _learn(config: TrainConfig, pairs: Pairs, vocab_size: int) -> Tokenizer:
+def learned_tokenizer(config: TrainConfig, pairs: Pairs, vocab_size: int) -> Tokenizer:
+    """The tokenizer that a run learns from its own texts."""
     texts = list(pairs.texts)
     if config.tokenizer_texts is not None:
         try:

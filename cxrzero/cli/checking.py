@@ -1,0 +1,53 @@
+"""What `cxrzero train --check` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cxrzero.train.checking import Check
+    from cxrzero.train.checkpage import Seen
+
+SHOWN = 3  # images whose texts are printed
+
+
+def check_lines(found: Check, seen: Sequence[Seen]) -> Iterator[str]:
+    """The check as lines for a terminal."""
+    kept_together = {"source": "as the source says", "": "none held out: pass --val-fraction 0.05"}
+    split = kept_together.get(found.split_by, f"by {found.split_by}")
+    yield f"{found.source}: read as {found.layout}"
+    yield f"  images       {found.images:,}: {found.training:,} training, {found.validation:,} validation ({split})"
+    yield f"  texts        {found.texts:,} different, from {_counts(found.sections) or 'nothing'}"
+    if found.tokens:
+        quantiles = found.tokens
+        yield (
+            f"  tokens       median {quantiles['p50']}, 99% up to {quantiles['p99']}, longest {quantiles['p100']}; "
+            f"the model reads {found.context_length}: {found.cut_texts:,} texts are cut"
+        )
+    if found.encodings:
+        yield f"  encodings    {_counts(found.encodings)}"
+    yield from (f"  passed over  {count:,} {what}" for what, count in found.passed_over.items())
+    notes = {
+        "reports that say nothing under the text rule, left out": len(found.silent_reports),
+        "image files that do not exist": len(found.missing),
+        "reports that cannot be read": len(found.unreadable_reports),
+        "images that cannot be read": len(found.unreadable_images),
+        "images that are the same picture as another": sum(map(len, found.duplicate_images)),
+        "pictures in both training and validation": found.duplicates_across,
+        "images whose text another image has too": found.repeated_texts,
+        "patients in both training and validation": found.shared_patients,
+        "images whose patient is unknown": found.without_patient,
+        "images that do not look like a chest X-ray": len(found.not_chest),
+        "images that may be inverted": found.flagged.get("maybe_inverted", 0),
+    }
+    yield from (f"  {count:>11,}  {what}" for what, count in notes.items() if count)
+    for each in seen[:SHOWN]:
+        yield f"  {each.image}"
+        yield from (f"      {text}" for text in each.texts)
+    yield from found.obstacles
+    yield "Trainable." if found.trainable else "Not trainable as it is."
+
+
+def _counts(counted: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in sorted(counted.items(), key=lambda item: -item[1]))

@@ -1,0 +1,54 @@
+"""What a model will really be shown: augmented pictures beside the texts drawn for them, as one HTML file."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from cxrzero.contactsheet import HEAD, thumbnail
+from cxrzero.errors import OutputError
+from cxrzero.prediction import printable_path
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One image of a batch: its name, (H, W) uint8 after augmentation, and the texts drawn for it."""
+
+    image: str
+    pixels: npt.NDArray[np.uint8]
+    texts: list[str]
+
+
+def write_page(path: Path, source: str, seen: Sequence[Seen]) -> None:
+    """Write the page; nothing in it is loaded from elsewhere.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    page = (
+        f"{HEAD.replace('cxrzero search', 'cxrzero train --check')}<h1>{html.escape(source)}</h1>\n"
+        f"<p>{len(seen)} training images as the model is shown them, with the texts drawn for each. Pictures and "
+        f"texts of patients: keep this page where the data may be.</p>\n<main>\n"
+        + "\n".join(map(_figure, seen))
+        + "\n</main></body></html>\n"
+    )
+    try:
+        path.write_text(page, "utf-8", "replace")
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _figure(seen: Seen) -> str:
+    data = base64.b64encode(thumbnail(seen.pixels)).decode("ascii")
+    texts = "".join(f"<p>{html.escape(text)}</p>" for text in seen.texts)
+    name = html.escape(printable_path(seen.image))
+    return (
+        f'<figure><div class="picture"><img alt="{name}" src="data:image/jpeg;base64,{data}"></div>'
+        f"<figcaption>{texts}<small>{name}</small></figcaption></figure>"
+    )
