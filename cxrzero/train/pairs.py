@@ -140,7 +140,7 @@ def gather_pairs(
     digest = hashlib.sha256()
     missing: dict[str, None] = {}
     for record, found in _said(source, text_rule, intake):
-        if not record.path.is_file():
+        if record.image not in images and not record.path.is_file():
             missing[str(record.path)] = None
             continue
         split = _split(record, intake.split_by, val_fraction)
