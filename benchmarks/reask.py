@@ -100,12 +100,12 @@ def make_files(films: Path, size: int) -> None:
 def fill_cache(films: Path, model: str) -> None:
     """Entries as a first pass over single-frame DICOM files would leave them."""
     screener = Screener(model, device="cpu")
-    cache = screener._image_cache()
+    cache = screener.member.embedder(screener.decode_options).cache
     assert cache is not None
     rng = np.random.default_rng(0)
     refs = find_images([str(films)])
     while block := list(islice(refs, ENTRIES_PER_COMMIT)):
-        cache.keep(list(zip(block, records(block, screener.bundle.embed_dim, rng), strict=True)))
+        cache.keep(list(zip(block, records(block, screener.member.bundle.embed_dim, rng), strict=True)))
 
 
 def records(refs: list[ImageRef], embed_dim: int, rng: np.random.Generator) -> Iterator[FileRecord]:

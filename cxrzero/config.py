@@ -22,7 +22,7 @@ class PredictConfig:
         long: one row per image and label instead of one per image.
         calibration: file of `cxrzero eval`; write calibrated probabilities and decisions too.
         scores: write the cosines behind each probability too.
-        model: bundle folder or name of a known model.
+        model: bundles, checkpoints or names of known models; several are an ensemble.
         device, backend, precision: see `cxrzero.backends.open_encoder`.
         batch_size, workers: None leaves the choice to the program.
         fail_fast: end the run at the first image that cannot be read.
@@ -42,7 +42,7 @@ class PredictConfig:
     format: Literal["csv", "jsonl", "parquet"] | None = None
     long: bool = False
     scores: bool = False
-    model: str = "cxrzero-mini"
+    model: tuple[str, ...] = ("cxrzero-mini",)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     backend: Literal["auto", "onnxruntime", "openvino", "torch"] = "auto"
     precision: Literal["fp32", "fp16", "bf16", "int8", "auto"] = "fp32"

@@ -15,13 +15,14 @@ import numpy.typing as npt
 from cxrzero.errors import CxrzeroError, ImageError
 from cxrzero.images.radiograph import Radiograph
 from cxrzero.sources import ImageRef, identity_of
-from cxrzero.stream import Failure, Frame, Item, RunStats
+from cxrzero.stream import Failure, Frame, Item, PixelValues, RunStats
 
 # Frames of one file that may wait in memory; a multi-frame file of thousands then needs no more than a single image.
 FRAMES_AHEAD = 4
 
 Decode = Callable[[str], Iterator[Radiograph]]
-Prepare = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
+# (pixels, frame, digest) → for each model encoder input or None, and the embedding that is there (`cxrzero.embedder`).
+Prepare = Callable[[npt.NDArray[np.uint8], int, int], tuple[list[PixelValues | None], list[bytes]]]
 
 
 class DecodeJob:
@@ -65,8 +66,9 @@ class DecodeJob:
         try:
             for radiograph in self._decode(ref.path):
                 frame = radiograph.frame
-                pixel_values = self._prepare(radiograph.pixels)
-                item = Frame(ref, frame, radiograph.facts, radiograph.flags, digest_of(radiograph.pixels), pixel_values)
+                digest = digest_of(radiograph.pixels)
+                prepared = self._prepare(radiograph.pixels, frame, digest)
+                item = Frame(ref, frame, radiograph.facts, radiograph.flags, digest, *prepared)
                 item.is_last = frame == radiograph.n_frames
                 item.is_unchanged = item.is_last and _is_unchanged(ref)
                 self._stats.add_decode(time.perf_counter() - started)

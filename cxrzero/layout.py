@@ -11,7 +11,7 @@ from cxrzero.prediction import FIXED_COLUMNS, FIXED_TYPES, Cell, Prediction
 
 # What a label can have besides its probability, in the order of the columns: the attribute of a Prediction that holds
 # it, which is also the name of the column (long) or its end (wide) → type of its cells.
-KINDS: dict[str, type] = {"calibrated": float, "decision": int, "cos_pos": float, "cos_neg": float}
+KINDS: dict[str, type] = {"calibrated": float, "decision": int, "sd": float, "cos_pos": float, "cos_neg": float}
 
 
 class Layout(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,15 +31,15 @@ def manifest_path(out: str) -> Path:
 def build_manifest(report: RunReport) -> dict[str, Any]:
     """Collect the record of a finished run; its keys are documented in docs/predict.md."""
     screener, config, stats = report.screener, report.config, report.stats
-    encoder = screener.encoder
+    encoders = [member.encoder for member in screener.members]
     return {
         "schema_version": MANIFEST_SCHEMA_VERSION,
         "cxrzero": __version__,
         "versions": {"python": platform.python_version(), **_installed_versions()},
         "platform": f"{platform.system()} {platform.machine()}",
-        "backend": encoder.backend,
-        "device": encoder.device,
-        "device_reason": encoder.reason,
+        "backend": each_once(encoder.backend for encoder in encoders),
+        "device": each_once(encoder.device for encoder in encoders),
+        "device_reason": each_once(encoder.reason for encoder in encoders),
         **screener.decisive(report.prompts),
         "prompt_sources": {p.label: p.source for p in report.prompts},
         "calibration": report.calibration.record() if report.calibration else None,
@@ -77,6 +77,11 @@ def build_manifest(report: RunReport) -> dict[str, Any]:
             "write": round(report.write_seconds, 3),
         },
     }
+
+
+def each_once(texts: Iterable[str]) -> str:
+    """What the models of an ensemble have in common, or all that they have."""
+    return " and ".join(dict.fromkeys(texts))
 
 
 def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:

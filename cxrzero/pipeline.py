@@ -16,14 +16,15 @@ from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from cxrzero.backends import Encoder
-from cxrzero.cache.exchange import Cache, Keeper, KnownFile
+from cxrzero.cache.exchange import Keeper, KnownFile
 from cxrzero.cache.images import FileRecord
-from cxrzero.decoding import Decode, DecodeJob, Prepare
+from cxrzero.decoding import Decode, DecodeJob
+from cxrzero.embedder import Embedder, embed, prepare_missing
 from cxrzero.images.radiograph import Facts
 from cxrzero.prediction import Prediction
 from cxrzero.score import Scorer
@@ -44,21 +45,17 @@ class Pipeline:
 
     Attributes:
         decode: path → frames; raises ImageError for what becomes a failed or skipped row.
-        prepare: (H, W) uint8 → (3, height, width) float32; called from several threads.
-        encoder: (N, 3, height, width) → (N, D).
+        embedders: one for each model.
         batch_size: frames of one encoder call.
         workers: decoding threads.
         selection: what the user leaves out.
-        cache: embeddings of earlier runs; None neither asks nor keeps.
     """
 
     decode: Decode
-    prepare: Prepare
-    encoder: Encoder
+    embedders: tuple[Embedder, ...]
     batch_size: int
     workers: int
     selection: Selection = field(default_factory=Selection)
-    cache: Cache | None = None
 
     def run(
         self,
@@ -75,11 +72,12 @@ class Pipeline:
         called with what a row was made of, just before the row is given out.
         """
         items = self._read(refs, stats)
-        keeper = Keeper(self.cache, self.selection)
+        keepers = [Keeper(each.cache, index, self.selection) for index, each in enumerate(self.embedders)]
         try:
             for batch in self._batches(self._select(items)):
                 self._embed(batch, stats)
-                keeper.keep(batch)
+                for keeper in keepers:
+                    keeper.keep(batch)
                 for item, row in zip(batch, self._score(batch, scorer, labels), strict=True):
                     stats.count(row.status)
                     if on_item:
@@ -102,21 +100,17 @@ class Pipeline:
             yield batch
 
     def _embed(self, batch: Sequence[Item], stats: RunStats) -> None:
-        frames = [item for item in batch if isinstance(item, Frame) and needs_encoder(item)]
-        pixel_values = [frame.pixel_values for frame in frames if frame.pixel_values is not None]
         scored = sum(isinstance(item, Frame) and item.left_out is None for item in batch)
-        stats.cached += scored - len(frames)
-        stats.embedded += len(frames)
-        if not frames:
-            return
+        frames = [item for item in batch if isinstance(item, Frame) and needs_encoder(item)]
         started = time.perf_counter()
-        image_embeds = self.encoder.encode_images(np.stack(pixel_values))
+        made = embed(self.embedders, frames)
         stats.encode_seconds += time.perf_counter() - started
-        for frame, row in zip(frames, image_embeds, strict=True):
-            frame.embedding, frame.pixel_values = row.astype("<f4").tobytes(), None
+        stats.embedded += made
+        stats.cached += scored * len(self.embedders) - made
 
     def _score(self, batch: Sequence[Item], scorer: Scorer, labels: Collection[str]) -> Iterator[Prediction]:
-        embeddings = [item.embedding for item in batch if isinstance(item, Frame) and item.left_out is None]
+        # The models' embeddings side by side are one row: an ensemble's scorer takes it apart again.
+        embeddings = [b"".join(item.embeddings) for item in batch if isinstance(item, Frame) and item.left_out is None]
         scored = _scored(embeddings, scorer, labels)
         for item in batch:
             path = item.ref.path
@@ -139,7 +133,7 @@ class Pipeline:
                 if item.left_out is None:  # of equal pictures, the first that is scored stands for all
                     seen.add(item.digest)
                 if item.left_out is not None:
-                    item.pixel_values = None
+                    item.pixel_values = []
             yield item
 
     def _read(self, refs: Iterable[ImageRef], stats: RunStats) -> Generator[Item, None, None]:
@@ -149,11 +143,13 @@ class Pipeline:
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="decode")
         files: deque[DecodeJob | KnownFile] = deque()
         try:
-            for ref, record in self._look_up(refs):
-                if record is not None:
-                    files.append(KnownFile(ref, record))
+            for ref, records in self._look_up(refs):
+                known = [record for record in records if record is not None]
+                if len(known) == len(records) and self._suffice(known):
+                    files.append(KnownFile(ref, known))
                 else:
-                    job = DecodeJob(ref, self.decode, self.prepare, stop, stats)
+                    prepare = partial(prepare_missing, self.embedders, records)
+                    job = DecodeJob(ref, self.decode, prepare, stop, stats)
                     pool.submit(job.run)
                     files.append(job)
                 if len(files) >= window:
@@ -164,18 +160,25 @@ class Pipeline:
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _look_up(self, refs: Iterable[ImageRef]) -> Iterator[tuple[ImageRef, FileRecord | None]]:
-        if self.cache is None:
-            yield from ((ref, None) for ref in refs)
-            return
+    def _look_up(self, refs: Iterable[ImageRef]) -> Iterator[tuple[ImageRef, tuple[FileRecord | None, ...]]]:
+        """Files, each with what every model's cache knows of it."""
         stream = iter(refs)
+        caches = [embedder.cache for embedder in self.embedders]
+        if all(cache is None for cache in caches):
+            yield from ((ref, (None,) * len(caches)) for ref in stream)
+            return
         while block := list(itertools.islice(stream, LOOKUP_FILES)):
-            for ref, record in zip(block, self.cache.lookup(block), strict=True):
-                yield ref, record if record is not None and self._suffices(record) else None
+            found = [cache.lookup(block) if cache else [None] * len(block) for cache in caches]
+            yield from zip(block, zip(*found, strict=True), strict=True)
 
-    def _suffices(self, record: FileRecord) -> bool:
-        """Whether every frame that is wanted now has an embedding; an earlier selection may have left it out."""
-        return all(frame.embedding or self.selection.reason(frame.flags) is not None for frame in record.frames)
+    def _suffice(self, records: Sequence[FileRecord]) -> bool:
+        """Whether every frame that is wanted now has all embeddings; an earlier selection may have left it out."""
+        first, *others = ([frame.digest for frame in record.frames] for record in records)
+        return all(other == first for other in others) and all(
+            frame.embedding or self.selection.reason(frame.flags) is not None
+            for record in records
+            for frame in record.frames
+        )
 
 
 def _scored(embeddings: Sequence[bytes], scorer: Scorer, labels: Collection[str]) -> Iterator[dict[str, Any]]:

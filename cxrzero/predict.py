@@ -132,7 +132,11 @@ def prepare(config: PredictConfig, notify: Notify = silent) -> RunReport:
     taken = sorted({prompt.label for prompt in prompts} & set(STUDY_COLUMNS)) if studies else []
     if taken:
         raise LabelError(f"the label {taken[0]!r} has the name of a column of the study table; choose other words")
-    kinds = [*CALIBRATION_KINDS] * bool(config.calibration) + [*COSINE_KINDS] * config.scores
+    kinds = (
+        [*CALIBRATION_KINDS] * bool(config.calibration)
+        + ["sd"] * screener.is_ensemble
+        + [*COSINE_KINDS] * config.scores
+    )
     layout = build_layout([prompt.label for prompt in prompts], long=config.long, kinds=kinds)
     calibration = screener.calibration(config.calibration, prompts) if config.calibration else None
     return RunReport(config, screener, prompts, layout, calibration, studies=studies)

@@ -30,6 +30,7 @@ class Prediction(Mapping[str, Cell]):
         error: `code: message` for failed and skipped rows, else empty.
         scores: label → probability (float32 precision); empty unless status is "ok".
         cos_pos, cos_neg: label → cosine of image and positive or negative prompts, in [−1, 1]; empty as `scores`.
+        sd: label → standard deviation between the probabilities of an ensemble's members; empty for one model.
         calibrated: label → calibrated probability; empty without a calibration.
         decision: label → 1 where the probability (not the calibrated one) reaches the threshold, else 0.
             None, in both, for a label that the calibration has nothing for.
@@ -47,6 +48,7 @@ class Prediction(Mapping[str, Cell]):
     scores: Mapping[str, float] = field(default_factory=dict)
     cos_pos: Mapping[str, float] = field(default_factory=dict)
     cos_neg: Mapping[str, float] = field(default_factory=dict)
+    sd: Mapping[str, float] = field(default_factory=dict)
     calibrated: Mapping[str, float | None] = field(default_factory=dict)
     decision: Mapping[str, int | None] = field(default_factory=dict)
 

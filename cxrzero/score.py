@@ -14,12 +14,15 @@ from cxrzero.bundle import Scoring
 Float32Array = npt.NDArray[np.float32]
 Objects = npt.NDArray[np.object_]
 
+COSINES = ("cos_pos", "cos_neg")
+
 
 @dataclass(frozen=True, slots=True)
 class Scores:
     """Results of N images for L labels, each array (N, L).
 
     Attributes:
+        sd: between the probabilities of an ensemble's members; without an ensemble no array.
         calibrated, decision: Python numbers, None where the calibration has nothing for a label; without a
             calibration no arrays. See `cxrzero.calibrated`.
     """
@@ -27,6 +30,7 @@ class Scores:
     probability: Float32Array
     cos_pos: Float32Array
     cos_neg: Float32Array
+    sd: Float32Array | None = None
     calibrated: Objects | None = None
     decision: Objects | None = None
 
@@ -34,6 +38,7 @@ class Scores:
         """For each image the fields of its Prediction: name → label → Python number."""
         fields = {
             "scores": self.probability,
+            "sd": self.sd,
             "cos_pos": self.cos_pos,
             "cos_neg": self.cos_neg,
             "calibrated": self.calibrated,
@@ -73,6 +78,30 @@ class Classifier:
         else:
             logits = self.scoring.scale * cos_pos + self.scoring.bias
         return Scores(sigmoid(logits).astype(np.float32), cos_pos.astype(np.float32), cos_neg.astype(np.float32))
+
+
+@dataclass(frozen=True, slots=True)
+class Ensemble:
+    """Several models asked the same labels, each with its own prompts and scoring rule."""
+
+    members: tuple[Classifier, ...]
+
+    def __call__(self, image_embeds: Float32Array) -> Scores:
+        """Average the members.
+
+        Args:
+            image_embeds: (N, ΣD) float32, the members' embeddings side by side.
+
+        Returns:
+            The mean probability and mean cosines; `sd` is the sample standard deviation (n − 1) of the probabilities.
+        """
+        ends = np.cumsum([member.positive.shape[1] for member in self.members])[:-1]
+        parts = np.split(image_embeds, ends, axis=1)
+        scores = [member(part) for member, part in zip(self.members, parts, strict=True)]
+        probability = np.stack([each.probability for each in scores]).astype(np.float64)
+        means = [np.mean([getattr(each, name) for each in scores], axis=0, dtype=np.float64) for name in COSINES]
+        mean, sd = probability.mean(axis=0), probability.std(axis=0, ddof=1)
+        return Scores(*(array.astype(np.float32) for array in (mean, *means, sd)))
 
 
 class Cosine(Classifier):

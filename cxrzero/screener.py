@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-import importlib.metadata
+import json
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -12,22 +11,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from cxrzero._version import __version__
 from cxrzero.backends import Backend, Device, Encoder, cpu_count, open_encoder
 from cxrzero.backends.precision import Precision
-from cxrzero.bundle import TEXT_ENCODER, TOKENIZER, Bundle
-from cxrzero.cache.images import ImageCache
+from cxrzero.bundle import TOKENIZER, Bundle
 from cxrzero.cache.store import Store
-from cxrzero.cache.texts import TextCache
 from cxrzero.errors import LabelError, NoInputError, UsageError
 from cxrzero.images import decode
 from cxrzero.images.radiograph import DecodeOptions, Radiograph
+from cxrzero.member import Member
 from cxrzero.pipeline import Pipeline
 from cxrzero.prediction import Prediction
 from cxrzero.preprocess import Preprocess
 from cxrzero.prompts import LabelPrompts, resolve_prompts
-from cxrzero.registry import DEFAULT_MODEL, Notify, resolve_model, silent
-from cxrzero.score import Classifier, Scorer, build_classifier
+from cxrzero.registry import DEFAULT_MODEL, Notify, resolve_models, silent
+from cxrzero.score import Ensemble, Scorer
 from cxrzero.selection import Selection
 from cxrzero.sources import ImageRef, check_paths, find_images
 from cxrzero.stream import Item, RunStats
@@ -40,15 +37,11 @@ PathLike = str | os.PathLike[str]
 
 # Frames of one encoder call. On a CPU a small batch fills the cores already; a GPU wants more.
 BATCH_SIZES = {"cpu": 16, "cuda": 64}
-TEXT_BATCH = 64
 MAX_DEFAULT_WORKERS = 16
-TEXT_PRECISION = "fp32"
-# What stands between a file and its embedding besides this package: another version may give other pixels.
-DECODING_PACKAGES = ("numpy", "pillow", "pydicom", "imagecodecs")
 
 
 class Screener:
-    """Zero-shot screening with one model.
+    """Zero-shot screening with one model, or with an ensemble.
 
         >>> from cxrzero import Screener
         >>> rows = Screener().predict("folder/", labels=["pneumonia", "edema"])
@@ -74,7 +67,7 @@ class Screener:
 
     def __init__(
         self,
-        model: PathLike = DEFAULT_MODEL,
+        model: PathLike | Sequence[PathLike] = DEFAULT_MODEL,
         *,
         device: Device = "auto",
         backend: Backend = "auto",
@@ -88,15 +81,15 @@ class Screener:
     ) -> None:
         if any(number is not None and number < 1 for number in (batch_size, workers)):
             raise UsageError("batch_size and workers must be at least 1")
-        self.bundle: Bundle = resolve_model(os.fspath(model), notify)
-        self.tokenizer = Tokenizer(self.bundle.file(TOKENIZER), self.bundle.context_length, self.bundle.pad_id)
-        self.preprocess = Preprocess(self.bundle.preprocess, self.bundle.image_size)
-        self.encoder: Encoder = open_encoder(self.bundle, backend, device, precision)
-        self.batch_size = batch_size or BATCH_SIZES[self.encoder.device]
+        self.store: Store | None = Store() if cache else None
+        specs = [model] if isinstance(model, str | os.PathLike) else list(model)
+        bundles = [bundle for spec in specs for bundle in resolve_models(os.fspath(spec), notify)]
+        encoders = [open_encoder(bundle, backend, device, precision) for bundle in bundles]
+        self.members = _members(bundles, encoders, self.store)
+        self.batch_size = batch_size or BATCH_SIZES[self.members[0].encoder.device]
         self.workers = workers or min(cpu_count(), MAX_DEFAULT_WORKERS)
         self.decode_options = decode_options or DecodeOptions()
         self.selection = selection or Selection()
-        self.store: Store | None = Store() if cache else None
 
     def predict(
         self,
@@ -132,11 +125,31 @@ class Screener:
             raise NoInputError(f"nothing to read in {', '.join(given)}: no image or DICOM file was found")
         return rows
 
+    @property
+    def member(self) -> Member:
+        """The one model.
+
+        Raises:
+            UsageError: it is an ensemble.
+        """
+        if len(self.members) > 1:
+            names = ", ".join(member.bundle.path.name for member in self.members)
+            raise UsageError(f"this takes one model, not an ensemble of {len(self.members)}: {names}")
+        return self.members[0]
+
+    @property
+    def is_ensemble(self) -> bool:
+        return len(self.members) > 1
+
     def prompts(self, labels: Sequence[str] | None = None, prompts: str | None = None) -> tuple[LabelPrompts, ...]:
-        """The sentences asked for each label, see `cxrzero.prompts.resolve_prompts`."""
+        """The sentences asked for each label, see `cxrzero.prompts.resolve_prompts`.
+
+        Of an ensemble those of its first model, whose own labels and templates they come from where nothing else is
+        given; every other model is asked by its own templates (`cxrzero.member.Member.own`).
+        """
         if isinstance(labels, str) or not all(isinstance(label, str) for label in labels or ()):
             raise LabelError('labels must be a list of texts, for example ["pneumonia", "edema"]')
-        return resolve_prompts(self.bundle, labels, prompts)
+        return resolve_prompts(self.members[0].bundle, labels, prompts)
 
     def calibration(self, path: PathLike, prompts: Sequence[LabelPrompts]) -> AppliedCalibration:
         """Read a calibration for these prompts, see `cxrzero.calibrated.load_calibration`."""
@@ -145,52 +158,39 @@ class Screener:
         return load_calibration(Path(path), self.decisive(prompts), [prompt.label for prompt in prompts])
 
     def decisive(self, prompts: Sequence[LabelPrompts]) -> dict[str, Any]:
-        """What decides the scores, by the keys of the run record."""
-        scoring = self.bundle.scoring
+        """What decides the scores, by the keys of the run record.
+
+        `preprocess`, `scoring` and the sentences are those of the first model; an ensemble adds each model's own.
+        """
+        asked = [member.own(prompts) for member in self.members] if self.is_ensemble else [prompts]
+        entries: list[dict[str, Any]] = []
+        for first, *others in zip(*asked, strict=True):
+            entry = {"label": first.label, "positive": list(first.positive), "negative": list(first.negative)}
+            if others:
+                entry["others"] = [{"positive": list(p.positive), "negative": list(p.negative)} for p in others]
+            entries.append(entry)
         return {
-            "precision": self.encoder.precision,
-            "models": [
-                {
-                    "name": self.bundle.name,
-                    "fingerprint": self.bundle.fingerprint_at(self.encoder.precision),
-                    "files": dict(self.bundle.files),
-                }
-            ],
-            "preprocess": [dict(step) for step in self.bundle.preprocess],
-            "scoring": {"rule": scoring.rule, "scale": scoring.scale, "bias": scoring.bias},
-            "prompts": [
-                {"label": p.label, "positive": list(p.positive), "negative": list(p.negative)} for p in prompts
-            ],
+            "precision": self.precision,
+            "models": [m.record() | (m.record_rules() if self.is_ensemble else {}) for m in self.members],
+            **self.members[0].record_rules(),
+            "prompts": entries,
         }
 
-    def classifier(self, prompts: Sequence[LabelPrompts]) -> Classifier:
-        """Encode prompts, each distinct sentence once."""
-        sentences = list(dict.fromkeys(text for p in prompts for text in (*p.positive, *p.negative)))
-        row = {sentence: index for index, sentence in enumerate(sentences)}
-        text_embeds = self.embed_texts(sentences)
-        groups = [
-            (text_embeds[[row[text] for text in p.positive]], text_embeds[[row[text] for text in p.negative]])
-            for p in prompts
-        ]
-        return build_classifier(groups, self.bundle.scoring)
+    @property
+    def precision(self) -> str:
+        """What runs; where `auto` took different ones for an ensemble's models, all in their order."""
+        precisions = [member.encoder.precision for member in self.members]
+        return precisions[0] if len(set(precisions)) == 1 else ",".join(precisions)
+
+    def classifier(self, prompts: Sequence[LabelPrompts]) -> Scorer:
+        """Encode prompts, each distinct sentence once for each model."""
+        if not self.is_ensemble:
+            return self.member.classifier(prompts)
+        return Ensemble(tuple(member.classifier(member.own(prompts)) for member in self.members))
 
     def embed_texts(self, sentences: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Encode T sentences: (T, D) float32, rows of length 1; only those that the cache does not know.
-
-        Raises:
-            TokenizerError: one is too long for the model.
-        """
-        input_ids = self.tokenizer(sentences)  # also of known ones: it refuses what is too long
-        cache = self._text_cache()
-        known = cache.lookup(sentences) if cache else {}
-        new = [row for row, sentence in enumerate(sentences) if sentence not in known]
-        for start in range(0, len(new), TEXT_BATCH):
-            rows = new[start : start + TEXT_BATCH]
-            encoded = dict(zip((sentences[i] for i in rows), self.encoder.encode_texts(input_ids[rows]), strict=True))
-            if cache:
-                cache.keep(encoded)
-            known.update(encoded)
-        return np.stack([known[sentence] for sentence in sentences])
+        """Encode T sentences with the one model, see `cxrzero.member.Member.embed_texts`."""
+        return self.member.embed_texts(sentences)
 
     def stream(
         self,
@@ -201,8 +201,8 @@ class Screener:
         on_item: Callable[[Item], None] | None = None,
     ) -> Generator[Prediction, None, None]:
         """As `predict`, row by row in constant memory; `on_item` as in `cxrzero.pipeline.Pipeline.run`."""
-        stages = (self.decode, self.preprocess, self.encoder)
-        pipeline = Pipeline(*stages, self.batch_size, self.workers, self.selection, self._image_cache())
+        embedders = tuple(member.embedder(self.decode_options) for member in self.members)
+        pipeline = Pipeline(self.decode, embedders, self.batch_size, self.workers, self.selection)
         labels = dict.fromkeys(prompt.label for prompt in prompts)
         return pipeline.run(refs, scorer, labels, RunStats() if stats is None else stats, on_item)
 
@@ -210,28 +210,22 @@ class Screener:
         """The upright pictures of one file, one at a time."""
         return decode(Path(path), self.decode_options)
 
-    def _image_cache(self) -> ImageCache | None:
-        if self.store is None:
-            return None
-        decisive = {
-            **self._engine(self.encoder.precision),
-            "encoder": self.bundle.files[self.bundle.image_encoder_file(self.encoder.precision)],
-            "preprocess": [dict(step) for step in self.bundle.preprocess],
-            "decode": dataclasses.asdict(self.decode_options),
-            "versions": [__version__, *map(importlib.metadata.version, DECODING_PACKAGES)],
-        }
-        return ImageCache(self.store, self.bundle.name, decisive, self.bundle.embed_dim)
 
-    def _text_cache(self) -> TextCache | None:
-        if self.store is None:
-            return None
-        decisive = {
-            **self._engine(TEXT_PRECISION),
-            "encoder": self.bundle.files[TEXT_ENCODER],
-            "tokenizer": self.bundle.files[TOKENIZER],
-            "context": [self.bundle.context_length, self.bundle.pad_id],
-        }
-        return TextCache(self.store, self.bundle.name, decisive, self.bundle.embed_dim)
-
-    def _engine(self, precision: str) -> dict[str, Any]:
-        return {"backend": self.encoder.backend, "device": self.encoder.device, "precision": precision}
+def _members(bundles: Sequence[Bundle], encoders: Sequence[Encoder], store: Store | None) -> tuple[Member, ...]:
+    """Put models together, those that preprocess alike with one object for it."""
+    if not bundles:
+        raise UsageError("no model is given; name at least one")
+    shared: dict[str, Preprocess] = {}
+    members: dict[str, Member] = {}
+    for bundle, encoder in zip(bundles, encoders, strict=True):
+        alike = json.dumps([[dict(step) for step in bundle.preprocess], bundle.image_size], sort_keys=True)
+        if alike not in shared:
+            shared[alike] = Preprocess(bundle.preprocess, bundle.image_size)
+        tokenizer = Tokenizer(bundle.file(TOKENIZER), bundle.context_length, bundle.pad_id)
+        member = Member(bundle, tokenizer, shared[alike], encoder, store)
+        twin = members.setdefault(member.fingerprint, member)
+        if twin is not member:
+            raise UsageError(
+                f"{twin.bundle.path} and {bundle.path} are the same model; an ensemble has each model once"
+            )
+    return tuple(members.values())

@@ -60,7 +60,8 @@ def image_query(screener: Screener, path: str) -> Query:
     radiograph = next(iter(frames), None)
     if radiograph is None:
         raise RunError(f"--like {path}: there is no picture in it")
-    return np.asarray(screener.encoder.encode_images(screener.preprocess(radiograph.pixels)[None])[0], np.float32)
+    member = screener.member
+    return np.asarray(member.encoder.encode_images(member.preprocess(radiograph.pixels)[None])[0], np.float32)
 
 
 def search(
@@ -77,7 +78,7 @@ def search(
         NoInputError: nothing to read was found.
     """
     check_paths(paths)
-    classifier = Cosine(query[None], query[None], screener.bundle.scoring)
+    classifier = Cosine(query[None], query[None], screener.member.bundle.scoring)
     asked = [LabelPrompts(SCORE, (), ())]
     rows = screener.stream(find_images(paths), classifier, asked, stats)
     with closing(rows):

@@ -12,6 +12,8 @@ from cxrzero.errors import ImageError, SkippedImage
 from cxrzero.images.radiograph import Facts
 from cxrzero.sources import ImageRef
 
+PixelValues = npt.NDArray[np.float32]
+
 
 @dataclass(slots=True)
 class RunStats:
@@ -21,7 +23,8 @@ class RunStats:
         ok, failed, skipped: rows by status.
         decode_seconds: summed over all decoding threads, so it may exceed the wall time.
         encode_seconds: wall time of the encoder.
-        cached, embedded: scored frames whose embedding was there already, and those that went through the encoder.
+        cached, embedded: embeddings of scored frames that were there already, and those that an encoder made; in an
+            ensemble each frame has one of each model.
     """
 
     ok: int = 0
@@ -50,7 +53,9 @@ class Frame:
     """A frame without its full-size pixels, which only `digest` still stands for.
 
     Attributes:
-        pixel_values: (3, height, width); None when `embedding`, D float32 as bytes, came from the cache.
+        pixel_values: for each model (3, height, width), or None where the cache had the embedding; empty when nothing
+            is left to encode.
+        embeddings: for each model D float32 as bytes; empty until it was encoded.
         flags: with "duplicate" once the frame has been compared with those before it; own_flags stay without.
         is_known: its file came from the cache.
         is_last, is_unchanged: set on a decoded file's last frame, when the file is still what it was when found.
@@ -62,8 +67,8 @@ class Frame:
     facts: Facts
     own_flags: frozenset[str]
     digest: int
-    pixel_values: npt.NDArray[np.float32] | None = None
-    embedding: bytes = b""
+    pixel_values: list[PixelValues | None] = field(default_factory=list)
+    embeddings: list[bytes] = field(default_factory=list)
     is_known: bool = False
     is_last: bool = False
     is_unchanged: bool = False
@@ -86,4 +91,4 @@ Item = Frame | Failure
 
 def needs_encoder(item: Item) -> bool:
     """Whether an embedding of it is wanted and not there yet."""
-    return isinstance(item, Frame) and item.pixel_values is not None
+    return isinstance(item, Frame) and any(values is not None for values in item.pixel_values)

@@ -65,10 +65,10 @@ def picture(seed: int, size: tuple[int, int] = (40, 32)) -> np.ndarray[Any, np.d
     return (180 * oval + rng.integers(0, 60, size)).astype(np.uint8)
 
 
-def write_bundle(path: Path, **changes: Any) -> Path:
-    """Write the tiny bundle; keyword arguments replace keys of model.json."""
+def write_bundle(path: Path, seed: int = 0, **changes: Any) -> Path:
+    """Write the tiny bundle; `seed` draws its weights, other keyword arguments replace keys of model.json."""
     path.mkdir(parents=True)
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     onnx.save(_image_model(rng), path / "image_encoder.onnx")
     onnx.save(_text_model(rng), path / "text_encoder.onnx")
     _tokenizer().save(str(path / "tokenizer.json"))

@@ -29,7 +29,7 @@ def test_three_lines_give_a_frame(screener: Screener, png: Draw, tmp_path: Path)
 def test_several_paths_and_default_labels(screener: Screener, png: Draw) -> None:
     rows = screener.predict([png("a.png", 1), png("b.png", 2)])
     assert [Path(row.path).name for row in rows] == ["a.png", "b.png"]
-    assert list(rows[0].scores) == list(screener.bundle.labels)
+    assert list(rows[0].scores) == list(screener.member.bundle.labels)
 
 
 def test_wrong_requests_raise(screener: Screener, png: Draw, tmp_path: Path) -> None:

@@ -21,24 +21,30 @@ class Cache(Protocol):
 
 
 class KnownFile:
-    """One file that the cache knows."""
+    """One file that the cache of every model knows; the records differ in their embeddings only."""
 
-    def __init__(self, ref: ImageRef, record: FileRecord) -> None:
+    def __init__(self, ref: ImageRef, records: Sequence[FileRecord]) -> None:
         self._ref = ref
-        self._record = record
+        self._records = records
 
     def items(self) -> Iterator[Item]:
-        if self._record.skipped is not None:
-            yield Failure(self._ref, self._record.skipped)
-        for f in self._record.frames:
-            yield Frame(self._ref, f.frame, f.facts, f.flags, f.digest, embedding=f.embedding, is_known=True)
+        if self._records[0].skipped is not None:
+            yield Failure(self._ref, self._records[0].skipped)
+        for frames in zip(*(record.frames for record in self._records), strict=True):
+            f, embeddings = frames[0], [frame.embedding for frame in frames]
+            yield Frame(self._ref, f.frame, f.facts, f.flags, f.digest, embeddings=embeddings, is_known=True)
 
 
 class Keeper:
-    """Puts the frames of decoded files together and hands complete files to the cache, once per batch."""
+    """Puts the frames of decoded files together and hands complete files to one model's cache, once per batch.
 
-    def __init__(self, cache: Cache | None, selection: Selection) -> None:
+    Args:
+        index: of the model among those of a frame.
+    """
+
+    def __init__(self, cache: Cache | None, index: int, selection: Selection) -> None:
         self._cache = cache
+        self._index = index
         self._selection = selection
         self._frames: list[StoredFrame] = []
         self._is_complete = True
@@ -59,9 +65,10 @@ class Keeper:
     def _add(self, item: Frame, records: list[tuple[ImageRef, FileRecord]]) -> None:
         if item.frame == 1:
             self._frames, self._is_complete = [], True
+        embedding = item.embeddings[self._index]
         # Left out only because an equal picture came before it: another run may meet them in another order.
-        self._is_complete &= bool(item.embedding) or self._selection.reason(item.own_flags) is not None
-        self._frames.append(StoredFrame(item.frame, item.facts, item.own_flags, item.digest, item.embedding))
+        self._is_complete &= bool(embedding) or self._selection.reason(item.own_flags) is not None
+        self._frames.append(StoredFrame(item.frame, item.facts, item.own_flags, item.digest, embedding))
         if item.is_last:
             if item.is_unchanged and self._is_complete:
                 records.append((item.ref, FileRecord(tuple(self._frames))))

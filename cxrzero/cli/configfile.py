@@ -45,7 +45,7 @@ def _read(path: Path, parameters: dict[str, Any]) -> dict[str, Any]:
             raise ConfigError(f"{path}: {key!r} must be a value, not a table")
         if isinstance(value, list) and known[name].nargs == 1 and not known[name].multiple:
             value = _comma_list(value)
-        defaults[name] = value
+        defaults[name] = [value] if known[name].multiple and isinstance(value, str) else value
     return defaults
 
 

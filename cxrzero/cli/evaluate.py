@@ -109,8 +109,16 @@ def evaluate(
         typer.Option(metavar="LIST", rich_help_panel=ADVANCED, help="For a folder: what to ask, as in predict."),
     ] = None,
     model: Annotated[
-        str, typer.Option("--model", "-m", metavar="MODEL", rich_help_panel=ADVANCED, help="For a folder: the model.")
-    ] = "cxrzero-mini",
+        list[str] | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="MODEL",
+            rich_help_panel=ADVANCED,
+            show_default="cxrzero-mini",
+            help="For a folder: as in predict.",
+        ),
+    ] = None,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -165,7 +173,7 @@ def evaluate(
     if out is not None:
         check_folder(out, calibrated=validation is not None or in_sample, overwrite=overwrite)
     asked = None if labels is None else parse_labels(labels)
-    predict = predictor(request, model, asked, overwrite, (out or Path()) / "predictions.csv")
+    predict = predictor(request, model or [], asked, overwrite, (out or Path()) / "predictions.csv")
     evaluation = run_evaluation(request, predict)
     _print(evaluation)
     if out is not None:

@@ -57,14 +57,15 @@ def predict(
         ),
     ] = None,
     model: Annotated[
-        str,
+        list[str] | None,
         typer.Option(
             "--model",
             "-m",
             metavar="MODEL",
-            help="A known name (cxrzero models list), a bundle's folder, or a checkpoint.",
+            show_default="cxrzero-mini",
+            help="A known name (cxrzero models list), a bundle's folder, or a checkpoint; several are an ensemble.",
         ),
-    ] = "cxrzero-mini",
+    ] = None,
     device: Annotated[
         Literal["auto", "cpu", "cuda"], typer.Option(help="auto takes a GPU where one works, and says what it chose.")
     ] = "auto",
@@ -194,7 +195,7 @@ def predict(
         format=table_format,
         long=long,
         scores=scores,
-        model=model,
+        model=tuple(model) if model else PredictConfig(()).model,
         device=device,
         backend=backend,
         precision=precision,

@@ -58,7 +58,7 @@ def check(labels: Labels = None, prompts: Prompts = None, model: Model = "cxrzer
 
     screener = Screener(model, device="cpu", notify=say)
     asked = screener.prompts(None if labels is None else parse_labels(labels), prompts)
-    findings = lint(asked, screener.tokenizer.count, screener.bundle.context_length, screener.embed_texts)
+    findings = lint(asked, screener.member.tokenizer.count, screener.member.bundle.context_length, screener.embed_texts)
     for finding in findings:
         typer.echo(f"{finding.label}: {finding.code}: {finding.message}")
     typer.echo(f"{len(asked):,} labels checked, {len(findings):,} findings.", err=True)

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from cxrzero.manifest import each_once
 from cxrzero.predict import RunReport, find_files
 from cxrzero.prediction import Prediction
 from cxrzero.sources import WalkCounts
@@ -26,15 +27,16 @@ def print_plan(report: RunReport) -> None:
     first = list(itertools.islice(files, 5))
     total = len(first) + sum(1 for _ in files)
     shard = f" in shard {report.config.shard} of {counts.found:,}" if report.config.shard else ""
-    bundle = report.screener.bundle
     console.print(f"Would read   {total:,} files{shard} ({counts.ignored:,} other files ignored)")
     for ref in first:
         console.print(f"             {escape(ref.path)}")
-    console.print(f"Would ask    {len(report.prompts)} labels, model {escape(bundle.name)}")
+    console.print(f"Would ask    {len(report.prompts)} labels, {_models(report)}")
     for prompt in report.prompts:
         console.print(
             f"             {escape(' | '.join(prompt.positive))}  against  {escape(' | '.join(prompt.negative))}"
         )
+    if any(member.own(report.prompts) != report.prompts for member in report.screener.members):
+        console.print("             these are the first model's; each other one is asked by its own templates")
     if report.calibration:
         console.print(
             f"Would decide by {escape(str(report.config.calibration))}, fitted for this model and these prompts"
@@ -45,7 +47,7 @@ def print_plan(report: RunReport) -> None:
 
 
 def print_start(report: RunReport) -> None:
-    console.print(f"Model {escape(report.screener.bundle.name)}, {len(report.prompts)} labels, {_engine(report)}")
+    console.print(f"{_models(report)[0].upper()}{_models(report)[1:]}, {len(report.prompts)} labels, {_engine(report)}")
     _print_gaps(report)
 
 
@@ -91,10 +93,19 @@ def print_end(report: RunReport) -> None:
     console.print("Research use only: not a medical device.", style="dim")
 
 
+def _models(report: RunReport) -> str:
+    names = [member.bundle.name for member in report.screener.members]
+    return escape(f"model {names[0]}" if len(names) == 1 else f"ensemble of {len(names)} models ({', '.join(names)})")
+
+
 def _engine(report: RunReport) -> str:
     screener = report.screener
+    encoders = [member.encoder for member in screener.members]
+    backend, device, reason = (
+        each_once(getattr(e, name) for e in encoders) for name in ("backend", "device", "reason")
+    )
     return (
-        f"{screener.encoder.backend} on {screener.encoder.device} ({screener.encoder.reason}), "
+        f"{backend} on {device} in {screener.precision} ({reason}), "
         f"batch size {screener.batch_size}, {screener.workers} decoding threads"
     )
 

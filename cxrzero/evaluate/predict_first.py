@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,10 +15,13 @@ from cxrzero.evaluate.run import Predict
 from cxrzero.evaluate.tables import open_table, read_table
 
 
-def predictor(config: EvalConfig, model: str, labels: Sequence[str] | None, overwrite: bool, table: Path) -> Predict:
+def predictor(
+    config: EvalConfig, models: Sequence[str], labels: Sequence[str] | None, overwrite: bool, table: Path
+) -> Predict:
     """A function that predicts a folder into `table` and returns its path.
 
     Args:
+        models: several are an ensemble; none is the default model.
         labels: what to ask; None asks the findings of the label table (explicit maps under their predicted name).
     """
 
@@ -25,7 +29,8 @@ def predictor(config: EvalConfig, model: str, labels: Sequence[str] | None, over
         from cxrzero.predict import prepare, run
 
         asked = tuple(labels) if labels is not None else asked_labels(config, references)
-        run(prepare(PredictConfig((str(folder),), labels=asked, out=str(table), model=model, overwrite=overwrite)))
+        request = PredictConfig((str(folder),), labels=asked, out=str(table), overwrite=overwrite)
+        run(prepare(dataclasses.replace(request, model=tuple(models)) if models else request))
         return table
 
     return predict

@@ -123,8 +123,8 @@ def choose(screener: Screener, data: Labelled, seed: int = 0) -> Choice:
         NoInputError: no image could be read.
         UsageError: no label has both classes in both halves.
     """
-    positives = tuple(dict.fromkeys((screener.bundle.templates.positive[0], *POSITIVE)))
-    negatives = tuple(dict.fromkeys((screener.bundle.templates.negative[0], *NEGATIVE)))
+    positives = tuple(dict.fromkeys((screener.member.bundle.templates.positive[0], *POSITIVE)))
+    negatives = tuple(dict.fromkeys((screener.member.bundle.templates.negative[0], *NEGATIVE)))
     names = [label.replace("_", " ").lower() for label in data.labels]
     sentences = list(dict.fromkeys(t.replace("{}", name) for name in names for t in (*positives, *negatives)))
     column = {sentence: index for index, sentence in enumerate(sentences)}
@@ -182,7 +182,7 @@ def write_templates(path: Path, result: Choice) -> None:
 def _cosines(screener: Screener, paths: Sequence[str], sentences: Sequence[str]) -> npt.NDArray[np.float32]:
     """(N, T) cosines; a row of NaN where the image could not be read. Of several frames the first counts."""
     text_embeds = screener.embed_texts(sentences)
-    classifier = Cosine(text_embeds, text_embeds, screener.bundle.scoring)
+    classifier = Cosine(text_embeds, text_embeds, screener.member.bundle.scoring)
     asked = [LabelPrompts(str(index), (), ()) for index in range(len(sentences))]
     place = {path: index for index, path in reversed(list(enumerate(paths)))}
     if len(place) < len(paths):

@@ -13,6 +13,8 @@ from cxrzero.bundle import Templates
 from cxrzero.errors import LabelError
 from cxrzero.prediction import FIXED_COLUMNS
 
+MODEL_TEMPLATES = "the model's templates"
+
 
 @dataclass(frozen=True, slots=True)
 class LabelPrompts:
@@ -25,7 +27,11 @@ class LabelPrompts:
     label: str
     positive: tuple[str, ...]
     negative: tuple[str, ...]
-    source: str = "the model's templates"
+    source: str = "the caller"
+
+    @property
+    def is_from_model(self) -> bool:
+        return self.source == MODEL_TEMPLATES
 
 
 def parse_labels(text: str) -> tuple[str, ...]:
@@ -91,6 +97,7 @@ def build_prompts(labels: Sequence[str], templates: Templates) -> tuple[LabelPro
             label,
             tuple(template.replace("{}", label) for template in templates.positive),
             tuple(template.replace("{}", label) for template in templates.negative),
+            MODEL_TEMPLATES,
         )
         for label in labels
     )

@@ -1,0 +1,126 @@
+"""One model, ready to run: its bundle, tokenizer, preprocessing and encoder, and the caches that are its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cxrzero._version import __version__
+from cxrzero.backends import Encoder
+from cxrzero.bundle import TEXT_ENCODER, TOKENIZER, Bundle
+from cxrzero.cache.images import ImageCache
+from cxrzero.cache.store import Store
+from cxrzero.cache.texts import TextCache
+from cxrzero.embedder import Embedder
+from cxrzero.images.radiograph import DecodeOptions
+from cxrzero.preprocess import Preprocess
+from cxrzero.prompts import LabelPrompts, build_prompts
+from cxrzero.score import Classifier, build_classifier
+from cxrzero.tokenizer import Tokenizer
+
+TEXT_BATCH = 64
+TEXT_PRECISION = "fp32"
+# What stands between a file and its embedding besides this package: another version may give other pixels.
+DECODING_PACKAGES = ("numpy", "pillow", "pydicom", "imagecodecs")
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A model of a `cxrzero.screener.Screener`, alone or in an ensemble.
+
+    Attributes:
+        preprocess: shared between members whose bundles state the same steps.
+        store: where embeddings are kept; None keeps none.
+    """
+
+    bundle: Bundle
+    tokenizer: Tokenizer
+    preprocess: Preprocess
+    encoder: Encoder
+    store: Store | None
+
+    @property
+    def fingerprint(self) -> str:
+        return self.bundle.fingerprint_at(self.encoder.precision)
+
+    def own(self, prompts: Sequence[LabelPrompts]) -> tuple[LabelPrompts, ...]:
+        """The prompts as this model is asked: what came from a model's templates is put into its own."""
+        templates = self.bundle.templates
+        return tuple(build_prompts([p.label], templates)[0] if p.is_from_model else p for p in prompts)
+
+    def classifier(self, prompts: Sequence[LabelPrompts]) -> Classifier:
+        """Encode prompts, each distinct sentence once."""
+        sentences = list(dict.fromkeys(text for p in prompts for text in (*p.positive, *p.negative)))
+        row = {sentence: index for index, sentence in enumerate(sentences)}
+        text_embeds = self.embed_texts(sentences)
+        groups = [
+            (text_embeds[[row[text] for text in p.positive]], text_embeds[[row[text] for text in p.negative]])
+            for p in prompts
+        ]
+        return build_classifier(groups, self.bundle.scoring)
+
+    def embed_texts(self, sentences: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Encode T sentences: (T, D) float32, rows of length 1; only those that the cache does not know.
+
+        Raises:
+            TokenizerError: one is too long for the model.
+        """
+        input_ids = self.tokenizer(sentences)  # also of known ones: it refuses what is too long
+        cache = self._text_cache()
+        known = cache.lookup(sentences) if cache else {}
+        new = [row for row, sentence in enumerate(sentences) if sentence not in known]
+        for start in range(0, len(new), TEXT_BATCH):
+            rows = new[start : start + TEXT_BATCH]
+            encoded = dict(zip((sentences[i] for i in rows), self.encoder.encode_texts(input_ids[rows]), strict=True))
+            if cache:
+                cache.keep(encoded)
+            known.update(encoded)
+        return np.stack([known[sentence] for sentence in sentences])
+
+    def embedder(self, decode_options: DecodeOptions) -> Embedder:
+        """Its part in the pipeline."""
+        return Embedder(self.preprocess, self.encoder, self._image_cache(decode_options))
+
+    def record(self) -> dict[str, Any]:
+        """What names it in the run record."""
+        return {"name": self.bundle.name, "fingerprint": self.fingerprint, "files": dict(self.bundle.files)}
+
+    def record_rules(self) -> dict[str, Any]:
+        """Its preprocessing and scoring rule, as the run record has them."""
+        scoring = self.bundle.scoring
+        return {
+            "preprocess": [dict(step) for step in self.bundle.preprocess],
+            "scoring": {"rule": scoring.rule, "scale": scoring.scale, "bias": scoring.bias},
+        }
+
+    def _image_cache(self, decode_options: DecodeOptions) -> ImageCache | None:
+        if self.store is None:
+            return None
+        decisive = {
+            **self._engine(self.encoder.precision),
+            "encoder": self.bundle.files[self.bundle.image_encoder_file(self.encoder.precision)],
+            "preprocess": [dict(step) for step in self.bundle.preprocess],
+            "decode": dataclasses.asdict(decode_options),
+            "versions": [__version__, *map(importlib.metadata.version, DECODING_PACKAGES)],
+        }
+        return ImageCache(self.store, self.bundle.name, decisive, self.bundle.embed_dim)
+
+    def _text_cache(self) -> TextCache | None:
+        if self.store is None:
+            return None
+        decisive = {
+            **self._engine(TEXT_PRECISION),
+            "encoder": self.bundle.files[TEXT_ENCODER],
+            "tokenizer": self.bundle.files[TOKENIZER],
+            "context": [self.bundle.context_length, self.bundle.pad_id],
+        }
+        return TextCache(self.store, self.bundle.name, decisive, self.bundle.embed_dim)
+
+    def _engine(self, precision: str) -> dict[str, Any]:
+        return {"backend": self.encoder.backend, "device": self.encoder.device, "precision": precision}
