@@ -35,7 +35,7 @@ def train(
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="Read everything once and report; train nothing.")] = False,
     init: Annotated[
-        Path | None, typer.Option(metavar="MODEL", help="Start from a run folder or a file of weights; else random.")
+        Path | None, typer.Option(metavar="MODEL", help="Start from a run, an open_clip folder or a file of weights.")
     ] = None,
     arch: Annotated[
         str | None, typer.Option(help="Built-in, any of open_clip's, or a JSON file. Default: cxrzero-mini.")

@@ -59,15 +59,16 @@ class TextEncoder:
         cut: whether padding may be cut off, for text towers that mask it: it changes nothing there and costs time.
     """
 
-    def __init__(self, tokenizer: Tokenizer, context_length: int, cut: bool) -> None:
+    def __init__(self, tokenizer: Tokenizer, context_length: int, cut: bool, pad_id: int = 0) -> None:
         self._tokenizer = tokenizer
         self._context_length = context_length
         self._cut = cut
+        self._pad_id = pad_id
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """(T, L) int64."""
-        ids = torch.from_numpy(encode(self._tokenizer, texts, self._context_length))
-        return ids[:, : int((ids != 0).sum(dim=1).max())] if self._cut and len(ids) else ids
+        ids = torch.from_numpy(encode(self._tokenizer, texts, self._context_length, self._pad_id))
+        return ids[:, : int((ids != self._pad_id).sum(dim=1).max())] if self._cut and len(ids) else ids
 
 
 class Batches:

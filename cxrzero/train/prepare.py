@@ -119,7 +119,7 @@ def prepare(config: TrainConfig, folder: RunFolder, world: World, report: OnProg
     _record(config, folder, world, start, store.fingerprint, labelled, resume)
 
     assert start.tokenizer is not None
-    encode_texts = TextEncoder(start.tokenizer, start.context_length, learns_tokenizer(start.arch))
+    encode_texts = TextEncoder(start.tokenizer, start.context_length, learns_tokenizer(start.arch), start.pad_id)
     batches = Batches(pairs, store.pixels, encode_texts, config, world)
     table = None if labelled is None or pictures is None else (labelled, pictures)
     prepare_pixels = EncoderInput(start.steps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from tokenizers import Tokenizer
 from torch import nn
 
 from cxrzero.bundle import TOKENIZER, sha256_of
+from cxrzero.convert import load_model
 from cxrzero.errors import TrainingError, UsageError
 from cxrzero.train import checkpoint
 from cxrzero.train.config import TrainConfig
@@ -22,6 +24,7 @@ from cxrzero.train.runfolder import RUN_JSON, RunFolder
 from cxrzero.train.vocabulary import PAD_ID, clip_tokenizer
 
 MINI_LR, SCRATCH_LR, INIT_LR = 1e-3, 5e-4, 5e-5
+BORROWED = "built_elsewhere"  # in an Arch: it describes a model and cannot build one
 SHOWN = 10  # keys of a state dict that an error message lists
 
 
@@ -43,6 +46,7 @@ class Start:
     tokenizer: Tokenizer | None
     source: str | None
     lr: float
+    pad_id: int = PAD_ID
 
     @property
     def image_size(self) -> int:
@@ -51,10 +55,6 @@ class Start:
     @property
     def context_length(self) -> int:
         return int(self.arch["text_cfg"].get("context_length", 77))
-
-    @property
-    def pad_id(self) -> int:
-        return PAD_ID
 
 
 def make_start(config: TrainConfig) -> Start:
@@ -90,14 +90,45 @@ def _from_scratch(config: TrainConfig) -> Start:
 def _from_init(config: TrainConfig, init: Path) -> Start:
     if (init / RUN_JSON).is_file():
         return _from_run(config, RunFolder(init))
+    if init.is_dir():
+        return _from_folder(config, init)
     if not init.is_file():
-        raise UsageError(f"--init {init}: neither a run folder (with {RUN_JSON}) nor a file of weights")
+        raise UsageError(f"--init {init}: neither a run folder (with {RUN_JSON}), a model folder nor a file of weights")
     arch = load_arch(config.arch, config.image_size)
     if learns_tokenizer(arch):
         raise UsageError(f"--init {init}: say with --arch which of open_clip's architectures these weights are for")
     model = build_model(arch)
     _load(model, _read_weights(init), init)
     return Start(arch, model, _steps(config, arch), clip_tokenizer(), sha256_of(init), INIT_LR)
+
+
+def _from_folder(config: TrainConfig, folder: Path) -> Start:
+    """A model folder in open_clip's format: it brings its preprocessing and its tokenizer."""
+    loaded = load_model(folder)
+    if not isinstance(loaded.model, CustomTextCLIP):
+        raise UsageError(f"--init {folder}: transformers' models cannot be trained on; give an open_clip folder")
+    size = loaded.image_size[0]
+    if loaded.image_size != (size, size) or config.image_size not in (None, size):
+        raise UsageError(f"--init {folder}: its images are {loaded.image_size} pixels; leave --image-size out")
+    arch: Arch = {
+        "name": folder.resolve().name,
+        "architecture": loaded.architecture,
+        "embed_dim": loaded.embed_dim,
+        "vision_cfg": {"image_size": size},
+        "text_cfg": {"context_length": loaded.context_length},
+        BORROWED: True,
+    }
+    steps = loaded.preprocess if config.preprocess is None else _steps(config, arch)
+    model = loaded.model.train()
+    return Start(arch, model, steps, loaded.tokenizer, folder_sha256(folder), INIT_LR, loaded.pad_id)
+
+
+def folder_sha256(folder: Path) -> str:
+    """Of the names and contents of a folder's files."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+        digest.update(f"{path.name}\x1f{sha256_of(path)}\x1e".encode())
+    return digest.hexdigest()
 
 
 def _from_run(config: TrainConfig, folder: RunFolder) -> Start:
@@ -108,6 +139,8 @@ def _from_run(config: TrainConfig, folder: RunFolder) -> Start:
     file = folder.checkpoint(last["best"][0]["file"])
     weights = checkpoint.load(file)
     arch: Arch = weights["arch"]
+    if arch.get(BORROWED):
+        raise UsageError(f"--init {folder.path}: that run began with a model folder; start from that folder again")
     if config.image_size not in (None, arch["vision_cfg"]["image_size"]):
         raise UsageError(f"--init {folder.path}: image_size must stay {arch['vision_cfg']['image_size']}")
     model = build_model(arch)

@@ -64,13 +64,15 @@ def clip_tokenizer() -> Tokenizer:
     return tokenizer
 
 
-def encode(tokenizer: Tokenizer, texts: Sequence[str], context_length: int) -> npt.NDArray[np.int64]:
+def encode(
+    tokenizer: Tokenizer, texts: Sequence[str], context_length: int, pad_id: int = PAD_ID
+) -> npt.NDArray[np.int64]:
     """Token ids of training texts; longer ones are cut but keep their end token, as in CLIP's training.
 
     Returns:
-        (T, context_length) int64, padded with PAD_ID.
+        (T, context_length) int64, padded with `pad_id`.
     """
-    ids = np.full((len(texts), context_length), PAD_ID, np.int64)
+    ids = np.full((len(texts), context_length), pad_id, np.int64)
     for row, encoding in zip(ids, tokenizer.encode_batch(list(texts)), strict=True):
         kept = encoding.ids[:context_length]
         row[: len(kept)] = kept

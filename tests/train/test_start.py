@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +16,7 @@ from safetensors.torch import save_file  # noqa: E402
 from cxrzero.bundle import load_bundle  # noqa: E402
 from cxrzero.errors import TrainingError, UsageError  # noqa: E402
 from cxrzero.preprocess import Preprocess  # noqa: E402
-from cxrzero.train import TrainConfig, checkpoint, train  # noqa: E402
+from cxrzero.train import TrainConfig, checkpoint, resume, train  # noqa: E402
 from cxrzero.train.model import build_model, load_arch, weight_groups  # noqa: E402
 from cxrzero.train.pixels import EncoderInput, chexzero_steps, split_steps, standardised, stretched  # noqa: E402
 from cxrzero.train.runfolder import RunFolder  # noqa: E402
@@ -117,6 +118,30 @@ def test_weights_that_do_not_fit_are_named(config, tmp_path, openai_layout):
     with pytest.raises(UsageError, match="say with --arch"):
         train(replace(config, init=tmp_path / "other.pt", arch="cxrzero-mini"))
     assert not config.out.exists()
+
+
+def test_an_open_clip_folder_brings_preprocessing_and_tokenizer(config, tmp_path, openai_layout):
+    folder = tmp_path / "published"
+    folder.mkdir()
+    sizes = {key: TINY_CLIP[key] for key in ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu")}
+    given = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "interpolation": "bicubic", "resize_mode": "shortest"}
+    text = json.dumps({"model_cfg": sizes, "preprocess_cfg": given})
+    (folder / "open_clip_config.json").write_text(text, "utf-8")
+    save_file({k: v.contiguous() for k, v in openai_layout.items()}, folder / "open_clip_model.safetensors")
+
+    def stop(progress):
+        if progress.stage == "step" and progress.done == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(replace(config, init=folder, freeze="image", lr=1e-2, ema_decay=0.0), stop)
+    bundle = load_bundle(resume(config.out))
+    assert bundle.preprocess[-1] == {"step": "normalize", "mean": given["mean"], "std": given["std"]}
+    for key, value in openai_layout.items():
+        if key.startswith("visual."):
+            assert torch.equal(weights(config.out)[key], value), key
+    with pytest.raises(UsageError, match="began with a model folder"):
+        train(replace(config, init=config.out, out=tmp_path / "next"))
 
 
 def test_a_run_goes_on_from_another_run(config, tmp_path):
