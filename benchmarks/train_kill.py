@@ -52,7 +52,8 @@ def trial(work: Path, signals: list[signal.Signals], epochs: int, seed: int, siz
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     subprocess.run([*command, "--out", str(work / "whole")], check=True, **quiet)
     expected = records(work / "whole")
-    steps = sum("loss" in record for record in expected)
+    losses = [record["loss"] for record in expected if "loss" in record]
+    steps = len(losses)
 
     rng, broken, moments, exits = random.Random(seed), work / "broken", [], []
     again = [sys.executable, "-m", "cxrzero", "train", "--resume", str(broken)]
@@ -79,7 +80,7 @@ def trial(work: Path, signals: list[signal.Signals], epochs: int, seed: int, siz
         "records": len(found),
         "killed_after_record": moments,
         "exit_codes": exits,
-        "losses_first_and_last": [expected[0]["loss"], [r["loss"] for r in expected if "loss" in r][-1]],
+        "losses_first_and_last": [losses[0], losses[-1]],
     }
 
 
