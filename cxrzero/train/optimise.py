@@ -17,11 +17,14 @@ BETAS = (0.9, 0.98)  # CLIP's for vision transformers (Radford et al. 2021, tabl
 
 
 def make_optimiser(model: nn.Module, config: TrainConfig) -> Optimizer:
-    """AdamW or SGD over what is not frozen; the learning rate comes from `set_rate` before each step."""
+    """AdamW or SGD over what is not frozen; the learning rate comes from `set_rate` before each step.
+
+    Fused: one pass over the memory of each weight, several times faster on a CPU too.
+    """
     groups = weight_groups(model, config.weight_decay, config.image_lr_scale, config.text_lr_scale)
     if config.optimiser == "sgd":
-        return SGD(groups, lr=0.0, momentum=config.momentum)
-    return AdamW(groups, lr=0.0, betas=BETAS)
+        return SGD(groups, lr=0.0, momentum=config.momentum, fused=True)
+    return AdamW(groups, lr=0.0, betas=BETAS, fused=True)
 
 
 def set_rate(optimiser: Optimizer, rate: float) -> None:
