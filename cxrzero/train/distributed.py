@@ -69,7 +69,8 @@ class World:
             distributed.all_reduce(flat)
             parts = torch.split(flat, [gradient.numel() for gradient in gradients])
             for parameter, part in zip(bucket, parts, strict=True):
-                parameter.grad = part.view_as(parameter).clone()
+                # In the weight's own memory layout: a fused optimiser takes both as flat arrays.
+                parameter.grad = torch.empty_like(parameter, requires_grad=False).copy_(part.view_as(parameter))
 
     def spread_buffers(self, model: nn.Module) -> None:
         """Give every process the first one's buffers: running statistics differ, because each saw its own images."""

@@ -15,9 +15,11 @@ torch = pytest.importorskip("torch")
 from open_clip.loss import ClipLoss  # noqa: E402
 
 from cxrzero.train.batches import Batch, step_seed  # noqa: E402
+from cxrzero.train.config import TrainConfig  # noqa: E402
 from cxrzero.train.distributed import World, join  # noqa: E402
 from cxrzero.train.loss import contrastive_loss  # noqa: E402
-from cxrzero.train.model import build_model  # noqa: E402
+from cxrzero.train.model import build_model, load_arch  # noqa: E402
+from cxrzero.train.optimise import make_optimiser, set_rate  # noqa: E402
 from cxrzero.train.pixels import EncoderInput  # noqa: E402
 from cxrzero.train.step import Encoders, _Chunks, backward  # noqa: E402
 from tests.conftest import REPO  # noqa: E402
@@ -164,6 +166,30 @@ def test_two_processes_train_as_one(tmp_path):
     assert len(losses[0]) == 4 + 3  # steps, and validations at the start and after each epoch
     steps = [[loss for loss in each if loss is not None] for each in losses]
     np.testing.assert_allclose(steps[1], steps[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
+def test_fused_steps_are_plain_steps(optimiser, tmp_path):
+    """A fused optimiser takes weight and gradient as flat arrays: right only if both lie in memory alike."""
+    config = TrainConfig(tmp_path, tmp_path, optimiser=optimiser)
+    models = []
+    for fused in (True, False):
+        torch.manual_seed(0)
+        model = build_model(load_arch("cxrzero-tiny")).to(memory_format=torch.channels_last)
+        made = make_optimiser(model, config)
+        for group in made.param_groups:
+            group["fused"] = fused
+        for _ in range(3):
+            made.zero_grad()
+            pixels = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+            embeds = model.encode_image(pixels.contiguous(memory_format=torch.channels_last))
+            torch.autograd.backward((embeds * torch.arange(32)).sum())
+            assert all(p.grad.stride() == p.stride() for p in model.parameters() if p.grad is not None)
+            set_rate(made, 1e-3)
+            made.step()
+        models.append(model.state_dict())
+    for name, value in models[0].items():
+        torch.testing.assert_close(value, models[1][name], atol=1e-4, rtol=1e-4)
 
 
 def test_every_step_of_every_process_has_a_seed_of_its_own():
