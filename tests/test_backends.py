@@ -133,9 +133,26 @@ def check_batches(encode: Any, rows: Any) -> None:
 
 
 def has_bf16() -> bool:
-    import openvino
+    from cxrzero.backends.openvino import core
 
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def test_openvino_leaves_the_signal_stack_alone(tiny_bundle: Path) -> None:
+    """Its plugin, when unloaded, took away the stack that faulthandler gives to signals: Ctrl-C then was a crash."""
+    script = (
+        "import faulthandler, os, signal, sys; faulthandler.enable()\n"
+        "from pathlib import Path\n"
+        "from cxrzero.backends import open_encoder\n"
+        "from cxrzero.bundle import load_bundle\n"
+        "bundle = load_bundle(Path(sys.argv[1]))\n"
+        "first, second = (open_encoder(bundle, 'openvino', 'cpu') for _ in range(2))\n"
+        "del first, second\n"
+        "try: os.kill(os.getpid(), signal.SIGINT); raise SystemExit(1)\n"
+        "except KeyboardInterrupt: print('interrupted')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(tiny_bundle)], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
 
 
 def test_the_encoder_says_what_runs(tiny_bundle: Path) -> None:

@@ -6,6 +6,7 @@ model says it runs in is compared with what was asked for.
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import sys
 from pathlib import Path
@@ -41,8 +42,7 @@ class OpenVinoEncoder(BundleEncoder):
                 "--device cuda cannot run with openvino; use --backend onnxruntime or torch, or another device"
             )
         super().__init__(bundle, threads)
-        self._openvino = _import_offline()
-        self._core = self._openvino.Core()
+        self._core = core()
         self.backend = f"openvino {importlib.metadata.version('openvino')}"
         self.device = "cpu"
         abilities = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -73,6 +73,16 @@ class OpenVinoEncoder(BundleEncoder):
             raise RunError(f"openvino would run {path} in {running}, not in {hint}; use --backend onnxruntime")
         request, output = compiled.create_infer_request(), compiled.output(tower.output)
         return lambda rows: np.array(request.infer({tower.input: rows})[output])
+
+
+@functools.cache
+def core() -> Any:
+    """OpenVINO's core, one for the process and kept until its end.
+
+    Its CPU plugin, when loaded, may replace the calling thread's alternate signal stack (as `faulthandler` sets it) by
+    a larger one of its own, which it unmaps when unloaded: the next signal would end the process.
+    """
+    return _import_offline().Core()
 
 
 def _import_offline() -> Any:
