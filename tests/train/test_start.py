@@ -155,6 +155,17 @@ def test_a_run_goes_on_from_another_run(config, tmp_path):
     assert len(second.card["provenance"]["init_sha256"]) == 64
 
 
+def test_the_sigmoid_loss_brings_its_bias_along(config, tmp_path):
+    asked = replace(config, out=tmp_path / "first", arch="cxrzero-tiny", loss="sigmoid")
+    first = weights(train(asked))
+    assert first["logit_bias"].item() != -1.0  # trained
+    for loss in ("sigmoid", "soft"):
+        out = tmp_path / loss
+        bundle = load_bundle(train(replace(config, out=out, init=asked.out, loss=loss, ema_decay=0.0)))
+        assert (weights(out)["logit_bias"] != first["logit_bias"]) == (loss == "sigmoid")
+        assert bundle.scoring.rule == "softmax_pair"
+
+
 def test_a_frozen_tower_needs_weights(config):
     with pytest.raises(UsageError, match="random weights would stay random"):
         train(replace(config, freeze="image"))
