@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from cxrzero.convert.lineage import Steps
+from cxrzero.clip.steps import Steps
 from cxrzero.convert.loaded import LoadedModel
 from cxrzero.convert.openclip_folder import read_tokenizer
 from cxrzero.convert.recognise import SHOWN

@@ -14,12 +14,12 @@ from open_clip.model import CustomTextCLIP
 from tokenizers import Tokenizer
 
 from cxrzero.bundle import IMAGE_ENCODER, MODEL_JSON, SCHEMA_VERSION, TEXT_ENCODER, TOKENIZER
+from cxrzero.clip.architecture import learns_tokenizer
 from cxrzero.convert.onnx_export import ExportedModel, example_ids, example_pixels, export_onnx
 from cxrzero.convert.towers import open_clip_towers
 from cxrzero.errors import ImportModelError, TrainingError, UsageError
 from cxrzero.train import checkpoint
 from cxrzero.train.config import TrainConfig
-from cxrzero.train.model import learns_tokenizer
 from cxrzero.train.runfolder import ENSEMBLE, RunFolder, versions
 from cxrzero.train.start import Start
 

@@ -14,14 +14,16 @@ from tokenizers import Tokenizer
 from torch import nn
 
 from cxrzero.bundle import TOKENIZER, sha256_of
+from cxrzero.clip.architecture import Arch, build_model, learns_tokenizer, load_arch
+from cxrzero.clip.steps import chexzero_steps
+from cxrzero.clip.tokenizer import PAD_ID, clip_tokenizer
 from cxrzero.convert import load_model
 from cxrzero.errors import TrainingError, UsageError
 from cxrzero.train import checkpoint
 from cxrzero.train.config import TrainConfig
-from cxrzero.train.model import Arch, build_model, freeze_tower, learns_tokenizer, load_arch
-from cxrzero.train.pixels import chexzero_steps, stretched
+from cxrzero.train.model import freeze_tower
+from cxrzero.train.pixels import stretched
 from cxrzero.train.runfolder import RUN_JSON, RunFolder
-from cxrzero.train.vocabulary import PAD_ID, clip_tokenizer
 
 MINI_LR, SCRATCH_LR, INIT_LR = 1e-3, 5e-4, 5e-5
 BORROWED = "built_elsewhere"  # in an Arch: it describes a model and cannot build one

@@ -14,13 +14,16 @@ from open_clip.model import CLIP  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
 from cxrzero.bundle import load_bundle  # noqa: E402
+from cxrzero.clip.architecture import build_model, load_arch  # noqa: E402
+from cxrzero.clip.steps import chexzero_steps  # noqa: E402
+from cxrzero.clip.tokenizer import clip_tokenizer  # noqa: E402
 from cxrzero.errors import TrainingError, UsageError  # noqa: E402
 from cxrzero.preprocess import Preprocess  # noqa: E402
 from cxrzero.train import TrainConfig, checkpoint, resume, train  # noqa: E402
-from cxrzero.train.model import build_model, load_arch, weight_groups  # noqa: E402
-from cxrzero.train.pixels import EncoderInput, chexzero_steps, split_steps, standardised, stretched  # noqa: E402
+from cxrzero.train.model import weight_groups  # noqa: E402
+from cxrzero.train.pixels import EncoderInput, split_steps, standardised, stretched  # noqa: E402
 from cxrzero.train.runfolder import RunFolder  # noqa: E402
-from cxrzero.train.vocabulary import clip_tokenizer, encode  # noqa: E402
+from cxrzero.train.vocabulary import encode  # noqa: E402
 from tests.train.drawn import TINY_CLIP, draw, tiny_clip  # noqa: E402
 
 SENTENCES = [
