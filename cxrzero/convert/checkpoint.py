@@ -53,6 +53,7 @@ def load_checkpoint(path: Path, card: str | None, arch_name: str | None) -> Load
         activation=activation,
         lineage=lineage.name,
         card=lineage.card,
+        arch=arch,
         stated=(
             f"architecture: {arch['architecture']} ({'--arch' if arch_name else 'by the shapes of its tensors'})",
             f"lineage: {lineage.name}, by {how}: its preprocessing and scoring rule apply ({lineage.source})",

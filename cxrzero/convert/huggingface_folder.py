@@ -61,6 +61,7 @@ def load_huggingface_folder(folder: Path, card: Card | None = None) -> LoadedMod
         activation=activation,
         lineage=card.name if card else "source",
         card=card,
+        arch=None,
         stated=(
             f"architecture: transformers {MODELS[kind]} ({CONFIG})",
             f"preprocessing: {PREPROCESSOR}",

@@ -67,6 +67,7 @@ def load_openclip_folder(folder: Path, card: Card | None = None) -> LoadedModel:
         activation=activation,
         lineage=card.name if card else "source",
         card=card,
+        arch=None if is_hugging_face else arch,
         stated=(
             f"architecture: {arch['architecture']} ({CONFIG})",
             f"preprocessing: {CONFIG}",
