@@ -114,6 +114,9 @@ def prepare(config: TrainConfig, folder: RunFolder, world: World, report: OnProg
             Progress("note", message=f"{len(store.unreadable)} unreadable image(s) left out{listed(store.unreadable)}")
         )
         _check_sizes(config, pairs, world, labelled)
+    strange = sum("maybe_not_chest_xray" in fact.flags for fact in store.facts)
+    if strange:
+        report(Progress("note", message=f"{strange:,} image(s) do not look like a chest X-ray; --check names them"))
     start = _complete(start, config, pairs, store, folder, world)
     Preprocess(start.steps, (start.image_size, start.image_size))
     _record(config, folder, world, start, store.fingerprint, labelled, resume)
