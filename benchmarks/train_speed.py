@@ -31,9 +31,9 @@ from open_clip.loss import ClipLoss
 from PIL import Image
 from torch.nn import functional
 
+from cxrzero.clip.architecture import build_model, learns_tokenizer, load_arch
+from cxrzero.clip.steps import CHEXZERO_MEAN, CHEXZERO_SIDE, CHEXZERO_STD
 from cxrzero.train import Progress, TrainConfig, train
-from cxrzero.train.model import build_model, learns_tokenizer, load_arch
-from cxrzero.train.pixels import CHEXZERO_MEAN, CHEXZERO_SIDE, CHEXZERO_STD
 
 WORDS = ("heart", "lungs", "clear", "effusion", "small", "left", "right", "opacity", "mild", "stable", "large")
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from cxrzero.prediction import printable_path
+
 if TYPE_CHECKING:
     from cxrzero.train.checking import Check
     from cxrzero.train.checkpage import Seen
 
-SHOWN = 3  # images whose texts are printed
+SHOWN = 3  # images whose texts or names are printed
 
 
 def check_lines(found: Check, seen: Sequence[Seen]) -> Iterator[str]:
@@ -38,15 +40,21 @@ def check_lines(found: Check, seen: Sequence[Seen]) -> Iterator[str]:
         "images whose text another image has too": found.repeated_texts,
         "patients in both training and validation": found.shared_patients,
         "images whose patient is unknown": found.without_patient,
-        "images that do not look like a chest X-ray": len(found.not_chest),
-        "images that may be inverted": found.flagged.get("maybe_inverted", 0),
     }
     yield from (f"  {count:>11,}  {what}" for what, count in notes.items() if count)
+    yield from _named("images that do not look like a chest X-ray", found.not_chest)
+    yield from _named("images that look like a negative", found.inverted)
     for each in seen[:SHOWN]:
         yield f"  {each.image}"
         yield from (f"      {text}" for text in each.texts)
     yield from found.obstacles
     yield "Trainable." if found.trainable else "Not trainable as it is."
+
+
+def _named(what: str, images: Sequence[str]) -> Iterator[str]:
+    if images:
+        more = f", and {len(images) - SHOWN:,} more" if len(images) > SHOWN else ""
+        yield f"  {len(images):>11,}  {what}: {', '.join(map(printable_path, images[:SHOWN]))}{more}"
 
 
 def _counts(counted: dict[str, int]) -> str:

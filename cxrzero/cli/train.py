@@ -35,10 +35,17 @@ def train(
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="Read everything once and report; train nothing.")] = False,
     init: Annotated[
-        Path | None, typer.Option(metavar="MODEL", help="Start from a run, an open_clip folder or a file of weights.")
+        Path | None,
+        typer.Option(metavar="MODEL", help="Start from a run, bundle, model folder or file of weights."),
     ] = None,
     arch: Annotated[
         str | None, typer.Option(help="Built-in, any of open_clip's, or a JSON file. Default: cxrzero-mini.")
+    ] = None,
+    lineage: Annotated[
+        str | None,
+        typer.Option(
+            "--as", metavar="CARD", rich_help_panel=ADVANCED, help="Whose weights a bare file of --init holds."
+        ),
     ] = None,
     recipe: Annotated[
         Literal["default", "chexzero"], typer.Option(help="chexzero: the training of CheXzero's paper.")

@@ -8,14 +8,14 @@ from pathlib import Path
 import torch
 from open_clip.model import convert_to_custom_text_state_dict
 
+from cxrzero.clip.architecture import Arch, build_model, load_arch
+from cxrzero.clip.tokenizer import PAD_ID, clip_tokenizer
 from cxrzero.convert.lineage import Lineage, choose_lineage
 from cxrzero.convert.loaded import LoadedModel
 from cxrzero.convert.recognise import check_keys, recognise
 from cxrzero.convert.towers import open_clip_towers
 from cxrzero.convert.weights import StateDict, read_weights
 from cxrzero.errors import AmbiguousModelError, ImportModelError
-from cxrzero.train.model import Arch, build_model, load_arch
-from cxrzero.train.vocabulary import PAD_ID, clip_tokenizer
 
 
 def load_checkpoint(path: Path, card: str | None, arch_name: str | None) -> LoadedModel:
@@ -53,6 +53,7 @@ def load_checkpoint(path: Path, card: str | None, arch_name: str | None) -> Load
         activation=activation,
         lineage=lineage.name,
         card=lineage.card,
+        arch=arch,
         stated=(
             f"architecture: {arch['architecture']} ({'--arch' if arch_name else 'by the shapes of its tensors'})",
             f"lineage: {lineage.name}, by {how}: its preprocessing and scoring rule apply ({lineage.source})",

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from cxrzero.convert.lineage import Steps
+from cxrzero.clip.steps import Steps
 from cxrzero.convert.loaded import LoadedModel
 from cxrzero.convert.openclip_folder import read_tokenizer
 from cxrzero.convert.recognise import SHOWN
@@ -61,6 +61,7 @@ def load_huggingface_folder(folder: Path, card: Card | None = None) -> LoadedMod
         activation=activation,
         lineage=card.name if card else "source",
         card=card,
+        arch=None,
         stated=(
             f"architecture: transformers {MODELS[kind]} ({CONFIG})",
             f"preprocessing: {PREPROCESSOR}",

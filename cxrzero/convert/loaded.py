@@ -7,6 +7,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from cxrzero.clip.architecture import Arch
 from cxrzero.convert.towers import Towers
 from cxrzero.registry.cards import Card
 
@@ -23,6 +24,7 @@ class LoadedModel:
         tokenizer: its normaliser does all text cleaning.
         activation: "QuickGELU", "GELU" or what the configuration calls it.
         card: what the registry knows of it.
+        arch: a configuration that `clip.architecture.build_model` can build it from again; None where there is none.
         lineage: whose preprocessing and scoring rule these are.
         stated: what was recognised and how, a line each, for the user.
     """
@@ -40,6 +42,7 @@ class LoadedModel:
     activation: str
     lineage: str
     card: Card | None
+    arch: Arch | None
     stated: tuple[str, ...]
 
 

@@ -13,16 +13,16 @@ from typing import Any
 from open_clip.model import convert_to_custom_text_state_dict
 from tokenizers import Tokenizer
 
+from cxrzero.clip.architecture import build_model
+from cxrzero.clip.steps import OPENAI_MEAN, OPENAI_STD, Steps
+from cxrzero.clip.tokenizer import PAD_ID, clip_tokenizer
 from cxrzero.convert.cleaning import with_cleaning
-from cxrzero.convert.lineage import OPENAI_MEAN, OPENAI_STD, Steps
 from cxrzero.convert.loaded import LoadedModel, square
 from cxrzero.convert.recognise import HEAD_WIDTH, check_keys
 from cxrzero.convert.towers import open_clip_towers
 from cxrzero.convert.weights import StateDict, read_weights
 from cxrzero.errors import AmbiguousModelError, ImportModelError, MissingExtraError
 from cxrzero.registry.cards import Card
-from cxrzero.train.model import build_model
-from cxrzero.train.vocabulary import PAD_ID, clip_tokenizer
 
 CONFIG = "open_clip_config.json"
 WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
@@ -67,6 +67,7 @@ def load_openclip_folder(folder: Path, card: Card | None = None) -> LoadedModel:
         activation=activation,
         lineage=card.name if card else "source",
         card=card,
+        arch=None if is_hugging_face else arch,
         stated=(
             f"architecture: {arch['architecture']} ({CONFIG})",
             f"preprocessing: {CONFIG}",

@@ -10,8 +10,8 @@ import open_clip
 from open_clip.model import convert_to_custom_text_state_dict
 from torch import Tensor, nn
 
+from cxrzero.clip.architecture import Arch
 from cxrzero.errors import AmbiguousModelError, ImportModelError
-from cxrzero.train.model import Arch
 
 SHOWN = 10  # keys that a message lists
 HEAD_WIDTH = 64  # of every CLIP transformer by OpenAI; the shapes do not tell it

@@ -24,7 +24,8 @@ from cxrzero.train.start import Start, make_start
 from cxrzero.train.store import ImageStore, open_store
 
 JSON, PAGE = "check.json", "check.html"
-SAMPLE = 24  # pictures on the page
+SAMPLE = 24  # pictures on the page, of either kind
+NOT_CHEST = "maybe_not_chest_xray"
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ class Check:
         context_length: that the model reads; longer texts are cut.
         cut_texts: texts that are longer.
         flagged: flag of `docs/images.md` → images.
-        not_chest: images that do not look like a chest X-ray.
+        not_chest: images that do not look like a chest X-ray: photographs, pages of text, blank pictures.
+        inverted: images that look like a negative, among the others.
         obstacles: why a training would refuse; empty = trainable.
     """
 
@@ -73,6 +75,7 @@ class Check:
     cut_texts: int
     flagged: dict[str, int]
     not_chest: list[str]
+    inverted: list[str]
     obstacles: list[str]
 
     @property
@@ -111,14 +114,14 @@ def check(config: TrainConfig, on_progress: OnProgress | None = None) -> tuple[C
     )
     found = _found(config, store, start)
     seen = _sample(config, store)
-    _write(config.out, found, seen)
+    _write(config.out, found, seen, _suspects(store))
     return found, seen
 
 
 def _found(config: TrainConfig, store: ImageStore, start: Start) -> Check:
     pairs, intake = store.pairs, store.pairs.intake
     assert intake is not None
-    groups = _duplicates(store)
+    groups, strange = _duplicates(store), _flagged(store, NOT_CHEST)
     lengths = _lengths(config, pairs, start)
     firsts = Counter(int(true[0]) for true in pairs.true_texts)
     training = int((~pairs.validation).sum())
@@ -146,11 +149,14 @@ def _found(config: TrainConfig, store: ImageStore, start: Start) -> Check:
         context_length=start.context_length,
         cut_texts=int((lengths > start.context_length).sum()),
         flagged=dict(Counter(flag for fact in store.facts for flag in fact.flags)),
-        not_chest=[
-            image for image, fact in zip(pairs.images, store.facts, strict=True) if "maybe_not_chest_xray" in fact.flags
-        ],
+        not_chest=[pairs.images[row] for row in strange],
+        inverted=[pairs.images[row] for row in _flagged(store, "maybe_inverted") if row not in strange],
         obstacles=_obstacles(config, store, training),
     )
+
+
+def _flagged(store: ImageStore, flag: str) -> list[int]:
+    return [row for row, fact in enumerate(store.facts) if flag in fact.flags]
 
 
 def _obstacles(config: TrainConfig, store: ImageStore, training: int) -> list[str]:
@@ -201,11 +207,20 @@ def _sample(config: TrainConfig, store: ImageStore) -> list[Seen]:
     ]
 
 
-def _write(out: Path, found: Check, seen: list[Seen]) -> None:
+def _suspects(store: ImageStore) -> list[Seen]:
+    """The first images that do not look like a chest X-ray, as they are stored, each with its first text."""
+    pairs, rows = store.pairs, np.array(_flagged(store, NOT_CHEST)[:SAMPLE], np.int64)
+    return [
+        Seen(pairs.images[row], picture, [pairs.texts[int(pairs.true_texts[row][0])]])
+        for row, picture in zip(rows, store.pixels[rows], strict=True)
+    ]
+
+
+def _write(out: Path, found: Check, seen: list[Seen], suspects: list[Seen]) -> None:
     content = {"trainable": found.trainable} | asdict(found)
     try:
         out.mkdir(parents=True, exist_ok=True)
         (out / JSON).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8", "surrogateescape")
     except OSError as error:
         raise OutputError(f"{out / JSON} cannot be written: {error.strerror}") from error
-    write_page(out / PAGE, found.source, seen)
+    write_page(out / PAGE, found.source, seen, suspects)

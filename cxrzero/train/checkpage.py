@@ -25,8 +25,11 @@ class Seen:
     texts: list[str]
 
 
-def write_page(path: Path, source: str, seen: Sequence[Seen]) -> None:
+def write_page(path: Path, source: str, seen: Sequence[Seen], suspects: Sequence[Seen]) -> None:
     """Write the page; nothing in it is loaded from elsewhere.
+
+    Args:
+        suspects: pictures that do not look like a chest X-ray, not augmented.
 
     Raises:
         OutputError: it cannot be written.
@@ -34,14 +37,22 @@ def write_page(path: Path, source: str, seen: Sequence[Seen]) -> None:
     page = (
         f"{HEAD.replace('cxrzero search', 'cxrzero train --check')}<h1>{html.escape(source)}</h1>\n"
         f"<p>{len(seen)} training images as the model is shown them, with the texts drawn for each. Pictures and "
-        f"texts of patients: keep this page where the data may be.</p>\n<main>\n"
-        + "\n".join(map(_figure, seen))
-        + "\n</main></body></html>\n"
+        f"texts of patients: keep this page where the data may be.</p>\n{_figures(seen)}"
+        + (
+            f"<h1>Do these show a chest?</h1>\n<p>They do not look like it.</p>\n{_figures(suspects)}"
+            if suspects
+            else ""
+        )
+        + "</body></html>\n"
     )
     try:
         path.write_text(page, "utf-8", "replace")
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _figures(seen: Sequence[Seen]) -> str:
+    return "<main>\n" + "\n".join(map(_figure, seen)) + "\n</main>\n"
 
 
 def _figure(seen: Seen) -> str:

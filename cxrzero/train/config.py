@@ -15,6 +15,7 @@ from cxrzero.train.reports import TextRule
 
 RecipeName = Literal["default", "chexzero"]
 LossName = Literal["soft", "sigmoid", "clip"]
+DEFAULT_ARCH = "cxrzero-mini"
 
 # Values that a recipe sets; whatever the user states wins. "chexzero" is the training of CheXzero's reference code:
 # stochastic gradient descent at one rate, no validation, no average, no augmentation, CLIP's plain loss.
@@ -74,8 +75,10 @@ class TrainConfig:
         decode_workers: processes that decode; None = one for each core, at most 16.
         skip_unreadable: go on without images and reports that are missing or cannot be read.
         recipe: whose values the fields were filled from; see `recipe_config`.
-        arch: a built-in architecture, any of open_clip's, or path of a JSON file in its form.
-        init: where the weights come from: run folder, checkpoint file, model folder; None = random.
+        arch: a built-in architecture, any of open_clip's, or path of a JSON file in its form; None = what `init`
+            says of itself, else DEFAULT_ARCH.
+        init: where the weights come from: run folder, bundle, model folder, file of weights; None = random.
+        lineage: whose preprocessing and activation belong to a file of weights; None = known by its name.
         epochs: passes over the data; an epoch draws as many images as there are.
         batch_size: images that one optimiser step contrasts, over all processes.
         micro_batch: images of one forward pass; None = the whole batch. Less memory, same loss, about a third slower.
@@ -118,8 +121,9 @@ class TrainConfig:
     store: Path | None = None
     decode_workers: int | None = None
     recipe: RecipeName = "default"
-    arch: str = "cxrzero-mini"
+    arch: str | None = None
     init: Path | None = None
+    lineage: str | None = None
     epochs: int = 20
     batch_size: int = 128
     micro_batch: int | None = None
@@ -171,6 +175,8 @@ class TrainConfig:
             raise UsageError(f"batch_size must be at least 2, not {self.batch_size}: a contrast needs two images")
         if self.image_size is not None and not 32 <= self.image_size <= 1024:
             raise UsageError(f"image_size must lie between 32 and 1024 pixels, not {self.image_size}")
+        if self.lineage is not None and self.init is None:
+            raise UsageError(f"--as {self.lineage} says whose weights --init names; give --init too")
         if self.loss == "clip" and self.texts_per_image != 1:
             raise UsageError(f"the loss 'clip' takes one text an image; texts_per_image is {self.texts_per_image}")
 

@@ -14,14 +14,15 @@ from open_clip.model import CustomTextCLIP
 from tokenizers import Tokenizer
 
 from cxrzero.bundle import IMAGE_ENCODER, MODEL_JSON, SCHEMA_VERSION, TEXT_ENCODER, TOKENIZER
+from cxrzero.clip.architecture import learns_tokenizer
 from cxrzero.convert.onnx_export import ExportedModel, example_ids, example_pixels, export_onnx
 from cxrzero.convert.towers import open_clip_towers
 from cxrzero.errors import ImportModelError, TrainingError, UsageError
 from cxrzero.train import checkpoint
 from cxrzero.train.config import TrainConfig
-from cxrzero.train.model import learns_tokenizer
 from cxrzero.train.runfolder import ENSEMBLE, RunFolder, versions
 from cxrzero.train.start import Start
+from cxrzero.train.transformers_clip import TransformersCLIP
 
 CARD_KEYS = ("name", "labels", "license", "intended_use", "training_data")
 # The paper's rule p = e^cos⁺ / (e^cos⁺ + e^cos⁻), where there was nothing to fit a scale on.
@@ -72,12 +73,13 @@ def _write_bundle(target: Path, weights: Path, start: Start, facts: dict[str, An
     _replace(target / MODEL_JSON, (json.dumps(card, indent=2, ensure_ascii=False) + "\n").encode())
 
 
-def _export(model: CustomTextCLIP, start: Start, tokenizer: Tokenizer) -> ExportedModel:
+def _export(model: CustomTextCLIP | TransformersCLIP, start: Start, tokenizer: Tokenizer) -> ExportedModel:
     pixels = example_pixels((start.image_size, start.image_size))
     ids = example_ids(tokenizer, start.context_length, start.pad_id)
     any_length = learns_tokenizer(start.arch)  # CLIP's causal towers read their whole context only
+    towers = model.towers() if isinstance(model, TransformersCLIP) else open_clip_towers(model)
     try:
-        return export_onnx(open_clip_towers(model), pixels, ids, storage="float16", any_length=any_length)
+        return export_onnx(towers, pixels, ids, storage="float16", any_length=any_length)
     except ImportModelError as error:
         raise TrainingError(str(error)) from error
 

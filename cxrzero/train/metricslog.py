@@ -27,6 +27,7 @@ class MetricsLog:
     def __init__(self, folder: Path, keep: int, step: int) -> None:
         self._file = (folder / FILE).open("ab")
         if self._file.tell() < keep:
+            self._file.close()
             raise OutputError(f"{folder / FILE} is shorter than when the last checkpoint was written; restore it")
         self._file.truncate(keep)
         self._board = _tensorboard(folder, step)
@@ -63,10 +64,14 @@ def read(folder: Path) -> list[dict[str, Any]]:
 
 
 def _numbers(record: dict[str, Any], prefix: str = "") -> dict[str, float]:
+    """Every number by its path; an estimate (value, low, high) is three."""
     found: dict[str, float] = {}
     for name, value in record.items():
         if isinstance(value, dict):
             found |= _numbers(value, f"{prefix}{name}/")
+        elif isinstance(value, list | tuple):
+            low_high = {"low": value[1], "high": value[2]}
+            found |= {prefix + name: float(value[0])} | _numbers(low_high, f"{prefix}{name}/")
         elif isinstance(value, int | float) and name not in ("step", "epoch"):
             found[prefix + name] = float(value)
     return found

@@ -1,85 +1,10 @@
-"""Builds the model of a run: an architecture of ours or of open_clip as open_clip's CustomTextCLIP."""
+"""The weights of a model by tower: which of them learn, and how fast."""
 
 from __future__ import annotations
 
-import difflib
-import json
-import logging
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
-import open_clip
 import torch
-from open_clip.model import CustomTextCLIP
-
-from cxrzero.errors import UsageError
-from cxrzero.train.vocabulary import CLIP_VOCABULARY, END_ID, PAD_ID
-
-Arch = dict[str, Any]
-
-# What an open_clip configuration may ask for beside the towers.
-EXTRAS = ("quick_gelu", "init_logit_scale", "init_logit_bias")
-
-
-def load_arch(name: str, image_size: int | None = None) -> Arch:
-    """Read an architecture by the name of one of ours or of open_clip's, or by path.
-
-    Args:
-        name: e.g. "cxrzero-mini", "ViT-B-32-quickgelu", or a path that ends in .json.
-        image_size: replaces the architecture's own; pixels.
-
-    Returns:
-        open_clip's configuration with `name` and `architecture` (a description) added.
-
-    Raises:
-        UsageError: there is no such architecture (near names are offered), or the file is not one.
-    """
-    folder = resources.files("cxrzero.train") / "archs"
-    ours = sorted(entry.name.removesuffix(".json") for entry in folder.iterdir() if entry.name.endswith(".json"))
-    if name in ours:
-        arch = _parse(name, (folder / f"{name}.json").read_text("utf-8"))
-    elif name.endswith(".json") and Path(name).is_file():
-        arch = _parse(name, Path(name).read_text("utf-8"))
-    elif name in open_clip.list_models():
-        arch = {"architecture": f"open_clip {name}"} | open_clip.get_model_config(name)
-        _check_tokenizer(name, arch)
-    else:
-        known = [*ours, *open_clip.list_models()]
-        near = _near(name, known) or ours
-        raise UsageError(f"there is no architecture {name!r}; did you mean {' or '.join(near)}? (or give a .json file)")
-    arch["name"] = name
-    if image_size is not None:
-        arch["vision_cfg"]["image_size"] = image_size
-    if not isinstance(arch["vision_cfg"]["image_size"], int):
-        raise UsageError(f"{name} takes pictures that are not square; give --image-size")
-    return arch
-
-
-def learns_tokenizer(arch: Arch) -> bool:
-    """Whether the run learns its own tokenizer; otherwise it is CLIP's."""
-    return bool(arch["text_cfg"].get("eos_id") == END_ID)
-
-
-def build_model(arch: Arch) -> CustomTextCLIP:
-    """A model with random weights (from torch's global generator).
-
-    Raises:
-        UsageError: open_clip or timm does not know what the architecture asks for.
-    """
-    logging.getLogger("timm").setLevel(logging.ERROR)
-    vision = dict(arch["vision_cfg"])
-    if "timm_model_name" in vision:
-        vision["timm_model_pretrained"] = False  # never a download
-    extras = {key: arch[key] for key in EXTRAS if key in arch}
-    try:
-        model = CustomTextCLIP(arch["embed_dim"], vision, dict(arch["text_cfg"]), **extras)
-    except (RuntimeError, TypeError, ValueError, AssertionError) as error:
-        raise UsageError(f"the architecture {arch['architecture']!r} cannot be built: {error}") from error
-    if learns_tokenizer(arch):
-        # open_clip's text configuration cannot ask for it; without it [PAD] would take part in attention.
-        model.text.use_pad_mask = True
-    return model
 
 
 def tower_of(parameter: str) -> str:
@@ -114,37 +39,3 @@ def weight_groups(
         group = {"params": [], "weight_decay": decay, "lr_scale": scales[tower]}
         groups.setdefault((tower, decays), group)["params"].append(parameter)
     return list(groups.values())
-
-
-def _parse(name: str, text: str) -> Arch:
-    try:
-        arch: Arch = json.loads(text)
-        words = arch["text_cfg"]
-        if "eos_id" not in words:
-            _check_tokenizer(name, arch)
-        elif (words["pad_id"], words["eos_id"], words["pool_type"]) != (PAD_ID, END_ID, "eos"):
-            raise UsageError(f"{name}: text_cfg needs pad_id {PAD_ID}, eos_id {END_ID} and pool_type 'eos'")
-        for key in ("architecture", "embed_dim"):
-            arch[key]
-        for section, key in ((arch["vision_cfg"], "image_size"), (words, "context_length"), (words, "vocab_size")):
-            section[key]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise UsageError(f"{name} is not an architecture file: {error!r}") from error
-    return arch
-
-
-def _check_tokenizer(name: str, arch: Arch) -> None:
-    """Only text towers over CLIP's own vocabulary can be trained from nothing but a name."""
-    words = arch["text_cfg"]
-    foreign = {"hf_model_name", "hf_tokenizer_name", "tokenizer_kwargs"} & set(words)
-    if foreign or "multimodal_cfg" in arch or words.get("vocab_size", CLIP_VOCABULARY) != CLIP_VOCABULARY:
-        raise UsageError(
-            f"{name} needs a text tower or tokenizer that open_clip fetches from elsewhere; start from its weights "
-            "with --init, or choose an architecture over CLIP's own vocabulary, such as ViT-B-32-quickgelu"
-        )
-
-
-def _near(name: str, known: list[str]) -> list[str]:
-    folded = {other.lower().replace("/", "-"): other for other in known}
-    found = difflib.get_close_matches(name.lower().replace("/", "-"), list(folded), n=3, cutoff=0.5)
-    return [folded[other] for other in found]

@@ -13,20 +13,6 @@ from torch.nn import functional
 
 Step = Mapping[str, Any]
 
-# CheXzero's reference code: 0–255 scale, one mean and deviation for its training films, resized without antialias.
-CHEXZERO_SIDE, CHEXZERO_MEAN, CHEXZERO_STD = 320, 101.48761, 83.43944
-
-
-def chexzero_steps(size: int) -> list[dict[str, Any]]:
-    """The reference's preprocessing for an encoder of `size` pixels."""
-    return [
-        {"step": "resize_longest", "size": CHEXZERO_SIDE, "interpolation": "lanczos"},
-        {"step": "pad_to_square", "size": CHEXZERO_SIDE, "fill": 0},
-        {"step": "rescale", "factor": 1.0},
-        {"step": "normalize", "mean": [CHEXZERO_MEAN] * 3, "std": [CHEXZERO_STD] * 3},
-        {"step": "resize_tensor", "size": size, "interpolation": "bicubic", "antialias": False},
-    ]
-
 
 def stretched(size: int) -> list[dict[str, Any]]:
     """Geometry of a model that brings no preprocessing: the whole film, as a square."""

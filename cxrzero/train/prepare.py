@@ -9,6 +9,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from cxrzero.bundle import TOKENIZER
+from cxrzero.clip.architecture import learns_tokenizer
 from cxrzero.errors import UsageError
 from cxrzero.preprocess import Preprocess
 from cxrzero.train.batches import Batches, TextEncoder
@@ -16,7 +17,6 @@ from cxrzero.train.config import OnProgress, Progress, TrainConfig
 from cxrzero.train.distributed import World
 from cxrzero.train.intake import listed
 from cxrzero.train.labelled import Labelled, read_labelled
-from cxrzero.train.model import learns_tokenizer
 from cxrzero.train.pairs import Pairs, default_labels, read_pairs
 from cxrzero.train.pixels import EncoderInput, split_steps, standardised
 from cxrzero.train.runfolder import RunFolder
@@ -114,6 +114,9 @@ def prepare(config: TrainConfig, folder: RunFolder, world: World, report: OnProg
             Progress("note", message=f"{len(store.unreadable)} unreadable image(s) left out{listed(store.unreadable)}")
         )
         _check_sizes(config, pairs, world, labelled)
+    strange = sum("maybe_not_chest_xray" in fact.flags for fact in store.facts)
+    if strange:
+        report(Progress("note", message=f"{strange:,} image(s) do not look like a chest X-ray; --check names them"))
     start = _complete(start, config, pairs, store, folder, world)
     Preprocess(start.steps, (start.image_size, start.image_size))
     _record(config, folder, world, start, store.fingerprint, labelled, resume)

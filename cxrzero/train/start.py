@@ -4,32 +4,37 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from open_clip.model import CustomTextCLIP, convert_to_custom_text_state_dict
+from open_clip.model import CustomTextCLIP
 from tokenizers import Tokenizer
 from torch import nn
 
 from cxrzero.bundle import TOKENIZER, sha256_of
+from cxrzero.clip.architecture import Arch, build_model, learns_tokenizer, load_arch
+from cxrzero.clip.steps import chexzero_steps
+from cxrzero.clip.tokenizer import PAD_ID, clip_tokenizer
 from cxrzero.convert import load_model
-from cxrzero.errors import TrainingError, UsageError
+from cxrzero.convert.lineage import OPEN_CLIP
+from cxrzero.convert.loaded import LoadedModel
+from cxrzero.convert.origin import find_origin
+from cxrzero.errors import UsageError
+from cxrzero.registry.folder import is_bundle
 from cxrzero.train import checkpoint
-from cxrzero.train.config import TrainConfig
-from cxrzero.train.model import Arch, build_model, freeze_tower, learns_tokenizer, load_arch
-from cxrzero.train.pixels import chexzero_steps, stretched
+from cxrzero.train.config import DEFAULT_ARCH, RECIPES, TrainConfig
+from cxrzero.train.model import freeze_tower
+from cxrzero.train.pixels import stretched
 from cxrzero.train.runfolder import RUN_JSON, RunFolder
-from cxrzero.train.vocabulary import PAD_ID, clip_tokenizer
+from cxrzero.train.transformers_clip import TransformersCLIP
 
 MINI_LR, SCRATCH_LR, INIT_LR = 1e-3, 5e-4, 5e-5
 SIGMOID_SCALE = math.log(10.0)  # SigLIP's start (Zhai et al. 2023, section 3.2), as a logarithm
 # Not SigLIP's −10, made for one true text in a batch of 32,768: here several texts of a batch are true of an image.
 SIGMOID_BIAS = -1.0
 BORROWED = "built_elsewhere"  # in an Arch: it describes a model and cannot build one
-SHOWN = 10  # keys of a state dict that an error message lists
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ class Start:
     """A model before its first step.
 
     Attributes:
-        arch: open_clip's configuration.
+        arch: open_clip's configuration; with BORROWED, what there is instead.
         steps: preprocessing; without `rescale` and what follows, these are measured from the data.
         tokenizer: None = learned from the run's texts.
         source: sha256 of the file that the weights came from; None = random.
@@ -45,7 +50,7 @@ class Start:
     """
 
     arch: Arch
-    model: CustomTextCLIP
+    model: CustomTextCLIP | TransformersCLIP
     steps: list[dict[str, Any]]
     tokenizer: Tokenizer | None
     source: str | None
@@ -66,7 +71,8 @@ def make_start(config: TrainConfig) -> Start:
 
     Raises:
         UsageError: the architecture is unknown, or `init` does not fit it.
-        TrainingError: `init` cannot be read.
+        AmbiguousModelError: a file of weights does not say whose preprocessing belongs to it.
+        ImportModelError, TrainingError: `init` cannot be read, or its weights do not fit.
     """
     torch.manual_seed(config.seed)
     start = _from_scratch(config) if config.init is None else _from_init(config, config.init)
@@ -92,7 +98,7 @@ def _give_bias(start: Start, scratch: bool) -> None:
 
 
 def _from_scratch(config: TrainConfig) -> Start:
-    arch = load_arch(config.arch, config.image_size)
+    arch = load_arch(config.arch or DEFAULT_ARCH, config.image_size)
     learned = learns_tokenizer(arch)
     return Start(
         arch=arch,
@@ -107,37 +113,59 @@ def _from_scratch(config: TrainConfig) -> Start:
 def _from_init(config: TrainConfig, init: Path) -> Start:
     if (init / RUN_JSON).is_file():
         return _from_run(config, RunFolder(init))
+    if is_bundle(init):
+        _check_untold(config, init, "a bundle")
+        origin = find_origin(init)
+        return _from_published(config, origin.path, origin.lineage, origin.arch)
     if init.is_dir():
-        return _from_folder(config, init)
+        _check_untold(config, init, "a folder")
+        return _from_published(config, init, None, None)
     if not init.is_file():
-        raise UsageError(f"--init {init}: neither a run folder (with {RUN_JSON}), a model folder nor a file of weights")
-    arch = load_arch(config.arch, config.image_size)
-    if learns_tokenizer(arch):
-        raise UsageError(f"--init {init}: say with --arch which of open_clip's architectures these weights are for")
-    model = build_model(arch)
-    _load(model, _read_weights(init), init)
-    return Start(arch, model, _steps(config, arch), clip_tokenizer(), sha256_of(init), INIT_LR)
+        raise UsageError(
+            f"--init {init}: neither a run folder (with {RUN_JSON}), a bundle, a model folder nor a file of weights"
+        )
+    lineage = config.lineage
+    if lineage is None and config.preprocess is not None and config.arch is not None:
+        lineage = OPEN_CLIP.name  # preprocessing and activation are both stated, so nothing is left open
+    return _from_published(config, init, lineage, config.arch)
 
 
-def _from_folder(config: TrainConfig, folder: Path) -> Start:
-    """A model folder in open_clip's format: it brings its preprocessing and its tokenizer."""
-    loaded = load_model(folder)
-    if not isinstance(loaded.model, CustomTextCLIP):
-        raise UsageError(f"--init {folder}: transformers' models cannot be trained on; give an open_clip folder")
+def _check_untold(config: TrainConfig, init: Path, kind: str) -> None:
+    """Options that say what `init` says itself are refused; those of a recipe give way."""
+    recipe_arch = RECIPES[config.recipe].get("arch")
+    for option, stated in (("--as", config.lineage), ("--arch", config.arch)):
+        if stated is not None and stated != recipe_arch:
+            raise UsageError(f"--init {init} is {kind}, which says itself what it is; leave out {option}")
+
+
+def _from_published(config: TrainConfig, source: Path, lineage: str | None, arch_name: str | None) -> Start:
+    """Published weights with their lineage's preprocessing and tokenizer, as `cxrzero models import` reads them."""
+    loaded = load_model(source, lineage, arch_name)
     size = loaded.image_size[0]
     if loaded.image_size != (size, size) or config.image_size not in (None, size):
-        raise UsageError(f"--init {folder}: its images are {loaded.image_size} pixels; leave --image-size out")
-    arch: Arch = {
-        "name": folder.resolve().name,
+        raise UsageError(f"--init {source}: its images are {loaded.image_size} pixels; leave --image-size out")
+    model = loaded.model if isinstance(loaded.model, CustomTextCLIP) else TransformersCLIP(loaded.model)
+    arch: Arch = {"name": source.resolve().name} | (loaded.arch or _described(loaded))
+    return Start(
+        arch=arch,
+        model=model.train(),
+        steps=loaded.preprocess if config.preprocess is None else _steps(config, arch),
+        tokenizer=loaded.tokenizer,
+        source=sha256_of(source) if source.is_file() else folder_sha256(source),
+        lr=INIT_LR,
+        pad_id=loaded.pad_id,
+    )
+
+
+def _described(loaded: LoadedModel) -> Arch:
+    """What the run has to know of a model that no configuration of open_clip can build."""
+    return {
         "architecture": loaded.architecture,
         "embed_dim": loaded.embed_dim,
-        "vision_cfg": {"image_size": size},
+        "vision_cfg": {"image_size": loaded.image_size[0]},
         "text_cfg": {"context_length": loaded.context_length},
         BORROWED: True,
     }
-    steps = loaded.preprocess if config.preprocess is None else _steps(config, arch)
-    model = loaded.model.train()
-    return Start(arch, model, steps, loaded.tokenizer, folder_sha256(folder), INIT_LR, loaded.pad_id)
 
 
 def folder_sha256(folder: Path) -> str:
@@ -158,10 +186,12 @@ def _from_run(config: TrainConfig, folder: RunFolder) -> Start:
     arch: Arch = weights["arch"]
     if arch.get(BORROWED):
         raise UsageError(f"--init {folder.path}: that run began with a model folder; start from that folder again")
+    if config.arch not in (None, arch["name"], RECIPES[config.recipe].get("arch")) or config.lineage is not None:
+        raise UsageError(f"--init {folder.path} is a run of {arch['name']}; leave out --arch and --as")
     if config.image_size not in (None, arch["vision_cfg"]["image_size"]):
         raise UsageError(f"--init {folder.path}: image_size must stay {arch['vision_cfg']['image_size']}")
     model = build_model(arch)
-    _load(model, weights["model"], file)
+    model.load_state_dict(weights["model"])
     tokenizer = Tokenizer.from_file(str(folder.path / TOKENIZER))
     steps = weights["preprocess"] if config.preprocess is None else _steps(config, arch)
     return Start(arch, model, steps, tokenizer, sha256_of(file), INIT_LR)
@@ -170,32 +200,3 @@ def _from_run(config: TrainConfig, folder: RunFolder) -> Start:
 def _steps(config: TrainConfig, arch: Arch) -> list[dict[str, Any]]:
     size = int(arch["vision_cfg"]["image_size"])
     return chexzero_steps(size) if config.preprocess == "chexzero" else stretched(size)
-
-
-def _read_weights(path: Path) -> dict[str, Any]:
-    """A state dict, whatever it is wrapped in."""
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return dict(load_file(path))
-        except (SafetensorError, OSError) as error:
-            raise TrainingError(f"{path} cannot be read: {error}") from error
-    content = checkpoint.load(path)
-    state = content.get("state_dict", content)
-    return {str(name).removeprefix("module."): value for name, value in state.items()}
-
-
-def _load(model: nn.Module, weights: Mapping[str, Any], path: Path) -> None:
-    known = model.state_dict()
-    given = dict(convert_to_custom_text_state_dict(dict(weights)))
-    for constant in ("input_resolution", "context_length", "vocab_size"):  # of OpenAI's files: no weights
-        given.pop(constant, None)
-    shapes = [n for n in given if n in known and given[n].shape != known[n].shape]
-    wrong = [f"missing {n}" for n in known.keys() - given.keys()]
-    wrong += [f"unexpected {n}" for n in given.keys() - known.keys()] + [f"another shape {n}" for n in shapes]
-    if wrong:
-        listed = ", ".join(sorted(wrong)[:SHOWN])
-        raise UsageError(f"{path} does not fit the architecture ({len(wrong)} differences: {listed}); see --arch")
-    model.load_state_dict(given)

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-PAD, START, END = "[PAD]", "[SOT]", "[EOT]"
-PAD_ID, START_ID, END_ID = 0, 1, 2
-CLIP_VOCABULARY = 49408
+from cxrzero.clip.tokenizer import END_ID, PAD_ID, START_ID
+
+PAD, START, END = "[PAD]", "[SOT]", "[EOT]"  # with the ids PAD_ID, START_ID, END_ID
 
 
 def learn_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
@@ -41,26 +41,6 @@ def learn_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{START} $A {END}", special_tokens=[(START, START_ID), (END, END_ID)]
     )
-    return tokenizer
-
-
-def clip_tokenizer() -> Tokenizer:
-    """CLIP's byte-pair tokenizer, from open_clip's own merges, as a `tokenizers` file."""
-    from open_clip.tokenizer import SimpleTokenizer
-
-    source = SimpleTokenizer()
-    tokenizer = Tokenizer(models.BPE(dict(source.encoder), list(source.bpe_ranks), end_of_word_suffix="</w>"))
-    tokenizer.normalizer = normalizers.Sequence(
-        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip(), normalizers.Lowercase()]
-    )
-    pattern = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
-    words = pre_tokenizers.Split(Regex(pattern), behavior="removed", invert=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [words, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
-    )
-    start, end = "<start_of_text>", "<end_of_text>"
-    ids = [(start, source.encoder[start]), (end, source.encoder[end])]
-    tokenizer.post_processor = processors.TemplateProcessing(single=f"{start} $A {end}", special_tokens=ids)
     return tokenizer
 
 

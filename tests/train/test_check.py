@@ -6,11 +6,12 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 from typer.testing import CliRunner
 
 pytest.importorskip("torch")
 from cxrzero.cli import app
+from cxrzero.phantom import draw
 
 
 @pytest.fixture
@@ -50,10 +51,55 @@ def test_what_can_be_trained_is_described(source):
     for line in ("12: 10 training, 2 validation (as the source says)", "1  pictures in both training", "Trainable."):
         assert line in result.output
     page = (source.parent / "run" / "check.html").read_text("utf-8")
-    assert page.count("<img") == 10
+    shown, _, suspects = page.partition("Do these show a chest?")
+    assert (shown.count("<img"), suspects.count("<img")) == (10, 12)  # noise is no film
     assert "&lt;b&gt;Mass" in page
     assert "<b>Mass" not in page
     assert list((source.parent / "run" / "store").glob("*/pixels.npy"))  # a training finds them decoded
+
+
+def test_what_is_no_chest_film_is_said_and_shown(tmp_path):
+    """Drawn: two films, a negative, a photograph in colour, a page of text, a blank picture."""
+    films = [draw(seed).to_uint8() for seed in (0, 1)]
+    pictures = {
+        "film.png": Image.fromarray(films[0]),
+        "other.png": Image.fromarray(films[1]),
+        "negative.png": Image.fromarray(255 - films[0]),
+        "holiday.png": landscape(),
+        "letter.png": letter(),
+        "blank.png": Image.new("L", (300, 300), 255),
+    }
+    for name, picture in pictures.items():
+        picture.save(tmp_path / name)
+    rows = [f"{name},text of {name},train" for name in pictures]
+    (tmp_path / "p.csv").write_text("\n".join(["image,text,split", *rows]) + "\n", "utf-8")
+    result, found = run(tmp_path / "p.csv")
+    assert result.exit_code == 0, result.output
+    assert sorted(found["not_chest"]) == ["blank.png", "holiday.png", "letter.png"]
+    assert found["inverted"] == ["negative.png"]
+    assert "3  images that do not look like a chest X-ray: holiday.png, letter.png, blank.png" in result.output
+    assert "1  images that look like a negative: negative.png" in result.output
+    page = (tmp_path / "run" / "check.html").read_text("utf-8")
+    assert page.partition("Do these show a chest?")[2].count("<img") == 3
+
+
+def landscape():
+    """Sky, grass, a house and the sun."""
+    picture = Image.new("RGB", (400, 300), (120, 180, 235))
+    pen = ImageDraw.Draw(picture)
+    pen.rectangle((0, 190, 400, 300), fill=(70, 140, 50))
+    pen.ellipse((300, 20, 360, 80), fill=(255, 230, 80))
+    pen.rectangle((80, 120, 180, 220), fill=(170, 60, 50))
+    pen.polygon([(70, 120), (130, 60), (190, 120)], fill=(90, 40, 30))
+    return picture
+
+
+def letter():
+    picture = Image.new("L", (600, 800), 250)
+    pen = ImageDraw.Draw(picture)
+    for line in range(40):
+        pen.text((40, 30 + 18 * line), "FINDINGS The lungs are clear. No effusion or pneumothorax.", fill=20)
+    return picture
 
 
 def test_everything_that_stops_a_training_is_said_at_once(source):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -10,17 +9,17 @@ import pytest
 
 torch = pytest.importorskip("torch")
 import open_clip  # noqa: E402
-from open_clip.model import CLIP  # noqa: E402
-from safetensors.torch import save_file  # noqa: E402
 
 from cxrzero.bundle import load_bundle  # noqa: E402
-from cxrzero.errors import TrainingError, UsageError  # noqa: E402
+from cxrzero.clip.architecture import build_model, load_arch  # noqa: E402
+from cxrzero.clip.steps import chexzero_steps  # noqa: E402
+from cxrzero.clip.tokenizer import clip_tokenizer  # noqa: E402
+from cxrzero.errors import UsageError  # noqa: E402
 from cxrzero.preprocess import Preprocess  # noqa: E402
-from cxrzero.train import TrainConfig, checkpoint, resume, train  # noqa: E402
-from cxrzero.train.model import build_model, load_arch, weight_groups  # noqa: E402
-from cxrzero.train.pixels import EncoderInput, chexzero_steps, split_steps, standardised, stretched  # noqa: E402
-from cxrzero.train.runfolder import RunFolder  # noqa: E402
-from cxrzero.train.vocabulary import clip_tokenizer, encode  # noqa: E402
+from cxrzero.train import TrainConfig, train  # noqa: E402
+from cxrzero.train.model import weight_groups  # noqa: E402
+from cxrzero.train.pixels import EncoderInput, split_steps, standardised, stretched  # noqa: E402
+from cxrzero.train.vocabulary import encode  # noqa: E402
 from tests.train.drawn import TINY_CLIP, draw, tiny_clip  # noqa: E402
 
 SENTENCES = [
@@ -37,19 +36,6 @@ SENTENCES = [
 def config(tmp_path):
     pairs = draw(tmp_path / "films", 20, held_out=4)
     return TrainConfig(pairs, tmp_path / "run", arch=tiny_clip(tmp_path), epochs=1, batch_size=8, threads=1)
-
-
-@pytest.fixture
-def openai_layout(tmp_path):
-    """Weights as CLIP lays them out: text tower without the prefix `text.`."""
-    torch.manual_seed(3)
-    sizes = {key: TINY_CLIP[key] for key in ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu")}
-    return CLIP(**sizes).state_dict()
-
-
-def weights(run):
-    folder = RunFolder(run)
-    return checkpoint.load(folder.checkpoint(checkpoint.load(folder.last)["best"][0]["file"]))["model"]
 
 
 def test_clip_s_tokenizer_is_open_clip_s():
@@ -89,81 +75,17 @@ def test_an_open_clip_architecture_ends_in_a_bundle(config):
     assert bundle.image_size == (32, 32)
 
 
-def test_weights_of_a_file_and_lit(config, tmp_path, openai_layout):
-    """Saved as in CheXzero, wrapped as by open_clip's training, and as safetensors; the image tower stays as it was."""
-    torch.save(openai_layout, tmp_path / "plain.pt")
-    wrapped = {"state_dict": {f"module.{k}": v for k, v in openai_layout.items()}, "epoch": 3}
-    torch.save(wrapped, tmp_path / "wrapped.pt")
-    save_file({k: v.contiguous() for k, v in openai_layout.items()}, tmp_path / "safe.safetensors")
-    for name in ("plain.pt", "wrapped.pt", "safe.safetensors"):
-        run = train(replace(config, init=tmp_path / name, out=tmp_path / f"from-{name}", freeze="image", lr=1e-2))
-        found = weights(run)
-        for key, value in openai_layout.items():
-            if key.startswith("visual."):
-                assert torch.equal(found[key], value), key
-        assert not torch.equal(found["text.token_embedding.weight"], openai_layout["token_embedding.weight"])
-
-
-def test_weights_that_do_not_fit_are_named(config, tmp_path, openai_layout):
-    del openai_layout["visual.conv1.weight"]
-    openai_layout["text_projection"] = openai_layout["text_projection"][:, :8]
-    torch.save(openai_layout, tmp_path / "other.pt")
-    with pytest.raises(UsageError, match=r"2 differences: another shape text\.text_projection, missing visual\.conv1"):
-        train(replace(config, init=tmp_path / "other.pt"))
-    (tmp_path / "broken.pt").write_bytes(b"not weights")
-    with pytest.raises(TrainingError, match=r"broken\.pt cannot be read"):
-        train(replace(config, init=tmp_path / "broken.pt"))
-    with pytest.raises(UsageError, match="neither a run folder"):
-        train(replace(config, init=tmp_path / "absent"))
-    with pytest.raises(UsageError, match="say with --arch"):
-        train(replace(config, init=tmp_path / "other.pt", arch="cxrzero-mini"))
-    assert not config.out.exists()
-
-
-def test_an_open_clip_folder_brings_preprocessing_and_tokenizer(config, tmp_path, openai_layout):
-    folder = tmp_path / "published"
-    folder.mkdir()
-    sizes = {key: TINY_CLIP[key] for key in ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu")}
-    given = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "interpolation": "bicubic", "resize_mode": "shortest"}
-    text = json.dumps({"model_cfg": sizes, "preprocess_cfg": given})
-    (folder / "open_clip_config.json").write_text(text, "utf-8")
-    save_file({k: v.contiguous() for k, v in openai_layout.items()}, folder / "open_clip_model.safetensors")
-
-    def stop(progress):
-        if progress.stage == "step" and progress.done == 1:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(replace(config, init=folder, freeze="image", lr=1e-2, ema_decay=0.0), stop)
-    bundle = load_bundle(resume(config.out))
-    assert bundle.preprocess[-1] == {"step": "normalize", "mean": given["mean"], "std": given["std"]}
-    for key, value in openai_layout.items():
-        if key.startswith("visual."):
-            assert torch.equal(weights(config.out)[key], value), key
-    with pytest.raises(UsageError, match="began with a model folder"):
-        train(replace(config, init=config.out, out=tmp_path / "next"))
-
-
 def test_a_run_goes_on_from_another_run(config, tmp_path):
     first = train(replace(config, out=tmp_path / "first", arch="cxrzero-tiny"))
-    second = load_bundle(train(replace(config, init=first, freeze="text", lr=1e-2, ema_decay=0.0)))
+    with pytest.raises(UsageError, match=r"is a run of cxrzero-tiny; leave out --arch"):
+        train(replace(config, init=first))
+    second = load_bundle(train(replace(config, arch=None, init=first, freeze="text", lr=1e-2, ema_decay=0.0)))
     assert second.card["provenance"]["recipe"]["arch"] == "cxrzero-tiny"
     assert second.preprocess == load_bundle(first).preprocess
     assert second.files["tokenizer.json"] == load_bundle(first).files["tokenizer.json"]
     assert second.files["text_encoder.onnx"] == load_bundle(first).files["text_encoder.onnx"]
     assert second.files["image_encoder.onnx"] != load_bundle(first).files["image_encoder.onnx"]
     assert len(second.card["provenance"]["init_sha256"]) == 64
-
-
-def test_the_sigmoid_loss_brings_its_bias_along(config, tmp_path):
-    asked = replace(config, out=tmp_path / "first", arch="cxrzero-tiny", loss="sigmoid")
-    first = weights(train(asked))
-    assert first["logit_bias"].item() != -1.0  # trained
-    for loss in ("sigmoid", "soft"):
-        out = tmp_path / loss
-        bundle = load_bundle(train(replace(config, out=out, init=asked.out, loss=loss, ema_decay=0.0)))
-        assert (weights(out)["logit_bias"] != first["logit_bias"]) == (loss == "sigmoid")
-        assert bundle.scoring.rule == "softmax_pair"
 
 
 def test_a_frozen_tower_needs_weights(config):

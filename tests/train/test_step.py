@@ -14,11 +14,11 @@ import pytest
 torch = pytest.importorskip("torch")
 from open_clip.loss import ClipLoss  # noqa: E402
 
+from cxrzero.clip.architecture import build_model, load_arch  # noqa: E402
 from cxrzero.train.batches import Batch, step_seed  # noqa: E402
 from cxrzero.train.config import TrainConfig  # noqa: E402
 from cxrzero.train.distributed import World, join  # noqa: E402
 from cxrzero.train.loss import contrastive_loss  # noqa: E402
-from cxrzero.train.model import build_model, load_arch  # noqa: E402
 from cxrzero.train.optimise import make_optimiser, set_rate  # noqa: E402
 from cxrzero.train.pixels import EncoderInput  # noqa: E402
 from cxrzero.train.step import Encoders, _Chunks, backward  # noqa: E402

@@ -14,12 +14,12 @@ torch = pytest.importorskip("torch")
 import onnxruntime  # noqa: E402
 
 from cxrzero.bundle import load_bundle  # noqa: E402
+from cxrzero.clip.architecture import build_model, load_arch  # noqa: E402
 from cxrzero.errors import OutputExistsError, TrainingError, UsageError  # noqa: E402
 from cxrzero.preprocess import Preprocess  # noqa: E402
 from cxrzero.tokenizer import Tokenizer  # noqa: E402
 from cxrzero.train import TrainConfig, metricslog, train  # noqa: E402
 from cxrzero.train import step as step_module  # noqa: E402
-from cxrzero.train.model import build_model, load_arch  # noqa: E402
 
 SIDES, HEIGHTS, KINDS = ("left", "right"), ("upper", "middle", "lower", "basal"), ("nodule", "mass", "line", "ring")
 SHADES = ("dense", "faint")

@@ -12,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 torch = pytest.importorskip("torch")
 
 from cxrzero.bundle import load_bundle  # noqa: E402
+from cxrzero.clip.tokenizer import clip_tokenizer  # noqa: E402
 from cxrzero.errors import UsageError  # noqa: E402
 from cxrzero.train import TrainConfig, metricslog, recipe_config, resume, train  # noqa: E402
 from cxrzero.train.batches import Batches, TextEncoder  # noqa: E402
@@ -21,7 +22,6 @@ from cxrzero.train.pairs import read_pairs  # noqa: E402
 from cxrzero.train.retrieval import find_held_out, recall  # noqa: E402
 from cxrzero.train.state import Best, TrainingState  # noqa: E402
 from cxrzero.train.truth import text_classes, truth_matrix  # noqa: E402
-from cxrzero.train.vocabulary import clip_tokenizer  # noqa: E402
 from tests.train.drawn import draw, tiny_clip  # noqa: E402
 
 

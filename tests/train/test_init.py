@@ -1,0 +1,185 @@
+"""Starting from published weights: their preprocessing and tokenizer come along, or an error says why not."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+torch = pytest.importorskip("torch")
+from open_clip.model import CLIP  # noqa: E402
+from safetensors.torch import save_file  # noqa: E402
+
+from cxrzero.bundle import load_bundle  # noqa: E402
+from cxrzero.clip.steps import chexzero_steps, clip_steps  # noqa: E402
+from cxrzero.convert import import_model  # noqa: E402
+from cxrzero.errors import AmbiguousModelError, ImportModelError, NoInputError, UsageError  # noqa: E402
+from cxrzero.train import TrainConfig, checkpoint, resume, train  # noqa: E402
+from cxrzero.train.runfolder import RunFolder  # noqa: E402
+from cxrzero.train.start import make_start  # noqa: E402
+from tests.convert.conftest import clip, save  # noqa: E402
+from tests.convert.test_folders import hf_folder  # noqa: E402
+from tests.train.drawn import TINY_CLIP, draw, tiny_clip  # noqa: E402
+
+SIZES = {key: TINY_CLIP[key] for key in ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu")}
+
+
+@pytest.fixture
+def config(tmp_path):
+    """For weights of TINY_CLIP in a file."""
+    pairs = draw(tmp_path / "films", 20, held_out=4)
+    return TrainConfig(
+        pairs, tmp_path / "run", arch=tiny_clip(tmp_path), lineage="open-clip", init=tmp_path / "weights.pt",
+        epochs=1, batch_size=8, threads=1,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def openai_layout():
+    """Weights as CLIP lays them out: text tower without the prefix `text.`."""
+    torch.manual_seed(3)
+    return CLIP(**SIZES).state_dict()
+
+
+def untold(config, init, **more):
+    """The same run, with a start that says itself what it is."""
+    return replace(config, init=init, arch=None, lineage=None, **more)
+
+
+def weights(run):
+    folder = RunFolder(run)
+    return checkpoint.load(folder.checkpoint(checkpoint.load(folder.last)["best"][0]["file"]))["model"]
+
+
+def test_weights_of_a_file_and_lit(config, tmp_path, openai_layout):
+    """Saved as in CheXzero, wrapped as by open_clip's training, and as safetensors; the image tower stays as it was."""
+    torch.save(openai_layout, tmp_path / "plain.pt")
+    wrapped = {"state_dict": {f"module.{k}": v for k, v in openai_layout.items()}, "epoch": 3}
+    torch.save(wrapped, tmp_path / "wrapped.pt")
+    save_file({k: v.contiguous() for k, v in openai_layout.items()}, tmp_path / "safe.safetensors")
+    for name in ("plain.pt", "wrapped.pt", "safe.safetensors"):
+        run = train(replace(config, init=tmp_path / name, out=tmp_path / f"from-{name}", freeze="image", lr=1e-2))
+        found = weights(run)
+        for key, value in openai_layout.items():
+            if key.startswith("visual."):
+                assert torch.equal(found[key], value), key
+        assert not torch.equal(found["text.token_embedding.weight"], openai_layout["token_embedding.weight"])
+
+
+def test_weights_that_do_not_fit_are_named(config, tmp_path, openai_layout):
+    del openai_layout["visual.conv1.weight"]
+    openai_layout["text_projection"] = openai_layout["text_projection"][:, :8]
+    torch.save(openai_layout, tmp_path / "other.pt")
+    with pytest.raises(
+        ImportModelError, match=r"do not fit .* missing visual\.conv1\.weight, text\.text_projection has"
+    ):
+        train(replace(config, init=tmp_path / "other.pt"))
+    (tmp_path / "broken.pt").write_bytes(b"not weights")
+    with pytest.raises(ImportModelError, match=r"broken\.pt holds more than weights, or is damaged"):
+        train(replace(config, init=tmp_path / "broken.pt"))
+    with pytest.raises(UsageError, match="neither a run folder"):
+        train(replace(config, init=tmp_path / "absent"))
+    assert not config.out.exists()
+
+
+def test_an_open_clip_folder_brings_preprocessing_and_tokenizer(config, tmp_path, openai_layout):
+    folder = tmp_path / "published"
+    folder.mkdir()
+    given = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "interpolation": "bicubic", "resize_mode": "shortest"}
+    text = json.dumps({"model_cfg": SIZES, "preprocess_cfg": given})
+    (folder / "open_clip_config.json").write_text(text, "utf-8")
+    save_file({k: v.contiguous() for k, v in openai_layout.items()}, folder / "open_clip_model.safetensors")
+
+    def stop(progress):
+        if progress.stage == "step" and progress.done == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(untold(config, folder, freeze="image", lr=1e-2, ema_decay=0.0), stop)
+    bundle = load_bundle(resume(config.out))
+    assert bundle.preprocess[-1] == {"step": "normalize", "mean": given["mean"], "std": given["std"]}
+    for key, value in openai_layout.items():
+        if key.startswith("visual."):
+            assert torch.equal(weights(config.out)[key], value), key
+    again = make_start(untold(config, config.out, out=tmp_path / "next"))
+    assert again.steps == list(map(dict, bundle.preprocess))
+
+
+def test_a_released_file_name_tells_preprocessing_and_activation(config, tmp_path):
+    file = save(clip(), tmp_path / "best_64_0.0001_original_35000_0.864.pt")
+    start = make_start(untold(config, file))
+    assert start.steps == chexzero_steps(64)
+    assert start.arch["quick_gelu"] is True
+    with pytest.raises(UsageError, match="leave --image-size out"):
+        make_start(untold(config, file, image_size=96))
+
+
+def test_any_other_file_has_to_be_told(config, tmp_path):
+    file = save(clip(), tmp_path / "mine.pt")
+    with pytest.raises(AmbiguousModelError, match=r"--as chexzero .* --as openai-clip"):
+        make_start(untold(config, file))
+    with pytest.raises(AmbiguousModelError, match="'nobody' is unknown"):
+        make_start(replace(untold(config, file), lineage="nobody"))
+    with pytest.raises(AmbiguousModelError, match="name the architecture"):
+        make_start(replace(untold(config, file), lineage="open-clip"))
+    assert make_start(replace(untold(config, file), lineage="chexzero")).steps == chexzero_steps(64)
+    assert make_start(replace(untold(config, file), lineage="openai-clip")).steps == clip_steps(64)
+    with pytest.raises(UsageError, match="give --init too"):
+        replace(config, init=None)
+
+
+def test_a_recipe_that_states_all_leaves_nothing_to_be_told(config, tmp_path, openai_layout):
+    torch.save(openai_layout, config.init)
+    assert make_start(replace(config, lineage=None, preprocess="chexzero")).steps == chexzero_steps(32)
+
+
+@pytest.mark.parametrize("kind", ["clip", "siglip"])
+def test_a_transformers_folder_is_trained(config, tmp_path, kind):
+    folder, model = hf_folder(tmp_path, kind)
+    run = train(untold(config, folder, freeze="image", lr=1e-2, ema_decay=0.0))
+    bundle = load_bundle(run)
+    assert bundle.context_length == 24
+    assert bundle.preprocess[-1]["mean"] == [0.5, 0.5, 0.5]
+    assert bundle.scoring.rule == "softmax_pair"
+    assert (bundle.card["patch_embeds"] is not None) == (kind == "clip")
+    trained, given = weights(run), model.state_dict()
+    for name, value in trained.items():
+        if name.startswith("visual.model."):
+            assert torch.equal(value, given[name.replace("visual.model.", "vision_model.")]), name
+    embedding = "embeddings.token_embedding.weight"
+    assert not torch.equal(trained[f"text.model.{embedding}"], given[f"text_model.{embedding}"])
+    with pytest.raises(UsageError, match="leave out --arch"):
+        make_start(replace(config, init=folder, lineage=None))
+    with pytest.raises(UsageError, match="began with a model folder"):
+        make_start(untold(config, run, out=tmp_path / "next"))
+
+
+def test_a_bundle_leads_to_the_weights_that_it_was_made_from(config, tmp_path):
+    file = save(clip(), tmp_path / "mine.pt")
+    bundle = import_model(file, tmp_path / "bundle", card="chexzero").bundle
+    start = make_start(untold(config, bundle))
+    assert start.steps == list(map(dict, load_bundle(bundle).preprocess)) == chexzero_steps(64)
+    assert torch.equal(start.model.logit_scale, clip().logit_scale)
+    with pytest.raises(UsageError, match="leave out --as"):
+        make_start(replace(untold(config, bundle), lineage="openai-clip"))
+    save(clip(seed=1), file)
+    with pytest.raises(NoInputError, match=r"was made from mine\.pt \(sha256 [0-9a-f]{16}…\)"):
+        make_start(untold(config, bundle))
+
+
+def test_a_bundle_without_source_cannot_be_trained_on(config, tiny_bundle):
+    with pytest.raises(NoInputError, match="states no source; start from the run folder"):
+        make_start(untold(config, tiny_bundle))
+
+
+def test_the_sigmoid_loss_brings_its_bias_along(config, tmp_path):
+    scratch = replace(config, init=None, lineage=None)
+    asked = replace(scratch, out=tmp_path / "first", arch="cxrzero-tiny", loss="sigmoid")
+    first = weights(train(asked))
+    assert first["logit_bias"].item() != -1.0  # trained
+    for loss in ("sigmoid", "soft"):
+        out = tmp_path / loss
+        bundle = load_bundle(train(untold(config, asked.out, out=out, loss=loss, ema_decay=0.0)))
+        assert (weights(out)["logit_bias"] != first["logit_bias"]) == (loss == "sigmoid")
+        assert bundle.scoring.rule == "softmax_pair"
