@@ -12,7 +12,7 @@ import open_clip  # noqa: E402
 
 from cxrzero.bundle import load_bundle  # noqa: E402
 from cxrzero.clip.architecture import build_model, load_arch  # noqa: E402
-from cxrzero.clip.steps import chexzero_steps  # noqa: E402
+from cxrzero.clip.steps import chexzero_steps, clip_steps  # noqa: E402
 from cxrzero.clip.tokenizer import clip_tokenizer  # noqa: E402
 from cxrzero.errors import UsageError  # noqa: E402
 from cxrzero.preprocess import Preprocess  # noqa: E402
@@ -114,7 +114,8 @@ def test_weight_decay_and_learning_rates_by_tower():
 def test_training_sees_what_prediction_sees(shape):
     """Geometry in the store and numbers in torch are, together, the bundle's preprocessing."""
     film = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    for steps in (chexzero_steps(64), standardised(stretched(64), film[None])):
+    grey, colours = standardised(stretched(64), film[None]), [*stretched(64), *clip_steps(64)[-2:]]
+    for steps in (chexzero_steps(64), grey, colours):
         preprocess = Preprocess(steps, (64, 64))
         stored = torch.from_numpy(preprocess.fit(film).copy()).float() / 255
         seen = EncoderInput(split_steps(steps)[1])(stored[None])[0]
