@@ -144,8 +144,7 @@ class Pipeline:
         files: deque[DecodeJob | KnownFile] = deque()
         try:
             for ref, records in self._look_up(refs):
-                known = [record for record in records if record is not None]
-                if len(known) == len(records) and self._suffice(known):
+                if (known := self._known(records)) is not None:
                     files.append(KnownFile(ref, known))
                 else:
                     prepare = partial(prepare_missing, self.embedders, records)
@@ -171,14 +170,18 @@ class Pipeline:
             found = [cache.lookup(block) if cache else [None] * len(block) for cache in caches]
             yield from zip(block, zip(*found, strict=True), strict=True)
 
-    def _suffice(self, records: Sequence[FileRecord]) -> bool:
-        """Whether every frame that is wanted now has all embeddings; an earlier selection may have left it out."""
-        first, *others = ([frame.digest for frame in record.frames] for record in records)
-        return all(other == first for other in others) and all(
-            frame.embedding or self.selection.reason(frame.flags) is not None
-            for record in records
-            for frame in record.frames
-        )
+    def _known(self, records: Sequence[FileRecord | None]) -> list[FileRecord] | None:
+        """The records if every frame wanted now has all embeddings; an earlier selection may have left it out."""
+        known = [record for record in records if record is not None]
+        if len(known) < len(records):
+            return None
+        if len(known) > 1 and len({tuple(frame.digest for frame in record.frames) for record in known}) > 1:
+            return None
+        for record in known:
+            for frame in record.frames:
+                if not frame.embedding and self.selection.reason(frame.flags) is None:
+                    return None
+        return known
 
 
 def _scored(embeddings: Sequence[bytes], scorer: Scorer, labels: Collection[str]) -> Iterator[dict[str, Any]]:

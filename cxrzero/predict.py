@@ -20,7 +20,7 @@ from cxrzero.prediction import Prediction
 from cxrzero.prompts import LabelPrompts
 from cxrzero.pseudonym import Pseudonymiser, default_key_file, load_key
 from cxrzero.registry import Notify, silent
-from cxrzero.score import Scorer
+from cxrzero.score import ProbabilityOnly, Scorer
 from cxrzero.screener import Screener
 from cxrzero.selection import Selection, parse_skip
 from cxrzero.shardlog import ShardLog
@@ -198,6 +198,8 @@ def run(report: RunReport, on_row: Callable[[RunReport], None] | None = None) ->
     scorer: Scorer = report.screener.classifier(report.prompts)
     if report.calibration:
         scorer = report.calibration(scorer)
+    if not config.scores:
+        scorer = ProbabilityOnly(scorer)
     refs = find_images(config.paths, report.counts)
     if config.shard:
         report.shardlog = ShardLog(config.out, config.shard, report.pseudonymiser)

@@ -19,7 +19,7 @@ Cell = str | int | float | None
 _fact_values = operator.attrgetter(*FACT_COLUMNS)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: a million are made, and a frozen one takes three times as long
 class Prediction(Mapping[str, Cell]):
     """What became of one image: also a mapping from column name to value, so `pandas.DataFrame(rows)` works.
 

@@ -30,8 +30,7 @@ class Pseudonymiser:
 
     def __call__(self, row: Prediction) -> Prediction:
         """The row with pseudonyms for its path and UIDs; everything else stays."""
-        facts = dataclasses.replace(
-            row.facts,
+        facts = row.facts._replace(
             study_instance_uid=self.uid(row.facts.study_instance_uid),
             series_instance_uid=self.uid(row.facts.series_instance_uid),
             sop_instance_uid=self.uid(row.facts.sop_instance_uid),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,14 +22,15 @@ class Scores:
     """Results of N images for L labels, each array (N, L).
 
     Attributes:
+        cos_pos, cos_neg: no arrays where nobody reads them, see `ProbabilityOnly`.
         sd: between the probabilities of an ensemble's members; without an ensemble no array.
         calibrated, decision: Python numbers, None where the calibration has nothing for a label; without a
             calibration no arrays. See `cxrzero.calibrated`.
     """
 
     probability: Float32Array
-    cos_pos: Float32Array
-    cos_neg: Float32Array
+    cos_pos: Float32Array | None = None
+    cos_neg: Float32Array | None = None
     sd: Float32Array | None = None
     calibrated: Objects | None = None
     decision: Objects | None = None
@@ -102,6 +103,16 @@ class Ensemble:
         means = [np.mean([getattr(each, name) for each in scores], axis=0, dtype=np.float64) for name in COSINES]
         mean, sd = probability.mean(axis=0), probability.std(axis=0, ddof=1)
         return Scores(*(array.astype(np.float32) for array in (mean, *means, sd)))
+
+
+@dataclass(frozen=True, slots=True)
+class ProbabilityOnly:
+    """A scorer without its cosines, which take as long to hand on as the probabilities."""
+
+    scorer: Scorer
+
+    def __call__(self, image_embeds: Float32Array) -> Scores:
+        return replace(self.scorer(image_embeds), cos_pos=None, cos_neg=None)
 
 
 class Cosine(Classifier):

@@ -7,7 +7,6 @@ an earlier row of another shard are found.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
@@ -55,7 +54,7 @@ class ShardLog:
             self._found += 1
             if ref.path in self._shard:
                 self._taken += 1
-                yield dataclasses.replace(ref, position=position)
+                yield ref._replace(position=position)
 
     def note(self, item: Item) -> None:
         """Note the row that is made of `item`.

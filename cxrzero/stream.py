@@ -91,4 +91,6 @@ Item = Frame | Failure
 
 def needs_encoder(item: Item) -> bool:
     """Whether an embedding of it is wanted and not there yet."""
-    return isinstance(item, Frame) and any(values is not None for values in item.pixel_values)
+    if isinstance(item, Failure) or not item.pixel_values:
+        return False
+    return any(values is not None for values in item.pixel_values)

@@ -8,6 +8,9 @@ labels is a row of that image, so that training never takes a true statement for
 often a statement is drawn: findings that are there more often than those that are not, rare ones more than common ones.
 Sources are groups: children against adults, or one source's picture size against another's, must not become a finding.
 Only train splits are used; some patients of the adult films are kept out as validation rows.
+
+Phantoms (invented films, see cxrzero.phantom) join as a group of their own, drawn into <out>/phantoms: they alone state
+sides and sizes exactly. Bedside (AP) phantoms are never drawn here, so that they can test what was learned of sides.
 """
 
 from __future__ import annotations
@@ -18,8 +21,14 @@ import hashlib
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from cxrzero.phantom import NAMES, Finding, draw, sample_findings
+from cxrzero.phantom.findings import DEVICES, SIDED
 
 # Words for each label of ChestX-ray14. The first is the label as users type it. Some everyday paraphrases are left out
 # on purpose, so that they can test whether the model understands words that it never saw together.
@@ -48,6 +57,10 @@ HELD_OUT_IN = 16  # one patient in so many is kept out of training
 RAREST = 8.0  # largest weight of a rare finding
 CHILDREN = 0.4  # weight of the children's films: many, and easy; adult films are what counts
 ABSENT = 0.12  # weight of one "no X"; there are thirteen or so to an image
+PHANTOMS = 1500
+PHANTOM_SIDE = 160  # pixels; more than the encoder sees, so that augmentation has something to lose
+PHANTOM_WEIGHT = 0.5  # of a phantom's statements beside those of a film
+FIRST_SEED = 100_000  # of the phantoms here; examples, tests and benchmarks take others
 COLUMNS = ("image", "text", "patient_id", "split", "group", "weight")
 Statements = dict[str, float]  # text → weight
 
@@ -140,6 +153,35 @@ def tuberculosis_statements(row: dict[str, str]) -> Statements:
     return texts
 
 
+def phantom_statements(findings: Sequence[Finding]) -> Statements:
+    """Everything that is true of a phantom, with sides; nothing that its own report would not say."""
+    names = {finding.name for finding in findings}
+    texts: Statements = {}
+    for name in (name for name in NAMES if name not in DEVICES):
+        sides = {finding.side for finding in findings if finding.name == name}
+        if name in names:
+            texts |= {name: 1.0, f"{name} is present": 0.25, f"chest radiograph with {name}": 0.25}
+        else:
+            texts |= {f"no {name}": ABSENT * 2, f"there is no {name}": ABSENT / 2}
+        for side in ("left", "right") if name in SIDED else ():
+            texts |= {f"{side} {name}": 1.0} if side in sides else {f"no {side} {name}": ABSENT}
+    texts |= {finding.sentence(i).rstrip(".").lower(): 0.3 for finding in findings for i in (0, 1)}
+    texts |= dict.fromkeys(ABNORMAL, 0.1) if names - DEVICES else dict.fromkeys(NORMAL, 0.3)
+    return {text: weight for text, weight in texts.items() if not any(phrase in text for phrase in RESERVED)}
+
+
+def phantoms(folder: Path, count: int = PHANTOMS) -> Iterator[tuple[str, str, str, str, Statements]]:
+    """Draw phantoms as PNG files and yield them as `images` does; each is a patient of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed in range(FIRST_SEED, FIRST_SEED + count):
+        findings = sample_findings(np.random.default_rng(seed))
+        film = draw(seed, PHANTOM_SIDE, findings, marker=seed % 2 == 0)
+        path = folder.resolve() / f"{seed}.png"
+        Image.fromarray(film.to_uint8()).save(path)
+        split = "val" if held_out(str(seed)) else "train"
+        yield str(path), f"phantom-{seed}", split, "phantom", scaled(phantom_statements(findings), PHANTOM_WEIGHT)
+
+
 def scaled(texts: Statements, factor: float) -> Statements:
     """The same statements, drawn `factor` times as often."""
     return {text: weight * factor for text, weight in texts.items()}
@@ -182,7 +224,7 @@ def write(data: Path, out: Path) -> tuple[int, int]:
     with (out / "pairs.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
-        for image, patient, split, group, statements in images(data):
+        for image, patient, split, group, statements in itertools.chain(images(data), phantoms(out / "phantoms")):
             count += 1
             for text, weight in statements.items():
                 if any(phrase in text for phrase in RESERVED):

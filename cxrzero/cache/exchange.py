@@ -28,11 +28,12 @@ class KnownFile:
         self._records = records
 
     def items(self) -> Iterator[Item]:
-        if self._records[0].skipped is not None:
-            yield Failure(self._ref, self._records[0].skipped)
-        for frames in zip(*(record.frames for record in self._records), strict=True):
-            f, embeddings = frames[0], [frame.embedding for frame in frames]
-            yield Frame(self._ref, f.frame, f.facts, f.flags, f.digest, embeddings=embeddings, is_known=True)
+        first, *others = self._records
+        if first.skipped is not None:
+            yield Failure(self._ref, first.skipped)
+        for index, (frame, facts, flags, digest, embedding) in enumerate(first.frames):
+            embeddings = [embedding, *(other.frames[index].embedding for other in others)] if others else [embedding]
+            yield Frame(self._ref, frame, facts, flags, digest, embeddings=embeddings, is_known=True)
 
 
 class Keeper:

@@ -11,9 +11,8 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from cxrzero.cache.store import Store
 from cxrzero.errors import SkippedImage
@@ -26,8 +25,7 @@ HEADER_LENGTH_BYTES = 4
 _parse = json.JSONDecoder().raw_decode  # what json.loads does around it takes as long again
 
 
-@dataclass(frozen=True, slots=True)
-class StoredFrame:
+class StoredFrame(NamedTuple):
     """One frame as it was decoded.
 
     Attributes:
@@ -43,8 +41,7 @@ class StoredFrame:
     embedding: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class FileRecord:
+class FileRecord(NamedTuple):
     """All frames of a file, or why there is nothing to score in it."""
 
     frames: tuple[StoredFrame, ...] = ()
@@ -83,9 +80,9 @@ class ImageCache:
     def _key(self, ref: ImageRef) -> bytes:
         if ref.identity is None:
             return b""
-        folder, name = os.path.split(ref.path)
+        folder, separator, name = ref.path.rpartition(os.sep)
         digest = self._seed.copy()
-        digest.update(b"%s/%s\0%d %d %d" % (_absolute(folder), os.fsencode(name), *ref.identity))
+        digest.update(b"%s/%s\0%d %d %d" % (_absolute(folder + separator), os.fsencode(name), *ref.identity))
         return digest.digest()
 
     def _unpack(self, payload: bytes) -> FileRecord | None:
@@ -94,11 +91,11 @@ class ImageCache:
             (frames, skipped), _ = _parse(str(payload[HEADER_LENGTH_BYTES:start], "ascii"))
             if skipped is not None:
                 code, message, facts = skipped
-                return FileRecord(skipped=SkippedImage(code, message, facts=facts and Facts(*facts)))
+                return FileRecord(skipped=SkippedImage(code, message, facts=facts and Facts._make(facts)))
             stored = []
             for frame, facts, flags, digest, has_embedding in frames:
                 stop = start + self._embedding_bytes * has_embedding
-                stored.append(StoredFrame(frame, Facts(*facts), frozenset(flags), digest, payload[start:stop]))
+                stored.append(StoredFrame(frame, Facts._make(facts), frozenset(flags), digest, payload[start:stop]))
                 start = stop
         except (ValueError, TypeError):  # sealed, and yet not what this version writes
             return None
@@ -109,9 +106,9 @@ def _pack(record: FileRecord) -> bytes:
     skipped = record.skipped and (
         record.skipped.code,
         record.skipped.message,
-        record.skipped.facts and astuple(record.skipped.facts),
+        record.skipped.facts,
     )
-    frames = [(f.frame, astuple(f.facts), sorted(f.flags), f.digest, bool(f.embedding)) for f in record.frames]
+    frames = [(f.frame, f.facts, sorted(f.flags), f.digest, bool(f.embedding)) for f in record.frames]
     header = json.dumps((frames, skipped), separators=(",", ":")).encode()
     return len(header).to_bytes(HEADER_LENGTH_BYTES, "little") + header + b"".join(f.embedding for f in record.frames)
 

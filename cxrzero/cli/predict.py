@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cxrzero.cli.blas import one_blas_thread
 from cxrzero.cli.configfile import load_config
 from cxrzero.cli.failures import INTERRUPTED, reports_failures
 from cxrzero.cli.notices import say
+from cxrzero.cli.process import one_blas_thread, rare_collections
 from cxrzero.config import PredictConfig
 from cxrzero.shard import parse_shard
 
@@ -217,6 +217,7 @@ def predict(
     from cxrzero.cli import summary
 
     report = job.prepare(request, say)
+    rare_collections()
     if dry_run:
         summary.print_plan(report)
         return

@@ -120,6 +120,13 @@ def train(
         bool | None,
         typer.Option("--augment/--no-augment", rich_help_panel=ADVANCED, help="Vary training images; never flipped."),
     ] = None,
+    loss: Annotated[
+        Literal["soft", "sigmoid", "clip"] | None,
+        typer.Option(
+            rich_help_panel=ADVANCED,
+            help="soft contrasts, sigmoid asks of each text whether it is true, clip is CLIP's. Default: soft.",
+        ),
+    ] = None,
     texts_per_image: Annotated[
         int | None,
         typer.Option(metavar="N", rich_help_panel=ADVANCED, help="Texts drawn for an image each time. Default: 2."),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +24,7 @@ class DecodeOptions:
     max_pixels: int = 200_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """Attributes copied from the header into the table; empty string = not stated. Names and dates never appear."""
 
     modality: str = ""
@@ -37,7 +36,7 @@ class Facts:
 
     def as_dict(self) -> dict[str, str]:
         """Column name → value, in the order of the prediction table."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        return self._asdict()
 
 
 @dataclass(frozen=True, slots=True)

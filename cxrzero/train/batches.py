@@ -109,7 +109,7 @@ class Batches:
         columns, shown = _columns(texts, self._config.loss == "clip")
         groups = self._groups[images]
         truth = shown
-        if self._config.loss == "soft":
+        if self._config.loss != "clip":
             truth = torch.from_numpy(truth_matrix(images, columns, self._pairs.true_texts, self._classes))
         else:
             groups = torch.zeros_like(groups)

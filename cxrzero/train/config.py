@@ -15,6 +15,7 @@ from cxrzero.train.reports import TextRule
 
 RecipeName = Literal["default", "chexzero"]
 DEFAULT_ARCH = "cxrzero-mini"
+LossName = Literal["soft", "sigmoid", "clip"]
 
 # Values that a recipe sets; whatever the user states wins. "chexzero" is the training of CheXzero's reference code:
 # stochastic gradient descent at one rate, no validation, no average, no augmentation, CLIP's plain loss.
@@ -89,7 +90,8 @@ class TrainConfig:
         ema_decay: largest decay per step of the averaged weights that are validated and exported; 0 = no average.
         freeze: this tower keeps its weights (LiT, Zhai et al. 2022).
         image_lr_scale, text_lr_scale: factors on lr for one tower.
-        loss: "soft" never takes a true text as a negative; "clip" is CLIP's loss.
+        loss: "soft" contrasts and never takes a true text as a negative; "sigmoid" asks of every image and text of a
+            batch whether it is true; "clip" is CLIP's loss. See `cxrzero.train.loss`.
         augment: whether training images are varied; see `cxrzero.train.augment`.
         preprocess: "chexzero" = the reference's; None = the start's own, else stretched and standardised by the data.
         seed: of weights, sampling and augmentation.
@@ -137,7 +139,7 @@ class TrainConfig:
     freeze: Literal["image", "text"] | None = None
     image_lr_scale: float = 1.0
     text_lr_scale: float = 1.0
-    loss: Literal["soft", "clip"] = "soft"
+    loss: LossName = "soft"
     augment: bool = True
     preprocess: Literal["chexzero"] | None = None
     seed: int = 0

@@ -129,7 +129,7 @@ class _Trainer:
     def _step(self, batch: Batch) -> _Stepped:
         state, config = self._state, self._config
         state.optimiser.zero_grad(set_to_none=True)
-        loss = backward(self._encoders, batch, self._world, config.micro_batch).item()
+        loss = backward(self._encoders, batch, self._world, config.micro_batch, config.loss).item()
         if not math.isfinite(loss):
             return _Stepped(loss, float("nan"), False)
         norm = nn.utils.clip_grad_norm_(state.model.parameters(), config.grad_clip).item()

@@ -1,7 +1,8 @@
-"""The contrastive loss for images that share texts."""
+"""Losses for images that share texts: a contrast of both directions, or a question for each image and text."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -43,6 +44,34 @@ def grouped_loss(
         part = contrastive_loss(image_embeds[rows], text_embeds[columns], truth[rows][:, columns], logit_scale)
         total = total + part * rows.sum() / len(groups)
     return total
+
+
+def sigmoid_loss(
+    image_embeds: Tensor,
+    text_embeds: Tensor,
+    truth: Tensor,
+    shown: Tensor,
+    groups: Tensor,
+    logit_scale: Tensor,
+    logit_bias: Tensor,
+) -> Tensor:
+    """Is this text true of this image? Binary cross entropy over every image and text of the batch within a group.
+
+    SigLIP's loss (Zhai et al. 2023, equation 1) with what is known to be true in place of the pairs' diagonal, and
+    its mean over image and text in place of the sum over texts: texts are as many as are drawn. Unlike a contrast, in
+    which a common text and a rare one share a row's target, every answer counts the same.
+
+    Args:
+        truth, shown, groups: as in `grouped_loss`.
+        logit_bias: scalar, log odds of a text whose cosine with the image is 0.
+    """
+    members = groups[None] == torch.tensor(sorted(set(groups.tolist())), device=groups.device)[:, None]
+    asked = (members.float() @ shown.float() > 0).float()  # (G, T): a group's texts are those its images brought
+    cells = members.T.float() @ asked
+    logits = logit_scale * image_embeds @ text_embeds.T + logit_bias
+    losses: Tensor = functional.binary_cross_entropy_with_logits(logits, truth.float(), reduction="none")
+    mean: Tensor = (losses * cells).sum() / cells.sum()
+    return mean
 
 
 def _soft_cross_entropy(logits: Tensor, truth: Tensor) -> Tensor:

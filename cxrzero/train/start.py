@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from open_clip.model import CustomTextCLIP
 from tokenizers import Tokenizer
+from torch import nn
 
 from cxrzero.bundle import TOKENIZER, sha256_of
 from cxrzero.clip.architecture import Arch, build_model, learns_tokenizer, load_arch
@@ -29,6 +31,9 @@ from cxrzero.train.runfolder import RUN_JSON, RunFolder
 from cxrzero.train.transformers_clip import TransformersCLIP
 
 MINI_LR, SCRATCH_LR, INIT_LR = 1e-3, 5e-4, 5e-5
+SIGMOID_SCALE = math.log(10.0)  # SigLIP's start (Zhai et al. 2023, section 3.2), as a logarithm
+# Not SigLIP's −10, made for one true text in a batch of 32,768: here several texts of a batch are true of an image.
+SIGMOID_BIAS = -1.0
 BORROWED = "built_elsewhere"  # in an Arch: it describes a model and cannot build one
 
 
@@ -75,8 +80,21 @@ def make_start(config: TrainConfig) -> Start:
         if config.init is None:
             raise UsageError(f"freeze {config.freeze}: random weights would stay random; give --init")
         freeze_tower(start.model, config.freeze)
+    if config.loss == "sigmoid":
+        _give_bias(start, scratch=config.init is None)
     start.model.to(memory_format=torch.channels_last)
     return start
+
+
+def _give_bias(start: Start, scratch: bool) -> None:
+    """What the sigmoid loss needs beside a scale; a model that was trained with it has it already."""
+    model = start.model
+    if model.logit_bias is None:
+        start.arch["init_logit_bias"] = SIGMOID_BIAS
+        model.logit_bias = nn.Parameter(torch.tensor(SIGMOID_BIAS))
+    if scratch:
+        with torch.no_grad():
+            model.logit_scale.fill_(SIGMOID_SCALE)
 
 
 def _from_scratch(config: TrainConfig) -> Start:

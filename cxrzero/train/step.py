@@ -17,8 +17,9 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from cxrzero.train.batches import Batch
+from cxrzero.train.config import LossName
 from cxrzero.train.distributed import World
-from cxrzero.train.loss import grouped_loss
+from cxrzero.train.loss import grouped_loss, sigmoid_loss
 from cxrzero.train.model import tower_of
 
 Encode = Callable[[Tensor], Tensor]
@@ -54,7 +55,9 @@ class Encoders:
         return functional.normalize(embeds.float(), dim=-1)
 
 
-def backward(encoders: Encoders, batch: Batch, world: World, micro_batch: int | None) -> Tensor:
+def backward(
+    encoders: Encoders, batch: Batch, world: World, micro_batch: int | None, loss_name: LossName = "soft"
+) -> Tensor:
     """Add the loss's gradient to every parameter's `.grad`, the same in every process.
 
     Returns:
@@ -65,8 +68,8 @@ def backward(encoders: Encoders, batch: Batch, world: World, micro_batch: int | 
     texts = _Chunks(encoders.texts, batch.ids, micro_batch, model)
     all_images = world.gather(images.embeds, len(batch.images)).requires_grad_()
     all_texts = world.gather(texts.embeds, batch.truth.shape[1]).requires_grad_()
-    scale = model.logit_scale.exp()
-    loss = grouped_loss(all_images, all_texts, batch.truth, batch.shown, batch.groups, scale)
+    known = (all_images, all_texts, batch.truth, batch.shown, batch.groups, model.logit_scale.exp())
+    loss = sigmoid_loss(*known, model.logit_bias) if loss_name == "sigmoid" else grouped_loss(*known)
     if not torch.isfinite(loss):
         return loss.detach()
     torch.autograd.backward(loss)

@@ -7,10 +7,10 @@ import math
 import pytest
 
 torch = pytest.importorskip("torch")
-from open_clip.loss import ClipLoss  # noqa: E402
+from open_clip.loss import ClipLoss, SigLipLoss  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
-from cxrzero.train.loss import contrastive_loss, grouped_loss  # noqa: E402
+from cxrzero.train.loss import contrastive_loss, grouped_loss, sigmoid_loss  # noqa: E402
 
 
 def embeds(n, seed):
@@ -68,3 +68,27 @@ def test_a_group_of_one_adds_nothing():
     loss = grouped_loss(images, texts, truth, truth, torch.tensor([0, 0, 1]), torch.tensor(5.0))
     pair = contrastive_loss(images[:2], texts[:2], truth[:2, :2], torch.tensor(5.0))
     assert loss.item() == pytest.approx(pair.item() * 2 / 3, abs=1e-6)
+
+
+def test_sigmoid_equals_siglip_loss_and_its_gradient_when_all_texts_differ():
+    images, texts = embeds(7, 1).requires_grad_(), embeds(7, 2)
+    scale, bias = torch.tensor(9.0), torch.tensor(-3.0)
+    own = torch.eye(7, dtype=torch.bool)
+    ours = sigmoid_loss(images, texts, own, own, torch.zeros(7, dtype=torch.int64), scale, bias)
+    theirs = SigLipLoss()(images, texts, scale, bias) / 7  # it sums over the texts
+    assert ours.item() == pytest.approx(theirs.item(), abs=1e-6)
+    torch.testing.assert_close(*(torch.autograd.grad(loss, images)[0] for loss in (ours, theirs)), atol=1e-6, rtol=0)
+
+
+def test_sigmoid_asks_only_what_a_group_was_shown():
+    images, texts = embeds(3, 1), embeds(4, 2)
+    truth = torch.tensor([[1, 0, 1, 0], [0, 1, 1, 0], [1, 0, 0, 1]]).bool()
+    shown = torch.tensor([[1, 0, 0, 0], [0, 1, 0, 0], [1, 0, 0, 1]]).bool()
+    groups = torch.tensor([0, 0, 1])
+    cells = [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 3)]  # text 2 was shown to nobody
+    expected = 0.0
+    for i, t in cells:
+        logit = 5.0 * float(images[i] @ texts[t]) - 1.0
+        expected += math.log1p(math.exp(-logit if truth[i, t] else logit)) / len(cells)
+    loss = sigmoid_loss(images, texts, truth, shown, groups, torch.tensor(5.0), torch.tensor(-1.0))
+    assert loss.item() == pytest.approx(expected, abs=1e-6)

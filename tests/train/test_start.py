@@ -21,6 +21,7 @@ from cxrzero.train.model import weight_groups  # noqa: E402
 from cxrzero.train.pixels import EncoderInput, split_steps, standardised, stretched  # noqa: E402
 from cxrzero.train.vocabulary import encode  # noqa: E402
 from tests.train.drawn import TINY_CLIP, draw, tiny_clip  # noqa: E402
+from tests.train.test_init import weights  # noqa: E402
 
 SENTENCES = [
     "no acute cardiopulmonary process",
@@ -86,6 +87,17 @@ def test_a_run_goes_on_from_another_run(config, tmp_path):
     assert second.files["text_encoder.onnx"] == load_bundle(first).files["text_encoder.onnx"]
     assert second.files["image_encoder.onnx"] != load_bundle(first).files["image_encoder.onnx"]
     assert len(second.card["provenance"]["init_sha256"]) == 64
+
+
+def test_the_sigmoid_loss_brings_its_bias_along(config, tmp_path):
+    asked = replace(config, out=tmp_path / "first", arch="cxrzero-tiny", loss="sigmoid")
+    first = weights(train(asked))
+    assert first["logit_bias"].item() != -1.0  # trained
+    for loss in ("sigmoid", "soft"):
+        out = tmp_path / loss
+        bundle = load_bundle(train(replace(config, arch=None, out=out, init=asked.out, loss=loss, ema_decay=0.0)))
+        assert (weights(out)["logit_bias"] != first["logit_bias"]) == (loss == "sigmoid")
+        assert bundle.scoring.rule == "softmax_pair"
 
 
 def test_a_frozen_tower_needs_weights(config):
