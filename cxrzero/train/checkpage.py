@@ -15,6 +15,10 @@ from cxrzero.contactsheet import HEAD, thumbnail
 from cxrzero.errors import OutputError
 from cxrzero.prediction import printable_path
 
+# What the model sees is small: enlarged, with every pixel visible.
+STYLE = ".picture img{width:100%;height:100%;object-fit:contain;image-rendering:pixelated}main{margin-bottom:2rem}"
+_HEAD = HEAD.replace("cxrzero search", "cxrzero train --check").replace("</style>", f"{STYLE}\n</style>")
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -35,7 +39,7 @@ def write_page(path: Path, source: str, seen: Sequence[Seen], suspects: Sequence
         OutputError: it cannot be written.
     """
     page = (
-        f"{HEAD.replace('cxrzero search', 'cxrzero train --check')}<h1>{html.escape(source)}</h1>\n"
+        f"{_HEAD}<h1>{html.escape(source)}</h1>\n"
         f"<p>{len(seen)} training images as the model is shown them, with the texts drawn for each. Pictures and "
         f"texts of patients: keep this page where the data may be.</p>\n{_figures(seen)}"
         + (

@@ -14,8 +14,8 @@ from cxrzero.train.layouts import Layout
 from cxrzero.train.reports import TextRule
 
 RecipeName = Literal["default", "chexzero"]
-LossName = Literal["soft", "sigmoid", "clip"]
 DEFAULT_ARCH = "cxrzero-mini"
+LossName = Literal["soft", "sigmoid", "clip"]
 
 # Values that a recipe sets; whatever the user states wins. "chexzero" is the training of CheXzero's reference code:
 # stochastic gradient descent at one rate, no validation, no average, no augmentation, CLIP's plain loss.

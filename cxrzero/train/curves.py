@@ -53,13 +53,13 @@ def _plots(records: Sequence[dict[str, Any]]) -> list[str]:
     found = [(record["step"], record["validation"]) for record in records if "validation" in record]
     plots = [
         _plot("Loss of each step", "loss", _thin([(r["step"], r["loss"]) for r in steps])),
-        _plot("Learning rate", "rate", _thin([(r["step"], r["lr"]) for r in steps])),
+        _plot("Learning rate × 1,000", "rate", _thin([(r["step"], 1000 * r["lr"]) for r in steps])),
         _plot("Logit scale", "scale", _thin([(r["step"], r["logit_scale"]) for r in steps])),
     ]
     auroc = [(step, v["auroc"]) for step, v in found if "auroc" in v]
     if auroc:
         value, low, high = ([(step, each[i]) for step, each in auroc] for i in range(3))
-        plots.append(_plot("Zero-shot AUROC with its 95% interval", "AUROC", value, (low, high)))
+        plots.append(_plot("Zero-shot AUROC, 95% interval", "AUROC", value, (low, high)))
     statements = [(step, v["statement_auroc"]) for step, v in found if "statement_auroc" in v]
     plots.append(_plot("AUROC of held-out statements", "AUROC", statements))
     for direction in ("image_to_text", "text_to_image"):

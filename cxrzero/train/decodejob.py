@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -79,6 +82,18 @@ class Fit:
 
     def __call__(self, pixels: GreyImage) -> GreyImage:
         return self._preprocess.fit(pixels)
+
+
+def end_with_parent() -> None:
+    """Ends this process when the one that started it is gone: a killed training leaves no decoders behind."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, name="parent", daemon=True).start()
 
 
 def _store(path: Path, fit: Fit, place: GreyImage) -> ImageFacts:

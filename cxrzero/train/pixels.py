@@ -53,9 +53,14 @@ class EncoderInput:
             if step["step"] == "rescale":
                 values = values * step["factor"]
             elif step["step"] == "normalize":
-                mean, std = (values.new_tensor(step[name]).view(1, 3, 1, 1) for name in ("mean", "std"))
+                mean, std = (values.new_tensor(_distinct(step[name])).view(1, -1, 1, 1) for name in ("mean", "std"))
                 values = (values - mean) / std
             else:
                 side = step["size"]
                 values = functional.interpolate(values, size=(side, side), mode="bicubic", align_corners=False)
         return values.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+
+
+def _distinct(channels: Sequence[float]) -> Sequence[float]:
+    """One number where the three are the same, so that grey stays one channel until the end."""
+    return channels if len(set(channels)) > 1 else channels[:1]

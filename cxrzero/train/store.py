@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cxrzero.errors import OutputError, TrainingError, UsageError
-from cxrzero.train.decodejob import DecodeChunk, Fit, Geometry, ImageFacts
+from cxrzero.train.decodejob import DecodeChunk, Fit, Geometry, ImageFacts, end_with_parent
 from cxrzero.train.intake import listed
 from cxrzero.train.pairs import Pairs
 
@@ -228,7 +228,7 @@ def _run(chunks: list[DecodeChunk], workers: int) -> Iterator[tuple[int, dict[in
         yield from (chunk.run() for chunk in chunks)
         return
     # Fresh processes, not forks: threads of this one (torch's, ONNX Runtime's) may hold locks.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), end_with_parent) as pool:
         left = iter(chunks)
         waiting: set[Future[tuple[int, dict[int, ImageFacts]]]] = set()
         try:

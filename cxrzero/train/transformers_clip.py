@@ -10,9 +10,11 @@ from cxrzero.convert.towers import Towers, hugging_face_towers
 
 
 class TransformersCLIP(nn.Module):
-    """What training asks of a model: `visual`, `text`, `logit_scale`, `encode_image` and `encode_text`.
+    """What training asks of a model: towers `visual` and `text`, `encode_image` and `encode_text`, scale and bias.
 
-    A SigLIP's bias stays behind: the contrastive loss has none.
+    Attributes:
+        logit_scale: scalar, a logarithm.
+        logit_bias: scalar, of SigLIP; None for CLIP.
     """
 
     def __init__(self, model: Any) -> None:
@@ -20,6 +22,8 @@ class TransformersCLIP(nn.Module):
         self.visual = _Tower(model.vision_model, getattr(model, "visual_projection", None))
         self.text = _Tower(model.text_model, getattr(model, "text_projection", None))
         self.logit_scale = nn.Parameter(model.logit_scale.detach().reshape(()).clone())
+        bias = getattr(model, "logit_bias", None)
+        self.logit_bias = None if bias is None else nn.Parameter(bias.detach().reshape(()).clone())
         self._config = model.config
 
     def encode_image(self, pixels: Tensor) -> Tensor:

@@ -171,15 +171,3 @@ def test_a_bundle_leads_to_the_weights_that_it_was_made_from(config, tmp_path):
 def test_a_bundle_without_source_cannot_be_trained_on(config, tiny_bundle):
     with pytest.raises(NoInputError, match="states no source; start from the run folder"):
         make_start(untold(config, tiny_bundle))
-
-
-def test_the_sigmoid_loss_brings_its_bias_along(config, tmp_path):
-    scratch = replace(config, init=None, lineage=None)
-    asked = replace(scratch, out=tmp_path / "first", arch="cxrzero-tiny", loss="sigmoid")
-    first = weights(train(asked))
-    assert first["logit_bias"].item() != -1.0  # trained
-    for loss in ("sigmoid", "soft"):
-        out = tmp_path / loss
-        bundle = load_bundle(train(untold(config, asked.out, out=out, loss=loss, ema_decay=0.0)))
-        assert (weights(out)["logit_bias"] != first["logit_bias"]) == (loss == "sigmoid")
-        assert bundle.scoring.rule == "softmax_pair"

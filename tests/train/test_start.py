@@ -12,7 +12,7 @@ import open_clip  # noqa: E402
 
 from cxrzero.bundle import load_bundle  # noqa: E402
 from cxrzero.clip.architecture import build_model, load_arch  # noqa: E402
-from cxrzero.clip.steps import chexzero_steps  # noqa: E402
+from cxrzero.clip.steps import chexzero_steps, clip_steps  # noqa: E402
 from cxrzero.clip.tokenizer import clip_tokenizer  # noqa: E402
 from cxrzero.errors import UsageError  # noqa: E402
 from cxrzero.preprocess import Preprocess  # noqa: E402
@@ -21,6 +21,7 @@ from cxrzero.train.model import weight_groups  # noqa: E402
 from cxrzero.train.pixels import EncoderInput, split_steps, standardised, stretched  # noqa: E402
 from cxrzero.train.vocabulary import encode  # noqa: E402
 from tests.train.drawn import TINY_CLIP, draw, tiny_clip  # noqa: E402
+from tests.train.test_init import weights  # noqa: E402
 
 SENTENCES = [
     "no acute cardiopulmonary process",
@@ -88,6 +89,17 @@ def test_a_run_goes_on_from_another_run(config, tmp_path):
     assert len(second.card["provenance"]["init_sha256"]) == 64
 
 
+def test_the_sigmoid_loss_brings_its_bias_along(config, tmp_path):
+    asked = replace(config, out=tmp_path / "first", arch="cxrzero-tiny", loss="sigmoid")
+    first = weights(train(asked))
+    assert first["logit_bias"].item() != -1.0  # trained
+    for loss in ("sigmoid", "soft"):
+        out = tmp_path / loss
+        bundle = load_bundle(train(replace(config, arch=None, out=out, init=asked.out, loss=loss, ema_decay=0.0)))
+        assert (weights(out)["logit_bias"] != first["logit_bias"]) == (loss == "sigmoid")
+        assert bundle.scoring.rule == "softmax_pair"
+
+
 def test_a_frozen_tower_needs_weights(config):
     with pytest.raises(UsageError, match="random weights would stay random"):
         train(replace(config, freeze="image"))
@@ -114,7 +126,8 @@ def test_weight_decay_and_learning_rates_by_tower():
 def test_training_sees_what_prediction_sees(shape):
     """Geometry in the store and numbers in torch are, together, the bundle's preprocessing."""
     film = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    for steps in (chexzero_steps(64), standardised(stretched(64), film[None])):
+    grey, colours = standardised(stretched(64), film[None]), [*stretched(64), *clip_steps(64)[-2:]]
+    for steps in (chexzero_steps(64), grey, colours):
         preprocess = Preprocess(steps, (64, 64))
         stored = torch.from_numpy(preprocess.fit(film).copy()).float() / 255
         seen = EncoderInput(split_steps(steps)[1])(stored[None])[0]

@@ -169,13 +169,13 @@ def slow(done, total):
     print(done, flush=True)
     time.sleep(0.2)
 store.open_store(read_pairs(Path(sys.argv[1])), Path(sys.argv[2]), [dict(step="resize", height=16, width=12,
-    interpolation="bicubic")], slow, workers=1)
+    interpolation="bicubic")], slow, workers=int(sys.argv[3]))
 """
 
 
 def test_after_kill_9_the_rest_is_decoded(source, monkeypatch, decoded):
     location = source.parent / "store"
-    process = subprocess.Popen([sys.executable, "-c", SCRIPT, source, location], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT, source, location, "1"], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "2\n"
     assert process.stdout.readline() == "4\n"
     process.kill()
@@ -185,6 +185,14 @@ def test_after_kill_9_the_rest_is_decoded(source, monkeypatch, decoded):
     assert 4 <= 10 - len(decoded) < 10
     for number in range(10):
         np.testing.assert_array_equal(store.pixels[np.array([number])][0], expected(source.parent, number, (12, 16)))
+
+
+def test_after_kill_9_no_decoder_stays(source):
+    command = [sys.executable, "-c", SCRIPT, source, source.parent / "store", "2"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "2\n"
+    process.kill()
+    process.communicate(timeout=30)  # ends when nobody holds the pipe any more
 
 
 def test_the_store_names_no_file(source):
