@@ -86,6 +86,9 @@ class OnnxRuntimeEncoder(BundleEncoder):
     def _options(self) -> onnxruntime.SessionOptions:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = FATAL
+        if self.device == "cpu" and self.precision == "fp16":
+            # ONNX Runtime 1.31's last round of optimisation of half precision ends the process on a CPU.
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
         # Waiting encoder threads must not spin on the cores that the decoders need.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if self._threads:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, get_args
 
-from cxrzero.bundle import Bundle, Deviation
-from cxrzero.errors import ConfigError
+from cxrzero.bundle import VARIANTS, Bundle, Deviation
+from cxrzero.errors import ConfigError, UsageError
 
 Precision = Literal["fp32", "fp16", "bf16", "int8", "auto"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -44,7 +44,13 @@ def offered(backend: str, device: str, bundle: Bundle) -> tuple[str, ...]:
 def admissible(offers: Sequence[str], device: str, bundle: Bundle) -> list[str]:
     """Those of `offers` that `auto` may take, fastest first: the bundle's card states a small enough deviation."""
     stated = {name: variant.deviation for name, variant in bundle.variants.items()}
-    return [name for name in FASTEST[device] if name in offers and _is_small(stated.get(name))]
+    return [name for name in FASTEST[device] if name in offers and is_small(stated.get(name))]
+
+
+def check_variants(names: Sequence[str]) -> None:
+    """Raises UsageError for a name that is not a precision that an import can add."""
+    if unknown := [name for name in names if name not in VARIANTS]:
+        raise UsageError(f"variant {unknown[0]!r} is unknown; choose from {', '.join(sorted(VARIANTS))}")
 
 
 def choose_precision(
@@ -72,7 +78,8 @@ def choose_precision(
     return "fp32", "fp32, since the model's card states no deviation within the bound for a faster precision here"
 
 
-def _is_small(deviation: Deviation | None) -> bool:
+def is_small(deviation: Deviation | None) -> bool:
+    """Whether `auto` may take a precision that deviates so far."""
     return (
         deviation is not None and deviation.max_abs_d_over_sd <= MAX_DEVIATION and deviation.spearman >= LEAST_SPEARMAN
     )

@@ -103,6 +103,14 @@ def import_model(
             help="Whose preprocessing and scoring apply, if a file cannot tell: chexzero, openai-clip, open-clip.",
         ),
     ] = None,
+    variants: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST",
+            rich_help_panel="Advanced",
+            help="Faster precisions to add and measure: fp16, bf16, int8, or several with commas. For --precision.",
+        ),
+    ] = None,
     arch: Annotated[
         str | None,
         typer.Option(metavar="ARCH", rich_help_panel="Advanced", help="open_clip's name of the architecture."),
@@ -113,10 +121,13 @@ def import_model(
 
     [bold]cxrzero models import CheXzero_Models/ --as chexzero[/bold]
     """
+    from cxrzero.backends.precision import check_variants
     from cxrzero.registry import sources
 
+    wanted = tuple(part.strip() for part in variants.split(",")) if variants is not None else ()
+    check_variants(wanted)
     for one, folder, model in sources.plan(source, name, out, lineage):
-        lines = sources.convert(one, folder, name=name, card=lineage, arch=arch)
+        lines = sources.convert(one, folder, name=name, card=lineage, arch=arch, variants=wanted)
         _show(one, folder, lines)
         typer.echo(f"Run it with: cxrzero predict FILES --model {model}")
 

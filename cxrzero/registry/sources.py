@@ -95,12 +95,14 @@ def convert(
     card: str | None = None,
     arch: str | None = None,
     extras: Sequence[Path] = (),
+    variants: Sequence[str] = (),
 ) -> tuple[str, ...]:
     """Make a bundle folder, whole or not at all.
 
     Args:
         out: the bundle's folder; must not exist. Its missing parents are made private.
         name, card, arch: see `cxrzero.convert.import_model`.
+        variants: precisions beside fp32, see `cxrzero.convert.variants`.
         extras: files to put beside the bundle's own, for example pull.json.
 
     Returns:
@@ -117,10 +119,15 @@ def convert(
 
     with _workplace(out) as folder:
         report = import_model(source, folder / out.name, name=name or out.name, card=card, arch=arch)
+        measured: tuple[str, ...] = ()
+        if variants:
+            from cxrzero.convert.variants import add_variants
+
+            measured = add_variants(report.bundle, variants)
         for extra in extras:
             shutil.copy2(extra, report.bundle)
         _move(report.bundle, out)
-    return report.lines
+    return report.lines + measured
 
 
 @contextmanager

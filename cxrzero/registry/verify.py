@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import tokenizers
 
 from cxrzero.backends.onnxruntime import OnnxRuntimeEncoder
+from cxrzero.backends.precision import Precision
 from cxrzero.bundle import TOKENIZER, Bundle
 from cxrzero.errors import CxrzeroError
 from cxrzero.preprocess import Preprocess
@@ -47,6 +49,9 @@ def verify(bundle: Bundle) -> Iterator[Check]:
     yield _guarded("tokenizer", lambda: _check_tokenizer(bundle, encoder))
     yield _guarded("image encoder", lambda: _check_images(bundle, encoder))
     yield _guarded("text encoder", lambda: _check_texts(bundle, encoder))
+    for precision, variant in bundle.variants.items():
+        if variant.image_encoder is not None:
+            yield _guarded(f"image encoder, {precision}", partial(_check_variant, bundle, precision))
 
 
 def _guarded(name: str, check: Any) -> Check:
@@ -95,6 +100,10 @@ def _check_images(bundle: Bundle, encoder: OnnxRuntimeEncoder) -> tuple[bool, st
     noise = np.random.default_rng(0).integers(0, 256, (2, 96, 80), dtype=np.uint8)
     pixels = np.stack([preprocess(picture) for picture in noise])
     return _judge(bundle, encoder.encode_images(pixels), encoder.encode_images(pixels))
+
+
+def _check_variant(bundle: Bundle, precision: str) -> tuple[bool, str]:
+    return _check_images(bundle, OnnxRuntimeEncoder(bundle, "cpu", cast(Precision, precision)))
 
 
 def _check_texts(bundle: Bundle, encoder: OnnxRuntimeEncoder) -> tuple[bool, str]:

@@ -63,6 +63,27 @@ def test_predict_equals_the_papers_computation(small, films):
     assert np.ptp(ours[1], axis=0).min() > 1e-3, "the films must differ for the comparison to mean anything"
 
 
+def test_an_ensemble_of_three_is_the_mean_of_the_papers_computation(films, tmp_path):
+    """Three of the ten names, one in half precision, given as the folder that they are downloaded into."""
+    names = [RELEASED, "best_64_5e-05_original_16000_0.858.pt", "best_64_0.0001_original_35000_0.864.pt"]
+    states = []
+    for seed, name in enumerate(names):
+        model, half = clip(image_size=224, seed=10 + seed), seed == 1
+        save(model, tmp_path / name, half=half)
+        state = state_of(model)
+        states.append({key: v.half().float() if half and v.ndim >= 2 else v for key, v in state.items()})
+    bundles = [import_model(tmp_path / name, tmp_path / "bundles" / name).bundle for name in names]
+    paths = sorted(films.iterdir())
+    alone = [probabilities(state, paths, LABELS, 224) for state in states]
+    mean = tuple(np.mean([each[part] for each in alone], axis=0) for part in (0, 1))
+    ours = answers(bundles, films)
+    assert agrees(ours, mean)
+    assert not agrees(ours, alone[0]), "one member must not pass for the ensemble"
+    rows = Screener(bundles, device="cpu", cache=False).predict(films, LABELS)
+    sd = np.array([[row.sd[label] for label in LABELS] for row in rows])
+    np.testing.assert_allclose(sd, np.std([each[0] for each in alone], axis=0, ddof=1), atol=1e-5)
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_the_comparison_notices(small, films, fault):
     bundle, state = small

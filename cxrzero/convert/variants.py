@@ -1,0 +1,202 @@
+"""The image encoder of a bundle in faster precisions, each with how far it was measured to be from fp32."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+
+from cxrzero.backends import open_encoder
+from cxrzero.backends.base import IMAGE
+from cxrzero.backends.precision import check_variants, is_small
+from cxrzero.bundle import IMAGE_ENCODER, MODEL_JSON, TOKENIZER, Bundle, Deviation, Variant, load_bundle
+from cxrzero.errors import ImportModelError
+from cxrzero.member import Member
+from cxrzero.phantom import draw, sample_findings
+from cxrzero.preprocess import Preprocess
+from cxrzero.prompts import build_prompts
+from cxrzero.tokenizer import Tokenizer
+
+# Films drawn to choose the ranges of int8, and others to measure on; each with findings of its own.
+CALIBRATION_FILMS, TEST_FILMS = 48, 96
+FILM_SIDE = 512  # pixels
+FIRST_TEST_SEED = 10_000
+BATCH = 16
+
+# Stay in float32 beside the arithmetic of fp16, where sums over many values lose digits.
+FP32_OPERATORS = ("LayerNormalization", "ReduceL2", "Softmax")
+# What int8 is worth: the products; everything between stays float32.
+INT8_OPERATORS = ("Conv", "Gemm", "MatMul")
+
+Floats = npt.NDArray[np.floating[Any]]
+
+
+def add_variants(folder: Path, precisions: Sequence[str]) -> tuple[str, ...]:
+    """Put the image encoder in other precisions beside the fp32 one and state each one's deviation in model.json.
+
+    "fp16" and "int8" (static: ranges chosen beforehand, so that an image's result does not depend on its batch) are
+    files; "bf16" is computed by a backend from the fp32 file and only measured.
+
+    Args:
+        folder: a bundle that nobody uses yet.
+        precisions: of `cxrzero.bundle.VARIANTS`.
+
+    Returns:
+        What was measured, line by line, for the user.
+
+    Raises:
+        UsageError: an unknown precision.
+        ImportModelError: the encoder cannot be converted, or gives something that is no embedding.
+    """
+    check_variants(precisions)
+    bundle = load_bundle(folder)
+    films = list(_films(Preprocess(bundle.preprocess, bundle.image_size), FIRST_TEST_SEED, TEST_FILMS))
+    exact = _differences(bundle, "fp32", films)
+    entries: dict[str, Any] = dict(bundle.card.get("variants", {}))
+    files: dict[str, Any] = dict(bundle.card["files"])
+    lines = []
+    for precision in dict.fromkeys(precisions):
+        name = None
+        if (make := MAKERS[precision]) is not None:
+            name = f"image_encoder.{precision}.onnx"
+            data = make(bundle)
+            (folder / name).write_bytes(data)
+            files[name] = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+        made = replace(
+            bundle,
+            variants={precision: Variant(name, None)},
+            files={key: entry["sha256"] for key, entry in files.items()},
+        )
+        deviation = measure(exact, _differences(made, precision, films), precision)
+        entries[precision] = ({"image_encoder": name} if name else {}) | {"deviation": asdict(deviation)}
+        lines.append(_line(precision, deviation))
+    card = dict(bundle.card) | {"files": files, "variants": entries}
+    (folder / MODEL_JSON).write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    load_bundle(folder)
+    return tuple(lines)
+
+
+def measure(exact: Floats, other: Floats, precision: str) -> Deviation:
+    """Compare d = cos⁺ − cos⁻ of the same films.
+
+    Args:
+        exact, other: (N films, L labels).
+    """
+    spread = np.maximum(exact.std(axis=0), np.finfo(np.float32).tiny)
+    largest = (np.abs(other - exact).max(axis=0) / spread).max()
+    pairs = zip(_ranks(exact).T, _ranks(other).T, strict=True)
+    spearman = min(float(np.corrcoef(a, b)[0, 1]) for a, b in pairs)
+    command = f"cxrzero models import SOURCE --variants {precision}"
+    return Deviation(round(float(largest), 5), round(spearman, 6), len(exact), command)
+
+
+def _ranks(values: Floats) -> Floats:
+    """Of each column; d has no ties worth a mean rank."""
+    return values.argsort(axis=0, kind="stable").argsort(axis=0, kind="stable").astype(np.float64)
+
+
+def _line(precision: str, found: Deviation) -> str:
+    bound = "within the bound of --precision auto" if is_small(found) else "beyond the bound, so auto does not take it"
+    return (
+        f"{precision}: max |Δd| {found.max_abs_d_over_sd:.2%} of d's standard deviation, Spearman at least "
+        f"{found.spearman:.4f} over {found.n} drawn films; {bound}"
+    )
+
+
+def _differences(bundle: Bundle, precision: str, films: Sequence[npt.NDArray[np.float32]]) -> Floats:
+    """(TEST_FILMS, L) d of batches of films for the bundle's own labels."""
+    encoder = open_encoder(bundle, "auto", "cpu", precision)  # type: ignore[arg-type]
+    preprocess = Preprocess(bundle.preprocess, bundle.image_size)
+    tokenizer = Tokenizer(bundle.file(TOKENIZER), bundle.context_length, bundle.pad_id)
+    member = Member(bundle, tokenizer, preprocess, encoder, None)
+    scores = member.classifier(build_prompts(bundle.labels, bundle.templates))
+    found = scores(np.concatenate([encoder.encode_images(batch) for batch in films]))
+    assert found.cos_pos is not None
+    assert found.cos_neg is not None
+    difference = found.cos_pos.astype(np.float64) - found.cos_neg
+    if not np.isfinite(difference).all():
+        raise ImportModelError(f"{precision}: the encoder gives numbers that are not finite")
+    return difference
+
+
+def _films(preprocess: Preprocess, seed: int, count: int) -> Iterator[npt.NDArray[np.float32]]:
+    """Batches (n, 3, H, W) of drawn films as the encoder sees them."""
+    for first in range(seed, seed + count, BATCH):
+        seeds = range(first, min(first + BATCH, seed + count))
+        films = [draw(each, FILM_SIDE, sample_findings(np.random.default_rng(each))) for each in seeds]
+        yield np.stack([preprocess(film.to_uint8()) for film in films])
+
+
+def _to_fp16(bundle: Bundle) -> bytes:
+    """Weights and arithmetic in half precision, inputs and outputs in float32."""
+    with tempfile.TemporaryDirectory() as work:
+        model = onnx.load(_plain(bundle, Path(work)))
+        kept = [*DEFAULT_OP_BLOCK_LIST, *FP32_OPERATORS]
+        half = convert_float_to_float16(model, keep_io_types=True, op_block_list=kept)
+        _drop_repeated(half.graph)
+        return bytes(half.SerializeToString())
+
+
+def _drop_repeated(graph: onnx.GraphProto) -> None:
+    """The converter widens a weight once for every operator that shares it, each time under the same name."""
+    made: set[str] = set()
+    kept = []
+    for node in graph.node:
+        if node.output[0] not in made:
+            kept.append(node)
+            made.update(node.output)
+    del graph.node[:]
+    graph.node.extend(kept)
+
+
+def _to_int8(bundle: Bundle) -> bytes:
+    """Weights in 8 bits by channel, activations in 8 bits with ranges seen on drawn films."""
+    with tempfile.TemporaryDirectory() as work:
+        plain, quantised = _plain(bundle, Path(work)), Path(work) / "int8.onnx"
+        quantize_static(
+            str(plain),
+            str(quantised),
+            _Calibration(Preprocess(bundle.preprocess, bundle.image_size)),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=list(INT8_OPERATORS),
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+        return quantised.read_bytes()
+
+
+def _plain(bundle: Bundle, work: Path) -> Path:
+    """The fp32 encoder with its constants folded: weights stored as float16 become weights again."""
+    plain = work / "plain.onnx"
+    try:
+        quant_pre_process(str(bundle.file(IMAGE_ENCODER)), str(plain), skip_symbolic_shape=True)
+    except Exception as error:  # ONNX Runtime raises what its optimiser raises, of many kinds
+        raise ImportModelError(f"the image encoder cannot be prepared for another precision: {error}") from error
+    return plain
+
+
+class _Calibration(CalibrationDataReader):  # type: ignore[misc]
+    """Hands out batches of one film."""
+
+    def __init__(self, preprocess: Preprocess) -> None:
+        self._films = (film[None] for batch in _films(preprocess, 0, CALIBRATION_FILMS) for film in batch)
+
+    def get_next(self) -> dict[str, Any] | None:
+        film = next(self._films, None)
+        return None if film is None else {IMAGE.input: film}
+
+
+# Precision → how its file is made; None where there is no file.
+MAKERS: dict[str, Callable[[Bundle], bytes] | None] = {"fp16": _to_fp16, "bf16": None, "int8": _to_int8}
