@@ -17,7 +17,7 @@ Interpolations: nearest, bilinear, bicubic, lanczos (Pillow's, antialiased when 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
@@ -94,6 +94,12 @@ class Preprocess:
         if values.shape[1:] != self.image_size:
             raise BundleError(f"preprocess gives {values.shape[1:]} pixels, the encoder takes {self.image_size}")
         return np.ascontiguousarray(np.broadcast_to(values, (3, *self.image_size)))
+
+    @property
+    def largest_side(self) -> int:
+        """Of the pictures between the steps and at the end: more pixels than that are averaged away."""
+        sizes: Iterator[int] = (step[key] for step in self._steps for key in ("height", "width", "size") if key in step)
+        return max(*self.image_size, *sizes)
 
     def fit(self, pixels: GreyImage) -> GreyImage:
         """The geometry alone, before `rescale`: (H, W) uint8 → (h, w) uint8."""
