@@ -2,9 +2,9 @@
 
     python benchmarks/fast_decode.py --data ../shared/data [--films 60] [--model cxrzero-mini]
 
-Deviation of d = cos⁺ − cos⁻ over the model's labels, on real films enlarged (bicubic) to 1536 pixels and stored as JPEG
-and JPEG 2000, since those at hand have 512 at most: fine detail that a true large film has is missing from them. Speed on a
-drawn film enlarged to 14 megapixels: decoding alone, one thread, in turns.
+Deviation of d = cos⁺ − cos⁻ over the model's labels, on real films enlarged (bicubic) to 1536 pixels and stored as
+JPEG and JPEG 2000, since those at hand have 512 at most: fine detail that a true large film has is missing from them.
+Speed on a drawn film enlarged to 14 megapixels: decoding alone, one thread, in turns.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ def main() -> None:
             full, quick = speed(Path(folder), suffix, fast.decode_options)
             print(
                 f"{suffix}: max |Δd| {deviation:.4f} sd, Spearman {rho:.4f} of the worst of {a.shape[1]} labels, "
-                f"{len(a)} films; {LARGE[0]} × {LARGE[1]} decoded in {full:.0f} and {quick:.0f} ms: {full / quick:.1f} times"
+                f"{len(a)} films; {LARGE[0]} × {LARGE[1]} decoded in {full:.0f} and {quick:.0f} ms: "
+                f"{full / quick:.1f} times"
             )
 
 
