@@ -60,6 +60,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=1024)
     parser.add_argument("--work", type=Path, help="keeps films and model for the next time")
     parser.add_argument("--only", help="names of contestants, separated by commas")
+    parser.add_argument("--no-stages", action="store_true", help="leave out the bound, whose measurement takes minutes")
     parser.add_argument("--out", type=Path, help="JSON of the result")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -76,7 +77,7 @@ def main() -> None:
         for runner in runners:
             runner.connection.send(None)
             runner.process.join()
-        stages = measure_stages(work, films)
+        stages = {} if args.no_stages else measure_stages(work, films)
     report = summarise(runners, args, stages)
     print(table(report))
     if args.out:
