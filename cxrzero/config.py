@@ -27,6 +27,7 @@ class PredictConfig:
         batch_size, workers: None leaves the choice to the program.
         fail_fast: end the run at the first image that cannot be read.
         invert: see `cxrzero.images.DecodeOptions`.
+        fast_decode: see `cxrzero.images.DecodeOptions.fast_side`.
         skip, only: see `cxrzero.selection.Selection`.
         by: "study" adds the study-level table, aggregated as `study_aggregate` says.
         pseudonymise: replace paths and UIDs by digests keyed with `pseudonym_key` (None: the user's own key file).
@@ -51,6 +52,7 @@ class PredictConfig:
     overwrite: bool = False
     fail_fast: bool = False
     invert: Literal["auto", "yes", "no"] = "auto"
+    fast_decode: bool = False
     skip: tuple[str, ...] = ()
     only: Literal["frontal"] | None = None
     by: Literal["image", "study"] = "image"

@@ -47,6 +47,7 @@ def build_manifest(report: RunReport) -> dict[str, Any]:
             "batch_size": screener.batch_size,
             "workers": screener.workers,
             "invert": config.invert,
+            "fast_decode": screener.decode_options.fast_side,
             "fail_fast": config.fail_fast,
             "skip": sorted(screener.selection.skip),
             "only": screener.selection.only,

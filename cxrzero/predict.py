@@ -126,6 +126,7 @@ def prepare(config: PredictConfig, notify: Notify = silent) -> RunReport:
         decode_options=DecodeOptions(invert=config.invert),
         selection=selection,
         cache=config.cache,
+        fast_decode=config.fast_decode,
         notify=notify,
     )
     prompts = screener.prompts(config.labels, config.prompts)

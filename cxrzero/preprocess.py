@@ -17,7 +17,7 @@ Interpolations: nearest, bilinear, bicubic, lanczos (Pillow's, antialiased when 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
@@ -58,12 +58,11 @@ class Preprocess:
         self._steps = tuple(steps)
         self._geometry: list[Callable[[Image.Image], Image.Image]] = []
         self._numeric: list[Callable[[FloatImage], FloatImage]] = []
-        self._factor = 1.0
-        rescaled = False
+        factor, rescaled = 1.0, False
         for step in steps:
             name, parameters = step["step"], {k: v for k, v in step.items() if k != "step"}
             if name == "rescale" and not rescaled:
-                self._factor = _bind(_rescale, name, parameters)()
+                factor = _bind(_rescale, name, parameters)()
                 rescaled = True
             elif name in _GEOMETRY and not rescaled:
                 self._geometry.append(_bind(_GEOMETRY[name], name, parameters))
@@ -75,6 +74,7 @@ class Preprocess:
             raise BundleError("preprocess has no step 'rescale'")
         # A trial run finds wrong parameters before any image is read.
         try:
+            self._levels, self._numeric = _tabulate(factor, self._numeric)
             self(np.zeros((3, 2), np.uint8))
         except (TypeError, ValueError, ZeroDivisionError) as error:
             raise BundleError(f"preprocess cannot be carried out: {error}") from error
@@ -88,13 +88,18 @@ class Preprocess:
         Returns:
             (3, height, width) float32.
         """
-        # Multiply in float64 and round once: factor 1/255 then equals a division by 255 in float32.
-        values = (self.fit(pixels).astype(np.float64) * self._factor).astype(np.float32)[None]
+        values = self._levels[:, self.fit(pixels)]
         for function in self._numeric:
             values = function(values)
         if values.shape[1:] != self.image_size:
             raise BundleError(f"preprocess gives {values.shape[1:]} pixels, the encoder takes {self.image_size}")
         return np.ascontiguousarray(np.broadcast_to(values, (3, *self.image_size)))
+
+    @property
+    def largest_side(self) -> int:
+        """Of the pictures between the steps and at the end: more pixels than that are averaged away."""
+        sizes: Iterator[int] = (step[key] for step in self._steps for key in ("height", "width", "size") if key in step)
+        return max(*self.image_size, *sizes)
 
     def fit(self, pixels: GreyImage) -> GreyImage:
         """The geometry alone, before `rescale`: (H, W) uint8 → (h, w) uint8."""
@@ -112,6 +117,26 @@ class Preprocess:
             elif step["step"] == "rescale":
                 values = values / step["factor"]
         return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
+
+
+def _tabulate(
+    factor: float, numeric: Sequence[Callable[[FloatImage], FloatImage]]
+) -> tuple[FloatImage, list[Callable[[FloatImage], FloatImage]]]:
+    """What becomes of each of the 256 grey levels: (1 or 3, 256) float32; and the steps that look beyond one pixel.
+
+    One row stands for three equal channels.
+    """
+    # Multiply in float64 and round once: factor 1/255 then equals a division by 255 in float32.
+    levels = (np.arange(256, dtype=np.float64) * factor).astype(np.float32)[None, None]
+    left = list(numeric)
+    while left and _is_pointwise(left[0]):
+        levels = left.pop(0)(levels)
+    table = levels[:, 0]
+    return (table[:1] if (table == table[0]).all() else table), left
+
+
+def _is_pointwise(step: Callable[..., Any]) -> bool:
+    return isinstance(step, partial) and step.func is _normalize
 
 
 def _bind(function: Callable[..., Any], name: str, parameters: dict[str, Any]) -> Callable[..., Any]:
@@ -173,20 +198,24 @@ def _resize_tensor(values: FloatImage, size: int, interpolation: str, antialias:
     """Bicubic resize of (C, H, W) float32 as torch.nn.functional.interpolate does without antialias."""
     if interpolation != "bicubic" or antialias is not False:
         raise ValueError("resize_tensor knows bicubic without antialias only")
-    rows, columns = (_cubic_weights(side, size) for side in values.shape[1:])
-    return np.asarray(rows @ values.astype(np.float64) @ columns.T, np.float32)
+    height, width = values.shape[1:]
+    taps, weights = _cubic_taps(height, size)
+    tall = sum(values[:, taps[k]] * weights[k][:, None] for k in range(4))
+    taps, weights = _cubic_taps(width, size)
+    return np.asarray(sum(tall[..., taps[k]] * weights[k] for k in range(4)), np.float32)
 
 
 @lru_cache(maxsize=16)
-def _cubic_weights(source: int, target: int) -> npt.NDArray[np.float64]:
-    """(target, source) matrix of Keys' cubic convolution, half-pixel centres, edges repeated."""
-    weights = np.zeros((target, source))
+def _cubic_taps(source: int, target: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
+    """Keys' cubic convolution, half-pixel centres, edges repeated: four sources of each target and their weights.
+
+    Returns:
+        (4, target) indices and (4, target) float64.
+    """
     centres = (np.arange(target) + 0.5) * source / target - 0.5
-    for row, centre in enumerate(centres):
-        first = int(np.floor(centre)) - 1
-        for tap in range(first, first + 4):
-            weights[row, min(max(tap, 0), source - 1)] += _cubic(abs(centre - tap))
-    return weights
+    taps = np.floor(centres).astype(np.intp) + np.arange(-1, 3)[:, None]
+    weights = np.vectorize(_cubic, otypes=[np.float64])(np.abs(centres - taps))
+    return np.clip(taps, 0, source - 1), weights
 
 
 def _cubic(distance: float, a: float = TORCH_CUBIC_A) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from cxrzero.bundle import TOKENIZER, Bundle
 from cxrzero.cache.store import Store
 from cxrzero.errors import LabelError, NoInputError, UsageError
 from cxrzero.images import decode
+from cxrzero.images.flags import MIN_SIDE
 from cxrzero.images.radiograph import DecodeOptions, Radiograph
 from cxrzero.member import Member
 from cxrzero.pipeline import Pipeline
@@ -38,6 +40,8 @@ PathLike = str | os.PathLike[str]
 # Frames of one encoder call. On a CPU a small batch fills the cores already; a GPU wants more.
 BATCH_SIZES = {"cpu": 16, "cuda": 64}
 MAX_DEFAULT_WORKERS = 16
+# What --fast-decode keeps: twice what the model sees, so that the resize still averages.
+FAST_OVERSAMPLING = 2
 
 
 class Screener:
@@ -55,6 +59,7 @@ class Screener:
         workers: decoding threads; None: one per core that the process may use, at most 16.
         decode_options: how images are decoded.
         selection: which readable images are left out; None scores them all.
+        fast_decode: decode JPEG and JPEG 2000 files no larger than needed, see `DecodeOptions.fast_side`.
         cache: keep embeddings in the user's cache folder and use those that are there (docs/cache.md).
         notify: is told before something slow happens, such as the import of a checkpoint.
 
@@ -77,6 +82,7 @@ class Screener:
         decode_options: DecodeOptions | None = None,
         selection: Selection | None = None,
         cache: bool = True,
+        fast_decode: bool = False,
         notify: Notify = silent,
     ) -> None:
         if any(number is not None and number < 1 for number in (batch_size, workers)):
@@ -89,6 +95,9 @@ class Screener:
         self.batch_size = batch_size or BATCH_SIZES[self.members[0].encoder.device]
         self.workers = workers or min(cpu_count(), MAX_DEFAULT_WORKERS)
         self.decode_options = decode_options or DecodeOptions()
+        if fast_decode:
+            side = max(member.preprocess.largest_side for member in self.members)
+            self.decode_options = replace(self.decode_options, fast_side=max(FAST_OVERSAMPLING * side, MIN_SIDE))
         self.selection = selection or Selection()
 
     def predict(

@@ -24,7 +24,7 @@ def test_version() -> None:
     assert result.output.strip() == f"cxrzero {cxrzero.__version__}"
 
 
-@pytest.mark.parametrize("command", ["predict", "inspect", "train"])
+@pytest.mark.parametrize("command", ["predict", "inspect", "train", "bench"])
 def test_help_keeps_the_main_panel_small_and_teaches_with_an_example(command: str) -> None:
     result = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "100"})
     assert result.exit_code == 0

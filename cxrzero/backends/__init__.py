@@ -86,7 +86,7 @@ def open_encoder(
         if value not in known:
             raise UsageError(f"{kind} {value!r} is unknown; choose one of {', '.join(known)}")
     name = _choose_backend(bundle, device, precision) if backend == "auto" else backend
-    if missing := _missing(name):
+    if missing := missing_module(name):
         raise MissingExtraError(missing, name)
     if name == "openvino":
         from cxrzero.backends.openvino import OpenVinoEncoder
@@ -113,12 +113,12 @@ def _choose_backend(bundle: Bundle, device: Device, precision: Precision) -> str
         offers = offered(name, real_device, bundle)
         if admissible(offers, real_device, bundle) if precision == "auto" else precision in offers:
             able.append(name)
-    installed = [name for name in able if not _missing(name)]
+    installed = [name for name in able if not missing_module(name)]
     # What nobody offers, ONNX Runtime refuses in words. `auto` makes do with what is installed.
     return next(iter(installed or (able if precision != "auto" else [])), "onnxruntime")
 
 
-def _missing(backend: str) -> str | None:
+def missing_module(backend: str) -> str | None:
     """The first module of a backend that is not installed."""
     return next((module for module in REQUIRED[backend] if importlib.util.find_spec(module) is None), None)
 

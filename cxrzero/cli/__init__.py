@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cxrzero._version import __version__
-from cxrzero.cli import cache, evaluate, inspect, merge, models, predict, prompts, search, train
+from cxrzero.cli import bench, cache, evaluate, inspect, merge, models, predict, prompts, search, train
 
 app = typer.Typer(
     name="cxrzero",
@@ -26,6 +26,7 @@ prompts.register(app)
 evaluate.register(app)
 models.register(app)
 train.register(app)
+bench.register(app)
 cache.register(app)
 
 

@@ -130,6 +130,14 @@ def predict(
             help="auto trusts the header's PhotometricInterpretation; yes and no override it for every image.",
         ),
     ] = "auto",
+    fast_decode: Annotated[
+        bool,
+        typer.Option(
+            "--fast-decode",
+            rich_help_panel=ADVANCED,
+            help="Decode large JPEG and JPEG 2000 files at a fraction of their size, at least twice the model's.",
+        ),
+    ] = False,
     shard: Annotated[
         str | None,
         typer.Option(
@@ -204,6 +212,7 @@ def predict(
         overwrite=overwrite,
         fail_fast=fail_fast,
         invert=invert,
+        fast_decode=fast_decode,
         skip=tuple(skip.split(",")) if skip else (),
         only=only,
         by=by,

@@ -18,10 +18,13 @@ class DecodeOptions:
     Attributes:
         invert: "auto" trusts PhotometricInterpretation; "yes" and "no" override it.
         max_pixels: rows × columns × frames above which an image is refused before any allocation.
+        fast_side: JPEG and JPEG 2000 files may be decoded at a half, a quarter or an eighth of their size while both
+            sides keep at least so many pixels; None decodes all in full, as other formats and DICOM always are.
     """
 
     invert: Literal["auto", "yes", "no"] = "auto"
     max_pixels: int = 200_000_000
+    fast_side: int | None = None
 
 
 class Facts(NamedTuple):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import imagecodecs
 import numpy as np
@@ -31,6 +31,8 @@ _PILLOW_FORMAT = {
 
 # No film needs more: a 43 × 43 cm detector at 100 µm is 18.5 million pixels, 37 MB; scanned colour films reach 300 MB.
 MAX_FILE_BYTES = 512 * 1024 * 1024
+# libjpeg's scaled decoding knows 1/2, 1/4 and 1/8.
+MAX_HALVINGS = 3
 
 # What Pillow raises on broken files, besides OSError: struct, index and type errors from its parsers in Python.
 _BROKEN = (OSError, ValueError, SyntaxError, TypeError, IndexError, KeyError, AttributeError, EOFError, MemoryError,
@@ -81,8 +83,13 @@ def _radiograph(image: Image.Image, data: bytes, options: DecodeOptions) -> Radi
     if getattr(image, "is_animated", False):
         found.add("multi_page")
         image.seek(0)
+    stored_width = image.width
+    if options.fast_side is not None:
+        _scale_down(image, options.fast_side)
     image.load()
     steps = [Step("stored", {"format": image.format, "mode": image.mode}, *_extent(image))]
+    if image.width != stored_width:
+        steps.append(Step("fast_decode", {"from_width": stored_width, "to_width": image.width}, *_extent(image)))
     decoder = f"pillow/{image.format}"
     deep = _deep_values(image, data)
     if deep is None:
@@ -107,6 +114,17 @@ def _radiograph(image: Image.Image, data: bytes, options: DecodeOptions) -> Radi
         decoder=decoder,
         steps=tuple(steps),
     )
+
+
+def _scale_down(image: Image.Image, side: int) -> None:
+    """Let the decoder leave out detail: DCT scaling of JPEG, fewer resolution levels of JPEG 2000; at most by 8."""
+    if image.format == "JPEG":
+        image.draft(None, (side, side))  # the smallest size with no side below these
+    elif image.format == "JPEG2000":
+        levels = 0
+        while levels < MAX_HALVINGS and min(image.size) >> (levels + 1) >= side:
+            levels += 1
+        cast(Any, image).reduce = levels
 
 
 def _covered(image: Image.Image) -> int:

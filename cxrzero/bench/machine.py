@@ -1,0 +1,44 @@
+"""The machine and the libraries that a measurement is about."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from pathlib import Path
+
+from cxrzero._version import __version__
+from cxrzero.backends import cpu_count
+
+PACKAGES = (
+    "numpy", "pillow", "pydicom", "imagecodecs", "onnxruntime", "onnxruntime-gpu", "openvino", "torch",
+)  # fmt: skip
+
+
+def machine() -> dict[str, str | int]:
+    """Processor, cores that this process may use, memory in GB, operating system."""
+    found: dict[str, str | int] = {"processor": _processor(), "cores": cpu_count(), "system": platform.system()}
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        found["memory_gb"] = round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9)
+    return found
+
+
+def versions() -> dict[str, str]:
+    """Of cxrzero, Python and what decodes and encodes, where it is installed."""
+    found = {"cxrzero": __version__, "python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _processor() -> str:
+    """The model's name where Linux tells it, else what Python knows."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

@@ -1,0 +1,44 @@
+"""Images per second and processor time of an action that is repeated for a while."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+LEAST_REPEATS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How fast something goes.
+
+    Attributes:
+        images_per_second: by the clock on the wall.
+        core_ms: milliseconds of processor time for one image, over all threads of this process.
+    """
+
+    images_per_second: float
+    core_ms: float
+
+
+def measure(action: Callable[[], object], images: int, seconds: float) -> Rate:
+    """Repeat `action`, which handles `images` images, for `seconds` and at least three times; the best counts.
+
+    The best, because everything else that runs on a machine can only slow an action down. One call beforehand, which
+    loads and warms what there is, is not counted.
+    """
+    action()
+    ends = time.perf_counter() + seconds
+    rates: list[Rate] = []
+    while len(rates) < LEAST_REPEATS or time.perf_counter() < ends:
+        rates.append(once(action, images))
+    return Rate(max(rate.images_per_second for rate in rates), min(rate.core_ms for rate in rates))
+
+
+def once(action: Callable[[], object], images: int) -> Rate:
+    """The rate of a single call."""
+    wall, busy = time.perf_counter(), time.process_time()
+    action()
+    wall, busy = time.perf_counter() - wall, time.process_time() - busy
+    return Rate(images / wall, 1000 * busy / images)

@@ -1,0 +1,74 @@
+"""The pipeline from files to scores, without the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import cycle, islice
+
+import numpy as np
+
+from cxrzero.bench.films import Films
+from cxrzero.bench.stages import EncodeRate
+from cxrzero.bench.stopwatch import Rate, once
+from cxrzero.images.radiograph import DecodeOptions
+from cxrzero.screener import Screener
+
+# Of the model's own labels that is asked; scoring costs nothing beside the pictures.
+LABELS = 1
+REPEATS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class WholeRate:
+    """Files to scores with these settings.
+
+    Attributes:
+        bound: images per second that the stages alone allow, see `cxrzero.bench.advice.bound`.
+    """
+
+    encoder: EncodeRate
+    workers: int
+    rate: Rate
+    bound: float
+
+    @property
+    def share_of_bound(self) -> float:
+        return self.rate.images_per_second / self.bound
+
+
+def whole_rates(
+    model: str,
+    films: Films,
+    encoder: EncodeRate,
+    options: DecodeOptions,
+    workers: Iterable[int],
+    seconds: float,
+    bound: float,
+) -> list[WholeRate]:
+    """The films over and over for about `seconds` with each number of decoding threads; the better of two runs each."""
+    screener = Screener(
+        model,
+        device=encoder.device,  # type: ignore[arg-type]
+        backend=encoder.backend,  # type: ignore[arg-type]
+        precision=encoder.precision,  # type: ignore[arg-type]
+        batch_size=encoder.batch_size,
+        decode_options=options,
+        cache=False,
+    )
+    # Some batches at least, so that filling the first and emptying the last does not count for much.
+    count = max(4 * encoder.batch_size, int(bound * seconds / REPEATS))
+    prompts = screener.prompts()[:LABELS]
+    scorer = screener.classifier(prompts)
+    member = screener.member
+    member.encoder.encode_images(np.zeros((1, 3, *member.bundle.image_size), np.float32))  # loads the model
+
+    def run() -> None:
+        for _ in screener.stream(islice(cycle(films.refs), count), scorer, prompts):
+            pass
+
+    rates = []
+    for screener.workers in workers:
+        runs = [once(run, count) for _ in range(REPEATS)]
+        rates.append(WholeRate(encoder, screener.workers, max(runs, key=lambda rate: rate.images_per_second), bound))
+    return rates

@@ -1,0 +1,112 @@
+"""`cxrzero bench`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from cxrzero.cli.blas import one_blas_thread
+from cxrzero.cli.failures import reports_failures
+from cxrzero.cli.notices import say
+
+if TYPE_CHECKING:
+    from cxrzero.bench import BenchReport
+    from cxrzero.bench.stopwatch import Rate
+    from cxrzero.bench.whole import WholeRate
+
+ADVANCED = "Advanced"
+
+
+def register(app: typer.Typer) -> None:
+    app.command("bench")(reports_failures(bench))
+
+
+def bench(
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[PATH...]", help="Your own images, folders or @list.txt; without any, films are drawn."
+        ),
+    ] = None,
+    model: Annotated[str, typer.Option("--model", "-m", metavar="MODEL", help="As in predict.")] = "cxrzero-mini",
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="As in predict.")] = "auto",
+    images: Annotated[int, typer.Option(metavar="N", min=1, max=10_000, help="Files to read at most.")] = 32,
+    table_format: Annotated[
+        Literal["text", "json"], typer.Option("--format", help="How the result is printed, on standard output.")
+    ] = "text",
+    seconds: Annotated[
+        float,
+        typer.Option(
+            metavar="S", min=0.1, max=600, rich_help_panel=ADVANCED, help="For about how long each figure is measured."
+        ),
+    ] = 4.0,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", rich_help_panel=ADVANCED, help="No notes on what is being measured.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", rich_help_panel=ADVANCED, help="Tracebacks instead of messages.")
+    ] = False,
+) -> None:
+    """Measure this machine: images per second of each stage and of the whole, what bounds it, and what to set.
+
+    Decoding, preprocessing and encoding alone, the last with every installed backend and precision; then from files to
+    scores. Nothing is kept.
+
+    [bold]cxrzero bench archive/2024 --model chexzero[/bold]
+
+    Exit codes: 0 measured, 1 nothing runs here, 2 wrong usage.
+    """
+    one_blas_thread()
+    import json
+
+    from cxrzero.bench import BenchConfig, run_bench
+    from cxrzero.registry import silent
+
+    config = BenchConfig(tuple(paths or ()), model, device, images, seconds)
+    report = run_bench(config, silent if quiet else say)
+    if table_format == "json":
+        typer.echo(json.dumps(report.as_dict(), indent=2, ensure_ascii=False))
+    else:
+        typer.echo("\n".join(_lines(report)))
+
+
+def _lines(report: BenchReport) -> list[str]:
+    from cxrzero.bench.machine import machine, versions
+
+    films, stages = report.films, report.stages
+    kind = "drawn films" if films.drawn else "files"
+    lines = [
+        ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in machine().items()),
+        ", ".join(f"{key} {value}" for key, value in versions().items()),
+        f"model {report.model}; {len(films.refs)} {kind}, the median {films.megapixels:.1f} megapixels"
+        + f"; {films.unreadable} could not be scored" * bool(films.unreadable),
+        "",
+        f"{'':34}{'images/s':>9}  {'core ms':>8}",
+        f"{f'decode, {stages.cores} threads':34}{_figures(stages.decode)}",
+        f"{'preprocess, 1 thread':34}{_figures(stages.preprocess)}",
+    ]
+    for each in report.encoders:
+        name = f"encode, {each.backend} {each.precision} on {each.device}"
+        note = "" if each.is_admissible else "  deviation not stated, or beyond the bound"
+        lines.append(f"{name:34}{_figures(each.rate)}  batch {each.batch_size}{note}")
+    for whole in (*report.exact, *report.auto):
+        name = f"files to scores, {whole.encoder.backend} {whole.encoder.precision}"
+        share = f"{whole.share_of_bound:.0%} of the bound {whole.bound:.1f}"
+        lines.append(f"{name:34}{_figures(whole.rate)}  {whole.workers} workers, {share}")
+    lines += ["", *(f"not measured: {each.backend} {each.precision}: {each.reason}" for each in report.not_measured)]
+    lines += [f"bounded by: {report.bounded_by}", f"exact:      {_command(report.best_exact)}"]
+    if report.best_auto:
+        lines.append(f"fastest:    {_command(report.best_auto)}  (deviation within the bound, by the model's card)")
+    return lines
+
+
+def _figures(rate: Rate) -> str:
+    return f"{rate.images_per_second:9.1f}  {rate.core_ms:8.2f}"
+
+
+def _command(whole: WholeRate) -> str:
+    from cxrzero.bench.advice import settings
+
+    options = " ".join(f"--{key.replace('_', '-')} {value}" for key, value in settings(whole).items())
+    return f"cxrzero predict PATH {options}"
