@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cxrzero.cli.blas import one_blas_thread
 from cxrzero.cli.failures import reports_failures
 from cxrzero.cli.notices import say
+from cxrzero.cli.process import one_blas_thread
 
 if TYPE_CHECKING:
     from cxrzero.bench import BenchReport
