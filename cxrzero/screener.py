@@ -170,6 +170,7 @@ class Screener:
         """What decides the scores, by the keys of the run record.
 
         `preprocess`, `scoring` and the sentences are those of the first model; an ensemble adds each model's own.
+        --fast-decode counts as a first step of preprocessing: a calibration of whole pictures is not one of these.
         """
         asked = [member.own(prompts) for member in self.members] if self.is_ensemble else [prompts]
         entries: list[dict[str, Any]] = []
@@ -178,10 +179,14 @@ class Screener:
             if others:
                 entry["others"] = [{"positive": list(p.positive), "negative": list(p.negative)} for p in others]
             entries.append(entry)
+        rules = self.members[0].record_rules()
+        if self.decode_options.fast_side is not None:
+            step = {"step": "fast_decode", "least_side": self.decode_options.fast_side}
+            rules["preprocess"] = [step, *rules["preprocess"]]
         return {
             "precision": self.precision,
             "models": [m.record() | (m.record_rules() if self.is_ensemble else {}) for m in self.members],
-            **self.members[0].record_rules(),
+            **rules,
             "prompts": entries,
         }
 

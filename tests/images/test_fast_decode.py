@@ -52,3 +52,6 @@ def test_predict_records_it_and_never_takes_an_embedding_of_the_other_kind(
         records.append(json.loads(out.with_suffix(".run.json").read_text()))
     assert [record["options"]["fast_decode"] for record in records] == [None, 224, 224]
     assert [record["cache"]["cached"] for record in records] == [0, 0, 1]
+    steps = [[step["step"] for step in record["preprocess"]] for record in records]
+    assert steps[1] == steps[2] == ["fast_decode", *steps[0]]
+    assert records[1]["preprocess"][0] == {"step": "fast_decode", "least_side": 224}
