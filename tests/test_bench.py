@@ -37,7 +37,8 @@ def test_json_has_every_stage_backend_and_an_advice_that_predict_takes(png: Draw
     assert found["bounded_by"] in ("decode", "preprocess", "encode")
     assert found["advice"]["auto"] is None
     options = [f"--{key.replace('_', '-')}={value}" for key, value in found["advice"]["exact"].items()]
-    result = CliRunner().invoke(app, ["predict", str(paths[0]), "--model", str(tiny_bundle), "--dry-run", *options])
+    asked = ["predict", str(paths[0]), "--model", str(tiny_bundle), "--out", str(paths[0].with_suffix(".csv"))]
+    result = CliRunner().invoke(app, [*asked, "--dry-run", *options])
     assert result.exit_code == 0, result.output
 
 

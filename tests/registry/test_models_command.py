@@ -263,7 +263,8 @@ def test_a_checkpoint_without_torch_says_what_to_install(
 ) -> None:
     (tmp_path / "w.pt").touch()
     converter.error = MissingExtraError("torch", "torch")
-    result = CliRunner().invoke(app, ["predict", str(png("a.png")), "--model", str(tmp_path / "w.pt")])
+    command = ["predict", str(png("a.png")), "--model", str(tmp_path / "w.pt"), "--out", str(tmp_path / "out.csv")]
+    result = CliRunner().invoke(app, command)
     assert result.exit_code == 1
     assert "pip install 'cxrzero[torch]'" in result.stderr
 
