@@ -31,6 +31,7 @@ from mini_words import ABNORMAL, ABSENT, CLEAR, FINDINGS, NORMAL, OPACITY, OPAQU
 HELD_OUT_IN = 16  # one patient in so many is kept out of training
 RAREST = 8.0  # largest weight of a rare finding
 CHILDREN = 0.4  # weight of the children's films: many, and easy; adult films are what counts
+TUBERCULOSIS = 2.0  # weight of Shenzhen's films: few
 PHANTOMS = 0.4  # weight of the phantoms
 NEGATED = 0.12  # weight of one "no X"; there are thirteen or so to an image
 HARDLY = 0.002  # weight of what is more false than true: said of the image, but left to others to bring up
@@ -111,9 +112,9 @@ def child_statements(finding: str) -> dict[str, float]:
         "pneumonia": 1.0,
         "chest radiograph with pneumonia": 0.4,
         "pneumonia is present": 0.4,
-        f"{kind} pneumonia": 0.8,
+        f"{kind} pneumonia": 1.2,
         f"chest radiograph with {kind} pneumonia": 0.3,
-        f"no {other} pneumonia": 0.3,
+        f"no {other} pneumonia": 0.5,
     }
 
 
@@ -191,7 +192,7 @@ def images(data: Path, teacher: Teacher | None = None) -> Iterator[tuple[str, st
         yield f"kermany/{row['image']}", "", split, "child", certain(child_statements(row["finding"]), CHILDREN)
     for row in read(data / "shenzhen" / "shenzhen.csv"):
         split = "val" if held_out(row["image"]) else "train"
-        yield f"shenzhen/{row['image']}", "", split, "tuberculosis", certain(tuberculosis_statements(row))
+        yield f"shenzhen/{row['image']}", "", split, "tuberculosis", certain(tuberculosis_statements(row), TUBERCULOSIS)
 
 
 def phantoms(folder: Path, count: int) -> Iterator[tuple[str, str, str, str, Statements]]:

@@ -46,13 +46,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder that holds roco/")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--trunk", type=Path, help="weights for the image trunk (recipes/mini_pretrain.py)")
+    parser.add_argument("--size", type=int, default=SIZE, help="side of the pictures in pixels")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    write(args.text, args.data, args.out, args.trunk, args.seed)
+    write(args.text, args.data, args.out, args.trunk, args.size, args.seed)
     print(f"{args.out}: {sum(path.stat().st_size for path in args.out.iterdir()) / 1e6:.1f} MB")
 
 
-def write(text: Path, data: Path, out: Path, trunk: Path | None, seed: int) -> None:
+def write(text: Path, data: Path, out: Path, trunk: Path | None, size: int, seed: int) -> None:
     """Write open_clip_config.json, config.json, tokenizer.json and the weights."""
     weights = text / "model.safetensors"
     if hashlib.sha256(weights.read_bytes()).hexdigest() != SHA256:
@@ -63,12 +64,12 @@ def write(text: Path, data: Path, out: Path, trunk: Path | None, seed: int) -> N
     config = json.loads((text / "config.json").read_text("utf-8"))
     config |= {"vocab_size": len(kept), "max_position_embeddings": CONTEXT}
     (out / "config.json").write_text(json.dumps(config, indent=2), "utf-8")
-    arch = architecture("all-MiniLM-L6-v2")
+    arch = architecture("all-MiniLM-L6-v2", size)
     preprocess = {"mean": [MEAN] * 3, "std": [STD] * 3, "interpolation": "bicubic", "resize_mode": "squash"}
     described = {"model_cfg": arch, "preprocess_cfg": preprocess}
     (out / "open_clip_config.json").write_text(json.dumps(described, indent=2), "utf-8")
     torch.manual_seed(seed)
-    model = build_model(architecture(str(out)) | {"architecture": "cxrzero-mini"})
+    model = build_model(architecture(str(out), size) | {"architecture": "cxrzero-mini"})
     model.text.transformer.load_state_dict(pruned_weights(load_file(weights), kept))
     if trunk is not None:
         model.visual.trunk.load_state_dict(load_file(trunk))
@@ -76,7 +77,7 @@ def write(text: Path, data: Path, out: Path, trunk: Path | None, seed: int) -> N
     save_file(state, out / "open_clip_model.safetensors")
 
 
-def architecture(text_model: str) -> dict[str, Any]:
+def architecture(text_model: str, size: int) -> dict[str, Any]:
     """open_clip's configuration."""
     return {
         "embed_dim": WIDTH,
@@ -87,7 +88,7 @@ def architecture(text_model: str) -> dict[str, Any]:
             "timm_model_pretrained": False,
             "timm_pool": "avg",
             "timm_proj": "linear",
-            "image_size": SIZE,
+            "image_size": size,
         },
         "text_cfg": {
             "hf_model_name": text_model,
