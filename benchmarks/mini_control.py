@@ -196,6 +196,8 @@ def train(films: Films, args: argparse.Namespace) -> nn.Module:
         }
         print(json.dumps(line | {k: round(v, 3) for k, v in found.items()}), flush=True)
         torch.save(averaged.module.state_dict(), args.out / "control.pt")
+        if epoch + 1 == args.stop_after:
+            break
     return averaged.module
 
 
@@ -210,6 +212,7 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--mixup", type=float, default=0.0, help="shape of the beta distribution; 0 = none")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--stop-after", type=int, help="epochs after which to stop, of a schedule for --epochs")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--val", action="store_true", help="measure the validation splits at the end")
     args = parser.parse_args()
@@ -217,7 +220,9 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     films = load(args.data, args.out / "pixels.npy")
     model = train(films, args)
-    scores = score(model, films.pixels, SIDE)
+    # Two sizes, averaged: the model has learned from both.
+    sizes = {SIDE, args.small} if args.small_epochs else {SIDE}
+    scores = np.mean([score(model, films.pixels, side) for side in sorted(sizes)], axis=0)
     np.savez(args.out / "scores.npz", names=np.array(films.names), scores=scores, labels=np.array(LABELS))
     if args.val:
         val = films.part == "val"
