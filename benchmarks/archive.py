@@ -49,10 +49,10 @@ def main() -> None:
             )
 
 
-def draw_films(folder: Path, side: int) -> list[Path]:
+def draw_films(folder: Path, side: int, count: int = DISTINCT) -> list[Path]:
     folder.mkdir()
     with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        return list(pool.map(partial(draw_film, folder, side), range(DISTINCT)))
+        return list(pool.map(partial(draw_film, folder, side), range(count)))
 
 
 def draw_film(folder: Path, side: int, seed: int) -> Path:

@@ -21,7 +21,6 @@ from cxrzero.backends.precision import Precision, choose_precision, offered
 from cxrzero.bundle import Bundle
 from cxrzero.errors import BundleError, DeviceError, RunError
 
-
 # Parts of a batch that are encoded side by side. Threads that share one part wait for each other after every operator:
 # on two cores, each with a part of its own, ViT-B/32 in bf16 takes a seventh less processor time.
 STREAMS = 2

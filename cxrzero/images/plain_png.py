@@ -19,7 +19,9 @@ _FIRST_CHUNK = 8  # after the signature
 _AROUND_DATA = 12  # length, type and CRC of a chunk
 # Chunks that say how to show the pixels or where they come from. Not here: tRNS (transparency), acTL (animation),
 # and eXIf, tEXt, zTXt and iTXt, which may hold an orientation.
-_HARMLESS = frozenset({b"IHDR", b"IDAT", b"IEND", b"bKGD", b"cHRM", b"gAMA", b"hIST", b"iCCP", b"pHYs", b"sBIT", b"sRGB", b"tIME"})  # fmt: skip
+_HARMLESS = frozenset(
+    {b"IHDR", b"IDAT", b"IEND", b"bKGD", b"cHRM", b"gAMA", b"hIST", b"iCCP", b"pHYs", b"sBIT", b"sRGB", b"tIME"}
+)
 
 
 def read_plain_png(data: bytes) -> GreyImage | None:

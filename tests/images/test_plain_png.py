@@ -91,7 +91,7 @@ def test_a_file_that_ends_early_is_no_picture(decoded: Decode) -> None:
 
 
 def test_damage_is_never_seen_by_the_short_way_alone() -> None:
-    """What Pillow refuses is refused, what it reads is read alike; half of the damaged chunks have a right CRC again."""
+    """What Pillow refuses is refused, what it reads is read alike; every second file's CRC is wrong, too."""
     for seed in range(300):
         random = np.random.default_rng(seed)
         stream = bytearray(zlib.compress(rows(NOISE)))
