@@ -23,7 +23,7 @@ from cxrzero.train.distributed import join
 from cxrzero.train.export import export_run
 from cxrzero.train.interrupt import Interrupt
 from cxrzero.train.metricslog import MetricsLog
-from cxrzero.train.optimise import make_average, make_optimiser, rate_at, set_rate
+from cxrzero.train.optimise import clip_gradients, make_average, make_optimiser, rate_at, set_rate
 from cxrzero.train.prepare import Material, prepare
 from cxrzero.train.runfolder import RunFolder
 from cxrzero.train.state import Best, TrainingState
@@ -139,9 +139,7 @@ class _Trainer:
         state.optimiser.zero_grad(set_to_none=True)
         statistics = [buffer.clone() for buffer in state.model.buffers()]
         loss = backward(self._encoders, batch, self._world, config.micro_batch, config.loss).item()
-        norm = math.nan
-        if math.isfinite(loss):
-            norm = nn.utils.clip_grad_norm_(state.model.parameters(), config.grad_clip).item()
+        norm = clip_gradients(state.model, config.grad_clip) if math.isfinite(loss) else math.nan
         if not math.isfinite(norm):
             # The forward pass counted the batch in the running statistics, which would stay NaN for ever.
             for buffer, before in zip(state.model.buffers(), statistics, strict=True):
