@@ -38,7 +38,9 @@ SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 CONTEXT = 40  # tokens; the longest caption has fewer
 SIZE = 128  # pixels
 WIDTH = 384  # of MiniLM's sentences
-SCALE, BIAS = math.log(10.0), -1.0  # as cxrzero.train.start gives a model that starts with the sigmoid loss
+# An image says yes or no to fourteen findings at once, along directions (X − no X) of length 0.8 that are nearly at
+# right angles. For a logit of ±3 in each, a vector of length 1 needs a scale of 2 · 3 · √14 / 0.8 = 28 at least.
+SCALE, BIAS = math.log(40.0), -1.0
 MEAN, STD = 0.5, 0.25  # of the films, about: one grey level for the three channels
 # Added to the variance of every direction: what the captions hardly vary in (the mean is 0.0026) is noise.
 LEAST_VARIANCE = 0.003
