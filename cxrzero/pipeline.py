@@ -75,10 +75,12 @@ class Pipeline:
         keepers = [Keeper(each.cache, index, self.selection) for index, each in enumerate(self.embedders)]
         try:
             for batch in self._batches(self._select(chunks)):
-                self._embed(batch, stats)
+                wanted = [item for item in batch if isinstance(item, Frame) and item.left_out is None]
+                self._embed(wanted, stats)
                 for keeper in keepers:
                     keeper.keep(batch)
-                for item, row in zip(batch, self._score(batch, scorer, labels), strict=True):
+                scored = _scored([b"".join(frame.embeddings) for frame in wanted], scorer, labels)
+                for item, row in zip(batch, _rows(batch, scored, labels), strict=True):
                     stats.count(row.status)
                     if on_item:
                         on_item(item)
@@ -100,38 +102,23 @@ class Pipeline:
         if batch:
             yield batch
 
-    def _embed(self, batch: Sequence[Item], stats: RunStats) -> None:
-        scored = [item for item in batch if isinstance(item, Frame) and item.left_out is None]
+    def _embed(self, frames: Sequence[Frame], stats: RunStats) -> None:
         started = time.perf_counter()
-        made = embed(self.embedders, [frame for frame in scored if needs_encoder(frame)])
+        made = embed(self.embedders, [frame for frame in frames if frame.pixel_values])
         stats.encode_seconds += time.perf_counter() - started
         stats.embedded += made
-        stats.cached += len(scored) * len(self.embedders) - made
-
-    def _score(self, batch: Sequence[Item], scorer: Scorer, labels: Collection[str]) -> Iterator[Prediction]:
-        # The models' embeddings side by side are one row: an ensemble's scorer takes it apart again.
-        embeddings = [b"".join(item.embeddings) for item in batch if isinstance(item, Frame) and item.left_out is None]
-        scored = _scored(embeddings, scorer, labels)
-        for item in batch:
-            path = item.ref.path
-            if isinstance(item, Failure):
-                facts = item.error.facts or Facts()
-                yield Prediction(path, labels, item.error.status, item.frame, facts, error=str(item.error))
-            elif item.left_out is not None:
-                error = item.left_out
-                yield Prediction(path, labels, error.status, item.frame, item.facts, item.flags, str(error))
-            else:
-                yield Prediction(path, labels, "ok", item.frame, item.facts, item.flags, **next(scored))
+        stats.cached += len(frames) * len(self.embedders) - made
 
     def _select(self, chunks: Iterable[list[Item]]) -> Iterator[list[Item]]:
         """Flag pictures seen before and mark what the user leaves out, before anything is encoded."""
         seen: set[int] = set()
+        takes_all = self.selection == Selection()
         for chunk in chunks:
             for item in chunk:
                 if isinstance(item, Failure):
                     continue
                 item.flags = item.own_flags | {"duplicate"} if item.digest in seen else item.own_flags
-                item.left_out = self.selection.reason(item.flags)
+                item.left_out = None if takes_all else self.selection.reason(item.flags)
                 if item.left_out is None:  # of equal pictures, the first that is scored stands for all
                     seen.add(item.digest)
                 else:
@@ -195,8 +182,26 @@ class Pipeline:
         return len(digests) <= 1
 
 
+def _rows(batch: Sequence[Item], scored: Iterator[dict[str, Any]], labels: Collection[str]) -> Iterator[Prediction]:
+    """Of each item its row; `scored` has the numbers of those that are."""
+    for item in batch:
+        path = item.ref.path
+        if isinstance(item, Failure):
+            facts = item.error.facts or Facts()
+            yield Prediction(path, labels, item.error.status, item.frame, facts, error=str(item.error))
+        elif item.left_out is not None:
+            error = item.left_out
+            yield Prediction(path, labels, error.status, item.frame, item.facts, item.flags, str(error))
+        else:
+            yield Prediction(path, labels, "ok", item.frame, item.facts, item.flags, **next(scored))
+
+
 def _scored(embeddings: Sequence[bytes], scorer: Scorer, labels: Collection[str]) -> Iterator[dict[str, Any]]:
-    """For each image the numbers of its Prediction."""
+    """For each image the numbers of its Prediction.
+
+    Args:
+        embeddings: the models' side by side; an ensemble's scorer takes them apart again.
+    """
     block = max(1, SCORED_CELLS // max(1, len(labels)))
     for start in range(0, len(embeddings), block):
         some = embeddings[start : start + block]

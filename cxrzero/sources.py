@@ -183,7 +183,7 @@ def _claims_image(name: str) -> bool:
 
 def _ref_in_folder(path: str, name: str, identity: FileIdentity) -> ImageRef | None:
     if _claims_image(name):
-        return ImageRef(path, identity=identity)
+        return ImageRef(path, None, identity)
     try:
         return ImageRef(path, identity=identity) if kind_of(path) not in (None, "dicomdir") else None
     except ImageError as error:

@@ -94,7 +94,7 @@ class CsvWriter(BlockWriter):
         columns = list(zip(*rows, strict=True))
         for kind, run in self._runs:
             if kind is float:
-                yield joined_decimals([cast(list[float | None], row[run]) for row in rows])
+                yield joined_decimals(cast(list[list[float | None]], [row[run] for row in rows]))
             elif kind is str:
                 texts = cast(tuple[str, ...], columns[run.start])
                 is_safe = FORMULA_STARTS.isdisjoint(text[:1] for text in set(texts))
@@ -135,8 +135,8 @@ class JsonlWriter(BlockWriter):
         self._file.flush()
 
     def _write_block(self, rows: Sequence[Sequence[Cell]]) -> None:
-        scores = [[cast(float | None, row[index]) for index in self._scores] for row in rows]
-        for cells, decimals in zip(rows, joined_decimals(scores), strict=True):
+        scores = [[row[index] for index in self._scores] for row in rows]
+        for cells, decimals in zip(rows, joined_decimals(cast(list[list[float | None]], scores)), strict=True):
             row = list(cells)
             for index, text in zip(self._scores, decimals.split(","), strict=False):
                 row[index] = float(text) if text else None  # a decimal this short is its own shortest float64
