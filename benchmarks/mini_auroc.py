@@ -1,11 +1,14 @@
 """AUROC of a model on the validation films of the open subsets, with trivial baselines beside it.
 
     python benchmarks/mini_auroc.py --data ../shared/data [--model cxrzero-mini] [--record models/cxrzero-mini]
+        [--beside supervised_control=runs/control] [--beside hand_made=runs/handmade]
 
-Every film goes through `Screener`, so decoding, preprocessing, prompts ("{}" against "no {}") and both encoders are
-those of `cxrzero predict`. Intervals: 95%, percentile bootstrap over patients (nih128) or films (where patients are
-unknown), 1,000 resamples; a resample without both classes is left out. The baselines are the mean brightness and the
-sharpness (variance of the Laplacian) of the film squashed to 128 × 128, each taken in the direction that suits it best.
+Every film goes through `Screener`: decoding, preprocessing, prompts and both encoders are those of `cxrzero predict`,
+"{}" against "no {}", and once more the built-in bank's sentences. Intervals: 95%, percentile bootstrap over patients
+(nih128) or films (where patients are unknown), 1,000 resamples; a resample without both classes is left out. The
+baselines are the mean brightness and the sharpness (variance of the Laplacian) of the film squashed to 128 × 128, each
+taken in the direction that suits it best, and what `--beside` names: scores.npz of benchmarks/mini_control.py and
+mini_handmade.py.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from PIL import Image
 
 from cxrzero import Screener
 from cxrzero.images import decode
+from cxrzero.prompts.bank import BUILT_IN
 
 NIH = {
     "Atelectasis": "atelectasis",
@@ -55,6 +59,7 @@ class Films:
 
     Attributes:
         truth: label as it is asked → (N,) bool.
+        columns: label as it is asked → label of the scores that `--beside` names.
         clusters: (N,) what is drawn together in the bootstrap: the patient, or the film where patients are unknown.
     """
 
@@ -62,6 +67,7 @@ class Films:
     paths: list[str]
     truth: dict[str, Bools]
     clusters: list[str]
+    columns: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -84,11 +90,21 @@ def subsets(data: Path) -> Iterator[Films]:
     """The validation splits: nih128, kermany (children), shenzhen."""
     rows = _rows(data / "nih128" / "nih128.csv")
     truth = {asked: np.array([row[label] == "1" for row in rows]) for label, asked in NIH.items()}
-    yield Films("nih128 val", _paths(data / "nih128", rows), truth, [row["patient_id"] for row in rows])
-    for name, asked in (("kermany", "pneumonia"), ("shenzhen", "tuberculosis")):
-        rows = _rows(data / name / f"{name}.csv")
-        paths = _paths(data / name, rows)
-        yield Films(f"{name} val", paths, {asked: np.array([row["finding"] != "normal" for row in rows])}, paths)
+    columns = {asked: label for label, asked in NIH.items()}
+    yield Films("nih128 val", _paths(data / "nih128", rows), truth, [row["patient_id"] for row in rows], columns)
+    children = _rows(data / "kermany" / "kermany.csv")
+    yield _by_finding(data / "kermany", "kermany val", children, "pneumonia", "child pneumonia", "pneumonia")
+    sick = [row for row in children if row["finding"] != "normal"]
+    yield _by_finding(
+        data / "kermany", "kermany val, sick", sick, "bacterial pneumonia", "child bacterial", "bacterial"
+    )
+    chests = _rows(data / "shenzhen" / "shenzhen.csv")
+    yield _by_finding(data / "shenzhen", "shenzhen val", chests, "tuberculosis", "tuberculosis", "tuberculosis")
+
+
+def _by_finding(folder: Path, name: str, rows: list[dict[str, str]], asked: str, column: str, named: str) -> Films:
+    paths = _paths(folder, rows)
+    return Films(name, paths, {asked: np.array([named in row["finding"] for row in rows])}, paths, {asked: column})
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
@@ -133,34 +149,60 @@ def aurocs(truth: Bools, score: Floats, weights: Floats) -> Floats:
     return np.where(pairs > 0, result, np.nan)
 
 
-def evaluate(screener: Screener, films: Films, command: str) -> list[Result]:
+class Beside:
+    """Scores of another model of the same films."""
+
+    def __init__(self, folder: Path) -> None:
+        with np.load(folder / "scores.npz") as file:
+            self._rows = {str(name): row for row, name in enumerate(file["names"])}
+            self._columns = {str(label): column for column, label in enumerate(file["labels"])}
+            self._scores = file["scores"]
+
+    def __call__(self, films: Films, data: Path, label: str) -> Floats:
+        """(N,) scores of films below the data folder."""
+        rows = [self._rows[Path(path).relative_to(data).as_posix()] for path in films.paths]
+        scores: Floats = self._scores[rows, self._columns[films.columns[label]]]
+        return scores
+
+
+def evaluate(screener: Screener, films: Films, data: Path, beside: dict[str, Beside], command: str) -> list[Result]:
     """One result per label, and macro averages where there are several."""
     labels = list(films.truth)
-    rows = screener.predict(films.paths, labels=labels)
-    unread = [row.path for row in rows if row.status != "ok"]
-    if unread or len(rows) != len(films.paths):
-        raise SystemExit(f"{films.name}: {len(unread)} films could not be scored, e.g. {unread[:3]}")
+    scores = ask(screener, films, bank=False)
+    banked = ask(screener, films, bank=True)
     weights = resample_weights(films.clusters)
     brightness, sharpness = brightness_and_sharpness(films.paths)
     results, samples = [], {}
     for label in labels:
         truth = films.truth[label]
-        samples[label] = aurocs(truth, np.array([row.scores[label] for row in rows], np.float64), weights)
+        samples[label] = aurocs(truth, scores[label], weights)
         baselines = {}
         for name, value in (("mean_brightness", brightness), ("sharpness", sharpness)):
             auroc = aurocs(truth, value, weights[:1])[0]
             baselines[name] = round(float(max(auroc, 1 - auroc)), 4)
+        baselines["built_in_bank"] = round(float(aurocs(truth, banked[label], weights[:1])[0]), 4)
+        for name, other in beside.items():
+            baselines[name] = round(float(aurocs(truth, other(films, data, label), weights[:1])[0]), 4)
         results.append(_result(films, label, samples[label], int(truth.sum()), baselines, command))
     if len(labels) > 1:
         common = [r for r in results if r.positives >= ENOUGH]
         for name, chosen in ((f"macro, {ENOUGH} positives or more", common), ("macro, all", list(results))):
             mean = np.mean([samples[r.label] for r in chosen], axis=0)
             baselines = {
-                key: round(float(np.mean([r.baselines[key] for r in chosen])), 4)
-                for key in ("mean_brightness", "sharpness")
+                key: round(float(np.mean([r.baselines[key] for r in chosen])), 4) for key in chosen[0].baselines
             }
             results.append(_result(films, name, mean, sum(r.positives for r in chosen), baselines, command))
     return results
+
+
+def ask(screener: Screener, films: Films, bank: bool) -> dict[str, Floats]:
+    """Label → (N,) probability; with the built-in bank's sentences, or the model's own templates."""
+    labels = list(films.truth)
+    rows = screener.predict(films.paths, labels=labels, prompts=BUILT_IN if bank else None)
+    unread = [row.path for row in rows if row.status != "ok"]
+    if unread or len(rows) != len(films.paths):
+        raise SystemExit(f"{films.name}: {len(unread)} films could not be scored, e.g. {unread[:3]}")
+    return {label: np.array([row.scores[label] for row in rows], np.float64) for label in labels}
 
 
 def _result(
@@ -172,10 +214,13 @@ def _result(
 
 
 def show(results: list[Result]) -> None:
-    print(f"{'dataset':13} {'label':31} {'n':>5} {'pos.':>5}  {'AUROC':5} {'95% interval':13}  brightness  sharpness")
+    names = list(results[0].baselines)
+    print(f"| films | finding | n | positives | AUROC (95%) | {' | '.join(name.replace('_', ' ') for name in names)} |")
+    print("|---" * (5 + len(names)) + "|")
     for r in results:
-        line = f"{r.dataset:13} {r.label:31} {r.n:5} {r.positives:5}  {r.value:.3f} {r.low:.3f}–{r.high:.3f} "
-        print(f"{line}  {r.baselines['mean_brightness']:10.3f} {r.baselines['sharpness']:10.3f}")
+        beside = " | ".join(f"{r.baselines[name]:.3f}" for name in names)
+        value = f"**{r.value:.3f}** ({r.low:.3f}–{r.high:.3f})"
+        print(f"| {r.dataset} | {r.label} | {r.n} | {r.positives} | {value} | {beside} |")
 
 
 def record(results: list[Result], bundle: Path) -> None:
@@ -191,10 +236,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder that holds kermany/, nih128/ and shenzhen/")
     parser.add_argument("--model", default="cxrzero-mini", help="name or folder of a bundle")
     parser.add_argument("--record", type=Path, metavar="BUNDLE", help="write the results into this bundle's model.json")
+    parser.add_argument("--beside", action="append", default=[], metavar="NAME=FOLDER", help="other scores to show")
     args = parser.parse_args()
+    beside = {name: Beside(Path(folder)) for name, _, folder in (each.partition("=") for each in args.beside)}
     command = f"python benchmarks/mini_auroc.py --data {args.data.as_posix()}"
     screener = Screener(args.model, device="cpu")
-    results = [result for films in subsets(args.data) for result in evaluate(screener, films, command)]
+    results = [
+        result for films in subsets(args.data) for result in evaluate(screener, films, args.data, beside, command)
+    ]
     show(results)
     if args.record is not None:
         record(results, args.record)

@@ -105,6 +105,7 @@ class Screener:
         paths: PathLike | Sequence[PathLike],
         labels: Sequence[str] | None = None,
         *,
+        prompts: str | None = None,
         calibration: PathLike | None = None,
     ) -> list[Prediction]:
         """Score files and folders.
@@ -112,6 +113,7 @@ class Screener:
         Args:
             paths: a file, a folder (searched recursively), or several; "@list.txt" names a file of paths.
             labels: findings in plain words; None asks the model's own list.
+            prompts: a prompts file, or "default" for the built-in bank; None asks by the model's own templates.
             calibration: file of `cxrzero eval`; the rows then have `calibrated` and `decision`.
 
         Returns:
@@ -126,10 +128,10 @@ class Screener:
         """
         given = [os.fspath(paths)] if isinstance(paths, str | os.PathLike) else [os.fspath(path) for path in paths]
         check_paths(given)
-        prompts = self.prompts(labels)
-        applied = self.calibration(calibration, prompts) if calibration is not None else None
-        scorer: Scorer = self.classifier(prompts)
-        rows = list(self.stream(find_images(given), applied(scorer) if applied else scorer, prompts))
+        asked = self.prompts(labels, prompts)
+        applied = self.calibration(calibration, asked) if calibration is not None else None
+        scorer: Scorer = self.classifier(asked)
+        rows = list(self.stream(find_images(given), applied(scorer) if applied else scorer, asked))
         if not rows:
             raise NoInputError(f"nothing to read in {', '.join(given)}: no image or DICOM file was found")
         return rows

@@ -1,13 +1,16 @@
 """Turns the labels of the open chest X-ray subsets into pairs.csv for training cxrzero-mini.
 
-    python recipes/mini_pairs.py --data ../shared/data --out runs/mini
+    python recipes/mini_pairs.py --data ../shared/data --out runs/mini [--phantoms 2500] [--teacher runs/control-1 …]
 
-writes pairs.csv (image paths relative to --data) and tokenizer_texts.txt. A label becomes several true statements
-("pleural effusion", "chest radiograph with effusion", "no pneumothorax"); every statement that follows from an image's
-labels is a row of that image, so that training never takes a true statement for a false one. `weight` says how
-often a statement is drawn: findings that are there more often than those that are not, rare ones more than common ones.
-Sources are groups: children against adults, or one source's picture size against another's, must not become a finding.
-Only train splits are used; some patients of the adult films are kept out as validation rows.
+writes pairs.csv; image paths are relative to --data, those of the phantoms absolute. A label becomes several true
+statements (recipes/mini_words.py); every statement that follows from an image's labels is a row of that image, so that
+training never takes a true statement for a false one. `weight` says how often a statement is drawn: findings that are
+there more often than those that are not, rare ones more than common ones. Sources are groups: children against adults,
+or one source's picture size against another's, must not become a finding. Only train splits are used; some patients of
+the adult films are kept out as validation rows.
+
+With teachers (benchmarks/mini_control.py), `truth` is the mean of label and teachers: the labels were mined from
+reports by software, a tenth of them wrong, and a teacher's doubt is worth as much as a label's certainty.
 """
 
 from __future__ import annotations
@@ -18,67 +21,70 @@ import hashlib
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-# Words for each label of ChestX-ray14. The first is the label as users type it. Some everyday paraphrases are left out
-# on purpose, so that they can test whether the model understands words that it never saw together.
-FINDINGS: dict[str, tuple[str, ...]] = {
-    "Atelectasis": ("atelectasis", "atelectatic change", "volume loss"),
-    "Cardiomegaly": ("cardiomegaly", "large heart", "enlarged cardiac silhouette"),
-    "Effusion": ("pleural effusion", "effusion", "pleural fluid"),
-    "Infiltration": ("infiltration", "infiltrate", "pulmonary infiltrates"),
-    "Mass": ("mass", "lung mass"),
-    "Nodule": ("nodule", "lung nodule", "pulmonary nodule"),
-    "Pneumonia": ("pneumonia",),
-    "Pneumothorax": ("pneumothorax", "air in the pleural space"),
-    "Consolidation": ("consolidation", "airspace consolidation"),
-    "Edema": ("edema", "pulmonary edema", "oedema"),
-    "Emphysema": ("emphysema", "pulmonary emphysema"),
-    "Fibrosis": ("fibrosis", "pulmonary fibrosis", "fibrotic change"),
-    "Pleural_Thickening": ("pleural thickening", "thickened pleura"),
-    "Hernia": ("hernia", "hiatal hernia"),
-}
-NORMAL = ("no finding", "normal", "normal chest radiograph", "no abnormality", "unremarkable chest x-ray")
-ABNORMAL = ("abnormal", "abnormal chest radiograph", "finding", "abnormality")
-RESERVED = ("fluid around the lung", "collapsed lung", "enlarged heart")  # must not occur in any caption
-VIEWS = {"AP": ("ap view", "anteroposterior chest radiograph"), "PA": ("pa view", "posteroanterior chest radiograph")}
+import mini_phantoms
+import numpy as np
+from mini_words import ABNORMAL, ABSENT, CLEAR, FINDINGS, NORMAL, OPACITY, OPAQUE, RESERVED, VIEWS
 
 HELD_OUT_IN = 16  # one patient in so many is kept out of training
 RAREST = 8.0  # largest weight of a rare finding
 CHILDREN = 0.4  # weight of the children's films: many, and easy; adult films are what counts
-ABSENT = 0.12  # weight of one "no X"; there are thirteen or so to an image
-COLUMNS = ("image", "text", "patient_id", "split", "group", "weight")
-Statements = dict[str, float]  # text → weight
+TUBERCULOSIS = 2.0  # weight of Shenzhen's films: few
+PHANTOMS = 0.4  # weight of the phantoms
+NEGATED = 0.12  # weight of one "no X"; there are thirteen or so to an image
+HARDLY = 0.002  # weight of what is more false than true: said of the image, but left to others to bring up
+DOUBTED = 0.05  # truth below which a statement is not listed: it counts as false
+TEACHER = 0.5  # share of the teacher in a truth
+COLUMNS = ("image", "text", "patient_id", "split", "group", "weight", "truth")
+Statements = dict[str, tuple[float, float]]  # text → (weight, truth)
+Probabilities = Mapping[str, float]  # label → the teacher's
 
 
-def adult_statements(row: dict[str, str], rarity: dict[str, float]) -> Statements:
+def adult_statements(row: dict[str, str], rarity: dict[str, float], teacher: Probabilities | None = None) -> Statements:
     """What follows from one row of ChestX-ray14 labels. A blank label counts as absent, as in the published lists."""
-    present = [label for label in FINDINGS if row[label] == "1"]
+    labelled = {label: float(row[label] == "1") for label in FINDINGS}
+    truth = labelled
+    if teacher is not None:
+        truth = {label: TEACHER * teacher[label] + (1 - TEACHER) * value for label, value in labelled.items()}
+    present = [label for label in FINDINGS if labelled[label]]
     texts: Statements = {}
     for label, words in FINDINGS.items():
-        if label in present:
-            for word in words:
-                for form, share in ((word, 1.0), (f"chest radiograph with {word}", 0.25), (f"{word} is present", 0.25)):
-                    texts[form] = rarity[label] * share
-        else:
-            for i, word in enumerate(words):
-                texts[f"no {word}"] = ABSENT if i == 0 else ABSENT / 2
-                texts[f"there is no {word}"] = ABSENT / 4
-    if not present:
-        texts |= dict.fromkeys(NORMAL, 0.5)
-        texts["the heart is normal in size. the lungs are clear. no pleural effusion or pneumothorax."] = 0.2
+        says = _Saying(texts, truth[label], rarity[label] if label in present else HARDLY)
+        says(words, 1.0)
+        says([f"chest radiograph with {words[0]}", f"{words[0]} is present"], 0.25)
+        denies = _Saying(texts, 1 - truth[label], HARDLY if label in present else NEGATED)
+        denies([f"no {words[0]}"], 1.0)
+        denies([*(f"no {word}" for word in words[1:]), *ABSENT.get(label, ())], 0.5)
+        denies([f"there is no {words[0]}"], 0.25)
+    opaque = max(truth[label] for label in OPAQUE)
+    _Saying(texts, opaque, 0.2 if OPAQUE & set(present) else HARDLY)(OPACITY, 1.0)
+    _Saying(texts, 1 - opaque, HARDLY if OPAQUE & set(present) else NEGATED)(CLEAR, 1.0)
+    if present:
+        _Saying(texts, 1.0, 0.1)(ABNORMAL, 1.0)
+        for a, b in itertools.permutations(present, 2):
+            _Saying(texts, min(truth[a], truth[b]), 0.3)([f"{FINDINGS[a][0]} and {FINDINGS[b][0]}"], 1.0)
     else:
-        texts |= dict.fromkeys(ABNORMAL, 0.1)
-        names = [FINDINGS[label][0] for label in present]
-        for a, b in itertools.permutations(names, 2):
-            texts[f"{a} and {b}"] = 0.3
-        absent = [FINDINGS[label][0] for label in ("Effusion", "Pneumothorax", "Cardiomegaly") if label not in present]
-        if absent:
-            texts[f"{', '.join(names)}. no {' or '.join(absent)}."] = 0.3
-    for text in VIEWS.get(row.get("view", ""), ()):
-        texts[text] = 0.1
+        _Saying(texts, 1.0, 0.5)(NORMAL, 1.0)
+    _Saying(texts, 1.0, 0.1)(VIEWS.get(row.get("view", ""), ()), 1.0)
     return texts
+
+
+class _Saying:
+    """Adds texts of one truth, drawn in proportion to `weight`."""
+
+    def __init__(self, texts: Statements, truth: float, weight: float) -> None:
+        self._texts, self._truth, self._weight = texts, truth, weight
+
+    def __call__(self, words: Iterable[str], share: float) -> None:
+        if self._truth >= DOUBTED:
+            self._texts |= dict.fromkeys(words, (self._weight * share, self._truth))
+
+
+def certain(weights: Mapping[str, float], factor: float = 1.0) -> Statements:
+    """Statements that are plainly true, drawn `factor` times as often."""
+    return {text: (weight * factor, 1.0) for text, weight in weights.items()}
 
 
 def rarities(rows: list[dict[str, str]]) -> dict[str, float]:
@@ -88,7 +94,7 @@ def rarities(rows: list[dict[str, str]]) -> dict[str, float]:
     return {label: min(RAREST, math.sqrt(most / max(1, counts[label]))) for label in FINDINGS}
 
 
-def child_statements(finding: str) -> Statements:
+def child_statements(finding: str) -> dict[str, float]:
     """Kermany: normal, bacterial pneumonia or viral pneumonia; nothing else is known of these films."""
     if finding == "normal":
         texts = dict.fromkeys(NORMAL, 0.4)
@@ -106,13 +112,13 @@ def child_statements(finding: str) -> Statements:
         "pneumonia": 1.0,
         "chest radiograph with pneumonia": 0.4,
         "pneumonia is present": 0.4,
-        f"{kind} pneumonia": 0.8,
+        f"{kind} pneumonia": 1.2,
         f"chest radiograph with {kind} pneumonia": 0.3,
-        f"no {other} pneumonia": 0.3,
+        f"no {other} pneumonia": 0.5,
     }
 
 
-def tuberculosis_statements(row: dict[str, str]) -> Statements:
+def tuberculosis_statements(row: dict[str, str]) -> dict[str, float]:
     """Shenzhen: the reader's own words, and the sides and zones that they name."""
     if row["finding"] == "normal":
         texts = dict.fromkeys(NORMAL, 0.4)
@@ -140,15 +146,15 @@ def tuberculosis_statements(row: dict[str, str]) -> Statements:
     return texts
 
 
-def scaled(texts: Statements, factor: float) -> Statements:
-    """The same statements, drawn `factor` times as often."""
-    return {text: weight * factor for text, weight in texts.items()}
+def read_split(path: Path, split: str) -> list[dict[str, str]]:
+    """The rows of one split of a subset's CSV."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return [row for row in csv.DictReader(file) if row["split"] == split]
 
 
 def read(path: Path) -> list[dict[str, str]]:
     """The rows of one subset's CSV that may be trained on."""
-    with path.open(encoding="utf-8", newline="") as file:
-        return [row for row in csv.DictReader(file) if row["split"] == "train"]
+    return read_split(path, "train")
 
 
 def held_out(patient: str) -> bool:
@@ -156,53 +162,77 @@ def held_out(patient: str) -> bool:
     return hashlib.sha256(patient.encode()).digest()[0] % HELD_OUT_IN == 0
 
 
-def images(data: Path) -> Iterator[tuple[str, str, str, str, Statements]]:
+class Teacher:
+    """The mean of the probabilities that runs of benchmarks/mini_control.py gave every film for every label."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        files = [np.load(folder / "scores.npz") for folder in folders]
+        self._labels = [str(label) for label in files[0]["labels"]]
+        mean = np.mean([1 / (1 + np.exp(-file["scores"].astype(float))) for file in files], axis=0)
+        self._scores = dict(zip(map(str, files[0]["names"]), mean, strict=True))
+
+    def __call__(self, image: str) -> Probabilities:
+        return dict(zip(self._labels, self._scores[image].tolist(), strict=True))
+
+
+def images(data: Path, teacher: Teacher | None = None) -> Iterator[tuple[str, str, str, str, Statements]]:
     """Yield (image, patient_id, split, group, statements) for every training image."""
     # nih was picked as "Pneumonia versus No Finding" and comes at another size: a group of its own.
     for subset, group in (("nih128", "adult"), ("nih64", "adult"), ("nih", "adult-pneumonia")):
         rows = read(data / subset / f"{subset}.csv")
         rarity = rarities(rows)
         for row in rows:
-            patient = row["patient_id"]
+            patient, image = row["patient_id"], f"{subset}/{row['image']}"
             split = "val" if held_out(patient) else "train"
-            yield f"{subset}/{row['image']}", f"nih-{patient}", split, group, adult_statements(row, rarity)
+            taught = teacher(image) if teacher is not None and split == "train" else None
+            yield image, f"nih-{patient}", split, group, adult_statements(row, rarity, taught)
     for row in read(data / "kermany" / "kermany.csv"):
         # Names do not say reliably who is who, so whole names are held out, not patients.
         split = "val" if held_out(row["image"]) else "train"
-        yield f"kermany/{row['image']}", "", split, "child", scaled(child_statements(row["finding"]), CHILDREN)
+        yield f"kermany/{row['image']}", "", split, "child", certain(child_statements(row["finding"]), CHILDREN)
     for row in read(data / "shenzhen" / "shenzhen.csv"):
         split = "val" if held_out(row["image"]) else "train"
-        yield f"shenzhen/{row['image']}", "", split, "tuberculosis", tuberculosis_statements(row)
+        yield f"shenzhen/{row['image']}", "", split, "tuberculosis", certain(tuberculosis_statements(row), TUBERCULOSIS)
 
 
-def write(data: Path, out: Path) -> tuple[int, int]:
-    """Write pairs.csv and tokenizer_texts.txt; returns (images, rows)."""
+def phantoms(folder: Path, count: int) -> Iterator[tuple[str, str, str, str, Statements]]:
+    """The same for drawn chests, one in HELD_OUT_IN of them kept out."""
+    for n, name in enumerate(mini_phantoms.draw_all(folder, count)):
+        statements = certain(mini_phantoms.statements(mini_phantoms.FIRST_SEED + n), PHANTOMS)
+        yield str((folder / name).resolve()), "", "train" if n % HELD_OUT_IN else "val", "phantom", statements
+
+
+def write(data: Path, out: Path, teacher: Teacher | None = None, count: int = 0) -> tuple[int, int]:
+    """Write pairs.csv with `count` phantoms; returns (images, rows)."""
     out.mkdir(parents=True, exist_ok=True)
-    count = rows = 0
+    number = rows = 0
     with (out / "pairs.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
-        for image, patient, split, group, statements in images(data):
-            count += 1
-            for text, weight in statements.items():
+        for image, patient, split, group, statements in itertools.chain(
+            images(data, teacher), phantoms(out / "phantoms", count) if count else ()
+        ):
+            number += 1
+            for text, (weight, truth) in statements.items():
                 if any(phrase in text for phrase in RESERVED):
                     raise ValueError(f"{image}: the caption {text!r} uses a reserved phrase")
-                writer.writerow((image, text, patient, split, group, f"{weight:.4g}"))
+                writer.writerow((image, text, patient, split, group, f"{weight:.4g}", f"{truth:.3g}"))
                 rows += 1
-    captions = [" ".join(row["text"].split()) for row in read(data / "roco" / "roco.csv")]
-    (out / "tokenizer_texts.txt").write_text("\n".join(captions) + "\n", "utf-8")
-    return count, rows
+    return number, rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--data", type=Path, required=True, help="folder that holds kermany/, nih/, nih64/, nih128/, roco/, shenzhen/"
+        "--data", type=Path, required=True, help="folder that holds kermany/, nih/, nih64/, nih128/ and shenzhen/"
     )
-    parser.add_argument("--out", type=Path, required=True, help="folder for pairs.csv and tokenizer_texts.txt")
+    parser.add_argument("--out", type=Path, required=True, help="folder for pairs.csv and the phantoms")
+    parser.add_argument("--phantoms", type=int, default=2500, help="how many to draw; 0 = none")
+    parser.add_argument("--teacher", type=Path, nargs="*", help="folders of runs of benchmarks/mini_control.py")
     args = parser.parse_args()
-    count, rows = write(args.data, args.out)
-    print(f"{args.out / 'pairs.csv'}: {count} images, {rows} rows")
+    teacher = Teacher(args.teacher) if args.teacher else None
+    number, rows = write(args.data, args.out, teacher, args.phantoms)
+    print(f"{args.out / 'pairs.csv'}: {number} images, {rows} rows")
 
 
 if __name__ == "__main__":

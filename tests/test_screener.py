@@ -39,3 +39,11 @@ def test_wrong_requests_raise(screener: Screener, png: Draw, tmp_path: Path) -> 
         screener.predict(tmp_path)
     with pytest.raises(LabelError):
         screener.predict(png("a.png"), labels=["edema", " edema"])
+
+
+def test_prompts_of_the_built_in_bank(screener: Screener, png: Draw) -> None:
+    film = png("a.png", 1)
+    plain, banked = (screener.predict(film, ["pneumonia"], prompts=prompts)[0] for prompts in (None, "default"))
+    sentences = screener.prompts(["pneumonia"], "default")[0].positive
+    assert len(sentences) > 1
+    assert plain.scores["pneumonia"] != banked.scores["pneumonia"]

@@ -120,6 +120,10 @@ def train(
         bool | None,
         typer.Option("--augment/--no-augment", rich_help_panel=ADVANCED, help="Vary training images; never flipped."),
     ] = None,
+    mixup: Annotated[
+        float | None,
+        typer.Option(metavar="X", rich_help_panel=ADVANCED, help="Blend pairs of images and their truths; e.g. 0.4."),
+    ] = None,
     loss: Annotated[
         Literal["soft", "sigmoid", "clip"] | None,
         typer.Option(
@@ -133,6 +137,16 @@ def train(
     ] = None,
     image_size: Annotated[
         int | None, typer.Option(metavar="PIXELS", rich_help_panel=ADVANCED, help="Default: the architecture's own.")
+    ] = None,
+    first_size: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PIXELS", rich_help_panel=ADVANCED, help="Smaller images for the first steps; convolutions only."
+        ),
+    ] = None,
+    first_share: Annotated[
+        float | None,
+        typer.Option(metavar="X", rich_help_panel=ADVANCED, help="Part of the steps at --first-size. Default: 0.5."),
     ] = None,
     val_every: Annotated[
         int | None, typer.Option(metavar="N", rich_help_panel=ADVANCED, help="Steps between validations.")

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
+from torch.nn import functional
 
 from cxrzero.train.augment import augment
 from cxrzero.train.config import TrainConfig
@@ -36,10 +37,10 @@ class Batch:
     Attributes:
         step: number of the step, from 0.
         images: (B,) indices into the pairs' images.
-        truth: (B, T) bool: which texts are true of which images.
+        truth: (B, T) float32: how true which text is of which image.
         shown: (B, T) bool: which texts were drawn for which images.
         groups: (B,) int64, images of one group are contrasted with each other only.
-        pixels: (b, H, W) float32 in [0, 1], augmented.
+        pixels: (b, H, W) float32 in [0, 1], augmented; H and W may be smaller in the first steps.
         ids: (t, L) int64.
     """
 
@@ -50,6 +51,19 @@ class Batch:
     groups: Tensor
     pixels: Tensor
     ids: Tensor
+
+
+@dataclass(frozen=True)
+class Mix:
+    """How a batch's images are blended.
+
+    Attributes:
+        partners: (B,) int64, places in the batch, each of the same group.
+        share: of the image itself, 0.5 to 1; the rest is its partner's.
+    """
+
+    partners: Tensor
+    share: float
 
 
 class TextEncoder:
@@ -92,6 +106,11 @@ class Batches:
     def steps_per_epoch(self) -> int:
         return self._sampler.steps
 
+    @property
+    def steps(self) -> int:
+        """Of the whole run."""
+        return self._config.epochs * self.steps_per_epoch
+
     def starting_at(self, step: int) -> Iterator[Batch]:
         """Every batch from step `step` to the end of the last epoch."""
         batches = self._from(step)
@@ -108,11 +127,15 @@ class Batches:
         images, texts = draw
         columns, shown = _columns(texts, self._config.loss == "clip")
         groups = self._groups[images]
-        truth = shown
+        truth = shown.float()
         if self._config.loss != "clip":
-            truth = torch.from_numpy(truth_matrix(images, columns, self._pairs.true_texts, self._classes))
+            pairs = self._pairs
+            truth = torch.from_numpy(truth_matrix(images, columns, pairs.true_texts, pairs.truths, self._classes))
         else:
             groups = torch.zeros_like(groups)
+        mix = self._mix(step, groups) if self._config.mixup else None
+        if mix is not None:
+            truth = mix.share * truth + (1 - mix.share) * truth[mix.partners]
         mine = columns[self._world.part(len(columns))]
         device = self._world.device
         return Batch(
@@ -121,18 +144,41 @@ class Batches:
             truth=truth.to(device),
             shown=shown.to(device),
             groups=groups,
-            pixels=self._read(step, images[self._world.part(len(images))]),
+            pixels=self._read(step, images, mix),
             ids=self._encode_texts([self._pairs.texts[i] for i in mine]).to(device, non_blocking=True),
         )
 
-    def _read(self, step: int, images: npt.NDArray[np.int64]) -> Tensor:
-        device = self._world.device
-        pixels = torch.from_numpy(self._pixels[images]).to(device, non_blocking=True).float() / 255
+    def _mix(self, step: int, groups: Tensor) -> Mix:
+        """The same in every process: partners may be another's images."""
+        rng = np.random.default_rng((self._config.seed, step))
+        partners = np.arange(len(groups))
+        for group in np.unique(groups.numpy()):
+            members = np.flatnonzero(groups.numpy() == group)
+            partners[members] = rng.permutation(members)
+        share = float(rng.beta(self._config.mixup, self._config.mixup))
+        return Mix(torch.from_numpy(partners), max(share, 1 - share))
+
+    def _read(self, step: int, images: npt.NDArray[np.int64], mix: Mix | None) -> Tensor:
+        part = self._world.part(len(images))
+        pixels = self._load(images[part])
+        if mix is not None:
+            pixels = mix.share * pixels + (1 - mix.share) * self._load(images[mix.partners[part].numpy()])
+        if self._config.first_size is not None and step < self._config.first_share * self.steps:
+            pixels = _resized(pixels, self._config.first_size)
         if not self._config.augment:
             return pixels
         return augment(
-            pixels, torch.Generator(device).manual_seed(step_seed(self._config.seed, step, self._world.rank))
+            pixels, torch.Generator(pixels.device).manual_seed(step_seed(self._config.seed, step, self._world.rank))
         )
+
+    def _load(self, images: npt.NDArray[np.int64]) -> Tensor:
+        """(B, H, W) float32 in [0, 1]."""
+        return torch.from_numpy(self._pixels[images]).to(self._world.device, non_blocking=True).float() / 255
+
+
+def _resized(pixels: Tensor, side: int) -> Tensor:
+    """(B, H, W) → (B, side, side)."""
+    return functional.interpolate(pixels[:, None], size=(side, side), mode="bilinear", antialias=True)[:, 0]
 
 
 def step_seed(seed: int, step: int, rank: int) -> int:

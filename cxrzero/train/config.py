@@ -93,9 +93,13 @@ class TrainConfig:
         loss: "soft" contrasts and never takes a true text as a negative; "sigmoid" asks of every image and text of a
             batch whether it is true; "clip" is CLIP's loss. See `cxrzero.train.loss`.
         augment: whether training images are varied; see `cxrzero.train.augment`.
+        mixup: each image is blended with another of its group, and so is what is true of it; the shape of the beta
+            distribution that the shares are drawn from (Zhang et al., mixup, ICLR 2018); 0 = not.
         preprocess: "chexzero" = the reference's; None = the start's own, else stretched and standardised by the data.
         seed: of weights, sampling and augmentation.
         image_size: side of the square input in pixels; None = the architecture's own.
+        first_size, first_share: the first share of the steps is taken on images of this side, for image towers that
+            read any size (convolutional ones): most of what is learned early is coarse, and costs half. None = not.
         texts_per_image: texts drawn for an image each time it is seen.
         precision: "bf16" runs the encoders under autocast; weights and loss stay float32.
         device, threads: where to compute; threads None = torch's default.
@@ -141,9 +145,12 @@ class TrainConfig:
     text_lr_scale: float = 1.0
     loss: LossName = "soft"
     augment: bool = True
+    mixup: float = 0.0
     preprocess: Literal["chexzero"] | None = None
     seed: int = 0
     image_size: int | None = None
+    first_size: int | None = None
+    first_share: float = 0.5
     texts_per_image: int = 2
     precision: Literal["fp32", "bf16"] = "fp32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -166,19 +173,24 @@ class TrainConfig:
         for name in ("lr", "micro_batch", "val_every", "patience", "save_every", "threads", "decode_workers"):
             value = getattr(self, name)
             _check(name, value is None or value > 0, value, "greater than 0")
-        for name in ("warmup", "ema_decay", "momentum", "val_fraction"):
+        for name in ("warmup", "ema_decay", "momentum", "val_fraction", "first_share"):
             _check(name, 0 <= getattr(self, name) < 1, getattr(self, name), "at least 0 and less than 1")
-        for name in ("image_lr_scale", "text_lr_scale", "weight_decay", "ensemble"):
+        for name in ("image_lr_scale", "text_lr_scale", "weight_decay", "ensemble", "mixup"):
             _check(name, getattr(self, name) >= 0, getattr(self, name), "at least 0")
         _check("max_logit_scale", self.max_logit_scale >= 1, self.max_logit_scale, "at least 1")
         if self.batch_size < 2:
             raise UsageError(f"batch_size must be at least 2, not {self.batch_size}: a contrast needs two images")
-        if self.image_size is not None and not 32 <= self.image_size <= 1024:
-            raise UsageError(f"image_size must lie between 32 and 1024 pixels, not {self.image_size}")
+        for name in ("image_size", "first_size"):
+            value = getattr(self, name)
+            _check(name, value is None or 32 <= value <= 1024, value, "between 32 and 1024 pixels")
         if self.lineage is not None and self.init is None:
             raise UsageError(f"--as {self.lineage} says whose weights --init names; give --init too")
         if self.loss == "clip" and self.texts_per_image != 1:
             raise UsageError(f"the loss 'clip' takes one text an image; texts_per_image is {self.texts_per_image}")
+        if self.loss == "clip" and self.mixup:
+            raise UsageError(
+                "the loss 'clip' knows no half truths; leave out mixup, or take the loss 'soft' or 'sigmoid'"
+            )
 
 
 def recipe_config(recipe: str, **given: Any) -> TrainConfig:

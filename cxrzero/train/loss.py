@@ -18,7 +18,7 @@ def contrastive_loss(image_embeds: Tensor, text_embeds: Tensor, truth: Tensor, l
     Args:
         image_embeds: (N, D) float32, L2-normalised.
         text_embeds: (T, D) float32, L2-normalised, all texts different.
-        truth: (N, T) bool, at least one True in every row and column.
+        truth: (N, T) float32 in [0, 1], how true a text is of an image; above 0 somewhere in every row and column.
         logit_scale: scalar, already exponentiated.
 
     Returns:

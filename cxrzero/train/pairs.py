@@ -23,6 +23,7 @@ from cxrzero.train.split import is_held_out
 __all__ = ["SHOWN", "Pairs", "default_labels", "gather_pairs", "read_pairs"]
 
 MOST_LABELS = 15
+LIKELY = 0.5  # truth from which a text is taken as true where only yes and no are known
 
 
 @dataclass(frozen=True)
@@ -33,14 +34,15 @@ class Pairs:
         images: (N,) path of each image as the source names it.
         paths: (N,) the same, resolved.
         texts: (T,) the different texts.
-        true_texts: (N,) for each image the indices into `texts` of everything known to be true of it, int64; of a
-            report the whole section first, then its sentences.
+        true_texts: (N,) for each image the indices into `texts` of everything said of it, int64; of a report the
+            whole section first, then its sentences.
+        truths: (N,) beside `true_texts`: how true that is, above 0 to 1, float32; 1 unless the source doubts.
         weights: (N,) beside `true_texts`: how often that pair is drawn relative to others, float64.
         groups: (N,) images of one group are contrasted only with each other (a source with its own look and
             its own labels is a group: otherwise the look is learned as the label).
         validation: (N,) bool: kept out of training.
         patients: (N,) patient of each image, "" = unknown.
-        rows_sha256: hash over every pair's image, text, patient, split, group and weight.
+        rows_sha256: hash over every pair's image, text, patient, split, group, weight, and truth below 1.
         intake: what was found while they were read; None for pairs that were not read from a source.
     """
 
@@ -48,12 +50,17 @@ class Pairs:
     paths: list[Path]
     texts: list[str]
     true_texts: list[npt.NDArray[np.int64]]
+    truths: list[npt.NDArray[np.float32]]
     weights: list[npt.NDArray[np.float64]]
     groups: list[str]
     validation: npt.NDArray[np.bool_]
     patients: list[str]
     rows_sha256: str
     intake: Intake | None = None
+
+    def true_of(self, image: int) -> npt.NDArray[np.int64]:
+        """Indices of the texts that are rather true of an image than not."""
+        return self.true_texts[image][self.truths[image] >= LIKELY]
 
     def only(self, rows: npt.NDArray[np.int64]) -> Pairs:
         """The pairs of some images; the texts keep their numbers."""
@@ -66,6 +73,7 @@ class Pairs:
             images=chosen(self.images),
             paths=chosen(self.paths),
             true_texts=chosen(self.true_texts),
+            truths=chosen(self.truths),
             weights=chosen(self.weights),
             groups=chosen(self.groups),
             validation=self.validation[rows],
@@ -79,7 +87,7 @@ class _Image:
     split: str
     group: str
     patient: str
-    texts: dict[int, float] = field(default_factory=dict)
+    texts: dict[int, tuple[float, float]] = field(default_factory=dict)  # text → (weight, truth)
 
 
 def read_pairs(
@@ -96,7 +104,7 @@ def read_pairs(
     Args:
         path: a CSV file or a folder, see `cxrzero.train.layouts`. Columns of a CSV: `image`, and `text` or `report`;
             an image may have any number of rows. Optional: `patient_id`; `study_id`; `split` (train or val); `group`;
-            `weight` (> 0; default 1).
+            `weight` (> 0; default 1); `truth` (how true the text is of the image, above 0 to 1; default 1).
         image_root: folder that relative image paths start from; None = that of `path`.
         layout: "auto" recognises it.
         text_rule: which words of a report are taken, see `cxrzero.train.reports.rules`.
@@ -148,8 +156,9 @@ def gather_pairs(
         if (image.split, image.group, image.patient) != (split, record.group, record.patient):
             raise UsageError(f"{record.where}: {record.image} has another split, group or patient_id in an earlier row")
         for text, weight in found:
-            image.texts[texts.setdefault(text, len(texts))] = weight
-            row = (record.image, text, record.patient, split, record.group, repr(weight))
+            image.texts[texts.setdefault(text, len(texts))] = (weight, record.truth)
+            doubt = () if record.truth == 1 else (repr(record.truth),)
+            row = (record.image, text, record.patient, split, record.group, repr(weight), *doubt)
             digest.update("\x1f".join(row).encode("utf-8", "surrogateescape") + b"\x1e")
     intake.missing.extend(missing)
     intake.shared_patients.extend(_in_both(images.values()))
@@ -158,7 +167,8 @@ def gather_pairs(
         paths=[image.path for image in images.values()],
         texts=list(texts),
         true_texts=[np.fromiter(image.texts.keys(), np.int64) for image in images.values()],
-        weights=[np.fromiter(image.texts.values(), np.float64) for image in images.values()],
+        truths=[np.array([truth for _, truth in image.texts.values()], np.float32) for image in images.values()],
+        weights=[np.array([weight for weight, _ in image.texts.values()], np.float64) for image in images.values()],
         groups=[image.group for image in images.values()],
         validation=np.array([image.split == "val" for image in images.values()], bool),
         patients=[image.patient for image in images.values()],
@@ -169,7 +179,7 @@ def gather_pairs(
 
 def default_labels(pairs: Pairs) -> list[str]:
     """What a model of these pairs is asked without --labels: texts "X" that have a "no X", else the commonest."""
-    counts = Counter(int(text) for texts in pairs.true_texts for text in texts)
+    counts = Counter(int(text) for image in range(len(pairs.images)) for text in pairs.true_of(image))
     texts = {text.lower() for text in pairs.texts}
     commonest = [pairs.texts[i] for i, _ in counts.most_common()]
     return [text for text in commonest if f"no {text.lower()}" in texts][:MOST_LABELS] or commonest[:1]

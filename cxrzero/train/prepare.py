@@ -81,6 +81,7 @@ class Material:
         names = (
             "recipe", "epochs", "batch_size", "optimiser", "weight_decay", "schedule", "warmup", "grad_clip",
             "ema_decay", "loss", "augment", "freeze", "image_lr_scale", "text_lr_scale", "texts_per_image", "precision",
+            "first_size", "first_share", "mixup",
         )  # fmt: skip
         chosen = {name: getattr(config, name) for name in names}
         chosen["grad_clip"] = None if config.grad_clip == float("inf") else config.grad_clip
@@ -128,7 +129,7 @@ def prepare(config: TrainConfig, folder: RunFolder, world: World, report: OnProg
     prepare_pixels = EncoderInput(start.steps)
     bf16 = config.precision == "bf16"
     validator = Validator(pairs, store.pixels, table, encode_texts, prepare_pixels, world.device, bf16)
-    steps = config.epochs * batches.steps_per_epoch
+    steps = batches.steps
     return Material(
         config=config,
         folder=folder,
@@ -216,6 +217,7 @@ def _as_pairs(labelled: Labelled) -> Pairs:
         paths=labelled.paths,
         texts=[],
         true_texts=[],
+        truths=[],
         weights=[],
         groups=[""] * count,
         validation=np.ones(count, bool),

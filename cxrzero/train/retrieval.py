@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cxrzero.train.pairs import Pairs
+from cxrzero.train.pairs import LIKELY, Pairs
 from cxrzero.train.truth import text_classes, truth_matrix
 
 DEPTHS = (1, 5)
@@ -39,7 +39,8 @@ def find_held_out(pairs: Pairs) -> HeldOut | None:
     texts = texts[np.unique(classes[texts], return_index=True)[1]]
     if len(texts) < 2:
         return None
-    return HeldOut(images, texts, truth_matrix(images, texts, pairs.true_texts, classes))
+    truth = truth_matrix(images, texts, pairs.true_texts, pairs.truths, classes)
+    return HeldOut(images, texts, truth >= LIKELY)
 
 
 def recall(cosines: npt.NDArray[np.floating], truth: npt.NDArray[np.bool_]) -> dict[str, float]:

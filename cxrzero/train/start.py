@@ -76,6 +76,8 @@ def make_start(config: TrainConfig) -> Start:
     """
     torch.manual_seed(config.seed)
     start = _from_scratch(config) if config.init is None else _from_init(config, config.init)
+    if config.first_size is not None:
+        _check_reads(start, config.first_size)
     if config.freeze is not None:
         if config.init is None:
             raise UsageError(f"freeze {config.freeze}: random weights would stay random; give --init")
@@ -84,6 +86,19 @@ def make_start(config: TrainConfig) -> Start:
         _give_bias(start, scratch=config.init is None)
     start.model.to(memory_format=torch.channels_last)
     return start
+
+
+def _check_reads(start: Start, side: int) -> None:
+    """Image towers with positions learned for one size cannot read another."""
+    if side > start.image_size:
+        raise UsageError(f"first_size {side} is larger than the model's {start.image_size} pixels")
+    try:
+        with torch.no_grad():
+            start.model.eval().encode_image(torch.zeros(1, 3, side, side))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        name = start.arch["architecture"]
+        raise UsageError(f"first_size {side}: {name} reads {start.image_size} pixels only; leave it out") from error
+    start.model.train()
 
 
 def _give_bias(start: Start, scratch: bool) -> None:

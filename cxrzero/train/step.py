@@ -23,6 +23,7 @@ from cxrzero.train.loss import grouped_loss, sigmoid_loss
 from cxrzero.train.model import tower_of
 
 Encode = Callable[[Tensor], Tensor]
+MOST_KNOWN = 1 << 16  # texts of a frozen tower whose embeddings are remembered; 100 MB at 384 dimensions
 RandomState = tuple[Tensor, Tensor | None]
 
 
@@ -33,6 +34,8 @@ class Encoders:
         model: an open_clip model.
         prepare: (B, H, W) float32 in [0, 1] → encoder input.
         bf16: whether the encoders run under autocast; embeddings are float32 all the same.
+
+    A frozen text tower reads each text once: its answer never changes.
     """
 
     def __init__(self, model: CustomTextCLIP, prepare: Encode, device: torch.device, bf16: bool) -> None:
@@ -40,6 +43,7 @@ class Encoders:
         self._prepare = prepare
         self._device = device
         self._bf16 = bf16
+        self._known: dict[bytes, Tensor] | None = {} if _is_frozen(model) else None
 
     def images(self, pixels: Tensor) -> Tensor:
         """(B, H, W) → (B, D) float32."""
@@ -47,12 +51,28 @@ class Encoders:
 
     def texts(self, ids: Tensor) -> Tensor:
         """(T, L) → (T, D) float32."""
-        return self._embed(self.model.encode_text, ids)
+        if self._known is None:
+            return self._embed(self.model.encode_text, ids)
+        keys = [row.tobytes() for row in ids.cpu().numpy()]
+        new = {key: row for row, key in enumerate(keys) if key not in self._known}
+        if len(self._known) + len(new) > MOST_KNOWN:
+            self._known.clear()
+            new = {key: row for row, key in enumerate(keys)}
+        if new:
+            with torch.no_grad():
+                self._known |= zip(new, self._embed(self.model.encode_text, ids[list(new.values())]), strict=True)
+        return torch.stack([self._known[key] for key in keys])
 
     def _embed(self, encode: Encode, inputs: Tensor) -> Tensor:
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
             embeds = encode(inputs)
         return functional.normalize(embeds.float(), dim=-1)
+
+
+def _is_frozen(model: nn.Module) -> bool:
+    """Whether no parameter of the text tower learns."""
+    learns = [p.requires_grad for name, p in model.named_parameters() if tower_of(name) == "text"]
+    return not any(learns)
 
 
 def backward(

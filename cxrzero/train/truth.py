@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
 
 
 def text_classes(texts: Sequence[str]) -> Ints:
@@ -21,15 +22,24 @@ def text_classes(texts: Sequence[str]) -> Ints:
     return np.array([classes.setdefault(_folded(text), len(classes)) for text in texts], np.int64)
 
 
-def truth_matrix(images: Ints, texts: Ints, true_texts: Sequence[Ints], classes: Ints) -> npt.NDArray[np.bool_]:
-    """(B, T): whether a text, or one that says the same, is true of an image.
+def truth_matrix(
+    images: Ints, texts: Ints, true_texts: Sequence[Ints], truths: Sequence[Floats], classes: Ints
+) -> Floats:
+    """(B, T) float32: how true a text, or one that says the same, is of an image; 0 where nothing says so.
 
     Args:
-        images: (B,) indices into `true_texts`.
+        images: (B,) indices into `true_texts` and `truths`.
         texts: (T,) indices into `classes`.
     """
     asked = classes[texts]
-    return np.stack([np.isin(asked, classes[true_texts[i]]) for i in images])
+    matrix = np.zeros((len(images), len(texts)), np.float32)
+    for row, image in enumerate(images):
+        said = classes[true_texts[image]]
+        order = np.argsort(said, kind="stable")
+        place = np.minimum(np.searchsorted(said, asked, sorter=order), len(said) - 1)
+        found = order[place]
+        matrix[row] = np.where(said[found] == asked, truths[image][found], 0)
+    return matrix
 
 
 def _folded(text: str) -> str:

@@ -37,7 +37,7 @@ def find_statements(pairs: Pairs) -> list[Statement]:
     index = {text.lower(): i for i, text in enumerate(pairs.texts)}
     known: dict[tuple[str, int], list[int]] = {}
     for i in np.flatnonzero(pairs.validation):
-        for text in pairs.true_texts[i]:
+        for text in pairs.true_of(int(i)):
             known.setdefault((pairs.groups[i], int(text)), []).append(int(i))
     statements = []
     for (group, positive), true_of in known.items():

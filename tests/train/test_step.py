@@ -19,6 +19,7 @@ from cxrzero.train.batches import Batch, step_seed  # noqa: E402
 from cxrzero.train.config import TrainConfig  # noqa: E402
 from cxrzero.train.distributed import World, join  # noqa: E402
 from cxrzero.train.loss import contrastive_loss  # noqa: E402
+from cxrzero.train.model import freeze_tower  # noqa: E402
 from cxrzero.train.optimise import make_optimiser, set_rate  # noqa: E402
 from cxrzero.train.pixels import EncoderInput  # noqa: E402
 from cxrzero.train.step import Encoders, _Chunks, backward  # noqa: E402
@@ -199,3 +200,23 @@ def test_every_step_of_every_process_has_a_seed_of_its_own():
 
 if __name__ == "worker":
     worker(sys.argv[1])
+
+
+def test_a_frozen_text_tower_reads_each_text_once(monkeypatch):
+    torch.manual_seed(0)
+    model = build_model(TINY_CLIP)
+    freeze_tower(model, "text")
+    encoders = Encoders(model, EncoderInput(STEPS), CPU, bf16=False)
+    ids = whole_batch().ids
+    expected = torch.nn.functional.normalize(model.encode_text(ids), dim=-1)
+    seen, encode = [], model.encode_text
+    monkeypatch.setattr(model, "encode_text", lambda rows: seen.extend(rows.tolist()) or encode(rows))
+    torch.testing.assert_close(encoders.texts(ids[:3]), expected[:3])
+    torch.testing.assert_close(encoders.texts(ids), expected)
+    assert seen == ids.tolist()
+    monkeypatch.setattr("cxrzero.train.step.MOST_KNOWN", TEXTS)
+    torch.testing.assert_close(encoders.texts(ids.clone()), expected)
+    other = ids.clone()
+    other[:, 0] += 1
+    encoders.texts(other)
+    assert len(seen) == 2 * TEXTS

@@ -55,8 +55,72 @@ def test_texts_that_say_the_same_are_one_class():
     ]
     assert text_classes(texts).tolist() == [0, 0, 1, 2, 3, 4, 5, 6]
     true_texts = [np.array([0]), np.array([1]), np.array([2])]
-    truth = truth_matrix(np.arange(3), np.arange(3), true_texts, text_classes(texts))
-    assert truth.tolist() == [[True, True, False], [True, True, False], [False, False, True]]
+    truths = [np.float32([1]), np.float32([0.5]), np.float32([1])]
+    truth = truth_matrix(np.arange(3), np.arange(3), true_texts, truths, text_classes(texts))
+    assert truth.tolist() == [[1, 1, 0], [0.5, 0.5, 0], [0, 0, 1]]
+
+
+def test_truth_of_many_texts_in_any_order():
+    classes = np.arange(6)
+    true_texts, truths = [np.array([5, 0, 3])], [np.float32([0.2, 1, 0.7])]
+    truth = truth_matrix(np.array([0, 0]), np.array([3, 4, 5, 0]), true_texts, truths, classes)
+    np.testing.assert_array_equal(truth, np.float32([[0.7, 0, 0.2, 1]] * 2))
+
+
+@pytest.fixture
+def doubted(films):
+    rows = "".join(f"{n:02}.png,spot,{0.9 if n % 2 else 0.2},{n % 3}\n" for n in range(12))
+    rows += "".join(f"{n:02}.png,no spot,{0.1 if n % 2 else 0.8},{n % 3}\n" for n in range(12))
+    (films / "doubted.csv").write_text("image,text,truth,group\n" + rows, "utf-8")
+    return read_pairs(films / "doubted.csv")
+
+
+def test_a_doubted_text_is_as_true_as_its_source_says(doubted, config):
+    pixels = np.zeros((12, 4, 4), np.uint8)
+    world = World(0, 1, torch.device("cpu"))
+    encode = TextEncoder(clip_tokenizer(), 77, False)
+    batch = next(Batches(doubted, pixels, encode, replace(config, texts_per_image=2), world).starting_at(0))
+    for row, image in enumerate(batch.images):
+        assert batch.truth[row].tolist() == pytest.approx([0.9, 0.1] if image % 2 else [0.2, 0.8])
+    assert [doubted.true_of(image).tolist() for image in (0, 1)] == [[1], [0]]
+
+
+def test_mixup_blends_images_of_a_group_and_what_is_true_of_them(doubted, config):
+    pixels = np.repeat(np.arange(12, dtype=np.uint8), 16).reshape(12, 4, 4) * 20
+    world = World(0, 1, torch.device("cpu"))
+    mixed = replace(config, texts_per_image=2, mixup=1.0, augment=False, seed=1)
+    batches = [
+        next(Batches(doubted, pixels, TextEncoder(clip_tokenizer(), 77, False), each, world).starting_at(0))
+        for each in (replace(mixed, mixup=0.0), mixed)
+    ]
+    plain, blended = batches
+    mine, found = plain.pixels[:, 0, 0], blended.pixels[:, 0, 0]
+    assert (mine - found).abs().max() > 0.01
+    share = mix_share(mixed, torch.bincount(plain.groups).tolist())
+    for row in range(len(mine)):
+        partner = torch.argmin((share * mine[row] + (1 - share) * mine - found[row]).abs())
+        assert plain.groups[partner] == plain.groups[row]
+        torch.testing.assert_close(blended.pixels[row], share * plain.pixels[row] + (1 - share) * plain.pixels[partner])
+        torch.testing.assert_close(blended.truth[row], share * plain.truth[row] + (1 - share) * plain.truth[partner])
+
+
+def mix_share(config, group_sizes):
+    """The share of the first batch, drawn after the partners of its groups."""
+    rng = np.random.default_rng((config.seed, 0))
+    for size in group_sizes:
+        rng.permutation(size)
+    share = rng.beta(config.mixup, config.mixup)
+    return max(share, 1 - share)
+
+
+def test_the_first_steps_see_smaller_images(films, config):
+    pairs = read_pairs(films / "pairs.csv")
+    pixels = np.zeros((len(pairs.images), 64, 64), np.uint8)
+    world = World(0, 1, torch.device("cpu"))
+    first = replace(config, epochs=2, first_size=32, first_share=0.5)
+    batches = list(Batches(pairs, pixels, TextEncoder(clip_tokenizer(), 77, False), first, world).starting_at(0))
+    sides = [batch.pixels.shape[-1] for batch in batches]
+    assert sides == [32] * (len(sides) // 2) + [64] * (len(sides) // 2)
 
 
 def test_near_identical_reports_of_a_batch_are_no_negatives(films, config):

@@ -19,6 +19,7 @@ class Record:
         where: where the source says this, for messages.
         patient, study, split, group: "" = not stated.
         weight: how often the pair is drawn relative to others.
+        truth: how true the text is of the image, above 0 to 1; below 1 where labels are in doubt.
     """
 
     image: str
@@ -31,6 +32,7 @@ class Record:
     split: str = ""
     group: str = ""
     weight: float = 1.0
+    truth: float = 1.0
 
 
 @dataclass

@@ -10,7 +10,7 @@ from cxrzero.errors import UsageError
 from cxrzero.train.layouts.record import Record, Source
 from cxrzero.train.layouts.reportfile import read_report
 
-OPTIONAL = ("patient_id", "study_id", "split", "group", "weight")
+OPTIONAL = ("patient_id", "study_id", "split", "group", "weight", "truth")
 SPLITS = ("train", "val")
 LONGEST_PATH = 1024
 REPORT_SUFFIXES = (".txt", ".text", ".rpt", ".report")
@@ -51,7 +51,8 @@ def read_table(source: Source) -> None:
                 study=row.get("study_id", ""),
                 split=split,
                 group=row.get("group", ""),
-                weight=_weight(row.get("weight") or "1", where),
+                weight=_number(row.get("weight") or "1", "weight", math.inf, where),
+                truth=_number(row.get("truth") or "1", "truth", 1.0, where),
             )
         )
 
@@ -89,11 +90,12 @@ def _is_path(report: str) -> bool:
     return len(report) <= LONGEST_PATH and "\n" not in report and report.lower().endswith(REPORT_SUFFIXES)
 
 
-def _weight(value: str, where: str) -> float:
+def _number(value: str, column: str, most: float, where: str) -> float:
     try:
-        weight = float(value)
+        number = float(value)
     except ValueError:
-        weight = math.nan
-    if not 0 < weight < math.inf:
-        raise UsageError(f"{where}: weight must be a number greater than 0, not {value!r}")
-    return weight
+        number = math.nan
+    if not 0 < number <= most or number == math.inf:
+        range_ = "greater than 0" if most == math.inf else f"greater than 0 and at most {most:g}"
+        raise UsageError(f"{where}: {column} must be a number {range_}, not {value!r}")
+    return number

@@ -1,0 +1,143 @@
+"""What each ingredient of cxrzero-mini gives: the recipe in small, with and without it, three seeds each.
+
+    python benchmarks/mini_ingredients.py --data ../shared/data --work runs/parts --text FOLDER --teacher runs/control
+
+The recipe at 64 pixels for three epochs, single-threaded (its figures are for comparison with each other only). The
+AUROC is the mean over the findings with at least ten of the adult films of patients kept out of training; the
+validation splits are not touched. FOLDER holds all-MiniLM-L6-v2, see recipes/mini_start.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "recipes"))
+
+from mini_pairs import held_out, read
+from mini_words import FINDINGS
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+SIZE, EPOCHS = 64, 3
+FEWEST = 10
+SEEDS = (0, 1, 2)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to make the model.
+
+    Attributes:
+        pairs: options of recipes/mini_pairs.py.
+        start: options of recipes/mini_start.py; None = a text tower from scratch.
+    """
+
+    name: str
+    pairs: tuple[str, ...] = ("--phantoms", "2500", "--teacher", "TEACHER")
+    start: tuple[str, ...] | None = ()
+    train: tuple[str, ...] = field(default=())
+
+
+VARIANTS = (
+    Variant("the recipe"),
+    Variant("without phantoms", pairs=("--phantoms", "0", "--teacher", "TEACHER")),
+    Variant("without distillation", pairs=("--phantoms", "2500")),
+    Variant("text tower from scratch", start=None),
+    Variant("with self-supervision first", start=("--trunk", "TRUNK")),
+)
+
+
+def run(*command: str) -> None:
+    subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL)
+
+
+def write_labels(data: Path, path: Path) -> None:
+    """The held-out adult films with their labels, for `cxrzero train --val-labels`."""
+    rows = [row | {"image": f"nih128/{row['image']}"} for row in read(data / "nih128" / "nih128.csv")]
+    kept = [row for row in rows if held_out(row["patient_id"])]
+    common = [label for label in FINDINGS if sum(row[label] == "1" for row in kept) >= FEWEST]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["image", "patient_id", *(FINDINGS[label][0] for label in common)])
+        writer.writerows([row["image"], row["patient_id"], *(row[label] for label in common)] for row in kept)
+
+
+def make(variant: Variant, seed: int, args: argparse.Namespace) -> float:
+    """Train one model; its mean AUROC after the last epoch."""
+    place = {"TEACHER": str(args.teacher), "TRUNK": str(args.work / "trunk.safetensors")}
+    pairs = args.work / "pairs" / "-".join(part.strip("-") for part in variant.pairs if part != "TEACHER")
+    if not (pairs / "pairs.csv").exists():
+        pairs.mkdir(parents=True)
+        if args.phantoms is not None:
+            (pairs / "phantoms").symlink_to(args.phantoms.resolve())
+        options = [place.get(part, part) for part in variant.pairs]
+        run(str(RECIPES / "mini_pairs.py"), "--data", str(args.data), "--out", str(pairs), *options)
+    out = args.work / "runs" / f"{variant.name.replace(' ', '-')}-{seed}"
+    if not (out / "model.json").exists():
+        if variant.start is None:
+            start = ["--arch", "cxrzero-mini", "--image-size", str(SIZE)]
+        else:
+            folder = args.work / "starts" / f"{'-'.join(variant.start).strip('-') or 'plain'}-{seed}"
+            options = [place.get(part, part) for part in variant.start]
+            run(
+                str(RECIPES / "mini_start.py"), "--data", str(args.data), "--text", str(args.text),
+                "--out", str(folder), "--size", str(SIZE), "--seed", str(seed), *options,
+            )  # fmt: skip
+            start = ["--init", str(folder), "--text-lr-scale", "0.03"]
+        run(
+            "-m", "cxrzero", "train", str(pairs / "pairs.csv"), "--image-root", str(args.data), "--out", str(out),
+            "--overwrite", *start, "--epochs", str(EPOCHS), "--batch-size", "64", "--texts-per-image", "2",
+            "--lr", "0.001", "--loss", "sigmoid", "--mixup", "0.2", "--precision", "bf16", "--threads", "1",
+            "--seed", str(seed), "--val-labels", str(args.work / "labels.csv"), "--store", str(args.work / "store"),
+            "--decode-workers", "1", *variant.train,
+        )  # fmt: skip
+    with (out / "metrics.jsonl").open(encoding="utf-8") as file:
+        found = [line["validation"]["auroc"][0] for line in map(json.loads, file) if "validation" in line]
+    return float(found[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--text", type=Path, required=True)
+    parser.add_argument("--teacher", type=Path, required=True)
+    parser.add_argument("--phantoms", type=Path, help="folder of phantoms that are drawn already")
+    parser.add_argument("--out", type=Path, help="JSON of the table")
+    args = parser.parse_args()
+    args.work.mkdir(parents=True, exist_ok=True)
+    write_labels(args.data, args.work / "labels.csv")
+    trunk = args.work / "trunk.safetensors"
+    if not trunk.exists():
+        options = ("--epochs", "3", "--side", str(SIZE), "--threads", "1")
+        run(str(RECIPES / "mini_pretrain.py"), "--data", str(args.data), "--out", str(trunk), *options)
+    found: dict[str, list[float]] = {variant.name: [] for variant in VARIANTS}
+    for seed in SEEDS:
+        for variant in VARIANTS:
+            found[variant.name].append(round(make(variant, seed, args), 4))
+            print(variant.name, seed, found[variant.name][-1], file=sys.stderr, flush=True)
+    show(found)
+    if args.out is not None:
+        args.out.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+
+
+def show(found: dict[str, list[float]]) -> None:
+    """Differences are taken seed by seed: the same films, order and first weights where they can be the same."""
+    plain = np.array(found["the recipe"])
+    print("| | AUROC of three seeds | mean | difference (standard error) |\n|---|---|---|---|")
+    for name, values in found.items():
+        gain = np.array(values) - plain
+        error = gain.std(ddof=1) / np.sqrt(len(gain))
+        told = "" if name == "the recipe" else f"{gain.mean():+.3f} ({error:.3f})"
+        print(f"| {name} | {', '.join(f'{value:.3f}' for value in values)} | {np.mean(values):.3f} | {told} |")
+
+
+if __name__ == "__main__":
+    main()

