@@ -1,10 +1,12 @@
 """Images per second of the training loop beside what the same model could do, and beside the reference's reading.
 
     python benchmarks/train_speed.py --arch ViT-B-32-quickgelu --batch-size 16
+    python benchmarks/train_speed.py --arch ViT-B-32-quickgelu --batch-size 16 --recipe chexzero
 
 Three ways in one run, taking turns, so that a busy machine slows all of them alike:
 
-    loop       a step of `cxrzero train`: draw, read from the store, augment, tokenise, gradient, clip, AdamW, average
+    loop       a step of `cxrzero train`: draw, read from the store, augment, tokenise, gradient, clip, AdamW, average;
+               with --recipe chexzero what the reference does: films of 320 pixels resized, gradient, SGD
     pure       forward and backward on fixed tensors of the same shapes, nothing else
     reference  forward, backward and SGD on decoded float32 films read from HDF5 one by one, repeated to three channels,
                normalised and resized, no workers (needs h5py; left out where it is not installed)
@@ -33,7 +35,7 @@ from torch.nn import functional
 
 from cxrzero.clip.architecture import build_model, learns_tokenizer, load_arch
 from cxrzero.clip.steps import CHEXZERO_MEAN, CHEXZERO_SIDE, CHEXZERO_STD
-from cxrzero.train import Progress, TrainConfig, train
+from cxrzero.train import Progress, recipe_config, train
 
 WORDS = ("heart", "lungs", "clear", "effusion", "small", "left", "right", "opacity", "mild", "stable", "large")
 
@@ -48,6 +50,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--turns", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--recipe", choices=("default", "chexzero"), default="default")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -82,9 +85,10 @@ def measure(options: argparse.Namespace, work: Path) -> dict[str, list[float]]:
                 raise Enough
         started = time.perf_counter()
 
-    config = TrainConfig(
-        pairs, work / "run", arch=options.arch, epochs=options.turns + 2, batch_size=options.batch_size,
-        threads=options.threads, precision=options.precision, device="cpu", texts_per_image=1, val_every=10**6,
+    config = recipe_config(
+        options.recipe, pairs=pairs, out=work / "run", arch=options.arch, epochs=options.turns + 2,
+        batch_size=options.batch_size, threads=options.threads, precision=options.precision, device="cpu",
+        texts_per_image=1, val_every=10**6,
     )  # fmt: skip
     with contextlib.suppress(Enough):
         train(config, take_turns)

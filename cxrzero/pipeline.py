@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Generator, Iterable, Iterator,
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -71,121 +71,137 @@ class Pipeline:
         rows do not depend on `workers` or `batch_size`. Each batch is kept before its rows are given out. `on_item` is
         called with what a row was made of, just before the row is given out.
         """
-        items = self._read(refs, stats)
+        chunks = self._read(refs, stats)
         keepers = [Keeper(each.cache, index, self.selection) for index, each in enumerate(self.embedders)]
         try:
-            for batch in self._batches(self._select(items)):
-                self._embed(batch, stats)
+            for batch in self._batches(self._select(chunks)):
+                wanted = [item for item in batch if isinstance(item, Frame) and item.left_out is None]
+                self._embed(wanted, stats)
                 for keeper in keepers:
                     keeper.keep(batch)
-                for item, row in zip(batch, self._score(batch, scorer, labels), strict=True):
+                scored = _scored([b"".join(frame.embeddings) for frame in wanted], scorer, labels)
+                for item, row in zip(batch, _rows(batch, scored, labels), strict=True):
                     stats.count(row.status)
                     if on_item:
                         on_item(item)
                     yield row
         finally:
-            items.close()
+            chunks.close()
 
-    def _batches(self, items: Iterable[Item]) -> Iterator[list[Item]]:
+    def _batches(self, chunks: Iterable[list[Item]]) -> Iterator[list[Item]]:
         """Cut the stream where an encoder call is full, so that batches do not depend on what is cached between."""
+        most = max(SCORED_FRAMES, self.batch_size)
         batch: list[Item] = []
         waiting = 0
-        for item in items:
+        for item in itertools.chain.from_iterable(chunks):
             batch.append(item)
             waiting += needs_encoder(item)
-            if waiting == self.batch_size or len(batch) == max(SCORED_FRAMES, self.batch_size):
+            if waiting == self.batch_size or len(batch) == most:
                 yield batch
                 batch, waiting = [], 0
         if batch:
             yield batch
 
-    def _embed(self, batch: Sequence[Item], stats: RunStats) -> None:
-        scored = sum(isinstance(item, Frame) and item.left_out is None for item in batch)
-        frames = [item for item in batch if isinstance(item, Frame) and needs_encoder(item)]
+    def _embed(self, frames: Sequence[Frame], stats: RunStats) -> None:
         started = time.perf_counter()
-        made = embed(self.embedders, frames)
+        made = embed(self.embedders, [frame for frame in frames if frame.pixel_values])
         stats.encode_seconds += time.perf_counter() - started
         stats.embedded += made
-        stats.cached += scored * len(self.embedders) - made
+        stats.cached += len(frames) * len(self.embedders) - made
 
-    def _score(self, batch: Sequence[Item], scorer: Scorer, labels: Collection[str]) -> Iterator[Prediction]:
-        # The models' embeddings side by side are one row: an ensemble's scorer takes it apart again.
-        embeddings = [b"".join(item.embeddings) for item in batch if isinstance(item, Frame) and item.left_out is None]
-        scored = _scored(embeddings, scorer, labels)
-        for item in batch:
-            path = item.ref.path
-            if isinstance(item, Failure):
-                facts = item.error.facts or Facts()
-                yield Prediction(path, labels, item.error.status, item.frame, facts, error=str(item.error))
-            elif item.left_out is not None:
-                error = item.left_out
-                yield Prediction(path, labels, error.status, item.frame, item.facts, item.flags, str(error))
-            else:
-                yield Prediction(path, labels, "ok", item.frame, item.facts, item.flags, **next(scored))
-
-    def _select(self, items: Iterable[Item]) -> Iterator[Item]:
+    def _select(self, chunks: Iterable[list[Item]]) -> Iterator[list[Item]]:
         """Flag pictures seen before and mark what the user leaves out, before anything is encoded."""
         seen: set[int] = set()
-        for item in items:
-            if isinstance(item, Frame):
+        takes_all = self.selection == Selection()
+        for chunk in chunks:
+            for item in chunk:
+                if isinstance(item, Failure):
+                    continue
                 item.flags = item.own_flags | {"duplicate"} if item.digest in seen else item.own_flags
-                item.left_out = self.selection.reason(item.flags)
+                item.left_out = None if takes_all else self.selection.reason(item.flags)
                 if item.left_out is None:  # of equal pictures, the first that is scored stands for all
                     seen.add(item.digest)
-                if item.left_out is not None:
+                else:
                     item.pixel_values = []
-            yield item
+            yield chunk
 
-    def _read(self, refs: Iterable[ImageRef], stats: RunStats) -> Generator[Item, None, None]:
-        """Decode up to a window of files at once; give their frames in the order of `refs`."""
+    def _read(self, refs: Iterable[ImageRef], stats: RunStats) -> Generator[list[Item], None, None]:
+        """Decode up to a window of files at once; give their frames in the order of `refs`, known files' together."""
         window = self.workers + self.batch_size
         stop = threading.Event()
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="decode")
         files: deque[DecodeJob | KnownFile] = deque()
         try:
-            for ref, records in self._look_up(refs):
-                if (known := self._known(records)) is not None:
-                    files.append(KnownFile(ref, known))
-                else:
-                    prepare = partial(prepare_missing, self.embedders, records)
-                    job = DecodeJob(ref, self.decode, prepare, stop, stats)
-                    pool.submit(job.run)
-                    files.append(job)
-                if len(files) >= window:
-                    yield from files.popleft().items()
+            for block in self._look_up(refs):
+                ready: list[Item] = []
+                for ref, records in block:
+                    if self._is_known(records):
+                        known = KnownFile(ref, records)
+                        if not files:  # nothing before it is still being decoded
+                            ready += known.items()
+                            continue
+                        files.append(known)
+                    else:
+                        prepare = partial(prepare_missing, self.embedders, records)
+                        job = DecodeJob(ref, self.decode, prepare, stop, stats)
+                        pool.submit(job.run)
+                        files.append(job)
+                    yield ready
+                    ready = []
+                    while files and (len(files) >= window or isinstance(files[0], KnownFile)):
+                        yield from ([item] for item in files.popleft().items())
+                yield ready
             while files:
-                yield from files.popleft().items()
+                yield from ([item] for item in files.popleft().items())
         finally:
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _look_up(self, refs: Iterable[ImageRef]) -> Iterator[tuple[ImageRef, tuple[FileRecord | None, ...]]]:
-        """Files, each with what every model's cache knows of it."""
+    def _look_up(self, refs: Iterable[ImageRef]) -> Iterator[Iterable[tuple[ImageRef, tuple[FileRecord | None, ...]]]]:
+        """Blocks of files, each with what every model's cache knows of it."""
         stream = iter(refs)
         caches = [embedder.cache for embedder in self.embedders]
         if all(cache is None for cache in caches):
-            yield from ((ref, (None,) * len(caches)) for ref in stream)
+            yield ((ref, (None,) * len(caches)) for ref in stream)
             return
         while block := list(itertools.islice(stream, LOOKUP_FILES)):
             found = [cache.lookup(block) if cache else [None] * len(block) for cache in caches]
-            yield from zip(block, zip(*found, strict=True), strict=True)
+            yield zip(block, zip(*found, strict=True), strict=True)
 
-    def _known(self, records: Sequence[FileRecord | None]) -> list[FileRecord] | None:
-        """The records if every frame wanted now has all embeddings; an earlier selection may have left it out."""
-        known = [record for record in records if record is not None]
-        if len(known) < len(records):
-            return None
-        if len(known) > 1 and len({tuple(frame.digest for frame in record.frames) for record in known}) > 1:
-            return None
-        for record in known:
+    def _is_known(self, records: Sequence[FileRecord | None]) -> TypeGuard[Sequence[FileRecord]]:
+        """Whether every frame wanted now has all embeddings; an earlier selection may have left it out."""
+        digests = set()
+        for record in records:
+            if record is None:
+                return False
             for frame in record.frames:
                 if not frame.embedding and self.selection.reason(frame.flags) is None:
-                    return None
-        return known
+                    return False
+            if len(records) > 1:
+                digests.add(tuple(frame.digest for frame in record.frames))
+        return len(digests) <= 1
+
+
+def _rows(batch: Sequence[Item], scored: Iterator[dict[str, Any]], labels: Collection[str]) -> Iterator[Prediction]:
+    """Of each item its row; `scored` has the numbers of those that are."""
+    for item in batch:
+        path = item.ref.path
+        if isinstance(item, Failure):
+            facts = item.error.facts or Facts()
+            yield Prediction(path, labels, item.error.status, item.frame, facts, error=str(item.error))
+        elif item.left_out is not None:
+            error = item.left_out
+            yield Prediction(path, labels, error.status, item.frame, item.facts, item.flags, str(error))
+        else:
+            yield Prediction(path, labels, "ok", item.frame, item.facts, item.flags, **next(scored))
 
 
 def _scored(embeddings: Sequence[bytes], scorer: Scorer, labels: Collection[str]) -> Iterator[dict[str, Any]]:
-    """For each image the numbers of its Prediction."""
+    """For each image the numbers of its Prediction.
+
+    Args:
+        embeddings: the models' side by side; an ensemble's scorer takes them apart again.
+    """
     block = max(1, SCORED_CELLS // max(1, len(labels)))
     for start in range(0, len(embeddings), block):
         some = embeddings[start : start + block]

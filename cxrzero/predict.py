@@ -228,7 +228,6 @@ def run(report: RunReport, on_row: Callable[[RunReport], None] | None = None) ->
                 if studies:
                     studies.add(shown)
                 report.write_seconds += time.perf_counter() - write_started
-                report.wall_seconds = time.perf_counter() - started
                 if on_row:
                     on_row(report)
                 if len(report.first_rows) < FIRST_ROWS:

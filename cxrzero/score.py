@@ -45,9 +45,13 @@ class Scores:
             "calibrated": self.calibrated,
             "decision": self.decision,
         }
-        arrays = {name: array.tolist() for name, array in fields.items() if array is not None}
-        for rows in zip(*arrays.values(), strict=True):
-            yield {name: dict(zip(labels, row, strict=True)) for name, row in zip(arrays, rows, strict=True)}
+        columns = {
+            name: [dict(zip(labels, row, strict=True)) for row in array.tolist()]
+            for name, array in fields.items()
+            if array is not None
+        }
+        for row in zip(*columns.values(), strict=True):
+            yield dict(zip(columns, row, strict=True))
 
 
 class Scorer(Protocol):

@@ -27,8 +27,8 @@ class Selection:
 
     def reason(self, flags: frozenset[str]) -> SkippedImage | None:
         """Why an image is left out, its code the flag that decided; None lets it pass."""
-        for flag in sorted(flags & self.skip):
-            return SkippedImage(flag, "left out by --skip")
+        if self.skip and (named := flags & self.skip):
+            return SkippedImage(min(named), "left out by --skip")
         if self.only == "frontal":
             for flag in NOT_FRONTAL:
                 if flag in flags:

@@ -158,18 +158,17 @@ def _walk(folder: str, counts: WalkCounts, ancestors: tuple[tuple[int, int], ...
             else:
                 counts.ignored += 1
             continue
-        identity = (status.st_dev, status.st_ino)
-        if stat.S_ISDIR(status.st_mode):
-            if identity in ancestors:  # a link back to a folder that is being walked
-                counts.ignored += 1
-            else:
-                yield from _walk(path, counts, (*ancestors, identity))
-        else:
-            ref = _ref_in_folder(path, name, identity_of(status)) if stat.S_ISREG(status.st_mode) else None
-            if ref is None:
-                counts.ignored += 1
-            else:
+        if stat.S_ISREG(status.st_mode):
+            ref = _ref_in_folder(path, name, identity_of(status))
+            if ref is not None:
                 yield ref
+                continue
+        elif stat.S_ISDIR(status.st_mode):
+            place = (status.st_dev, status.st_ino)
+            if place not in ancestors:  # as a link back to a folder that is being walked is
+                yield from _walk(path, counts, (*ancestors, place))
+                continue
+        counts.ignored += 1
 
 
 def _in_order(names: list[str]) -> list[str]:
@@ -184,7 +183,7 @@ def _claims_image(name: str) -> bool:
 
 def _ref_in_folder(path: str, name: str, identity: FileIdentity) -> ImageRef | None:
     if _claims_image(name):
-        return ImageRef(path, identity=identity)
+        return ImageRef(path, None, identity)
     try:
         return ImageRef(path, identity=identity) if kind_of(path) not in (None, "dicomdir") else None
     except ImageError as error:

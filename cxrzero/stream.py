@@ -41,7 +41,12 @@ class RunStats:
         return self.ok + self.failed + self.skipped
 
     def count(self, status: str) -> None:
-        setattr(self, status, getattr(self, status) + 1)
+        if status == "ok":
+            self.ok += 1
+        elif status == "failed":
+            self.failed += 1
+        else:
+            self.skipped += 1
 
     def add_decode(self, seconds: float) -> None:
         with self._lock:

@@ -1,19 +1,17 @@
 """Formats of a table: CSV, JSON Lines and Parquet. Each writer turns rows of cells into bytes of one open file.
 
-Scores are float32 in each of them. As text they are the shortest decimal that reads back as the same float32.
+Scores are float32 in each of them; as text, see `cxrzero.decimals`.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, Literal, Protocol, cast
 
-import numpy as np
-
+from cxrzero.decimals import joined_decimals
 from cxrzero.errors import MissingExtraError
 from cxrzero.prediction import Cell
 
@@ -22,15 +20,11 @@ Format = Literal["csv", "jsonl", "parquet"]
 # Spreadsheets run a cell that begins so as a formula (OWASP, "CSV Injection").
 FORMULA_STARTS = frozenset({"=", "+", "-", "@", "\t", "\r"})
 
-# Rows of text that are formatted at once: about 200 of a table for a few labels.
-BLOCK_CELLS = 2**12
+# Rows of text that are formatted at once: about 1,000 of a table for a few labels.
+BLOCK_CELLS = 2**14
 
 # A row group is held in memory until it is full: 1 Mi cells are some tens of MB as Python objects.
 ROW_GROUP_CELLS = 2**20
-
-# NumPy writes numbers below 1e-4 with an exponent (the float32 nearest to it is one); scores are at most 1, so none is
-# too large.
-PLAIN_FROM = 1e-3
 
 
 class Writer(Protocol):
@@ -57,7 +51,6 @@ class BlockWriter:
     def __init__(self, columns: Mapping[str, type], block_cells: int = BLOCK_CELLS, least_rows: int = 16) -> None:
         self._rows: list[Sequence[Cell]] = []
         self._block_rows = max(least_rows, block_cells // len(columns))
-        self._scores = [index for index, kind in enumerate(columns.values()) if kind is float]
 
     def write(self, cells: Sequence[Cell]) -> None:
         self._rows.append(cells)
@@ -72,10 +65,6 @@ class BlockWriter:
     def _write_block(self, rows: Sequence[Sequence[Cell]]) -> None:
         raise NotImplementedError
 
-    def _decimals(self, rows: Sequence[Sequence[Cell]]) -> list[str]:
-        """Of the scores, row by row."""
-        return _decimals([row[index] for row in rows for index in self._scores])
-
 
 class CsvWriter(BlockWriter):
     """Comma-separated, UTF-8, one header line; a text that a spreadsheet would run gets a leading apostrophe."""
@@ -84,8 +73,8 @@ class CsvWriter(BlockWriter):
         super().__init__(columns)
         self._file = io.TextIOWrapper(file, encoding="utf-8", newline="")
         self._writer = csv.writer(_UnixLines(self._file), lineterminator=_UnixLines.END)
-        self._texts = [index for index, kind in enumerate(columns.values()) if kind is str]
-        self._others = [index for index, kind in enumerate(columns.values()) if kind not in (str, float)]
+        self._width = len(columns)
+        self._runs = _runs(columns)
         self._writer.writerow(map(_no_formula, columns))
 
     def close(self) -> None:
@@ -93,22 +82,30 @@ class CsvWriter(BlockWriter):
         self._file.detach()  # flushes
 
     def _write_block(self, rows: Sequence[Sequence[Cell]]) -> None:
-        width = len(rows[0])
-        cells = list(itertools.chain.from_iterable(rows))  # a column is every width-th of them
-        for index in self._texts:
-            texts = cast(list[str], cells[index::width])
-            cells[index::width] = ["'" + text if text[:1] in FORMULA_STARTS else text for text in texts]
-        for index in self._others:
-            cells[index::width] = ["" if cell is None else str(cell) for cell in cells[index::width]]
-        decimals = self._decimals(rows)
-        for place, index in enumerate(self._scores):
-            cells[index::width] = decimals[place :: len(self._scores)]
-        lines = [cast(list[str], cells[start : start + width]) for start in range(0, len(cells), width)]
+        lines = list(zip(*self._texts(rows), strict=True))
         block = "\n".join(map(",".join, lines)) + "\n"
-        if _needs_quotes(block, len(rows), width):
-            self._writer.writerows(lines)
+        if _needs_quotes(block, len(rows), self._width):
+            self._writer.writerows(map(self._apart, lines))
         else:
             self._file.write(block)
+
+    def _texts(self, rows: Sequence[Sequence[Cell]]) -> Iterator[list[str]]:
+        """For each column its cells as text; neighbouring scores are one column, joined by commas."""
+        columns = list(zip(*rows, strict=True))
+        for kind, run in self._runs:
+            if kind is float:
+                yield joined_decimals(cast(list[list[float | None]], [row[run] for row in rows]))
+            elif kind is str:
+                texts = cast(tuple[str, ...], columns[run.start])
+                is_safe = FORMULA_STARTS.isdisjoint(text[:1] for text in set(texts))
+                yield list(texts) if is_safe else list(map(_no_formula, texts))
+            else:
+                yield ["" if cell is None else str(cell) for cell in columns[run.start]]
+
+    def _apart(self, line: Sequence[str]) -> Iterator[str]:
+        """The cells of a line, scores one by one."""
+        for (kind, _), text in zip(self._runs, line, strict=True):
+            yield from text.split(",") if kind is float else (text,)
 
 
 class _UnixLines:
@@ -130,6 +127,7 @@ class JsonlWriter(BlockWriter):
         super().__init__(columns)
         self._file = file
         self._columns = tuple(columns)
+        self._scores = [index for index, kind in enumerate(columns.values()) if kind is float]
         self._encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
     def close(self) -> None:
@@ -137,10 +135,10 @@ class JsonlWriter(BlockWriter):
         self._file.flush()
 
     def _write_block(self, rows: Sequence[Sequence[Cell]]) -> None:
-        decimals = iter(self._decimals(rows))
-        for cells in rows:
+        scores = [[row[index] for index in self._scores] for row in rows]
+        for cells, decimals in zip(rows, joined_decimals(cast(list[list[float | None]], scores)), strict=True):
             row = list(cells)
-            for index, text in zip(self._scores, decimals, strict=False):
+            for index, text in zip(self._scores, decimals.split(","), strict=False):
                 row[index] = float(text) if text else None  # a decimal this short is its own shortest float64
             self._file.write(self._encode(dict(zip(self._columns, row, strict=True))).encode() + b"\n")
 
@@ -204,20 +202,18 @@ def _no_formula(text: str) -> str:
     return "'" + text if text[:1] in FORMULA_STARTS else text
 
 
+def _runs(columns: Mapping[str, type]) -> list[tuple[type, slice]]:
+    """Where each column is; neighbouring scores together."""
+    runs: list[tuple[type, slice]] = []
+    for index, kind in enumerate(columns.values()):
+        if kind is float and runs and runs[-1][0] is float:
+            runs[-1] = (float, slice(runs[-1][1].start, index + 1))
+        else:
+            runs.append((kind, slice(index, index + 1)))
+    return runs
+
+
 def _needs_quotes(block: str, rows: int, columns: int) -> bool:
     """Whether any cell of a block, joined by commas and line ends, holds what CSV must quote."""
     is_plain = block.count(",") == rows * (columns - 1) and block.count("\n") == rows
     return not is_plain or '"' in block or "\r" in block
-
-
-def _decimals(scores: Sequence[Cell]) -> list[str]:
-    """The shortest decimals that read back as the same float32, never with an exponent; "" for None."""
-    values = np.array(scores, np.float32)  # None becomes NaN
-    texts: list[str] = values.astype("U16").tolist()  # at most 15 characters, as in -1.17549435e-38
-    for index in np.flatnonzero(~(np.abs(values) >= PLAIN_FROM)):  # NaN, 0 and what has an exponent
-        texts[index] = _decimal(values[index])
-    return texts
-
-
-def _decimal(value: np.float32) -> str:
-    return "" if np.isnan(value) else np.format_float_positional(value, unique=True, trim="0")

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import mini_phantoms
 import numpy as np
-from mini_words import ABNORMAL, ABSENT, CLEAR, FINDINGS, NORMAL, OPACITY, OPAQUE, RESERVED, VIEWS
+from mini_words import ABNORMAL, ABSENT, CLEAR, FINDINGS, NORMAL, OPACITY, OPAQUE, PLAIN, RESERVED, VIEWS
 
 HELD_OUT_IN = 16  # one patient in so many is kept out of training
 RAREST = 8.0  # largest weight of a rare finding
@@ -53,10 +53,12 @@ def adult_statements(row: dict[str, str], rarity: dict[str, float], teacher: Pro
     for label, words in FINDINGS.items():
         says = _Saying(texts, truth[label], rarity[label] if label in present else HARDLY)
         says(words, 1.0)
+        says(PLAIN.get(label, ()), 0.5)
         says([f"chest radiograph with {words[0]}", f"{words[0]} is present"], 0.25)
         denies = _Saying(texts, 1 - truth[label], HARDLY if label in present else NEGATED)
         denies([f"no {words[0]}"], 1.0)
-        denies([*(f"no {word}" for word in words[1:]), *ABSENT.get(label, ())], 0.5)
+        denies([f"no {word}" for word in (*words[1:], *PLAIN.get(label, ()))], 0.5)
+        denies(ABSENT.get(label, ()), 0.5)
         denies([f"there is no {words[0]}"], 0.25)
     opaque = max(truth[label] for label in OPAQUE)
     _Saying(texts, opaque, 0.2 if OPAQUE & set(present) else HARDLY)(OPACITY, 1.0)

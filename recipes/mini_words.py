@@ -22,6 +22,14 @@ FINDINGS: dict[str, tuple[str, ...]] = {
     "Pleural_Thickening": ("pleural thickening", "thickened pleura", "pleural scarring"),
     "Hernia": ("hernia", "hiatal hernia", "diaphragmatic hernia"),
 }
+# The same in plain words, for five findings.
+PLAIN: dict[str, tuple[str, ...]] = {
+    "Atelectasis": ("airless part of the lung", "incompletely expanded lung"),
+    "Cardiomegaly": ("wide heart", "heart bigger than normal"),
+    "Consolidation": ("solid lung tissue", "white area in the lung"),
+    "Effusion": ("fluid in the pleural space", "liquid next to the lung"),
+    "Pneumothorax": ("air outside the lung", "deflated lung"),
+}
 # Said where a label is absent, besides "no X".
 ABSENT: dict[str, tuple[str, ...]] = {
     "Atelectasis": ("lungs fully expanded",),

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import random
+import shutil
 import sqlite3
 import stat
 import subprocess
@@ -118,6 +119,42 @@ def test_what_changes_the_result_is_recomputed(predict: Predict, png: Draw) -> N
     assert counts() == (0, 1)
 
 
+def test_another_preprocessing_or_model_is_recomputed(
+    predict: Predict, png: Draw, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    png("in/a.png", 1)
+    predict("in")
+    first = rows()
+    other = tmp_path / "other"
+    shutil.copytree(tiny_bundle, other)
+    card = json.loads((other / "model.json").read_text())
+    card["preprocess"][-1]["mean"] = [0.1] * 3
+    (other / "model.json").write_text(json.dumps(card))
+    result = CliRunner().invoke(app, ["predict", "in", "--model", str(other), "--overwrite"])
+    assert result.exit_code == 0, result.output
+    assert counts() == (0, 1)
+    assert rows() != first
+    predict("in")
+    assert counts() == (1, 0)
+    assert rows() == first
+
+
+def test_a_mixture_of_known_and_new_files_keeps_its_order(predict: Predict, png: Draw) -> None:
+    """Also where a known file waits behind one that is decoded, and where several blocks of look-ups are known."""
+    for seed in range(300):
+        png(f"in/{seed:03}.png", seed % 20)
+    (Path("in") / "100.png").write_bytes(b"broken")
+    predict("in", "--no-cache")
+    expected = Path("predictions.csv").read_bytes()
+    predict("in")
+    for seed in (0, 7, 8, 150, 255, 256, 299):
+        status = Path(f"in/{seed:03}.png").stat()
+        os.utime(f"in/{seed:03}.png", ns=(1, status.st_mtime_ns + 1))
+    predict("in", "--batch-size", "4")
+    assert counts() == (292, 7)
+    assert Path("predictions.csv").read_bytes() == expected
+
+
 def test_a_file_that_changes_while_it_is_read_is_not_kept(
     predict: Predict, png: Draw, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,16 +238,21 @@ def test_an_unusable_folder_costs_a_sentence(predict: Predict, png: Draw, folder
     assert cache("info").exit_code == 1
 
 
-def test_a_disk_that_fills_up_costs_a_sentence(predict: Predict, png: Draw, monkeypatch: pytest.MonkeyPatch) -> None:
-    png("in/a.png", 1)
+@pytest.mark.parametrize("reason", ["database or disk is full", "attempt to write a readonly database"])
+def test_a_disk_that_takes_nothing_costs_a_sentence(
+    predict: Predict, png: Draw, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    for seed in range(40):
+        png(f"in/{seed}.png", seed)
 
-    def full(*_: object) -> None:
-        raise sqlite3.OperationalError("database or disk is full")
+    def refuse(*_: object) -> None:
+        raise sqlite3.OperationalError(reason)
 
-    monkeypatch.setattr(Store, "_write", full)
+    monkeypatch.setattr(Store, "_write", refuse)
     result = predict("in")
     assert result.exit_code == 0
-    assert result.output.count("disk is full") == 1
+    assert " ".join(result.output.split()).count(reason) == 1
+    assert len(rows()) == 40
 
 
 def test_the_size_limit_drops_what_was_not_used_for_longest(tmp_path: Path) -> None:

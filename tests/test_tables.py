@@ -180,7 +180,12 @@ def test_a_carriage_return_in_a_name_does_not_begin_a_row(tmp_path: Path) -> Non
 
 
 def test_blocks_of_rows_are_what_the_csv_module_writes(tmp_path: Path) -> None:
-    layout = Wide(("x",), ("decision",))
+    layout = Wide(("x", "y"), ("calibrated", "decision", "sd"))
+    numbers: dict[str, dict[str, float]] = {
+        "scores": {"x": 0.5, "y": 0.125},
+        "calibrated": {"x": 0.75},
+        "sd": {"x": 1.0, "y": 1e-7},
+    }
     odd = ["plain", "a,b", 'a"b', "a\nb", "a\rb", "=1", "'=1", "é", " ", ""]
     random = np.random.default_rng(0)
     with (tmp_path / "expected.csv").open("w", newline="", encoding="utf-8") as file:
@@ -189,10 +194,12 @@ def test_blocks_of_rows_are_what_the_csv_module_writes(tmp_path: Path) -> None:
         with Table(str(tmp_path / "t.csv"), layout.columns) as table:
             for number in range(2000):
                 text = odd[random.integers(len(odd))] if number > 1000 else f"{number}.png"
-                prediction = Prediction(text, layout.labels, "ok", 1, scores={"x": 0.5}, decision={"x": number % 2})
+                decision = {"x": number % 2, "y": 1}
+                prediction = Prediction(text, layout.labels, "ok", 1, decision=decision, **numbers)
                 table.write(next(layout.rows(prediction)))
                 safe = "'" + text if text.startswith("=") else text
-                line = [safe, 1, *[""] * 6, "ok", "", "", "0.5", number % 2]
+                scores = ["0.5", "0.125", "0.75", "", number % 2, 1, "1.0", "0.0000001"]
+                line = [safe, 1, *[""] * 6, "ok", "", "", *scores]
                 if "\r" in text:
                     file.write(f'"{safe}",{",".join(map(str, line[1:]))}\n')
                 else:

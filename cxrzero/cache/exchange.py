@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from cxrzero.cache.images import FileRecord, StoredFrame
@@ -27,13 +27,19 @@ class KnownFile:
         self._ref = ref
         self._records = records
 
-    def items(self) -> Iterator[Item]:
-        first, *others = self._records
+    def items(self) -> list[Item]:
+        first = self._records[0]
         if first.skipped is not None:
-            yield Failure(self._ref, first.skipped)
-        for index, (frame, facts, flags, digest, embedding) in enumerate(first.frames):
-            embeddings = [embedding, *(other.frames[index].embedding for other in others)] if others else [embedding]
-            yield Frame(self._ref, frame, facts, flags, digest, embeddings=embeddings, is_known=True)
+            return [Failure(self._ref, first.skipped)]
+        if len(self._records) == 1:
+            embeddings = [[frame.embedding] for frame in first.frames]
+        else:
+            frames = zip(*(record.frames for record in self._records), strict=True)
+            embeddings = [[frame.embedding for frame in same] for same in frames]
+        return [
+            Frame(self._ref, frame, facts, flags, digest, [], embedding, True)
+            for (frame, facts, flags, digest, _), embedding in zip(first.frames, embeddings, strict=True)
+        ]
 
 
 class Keeper:

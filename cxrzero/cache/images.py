@@ -68,7 +68,7 @@ class ImageCache:
         """For each file its record, or None."""
         keys = [self._key(ref) for ref in refs]
         found = self._store.get([key for key in keys if key])
-        return [self._unpack(found[key]) if key in found else None for key in keys]
+        return [self._unpack(payload) if (payload := found.get(key)) else None for key in keys]
 
     def keep(self, records: Sequence[tuple[ImageRef, FileRecord]]) -> None:
         """Keep the records of files, all or none."""
@@ -95,7 +95,7 @@ class ImageCache:
             stored = []
             for frame, facts, flags, digest, has_embedding in frames:
                 stop = start + self._embedding_bytes * has_embedding
-                stored.append(StoredFrame(frame, Facts._make(facts), frozenset(flags), digest, payload[start:stop]))
+                stored.append(StoredFrame(frame, Facts(*facts), frozenset(flags), digest, payload[start:stop]))
                 start = stop
         except (ValueError, TypeError):  # sealed, and yet not what this version writes
             return None

@@ -23,6 +23,8 @@ DEFAULT_MAX_GB = 10.0
 
 # Rows of 2 to 3 kB (512 float32 and a few facts) fill a 4 kB page badly, five to a 16 kB page well.
 PAGE_SIZE = 16384
+# Of the file's pages so much stays in memory: the index of a million keys, which a look-up meets anywhere.
+PAGES_KB = 32_768
 # Pages after which the write-ahead log is emptied: 4 MB.
 LOG_PAGES = 250
 # Parameters of one SELECT; SQLite allowed 999 before version 3.32.
@@ -121,12 +123,12 @@ class Store:
         with self._guarded():
             stale = []
             now = int(time.time())
+            long_ago = now - USE_RESOLUTION_S
             for start in range(0, len(keys), KEYS_PER_QUERY):
                 for key, used, sealed in self._select(keys[start : start + KEYS_PER_QUERY]):
-                    payload = _unseal(sealed)
-                    if payload is not None:
+                    if (payload := _unseal(sealed)) is not None:
                         found[key] = payload
-                    if used < now - USE_RESOLUTION_S:
+                    if used < long_ago:
                         stale.append((now, key))
             if stale:
                 self._write("UPDATE entries SET used = ? WHERE key = ?", stale)
@@ -226,6 +228,7 @@ class Store:
             if version < SCHEMA_VERSION:
                 connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
                 connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            connection.execute(f"PRAGMA cache_size = -{PAGES_KB}")
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
             # A crash of the machine may lose the last batches, which are then embedded again; a killed process loses

@@ -31,7 +31,7 @@ def check_lines(found: Check, seen: Sequence[Seen]) -> Iterator[str]:
         yield f"  encodings    {_counts(found.encodings)}"
     yield from (f"  passed over  {count:,} {what}" for what, count in found.passed_over.items())
     notes = {
-        "reports that say nothing under the text rule, left out": len(found.silent_reports),
+        "reports or texts that say nothing under the text rule, left out": len(found.silent_reports),
         "image files that do not exist": len(found.missing),
         "reports that cannot be read": len(found.unreadable_reports),
         "images that cannot be read": len(found.unreadable_images),

@@ -13,7 +13,17 @@ def clip_tokenizer() -> Tokenizer:
     from open_clip.tokenizer import SimpleTokenizer
 
     source = SimpleTokenizer()
-    tokenizer = Tokenizer(models.BPE(dict(source.encoder), list(source.bpe_ranks), end_of_word_suffix="</w>"))
+    return byte_pair_tokenizer(dict(source.encoder), list(source.bpe_ranks), "<start_of_text>", "<end_of_text>")
+
+
+def byte_pair_tokenizer(vocabulary: dict[str, int], merges: list[tuple[str, str]], start: str, end: str) -> Tokenizer:
+    """CLIP's scheme over any vocabulary: lower case, words of letters, single digits, rests; byte pairs within.
+
+    Args:
+        merges: pairs, the first joined first.
+        start, end: names of the tokens around a text.
+    """
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges, end_of_word_suffix="</w>"))
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip(), normalizers.Lowercase()]
     )
@@ -22,7 +32,6 @@ def clip_tokenizer() -> Tokenizer:
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [words, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
     )
-    start, end = "<start_of_text>", "<end_of_text>"
-    ids = [(start, source.encoder[start]), (end, source.encoder[end])]
+    ids = [(start, vocabulary[start]), (end, vocabulary[end])]
     tokenizer.post_processor = processors.TemplateProcessing(single=f"{start} $A {end}", special_tokens=ids)
     return tokenizer

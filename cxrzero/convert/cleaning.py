@@ -10,16 +10,19 @@ from tokenizers import Regex, Tokenizer, normalizers
 from cxrzero.errors import ImportModelError
 
 _SPACES = (normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip())
+
+
+def canonical(*, lower: bool = True) -> list[normalizers.Normalizer]:
+    """SigLIP's: no punctuation, lower case, single spaces."""
+    no_punctuation = normalizers.Replace(Regex(f"[{re.escape(string.punctuation)}]"), "")
+    return [no_punctuation, *[normalizers.Lowercase()] * lower, *_SPACES]
+
+
 # open_clip's names of its cleaning functions (tokenizer.py, get_clean_fn).
 CLEANING = {
     "whitespace": _SPACES,
     "lower": (*_SPACES, normalizers.Lowercase()),
-    "canonicalize": (
-        normalizers.Replace("_", " "),
-        normalizers.Replace(Regex(f"[{re.escape(string.punctuation)}]"), ""),
-        normalizers.Lowercase(),
-        *_SPACES,
-    ),
+    "canonicalize": (normalizers.Replace("_", " "), *canonical()),
 }
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from cxrzero.clip.steps import Steps
+from cxrzero.convert.folder_tokenizer import pad_id, read_tokenizer
 from cxrzero.convert.loaded import LoadedModel
-from cxrzero.convert.openclip_folder import read_tokenizer
 from cxrzero.convert.recognise import SHOWN
 from cxrzero.convert.towers import hugging_face_towers
 from cxrzero.errors import ImportModelError, MissingExtraError
@@ -47,6 +47,7 @@ def load_huggingface_folder(folder: Path, card: Card | None = None) -> LoadedMod
     if kind == "siglip":
         scoring = {"rule": "sigmoid", "scale": scale, "bias": model.logit_bias.detach().item()}
     activation = config.vision_config.hidden_act
+    tokenizer, tokenizer_files = read_tokenizer(folder)
     return LoadedModel(
         model=model,
         towers=hugging_face_towers(model),
@@ -55,9 +56,9 @@ def load_huggingface_folder(folder: Path, card: Card | None = None) -> LoadedMod
         image_size=(size, size),
         preprocess=_steps(_read(folder / PREPROCESSOR), folder / PREPROCESSOR),
         scoring=scoring,
-        tokenizer=read_tokenizer(folder),
+        tokenizer=tokenizer,
         context_length=int(config.text_config.max_position_embeddings),
-        pad_id=int(config.text_config.pad_token_id),
+        pad_id=pad_id(folder, tokenizer, otherwise=int(config.text_config.pad_token_id)),
         activation=activation,
         lineage=card.name if card else "source",
         card=card,
@@ -66,6 +67,7 @@ def load_huggingface_folder(folder: Path, card: Card | None = None) -> LoadedMod
             f"architecture: transformers {MODELS[kind]} ({CONFIG})",
             f"preprocessing: {PREPROCESSOR}",
             f"activation: {activation} ({CONFIG})",
+            f"tokenizer: {tokenizer_files}",
         ),
     )
 

@@ -17,6 +17,7 @@ from cxrzero.clip.architecture import build_model
 from cxrzero.clip.steps import OPENAI_MEAN, OPENAI_STD, Steps
 from cxrzero.clip.tokenizer import PAD_ID, clip_tokenizer
 from cxrzero.convert.cleaning import with_cleaning
+from cxrzero.convert.folder_tokenizer import read_tokenizer
 from cxrzero.convert.loaded import LoadedModel, square
 from cxrzero.convert.recognise import HEAD_WIDTH, check_keys
 from cxrzero.convert.towers import open_clip_towers
@@ -176,19 +177,4 @@ def _tokenizer(folder: Path, text_cfg: Mapping[str, Any]) -> Tokenizer:
         return clip_tokenizer()
     if options.pop("strip_sep_token", False) or text_cfg.get("tokenizer_mode"):
         raise ImportModelError(f"{folder / CONFIG}: strip_sep_token and tokenizer_mode are not supported")
-    return with_cleaning(read_tokenizer(folder), options.get("clean", "whitespace"))
-
-
-def read_tokenizer(folder: Path) -> Tokenizer:
-    """tokenizer.json of a folder.
-
-    Raises:
-        ImportModelError: it is not there, or not a tokenizer.
-    """
-    path = folder / "tokenizer.json"
-    if not path.is_file():
-        raise ImportModelError(f"{folder} has no tokenizer.json; fetch it from where the weights came from")
-    try:
-        return Tokenizer.from_file(str(path))
-    except Exception as error:  # tokenizers raises plain Exception for every malformed file
-        raise ImportModelError(f"{path} is not a tokenizer: {error}") from error
+    return with_cleaning(read_tokenizer(folder)[0], options.get("clean", "whitespace"))

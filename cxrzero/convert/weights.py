@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import warnings
 import zipfile
 from pathlib import Path
@@ -76,9 +77,11 @@ def _read_torch(path: Path) -> Any:
             warnings.simplefilter("ignore")  # of pickle protocols that it may not understand: then it raises
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0] if str(error) else ""
+        # What else torch says is advice on how to run the file all the same.
+        found = re.search(r"unsupported (?:global: )?\w+ [\w.]+", str(error), re.IGNORECASE)
+        reason = f" ({found[0]})" if found else ""
         raise ImportModelError(
-            f"{path} holds more than weights, or is damaged; nothing in it was run ({reason[:160]}). "
+            f"{path} holds more than weights, or is damaged; nothing in it was run{reason}. "
             "Save its state_dict() alone where you trust the file"
         ) from error
     except (RuntimeError, OSError, ValueError, EOFError, KeyError, AttributeError, MemoryError) as error:

@@ -5,6 +5,7 @@ The conversion itself is `cxrzero.convert`, which needs torch and is imported on
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shlex
@@ -138,7 +139,8 @@ def _workplace(out: Path) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix=".importing-", dir=parent, ignore_cleanup_errors=True) as folder:
             yield Path(folder)
     except OSError as error:
-        raise OutputError(f"{out} cannot be written: {error.strerror}") from error
+        hint = f"; the conversion also writes to {tempfile.gettempdir()}" if error.errno == errno.ENOSPC else ""
+        raise OutputError(f"{out} cannot be written: {error.strerror}{hint}. Nothing was left there") from error
 
 
 def digest(source: Path) -> str:

@@ -28,7 +28,8 @@ def save(path: Path, content: dict[str, Any]) -> None:
     except (OSError, RuntimeError) as error:  # torch wraps some failed writes in a RuntimeError
         part.unlink(missing_ok=True)
         kept = f"; the one before it is kept as {path}" if path.exists() else ""
-        reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+        failed = error if isinstance(error, OSError) else error.__context__  # what torch wrapped
+        reason = failed.strerror if isinstance(failed, OSError) else str(error).splitlines()[0]
         raise OutputError(
             f"the checkpoint {path} cannot be written ({reason}){kept}. Make room, then continue with --resume"
         ) from error

@@ -230,10 +230,11 @@ def resumed_config(recorded: TrainConfig, given: Mapping[str, Any]) -> TrainConf
     """
     for name, value in given.items():
         if name not in EXECUTION and _plain(value) != _plain(getattr(recorded, name)):
-            option = name.replace("_", "-")
+            before = _plain(getattr(recorded, name))
             raise UsageError(
-                f"{option} is {_plain(value)!r} but the run in {recorded.out} was started with "
-                f"{_plain(getattr(recorded, name))!r}; resume without it, or start another run with another --out"
+                f"{name.replace('_', '-')} is {_plain(value)!r} but the run in {recorded.out} was started with "
+                f"{'its default' if before is None else repr(before)}; resume without it, or start another run with "
+                "another --out"
             )
     return dataclasses.replace(recorded, **{name: given[name] for name in given if name in EXECUTION})
 

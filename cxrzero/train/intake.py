@@ -83,5 +83,5 @@ class Intake:
 
 def listed(lines: Sequence[str]) -> str:
     """The first of them, one a line, and how many more there are."""
-    more = f"\n  and {len(lines) - SHOWN} more" if len(lines) > SHOWN else ""
+    more = f"\n  and {len(lines) - SHOWN} more; --check writes all into check.json" if len(lines) > SHOWN else ""
     return "".join(f"\n  {line}" for line in lines[:SHOWN]) + more

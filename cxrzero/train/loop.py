@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from cxrzero.errors import TrainingError
+from cxrzero.errors import OutputError, TrainingError
 from cxrzero.train import checkpoint
 from cxrzero.train.batches import Batch, step_seed
 from cxrzero.train.config import OnProgress, Progress, TrainConfig
@@ -23,7 +23,7 @@ from cxrzero.train.distributed import join
 from cxrzero.train.export import export_run
 from cxrzero.train.interrupt import Interrupt
 from cxrzero.train.metricslog import MetricsLog
-from cxrzero.train.optimise import make_average, make_optimiser, rate_at, set_rate
+from cxrzero.train.optimise import clip_gradients, make_average, make_optimiser, rate_at, set_rate
 from cxrzero.train.prepare import Material, prepare
 from cxrzero.train.runfolder import RunFolder
 from cxrzero.train.state import Best, TrainingState
@@ -50,6 +50,14 @@ def run(config: TrainConfig, on_progress: OnProgress | None = None, resume: bool
                 export_run(folder, material.start, config)
                 write_curves(folder.path)
             world.wait()
+        except BrokenPipeError:  # whoever read the progress went away
+            raise
+        except OSError as error:  # a full disk, say, wherever it is met; `checkpoint.save` has said its own already
+            place = error.filename or folder.path
+            raise OutputError(
+                f"{place}: {error.strerror or error}. What was saved is kept; make room, then continue with "
+                f"--resume {folder.path}"
+            ) from error
         finally:
             folder.release()
     return config.out
@@ -129,11 +137,13 @@ class _Trainer:
     def _step(self, batch: Batch) -> _Stepped:
         state, config = self._state, self._config
         state.optimiser.zero_grad(set_to_none=True)
+        statistics = [buffer.clone() for buffer in state.model.buffers()]
         loss = backward(self._encoders, batch, self._world, config.micro_batch, config.loss).item()
-        if not math.isfinite(loss):
-            return _Stepped(loss, float("nan"), False)
-        norm = nn.utils.clip_grad_norm_(state.model.parameters(), config.grad_clip).item()
+        norm = clip_gradients(state.model, config.grad_clip) if math.isfinite(loss) else math.nan
         if not math.isfinite(norm):
+            # The forward pass counted the batch in the running statistics, which would stay NaN for ever.
+            for buffer, before in zip(state.model.buffers(), statistics, strict=True):
+                buffer.copy_(before)
             return _Stepped(loss, norm, False)
         state.optimiser.step()
         with torch.no_grad():

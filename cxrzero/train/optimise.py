@@ -33,6 +33,15 @@ def set_rate(optimiser: Optimizer, rate: float) -> None:
         group["lr"] = rate * group["lr_scale"]
 
 
+def clip_gradients(model: nn.Module, largest: float) -> float:
+    """The norm of all gradients; they are scaled to `largest` only where it is more, which saves a pass over memory."""
+    parameters = [parameter for parameter in model.parameters() if parameter.grad is not None]
+    norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+    if float(norm) > largest:
+        nn.utils.clip_grads_with_norm_(parameters, largest, norm)
+    return float(norm)
+
+
 def rate_at(step: int, steps: int, peak: float, config: TrainConfig) -> float:
     """Learning rate of a step: linear warm-up, then half a cosine to zero; or the peak throughout."""
     if config.schedule == "constant":

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from cxrzero.errors import UsageError
 from cxrzero.train.intake import SHOWN, Intake
 from cxrzero.train.layouts import Layout, Record, Source, read_source
-from cxrzero.train.reports import TextRule, report_texts
+from cxrzero.train.reports import TextRule, report_texts, says_nothing
 from cxrzero.train.reports.rules import ReportTexts
 from cxrzero.train.split import is_held_out
 
@@ -191,8 +191,12 @@ def _said(source: Source, rule: TextRule, intake: Intake) -> Iterator[tuple[Reco
     reports: set[str] = set()
     for record in source.records:
         if record.text is not None:
-            intake.sections["text"] += 1
-            yield record, [(" ".join(record.text.split()), record.weight)]
+            nothing = says_nothing(record.text)
+            intake.sections["nothing" if nothing else "text"] += 1
+            if nothing:
+                intake.silent.append(record.where)
+            else:
+                yield record, [(" ".join(record.text.split()), record.weight)]
             continue
         found = read(record.report or "", rule)
         if record.where not in reports:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -108,7 +110,7 @@ def prepare(config: TrainConfig, folder: RunFolder, world: World, report: OnProg
     _check_sizes(config, pairs, world, labelled)
     if world.main:
         folder.claim(resume, config.overwrite)
-    store, pictures = _stores(config, pairs, labelled, start, folder, world, report)
+    store, pictures, val_fingerprint = _stores(config, pairs, labelled, start, folder, world, report)
     if store.unreadable:
         pairs = store.pairs
         report(
@@ -118,11 +120,22 @@ def prepare(config: TrainConfig, folder: RunFolder, world: World, report: OnProg
     strange = sum("maybe_not_chest_xray" in fact.flags for fact in store.facts)
     if strange:
         report(Progress("note", message=f"{strange:,} image(s) do not look like a chest X-ray; --check names them"))
-    start = _complete(start, config, pairs, store, folder, world)
+    start = _complete(start, config, pairs, store)
     Preprocess(start.steps, (start.image_size, start.image_size))
-    _record(config, folder, world, start, store.fingerprint, labelled, resume)
-
     assert start.tokenizer is not None
+    tokenizer, lr = start.tokenizer.to_str(pretty=True), config.lr if config.lr is not None else start.lr
+    fixed = {
+        "data_fingerprint": store.fingerprint,
+        "val_labels_fingerprint": val_fingerprint,
+        "init_sha256": start.source,
+        "arch_sha256": _sha256(json.dumps(start.arch, sort_keys=True)),
+        "tokenizer_sha256": _sha256(tokenizer),
+        "lr": lr,
+    }
+    _record(config, folder, world, fixed, resume)
+    if world.main:
+        (folder.path / TOKENIZER).write_text(tokenizer, "utf-8")
+
     encode_texts = TextEncoder(start.tokenizer, start.context_length, learns_tokenizer(start.arch), start.pad_id)
     batches = Batches(pairs, store.pixels, encode_texts, config, world)
     table = None if labelled is None or pictures is None else (labelled, pictures)
@@ -139,7 +152,7 @@ def prepare(config: TrainConfig, folder: RunFolder, world: World, report: OnProg
         batches=batches,
         validator=validator,
         prepare_pixels=prepare_pixels,
-        lr=config.lr if config.lr is not None else start.lr,
+        lr=lr,
         steps=steps,
         validation_steps=frozenset({*range(0, steps, config.val_every or batches.steps_per_epoch), steps} - {0}),
         fingerprint=store.fingerprint,
@@ -166,6 +179,11 @@ def _check_sizes(config: TrainConfig, pairs: Pairs, world: World, labelled: Labe
         raise UsageError(
             f"a batch of {config.batch_size} is larger than the data ({training} training images); lower --batch-size"
         )
+    if config.patience is not None and labelled is None and not pairs.validation.any():
+        raise UsageError(
+            f"patience {config.patience}: there is nothing to validate on; give --val-labels or --val-fraction, or "
+            "state a split"
+        )
     if config.batch_size < world.size:
         raise UsageError(f"a batch of {config.batch_size} cannot be shared by {world.size} processes")
     if labelled is None:
@@ -184,8 +202,9 @@ def _stores(
     folder: RunFolder,
     world: World,
     report: OnProgress,
-) -> tuple[ImageStore, Pictures | None]:
-    """Decoded images of the pairs and of --val-labels; the first process decodes, the others wait."""
+) -> tuple[ImageStore, Pictures | None, str | None]:
+    """Decoded images of the pairs and of --val-labels, and the latter's fingerprint; the first process decodes, the
+    others wait."""
 
     def tell(done: int, total: int) -> None:
         report(Progress("decode", done, total))
@@ -194,12 +213,13 @@ def _stores(
 
     location, workers = config.store or folder.path / "store", config.decode_workers
 
-    def make() -> tuple[ImageStore, Pictures | None]:
+    def make() -> tuple[ImageStore, Pictures | None, str | None]:
         skip = config.skip_unreadable
         store = open_store(pairs, location, geometry, tell, workers=workers, skip_unreadable=skip)
         if labelled is None:
-            return store, None
-        return store, open_store(_as_pairs(labelled), location, geometry, tell, workers=workers).pixels
+            return store, None, None
+        asked = open_store(_as_pairs(labelled), location, geometry, tell, workers=workers)
+        return store, asked.pixels, asked.fingerprint
 
     if world.main:
         made = make()
@@ -226,17 +246,13 @@ def _as_pairs(labelled: Labelled) -> Pairs:
     )
 
 
-def _complete(
-    start: Start, config: TrainConfig, pairs: Pairs, store: ImageStore, folder: RunFolder, world: World
-) -> Start:
+def _complete(start: Start, config: TrainConfig, pairs: Pairs, store: ImageStore) -> Start:
     """Measure what the start left to the data: normalisation and tokenizer."""
     geometry, numeric = split_steps(start.steps)
     if not numeric:
         sample = store.pixels[np.flatnonzero(~pairs.validation)[:SAMPLE]]
         start = replace(start, steps=[dict(step) for step in standardised(geometry, sample)])
     tokenizer = start.tokenizer or learned_tokenizer(config, pairs, start.arch["text_cfg"]["vocab_size"])
-    if world.main:
-        tokenizer.save(str(folder.path / TOKENIZER))
     return replace(start, tokenizer=tokenizer)
 
 
@@ -251,37 +267,30 @@ def learned_tokenizer(config: TrainConfig, pairs: Pairs, vocab_size: int) -> Tok
     return learn_tokenizer(texts, vocab_size)
 
 
-def _record(
-    config: TrainConfig,
-    folder: RunFolder,
-    world: World,
-    start: Start,
-    fingerprint: str,
-    labelled: Labelled | None,
-    resume: bool,
-) -> None:
+def _record(config: TrainConfig, folder: RunFolder, world: World, fixed: dict[str, Any], resume: bool) -> None:
     """Write run.json, or check a resumed run against it.
+
+    Args:
+        fixed: what the run computes from, besides its options.
 
     Raises:
         UsageError: data or weights are not those that the run was started with; the field is named.
     """
-    fixed = {
-        "data_fingerprint": fingerprint,
-        "val_labels_sha256": None if labelled is None else labelled.rows_sha256,
-        "init_sha256": start.source,
-        "lr": config.lr if config.lr is not None else start.lr,
-    }
     place = {"device": str(world.device), "processes": world.size}
     if resume:
         recorded = folder.description()
         for name, value in fixed.items():
-            if recorded[name] != value:
+            if name in recorded and recorded[name] != value:  # an earlier version recorded fewer
                 raise UsageError(
                     f"{name} is {value}, but the run in {folder.path} was started with {recorded[name]}: what it "
                     "learns from has changed since. Restore it, or start another run with another --out"
                 )
         if world.main:
-            folder.note_resumption(-1, place)
+            folder.note_resumption(place)
     elif world.main:
         folder.describe(config, {"seed": config.seed} | fixed | place)
     world.wait()
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

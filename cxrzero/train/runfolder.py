@@ -104,9 +104,9 @@ class RunFolder:
         numbers = {name: float("inf") for name, value in recorded.items() if value == "inf"}
         return from_json(recorded | numbers | {"out": str(self.path)})
 
-    def note_resumption(self, step: int, facts: dict[str, Any]) -> None:
+    def note_resumption(self, facts: dict[str, Any]) -> None:
         content = self.description()
-        content["resumed"].append({"step": step, "at": _now()} | facts)
+        content["resumed"].append({"at": _now()} | facts)
         self._write_json(content)
 
     def note_nonfinite(self, step: int, loss: float, images: list[str]) -> Path:

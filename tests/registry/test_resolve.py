@@ -1,6 +1,9 @@
 """What --model means, in the order of the contract."""
 
+import errno
+import re
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -132,6 +135,10 @@ def test_conversion_is_whole_or_not_at_all(converter: FakeConverter, tmp_path: P
     source.touch()
     converter.error = RunError("disk full")
     with pytest.raises(RunError, match="disk full"):
+        convert(source, out)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["w.pt"]
+    converter.error = OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(OutputError, match=re.escape(f"also writes to {tempfile.gettempdir()}. Nothing was left")):
         convert(source, out)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["w.pt"]
     converter.error = None

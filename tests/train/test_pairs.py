@@ -65,6 +65,13 @@ def test_wrong_files_are_usage_errors(folder, text, message):
         read_pairs(write(folder, text))
 
 
+def test_a_text_that_only_says_no_impression_is_left_out_and_counted(folder):
+    pairs = read_pairs(write(folder, "image,text\na.png,Clear.\nb.png,NO IMPRESSION\nc.png,Mass.\n"))
+    assert pairs.texts == ["Clear.", "Mass."]
+    assert pairs.intake.sections == {"text": 2, "nothing": 1}
+    assert len(pairs.intake.silent) == 1
+
+
 def test_all_absent_images_are_named(folder):
     with pytest.raises(UsageError) as raised:
         read_pairs(write(folder, "image,text\na.png,x\nnot1.png,y\nnot2.png,z\n"))

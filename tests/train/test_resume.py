@@ -8,17 +8,20 @@ import runpy
 import signal
 import threading
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
 torch = pytest.importorskip("torch")
 
+from cxrzero.bundle import load_bundle  # noqa: E402
 from cxrzero.errors import OutputError, OutputExistsError, TrainingError, UsageError  # noqa: E402
 from cxrzero.train import TrainConfig, checkpoint, metricslog, recipe_config, resume, train  # noqa: E402
 from cxrzero.train.runfolder import RunFolder  # noqa: E402
 from tests.conftest import REPO  # noqa: E402
-from tests.train.drawn import draw  # noqa: E402
+from tests.train.drawn import draw, tiny_clip  # noqa: E402
 
 
 @pytest.fixture
@@ -82,7 +85,7 @@ def test_an_interrupt_saves_the_step_in_progress(config):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"lr": 0.5}, "lr is 0.5 but the run"),
+        ({"lr": 0.5}, "lr is 0.5 but the run .* was started with its default"),
         ({"batch_size": 4}, "batch-size is 4"),
         ({"seed": 8}, "seed is 8"),
         ({"arch": "ViT-B-32"}, "arch is 'ViT-B-32'"),
@@ -108,6 +111,42 @@ def test_other_data_are_refused(config):
     text = config.pairs.read_text("utf-8")
     config.pairs.write_text(text.replace("film 1,", "film one,"), "utf-8")
     with pytest.raises(UsageError, match="data_fingerprint"):
+        resume(config.out)
+
+
+def test_a_refused_resumption_leaves_the_finished_bundle_whole(config):
+    train(replace(config, epochs=1))
+    config.pairs.write_text(config.pairs.read_text("utf-8").replace("film 1,", "another film,"), "utf-8")
+    with pytest.raises(UsageError, match="data_fingerprint"):
+        resume(config.out)
+    load_bundle(config.out)  # compares every file with its hash
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"), [("words.txt", "tokenizer_sha256"), ("val.png", "val_labels_fingerprint")]
+)
+def test_whatever_else_it_learns_from_is_refused_when_changed(config, tmp_path, changed, message):
+    for number, name in enumerate(("val.png", "val2.png")):
+        Image.new("L", (32, 32), 90 * number).save(tmp_path / name)
+    (tmp_path / "labels.csv").write_text("image,spot\nval.png,1\nval2.png,0\n", "utf-8")
+    (tmp_path / "words.txt").write_text("effusion\n" * 9, "utf-8")
+    config = replace(config, val_labels=tmp_path / "labels.csv", tokenizer_texts=tmp_path / "words.txt")
+    with pytest.raises(Stop):
+        train(config, stop_after(1))
+    if changed == "val.png":
+        Image.new("L", (32, 32), 200).save(tmp_path / changed)
+    else:
+        (tmp_path / changed).write_text("pneumothorax\n" * 9, "utf-8")
+    with pytest.raises(UsageError, match=message):
+        resume(config.out)
+
+
+def test_an_architecture_file_that_changed_is_refused(config, tmp_path):
+    arch = Path(tiny_clip(tmp_path))
+    with pytest.raises(Stop):
+        train(replace(config, arch=str(arch)), stop_after(1))
+    arch.write_text(arch.read_text("utf-8").replace('"quick_gelu": true', '"quick_gelu": false'), "utf-8")
+    with pytest.raises(UsageError, match="arch_sha256"):
         resume(config.out)
 
 
@@ -153,6 +192,28 @@ def test_a_full_disk_is_said_and_the_checkpoint_before_stays(config, monkeypatch
     monkeypatch.undo()
     resume(config.out)
     assert [step for step, _ in losses(config.out)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_disk_that_is_full_at_the_end_is_said_and_the_run_ends_later(config, monkeypatch):
+    def full(path, data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr("cxrzero.train.export._replace", full)
+    with pytest.raises(OutputError, match=r"image_encoder\.onnx: No space left.*--resume"):
+        train(config)
+    monkeypatch.undo()
+    load_bundle(resume(config.out))
+
+
+def test_an_image_that_goes_bad_in_epoch_3_changes_nothing(config, tmp_path):
+    whole = train(replace(config, out=tmp_path / "whole"))
+
+    def spoil(progress):
+        if progress.stage == "step" and progress.done == 5:
+            for path in config.pairs.parent.glob("*.png"):
+                path.write_bytes(b"spoilt")
+
+    assert losses(train(config, spoil)) == losses(whole)
 
 
 def test_a_damaged_checkpoint_is_named(config):

@@ -20,7 +20,7 @@ from cxrzero.train.config import TrainConfig  # noqa: E402
 from cxrzero.train.distributed import World, join  # noqa: E402
 from cxrzero.train.loss import contrastive_loss  # noqa: E402
 from cxrzero.train.model import freeze_tower  # noqa: E402
-from cxrzero.train.optimise import make_optimiser, set_rate  # noqa: E402
+from cxrzero.train.optimise import clip_gradients, make_optimiser, set_rate  # noqa: E402
 from cxrzero.train.pixels import EncoderInput  # noqa: E402
 from cxrzero.train.step import Encoders, _Chunks, backward  # noqa: E402
 from tests.conftest import REPO  # noqa: E402
@@ -191,6 +191,20 @@ def test_fused_steps_are_plain_steps(optimiser, tmp_path):
         models.append(model.state_dict())
     for name, value in models[0].items():
         torch.testing.assert_close(value, models[1][name], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("largest", [0.5, 1e9, float("inf")])
+def test_clipping_is_torch_s(largest):
+    models = [build_model(TINY_CLIP) for _ in range(2)]
+    for model in models:
+        model.text.text_projection.requires_grad_(False)  # without a gradient
+        for number, parameter in enumerate(model.parameters()):
+            if parameter.requires_grad:
+                parameter.grad = torch.full_like(parameter, number / 100)
+    expected = torch.nn.utils.clip_grad_norm_(models[0].parameters(), largest)
+    assert clip_gradients(models[1], largest) == expected.item()
+    for (name, value), other in zip(models[1].named_parameters(), models[0].parameters(), strict=True):
+        assert (value.grad is None and other.grad is None) or torch.equal(value.grad, other.grad), name
 
 
 def test_every_step_of_every_process_has_a_seed_of_its_own():

@@ -18,8 +18,9 @@ from cxrzero.clip.architecture import build_model, load_arch  # noqa: E402
 from cxrzero.errors import OutputExistsError, TrainingError, UsageError  # noqa: E402
 from cxrzero.preprocess import Preprocess  # noqa: E402
 from cxrzero.tokenizer import Tokenizer  # noqa: E402
-from cxrzero.train import TrainConfig, metricslog, train  # noqa: E402
+from cxrzero.train import TrainConfig, checkpoint, metricslog, train  # noqa: E402
 from cxrzero.train import step as step_module  # noqa: E402
+from cxrzero.train.step import Encoders  # noqa: E402
 
 SIDES, HEIGHTS, KINDS = ("left", "right"), ("upper", "middle", "lower", "basal"), ("nodule", "mass", "line", "ring")
 SHADES = ("dense", "faint")
@@ -142,6 +143,25 @@ def test_a_loss_that_is_not_finite_is_skipped_and_its_files_kept(config, monkeyp
     assert [loss is None for loss in losses] == [False, True, *[False] * 6]
 
 
+def test_a_step_that_is_skipped_leaves_no_trace_in_the_model(pairs, config, monkeypatch):
+    """Nor in batch normalisation's running statistics, which a forward pass changes and NaN would spoil for ever."""
+    real, calls = Encoders.images, []
+
+    def sometimes(self, pixels):
+        calls.append(1)
+        return real(self, pixels * (math.nan if len(calls) == 2 else 1))
+
+    monkeypatch.setattr(Encoders, "images", sometimes)
+    run = train(config)
+    bundle = load_bundle(run)
+    images, _, _ = encode(bundle, sorted(pairs.parent.glob("*.png"))[:2], ["left"])
+    assert np.isfinite(images).all()
+    last = checkpoint.load(run / "checkpoints" / "last.pt")
+    assert last["skipped"] == 1
+    assert all(torch.isfinite(value).all() for value in last["model"].values())
+    assert last["model"]["visual.trunk.conv1.1.num_batches_tracked"] == 7  # of 8 steps
+
+
 def test_losses_that_are_never_finite_stop_the_run(config, monkeypatch):
     monkeypatch.setattr(step_module, "grouped_loss", lambda *_: torch.tensor(math.nan))
     with pytest.raises(
@@ -156,6 +176,8 @@ def test_wrong_requests_are_refused_before_training(config, pairs):
         train(replace(config, batch_size=128))
     with pytest.raises(UsageError, match="did you mean cxrzero-mini"):
         train(replace(config, arch="cxrzero-mino"))
+    with pytest.raises(UsageError, match="patience 2: there is nothing to validate on"):
+        train(replace(config, patience=2))
     with pytest.raises(UsageError, match="batch_size must be at least 2"):
         replace(config, batch_size=1)
     assert not config.out.exists()

@@ -8,7 +8,7 @@ Knows nothing of images, files or models, and imports nothing heavy.
 from __future__ import annotations
 
 from cxrzero.train.reports.decoding import Decoded, decode_report
-from cxrzero.train.reports.rules import TEXT_RULES, ReportTexts, TextRule, report_texts
+from cxrzero.train.reports.rules import TEXT_RULES, ReportTexts, TextRule, report_texts, says_nothing
 from cxrzero.train.reports.sections import Section, split_sections
 from cxrzero.train.reports.sentences import split_sentences
 
@@ -20,6 +20,7 @@ __all__ = [
     "TextRule",
     "decode_report",
     "report_texts",
+    "says_nothing",
     "split_sections",
     "split_sentences",
 ]

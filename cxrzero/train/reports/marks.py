@@ -25,7 +25,8 @@ _TIME: Final = rf"(?:,?\s*(?:at|on)?\s*(?:{_M}|\d{{1,2}}(?::\d\d)?\s*[ap]\.?m\.?
 # "In comparison with the study of ___," and its kind.
 _COMPARED: Final = re.compile(
     r"(?:\b(?:as|when|in|is|are)\s+)*\bcompar(?:ed|ison)(?:\s+is\s+made)?(?:\s+(?:to|with))?"
-    rf"(?:\s+{_WORDS}){{0,8}}\s*{_M}(?:\s*,\s*{_M})*{_TIME}(?!\s+(?:is|would|may|could|might))\s*[,:;]?",
+    rf"(?:\s+{_WORDS}){{0,8}}\s*{_M}(?:\s*(?:,|and|through|to)\s*{_M})*{_TIME}"
+    r"(?!\s+(?:is|would|may|could|might))\s*[,:;]?",
     re.IGNORECASE,
 )
 # A preposition whose object is gone: "dated XXXX", "at ___ hours.", "(XXXX)".

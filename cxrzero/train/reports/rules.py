@@ -5,8 +5,8 @@
     chexzero    as the paper's code: what follows the last "IMPRESSION:", up to a recommendation or notification
 
 The first two fall back to the findings, then to the unnamed text, then to nothing: such a report is skipped and
-counted. The paper's code trained such images on the words "NO IMPRESSION"; here `chexzero` skips them too, which is
-its one difference.
+counted. The paper's code trained such images on the words "NO IMPRESSION"; here `chexzero` skips them too, and reports
+that say these words themselves, which is its one difference.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import re
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from cxrzero.train.reports.asides import is_aside
+from cxrzero.train.reports.asides import is_aside, without_advice
 from cxrzero.train.reports.marks import unmark
 from cxrzero.train.reports.sections import Section, SectionName, split_sections
 from cxrzero.train.reports.sentences import split_sentences
@@ -31,6 +31,10 @@ _EMPTY_ALONE: Final = frozenset(
         *("no change", "no significant change", "no interval change", "no significant interval change"),
         *("little change", "little interval change", "otherwise unchanged", "limited study", "see findings"),
     )
+)
+# Whole sections, or texts of a table, that say nothing of a picture.
+_PLACEHOLDERS: Final = frozenset(
+    ("no impression", "see above", "as above", "see findings", "see report", "as described above", "none", "n/a", "nan")
 )
 _REGION: Final = re.compile(
     r"(?:(?:left|right|both|bilateral|the|thoracic|lumbar|cervical|pa|ap|lateral|two|2)[ ,]+)*"
@@ -71,11 +75,16 @@ def report_texts(report: str, rule: TextRule = "sentences") -> ReportTexts:
     for name in FALLBACK:
         for text in _candidates(sections, name):
             sentences = _readable(text)
-            if sentences:
+            if sentences and not says_nothing(_join(sentences)):
                 alone = tuple(dict.fromkeys(s for s in sentences if _stands_alone(s)))
                 several = rule == "sentences" and len(sentences) > 1
                 return ReportTexts(name, _join(sentences), alone if several else ())
     return ReportTexts(None, "")
+
+
+def says_nothing(text: str) -> bool:
+    """Whether a text only stands where one should be: "NO IMPRESSION", as the paper's code wrote it, "see above"."""
+    return text.strip(" .!:").casefold() in _PLACEHOLDERS
 
 
 def _candidates(sections: list[Section], name: SectionName) -> list[str]:
@@ -85,8 +94,10 @@ def _candidates(sections: list[Section], name: SectionName) -> list[str]:
 
 
 def _readable(text: str) -> list[str]:
-    told = [sentence for sentence in split_sentences(text) if not is_aside(sentence)]
-    return [sentence for sentence in map(unmark, told) if any(letter.isalpha() for letter in sentence)]
+    """Asides are looked for again once the marks are out: "A XXXX CT is recommended" is one."""
+    told = [without_advice(sentence) for sentence in split_sentences(text) if not is_aside(sentence)]
+    clear = [sentence for sentence in map(unmark, told) if any(letter.isalpha() for letter in sentence)]
+    return [sentence for sentence in clear if not is_aside(sentence)]
 
 
 def _stands_alone(sentence: str) -> bool:
@@ -106,4 +117,4 @@ def _as_the_paper(report: str) -> ReportTexts:
     words = words[len(words) - words[::-1].index(_BEGIN) :]
     cut = next((i for i, word in enumerate(words) if word in _CUTS), len(words))
     whole = " ".join(words[:cut])
-    return ReportTexts("impression", whole) if whole else ReportTexts(None, "")
+    return ReportTexts(None, "") if not whole or says_nothing(whole) else ReportTexts("impression", whole)
