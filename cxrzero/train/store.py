@@ -14,9 +14,11 @@ import errno
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import get_context
@@ -34,7 +36,7 @@ from cxrzero.train.pairs import Pairs
 CHUNK = 128  # images; what a killed worker loses
 MOST_WORKERS = 16
 VERSION = 1
-PIXELS, DECODED = "pixels.npy", "decoded.jsonl"
+PIXELS, DECODED, LOCK = "pixels.npy", "decoded.jsonl", "store.lock"
 
 OnImage = Callable[[int, int], None]
 
@@ -117,9 +119,10 @@ def open_store(
         TrainingError: a decoding process died.
     """
     folder = location / _key(pairs, geometry)
-    array = _allocate(folder, len(pairs.paths), geometry)
-    facts = _read_log(folder / DECODED, len(pairs.paths))
-    _decode_missing(pairs, folder, geometry, facts, on_image, workers or _cores(), retry=not skip_unreadable)
+    with _alone(folder):
+        array = _allocate(folder, len(pairs.paths), geometry)
+        facts = _read_log(folder / DECODED, len(pairs.paths))
+        _decode_missing(pairs, folder, geometry, facts, on_image, workers or _cores(), retry=not skip_unreadable)
     known = [facts[row] for row in range(len(pairs.paths))]
     unreadable = [f"{path}: {f.error}" for path, f in zip(pairs.paths, known, strict=True) if f.error is not None]
     if unreadable and not skip_unreadable:
@@ -133,6 +136,24 @@ def open_store(
     rows = np.array([row for row, f in enumerate(known) if f.error is None], np.int64)
     left, kept = pairs.only(rows), [known[row] for row in rows]
     return ImageStore(left, _Rows(pixels, rows), kept, unreadable, data_fingerprint(left, [f.sha256 for f in kept]))
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Of runs that share a store one decodes and the others wait, then find its images; it ends with the process."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / LOCK).open("ab")
+    except OSError as error:
+        raise OutputError(
+            f"{folder} cannot keep the decoded images: {error.strerror}; choose another --store"
+        ) from error
+    with file:
+        if sys.platform != "win32":
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _key(pairs: Pairs, geometry: Geometry) -> str:

@@ -199,3 +199,23 @@ def test_the_store_names_no_file(source):
     open_store(read_pairs(source), source.parent / "store", GEOMETRY, quiet)
     for path in (source.parent / "store").rglob("*"):
         assert path.is_dir() or b".png" not in path.read_bytes()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no advisory locks there")
+def test_runs_that_share_a_store_decode_one_after_the_other(source, tmp_path, decoded):
+    import fcntl
+    import threading
+
+    pairs = read_pairs(source)
+    folder = tmp_path / "store" / store_module._key(pairs, GEOMETRY)
+    folder.mkdir(parents=True)
+    seen = []
+    second = threading.Thread(target=lambda: seen.append(open_store(pairs, tmp_path / "store", GEOMETRY, quiet)))
+    with (folder / store_module.LOCK).open("ab") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        second.start()
+        second.join(0.5)
+        assert second.is_alive()
+        assert not decoded
+    second.join(60)
+    assert len(seen[0].pixels) == len(decoded) == 10
