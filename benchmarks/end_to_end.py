@@ -102,13 +102,14 @@ def draw_film(folder: Path, side: int, seed: int) -> None:
 
 
 def make_model(work: Path) -> None:
-    """A random checkpoint in CheXzero's layout, and the bundle that it is imported to."""
+    """A random checkpoint in CheXzero's layout, and the bundle that it is imported to, bf16 measured."""
     if (work / "bundle").exists():
         return
     import open_clip
     import torch
 
     from cxrzero.convert import import_model
+    from cxrzero.convert.variants import add_variants
 
     torch.manual_seed(SEED)
     model = open_clip.model.CLIP(**open_clip.get_model_config("ViT-B-32-quickgelu")).eval()
@@ -118,6 +119,7 @@ def make_model(work: Path) -> None:
                 weight.mul_(1.5)  # the activations of fresh weights are too near zero to tell films apart
     torch.save(model.state_dict(), work / CHECKPOINT)
     import_model(work / CHECKPOINT, work / "bundle", card="chexzero")
+    add_variants(work / "bundle", ("bf16",))
 
 
 def start(name: str, work: Path, warm_up: list[str]) -> Runner:

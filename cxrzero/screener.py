@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 PathLike = str | os.PathLike[str]
 
-# Frames of one encoder call. On a CPU a small batch fills the cores already; a GPU wants more.
-BATCH_SIZES = {"cpu": 16, "cuda": 64}
+# Frames of one encoder call. On a CPU more gain nothing; a GPU wants more.
+BATCH_SIZES = {"cpu": 32, "cuda": 64}
 MAX_DEFAULT_WORKERS = 16
 # What --fast-decode keeps: twice what the model sees, so that the resize still averages.
 FAST_OVERSAMPLING = 2
@@ -55,7 +55,7 @@ class Screener:
         model: what --model takes (docs/models.md): a bundle's folder, a known name, a checkpoint.
         device: "cuda" must run on CUDA; "auto" takes CUDA where it works; `encoder.reason` says why.
         backend, precision: see `cxrzero.backends.open_encoder`.
-        batch_size: frames of one encoder call; None: 16 on a CPU, 64 on a GPU.
+        batch_size: frames of one encoder call; None: 32 on a CPU, 64 on a GPU.
         workers: decoding threads; None: one per core that the process may use, at most 16.
         decode_options: how images are decoded.
         selection: which readable images are left out; None scores them all.

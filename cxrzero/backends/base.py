@@ -83,9 +83,11 @@ class BundleEncoder(ABC):
         except CxrzeroError:
             raise
         except Exception as error:  # the libraries' own errors share no base class
+            # A call of fixed size is filled up, so that a smaller --batch-size would not help.
+            advice = "" if self.fixed_batch else "; a smaller --batch-size needs less memory"
             raise RunError(
                 f"the model {self._bundle.name} failed on a batch of {size} on {self.device}: "
-                f"{first_line(error)}; a smaller --batch-size needs less memory"
+                f"{first_line(error)}{advice}"
             ) from error
         if embeds.shape != (len(rows), self._bundle.embed_dim) or not np.isfinite(embeds).all():
             shape = f"(N, {self._bundle.embed_dim})"

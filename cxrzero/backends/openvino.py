@@ -13,12 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from cxrzero.backends import Device
+from cxrzero.backends import Device, cpu_count
 from cxrzero.backends.base import IMAGE, BundleEncoder, Run, Tower, check_names, first_line
 from cxrzero.backends.precision import Precision, choose_precision, offered
 from cxrzero.bundle import Bundle
 from cxrzero.errors import BundleError, DeviceError, RunError
+
+# Parts of a batch that are encoded side by side. Threads that share one part wait for each other after every operator:
+# on two cores, each with a part of its own, ViT-B/32 in bf16 takes a seventh less processor time.
+STREAMS = 2
 
 
 class OpenVinoEncoder(BundleEncoder):
@@ -52,10 +57,11 @@ class OpenVinoEncoder(BundleEncoder):
         self.reason = f"{place}; {why}" if why else place
 
     def _open(self, tower: Tower, path: Path) -> Run:
+        streams = min(STREAMS, self._threads or cpu_count()) if tower is IMAGE else 1
         hint = "bf16" if tower is IMAGE and self.precision == "bf16" else "f32"
         options: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": hint,
-            "NUM_STREAMS": 1,
+            "NUM_STREAMS": streams,
             # Threads tied to cores would wait for the decoders that run there.
             "ENABLE_CPU_PINNING": False,
         }
@@ -71,8 +77,21 @@ class OpenVinoEncoder(BundleEncoder):
         running = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
         if running != hint:
             raise RunError(f"openvino would run {path} in {running}, not in {hint}; use --backend onnxruntime")
-        request, output = compiled.create_infer_request(), compiled.output(tower.output)
-        return lambda rows: np.array(request.infer({tower.input: rows})[output])
+        requests = [compiled.create_infer_request() for _ in range(streams)]
+        return functools.partial(_side_by_side, requests, tower.input, compiled.output(tower.output))
+
+
+def _side_by_side(
+    requests: list[Any], name: str, output: Any, rows: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    """Run a part of the rows with each request at once; N rows → N embeddings in their order."""
+    parts = np.array_split(rows, min(len(requests), len(rows)))
+    busy = requests[: len(parts)]
+    for request, part in zip(busy, parts, strict=True):
+        request.start_async({name: part})
+    for request in busy:
+        request.wait()
+    return np.concatenate([request.get_tensor(output).data for request in busy])
 
 
 @functools.cache

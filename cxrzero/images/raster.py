@@ -19,8 +19,9 @@ from cxrzero.errors import ImageError
 from cxrzero.images.chain import GreyLevels, apply_range, luma, to_grey
 from cxrzero.images.codestream import read_claim
 from cxrzero.images.flags import pixel_flags
+from cxrzero.images.plain_png import read_plain_png
 from cxrzero.images.quiet import ignore_warnings_of
-from cxrzero.images.radiograph import DecodeOptions, Radiograph, Step
+from cxrzero.images.radiograph import DecodeOptions, GreyImage, Radiograph, Step
 from cxrzero.images.sniff import Kind
 
 # The formats that content detection knows, by Pillow's names; nothing else is tried on a hostile file.
@@ -80,6 +81,9 @@ def _radiograph(image: Image.Image, data: bytes, options: DecodeOptions) -> Radi
     if image.format == "TIFF" and _covered(image) < image.width * image.height:
         raise ImageError("truncated", "the strips or tiles do not cover the image; Pillow would leave the rest black")
     found = {"view_unknown"}
+    if image.format == "PNG" and (plain := read_plain_png(data)) is not None:
+        stored = Step("stored", {"format": "PNG", "mode": "L"}, *_extent(plain))
+        return _finished(plain, "imagecodecs/png", [stored, _luma_step(plain)], found, options)
     if getattr(image, "is_animated", False):
         found.add("multi_page")
         image.seek(0)
@@ -95,7 +99,7 @@ def _radiograph(image: Image.Image, data: bytes, options: DecodeOptions) -> Radi
     if deep is None:
         image = ImageOps.exif_transpose(image)
         pixels = np.asarray(_over_black(image))
-        steps.append(Step("luma", {"weights": "ITU-R 601-2"}, float(pixels.min()), float(pixels.max())))
+        steps.append(_luma_step(pixels))
     else:
         values, decoder = deep
         low, high = float(values.min()), float(values.max())
@@ -104,16 +108,26 @@ def _radiograph(image: Image.Image, data: bytes, options: DecodeOptions) -> Radi
             pixels = levels.picture(to_grey(apply_range(levels.raw, low, high)))
         else:
             pixels = to_grey(apply_range(values, low, high))
-        steps.append(Step("range", {"low": low, "high": high}, float(pixels.min()), float(pixels.max())))
+        steps.append(Step("range", {"low": low, "high": high}, *_extent(pixels)))
+    return _finished(pixels, decoder, steps, found, options)
+
+
+def _finished(
+    pixels: GreyImage, decoder: str, steps: list[Step], found: set[str], options: DecodeOptions
+) -> Radiograph:
     if options.invert == "yes":
         pixels = 255 - pixels
-        steps.append(Step("invert", {"because": "--invert yes"}, float(pixels.min()), float(pixels.max())))
+        steps.append(Step("invert", {"because": "--invert yes"}, *_extent(pixels)))
     return Radiograph(
         pixels=np.ascontiguousarray(pixels),
         flags=frozenset(found | pixel_flags(pixels)),
         decoder=decoder,
         steps=tuple(steps),
     )
+
+
+def _luma_step(pixels: GreyImage) -> Step:
+    return Step("luma", {"weights": "ITU-R 601-2"}, *_extent(pixels))
 
 
 def _scale_down(image: Image.Image, side: int) -> None:
@@ -133,8 +147,8 @@ def _covered(image: Image.Image) -> int:
     return sum((right - left) * (lower - upper) for left, upper, right, lower in extents)
 
 
-def _extent(image: Image.Image) -> tuple[float, float]:
-    """Lowest and highest stored value over all bands."""
+def _extent(image: Image.Image | GreyImage) -> tuple[float, float]:
+    """Lowest and highest value over all bands."""
     stored = np.asarray(image)  # Image.getextrema does not know every 16-bit mode
     return float(stored.min()), float(stored.max())
 
