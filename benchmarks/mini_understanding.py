@@ -106,7 +106,7 @@ def caption_sides(screener: Screener, data: Path) -> dict[str, Any]:
         )
         sides = {side.lower() for side in re.findall(r"\b(left|right)\b", sentence, re.I)}
         if len(sides) == 1:
-            asked.append((data / "roco" / row["image"], " ".join(sentence.lower().split()[:24])))
+            asked.append((data / "roco" / row["image"], _around_side(sentence.lower())))
     paths = [path for path, _ in asked]
     images = embeddings(screener, paths)
     other = {"left": "right", "right": "left"}
@@ -115,6 +115,13 @@ def caption_sides(screener: Screener, data: Path) -> dict[str, Any]:
     d = (images * texts[: len(asked)]).sum(axis=1) - (images * texts[len(asked) :]).sum(axis=1)
     right, n = int((d > 0).sum()), len(d)
     return {"captions": n, "own side nearer": right, "share": round(right / n, 3), "interval": wilson(right, n)}
+
+
+def _around_side(sentence: str) -> str:
+    """The words beside "left" or "right": whole captions are longer than a model's context."""
+    words = sentence.split()
+    at = next(n for n, word in enumerate(words) if re.search(r"\b(left|right)\b", word))
+    return " ".join(words[max(0, at - 4) : at + 6])
 
 
 def embeddings(screener: Screener, paths: Sequence[Path]) -> np.ndarray:

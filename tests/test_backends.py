@@ -17,9 +17,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cxrzero import Screener
 from cxrzero.backends import Encoder, open_encoder
+from cxrzero.backends.base import BundleEncoder, Run, Tower
 from cxrzero.backends.precision import LEAST_SPEARMAN, MAX_DEVIATION, admissible
 from cxrzero.bundle import IMAGE_ENCODER, TOKENIZER, Bundle, load_bundle, sha256_of
-from cxrzero.errors import BundleError, ConfigError, DeviceError, MissingExtraError, UsageError
+from cxrzero.errors import BundleError, ConfigError, DeviceError, MissingExtraError, RunError, UsageError
 from cxrzero.registry import resolve_model
 from cxrzero.tokenizer import Tokenizer
 from tests.conftest import CONTEXT, REPO, SIDE, WIDTH, write_bundle
@@ -301,3 +302,49 @@ def test_torch_refuses_an_operator_it_does_not_know(tmp_path: Path) -> None:
         with pytest.raises(BundleError, match=r"image_encoder\.onnx cannot be loaded"):
             open_encoder(damaged, name, "cpu").encode_images(pictures(bundle, 1))  # type: ignore[arg-type]
     assert hashlib.sha256(b"no model").hexdigest() == damaged.files[IMAGE_ENCODER]
+
+
+class SmallGpu(BundleEncoder):
+    """Pretends to be a GPU whose memory holds ten rows at a time."""
+
+    backend, device, precision, reason, fixed_batch = "pretended", "cuda", "fp32", "asked for", 64
+
+    def __init__(self, bundle: Bundle, message: str) -> None:
+        super().__init__(bundle, None)
+        self.sizes: list[int] = []
+        self._message = message
+
+    def _open(self, tower: Tower, path: Path) -> Run:
+        def run(rows: np.ndarray) -> np.ndarray:
+            self.sizes.append(len(rows))
+            if len(rows) > 10:
+                raise RuntimeError(self._message)
+            return np.repeat(rows.reshape(len(rows), -1)[:, :1], self._bundle.embed_dim, axis=1)
+
+        return run
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Failed to allocate memory for requested buffer of size 1",
+        "CUDA out of memory. Tried to allocate 2.00 GiB",
+    ],
+)
+def test_a_full_gpu_gets_smaller_calls_and_says_so(tiny_bundle: Path, message: str) -> None:
+    encoder = SmallGpu(load_bundle(tiny_bundle), message)
+    pixels = np.arange(100, dtype=np.float32)[:, None, None, None] * np.ones((1, 3, SIDE, SIDE), np.float32)
+    np.testing.assert_array_equal(encoder.encode_images(pixels)[:, 0], np.arange(100))
+    assert encoder.sizes[:4] == [64, 32, 16, 8]
+    assert encoder.fixed_batch == 8
+    assert encoder.reason == "asked for; the GPU's memory ran out, so calls are of 8 rows"
+    encoder.sizes.clear()
+    encoder.encode_images(pixels[:20])
+    assert encoder.sizes == [8, 8, 8]
+
+
+def test_other_failures_of_a_gpu_end_the_run(tiny_bundle: Path) -> None:
+    encoder = SmallGpu(load_bundle(tiny_bundle), "an illegal memory access was encountered")
+    with pytest.raises(RunError, match="illegal memory access"):
+        encoder.encode_images(np.zeros((64, 3, SIDE, SIDE), np.float32))
+    assert encoder.sizes == [64]

@@ -17,6 +17,11 @@ from cxrzero.errors import BundleError, CxrzeroError, RunError
 # Of a CUDA call: the libraries choose an algorithm by the size of the batch, so it is always the same.
 CUDA_BATCH = 64
 
+# What onnxruntime's arena, torch and CUDA, and cuBLAS write.
+OUT_OF_MEMORY = ("failed to allocate memory", "out of memory", "cublas_status_alloc_failed")
+
+BACKED_OFF = "; the GPU's memory ran out, so calls are of "
+
 Run = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
 
 
@@ -83,6 +88,8 @@ class BundleEncoder(ABC):
         except CxrzeroError:
             raise
         except Exception as error:  # the libraries' own errors share no base class
+            if self.fixed_batch and self.device == "cuda" and size > 1 and ran_out_of_memory(error):
+                return self._back_off(tower, rows, size // 2)
             # A call of fixed size is filled up, so that a smaller --batch-size would not help.
             advice = "" if self.fixed_batch else "; a smaller --batch-size needs less memory"
             raise RunError(
@@ -93,6 +100,19 @@ class BundleEncoder(ABC):
             shape = f"(N, {self._bundle.embed_dim})"
             raise BundleError(f"{self._bundle.path}: {tower.output} is not finite with shape {shape}")
         return np.asarray(embeds, np.float32)
+
+    def _back_off(self, tower: Tower, rows: npt.NDArray[Any], size: int) -> npt.NDArray[np.float32]:
+        """The same rows in smaller calls, and all later ones; `reason` tells, and so do the summary and the record."""
+        if self.fixed_batch is None or size < self.fixed_batch:
+            self.fixed_batch = size
+            self.reason = f"{self.reason.split(BACKED_OFF)[0]}{BACKED_OFF}{size} rows"
+        return np.concatenate([self._call(tower, rows[i : i + size], size) for i in range(0, len(rows), size)])
+
+
+def ran_out_of_memory(error: Exception) -> bool:
+    """Whether ONNX Runtime, torch or CUDA say that the GPU's memory is full; none has an error type of its own."""
+    text = str(error).lower()
+    return any(sign in text for sign in OUT_OF_MEMORY)
 
 
 def check_names(path: Path, tower: Tower, inputs: Collection[str], outputs: Collection[str]) -> None:
