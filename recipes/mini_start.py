@@ -30,6 +30,7 @@ from tokenizers import Tokenizer
 
 from cxrzero.clip.architecture import build_model
 from cxrzero.prompts.bank import built_in_bank
+from cxrzero.train.vocabulary import encode
 
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 PIECES = 9000  # word pieces that stay; the vocabulary is in order of frequency from FIRST_WORD on
@@ -130,12 +131,10 @@ def sentences(text: torch.nn.Module, tokenizer: Tokenizer) -> torch.Tensor:
     """(N, 384) float64: the captions as MiniLM has them, of length 1."""
     text.eval()
     text.proj.weight.data = torch.eye(WIDTH)
-    found = []
-    for caption in captions():
-        ids = torch.tensor([tokenizer.encode(caption).ids[:CONTEXT]])
-        found.append(torch.nn.functional.normalize(text(ids).double(), dim=-1))
+    ids = torch.from_numpy(encode(tokenizer, captions(), CONTEXT))
+    found = torch.cat([text(part) for part in ids.split(64)])
     text.train()
-    return torch.cat(found)
+    return torch.nn.functional.normalize(found.double(), dim=-1)
 
 
 def whitening(embeds: torch.Tensor) -> torch.Tensor:
