@@ -39,3 +39,9 @@ def test_public_names_are_what_is_exported() -> None:
         assert getattr(cxrzero, name) is not None
     with pytest.raises(AttributeError):
         cxrzero.nothing  # noqa: B018
+
+
+def test_help_names_the_extra_that_a_command_needs() -> None:
+    """Square brackets are markup in a help text, and would be swallowed."""
+    result = CliRunner().invoke(app, ["train", "--help"], env={"COLUMNS": "100"})
+    assert "pip install 'cxrzero[torch]'" in result.output

@@ -187,11 +187,11 @@ def train(
         bool, typer.Option("--debug", rich_help_panel=ADVANCED, help="Tracebacks instead of messages.")
     ] = False,
 ) -> None:
-    """Train an image and a text encoder on pairs of images and their texts.
+    r"""Train an image and a text encoder on pairs of images and their texts.
 
     [bold]cxrzero train pairs.csv --out runs/mine[/bold], then [bold]cxrzero predict folder/ --model runs/mine[/bold]
 
-    Needs the extra: pip install 'cxrzero[torch]'. Several GPUs: torchrun --nproc-per-node N -m cxrzero train …
+    Needs the extra: pip install 'cxrzero\[torch]'. Several GPUs: torchrun --nproc-per-node N -m cxrzero train …
     """
     from cxrzero import train as training
     from cxrzero.cli.training import TrainingDisplay
