@@ -30,17 +30,21 @@ class HeldOut:
 
 
 def find_held_out(pairs: Pairs) -> HeldOut | None:
-    """The first MOST validation images and the first text of each; None with fewer than two different texts."""
-    images = np.flatnonzero(pairs.validation)[:MOST]
-    if not len(images):
+    """The first MOST validation images of which something is true, and the first such text of each.
+
+    None with fewer than two different texts.
+    """
+    images = [int(i) for i in np.flatnonzero(pairs.validation) if len(pairs.true_of(int(i)))][:MOST]
+    if not images:
         return None
     classes = text_classes(pairs.texts)
-    texts = np.unique([pairs.true_texts[i][0] for i in images])
+    texts = np.unique([pairs.true_of(i)[0] for i in images])
     texts = texts[np.unique(classes[texts], return_index=True)[1]]
     if len(texts) < 2:
         return None
-    truth = truth_matrix(images, texts, pairs.true_texts, pairs.truths, classes)
-    return HeldOut(images, texts, truth >= LIKELY)
+    rows = np.array(images, np.int64)
+    truth = truth_matrix(rows, texts, pairs.true_texts, pairs.truths, classes)
+    return HeldOut(rows, texts, truth >= LIKELY)
 
 
 def recall(cosines: npt.NDArray[np.floating], truth: npt.NDArray[np.bool_]) -> dict[str, float]:

@@ -83,6 +83,9 @@ def test_a_doubted_text_is_as_true_as_its_source_says(doubted, config):
     for row, image in enumerate(batch.images):
         assert batch.truth[row].tolist() == pytest.approx([0.9, 0.1] if image % 2 else [0.2, 0.8])
     assert [doubted.true_of(image).tolist() for image in (0, 1)] == [[1], [0]]
+    held_out = find_held_out(replace(doubted, validation=np.ones(12, bool)))
+    assert held_out.texts.tolist() == [0, 1]
+    np.testing.assert_array_equal(held_out.truth, [[False, True], [True, False]] * 6)
 
 
 def test_mixup_blends_images_of_a_group_and_what_is_true_of_them(doubted, config):
