@@ -23,6 +23,7 @@ import numpy as np
 import timm
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional
 
@@ -141,6 +142,8 @@ def train(films: Films, args: argparse.Namespace) -> nn.Module:
     model = timm.create_model("regnetx_004", num_classes=len(LABELS), drop_rate=0.2).to(
         memory_format=torch.channels_last
     )
+    if args.trunk is not None:
+        model.load_state_dict(load_file(args.trunk), strict=False)  # all but the head
     decays = [p for p in model.parameters() if p.ndim >= 2]
     rest = [p for p in model.parameters() if p.ndim < 2]
     optimiser = torch.optim.AdamW(
@@ -208,7 +211,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--small-epochs", type=int, default=0, help="first epochs, at a smaller size")
     parser.add_argument("--small", type=int, default=96)
-    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--trunk", type=Path, help="weights to start from (recipes/mini_pretrain.py)")
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--mixup", type=float, default=0.0, help="shape of the beta distribution; 0 = none")
     parser.add_argument("--seed", type=int, default=0)

@@ -1,10 +1,11 @@
 """What each ingredient of cxrzero-mini gives: the recipe in small, with and without it, three seeds each.
 
-    python benchmarks/mini_ingredients.py --data ../shared/data --work runs/parts --text FOLDER --teacher runs/control
+    python benchmarks/mini_ingredients.py --data ../shared/data --work runs/parts --text FOLDER --made runs/mini
 
-The recipe at 64 pixels for two epochs, a thread each (its figures are for comparison with each other only). The
-AUROC is the mean over the findings with at least ten of the adult films of patients kept out of training; the
-validation splits are not touched. FOLDER holds all-MiniLM-L6-v2, see recipes/mini_start.py.
+The recipe at 64 pixels for two epochs, a thread each (its figures are for comparison with each other only), with the
+trunk, teachers and drawn films that `make model` left in runs/mini. The AUROC is the mean over the findings with at
+least ten of the adult films of patients kept out of training; the validation splits are not touched. FOLDER holds
+all-MiniLM-L6-v2, see recipes/mini_start.py.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ RECIPES = Path(__file__).parents[1] / "recipes"
 SIZE, EPOCHS = 64, 2
 FEWEST = 10
 SEEDS = (0, 1, 2)
+DRAWN = ("--phantoms", "2500", "--composites", "1500")
+TEACHERS = ("--teacher", "TEACHER-0", "TEACHER-1")
 
 
 @dataclass(frozen=True)
@@ -37,20 +40,23 @@ class Variant:
 
     Attributes:
         pairs: options of recipes/mini_pairs.py.
-        start: options of recipes/mini_start.py; None = a text tower from scratch.
+        start: options of recipes/mini_start.py; None = a text tower from scratch, with random weights of the trunk too.
+        beside: the variant that differs in nothing else.
     """
 
     name: str
-    pairs: tuple[str, ...] = ("--phantoms", "2500", "--teacher", "TEACHER")
-    start: tuple[str, ...] | None = ()
+    pairs: tuple[str, ...] = (*DRAWN, *TEACHERS)
+    start: tuple[str, ...] | None = ("--trunk", "TRUNK")
+    beside: str = "the recipe"
 
 
 VARIANTS = (
     Variant("the recipe"),
-    Variant("without phantoms", pairs=("--phantoms", "0", "--teacher", "TEACHER")),
-    Variant("without distillation", pairs=("--phantoms", "2500")),
-    Variant("text tower from scratch", start=None),
-    Variant("with self-supervision first", start=("--trunk", "TRUNK")),
+    Variant("without phantoms", pairs=("--phantoms", "0", *DRAWN[2:], *TEACHERS)),
+    Variant("without findings drawn on films", pairs=(*DRAWN[:2], "--composites", "0", *TEACHERS)),
+    Variant("without distillation", pairs=DRAWN),
+    Variant("without self-supervision", start=()),
+    Variant("text tower from scratch", start=None, beside="without self-supervision"),
 )
 
 
@@ -71,12 +77,13 @@ def write_labels(data: Path, path: Path) -> None:
 
 def prepare(variant: Variant, seed: int, args: argparse.Namespace) -> list[str]:
     """Captions and start of one model; the command that trains it."""
-    place = {"TEACHER": str(args.teacher), "TRUNK": str(args.work / "trunk.safetensors")}
-    pairs = args.work / "pairs" / "-".join(part.strip("-") for part in variant.pairs if part != "TEACHER")
+    made = args.made
+    place = {f"TEACHER-{n}": str(made / f"teacher-{n}") for n in (0, 1)} | {"TRUNK": str(made / "trunk.safetensors")}
+    pairs = args.work / "pairs" / "-".join(part.strip("-") for part in variant.pairs)
     if not (pairs / "pairs.csv").exists():
         pairs.mkdir(parents=True)
-        if args.phantoms is not None:
-            (pairs / "phantoms").symlink_to(args.phantoms.resolve())
+        for drawn in ("phantoms", "composites"):
+            (pairs / drawn).symlink_to((made / drawn).resolve())
         options = [place.get(part, part) for part in variant.pairs]
         run(str(RECIPES / "mini_pairs.py"), "--data", str(args.data), "--out", str(pairs), *options)
     start = ["--arch", "cxrzero-mini", "--image-size", str(SIZE)]
@@ -119,17 +126,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--text", type=Path, required=True)
-    parser.add_argument("--teacher", type=Path, required=True)
-    parser.add_argument("--phantoms", type=Path, help="folder of phantoms that are drawn already")
+    parser.add_argument("--made", type=Path, required=True, help="where `make model` put its parts")
     parser.add_argument("--jobs", type=int, default=2, help="trainings at the same time, a thread each")
     parser.add_argument("--out", type=Path, help="JSON of the table")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     write_labels(args.data, args.work / "labels.csv")
-    trunk = args.work / "trunk.safetensors"
-    if not trunk.exists():
-        options = ("--epochs", "2", "--side", str(SIZE), "--threads", str(args.jobs))
-        run(str(RECIPES / "mini_pretrain.py"), "--data", str(args.data), "--out", str(trunk), *options)
     each = [(variant, seed) for seed in SEEDS for variant in VARIANTS]
     commands = [prepare(variant, seed, args) for variant, seed in each]
     with ThreadPoolExecutor(args.jobs) as pool:
@@ -144,13 +146,14 @@ def main() -> None:
 
 def show(found: dict[str, list[float]]) -> None:
     """Differences are taken seed by seed: the same films, order and first weights where they can be the same."""
-    plain = np.array(found["the recipe"])
     print("| | AUROC of three seeds | mean | difference (standard error) |\n|---|---|---|---|")
-    for name, values in found.items():
-        gain = np.array(values) - plain
+    for variant in VARIANTS:
+        values = np.array(found[variant.name])
+        gain = values - np.array(found[variant.beside])
         error = gain.std(ddof=1) / np.sqrt(len(gain))
-        told = "" if name == "the recipe" else f"{gain.mean():+.3f} ({error:.3f})"
-        print(f"| {name} | {', '.join(f'{value:.3f}' for value in values)} | {np.mean(values):.3f} | {told} |")
+        same = variant.name == variant.beside
+        told = "" if same else f"{gain.mean():+.3f} ({error:.3f}) to {variant.beside}"
+        print(f"| {variant.name} | {', '.join(f'{value:.3f}' for value in values)} | {values.mean():.3f} | {told} |")
 
 
 if __name__ == "__main__":

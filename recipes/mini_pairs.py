@@ -1,8 +1,9 @@
 """Turns the labels of the open chest X-ray subsets into pairs.csv for training cxrzero-mini.
 
-    python recipes/mini_pairs.py --data ../shared/data --out runs/mini [--phantoms 2500] [--teacher runs/control-1 …]
+    python recipes/mini_pairs.py --data ../shared/data --out runs/mini [--phantoms 2500] [--composites 1500]
+        [--teacher runs/control-1 …]
 
-writes pairs.csv; image paths are relative to --data, those of the phantoms absolute. A label becomes several true
+writes pairs.csv; image paths are relative to --data. A label becomes several true
 statements (recipes/mini_words.py); every statement that follows from an image's labels is a row of that image, so that
 training never takes a true statement for a false one. `weight` says how often a statement is drawn: findings that are
 there more often than those that are not, rare ones more than common ones. Sources are groups: children against adults,
@@ -20,10 +21,12 @@ import csv
 import hashlib
 import itertools
 import math
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import mini_composites
 import mini_phantoms
 import numpy as np
 from mini_words import ABNORMAL, ABSENT, CLEAR, FINDINGS, NORMAL, OPACITY, OPAQUE, PLAIN, RESERVED, VIEWS
@@ -32,13 +35,15 @@ HELD_OUT_IN = 16  # one patient in so many is kept out of training
 RAREST = 8.0  # largest weight of a rare finding
 CHILDREN = 0.4  # weight of the children's films: many, and easy; adult films are what counts
 TUBERCULOSIS = 2.0  # weight of Shenzhen's films: few
-PHANTOMS = 0.4  # weight of the phantoms
+PHANTOMS = 0.5  # weight of the phantoms
+COMPOSITES = 0.6  # weight of the films with a drawn finding
 NEGATED = 0.12  # weight of one "no X"; there are thirteen or so to an image
 HARDLY = 0.002  # weight of what is more false than true: said of the image, but left to others to bring up
 DOUBTED = 0.05  # truth below which a statement is not listed: it counts as false
 TEACHER = 0.5  # share of the teacher in a truth
 COLUMNS = ("image", "text", "patient_id", "split", "group", "weight", "truth")
 Statements = dict[str, tuple[float, float]]  # text → (weight, truth)
+Row = tuple[str, str, str, str, Statements]  # image, patient_id, split, group, what is said of it
 Probabilities = Mapping[str, float]  # label → the teacher's
 
 
@@ -177,7 +182,7 @@ class Teacher:
         return dict(zip(self._labels, self._scores[image].tolist(), strict=True))
 
 
-def images(data: Path, teacher: Teacher | None = None) -> Iterator[tuple[str, str, str, str, Statements]]:
+def images(data: Path, teacher: Teacher | None = None) -> Iterator[Row]:
     """Yield (image, patient_id, split, group, statements) for every training image."""
     # nih was picked as "Pneumonia versus No Finding" and comes at another size: a group of its own.
     for subset, group in (("nih128", "adult"), ("nih64", "adult"), ("nih", "adult-pneumonia")):
@@ -197,22 +202,35 @@ def images(data: Path, teacher: Teacher | None = None) -> Iterator[tuple[str, st
         yield f"shenzhen/{row['image']}", "", split, "tuberculosis", certain(tuberculosis_statements(row), TUBERCULOSIS)
 
 
-def phantoms(folder: Path, count: int) -> Iterator[tuple[str, str, str, str, Statements]]:
+def phantoms(folder: Path, count: int) -> Iterator[Row]:
     """The same for drawn chests, one in HELD_OUT_IN of them kept out."""
     for n, name in enumerate(mini_phantoms.draw_all(folder, count)):
         statements = certain(mini_phantoms.statements(mini_phantoms.FIRST_SEED + n), PHANTOMS)
-        yield str((folder / name).resolve()), "", "train" if n % HELD_OUT_IN else "val", "phantom", statements
+        yield str(folder / name), "", "train" if n % HELD_OUT_IN else "val", "phantom", statements
 
 
-def write(data: Path, out: Path, teacher: Teacher | None = None, count: int = 0) -> tuple[int, int]:
-    """Write pairs.csv with `count` phantoms; returns (images, rows)."""
+def composites(data: Path, folder: Path, count: int) -> Iterator[Row]:
+    """The same for the first `count` normal films with a finding drawn on them; a film keeps its patient."""
+    rows = [row for row in read(data / "nih128" / "nih128.csv") if row["No Finding"] == "1" and row["size"] == "128"]
+    rows = rows[:count]
+    names = mini_composites.draw_all(folder, [data / "nih128" / row["image"] for row in rows])
+    for number, (row, name) in enumerate(zip(rows, names, strict=True)):
+        patient = row["patient_id"]
+        statements = certain(mini_composites.statements(number), COMPOSITES)
+        yield str(folder / name), f"nih-{patient}", "val" if held_out(patient) else "train", "composite", statements
+
+
+def write(data: Path, out: Path, teacher: Teacher | None = None, drawn: int = 0, drawn_on: int = 0) -> tuple[int, int]:
+    """Write pairs.csv with `drawn` phantoms and `drawn_on` composites; returns (images, rows)."""
     out.mkdir(parents=True, exist_ok=True)
     number = rows = 0
     with (out / "pairs.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for image, patient, split, group, statements in itertools.chain(
-            images(data, teacher), phantoms(out / "phantoms", count) if count else ()
+            images(data, teacher),
+            _relative(phantoms(out / "phantoms", drawn) if drawn else (), data),
+            _relative(composites(data, out / "composites", drawn_on) if drawn_on else (), data),
         ):
             number += 1
             for text, (weight, truth) in statements.items():
@@ -223,6 +241,11 @@ def write(data: Path, out: Path, teacher: Teacher | None = None, count: int = 0)
     return number, rows
 
 
+def _relative(rows: Iterable[Row], data: Path) -> Iterator[Row]:
+    for image, *rest in rows:
+        yield (os.path.relpath(image, data), *rest)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
@@ -230,10 +253,11 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for pairs.csv and the phantoms")
     parser.add_argument("--phantoms", type=int, default=2500, help="how many to draw; 0 = none")
+    parser.add_argument("--composites", type=int, default=1500, help="how many normal films to draw on; 0 = none")
     parser.add_argument("--teacher", type=Path, nargs="*", help="folders of runs of benchmarks/mini_control.py")
     args = parser.parse_args()
     teacher = Teacher(args.teacher) if args.teacher else None
-    number, rows = write(args.data, args.out, teacher, args.phantoms)
+    number, rows = write(args.data, args.out, teacher, args.phantoms, args.composites)
     print(f"{args.out / 'pairs.csv'}: {number} images, {rows} rows")
 
 

@@ -3,7 +3,9 @@
     python recipes/mini_pretrain.py --data ../shared/data --out runs/mini/trunk.safetensors [--epochs 10 --side 96]
 
 VICReg (Bardes, Ponce, LeCun, ICLR 2022, equations 1 to 6, with its weights 25, 25, 1) over the training films of every
-subset and hannover, which has no labels that the recipe uses. `recipes/mini_start.py --trunk` takes the result.
+subset and hannover, which has no labels that the recipe uses. A view is a part of the film, changed as in training.
+`recipes/mini_start.py --trunk` and `benchmarks/mini_control.py --trunk` take the result. Under torchrun the processes
+share each batch.
 """
 
 from __future__ import annotations
@@ -24,12 +26,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cxrzero.train.augment import augment
+from cxrzero.train.distributed import World, join
 from cxrzero.train.optimise import BETAS
 
 SUBSETS = ("nih128", "nih64", "nih", "kermany", "shenzhen")
 EXPANDED = 1024  # width of the expander
 INVARIANCE, VARIANCE, COVARIANCE = 25.0, 25.0, 1.0
 MEAN, STD = 0.5, 0.25  # as recipes/mini_start.py
+SMALLEST_PART = 0.6  # side of a view's part of the film, at least
 
 
 def load(data: Path, side: int) -> np.ndarray:
@@ -53,7 +57,19 @@ def vicreg(a: Tensor, b: Tensor) -> Tensor:
     return loss
 
 
-def pretrain(films: np.ndarray, epochs: int, batch_size: int, lr: float, seed: int) -> nn.Module:
+def view(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """A part of each film (N, H, W) at full size, changed at random."""
+    n = len(pixels)
+    share = SMALLEST_PART + (1 - SMALLEST_PART) * torch.rand(n, generator=generator)
+    shift = (1 - share)[:, None] * (2 * torch.rand(n, 2, generator=generator) - 1)
+    theta = torch.zeros(n, 2, 3)
+    theta[:, 0, 0] = theta[:, 1, 1] = share
+    theta[:, :, 2] = shift
+    grid = functional.affine_grid(theta, [n, 1, *pixels.shape[1:]], align_corners=False)
+    return augment(functional.grid_sample(pixels[:, None], grid, align_corners=False)[:, 0], generator)
+
+
+def pretrain(films: np.ndarray, epochs: int, batch_size: int, lr: float, seed: int, world: World) -> nn.Module:
     torch.manual_seed(seed)
     trunk = timm.create_model("regnetx_004", num_classes=0).to(memory_format=torch.channels_last)
     width = trunk.num_features
@@ -63,7 +79,7 @@ def pretrain(films: np.ndarray, epochs: int, batch_size: int, lr: float, seed: i
     )  # fmt: skip
     parameters = [*trunk.parameters(), *expander.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=lr, betas=BETAS, weight_decay=0.05, fused=True)
-    generator, rng = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
+    generator, rng = torch.Generator().manual_seed(seed * world.size + world.rank), np.random.default_rng(seed)
     per_epoch = len(films) // batch_size
     for step in range(epochs * per_epoch):
         if step % per_epoch == 0:
@@ -71,16 +87,17 @@ def pretrain(films: np.ndarray, epochs: int, batch_size: int, lr: float, seed: i
         for group in optimiser.param_groups:
             group["lr"] = lr * min(1, (step + 1) / 200) * 0.5 * (1 + math.cos(math.pi * step / (epochs * per_epoch)))
         at = step % per_epoch * batch_size
-        pixels = torch.from_numpy(films[order[at : at + batch_size]]).float() / 255
-        views = torch.cat([augment(pixels, generator), augment(pixels, generator)])
+        pixels = torch.from_numpy(films[order[at : at + batch_size][world.part(batch_size)]]).float() / 255
+        views = torch.cat([view(pixels, generator), view(pixels, generator)])
         values = ((views - MEAN) / STD)[:, None].expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16):
             features = trunk(values)
-        loss = vicreg(*expander(features.float()).chunk(2))
+        loss = vicreg(*expander(features.float()).chunk(2)) / world.size
         optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
+        world.sum_gradients(parameters)
         optimiser.step()
-        if step % per_epoch == per_epoch - 1:
+        if step % per_epoch == per_epoch - 1 and world.main:
             print(
                 f"epoch {step // per_epoch + 1}: loss {loss.item():.3f}, {time.monotonic() - started:.0f} s", flush=True
             )
@@ -93,15 +110,18 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--side", type=int, default=96)
-    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--batch-size", type=int, default=192)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    trunk = pretrain(load(args.data, args.side), args.epochs, args.batch_size, args.lr, args.seed)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: value.contiguous() for name, value in trunk.state_dict().items()}, args.out)
+    with join("cpu") as world:
+        trunk = pretrain(load(args.data, args.side), args.epochs, args.batch_size, args.lr, args.seed, world)
+        world.spread_buffers(trunk)
+        if world.main:
+            args.out.parent.mkdir(parents=True, exist_ok=True)
+            save_file({name: value.contiguous() for name, value in trunk.state_dict().items()}, args.out)
 
 
 if __name__ == "__main__":

@@ -59,7 +59,9 @@ def sigmoid_loss(
 
     SigLIP's loss (Zhai et al. 2023, equation 1) with what is known to be true in place of the pairs' diagonal, and
     its mean over image and text in place of the sum over texts: texts are as many as are drawn. Unlike a contrast, in
-    which a common text and a rare one share a row's target, every answer counts the same.
+    which a common text and a rare one share a row's target, every answer of a group counts the same. Groups count in
+    proportion to their images, as in `grouped_loss`: a mean over all answers would forget a group of few images,
+    whose answers are fewer with the square of its size.
 
     Args:
         truth, shown, groups: as in `grouped_loss`.
@@ -67,10 +69,10 @@ def sigmoid_loss(
     """
     members = groups[None] == torch.tensor(sorted(set(groups.tolist())), device=groups.device)[:, None]
     asked = (members.float() @ shown.float() > 0).float()  # (G, T): a group's texts are those its images brought
-    cells = members.T.float() @ asked
+    cells = members.T.float() @ (asked / asked.sum(dim=1, keepdim=True))  # each row sums to 1
     logits = logit_scale * image_embeds @ text_embeds.T + logit_bias
     losses: Tensor = functional.binary_cross_entropy_with_logits(logits, truth.float(), reduction="none")
-    mean: Tensor = (losses * cells).sum() / cells.sum()
+    mean: Tensor = (losses * cells).sum() / len(groups)
     return mean
 
 

@@ -80,15 +80,29 @@ def test_sigmoid_equals_siglip_loss_and_its_gradient_when_all_texts_differ():
     torch.testing.assert_close(*(torch.autograd.grad(loss, images)[0] for loss in (ours, theirs)), atol=1e-6, rtol=0)
 
 
-def test_sigmoid_asks_only_what_a_group_was_shown():
-    images, texts = embeds(3, 1), embeds(4, 2)
-    truth = torch.tensor([[1, 0, 1, 0], [0, 1, 1, 0], [1, 0, 0, 1]]).bool()
-    shown = torch.tensor([[1, 0, 0, 0], [0, 1, 0, 0], [1, 0, 0, 1]]).bool()
-    groups = torch.tensor([0, 0, 1])
-    cells = [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 3)]  # text 2 was shown to nobody
+def test_sigmoid_asks_only_what_a_group_was_shown_and_weighs_groups_by_their_images():
+    images, texts = embeds(4, 1), embeds(4, 2)
+    truth = torch.tensor([[1, 0, 1, 0], [0, 1, 1, 0], [1, 1, 0, 0], [1, 0, 0, 1]]).bool()
+    shown = torch.tensor([[1, 0, 0, 0], [0, 1, 0, 0], [1, 0, 0, 0], [1, 0, 0, 1]]).bool()
+    groups = torch.tensor([0, 0, 0, 1])
+    asked = [(0, 1), (0, 1), (0, 1), (0, 3)]  # text 2 was shown to nobody
     expected = 0.0
-    for i, t in cells:
-        logit = 5.0 * float(images[i] @ texts[t]) - 1.0
-        expected += math.log1p(math.exp(-logit if truth[i, t] else logit)) / len(cells)
+    for i, columns in enumerate(asked):
+        for t in columns:
+            logit = 5.0 * float(images[i] @ texts[t]) - 1.0
+            expected += math.log1p(math.exp(-logit if truth[i, t] else logit)) / len(columns) / 4
     loss = sigmoid_loss(images, texts, truth, shown, groups, torch.tensor(5.0), torch.tensor(-1.0))
     assert loss.item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_sigmoid_small_group_is_not_forgotten():
+    """One image among many of another group pulls with its share of the images, not with the square of it."""
+
+    def gradient(others: int) -> torch.Tensor:
+        images, texts = embeds(others + 1, 1).requires_grad_(), embeds(others + 1, 2)
+        truth = torch.eye(others + 1, dtype=torch.bool)
+        groups = torch.tensor([1] + [0] * others)
+        loss = sigmoid_loss(images, texts, truth, truth, groups, torch.tensor(5.0), torch.tensor(-1.0))
+        return torch.autograd.grad(loss * len(groups), images)[0][0]
+
+    torch.testing.assert_close(gradient(5), gradient(50))

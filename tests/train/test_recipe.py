@@ -19,13 +19,20 @@ def recipe():
     """The recipe's modules, which import each other by name."""
     sys.path.insert(0, str(RECIPES))
     try:
+        import mini_composites
         import mini_pairs
         import mini_phantoms
         import mini_start
         import mini_words
     finally:
         sys.path.remove(str(RECIPES))
-    return {"pairs": mini_pairs, "phantoms": mini_phantoms, "start": mini_start, "words": mini_words}
+    return {
+        "pairs": mini_pairs,
+        "composites": mini_composites,
+        "phantoms": mini_phantoms,
+        "start": mini_start,
+        "words": mini_words,
+    }
 
 
 def test_a_model_of_phantoms_learns_what_was_drawn(recipe, tmp_path):
@@ -73,6 +80,43 @@ def test_captions_of_phantoms_are_true_of_them(recipe):
             if finding.side:
                 assert f"{finding.side} {finding.name}" in texts
         assert not any(phrase in text for text in texts for phrase in recipe["words"].RESERVED)
+
+
+def test_a_drawn_finding_changes_its_side_of_a_film(recipe, tmp_path):
+    from PIL import Image
+
+    from cxrzero.phantom import draw
+
+    composites = recipe["composites"]
+    Image.fromarray(draw(7, composites.SIDE).to_uint8()).save(tmp_path / "film.png")
+    count = 40
+    names = composites.draw_all(tmp_path / "drawn", [tmp_path / "film.png"] * count)
+    before = np.asarray(Image.open(tmp_path / "film.png")).astype(int)
+    seen = set()
+    for number, name in enumerate(names):
+        finding, side = composites.finding_of(number)
+        change = np.abs(np.asarray(Image.open(tmp_path / "drawn" / name)).astype(int) - before)
+        picture_left, picture_right = np.hsplit(change, 2)  # the patient's right and left
+        if not finding:
+            assert change.sum() == 0
+        else:
+            own, other = (picture_right, picture_left) if side == "left" else (picture_left, picture_right)
+            assert own.sum() > 10 * other.sum(), (number, finding, side)
+            assert own.max() >= 8, (number, finding, side)
+        seen.add((finding, side))
+    assert seen == {("", ""), *((f, s) for f in composites.FINDINGS for s in ("left", "right"))}
+
+
+def test_captions_of_drawn_findings_name_the_side_and_nothing_else(recipe):
+    composites = recipe["composites"]
+    for number in range(60):
+        finding, side = composites.finding_of(number)
+        texts = composites.statements(number)
+        assert not any(f"no {text}" in texts for text in texts)
+        assert not any(phrase in text for text in texts for phrase in recipe["words"].RESERVED)
+        positive = {text for text in texts if not text.startswith("no ")}
+        assert positive == ({finding, f"{side} {finding}", f"{finding} on the {side}"} if finding else set())
+        assert f"no {composites.OTHER.get(side, 'left')} {finding or 'consolidation'}" in texts
 
 
 def test_a_teacher_s_doubt_becomes_the_truth_of_statements(recipe):
