@@ -30,17 +30,18 @@ from torch.nn import functional
 sys.path.insert(0, str(Path(__file__).parents[1] / "recipes"))
 
 from mini_pairs import held_out, read_split
+from mini_start import SIZE
 from mini_words import FINDINGS
 
 from cxrzero.train.augment import augment
 from cxrzero.train.optimise import BETAS, make_average
 from cxrzero.train.validate import auroc
 
-SIDE = 128
+STORED = 128  # pixels of a side in the cache
 LABELS = (*FINDINGS, "child pneumonia", "child bacterial", "tuberculosis")
 FEWEST = 20  # positives of a validation split that count for the macro average
 MEAN, STD = 0.5, 0.25
-CHILDREN = 0.4  # as in recipes/mini_pairs.py
+CHILDREN = 0.4  # many, and easy: they count less, as in recipes/mini_pairs.py
 RAREST = 8.0
 
 
@@ -83,7 +84,7 @@ def load(data: Path, cache: Path) -> Films:
     if not cache.exists():
         pixels = np.stack(
             [
-                np.asarray(Image.open(data / name).convert("L").resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+                np.asarray(Image.open(data / name).convert("L").resize((STORED, STORED), Image.Resampling.BICUBIC))
                 for name in names
             ]
         )
@@ -162,7 +163,7 @@ def train(films: Films, args: argparse.Namespace) -> nn.Module:
     for epoch in range(args.epochs):
         model.train()
         started = time.monotonic()
-        side = args.small if epoch < args.small_epochs else SIDE
+        side = args.small if epoch < args.small_epochs else args.side
         for _ in range(per_epoch):
             warmup = 0.05 * steps
             rate = args.lr * min(
@@ -209,6 +210,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--side", type=int, default=SIZE, help="pixels of the films' sides")
     parser.add_argument("--small-epochs", type=int, default=0, help="first epochs, at a smaller size")
     parser.add_argument("--small", type=int, default=96)
     parser.add_argument("--batch-size", type=int, default=64)
@@ -224,8 +226,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     films = load(args.data, args.out / "pixels.npy")
     model = train(films, args)
-    # Two sizes, averaged: the model has learned from both.
-    sizes = {SIDE, args.small} if args.small_epochs else {SIDE}
+    sizes = {args.side, args.small} if args.small_epochs else {args.side}  # where there are two, it learned from both
     scores = np.mean([score(model, films.pixels, side) for side in sorted(sizes)], axis=0)
     np.savez(args.out / "scores.npz", names=np.array(films.names), scores=scores, labels=np.array(LABELS))
     if args.val:

@@ -52,8 +52,7 @@ class Variant:
 
 VARIANTS = (
     Variant("the recipe"),
-    Variant("without phantoms", pairs=("--phantoms", "0", *DRAWN[2:], *TEACHERS)),
-    Variant("without findings drawn on films", pairs=(*DRAWN[:2], "--composites", "0", *TEACHERS)),
+    Variant("without phantoms and findings drawn on films", pairs=("--phantoms", "0", "--composites", "0", *TEACHERS)),
     Variant("without distillation", pairs=DRAWN),
     Variant("without self-supervision", start=()),
     Variant("text tower from scratch", start=None, beside="without self-supervision"),
@@ -99,8 +98,8 @@ def prepare(variant: Variant, seed: int, args: argparse.Namespace) -> list[str]:
     return [
         "-m", "cxrzero", "train", str(pairs / "pairs.csv"), "--image-root", str(args.data),
         "--out", str(folder_of(variant, seed, args)), "--overwrite", *start, "--epochs", str(EPOCHS),
-        "--batch-size", "64", "--texts-per-image", "3", "--lr", "0.001", "--loss", "sigmoid", "--precision", "bf16",
-        "--threads", "1", "--seed", str(seed), "--val-labels", str(args.work / "labels.csv"),
+        "--batch-size", "64", "--texts-per-image", "4", "--lr", "0.001", "--loss", "sigmoid", "--mixup", "0.2",
+        "--precision", "bf16", "--threads", "1", "--seed", str(seed), "--val-labels", str(args.work / "labels.csv"),
         "--store", str(args.work / "store"), "--decode-workers", "1",
     ]  # fmt: skip
 

@@ -10,6 +10,7 @@
   side? ROCO's pictures were not trained on.
 - Shortcuts: AUROC after the outer eighth of every film (borders, letters, tubes' ends) is blackened; and how well the
   finding scores of normal films tell which archive a film is from (logistic regression, five folds).
+- Calibration: the mean probability of each finding beside how common it is, and the expected calibration error.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from mini_auroc import ENOUGH, NIH, Films, aurocs, resample_weights, subsets
 from mini_words import PARAPHRASES
 
 from cxrzero import Screener
+from cxrzero.evaluate.metrics import expected_calibration_error
 from cxrzero.phantom import Finding, Look, draw
 
 # Outside the ranges of cxrzero.phantom.sample_look, from which the training phantoms are drawn.
@@ -184,6 +186,19 @@ def sources(screener: Screener, data: Path) -> dict[str, Any]:
     return {"films": {name: len(some) for name, some in paths.items()}, "recall": recall, "chance": 1 / len(paths)}
 
 
+def calibration(screener: Screener, films: Films) -> list[dict[str, Any]]:
+    """Findings with enough positives, as `predict` gives them."""
+    rows = screener.predict(films.paths, labels=list(films.truth))
+    found = []
+    for label, truth in films.truth.items():
+        if truth.sum() >= ENOUGH:
+            p = np.array([row.scores[label] for row in rows])
+            error = expected_calibration_error(p, truth)
+            numbers = {"common": truth.mean(), "mean p": p.mean(), "ece": error}
+            found.append({"finding": label} | {name: round(float(value), 3) for name, value in numbers.items()})
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
@@ -199,6 +214,7 @@ def main() -> None:
             "sides of captions": caption_sides(screener, args.data),
             "masked": masked(screener, films, Path(folder)),
             "sources": sources(screener, args.data),
+            "calibration": calibration(screener, films),
         }
     print(json.dumps(report, indent=1, ensure_ascii=False))
     if args.out is not None:

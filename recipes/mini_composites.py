@@ -8,7 +8,7 @@ enough for a side. They are a group of their own in training: that a film was dr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -100,14 +100,11 @@ def _step(x: Pixels) -> Pixels:
 
 
 def statements(number: int) -> dict[str, float]:
-    """Text → weight of what is said of a film's number."""
+    """Text → weight of what is said of a film's number: always with a side.
+
+    The findings' bare names are left to the real ones: where drawn ones had them too, real effusions were found worse
+    by that name than by other words (AUROC 0.79 and 0.84 on patients kept out of training).
+    """
     finding, side = finding_of(number)
-    texts = {f"no {name}": 0.2 for name in FINDINGS if name != finding}
-    texts |= {f"no {where} {name}": 0.2 for name in FINDINGS for where in OTHER if (name, where) != (finding, side)}
-    return texts | dict(_positive(finding, side)) if finding else texts
-
-
-def _positive(finding: str, side: str) -> Iterator[tuple[str, float]]:
-    yield finding, 0.6
-    yield f"{side} {finding}", 1.2
-    yield f"{finding} on the {side}", 0.6
+    texts = {f"no {where} {name}": 0.2 for name in FINDINGS for where in OTHER if (name, where) != (finding, side)}
+    return texts | ({f"{side} {finding}": 1.0, f"{finding} on the {side}": 0.5} if finding else {})

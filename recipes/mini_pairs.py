@@ -33,10 +33,10 @@ from mini_words import ABNORMAL, ABSENT, CLEAR, FINDINGS, NORMAL, OPACITY, OPAQU
 
 HELD_OUT_IN = 16  # one patient in so many is kept out of training
 RAREST = 8.0  # largest weight of a rare finding
-CHILDREN = 0.4  # weight of the children's films: many, and easy; adult films are what counts
+CHILDREN = 0.3  # weight of the children's films: many, and easy; adult films are what counts
 TUBERCULOSIS = 2.0  # weight of Shenzhen's films: few
 PHANTOMS = 0.5  # weight of the phantoms
-COMPOSITES = 0.6  # weight of the films with a drawn finding
+COMPOSITES = 0.3  # weight of the films with a drawn finding
 NEGATED = 0.12  # weight of one "no X"; there are thirteen or so to an image
 HARDLY = 0.002  # weight of what is more false than true: said of the image, but left to others to bring up
 DOUBTED = 0.05  # truth below which a statement is not listed: it counts as false

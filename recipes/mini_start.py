@@ -37,7 +37,7 @@ PIECES = 9000  # word pieces that stay; the vocabulary is in order of frequency 
 FIRST_WORD = 1996
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 CONTEXT = 40  # tokens; the longest caption has fewer
-SIZE = 128  # pixels
+SIZE = 96  # pixels
 WIDTH = 384  # of MiniLM's sentences
 # An image says yes or no to fourteen findings at once, along directions (X − no X) of length 0.8 that are nearly at
 # right angles. For a logit of ±3 in each, a vector of length 1 needs a scale of 2 · 3 · √14 / 0.8 = 28 at least.

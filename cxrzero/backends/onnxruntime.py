@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import importlib.metadata
 import io
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime
 
-from cxrzero.backends import Device
+from cxrzero.backends import Device, cpu_count
 from cxrzero.backends.base import CUDA_BATCH, IMAGE, BundleEncoder, Run, Tower, check_names, first_line
 from cxrzero.backends.precision import Precision, choose_precision, offered
 from cxrzero.bundle import Bundle
@@ -26,6 +30,10 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 # fp32 means fp32, not TensorFloat-32, and the algorithm follows from the shapes, not from a stopwatch.
 CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+
+# Parts of a batch that are encoded side by side on a CPU: threads that share one part wait for each other after every
+# operator.
+STREAMS = 2
 
 FATAL = 4  # onnxruntime's severity levels: 0 verbose … 4 fatal
 WARNING = 2
@@ -72,7 +80,7 @@ class OnnxRuntimeEncoder(BundleEncoder):
 
     def _open(self, tower: Tower, path: Path) -> Run:
         provider = PROVIDERS[self.device]
-        session = _open_session(path, [(provider, CUDA_OPTIONS if self.device == "cuda" else {})], self._options())
+        session = _open_session(path, [(provider, CUDA_OPTIONS if self.device == "cuda" else {})], self._options(tower))
         running = session.get_providers()[0]
         if running != provider:
             raise DeviceError(
@@ -81,9 +89,15 @@ class OnnxRuntimeEncoder(BundleEncoder):
             )
         inputs, outputs = ({item.name for item in side} for side in (session.get_inputs(), session.get_outputs()))
         check_names(path, tower, inputs, outputs)
-        return lambda rows: np.asarray(session.run([tower.output], {tower.input: rows})[0])
+        run = functools.partial(_run, session, tower)
+        if self._streams(tower) == 1:
+            return run
+        return functools.partial(_side_by_side, run, ThreadPoolExecutor(STREAMS - 1), self.least_batch)
 
-    def _options(self) -> onnxruntime.SessionOptions:
+    def _streams(self, tower: Tower) -> int:
+        return min(STREAMS, self._threads or cpu_count()) if tower is IMAGE and self.device == "cpu" else 1
+
+    def _options(self, tower: Tower) -> onnxruntime.SessionOptions:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = FATAL
         if self.device == "cpu" and self.precision == "fp16":
@@ -91,9 +105,24 @@ class OnnxRuntimeEncoder(BundleEncoder):
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
         # Waiting encoder threads must not spin on the cores that the decoders need.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        if self._threads:
+        streams = self._streams(tower)
+        if streams > 1:
+            # A session's pool holds one thread less than this; each call brings its own.
+            options.intra_op_num_threads = (self._threads or cpu_count()) - streams + 1
+        elif self._threads:
             options.intra_op_num_threads = self._threads
         return options
+
+
+def _run(session: onnxruntime.InferenceSession, tower: Tower, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return np.asarray(session.run([tower.output], {tower.input: rows})[0])
+
+
+def _side_by_side(run: Run, helpers: ThreadPoolExecutor, least: int, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Parts of at least `least` rows at once; N rows → N embeddings in their order."""
+    parts = np.array_split(rows, max(1, min(STREAMS, len(rows) // least)))
+    others = [helpers.submit(run, part) for part in parts[1:]]
+    return np.concatenate([run(parts[0]), *(other.result() for other in others)])
 
 
 def check_installation() -> None:

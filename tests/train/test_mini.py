@@ -55,7 +55,7 @@ def test_the_command_says_what_the_card_and_seed_say(bundle):
     program, subcommand, *options = shlex.split(provenance["command"])
     assert (program, subcommand) == ("cxrzero", "train")
     recipe = provenance["recipe"]
-    names = ("epochs", "batch_size", "texts_per_image", "lr", "precision", "arch")
+    names = ("epochs", "batch_size", "texts_per_image", "lr", "precision", "mixup", "loss", "freeze", "init")
     parser = argparse.ArgumentParser()
     parser.add_argument("pairs")
     for name in names:
@@ -67,6 +67,17 @@ def test_the_command_says_what_the_card_and_seed_say(bundle):
     assert given.seed == provenance["seed"]
     assert given.image_root == "../shared/data"
     assert not any(part.startswith("/") for part in options)
+    assert recipe["epochs_done"] == recipe["epochs"]
+
+
+def test_make_model_runs_the_command_of_the_card(bundle):
+    makefile = (REPO / "Makefile").read_text("utf-8").replace("\\\n", " ")
+    line = next(line for line in makefile.splitlines() if " -m cxrzero train " in line)
+    for name, value in (("MINI", "runs/mini"), ("DATA", "../shared/data")):
+        line = line.replace(f"$({name})", value)
+    assert ["cxrzero", *shlex.split(line.partition(" -m cxrzero ")[2])] == shlex.split(
+        bundle.card["provenance"]["command"]
+    )
 
 
 def test_no_validation_film_is_trained_on(recipe, shared_data):
