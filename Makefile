@@ -43,7 +43,9 @@ model: $(VENV)/.test-installed
 		--overwrite --init $(MINI)/start --freeze text --epochs 16 --batch-size 64 --texts-per-image 4 --lr 0.001 \
 		--loss sigmoid --mixup 0.2 --precision bf16 --threads 1 --seed 0 \
 		--card recipes/mini_card.json --store $(MINI)/store --save-minutes 5
-	$(BIN)/python benchmarks/mini_auroc.py --data $(DATA) --model $(MINI)/model --record $(MINI)/model
+	$(BIN)/python benchmarks/mini_handmade.py --data $(DATA) --out $(MINI)/handmade
+	$(BIN)/python benchmarks/mini_auroc.py --data $(DATA) --model $(MINI)/model --record $(MINI)/model \
+		--beside supervised_control=$(MINI)/teacher-0 --beside hand_made=$(MINI)/handmade
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -2,7 +2,7 @@
 
     python benchmarks/mini_ingredients.py --data ../shared/data --work runs/parts --text FOLDER --made runs/mini
 
-The recipe at 64 pixels for two epochs, a thread each (its figures are for comparison with each other only), with the
+The recipe at 64 pixels for one epoch, a thread each (its figures are for comparison with each other only), with the
 trunk, teachers and drawn films that `make model` left in runs/mini. The AUROC is the mean over the findings with at
 least ten of the adult films of patients kept out of training; the validation splits are not touched. FOLDER holds
 all-MiniLM-L6-v2, see recipes/mini_start.py.
@@ -27,7 +27,7 @@ from mini_pairs import held_out, read
 from mini_words import FINDINGS
 
 RECIPES = Path(__file__).parents[1] / "recipes"
-SIZE, EPOCHS = 64, 2
+SIZE, EPOCHS = 64, 1
 FEWEST = 10
 SEEDS = (0, 1, 2)
 DRAWN = ("--phantoms", "2500", "--composites", "1500")

@@ -143,6 +143,8 @@ def test_openvino_leaves_the_signal_stack_alone(tiny_bundle: Path) -> None:
     """Its plugin, when unloaded, took away the stack that faulthandler gives to signals: Ctrl-C then was a crash."""
     script = (
         "import faulthandler, os, signal, sys; faulthandler.enable()\n"
+        # Started in the background, a process may have the signal ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from pathlib import Path\n"
         "from cxrzero.backends import open_encoder\n"
         "from cxrzero.bundle import load_bundle\n"
