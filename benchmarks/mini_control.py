@@ -30,7 +30,7 @@ from torch.nn import functional
 sys.path.insert(0, str(Path(__file__).parents[1] / "recipes"))
 
 from mini_pairs import held_out, read_split
-from mini_start import SIZE
+from mini_start import MEAN, SIZE, STD
 from mini_words import FINDINGS
 
 from cxrzero.train.augment import augment
@@ -40,7 +40,6 @@ from cxrzero.train.validate import auroc
 STORED = 128  # pixels of a side in the cache
 LABELS = (*FINDINGS, "child pneumonia", "child bacterial", "tuberculosis")
 FEWEST = 20  # positives of a validation split that count for the macro average
-MEAN, STD = 0.5, 0.25
 CHILDREN = 0.4  # many, and easy: they count less, as in recipes/mini_pairs.py
 RAREST = 8.0
 
@@ -163,7 +162,6 @@ def train(films: Films, args: argparse.Namespace) -> nn.Module:
     for epoch in range(args.epochs):
         model.train()
         started = time.monotonic()
-        side = args.small if epoch < args.small_epochs else args.side
         for _ in range(per_epoch):
             warmup = 0.05 * steps
             rate = args.lr * min(
@@ -172,7 +170,7 @@ def train(films: Films, args: argparse.Namespace) -> nn.Module:
             for group in optimiser.param_groups:
                 group["lr"] = rate
             chosen = rng.choice(rows, args.batch_size, p=weights)
-            pixels = augment(resized(torch.from_numpy(films.pixels[chosen]).float() / 255, side), generator)
+            pixels = augment(resized(torch.from_numpy(films.pixels[chosen]).float() / 255, args.side), generator)
             truth = torch.from_numpy(films.truth[chosen])
             if args.mixup:
                 share = float(rng.beta(args.mixup, args.mixup))
@@ -181,7 +179,7 @@ def train(films: Films, args: argparse.Namespace) -> nn.Module:
                 truth = share * truth + (1 - share) * truth[order]  # NaN where either is unknown
             known = ~truth.isnan()
             losses = functional.binary_cross_entropy_with_logits(
-                forward(model, pixels, side), truth.nan_to_num(), reduction="none"
+                forward(model, pixels, args.side), truth.nan_to_num(), reduction="none"
             )
             loss = (losses * known).sum() / known.sum()
             optimiser.zero_grad(set_to_none=True)
@@ -190,18 +188,15 @@ def train(films: Films, args: argparse.Namespace) -> nn.Module:
             optimiser.step()
             averaged.update_parameters(model)
             step += 1
-        mean, found = macro(films.truth[held], score(averaged.module, films.pixels[held], side), 5)
+        mean, found = macro(films.truth[held], score(averaged.module, films.pixels[held], args.side), 5)
         line = {
             "epoch": epoch + 1,
-            "side": side,
             "loss": round(loss.item(), 4),
             "held_macro": round(mean, 4),
             "seconds": round(time.monotonic() - started),
         }
         print(json.dumps(line | {k: round(v, 3) for k, v in found.items()}), flush=True)
         torch.save(averaged.module.state_dict(), args.out / "control.pt")
-        if epoch + 1 == args.stop_after:
-            break
     return averaged.module
 
 
@@ -211,14 +206,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--side", type=int, default=SIZE, help="pixels of the films' sides")
-    parser.add_argument("--small-epochs", type=int, default=0, help="first epochs, at a smaller size")
-    parser.add_argument("--small", type=int, default=96)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--trunk", type=Path, help="weights to start from (recipes/mini_pretrain.py)")
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--mixup", type=float, default=0.0, help="shape of the beta distribution; 0 = none")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--stop-after", type=int, help="epochs after which to stop, of a schedule for --epochs")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--val", action="store_true", help="measure the validation splits at the end")
     args = parser.parse_args()
@@ -226,8 +218,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     films = load(args.data, args.out / "pixels.npy")
     model = train(films, args)
-    sizes = {args.side, args.small} if args.small_epochs else {args.side}  # where there are two, it learned from both
-    scores = np.mean([score(model, films.pixels, side) for side in sorted(sizes)], axis=0)
+    scores = score(model, films.pixels, args.side)
     np.savez(args.out / "scores.npz", names=np.array(films.names), scores=scores, labels=np.array(LABELS))
     if args.val:
         val = films.part == "val"

@@ -20,6 +20,7 @@ import numpy as np
 import timm
 import torch
 from mini_pairs import read
+from mini_start import MEAN, STD
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -32,7 +33,6 @@ from cxrzero.train.optimise import BETAS
 SUBSETS = ("nih128", "nih64", "nih", "kermany", "shenzhen")
 EXPANDED = 1024  # width of the expander
 INVARIANCE, VARIANCE, COVARIANCE = 25.0, 25.0, 1.0
-MEAN, STD = 0.5, 0.25  # as recipes/mini_start.py
 SMALLEST_PART = 0.6  # side of a view's part of the film, at least
 
 

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import onnxruntime
 
 from cxrzero.backends import Device, cpu_count
-from cxrzero.backends.base import CUDA_BATCH, IMAGE, BundleEncoder, Run, Tower, check_names, first_line
+from cxrzero.backends.base import CUDA_BATCH, IMAGE, STREAMS, BundleEncoder, Run, Tower, check_names, first_line
 from cxrzero.backends.precision import Precision, choose_precision, offered
 from cxrzero.bundle import Bundle
 from cxrzero.errors import BundleError, DeviceError, RunError
@@ -30,10 +30,6 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 # fp32 means fp32, not TensorFloat-32, and the algorithm follows from the shapes, not from a stopwatch.
 CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
-
-# Parts of a batch that are encoded side by side on a CPU: threads that share one part wait for each other after every
-# operator.
-STREAMS = 2
 
 FATAL = 4  # onnxruntime's severity levels: 0 verbose … 4 fatal
 WARNING = 2
