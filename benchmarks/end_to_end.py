@@ -22,6 +22,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -101,8 +102,8 @@ def draw_film(folder: Path, side: int, seed: int) -> None:
     Image.fromarray(draw(seed, side).to_uint8()).save(folder / f"{seed:04}.png")
 
 
-def make_model(work: Path) -> None:
-    """A random checkpoint in CheXzero's layout, and the bundle that it is imported to, bf16 measured."""
+def make_model(work: Path, arch: str = "ViT-B-32-quickgelu", variants: Sequence[str] = ("bf16",)) -> None:
+    """A random checkpoint in CheXzero's layout, and the bundle that it is imported to, with these precisions."""
     if (work / "bundle").exists():
         return
     import open_clip
@@ -112,14 +113,14 @@ def make_model(work: Path) -> None:
     from cxrzero.convert.variants import add_variants
 
     torch.manual_seed(SEED)
-    model = open_clip.model.CLIP(**open_clip.get_model_config("ViT-B-32-quickgelu")).eval()
+    model = open_clip.model.CLIP(**open_clip.get_model_config(arch)).eval()
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if weight.ndim >= 2 and "embedding" not in name:
                 weight.mul_(1.5)  # the activations of fresh weights are too near zero to tell films apart
     torch.save(model.state_dict(), work / CHECKPOINT)
-    import_model(work / CHECKPOINT, work / "bundle", card="chexzero")
-    add_variants(work / "bundle", ("bf16",))
+    import_model(work / CHECKPOINT, work / "bundle", card="chexzero", arch=arch)
+    add_variants(work / "bundle", variants)
 
 
 def start(name: str, work: Path, warm_up: list[str]) -> Runner:

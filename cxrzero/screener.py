@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cxrzero.backends import Backend, Device, Encoder, cpu_count, open_encoder
+from cxrzero.backends.base import CUDA_BATCH, CUDA_CALLS
 from cxrzero.backends.precision import Precision
 from cxrzero.bundle import TOKENIZER, Bundle
 from cxrzero.cache.store import Store
@@ -37,8 +38,8 @@ if TYPE_CHECKING:
 
 PathLike = str | os.PathLike[str]
 
-# Frames of one encoder call. On a CPU more gain nothing; a GPU wants more.
-BATCH_SIZES = {"cpu": 32, "cuda": 64}
+# Frames that are encoded together. On a CPU more gain nothing; on a GPU two calls are under way at once, and two wait.
+BATCH_SIZES = {"cpu": 32, "cuda": 2 * CUDA_CALLS * CUDA_BATCH}
 MAX_DEFAULT_WORKERS = 16
 # What --fast-decode keeps: twice what the model sees, so that the resize still averages.
 FAST_OVERSAMPLING = 2
@@ -55,7 +56,7 @@ class Screener:
         model: what --model takes (docs/models.md): a bundle's folder, a known name, a checkpoint.
         device: "cuda" must run on CUDA; "auto" takes CUDA where it works; `encoder.reason` says why.
         backend, precision: see `cxrzero.backends.open_encoder`.
-        batch_size: frames of one encoder call; None: 32 on a CPU, 64 on a GPU.
+        batch_size: frames that are encoded together; None: 32 on a CPU, 256 on a GPU.
         workers: decoding threads; None: one per core that the process may use, at most 16.
         decode_options: how images are decoded.
         selection: which readable images are left out; None scores them all.

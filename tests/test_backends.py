@@ -5,6 +5,7 @@ import hashlib
 import json
 import subprocess
 import sys
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cxrzero import Screener
 from cxrzero.backends import Encoder, open_encoder
-from cxrzero.backends.base import BundleEncoder, Run, Tower
+from cxrzero.backends.base import CUDA_CALLS, BundleEncoder, Run, Tower
 from cxrzero.backends.precision import LEAST_SPEARMAN, MAX_DEVIATION, admissible
 from cxrzero.bundle import IMAGE_ENCODER, TOKENIZER, Bundle, load_bundle, sha256_of
 from cxrzero.errors import BundleError, ConfigError, DeviceError, MissingExtraError, RunError, UsageError
@@ -337,12 +338,31 @@ def test_a_full_gpu_gets_smaller_calls_and_says_so(tiny_bundle: Path, message: s
     encoder = SmallGpu(load_bundle(tiny_bundle), message)
     pixels = np.arange(100, dtype=np.float32)[:, None, None, None] * np.ones((1, 3, SIDE, SIDE), np.float32)
     np.testing.assert_array_equal(encoder.encode_images(pixels)[:, 0], np.arange(100))
-    assert encoder.sizes[:4] == [64, 32, 16, 8]
+    assert sorted(set(encoder.sizes)) == [8, 16, 32, 64]  # halved step by step, in each of the calls under way
     assert encoder.fixed_batch == 8
     assert encoder.reason == "asked for; the GPU's memory ran out, so calls are of 8 rows"
     encoder.sizes.clear()
     encoder.encode_images(pixels[:20])
     assert encoder.sizes == [8, 8, 8]
+
+
+class TwoAtOnce(SmallGpu):
+    """Pretends to be a GPU each of whose calls waits for another one that is under way."""
+
+    def _open(self, tower: Tower, path: Path) -> Run:
+        meeting = threading.Barrier(CUDA_CALLS)
+
+        def run(rows: np.ndarray) -> np.ndarray:
+            meeting.wait(timeout=30)
+            return np.repeat(rows.reshape(len(rows), -1)[:, :1], self._bundle.embed_dim, axis=1)
+
+        return run
+
+
+def test_a_gpu_has_two_calls_under_way_and_keeps_their_order(tiny_bundle: Path) -> None:
+    encoder = TwoAtOnce(load_bundle(tiny_bundle), "")
+    pixels = np.arange(250, dtype=np.float32)[:, None, None, None] * np.ones((1, 3, SIDE, SIDE), np.float32)
+    np.testing.assert_array_equal(encoder.encode_images(pixels)[:, 0], np.arange(250))
 
 
 def test_other_failures_of_a_gpu_end_the_run(tiny_bundle: Path) -> None:

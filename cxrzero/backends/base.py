@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,10 @@ from cxrzero.errors import BundleError, CxrzeroError, RunError
 
 # Of a CUDA call: the libraries choose an algorithm by the size of the batch, so it is always the same.
 CUDA_BATCH = 64
+
+# CUDA calls that are under way at once, each in a thread and on a stream of its own: while one computes, the pictures
+# of the next are copied.
+CUDA_CALLS = 2
 
 # Parts of a batch that are encoded side by side on a CPU. Threads that share one part wait for each other after every
 # operator: on two cores, each with a part of its own, ViT-B/32 in bf16 takes a seventh less processor time.
@@ -61,6 +68,7 @@ class BundleEncoder(ABC):
         self._bundle = bundle
         self._threads = threads
         self._open_towers: dict[Tower, Run] = {}
+        self._backing_off = threading.Lock()
 
     @abstractmethod
     def _open(self, tower: Tower, path: Path) -> Run:
@@ -81,8 +89,15 @@ class BundleEncoder(ABC):
 
     def _encode(self, tower: Tower, rows: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         size = self.fixed_batch or max(len(rows), self.least_batch)
-        parts = [self._call(tower, rows[start : start + size], size) for start in range(0, len(rows), size)]
+        self._tower(tower)  # opened before calls ask for it at once
+        starts = range(0, len(rows), size)
+        call = map if self.device == "cpu" or len(starts) == 1 else self._callers.map
+        parts = list(call(lambda start: self._call(tower, rows[start : start + size], size), starts))
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    @cached_property
+    def _callers(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(CUDA_CALLS, thread_name_prefix="encode")
 
     def _call(self, tower: Tower, rows: npt.NDArray[Any], size: int) -> npt.NDArray[np.float32]:
         filler = np.repeat(rows[:1], size - len(rows), axis=0)
@@ -107,9 +122,10 @@ class BundleEncoder(ABC):
 
     def _back_off(self, tower: Tower, rows: npt.NDArray[Any], size: int) -> npt.NDArray[np.float32]:
         """The same rows in smaller calls, and all later ones; `reason` tells, and so do the summary and the record."""
-        if self.fixed_batch is None or size < self.fixed_batch:
-            self.fixed_batch = size
-            self.reason = f"{self.reason.split(BACKED_OFF)[0]}{BACKED_OFF}{size} rows"
+        with self._backing_off:  # calls under way at once may all run out of memory
+            if self.fixed_batch is None or size < self.fixed_batch:
+                self.fixed_batch = size
+                self.reason = f"{self.reason.split(BACKED_OFF)[0]}{BACKED_OFF}{size} rows"
         return np.concatenate([self._call(tower, rows[i : i + size], size) for i in range(0, len(rows), size)])
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from cxrzero.backends import Device
@@ -41,6 +44,7 @@ class TorchEncoder(BundleEncoder):
         self, bundle: Bundle, device: Device = "auto", precision: Precision = "fp32", threads: int | None = None
     ) -> None:
         super().__init__(bundle, threads)
+        self._of_thread = threading.local()
         self.backend = f"torch {torch.__version__}"
         self.device, place = _choose_device(device)
         self.fixed_batch = CUDA_BATCH if self.device == "cuda" else CPU_BATCH
@@ -55,12 +59,30 @@ class TorchEncoder(BundleEncoder):
         graph = TorchGraph(path, tower.output, self.device, dtype)
         check_names(path, tower, graph.inputs, {tower.output})
 
+        on_cuda = self.device == "cuda"
+        if on_cuda:
+            torch.cuda.synchronize()  # the weights are there before another stream reads them
+
         def run(rows: np.ndarray) -> np.ndarray:
-            with _exactly(), torch.autocast(self.device, dtype, enabled=dtype is not torch.float32):
-                embeds = graph(tower.input, torch.from_numpy(rows).to(self.device))
-            return embeds.float().cpu().numpy()
+            with self._own_stream(), torch.autocast(self.device, dtype, enabled=dtype is not torch.float32):
+                values = torch.from_numpy(rows)
+                # From pinned memory the copy needs no processor and overlaps with another call's arithmetic.
+                values = values.pin_memory().to(self.device, non_blocking=True) if on_cuda else values
+                return graph(tower.input, values).float().cpu().numpy()  # waits for this stream
 
         return run
+
+    def _own_stream(self) -> AbstractContextManager[Any]:
+        """One for each calling thread, kept: the memory that torch holds ready belongs to a stream."""
+        if self.device == "cpu":
+            return nullcontext()
+        if not hasattr(self._of_thread, "stream"):
+            self._of_thread.stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        return torch.cuda.stream(self._of_thread.stream)
+
+    def _encode(self, tower: Tower, rows: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        with _exactly():  # for the whole process, so around all calls of a batch
+            return super()._encode(tower, rows)
 
 
 def _choose_device(device: Device) -> tuple[str, str]:
