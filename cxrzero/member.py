@@ -17,6 +17,7 @@ from cxrzero.bundle import TEXT_ENCODER, TOKENIZER, Bundle
 from cxrzero.cache.images import ImageCache
 from cxrzero.cache.store import Store
 from cxrzero.cache.texts import TextCache
+from cxrzero.decoding import DIGEST
 from cxrzero.embedder import Embedder
 from cxrzero.images.radiograph import DecodeOptions
 from cxrzero.preprocess import Preprocess
@@ -107,6 +108,7 @@ class Member:
             "encoder": self.bundle.files[self.bundle.image_encoder_file(self.encoder.precision)],
             "preprocess": [dict(step) for step in self.bundle.preprocess],
             "decode": dataclasses.asdict(decode_options),
+            "digest": DIGEST,
             "versions": [__version__, *map(importlib.metadata.version, DECODING_PACKAGES)],
         }
         return ImageCache(self.store, self.bundle.name, decisive, self.bundle.embed_dim)

@@ -11,6 +11,7 @@ import ctypes
 import functools
 import importlib.metadata
 import io
+import mmap
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +23,7 @@ import onnxruntime
 
 from cxrzero.backends import Device, cpu_count
 from cxrzero.backends.base import CUDA_BATCH, IMAGE, STREAMS, BundleEncoder, Run, Tower, check_names, first_line
+from cxrzero.backends.onnx_part import part_for
 from cxrzero.backends.precision import Precision, choose_precision, offered
 from cxrzero.bundle import Bundle
 from cxrzero.errors import BundleError, DeviceError, RunError
@@ -76,7 +78,8 @@ class OnnxRuntimeEncoder(BundleEncoder):
 
     def _open(self, tower: Tower, path: Path) -> Run:
         provider = PROVIDERS[self.device]
-        session = _open_session(path, [(provider, CUDA_OPTIONS if self.device == "cuda" else {})], self._options(tower))
+        providers = [(provider, CUDA_OPTIONS if self.device == "cuda" else {})]
+        session = _open_session(path, tower.output, providers, self._options(tower))
         running = session.get_providers()[0]
         if running != provider:
             raise DeviceError(
@@ -179,12 +182,19 @@ def _load_cuda_libraries() -> None:
 
 
 def _open_session(
-    path: Path, providers: list[tuple[str, dict[str, str]]], options: onnxruntime.SessionOptions
+    path: Path, output: str, providers: list[tuple[str, dict[str, str]]], options: onnxruntime.SessionOptions
 ) -> onnxruntime.InferenceSession:
+    """A session that computes one output of the file."""
     # Libraries of an unusable provider are reported through the default logger; the caller compares providers instead.
     onnxruntime.set_default_logger_severity(FATAL)
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
+        with (
+            path.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+            memoryview(data) as view,
+        ):
+            model = part_for(view, output) or str(path)
+        return onnxruntime.InferenceSession(model, options, providers=providers, enable_fallback=0)
     except Exception as error:  # onnxruntime's own errors share no base class
         raise BundleError(f"{path} cannot be loaded by onnxruntime: {first_line(error)}") from error
     finally:

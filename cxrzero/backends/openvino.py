@@ -67,7 +67,7 @@ class OpenVinoEncoder(BundleEncoder):
             model = self._core.read_model(path)
             inputs = {name for port in model.inputs for name in port.get_names()}
             check_names(path, tower, inputs, {name for port in model.outputs for name in port.get_names()})
-            compiled = self._core.compile_model(model, "CPU", options)
+            compiled = self._core.compile_model(_without_other_outputs(model, tower.output), "CPU", options)
         except RuntimeError as error:
             raise BundleError(f"{path} cannot be loaded by openvino: {first_line(error)}") from error
         running = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
@@ -75,6 +75,13 @@ class OpenVinoEncoder(BundleEncoder):
             raise RunError(f"openvino would run {path} in {running}, not in {hint}; use --backend onnxruntime")
         requests = [compiled.create_infer_request() for _ in range(streams)]
         return functools.partial(_side_by_side, requests, tower.input, compiled.output(tower.output))
+
+
+def _without_other_outputs(model: Any, output: str) -> Any:
+    """The model that computes one output only; patches are for whoever asks for them."""
+    from openvino import Model
+
+    return Model([model.output(output).get_node()], model.get_parameters(), model.get_friendly_name())
 
 
 def _side_by_side(

@@ -7,9 +7,11 @@ from typing import Any
 
 import torch
 from open_clip.timm_model import TimmModel
-from open_clip.transformer import VisionTransformer
+from open_clip.transformer import Transformer, VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional
+
+from cxrzero.convert.last_block import is_plain_block, of_hugging_face, of_open_clip
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ def hugging_face_towers(model: Any) -> Towers:
 
 
 def _is_plain(visual: VisionTransformer) -> bool:
-    return visual.attn_pool is None and visual.pool_type == "tok" and not visual.final_ln_after_pool
+    by_token = visual.attn_pool is None and visual.pool_type == "tok" and not visual.final_ln_after_pool
+    return by_token and type(visual.transformer) is Transformer and is_plain_block(visual.transformer.resblocks[-1])
 
 
 def _pools_linearly(visual: TimmModel) -> bool:
@@ -104,12 +107,22 @@ class _ViTPatches(nn.Module):
     def __init__(self, visual: VisionTransformer) -> None:
         super().__init__()
         self.visual = visual
+        self.last_block = of_open_clip(visual.transformer.resblocks[-1])
 
     def forward(self, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
-        visual = self.visual
-        tokens = visual.ln_post(visual.transformer(visual._embeds(pixel_values)))
-        embeds = tokens if visual.proj is None else tokens @ visual.proj
-        return _split(embeds, visual.grid_size)
+        tokens = self.visual._embeds(pixel_values)
+        if not self.visual.transformer.batch_first:
+            tokens = tokens.transpose(0, 1)
+        for block in self.visual.transformer.resblocks[:-1]:
+            tokens = block(tokens)
+        if not self.visual.transformer.batch_first:
+            tokens = tokens.transpose(0, 1)
+        first, all_tokens = self.last_block(tokens)
+        return self._embeds(first)[:, 0], _patches(self._embeds(all_tokens), self.visual.grid_size)
+
+    def _embeds(self, tokens: Tensor) -> Tensor:
+        tokens = self.visual.ln_post(tokens)
+        return functional.normalize(tokens if self.visual.proj is None else tokens @ self.visual.proj, dim=-1)
 
 
 class _HuggingFaceImage(nn.Module):
@@ -127,12 +140,19 @@ class _HuggingFacePatches(nn.Module):
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.vision, self.projection = model.vision_model, model.visual_projection
+        self.last_block = of_hugging_face(self.vision.encoder.layers[-1])
         side = model.config.vision_config.image_size // model.config.vision_config.patch_size
         self.grid = (side, side)
 
     def forward(self, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
-        tokens = self.vision(pixel_values=pixel_values).last_hidden_state
-        return _split(self.projection(self.vision.post_layernorm(tokens)), self.grid)
+        tokens = self.vision.pre_layrnorm(self.vision.embeddings(pixel_values))
+        for layer in self.vision.encoder.layers[:-1]:
+            tokens = layer(tokens, None)
+        first, all_tokens = self.last_block(tokens)
+        return self._embeds(first)[:, 0], _patches(self._embeds(all_tokens), self.grid)
+
+    def _embeds(self, tokens: Tensor) -> Tensor:
+        return functional.normalize(self.projection(self.vision.post_layernorm(tokens)), dim=-1)
 
 
 class _HuggingFaceText(nn.Module):
@@ -144,6 +164,6 @@ class _HuggingFaceText(nn.Module):
         return functional.normalize(self.projection(self.text(input_ids=input_ids).pooler_output), dim=-1)
 
 
-def _split(embeds: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    embeds = functional.normalize(embeds, dim=-1)
-    return embeds[:, 0], embeds[:, 1:].reshape(embeds.shape[0], *grid, embeds.shape[-1])
+def _patches(embeds: Tensor, grid: tuple[int, int]) -> Tensor:
+    """(N, 1 + h · w, D), the class token's first → (N, h, w, D)."""
+    return embeds[:, 1:].reshape(embeds.shape[0], *grid, embeds.shape[-1])
