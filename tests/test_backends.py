@@ -307,6 +307,28 @@ def test_torch_refuses_an_operator_it_does_not_know(tmp_path: Path) -> None:
     assert hashlib.sha256(b"no model").hexdigest() == damaged.files[IMAGE_ENCODER]
 
 
+def test_auto_takes_openvino_for_large_encoders_where_it_is_installed(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = load_bundle(tiny_bundle)
+
+    def chosen(precision: str = "fp32") -> str:
+        return open_encoder(bundle, "auto", "cpu", precision).backend.split()[0]  # type: ignore[arg-type]
+
+    assert (chosen(), chosen("auto")) == ("onnxruntime", "onnxruntime")
+    monkeypatch.setattr("cxrzero.backends.LARGE_ENCODER", bundle.file(IMAGE_ENCODER).stat().st_size)
+    assert (chosen(), chosen("auto")) == ("openvino", "openvino")
+    monkeypatch.setattr("cxrzero.backends.missing_module", lambda name: name if name == "openvino" else None)
+    assert (chosen(), chosen("auto")) == ("onnxruntime", "onnxruntime")
+
+
+def test_a_very_large_file_is_opened_as_it_is(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = load_bundle(tiny_bundle)
+    cut = open_encoder(bundle, "onnxruntime", "cpu").encode_images(pictures(bundle, 3))
+    monkeypatch.setattr("cxrzero.backends.onnxruntime.LARGEST_CUT", 1)
+    np.testing.assert_array_equal(open_encoder(bundle, "onnxruntime", "cpu").encode_images(pictures(bundle, 3)), cut)
+
+
 class SmallGpu(BundleEncoder):
     """Pretends to be a GPU whose memory holds ten rows at a time."""
 

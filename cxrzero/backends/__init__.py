@@ -19,13 +19,18 @@ import numpy as np
 import numpy.typing as npt
 
 from cxrzero.backends.precision import Precision, admissible, offered
-from cxrzero.bundle import Bundle
+from cxrzero.bundle import IMAGE_ENCODER, Bundle
 from cxrzero.errors import MissingExtraError, UsageError
 
 Device = Literal["auto", "cpu", "cuda"]
 DEVICES: tuple[Device, ...] = get_args(Device)
 Backend = Literal["auto", "onnxruntime", "openvino", "torch"]
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
+
+# Bytes of an image encoder from which OpenVINO, where it is installed, is worth its start. Films went through a ViT-B/32
+# (176 MB with its matrices in half precision) faster than with ONNX Runtime; through cxrzero-mini (10 MB), where
+# decoding is nearly all, they did not (benchmarks/README.md).
+LARGE_ENCODER = 100_000_000
 
 # Modules that each needs beside what every installation has, and the extra that installs them.
 REQUIRED: dict[str, tuple[str, ...]] = {
@@ -69,8 +74,8 @@ def open_encoder(
     """Open a bundle's encoders.
 
     Args:
-        backend: "auto" takes ONNX Runtime, the fastest exact one; for a precision that it does not offer, the first
-            installed one that does.
+        backend: "auto" takes ONNX Runtime, or on a CPU OpenVINO where it is installed and the image encoder is large;
+            for a precision that ONNX Runtime does not offer, the first installed one that does.
         device: "cuda" must run on CUDA; "auto" takes CUDA where the backend can, else the CPU, and says why.
         precision: "auto" takes the fastest whose deviation is known and small, see `cxrzero.backends.precision`.
         threads: CPU threads of one call; None leaves the choice to the backend.
@@ -102,9 +107,7 @@ def open_encoder(
 
 
 def _choose_backend(bundle: Bundle, device: Device, precision: Precision) -> str:
-    """ONNX Runtime, unless another backend has the precision that it has not."""
-    if precision == "fp32":
-        return "onnxruntime"
+    """The fastest that is installed, or what has the precision, see `open_encoder`."""
     from cxrzero.backends.onnxruntime import choose_device
 
     real_device = choose_device(device)[0]
@@ -114,8 +117,13 @@ def _choose_backend(bundle: Bundle, device: Device, precision: Precision) -> str
         if admissible(offers, real_device, bundle) if precision == "auto" else precision in offers:
             able.append(name)
     installed = [name for name in able if not missing_module(name)]
-    # What nobody offers, ONNX Runtime refuses in words. `auto` makes do with what is installed.
-    return next(iter(installed or (able if precision != "auto" else [])), "onnxruntime")
+    if not installed and precision == "auto":  # nothing faster than fp32
+        return _choose_backend(bundle, device, "fp32")
+    if precision == "fp32" and real_device == "cpu" and "openvino" in installed:
+        large = bundle.file(IMAGE_ENCODER).stat().st_size >= LARGE_ENCODER
+        return "openvino" if large else "onnxruntime"
+    # What nobody offers, ONNX Runtime refuses in words.
+    return next(iter(installed or able), "onnxruntime")
 
 
 def missing_module(backend: str) -> str | None:

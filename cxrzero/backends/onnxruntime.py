@@ -33,6 +33,10 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 # fp32 means fp32, not TensorFloat-32, and the algorithm follows from the shapes, not from a stopwatch.
 CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
 
+# Bytes of a file that is cut down to one output. While it is opened that takes once or twice its size more memory, and
+# larger towers have more blocks, of which the last matters less.
+LARGEST_CUT = 2**29
+
 FATAL = 4  # onnxruntime's severity levels: 0 verbose … 4 fatal
 WARNING = 2
 
@@ -188,14 +192,20 @@ def _open_session(
     # Libraries of an unusable provider are reported through the default logger; the caller compares providers instead.
     onnxruntime.set_default_logger_severity(FATAL)
     try:
-        with (
-            path.open("rb") as file,
-            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
-            memoryview(data) as view,
-        ):
-            model = part_for(view, output) or str(path)
+        model = _part(path, output) or str(path)
         return onnxruntime.InferenceSession(model, options, providers=providers, enable_fallback=0)
     except Exception as error:  # onnxruntime's own errors share no base class
         raise BundleError(f"{path} cannot be loaded by onnxruntime: {first_line(error)}") from error
     finally:
         onnxruntime.set_default_logger_severity(WARNING)
+
+
+def _part(path: Path, output: str) -> bytes | None:
+    if path.stat().st_size > LARGEST_CUT:
+        return None
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+        memoryview(data) as view,
+    ):
+        return part_for(view, output)
