@@ -25,6 +25,7 @@ class PredictConfig:
         model: bundles, checkpoints or names of known models; several are an ensemble.
         device, backend, precision: see `cxrzero.backends.open_encoder`.
         batch_size, workers: None leaves the choice to the program.
+        decode_in: see `cxrzero.screener.Screener`.
         fail_fast: end the run at the first image that cannot be read.
         invert: see `cxrzero.images.DecodeOptions`.
         fast_decode: see `cxrzero.images.DecodeOptions.fast_side`.
@@ -49,6 +50,7 @@ class PredictConfig:
     precision: Literal["fp32", "fp16", "bf16", "int8", "auto"] = "fp32"
     batch_size: int | None = None
     workers: int | None = None
+    decode_in: Literal["auto", "threads", "processes"] = "auto"
     overwrite: bool = False
     fail_fast: bool = False
     invert: Literal["auto", "yes", "no"] = "auto"

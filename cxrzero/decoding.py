@@ -1,4 +1,4 @@
-"""One file on its way through a decoding thread."""
+"""From one file to its frames, each with the encoders' inputs; and that on its way through a decoding thread."""
 
 from __future__ import annotations
 
@@ -27,6 +27,41 @@ Decode = Callable[[str], Iterator[Radiograph]]
 Prepare = Callable[[npt.NDArray[np.uint8], int, int], tuple[list[PixelValues | None], list[bytes]]]
 
 
+def items_of(ref: ImageRef, decode: Decode, prepare: Prepare, add_seconds: Callable[[float], None]) -> Iterator[Item]:
+    """A file's frames one by one, and at the end a failure if there is one; what goes wrong in it is never raised.
+
+    Args:
+        add_seconds: is given the time that each of them took.
+
+    Raises:
+        CxrzeroError: what is wrong is not the file.
+    """
+    if ref.error is not None:
+        yield Failure(ref, ref.error)
+        return
+    frame = None
+    started = time.perf_counter()
+    try:
+        for radiograph in decode(ref.path):
+            frame = radiograph.frame
+            digest = digest_of(radiograph.pixels)
+            prepared = prepare(radiograph.pixels, frame, digest)
+            item = Frame(ref, frame, radiograph.facts, radiograph.flags, digest, *prepared)
+            item.is_last = frame == radiograph.n_frames
+            item.is_unchanged = item.is_last and _is_unchanged(ref)
+            add_seconds(time.perf_counter() - started)
+            yield item
+            started = time.perf_counter()
+    except ImageError as error:
+        add_seconds(time.perf_counter() - started)
+        yield Failure(ref, error, None if frame is None else frame + 1, _is_unchanged(ref))
+    except CxrzeroError:
+        raise
+    except Exception as error:  # one strange file must not end a run over a million; the row says what it was
+        code = "out_of_memory" if isinstance(error, MemoryError) else "unexpected"
+        yield Failure(ref, ImageError(code, f"{type(error).__name__} while the file was decoded"))
+
+
 class DecodeJob:
     """One file on its way through a decoding thread.
 
@@ -35,11 +70,8 @@ class DecodeJob:
     """
 
     def __init__(self, ref: ImageRef, decode: Decode, prepare: Prepare, stop: threading.Event, stats: RunStats) -> None:
-        self._ref = ref
-        self._decode = decode
-        self._prepare = prepare
+        self._made = items_of(ref, decode, prepare, stats.add_decode)
         self._stop = stop
-        self._stats = stats
         self._queue: Queue[Item | BaseException | None] = Queue(FRAMES_AHEAD)
 
     def items(self) -> Iterator[Item]:
@@ -50,40 +82,13 @@ class DecodeJob:
 
     def run(self) -> None:
         try:
-            for item in self._frames():
+            for item in self._made:
                 self._put(item)
             self._put(None)
         except _StoppedError:
             return
         except BaseException as error:  # handed to the thread that reads the queue, which raises it
             self._put(error)
-
-    def _frames(self) -> Iterator[Item]:
-        ref = self._ref
-        if ref.error is not None:
-            yield Failure(ref, ref.error)
-            return
-        frame = None
-        started = time.perf_counter()
-        try:
-            for radiograph in self._decode(ref.path):
-                frame = radiograph.frame
-                digest = digest_of(radiograph.pixels)
-                prepared = self._prepare(radiograph.pixels, frame, digest)
-                item = Frame(ref, frame, radiograph.facts, radiograph.flags, digest, *prepared)
-                item.is_last = frame == radiograph.n_frames
-                item.is_unchanged = item.is_last and _is_unchanged(ref)
-                self._stats.add_decode(time.perf_counter() - started)
-                yield item
-                started = time.perf_counter()
-        except ImageError as error:
-            self._stats.add_decode(time.perf_counter() - started)
-            yield Failure(ref, error, None if frame is None else frame + 1, _is_unchanged(ref))
-        except CxrzeroError:
-            raise
-        except Exception as error:  # one strange file must not end a run over a million; the row says what it was
-            code = "out_of_memory" if isinstance(error, MemoryError) else "unexpected"
-            yield Failure(ref, ImageError(code, f"{type(error).__name__} while the file was decoded"))
 
     def _put(self, item: Item | BaseException | None) -> None:
         while not self._stop.is_set():

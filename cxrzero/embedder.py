@@ -33,7 +33,7 @@ class Embedder:
 
 
 def prepare_missing(
-    embedders: Sequence[Embedder],
+    prepares: Sequence[Prepare],
     records: Sequence[FileRecord | None],
     pixels: npt.NDArray[np.uint8],
     frame: int,
@@ -42,6 +42,7 @@ def prepare_missing(
     """Preprocess a picture for the models that have no embedding of it, once per distinct preprocessing.
 
     Args:
+        prepares: of each model.
         records: for each model what its cache knows of the file.
         pixels: (H, W) uint8, of frame number `frame` (1-based) and with that content `digest`.
 
@@ -50,10 +51,10 @@ def prepare_missing(
     """
     embeddings = [_stored(record, frame, digest) for record in records]
     done: dict[Prepare, PixelValues] = {}
-    for embedder, embedding in zip(embedders, embeddings, strict=True):
-        if not embedding and embedder.prepare not in done:
-            done[embedder.prepare] = embedder.prepare(pixels)
-    values = [None if e else done[embedder.prepare] for embedder, e in zip(embedders, embeddings, strict=True)]
+    for prepare, embedding in zip(prepares, embeddings, strict=True):
+        if not embedding and prepare not in done:
+            done[prepare] = prepare(pixels)
+    values = [None if e else done[prepare] for prepare, e in zip(prepares, embeddings, strict=True)]
     return values, embeddings
 
 

@@ -27,7 +27,8 @@ could identify a patient. Only the command line prints them; `exit_code` tells i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cxrzero.images.radiograph import Facts
@@ -132,6 +133,10 @@ class ImageError(CxrzeroError):
         self.code = code
         self.message = message
         self.facts = facts
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For the way out of a decoding process."""
+        return partial(type(self), facts=self.facts), (self.code, self.message)
 
 
 class SkippedImage(ImageError):

@@ -46,6 +46,7 @@ def build_manifest(report: RunReport) -> dict[str, Any]:
         "options": {
             "batch_size": screener.batch_size,
             "workers": screener.workers,
+            "decode_in": screener.decode_in,
             "invert": config.invert,
             "fast_decode": screener.decode_options.fast_side,
             "fail_fast": config.fail_fast,

@@ -10,21 +10,18 @@ this module does not know: options, tables, progress bars.
 from __future__ import annotations
 
 import itertools
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, TypeGuard
 
 import numpy as np
 
 from cxrzero.cache.exchange import Keeper, KnownFile
 from cxrzero.cache.images import FileRecord
-from cxrzero.decoding import Decode, DecodeJob
-from cxrzero.embedder import Embedder, embed, prepare_missing
+from cxrzero.decoders import Job, OpenDecoders
+from cxrzero.embedder import Embedder, embed
 from cxrzero.images.radiograph import Facts
 from cxrzero.prediction import Prediction
 from cxrzero.score import Scorer
@@ -44,14 +41,14 @@ class Pipeline:
     """Stages, put together by `cxrzero.screener`.
 
     Attributes:
-        decode: path → frames; raises ImageError for what becomes a failed or skipped row.
+        open_decoders: files → frames; what cannot be read becomes a failed or skipped row.
         embedders: one for each model.
         batch_size: frames of one encoder call.
-        workers: decoding threads.
+        workers: files that are decoded at once.
         selection: what the user leaves out.
     """
 
-    decode: Decode
+    open_decoders: OpenDecoders
     embedders: tuple[Embedder, ...]
     batch_size: int
     workers: int
@@ -128,9 +125,8 @@ class Pipeline:
     def _read(self, refs: Iterable[ImageRef], stats: RunStats) -> Generator[list[Item], None, None]:
         """Decode up to a window of files at once; give their frames in the order of `refs`, known files' together."""
         window = self.workers + self.batch_size
-        stop = threading.Event()
-        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="decode")
-        files: deque[DecodeJob | KnownFile] = deque()
+        decoders = self.open_decoders(stats)
+        files: deque[Job | KnownFile] = deque()
         try:
             for block in self._look_up(refs):
                 ready: list[Item] = []
@@ -142,10 +138,7 @@ class Pipeline:
                             continue
                         files.append(known)
                     else:
-                        prepare = partial(prepare_missing, self.embedders, records)
-                        job = DecodeJob(ref, self.decode, prepare, stop, stats)
-                        pool.submit(job.run)
-                        files.append(job)
+                        files.append(decoders.submit(ref, records))
                     yield ready
                     ready = []
                     while files and (len(files) >= window or isinstance(files[0], KnownFile)):
@@ -154,8 +147,7 @@ class Pipeline:
             while files:
                 yield from ([item] for item in files.popleft().items())
         finally:
-            stop.set()
-            pool.shutdown(wait=True, cancel_futures=True)
+            decoders.close()
 
     def _look_up(self, refs: Iterable[ImageRef]) -> Iterator[Iterable[tuple[ImageRef, tuple[FileRecord | None, ...]]]]:
         """Blocks of files, each with what every model's cache knows of it."""

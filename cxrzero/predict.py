@@ -123,6 +123,7 @@ def prepare(config: PredictConfig, notify: Notify = silent) -> RunReport:
         precision=config.precision,
         batch_size=config.batch_size,
         workers=config.workers,
+        decode_in=config.decode_in,
         decode_options=DecodeOptions(invert=config.invert),
         selection=selection,
         cache=config.cache,

@@ -49,13 +49,16 @@ class Preprocess:
         steps: the bundle's list, see the module.
         image_size: (height, width) that the result must have.
 
+    Attributes:
+        is_grey: the three channels are equal.
+
     Raises:
         BundleError: an unknown step, or missing, unknown or wrong parameters.
     """
 
     def __init__(self, steps: Sequence[Mapping[str, Any]], image_size: tuple[int, int]) -> None:
         self.image_size = image_size
-        self._steps = tuple(steps)
+        self._steps = tuple(dict(step) for step in steps)
         self._geometry: list[Callable[[Image.Image], Image.Image]] = []
         self._numeric: list[Callable[[FloatImage], FloatImage]] = []
         factor, rescaled = 1.0, False
@@ -75,7 +78,7 @@ class Preprocess:
         # A trial run finds wrong parameters before any image is read.
         try:
             self._levels, self._numeric = _tabulate(factor, self._numeric)
-            self(np.zeros((3, 2), np.uint8))
+            self.is_grey = len(self._values(np.zeros((3, 2), np.uint8))) == 1
         except (TypeError, ValueError, ZeroDivisionError) as error:
             raise BundleError(f"preprocess cannot be carried out: {error}") from error
 
@@ -88,12 +91,16 @@ class Preprocess:
         Returns:
             (3, height, width) float32.
         """
+        return np.ascontiguousarray(np.broadcast_to(self._values(pixels), (3, *self.image_size)))
+
+    def _values(self, pixels: GreyImage) -> FloatImage:
+        """(1 or 3, height, width); 1 stands for three equal channels."""
         values = self._levels[:, self.fit(pixels)]
         for function in self._numeric:
             values = function(values)
         if values.shape[1:] != self.image_size:
             raise BundleError(f"preprocess gives {values.shape[1:]} pixels, the encoder takes {self.image_size}")
-        return np.ascontiguousarray(np.broadcast_to(values, (3, *self.image_size)))
+        return values
 
     @property
     def largest_side(self) -> int:

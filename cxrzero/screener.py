@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from cxrzero.backends.base import CUDA_BATCH, CUDA_CALLS
 from cxrzero.backends.precision import Precision
 from cxrzero.bundle import TOKENIZER, Bundle
 from cxrzero.cache.store import Store
+from cxrzero.decoders import DECODE_IN, PROCESSES_FROM, DecodeIn, OpenDecoders, ThreadDecoders
 from cxrzero.errors import LabelError, NoInputError, UsageError
 from cxrzero.images import decode
 from cxrzero.images.flags import MIN_SIDE
@@ -57,7 +59,9 @@ class Screener:
         device: "cuda" must run on CUDA; "auto" takes CUDA where it works; `encoder.reason` says why.
         backend, precision: see `cxrzero.backends.open_encoder`.
         batch_size: frames that are encoded together; None: 32 on a CPU, 256 on a GPU.
-        workers: decoding threads; None: one per core that the process may use, at most 16.
+        workers: files that are decoded at once; None: one per core that the process may use, at most 16.
+        decode_in: "threads"; "processes", faster with many workers, for which a script needs its
+            `if __name__ == "__main__":`; "auto" takes them from 8 workers on.
         decode_options: how images are decoded.
         selection: which readable images are left out; None scores them all.
         fast_decode: decode JPEG and JPEG 2000 files no larger than needed, see `DecodeOptions.fast_side`.
@@ -80,6 +84,7 @@ class Screener:
         precision: Precision = "fp32",
         batch_size: int | None = None,
         workers: int | None = None,
+        decode_in: DecodeIn = "threads",
         decode_options: DecodeOptions | None = None,
         selection: Selection | None = None,
         cache: bool = True,
@@ -88,6 +93,8 @@ class Screener:
     ) -> None:
         if any(number is not None and number < 1 for number in (batch_size, workers)):
             raise UsageError("batch_size and workers must be at least 1")
+        if decode_in not in DECODE_IN:
+            raise UsageError(f"decode_in {decode_in!r} is unknown; choose one of {', '.join(DECODE_IN)}")
         self.store: Store | None = Store() if cache else None
         specs = [model] if isinstance(model, str | os.PathLike) else list(model)
         bundles = [bundle for spec in specs for bundle in resolve_models(os.fspath(spec), notify)]
@@ -95,6 +102,7 @@ class Screener:
         self.members = _members(bundles, encoders, self.store)
         self.batch_size = batch_size or BATCH_SIZES[self.members[0].encoder.device]
         self.workers = workers or min(cpu_count(), MAX_DEFAULT_WORKERS)
+        self._decode_in = decode_in
         self.decode_options = decode_options or DecodeOptions()
         if fast_decode:
             side = max(member.preprocess.largest_side for member in self.members)
@@ -148,6 +156,13 @@ class Screener:
             names = ", ".join(member.bundle.path.name for member in self.members)
             raise UsageError(f"this takes one model, not an ensemble of {len(self.members)}: {names}")
         return self.members[0]
+
+    @property
+    def decode_in(self) -> str:
+        """What runs: "threads" or "processes"."""
+        if self._decode_in == "auto":
+            return "processes" if self.workers >= PROCESSES_FROM else "threads"
+        return self._decode_in
 
     @property
     def is_ensemble(self) -> bool:
@@ -219,9 +234,17 @@ class Screener:
     ) -> Generator[Prediction, None, None]:
         """As `predict`, row by row in constant memory; `on_item` as in `cxrzero.pipeline.Pipeline.run`."""
         embedders = tuple(member.embedder(self.decode_options) for member in self.members)
-        pipeline = Pipeline(self.decode, embedders, self.batch_size, self.workers, self.selection)
+        pipeline = Pipeline(self._open_decoders(), embedders, self.batch_size, self.workers, self.selection)
         labels = dict.fromkeys(prompt.label for prompt in prompts)
         return pipeline.run(refs, scorer, labels, RunStats() if stats is None else stats, on_item)
+
+    def _open_decoders(self) -> OpenDecoders:
+        preprocesses = [member.preprocess for member in self.members]
+        if self.decode_in == "threads":
+            return partial(ThreadDecoders, self.decode, preprocesses, self.workers)
+        from cxrzero.decode_processes import ProcessDecoders
+
+        return partial(ProcessDecoders, self.decode_options, preprocesses, self.workers)
 
     def decode(self, path: str) -> Iterator[Radiograph]:
         """The upright pictures of one file, one at a time."""

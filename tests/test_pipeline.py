@@ -1,12 +1,15 @@
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import pytest
 
 from cxrzero.bundle import Scoring
-from cxrzero.embedder import Embedder
+from cxrzero.decoders import ThreadDecoders
+from cxrzero.decoding import Decode
+from cxrzero.embedder import Embedder, Prepare
 from cxrzero.errors import BundleError, ImageError, SkippedImage
 from cxrzero.images.radiograph import Facts, Radiograph
 from cxrzero.pipeline import Pipeline
@@ -62,11 +65,17 @@ def prepare(pixels: np.ndarray) -> np.ndarray:
     return np.broadcast_to(pixels.astype(np.float32), (3, *pixels.shape)).copy()
 
 
+def pipeline_of(decode: Decode, prepare: Prepare, encoder: FakeEncoder, batch_size: int, workers: int) -> Pipeline:
+    """In threads."""
+    decoders = partial(ThreadDecoders, decode, [prepare], workers)
+    return Pipeline(decoders, (Embedder(prepare, encoder),), batch_size, workers)
+
+
 def run(
     paths: list[str], *, workers: int = 3, batch_size: int = 4, encoder: FakeEncoder | None = None
 ) -> tuple[list[Prediction], RunStats]:
     stats = RunStats()
-    pipeline = Pipeline(decode, (Embedder(prepare, encoder or FakeEncoder()),), batch_size, workers)
+    pipeline = pipeline_of(decode, prepare, encoder or FakeEncoder(), batch_size, workers)
     return list(pipeline.run(map(ImageRef, paths), CLASSIFIER, LABELS, stats)), stats
 
 
@@ -114,7 +123,7 @@ def test_a_frame_that_fails_leaves_the_frames_before_it() -> None:
 
 def test_files_known_to_be_unusable_are_not_decoded() -> None:
     ref = ImageRef("5", ImageError("broken_link", "leads nowhere"))
-    pipeline = Pipeline(decode, (Embedder(prepare, FakeEncoder()),), 4, 2)
+    pipeline = pipeline_of(decode, prepare, FakeEncoder(), 4, 2)
     (row,) = pipeline.run([ref], CLASSIFIER, LABELS, RunStats())
     assert (row.status, row.error) == ("failed", "broken_link: leads nowhere")
 
@@ -129,7 +138,7 @@ def test_reading_is_bounded_by_the_window() -> None:
             taken += 1
             yield ImageRef("100x3")
 
-    pipeline = Pipeline(decode, (Embedder(prepare, FakeEncoder()),), 4, 3)
+    pipeline = pipeline_of(decode, prepare, FakeEncoder(), 4, 3)
     rows = pipeline.run(endless(), CLASSIFIER, LABELS, RunStats())
     for _ in range(20):
         next(rows)
@@ -138,7 +147,7 @@ def test_reading_is_bounded_by_the_window() -> None:
 
 
 def test_stopping_early_ends_every_thread() -> None:
-    pipeline = Pipeline(decode, (Embedder(prepare, FakeEncoder()),), 2, 4)
+    pipeline = pipeline_of(decode, prepare, FakeEncoder(), 2, 4)
     rows = pipeline.run((ImageRef("500x9") for _ in range(50)), CLASSIFIER, LABELS, RunStats())
     next(rows)
     rows.close()
@@ -149,7 +158,7 @@ def test_an_error_of_the_model_ends_the_run() -> None:
     def broken(pixels: np.ndarray) -> np.ndarray:
         raise BundleError("preprocess does not fit the encoder")
 
-    pipeline = Pipeline(decode, (Embedder(broken, FakeEncoder()),), 2, 2)
+    pipeline = pipeline_of(decode, broken, FakeEncoder(), 2, 2)
     with pytest.raises(BundleError):
         list(pipeline.run([ImageRef("1"), ImageRef("2")], CLASSIFIER, LABELS, RunStats()))
 
@@ -162,11 +171,7 @@ def test_decoding_goes_on_while_the_encoder_runs() -> None:
         yield from decode(path)
 
     encoder, stats = FakeEncoder(seconds=0.02), RunStats()
-    list(
-        Pipeline(slow, (Embedder(prepare, encoder),), 1, 4).run(
-            (ImageRef("1") for _ in range(10)), CLASSIFIER, LABELS, stats
-        )
-    )
+    list(pipeline_of(slow, prepare, encoder, 1, 4).run((ImageRef("1") for _ in range(10)), CLASSIFIER, LABELS, stats))
     assert encoder.batches == [1] * 10
     assert stats.decode_seconds >= 10 * 0.02
     assert stats.encode_seconds >= 10 * 0.02

@@ -27,8 +27,8 @@ DEVICES: tuple[Device, ...] = get_args(Device)
 Backend = Literal["auto", "onnxruntime", "openvino", "torch"]
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
 
-# Bytes of an image encoder from which OpenVINO, where it is installed, is worth its start. Films went through a ViT-B/32
-# (176 MB with its matrices in half precision) faster than with ONNX Runtime; through cxrzero-mini (10 MB), where
+# Bytes of an image encoder from which OpenVINO, where it is installed, is worth its start. Films went faster through a
+# ViT-B/32 (176 MB with its matrices in half precision) than with ONNX Runtime; through cxrzero-mini (10 MB), where
 # decoding is nearly all, they did not (benchmarks/README.md).
 LARGE_ENCODER = 100_000_000
 

@@ -46,13 +46,14 @@ def whole_rates(
     seconds: float,
     bound: float,
 ) -> list[WholeRate]:
-    """The films over and over for about `seconds` with each number of decoding threads; the better of two runs each."""
+    """The films over and over for about `seconds` with each number of decoding workers; the better of two runs each."""
     screener = Screener(
         model,
         device=encoder.device,  # type: ignore[arg-type]
         backend=encoder.backend,  # type: ignore[arg-type]
         precision=encoder.precision,  # type: ignore[arg-type]
         batch_size=encoder.batch_size,
+        decode_in="auto",
         decode_options=options,
         cache=False,
     )

@@ -121,8 +121,14 @@ def predict(
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, max=256, rich_help_panel=ADVANCED, help="Decoding threads; default: cores."),
+        typer.Option(
+            metavar="N", min=1, max=256, rich_help_panel=ADVANCED, help="Files decoded at once; default: cores, to 16."
+        ),
     ] = None,
+    decode_in: Annotated[
+        Literal["auto", "threads", "processes"],
+        typer.Option(rich_help_panel=ADVANCED, help="auto: in processes from 8 workers on, where threads get slow."),
+    ] = "auto",
     invert: Annotated[
         Literal["auto", "yes", "no"],
         typer.Option(
@@ -209,6 +215,7 @@ def predict(
         precision=precision,
         batch_size=batch_size,
         workers=workers,
+        decode_in=decode_in,
         overwrite=overwrite,
         fail_fast=fail_fast,
         invert=invert,

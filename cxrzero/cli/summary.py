@@ -70,7 +70,8 @@ def print_end(report: RunReport) -> None:
         console.print(f"Note: {escape(notice)}", style="yellow")
     console.print(
         f"{seconds:.1f} s, {stats.rows / seconds:.1f} images/s (decode {stats.decode_seconds:.1f} s over "
-        f"{report.screener.workers} threads, encode {stats.encode_seconds:.1f} s, write {report.write_seconds:.1f} s)"
+        f"{report.screener.workers} {report.screener.decode_in}, encode {stats.encode_seconds:.1f} s, "
+        f"write {report.write_seconds:.1f} s)"
     )
     if report.first_failure is not None:
         failure = report.first_failure
@@ -106,7 +107,7 @@ def _engine(report: RunReport) -> str:
     )
     return (
         f"{backend} on {device} in {screener.precision} ({reason}), "
-        f"batch size {screener.batch_size}, {screener.workers} decoding threads"
+        f"batch size {screener.batch_size}, {screener.workers} decoding {screener.decode_in}"
     )
 
 

@@ -1,0 +1,207 @@
+"""Files decoded in processes, for machines on which threads would wait for each other (see `cxrzero.decoders`).
+
+Files go out in groups and come back as their frames, in the order in which they went. A file of many frames is not
+brought over whole: it is decoded here, frame by frame, so that memory stays flat.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from cxrzero.cache.images import FileRecord
+from cxrzero.decoders import ThreadDecoders
+from cxrzero.decoding import FRAMES_AHEAD, items_of
+from cxrzero.embedder import prepare_missing
+from cxrzero.errors import RunError
+from cxrzero.images import decode
+from cxrzero.images.radiograph import DecodeOptions, Radiograph
+from cxrzero.preprocess import Preprocess
+from cxrzero.sources import ImageRef
+from cxrzero.stream import Frame, Item, RunStats
+
+# Files of one message: each costs the two processes that it wakes more than a small film's frame.
+GROUP = 4
+
+Task = tuple[ImageRef, Sequence[FileRecord | None]]
+
+
+class Decoded(NamedTuple):
+    """What a process made of one file.
+
+    Attributes:
+        items: None for a file of more than FRAMES_AHEAD frames, which it leaves alone.
+        seconds: that it took.
+    """
+
+    items: list[Item] | None
+    seconds: float
+
+
+class ProcessDecoders:
+    """Processes that are started when files wait, `workers` at most; see `cxrzero.decoders.Decoders`.
+
+    Args:
+        options: how files are decoded.
+        preprocesses: of each model; equal ones are one object.
+        workers: how many.
+        stats: is told how long decoding took.
+    """
+
+    def __init__(
+        self, options: DecodeOptions, preprocesses: Sequence[Preprocess], workers: int, stats: RunStats
+    ) -> None:
+        self._stats = stats
+        self._here = ThreadDecoders(partial(_decode, options), preprocesses, 1, stats)
+        self._pool = ProcessPoolExecutor(
+            workers, multiprocessing.get_context("spawn"), _start, (options, tuple(preprocesses))
+        )
+        self._group = _Group()
+
+    def submit(self, ref: ImageRef, records: Sequence[FileRecord | None]) -> ProcessJob:
+        group = self._group
+        group.tasks.append((ref, records))
+        job = ProcessJob(self, group, len(group.tasks) - 1)
+        if len(group.tasks) == GROUP:
+            self.send(group)
+        return job
+
+    def send(self, group: _Group) -> Future[list[Decoded]]:
+        """Have a group decoded, full or not."""
+        if group.future is None:
+            with _interrupts_stay_here():
+                group.future = self._pool.submit(_decode_group, group.tasks)
+            if group is self._group:
+                self._group = _Group()
+        return group.future
+
+    def take(self, group: _Group, index: int) -> Iterator[Item]:
+        """The items of one file of a group."""
+        ref, records = group.tasks[index]
+        try:
+            found = self.send(group).result()[index]
+        except BrokenProcessPool:
+            raise RunError(
+                f"a decoding process ended by itself at or after {ref.path}: a damaged file may have crashed its "
+                "decoder, or memory ran out; run the command again, which goes on from here, with --decode-in threads "
+                "or fewer --workers"
+            ) from None
+        if found.items is None:
+            yield from self._here.submit(ref, records).items()
+            return
+        self._stats.add_decode(found.seconds)
+        for item in found.items:
+            yield _in_three_channels(item)
+
+    def close(self) -> None:
+        self._here.close()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _Group:
+    """Files that are sent together, and what comes back of them."""
+
+    def __init__(self) -> None:
+        self.tasks: list[Task] = []
+        self.future: Future[list[Decoded]] | None = None
+
+
+class ProcessJob:
+    """One file's place in a group."""
+
+    def __init__(self, decoders: ProcessDecoders, group: _Group, index: int) -> None:
+        self._decoders, self._group, self._index = decoders, group, index
+
+    def items(self) -> Iterator[Item]:
+        return self._decoders.take(self._group, self._index)
+
+
+@contextmanager
+def _interrupts_stay_here() -> Iterator[None]:
+    """A process that is started meanwhile never sees Ctrl-C, which goes to all processes of a terminal."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows; `_start` does it, a moment later
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+# What a decoding process knows, set by `_start`.
+_known: tuple[DecodeOptions, tuple[Preprocess, ...]]
+
+
+def _start(options: DecodeOptions, preprocesses: tuple[Preprocess, ...]) -> None:
+    """In a new process: remember, leave Ctrl-C to the parent, and end when it does."""
+    global _known
+    _known = options, preprocesses
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed says nothing, and its processes would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+def _decode_group(tasks: Sequence[Task]) -> list[Decoded]:
+    return [_decoded(ref, records) for ref, records in tasks]
+
+
+def _decoded(ref: ImageRef, records: Sequence[FileRecord | None]) -> Decoded:
+    options, preprocesses = _known
+    seconds: list[float] = []
+    prepare = partial(prepare_missing, preprocesses, records)
+    try:
+        made = items_of(ref, partial(_decode_few, options), prepare, seconds.append)
+        items = [_slim(item, preprocesses) for item in made]
+    except _ManyFramesError:
+        return Decoded(None, sum(seconds))
+    return Decoded(items, sum(seconds))
+
+
+def _slim(item: Item, preprocesses: Sequence[Preprocess]) -> Item:
+    """One channel of three equal ones, of which two need not be brought over."""
+    if isinstance(item, Frame):
+        values = zip(item.pixel_values, preprocesses, strict=True)
+        item.pixel_values = [v[:1] if v is not None and each.is_grey else v for v, each in values]
+    return item
+
+
+def _in_three_channels(item: Item) -> Item:
+    """What `_slim` left away."""
+    if isinstance(item, Frame):
+        item.pixel_values = [None if v is None else np.broadcast_to(v, (3, *v.shape[1:])) for v in item.pixel_values]
+    return item
+
+
+def _decode(options: DecodeOptions, path: str) -> Iterator[Radiograph]:
+    return decode(Path(path), options)
+
+
+def _decode_few(options: DecodeOptions, path: str) -> Iterator[Radiograph]:
+    for radiograph in decode(Path(path), options):
+        if radiograph.n_frames > FRAMES_AHEAD:
+            raise _ManyFramesError
+        yield radiograph
+
+
+class _ManyFramesError(BaseException):
+    """The file is one for the parent; no Exception, which would become a failed row."""
