@@ -58,6 +58,9 @@ class ProcessDecoders:
         preprocesses: of each model; equal ones are one object.
         workers: how many.
         stats: is told how long decoding took.
+
+    Raises:
+        RunError: this system has no means for it.
     """
 
     def __init__(
@@ -65,9 +68,12 @@ class ProcessDecoders:
     ) -> None:
         self._stats = stats
         self._here = ThreadDecoders(partial(_decode, options), preprocesses, 1, stats)
-        self._pool = ProcessPoolExecutor(
-            workers, multiprocessing.get_context("spawn"), _start, (options, tuple(preprocesses))
-        )
+        try:
+            self._pool = ProcessPoolExecutor(
+                workers, multiprocessing.get_context("spawn"), _start, (options, tuple(preprocesses))
+            )
+        except (OSError, ImportError, NotImplementedError) as error:  # no semaphores, as in some containers
+            raise RunError(f"processes cannot be used here ({error}); use --decode-in threads") from error
         self._group = _Group()
 
     def submit(self, ref: ImageRef, records: Sequence[FileRecord | None]) -> ProcessJob:

@@ -119,6 +119,18 @@ def test_a_process_that_dies_ends_the_run_in_words(png: Draw) -> None:
             [_ for _ in range(100) for _ in opened.submit(ImageRef(path), [None]).items()]
 
 
+def test_a_system_without_means_for_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr("cxrzero.decode_processes.ProcessPoolExecutor", refuse)
+    with (
+        pytest.raises(RunError, match=r"cannot be used here \(.*Function not implemented\); use --decode-in threads"),
+        decoders(),
+    ):
+        pass
+
+
 def test_a_run_that_is_left_half_way_leaves_no_process(tiny_bundle: Path, folder: Path) -> None:
     screener = Screener(tiny_bundle, workers=2, decode_in="processes", batch_size=1, cache=False)
     prompts = screener.prompts(LABELS)

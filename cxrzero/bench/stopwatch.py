@@ -16,7 +16,7 @@ class Rate:
 
     Attributes:
         images_per_second: by the clock on the wall.
-        core_ms: milliseconds of processor time for one image, over all threads of this process and the processes that it
+        core_ms: milliseconds of processor time for one image, over all threads of this process and of those that it
             started.
     """
 
