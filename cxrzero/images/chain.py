@@ -43,6 +43,8 @@ class Window:
 
 # `np.bincount` copies to 8 bytes a value, so it is given 2 MB of them at a time.
 _BLOCK = 1 << 18
+# `np.take` does too, and is three times as fast where the copy stays in the processor's cache.
+_TAKEN = 1 << 16
 
 
 def histogram(pixels: Values, levels: int) -> npt.NDArray[np.intp]:
@@ -86,7 +88,12 @@ class GreyLevels:
             return grey[np.searchsorted(self.raw, self._pixels)]
         table = np.zeros(int(self.raw[-1]) + 1, np.uint8)
         table[self.raw] = grey
-        return table[self._pixels]
+        flat = self._pixels.reshape(-1)
+        picture = np.empty(flat.size, np.uint8)
+        for start in range(0, flat.size, _TAKEN):
+            block = slice(start, start + _TAKEN)
+            np.take(table, flat[block], out=picture[block], mode="clip")  # which needs no check: all are in the table
+        return picture.reshape(self._pixels.shape)
 
 
 def unpack_stored(raw: Values, bits_stored: int, shift: int, signed: bool) -> Values:
