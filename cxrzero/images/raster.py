@@ -82,8 +82,9 @@ def _radiograph(image: Image.Image, data: bytes, options: DecodeOptions) -> Radi
         raise ImageError("truncated", "the strips or tiles do not cover the image; Pillow would leave the rest black")
     found = {"view_unknown"}
     if image.format == "PNG" and (plain := read_plain_png(data)) is not None:
-        stored = Step("stored", {"format": "PNG", "mode": "L"}, *_extent(plain))
-        return _finished(plain, "imagecodecs/png", [stored, _luma_step(plain)], found, options)
+        extent = _extent(plain)
+        steps = [Step("stored", {"format": "PNG", "mode": "L"}, *extent), _luma_step(extent)]
+        return _finished(plain, "imagecodecs/png", steps, found, options)
     if getattr(image, "is_animated", False):
         found.add("multi_page")
         image.seek(0)
@@ -91,15 +92,19 @@ def _radiograph(image: Image.Image, data: bytes, options: DecodeOptions) -> Radi
     if options.fast_side is not None:
         _scale_down(image, options.fast_side)
     image.load()
-    steps = [Step("stored", {"format": image.format, "mode": image.mode}, *_extent(image))]
+    stored = np.asarray(image)
+    extent = _extent(stored)
+    steps = [Step("stored", {"format": image.format, "mode": image.mode}, *extent)]
     if image.width != stored_width:
-        steps.append(Step("fast_decode", {"from_width": stored_width, "to_width": image.width}, *_extent(image)))
+        steps.append(Step("fast_decode", {"from_width": stored_width, "to_width": image.width}, *extent))
     decoder = f"pillow/{image.format}"
     deep = _deep_values(image, data)
-    if deep is None:
-        image = ImageOps.exif_transpose(image)
-        pixels = np.asarray(_over_black(image))
-        steps.append(_luma_step(pixels))
+    if deep is None and image.mode == "L" and not image.has_transparency_data:  # nearly all are; one copy is enough
+        pixels = _upright(stored, image.getexif().get(_ORIENTATION, 1))
+        steps.append(_luma_step(extent))
+    elif deep is None:
+        pixels = np.asarray(_over_black(ImageOps.exif_transpose(image)))
+        steps.append(_luma_step(_extent(pixels)))
     else:
         values, decoder = deep
         low, high = float(values.min()), float(values.max())
@@ -126,8 +131,8 @@ def _finished(
     )
 
 
-def _luma_step(pixels: GreyImage) -> Step:
-    return Step("luma", {"weights": "ITU-R 601-2"}, *_extent(pixels))
+def _luma_step(extent: tuple[float, float]) -> Step:
+    return Step("luma", {"weights": "ITU-R 601-2"}, *extent)
 
 
 def _scale_down(image: Image.Image, side: int) -> None:
@@ -147,10 +152,9 @@ def _covered(image: Image.Image) -> int:
     return sum((right - left) * (lower - upper) for left, upper, right, lower in extents)
 
 
-def _extent(image: Image.Image | GreyImage) -> tuple[float, float]:
-    """Lowest and highest value over all bands."""
-    stored = np.asarray(image)  # Image.getextrema does not know every 16-bit mode
-    return float(stored.min()), float(stored.max())
+def _extent(values: np.ndarray[Any, np.dtype[Any]]) -> tuple[float, float]:
+    """Lowest and highest value over all bands (Image.getextrema does not know every 16-bit mode)."""
+    return float(values.min()), float(values.max())
 
 
 def _over_black(image: Image.Image) -> Image.Image:
