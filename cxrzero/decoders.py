@@ -1,8 +1,8 @@
 """Many files at once on their way to frames: in threads here, in processes in `cxrzero.decode_processes`.
 
-Threads share one Python interpreter, and half a millisecond or more of each film is Python itself: a few of them hardly
-wait for each other, many do, and the more the smaller the films are. Processes each have their own; they take a moment to
-start, some memory each, and time to hand their frames over.
+Threads share one Python interpreter, and half a millisecond or more of each film is Python itself: a few of them
+hardly wait for each other, many do, and the more the smaller the films are. Processes each have their own; they take a
+moment to start, some memory each, and time to hand their frames over.
 """
 
 from __future__ import annotations
