@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,13 +53,14 @@ WAYS = (
     ("torch", "fp16"),
 )
 # Dense TFLOP/s without sparsity: (fp32 outside tensor cores, fp16 and bf16 in them). NVIDIA's data sheets.
-PEAKS = {"H100 80GB HBM3": (67, 989), "H200": (67, 989), "A100": (19.5, 312), "L4": (30.3, 121), "T4": (8.1, 65)}
+PEAKS = {"NVIDIA H100 80GB HBM3": (67, 989), "NVIDIA H200": (67, 989), "NVIDIA L4": (30.3, 121), "Tesla T4": (8.1, 65)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--archs", default="ViT-B-32-quickgelu,ViT-B-16-quickgelu", help="open_clip's names")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--ways", help="backend:precision, separated by commas; default: all")
     parser.add_argument("--rows", type=int, default=1024, help="films of one batch")
     parser.add_argument("--calls", default="64,128,256", help="rows of one call")
     parser.add_argument("--films", type=int, default=4000, help="of end to end; 0 leaves it out")
@@ -67,21 +68,23 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="keeps films and models for the next time")
     parser.add_argument("--out", type=Path, help="JSON of the result")
     args = parser.parse_args()
+    ways = [(way.split(":")[0], way.split(":")[1]) for way in args.ways.split(",")] if args.ways else WAYS
     report: dict[str, Any] = {"machine": machine(), "gpu": gpu_name(args.device), "versions": versions()}
     print(json.dumps(report))
     with tempfile.TemporaryDirectory() as temporary:
         work = args.work or Path(temporary)
         work.mkdir(parents=True, exist_ok=True)
-        films = draw_films(work / "drawn", 1024)
+        drawn = work / "drawn"
+        films = sorted(drawn.iterdir()) if drawn.exists() else draw_films(drawn, 1024)
         report["encode"], report["whole"] = [], []
         for arch in args.archs.split(","):
             (work / arch).mkdir(exist_ok=True)
             make_model(work / arch, arch, ("fp16", "bf16"))
             exact = differences(work / arch / "bundle", films)
-            rows = [row for way in WAYS for row in encode(arch, work / arch / "bundle", films, exact, way, args)]
+            rows = [row for way in ways for row in encode(arch, work / arch / "bundle", films, exact, way, args)]
             report["encode"] += rows
             if args.films:
-                report["whole"] += whole(arch, work, films, rows, args)
+                report["whole"] += whole(arch, work, films, rows, ways, args)
     if args.out:
         args.out.write_text(json.dumps(report, indent=2) + "\n")
 
@@ -98,7 +101,7 @@ def nvidia_smi(query: str) -> str:
 
 def differences(folder: Path, films: list[Path]) -> np.ndarray:
     """(N, labels) d of each film, ONNX Runtime in fp32 on the CPU."""
-    rows = Screener(folder, device="cpu", cache=False).predict(films)
+    rows = Screener(folder, device="cpu", backend="onnxruntime", cache=False).predict(films)
     return np.array([[row.cos_pos[label] - row.cos_neg[label] for label in row.scores] for row in rows])
 
 
@@ -159,7 +162,12 @@ def encode_alone(
 
 
 def whole(
-    arch: str, work: Path, films: list[Path], rows: list[dict[str, Any]], args: argparse.Namespace
+    arch: str,
+    work: Path,
+    films: list[Path],
+    rows: list[dict[str, Any]],
+    ways: Sequence[tuple[str, str]],
+    args: argparse.Namespace,
 ) -> Iterator[dict[str, Any]]:
     """The command over many films with each backend and precision, beside its bound."""
     folder = work / f"archive{args.films}"
@@ -173,7 +181,7 @@ def whole(
         preprocess_rate(some, Preprocess(bundle.preprocess, bundle.image_size), args.seconds),
     ]
     before = 1000 * int(cores) / sum(rate.core_ms for rate in ahead)
-    for backend, precision in WAYS:
+    for backend, precision in ways:
         same = [row for row in rows if (row["backend"], row["precision"]) == (backend, precision)]
         alone = max((row.get("images_per_second", 0.0) for row in same), default=0.0)
         if not alone:
@@ -190,17 +198,17 @@ def whole(
 
 
 def flops(folder: Path, arch: str) -> float:
-    """Of one picture through a ViT-B: products of patches, of 12 layers of width 768, of queries with keys."""
+    """Of one picture through a ViT-B: products of patches and of 12 layers of width 768, the last for one token."""
     patch, width, layers = int(arch.split("-")[2]), 768, 12
     patches = (load_bundle(folder).image_size[0] // patch) ** 2
     tokens = patches + 1
     layer = 24 * tokens * width**2 + 4 * tokens**2 * width
-    return 2 * patches * 3 * patch**2 * width + layers * layer
+    last = (4 * tokens + 20) * width**2 + 4 * tokens * width  # keys and values of all tokens, all else of one
+    return 2 * patches * 3 * patch**2 * width + (layers - 1) * layer + last
 
 
 def share_of_peak(tflops: float, precision: str, device: str) -> float | None:
-    name = gpu_name(device)
-    peaks = next((value for part, value in PEAKS.items() if part in name), None)
+    peaks = PEAKS.get(gpu_name(device))
     return None if peaks is None else tflops / peaks[precision != "fp32"]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -34,6 +35,8 @@ from cxrzero.stream import Frame, Item, RunStats
 
 # Files of one message: each costs the two processes that it wakes more than a small film's frame.
 GROUP = 4
+# Processes that Windows can wait for at once; `ProcessPoolExecutor` refuses more.
+MOST_ON_WINDOWS = 61
 
 Task = tuple[ImageRef, Sequence[FileRecord | None]]
 
@@ -53,6 +56,9 @@ class Decoded(NamedTuple):
 class ProcessDecoders:
     """Processes that are started when files wait, `workers` at most; see `cxrzero.decoders.Decoders`.
 
+    Files go out in groups of GROUP. While fewer groups than workers are out, each file goes out at once, so that a few
+    files are shared by all processes; `ahead` files keep all of them busy with full groups.
+
     Args:
         options: how files are decoded.
         preprocesses: of each model; equal ones are one object.
@@ -60,38 +66,66 @@ class ProcessDecoders:
         stats: is told how long decoding took.
 
     Raises:
-        RunError: this system has no means for it.
+        RunError: from all that sends or takes files: this system has no means for processes, or one of them ended.
     """
 
     def __init__(
         self, options: DecodeOptions, preprocesses: Sequence[Preprocess], workers: int, stats: RunStats
     ) -> None:
+        self._workers = min(workers, MOST_ON_WINDOWS) if sys.platform == "win32" else workers
+        self.ahead = self._workers * GROUP
+        self._known = options, tuple(preprocesses)
         self._stats = stats
         self._here = ThreadDecoders(partial(_decode, options), preprocesses, 1, stats)
-        try:
-            self._pool = ProcessPoolExecutor(
-                workers, multiprocessing.get_context("spawn"), _start, (options, tuple(preprocesses))
-            )
-        except (OSError, ImportError, NotImplementedError) as error:  # no semaphores, as in some containers
-            raise RunError(f"processes cannot be used here ({error}); use --decode-in threads") from error
+        self._pool: ProcessPoolExecutor | None = None  # made for the first group: the cache may know all files
         self._group = _Group()
+        self._out = 0  # groups that were sent and not taken to their end
+        self._came_back = False
 
     def submit(self, ref: ImageRef, records: Sequence[FileRecord | None]) -> ProcessJob:
         group = self._group
         group.tasks.append((ref, records))
         job = ProcessJob(self, group, len(group.tasks) - 1)
-        if len(group.tasks) == GROUP:
+        if len(group.tasks) == GROUP or self._out < self._workers:
             self.send(group)
         return job
 
     def send(self, group: _Group) -> Future[list[Decoded]]:
         """Have a group decoded, full or not."""
         if group.future is None:
-            with _interrupts_stay_here():
-                group.future = self._pool.submit(_decode_group, group.tasks)
-            if group is self._group:
-                self._group = _Group()
+            if self._pool is None:
+                self._pool = self._open()
+            try:
+                with _interrupts_stay_here():
+                    group.future = self._pool.submit(_decode_group, group.tasks)
+            except (BrokenProcessPool, BrokenPipeError):  # the pipe: a process that ended while it was started
+                raise self._ended() from None
+            except OSError as error:  # too many open files or processes, or no memory
+                raise RunError(
+                    f"a decoding process could not be started ({error}); use fewer --workers or --decode-in threads"
+                ) from error
+            self._out += 1
+            self._group = _Group()
         return group.future
+
+    def _open(self) -> ProcessPoolExecutor:
+        try:
+            return ProcessPoolExecutor(self._workers, multiprocessing.get_context("spawn"), _start, self._known)
+        except (OSError, ImportError, NotImplementedError) as error:  # no semaphores, as in some containers
+            raise RunError(f"processes cannot be used here ({error}); use --decode-in threads") from error
+
+    def _ended(self) -> RunError:
+        """Names no file: paths are not for the eyes of whoever asked for pseudonyms."""
+        if self._came_back:
+            return RunError(
+                "a decoding process ended by itself: a damaged file may have crashed its decoder, or memory ran out; "
+                "run the command again with --decode-in threads or fewer --workers"
+            )
+        return RunError(
+            "decoding processes could not start, or ended over their first files; a script needs "
+            'if __name__ == "__main__": around what it runs, since each process imports it; or use '
+            'decode_in="threads" (--decode-in threads)'
+        )
 
     def take(self, group: _Group, index: int) -> Iterator[Item]:
         """The items of one file of a group."""
@@ -99,11 +133,9 @@ class ProcessDecoders:
         try:
             found = self.send(group).result()[index]
         except BrokenProcessPool:
-            raise RunError(
-                f"a decoding process ended by itself at or after {ref.path}: a damaged file may have crashed its "
-                "decoder, or memory ran out; run the command again, which goes on from here, with --decode-in threads "
-                "or fewer --workers"
-            ) from None
+            raise self._ended() from None
+        self._came_back = True
+        self._out -= index == len(group.tasks) - 1
         if found.items is None:
             yield from self._here.submit(ref, records).items()
             return
@@ -112,8 +144,18 @@ class ProcessDecoders:
             yield _in_three_channels(item)
 
     def close(self) -> None:
+        if self._pool is not None:
+            _end(self._pool)
         self._here.close()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _end(pool: ProcessPoolExecutor) -> None:
+    """End its processes at once, in the middle of a file or not: they only read."""
+    for process in list(pool._processes.values()):
+        process.terminate()
+    # With no writer left, the pool does not wait for the rest of a message that was cut.
+    pool._result_queue._writer.close()  # type: ignore[attr-defined]
+    pool.shutdown(wait=True, cancel_futures=True)
 
 
 class _Group:
@@ -184,17 +226,19 @@ def _decoded(ref: ImageRef, records: Sequence[FileRecord | None]) -> Decoded:
 
 
 def _slim(item: Item, preprocesses: Sequence[Preprocess]) -> Item:
-    """One channel of three equal ones, of which two need not be brought over."""
+    """One channel of three equal ones, of which two need not be brought over; models that share values still do."""
     if isinstance(item, Frame):
         values = zip(item.pixel_values, preprocesses, strict=True)
-        item.pixel_values = [v[:1] if v is not None and each.is_grey else v for v, each in values]
+        grey = {id(v): v[:1] for v, each in values if v is not None and each.is_grey}
+        item.pixel_values = [grey.get(id(v), v) for v in item.pixel_values]
     return item
 
 
 def _in_three_channels(item: Item) -> Item:
     """What `_slim` left away."""
     if isinstance(item, Frame):
-        item.pixel_values = [None if v is None else np.broadcast_to(v, (3, *v.shape[1:])) for v in item.pixel_values]
+        whole = {id(v): np.broadcast_to(v, (3, *v.shape[1:])) for v in item.pixel_values if v is not None}
+        item.pixel_values = [whole.get(id(v)) for v in item.pixel_values]
     return item
 
 

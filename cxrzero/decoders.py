@@ -33,7 +33,13 @@ class Job(Protocol):
 
 
 class Decoders(Protocol):
-    """Decodes the files that it is given, in their order, several at once."""
+    """Decodes the files that it is given, in their order, several at once.
+
+    Attributes:
+        ahead: files that it wants to have before the first is taken, to be busy all the time.
+    """
+
+    ahead: int
 
     def submit(self, ref: ImageRef, records: Sequence[FileRecord | None]) -> Job:
         """Take a file, with what each model's cache knows of it."""
@@ -57,6 +63,7 @@ class ThreadDecoders:
 
     def __init__(self, decode: Decode, prepares: Sequence[Prepare], workers: int, stats: RunStats) -> None:
         self._decode, self._prepares, self._stats = decode, prepares, stats
+        self.ahead = workers
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
 

@@ -110,7 +110,12 @@ class MissingExtraError(RunError):
 
     def __init__(self, module: str, extra: str) -> None:
         super().__init__(f"{module} is not installed; run: pip install 'cxrzero[{extra}]'")
+        self.module = module
         self.extra = extra
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For the way out of a decoding process."""
+        return type(self), (self.module, self.extra)
 
 
 class TrainingError(RunError):

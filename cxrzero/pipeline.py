@@ -124,8 +124,8 @@ class Pipeline:
 
     def _read(self, refs: Iterable[ImageRef], stats: RunStats) -> Generator[list[Item], None, None]:
         """Decode up to a window of files at once; give their frames in the order of `refs`, known files' together."""
-        window = self.workers + self.batch_size
         decoders = self.open_decoders(stats)
+        window = decoders.ahead + self.batch_size
         files: deque[Job | KnownFile] = deque()
         try:
             for block in self._look_up(refs):

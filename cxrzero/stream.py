@@ -21,7 +21,7 @@ class RunStats:
 
     Attributes:
         ok, failed, skipped: rows by status.
-        decode_seconds: summed over all decoding threads, so it may exceed the wall time.
+        decode_seconds: summed over all decoding threads or processes, so it may exceed the wall time.
         encode_seconds: wall time of the encoder.
         cached, embedded: embeddings of scored frames that were there already, and those that an encoder made; in an
             ensemble each frame has one of each model.

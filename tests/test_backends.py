@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cxrzero import Screener
 from cxrzero.backends import Encoder, open_encoder
-from cxrzero.backends.base import CUDA_CALLS, BundleEncoder, Run, Tower
+from cxrzero.backends.base import CUDA_CALLS, IMAGE, BundleEncoder, Run, Tower
+from cxrzero.backends.onnxruntime import OnnxRuntimeEncoder
+from cxrzero.backends.openvino import OpenVinoEncoder
 from cxrzero.backends.precision import LEAST_SPEARMAN, MAX_DEVIATION, admissible
 from cxrzero.bundle import IMAGE_ENCODER, TOKENIZER, Bundle, load_bundle, sha256_of
 from cxrzero.errors import BundleError, ConfigError, DeviceError, MissingExtraError, RunError, UsageError
@@ -322,11 +325,70 @@ def test_auto_takes_openvino_for_large_encoders_where_it_is_installed(
     assert (chosen(), chosen("auto")) == ("onnxruntime", "onnxruntime")
 
 
-def test_a_very_large_file_is_opened_as_it_is(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_says_why_not_cuda_and_why_openvino(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = load_bundle(tiny_bundle)
-    cut = open_encoder(bundle, "onnxruntime", "cpu").encode_images(pictures(bundle, 3))
+    monkeypatch.setattr("cxrzero.backends.onnxruntime._cuda_obstacle", lambda: "no NVIDIA driver was found")
+    monkeypatch.setattr("cxrzero.backends.LARGE_ENCODER", 1)
+    reason = open_encoder(bundle).reason
+    assert reason == "no NVIDIA driver was found, and OpenVINO is installed, which encodes large models faster"
+    assert open_encoder(bundle, "openvino").reason == "openvino runs on the CPU"
+
+
+def test_auto_goes_on_where_openvino_cannot_be_imported(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cxrzero.backends.openvino import core
+
+    bundle = load_bundle(tiny_bundle)
+    monkeypatch.setattr("cxrzero.backends.LARGE_ENCODER", 1)
+    monkeypatch.setattr("cxrzero.backends.missing_module", lambda name: None)
+    monkeypatch.setattr("cxrzero.backends.openvino.core", core.__wrapped__)  # one is open already
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    for precision in ("fp32", "auto"):
+        encoder = open_encoder(bundle, "auto", "cpu", precision)  # type: ignore[arg-type]
+        assert encoder.backend.startswith("onnxruntime")
+        assert encoder.reason.startswith("asked for; ")
+        assert "; openvino is installed but cannot be imported: " in encoder.reason
+    with pytest.raises(RunError, match="cannot be imported"):
+        open_encoder(bundle, "openvino", "cpu")
+    with pytest.raises(RunError, match="cannot be imported"):  # ONNX Runtime has no bf16
+        open_encoder(bundle, "auto", "cpu", "bf16")
+
+
+def with_second_output(folder: Path) -> Path:
+    """Let the image encoder of a copy of the tiny bundle give something that no embedding needs."""
+    model = onnx.load(folder / IMAGE_ENCODER)
+    model.graph.node.append(helper.make_node("Relu", ["projected"], ["patch_embeds"]))
+    model.graph.output.append(helper.make_tensor_value_info("patch_embeds", TensorProto.FLOAT, ["N", WIDTH]))
+    onnx.checker.check_model(model)
+    onnx.save(model, folder / IMAGE_ENCODER)
+    return rehash(folder)
+
+
+def test_only_the_embedding_is_computed_except_of_very_large_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = load_bundle(with_second_output(write_bundle(tmp_path / "two")))
+
+    def outputs_and_embeds() -> tuple[list[str], Any]:
+        encoder = OnnxRuntimeEncoder(bundle, "cpu", threads=1)
+        session = encoder._tower(IMAGE).args[0]  # type: ignore[attr-defined]
+        assert session._model_bytes is None  # or a second copy of the file would stay in memory
+        return [output.name for output in session.get_outputs()], encoder.encode_images(pictures(bundle, 3))
+
+    names, cut = outputs_and_embeds()
+    assert names == ["image_embeds"]
     monkeypatch.setattr("cxrzero.backends.onnxruntime.LARGEST_CUT", 1)
-    np.testing.assert_array_equal(open_encoder(bundle, "onnxruntime", "cpu").encode_images(pictures(bundle, 3)), cut)
+    names, whole = outputs_and_embeds()
+    assert names == ["image_embeds", "patch_embeds"]
+    np.testing.assert_array_equal(whole, cut)
+
+
+def test_openvino_computes_only_the_embedding(tmp_path: Path) -> None:
+    bundle = load_bundle(with_second_output(write_bundle(tmp_path / "two")))
+    encoder = OpenVinoEncoder(bundle, "cpu", threads=1)
+    requests = encoder._tower(IMAGE).args[0]  # type: ignore[attr-defined]
+    assert [output.get_any_name() for output in requests[0].get_compiled_model().outputs] == ["image_embeds"]
+    exact = open_encoder(bundle, "onnxruntime", "cpu").encode_images(pictures(bundle, 3))
+    np.testing.assert_allclose(encoder.encode_images(pictures(bundle, 3)), exact, atol=1e-6)
 
 
 class SmallGpu(BundleEncoder):
@@ -385,6 +447,34 @@ def test_a_gpu_has_two_calls_under_way_and_keeps_their_order(tiny_bundle: Path) 
     encoder = TwoAtOnce(load_bundle(tiny_bundle), "")
     pixels = np.arange(250, dtype=np.float32)[:, None, None, None] * np.ones((1, 3, SIDE, SIDE), np.float32)
     np.testing.assert_array_equal(encoder.encode_images(pixels)[:, 0], np.arange(250))
+
+
+class CrowdedGpu(SmallGpu):
+    """Pretends to be a GPU with memory for one call of 64 rows, which it needs for a while."""
+
+    def _open(self, tower: Tower, path: Path) -> Run:
+        memory = threading.Semaphore(64)
+
+        def run(rows: np.ndarray) -> np.ndarray:
+            taken = sum(memory.acquire(blocking=False) for _ in rows)
+            try:
+                time.sleep(0.02)
+                if taken < len(rows):
+                    raise RuntimeError(self._message)
+            finally:
+                for _ in range(taken):
+                    memory.release()
+            return np.repeat(rows.reshape(len(rows), -1)[:, :1], self._bundle.embed_dim, axis=1)
+
+        return run
+
+
+def test_calls_that_do_not_fit_at_once_are_made_one_after_the_other(tiny_bundle: Path) -> None:
+    encoder = CrowdedGpu(load_bundle(tiny_bundle), "CUDA out of memory. Tried to allocate 2.00 GiB")
+    pixels = np.arange(300, dtype=np.float32)[:, None, None, None] * np.ones((1, 3, SIDE, SIDE), np.float32)
+    for _ in range(2):
+        np.testing.assert_array_equal(encoder.encode_images(pixels)[:, 0], np.arange(300))
+    assert (encoder.fixed_batch, encoder.reason) == (64, "asked for")
 
 
 def test_other_failures_of_a_gpu_end_the_run(tiny_bundle: Path) -> None:

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 from cxrzero import Screener
-from cxrzero.decode_processes import GROUP, ProcessDecoders
+from cxrzero.decode_processes import GROUP, ProcessDecoders, _slim
 from cxrzero.decoding import FRAMES_AHEAD
-from cxrzero.errors import ImageError, RunError, SkippedImage, UsageError
+from cxrzero.errors import ImageError, MissingExtraError, RunError, SkippedImage, UsageError
 from cxrzero.images.radiograph import DecodeOptions, Facts
 from cxrzero.pipeline import Pipeline
 from cxrzero.preprocess import Preprocess
@@ -30,6 +30,8 @@ from tests.images.dicomfile import dicom_bytes
 
 Draw = Callable[..., Path]
 LABELS = ["edema", "pneumonia"]
+STEPS = [{"step": "resize", "height": 8, "width": 8, "interpolation": "bicubic"}, {"step": "rescale", "factor": 1}]
+with_signals = pytest.mark.skipif(sys.platform == "win32", reason="signals differ on Windows")
 
 
 @pytest.fixture
@@ -89,10 +91,15 @@ def test_errors_come_out_of_a_process_whole(kind: type[ImageError]) -> None:
     assert copy.facts == error.facts
 
 
+def test_a_missing_extra_is_said_by_a_process_as_by_a_thread() -> None:
+    error = MissingExtraError("openvino", "openvino")
+    copy = pickle.loads(pickle.dumps(error))
+    assert (type(copy), str(copy), copy.extra) == (MissingExtraError, str(error), "openvino")
+
+
 @contextlib.contextmanager
-def decoders(workers: int = 1) -> Iterator[ProcessDecoders]:
-    steps = [{"step": "resize", "height": 8, "width": 8, "interpolation": "bicubic"}, {"step": "rescale", "factor": 1}]
-    opened = ProcessDecoders(DecodeOptions(), [Preprocess(steps, (8, 8))], workers, RunStats())
+def decoders(workers: int = 1, models: int = 1) -> Iterator[ProcessDecoders]:
+    opened = ProcessDecoders(DecodeOptions(), [Preprocess(STEPS, (8, 8))] * models, workers, RunStats())
     try:
         yield opened
     finally:
@@ -108,15 +115,153 @@ def test_a_grey_picture_travels_as_one_channel_and_arrives_as_three(png: Draw) -
     assert (values.shape, values.strides[0]) == ((3, 8, 8), 0)
 
 
+def test_models_that_share_a_preprocessing_get_one_array(png: Draw) -> None:
+    with decoders(models=3) as opened:
+        [frame] = opened.submit(ImageRef(str(png("a.png", 1))), [None] * 3).items()
+    assert isinstance(frame, Frame)
+    assert len(frame.pixel_values) == 3
+    assert len({id(values) for values in frame.pixel_values}) == 1
+    frame.pixel_values = [np.zeros((3, 8, 8), np.float32)] * 3
+    sent = _slim(frame, [Preprocess(STEPS, (8, 8))] * 3).pixel_values
+    assert len({id(values) for values in sent}) == 1
+
+
+def pids_of(opened: ProcessDecoders) -> list[int]:
+    return [] if opened._pool is None else list(opened._pool._processes)
+
+
+def kill_all(opened: ProcessDecoders) -> None:
+    for pid in pids_of(opened):
+        os.kill(pid, signal.SIGKILL)
+
+
+ENDED = r"^a decoding process ended by itself: [^/]*--decode-in threads[^/]*$"  # no path
+
+
+@with_signals
 def test_a_process_that_dies_ends_the_run_in_words(png: Draw) -> None:
-    path = str(png("a.png", 1))
+    ref = ImageRef(str(png("a.png", 1)))
     with decoders() as opened:
-        list(opened.submit(ImageRef(path), [None]).items())
-        for pid in list(opened._pool._processes):
-            os.kill(pid, signal.SIGKILL)
-        message = r"a decoding process ended by itself at or after .*a\.png.*--decode-in threads"
-        with pytest.raises(RunError, match=message):
-            [_ for _ in range(100) for _ in opened.submit(ImageRef(path), [None]).items()]
+        list(opened.submit(ref, [None]).items())
+        kill_all(opened)
+        with pytest.raises(RunError, match=ENDED):
+            [_ for _ in range(100) for _ in opened.submit(ref, [None]).items()]
+
+
+@with_signals
+def test_a_process_that_dies_while_more_files_are_sent(png: Draw) -> None:
+    ref = ImageRef(str(png("a.png", 1)))
+    with decoders() as opened:
+        list(opened.submit(ref, [None]).items())
+        jobs = [opened.submit(ref, [None]) for _ in range(2 * GROUP + 1)]
+        kill_all(opened)
+        deadline = time.monotonic() + 30
+        assert opened._pool is not None
+        while not opened._pool._broken and time.monotonic() < deadline:
+            time.sleep(0.01)
+        with pytest.raises(RunError, match=ENDED):
+            jobs += [opened.submit(ref, [None]) for _ in range(GROUP)]
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(24, "Too many"), r"could not be started \(.*Too many\); use fewer --workers or --decode-in threads"),
+        (BrokenPipeError(), r"could not start, .*--decode-in threads"),
+    ],
+)
+def test_a_process_that_cannot_be_started(
+    png: Draw, monkeypatch: pytest.MonkeyPatch, error: OSError, message: str
+) -> None:
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("concurrent.futures.process.ProcessPoolExecutor.submit", refuse)
+    with decoders() as opened, pytest.raises(RunError, match=message):
+        opened.submit(ImageRef(str(png("a.png", 1))), [None])
+
+
+def test_a_script_that_starts_itself_again_is_told_why_it_fails(png: Draw, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from cxrzero.decode_processes import ProcessDecoders\n"
+        "from cxrzero.images.radiograph import DecodeOptions\n"
+        "from cxrzero.sources import ImageRef\n"
+        "from cxrzero.stream import RunStats\n"
+        "opened = ProcessDecoders(DecodeOptions(), [], 1, RunStats())\n"
+        f"list(opened.submit(ImageRef({str(png('a.png', 1))!r}), []).items())\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert "RunError: decoding processes could not start" in last
+    assert 'if __name__ == "__main__":' in last
+    assert 'decode_in="threads"' in last
+
+
+def test_a_few_files_are_shared_by_all_processes(png: Draw) -> None:
+    ref = ImageRef(str(png("a.png", 1)))
+    with decoders(workers=3) as opened:
+        assert opened.ahead == 3 * GROUP
+        jobs = [opened.submit(ref, [None]) for _ in range(3 + GROUP + 1)]
+        assert [len(group.tasks) for group in dict.fromkeys(job._group for job in jobs)] == [1, 1, 1, GROUP, 1]
+        assert len(pids_of(opened)) == 3
+        assert sum(len(list(job.items())) for job in jobs) == len(jobs)
+        assert opened._out == 0
+
+
+def test_windows_can_wait_for_61_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    opened = ProcessDecoders(DecodeOptions(), [], 64, RunStats())
+    assert opened.ahead == 61 * GROUP
+
+
+def test_a_run_that_opens_no_file_starts_no_pool(
+    tiny_bundle: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = Screener(tiny_bundle).predict(folder, LABELS)
+    monkeypatch.setattr("cxrzero.decode_processes.ProcessPoolExecutor", None)
+    files = [row.path for row in known if row.status == "ok"]
+    assert len(Screener(tiny_bundle, decode_in="processes").predict(list(dict.fromkeys(files)), LABELS)) == len(files)
+
+
+def sleepy(tasks: object) -> None:
+    """In a process, for a decoder that takes long."""
+    time.sleep(60)
+
+
+@with_signals
+def test_closing_does_not_wait_for_a_slow_file(png: Draw, monkeypatch: pytest.MonkeyPatch) -> None:
+    ref = ImageRef(str(png("a.png", 1)))
+    with decoders(workers=2) as opened:
+        list(opened.submit(ref, [None]).items())  # a process has started
+        monkeypatch.setattr("cxrzero.decode_processes._decode_group", sleepy)
+        for _ in range(5 * GROUP):
+            opened.submit(ref, [None])
+        pids = pids_of(opened)
+        started = time.monotonic()
+    assert time.monotonic() - started < 10
+    assert len(pids) == 2
+    assert not any(map(is_alive, pids))
+
+
+@with_signals
+@pytest.mark.parametrize("delay", [0.0, 0.001, 0.01])
+def test_closing_in_the_middle_of_messages(delay: float) -> None:
+    with decoders(workers=2) as opened:
+        pool = opened._open()
+        opened._pool = pool
+        pool.submit(large, 1).result()
+        for _ in range(8):
+            pool.submit(large, 50_000_000)
+        time.sleep(delay)
+        pids = pids_of(opened)
+    assert not any(map(is_alive, pids))
+
+
+def large(size: int) -> bytes:
+    """In a process."""
+    return bytes(size)
 
 
 def test_a_system_without_means_for_processes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,12 +270,13 @@ def test_a_system_without_means_for_processes(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr("cxrzero.decode_processes.ProcessPoolExecutor", refuse)
     with (
+        decoders() as opened,
         pytest.raises(RunError, match=r"cannot be used here \(.*Function not implemented\); use --decode-in threads"),
-        decoders(),
     ):
-        pass
+        opened.submit(ImageRef("a.png"), [None])
 
 
+@with_signals
 def test_a_run_that_is_left_half_way_leaves_no_process(tiny_bundle: Path, folder: Path) -> None:
     screener = Screener(tiny_bundle, workers=2, decode_in="processes", batch_size=1, cache=False)
     prompts = screener.prompts(LABELS)
@@ -146,7 +292,7 @@ def test_a_run_that_is_left_half_way_leaves_no_process(tiny_bundle: Path, folder
     refs = [ImageRef(str(path)) for path in sorted(folder.iterdir())]
     rows = pipeline.run(refs, screener.classifier(prompts), LABELS, RunStats())
     next(rows)
-    pids = list(seen[0]._pool._processes)
+    pids = pids_of(seen[0])
     assert pids
     rows.close()
     assert not any(is_alive(pid) for pid in pids)
@@ -160,9 +306,9 @@ def is_alive(pid: int) -> bool:
     return True
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="signals differ on Windows")
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_processes_end_with_a_parent_that_is_killed(png: Draw, number: int) -> None:
+@with_signals
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM"])
+def test_processes_end_with_a_parent_that_is_killed(png: Draw, name: str) -> None:
     script = (
         "import sys, time\n"
         "from cxrzero.decode_processes import ProcessDecoders\n"
@@ -180,7 +326,7 @@ def test_processes_end_with_a_parent_that_is_killed(png: Draw, number: int) -> N
         assert process.stdout is not None
         pids = [int(pid) for pid in process.stdout.readline().split()]
         assert pids
-        process.send_signal(number)
+        process.send_signal(getattr(signal, name))
         process.wait(timeout=30)
     deadline = time.monotonic() + 30
     while any(map(is_alive, pids)) and time.monotonic() < deadline:
@@ -188,7 +334,7 @@ def test_processes_end_with_a_parent_that_is_killed(png: Draw, number: int) -> N
     assert not any(map(is_alive, pids))
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="signals differ on Windows")
+@with_signals
 def test_ctrl_c_of_a_terminal_ends_all_quietly(tiny_bundle: Path, png: Draw, tmp_path: Path) -> None:
     for number in range(8):
         png(f"in/{number}.png", number)

@@ -60,11 +60,59 @@ def test_nodes_may_stand_in_any_order() -> None:
     assert [node.output[0] for node in onnx.load_from_string(part).graph.node] == ["wanted", "shared"]
 
 
+def test_what_nodes_go_without_is_no_value() -> None:
+    """The empty name stands for an optional input or output left out, on the way to "wanted" and beside it."""
+    model = two_outputs()
+    model.graph.initializer.append(numpy_helper.from_array(np.float32(0.5), "high"))
+    model.graph.node[2].output[0] = "unclipped"
+    model.graph.node.extend(
+        [
+            helper.make_node("Clip", ["unclipped", "", "high"], ["wanted"]),
+            helper.make_node("Dropout", ["left"], ["same", ""]),
+        ]
+    )
+    model.graph.output.append(helper.make_tensor_value_info("same", TensorProto.FLOAT, ["N", 4]))
+    whole = model.SerializeToString()
+    part = part_for(memoryview(whole), "wanted")
+    assert part is not None
+    kept = onnx.load_from_string(part)
+    onnx.checker.check_model(kept, full_check=True)
+    assert [node.op_type for node in kept.graph.node] == ["MatMul", "MatMul", "Clip"]
+    x = np.random.default_rng(9).normal(size=(3, 4)).astype(np.float32)
+    np.testing.assert_array_equal(run(part, "wanted", x), run(whole, "wanted", x))
+
+
+def test_an_initializer_that_is_an_input_too_goes_as_both() -> None:
+    model = two_outputs()
+    model.ir_version = 3
+    model.graph.input.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, [4, 4]) for name in "abc")
+    model.graph.input.append(helper.make_tensor_value_info("unused", TensorProto.FLOAT, [4]))
+    part = part_for(memoryview(model.SerializeToString()), "wanted")
+    assert part is not None
+    kept = onnx.load_from_string(part)
+    onnx.checker.check_model(kept, full_check=True)
+    assert [value.name for value in kept.graph.input] == ["x", "a", "c", "unused"]
+
+
+def test_the_graph_may_have_a_tag_of_two_bytes() -> None:
+    model = two_outputs()
+    whole = model.SerializeToString()
+    at = whole.index(model.graph.SerializeToString()) - 3  # the tag, and two bytes that say how long the graph is
+    assert whole[at] == 0x3A
+    part = part_for(memoryview(whole[:at] + b"\xba\x00" + whole[at + 1 :]), "wanted")
+    assert part == part_for(memoryview(whole), "wanted") is not None
+
+
 def test_what_is_run_as_a_whole() -> None:
     model = two_outputs()
     assert part_for(memoryview(model.SerializeToString()), "nothing of it") is None
     del model.graph.output[1]
     assert part_for(memoryview(model.SerializeToString()), "wanted") is None
+
+    for change in ({"data_location": TensorProto.EXTERNAL}, {"external_data": [{"key": "location", "value": "b"}]}):
+        outside = two_outputs()
+        outside.graph.initializer[1].MergeFrom(TensorProto(**change))
+        assert part_for(memoryview(outside.SerializeToString()), "wanted") is None
 
     within = two_outputs()
     branch = helper.make_graph(

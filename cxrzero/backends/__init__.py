@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from cxrzero.backends.precision import Precision, admissible, offered
 from cxrzero.bundle import IMAGE_ENCODER, Bundle
-from cxrzero.errors import MissingExtraError, UsageError
+from cxrzero.errors import MissingExtraError, RunError, UsageError
 
 Device = Literal["auto", "cpu", "cuda"]
 DEVICES: tuple[Device, ...] = get_args(Device)
@@ -75,7 +75,8 @@ def open_encoder(
 
     Args:
         backend: "auto" takes ONNX Runtime, or on a CPU OpenVINO where it is installed and the image encoder is large;
-            for a precision that ONNX Runtime does not offer, the first installed one that does.
+            for a precision that ONNX Runtime does not offer, the first installed one that does. Where OpenVINO cannot
+            be imported, it takes ONNX Runtime and says so.
         device: "cuda" must run on CUDA; "auto" takes CUDA where the backend can, else the CPU, and says why.
         precision: "auto" takes the fastest whose deviation is known and small, see `cxrzero.backends.precision`.
         threads: CPU threads of one call; None leaves the choice to the backend.
@@ -85,6 +86,7 @@ def open_encoder(
         ConfigError: the backend does not offer that precision for this bundle on this device.
         DeviceError: the device cannot run.
         MissingExtraError: the backend is not installed.
+        RunError: the backend is installed but cannot be imported.
         BundleError: a file is not what the contract says.
     """
     for kind, value, known in (("backend", backend, BACKENDS), ("device", device, DEVICES)):
@@ -96,6 +98,8 @@ def open_encoder(
     if name == "openvino":
         from cxrzero.backends.openvino import OpenVinoEncoder
 
+        if backend == "auto":
+            return _open_openvino_or_else(bundle, device, precision, threads)
         return OpenVinoEncoder(bundle, device, precision, threads)
     if name == "torch":
         from cxrzero.backends.torch import TorchEncoder
@@ -120,10 +124,36 @@ def _choose_backend(bundle: Bundle, device: Device, precision: Precision) -> str
     if not installed and precision == "auto":  # nothing faster than fp32
         return _choose_backend(bundle, device, "fp32")
     if precision == "fp32" and real_device == "cpu" and "openvino" in installed:
-        large = bundle.file(IMAGE_ENCODER).stat().st_size >= LARGE_ENCODER
-        return "openvino" if large else "onnxruntime"
+        return "openvino" if _is_large(bundle) else "onnxruntime"
     # What nobody offers, ONNX Runtime refuses in words.
     return next(iter(installed or able), "onnxruntime")
+
+
+def _is_large(bundle: Bundle) -> bool:
+    return bundle.file(IMAGE_ENCODER).stat().st_size >= LARGE_ENCODER
+
+
+def _open_openvino_or_else(bundle: Bundle, device: Device, precision: Precision, threads: int | None) -> Encoder:
+    """OpenVINO as "auto" took it, its reason with that of the device; ONNX Runtime where it cannot be imported.
+
+    Raises:
+        RunError: it cannot be imported, and a precision was asked for that ONNX Runtime does not have.
+    """
+    from cxrzero.backends.onnxruntime import OnnxRuntimeEncoder, choose_device
+    from cxrzero.backends.openvino import OpenVinoEncoder, core
+
+    try:
+        core()
+    except RunError as error:
+        if precision not in ("auto", "fp32"):
+            raise
+        encoder = OnnxRuntimeEncoder(bundle, device, precision, threads)
+        encoder.reason = f"{encoder.reason}; {error}"
+        return encoder
+    place = choose_device(device)[1]
+    if _is_large(bundle):
+        place += ", and OpenVINO is installed, which encodes large models faster"
+    return OpenVinoEncoder(bundle, device, precision, threads, place)
 
 
 def missing_module(backend: str) -> str | None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +54,7 @@ class BundleEncoder(ABC):
     Attributes:
         least_batch: rows of the smallest call; a smaller one would be computed in another order.
         fixed_batch: rows of every call, where the order depends on their number in other ways; None leaves it free.
+        runs_variants: a precision that the bundle has a file for is run from that file, not computed from the fp32 one.
     """
 
     backend: str
@@ -63,12 +63,13 @@ class BundleEncoder(ABC):
     reason: str
     least_batch: int = 1
     fixed_batch: int | None = None
+    runs_variants: bool = True
 
     def __init__(self, bundle: Bundle, threads: int | None) -> None:
         self._bundle = bundle
         self._threads = threads
         self._open_towers: dict[Tower, Run] = {}
-        self._backing_off = threading.Lock()
+        self._is_crowded = False  # two calls at once have not fitted into the GPU's memory
 
     @abstractmethod
     def _open(self, tower: Tower, path: Path) -> Run:
@@ -83,23 +84,34 @@ class BundleEncoder(ABC):
     def _tower(self, tower: Tower) -> Run:
         """Opened at first use: where the cache knows everything, a large model need not be loaded."""
         if tower not in self._open_towers:
-            name = self._bundle.image_encoder_file(self.precision) if tower is IMAGE else tower.file
+            is_variant = tower is IMAGE and self.runs_variants
+            name = self._bundle.image_encoder_file(self.precision) if is_variant else tower.file
             self._open_towers[tower] = self._open(tower, self._bundle.file(name))
         return self._open_towers[tower]
 
     def _encode(self, tower: Tower, rows: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         size = self.fixed_batch or max(len(rows), self.least_batch)
         self._tower(tower)  # opened before calls ask for it at once
-        starts = range(0, len(rows), size)
-        call = map if self.device == "cpu" or len(starts) == 1 else self._callers.map
-        parts = list(call(lambda start: self._call(tower, rows[start : start + size], size), starts))
+        batches = [rows[start : start + size] for start in range(0, len(rows), size)]
+        call = partial(self._call, tower, size=size)
+        found = list(self._callers.map(call, batches) if self._is_overlapping(batches) else map(call, batches))
+        if any(part is None for part in found):
+            self._is_crowded = True
+        parts = [
+            self._alone(tower, batch, size) if part is None else part
+            for batch, part in zip(batches, found, strict=True)
+        ]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _is_overlapping(self, batches: Sequence[npt.NDArray[Any]]) -> bool:
+        return self.device == "cuda" and len(batches) > 1 and not self._is_crowded
 
     @cached_property
     def _callers(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(CUDA_CALLS, thread_name_prefix="encode")
 
-    def _call(self, tower: Tower, rows: npt.NDArray[Any], size: int) -> npt.NDArray[np.float32]:
+    def _call(self, tower: Tower, rows: npt.NDArray[Any], *, size: int) -> npt.NDArray[np.float32] | None:
+        """The embeddings of at most `size` rows; None where the GPU's memory ran out and smaller calls may help."""
         filler = np.repeat(rows[:1], size - len(rows), axis=0)
         run = self._tower(tower)
         try:
@@ -108,7 +120,7 @@ class BundleEncoder(ABC):
             raise
         except Exception as error:  # the libraries' own errors share no base class
             if self.fixed_batch and self.device == "cuda" and size > 1 and ran_out_of_memory(error):
-                return self._back_off(tower, rows, size // 2)
+                return None
             # A call of fixed size is filled up, so that a smaller --batch-size would not help.
             advice = "" if self.fixed_batch else "; a smaller --batch-size needs less memory"
             raise RunError(
@@ -120,13 +132,20 @@ class BundleEncoder(ABC):
             raise BundleError(f"{self._bundle.path}: {tower.output} is not finite with shape {shape}")
         return np.asarray(embeds, np.float32)
 
-    def _back_off(self, tower: Tower, rows: npt.NDArray[Any], size: int) -> npt.NDArray[np.float32]:
-        """The same rows in smaller calls, and all later ones; `reason` tells, and so do the summary and the record."""
-        with self._backing_off:  # calls under way at once may all run out of memory
-            if self.fixed_batch is None or size < self.fixed_batch:
-                self.fixed_batch = size
-                self.reason = f"{self.reason.split(BACKED_OFF)[0]}{BACKED_OFF}{size} rows"
-        return np.concatenate([self._call(tower, rows[i : i + size], size) for i in range(0, len(rows), size)])
+    def _alone(self, tower: Tower, rows: npt.NDArray[Any], size: int) -> npt.NDArray[np.float32]:
+        """Rows for which memory ran out, while no other call needs any: first in a call of the same size.
+
+        If they do not fit even so, in smaller ones, and all later rows too; `reason` tells, and so do the summary and
+        the record.
+        """
+        found = self._call(tower, rows, size=size)
+        if found is not None:
+            return found
+        half = size // 2
+        if self.fixed_batch is None or half < self.fixed_batch:
+            self.fixed_batch = half
+            self.reason = f"{self.reason.split(BACKED_OFF)[0]}{BACKED_OFF}{half} rows"
+        return np.concatenate([self._alone(tower, rows[i : i + half], half) for i in range(0, len(rows), half)])
 
 
 def ran_out_of_memory(error: Exception) -> bool:

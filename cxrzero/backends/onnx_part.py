@@ -13,11 +13,13 @@ from typing import NamedTuple
 # ModelProto
 GRAPH = 7
 # GraphProto
-NODE, INITIALIZER, OUTPUT, VALUE_INFO = 1, 5, 12, 13
+NODE, INITIALIZER, INPUT, OUTPUT, VALUE_INFO = 1, 5, 11, 12, 13
 # NodeProto
 NODE_INPUT, NODE_OUTPUT, ATTRIBUTE = 1, 2, 5
-# ValueInfoProto, TensorProto
-VALUE_NAME, TENSOR_NAME = 1, 8
+# ValueInfoProto, TensorProto: where each kind of field in a graph has its name
+NAME = {INPUT: 1, OUTPUT: 1, VALUE_INFO: 1, INITIALIZER: 8}
+# TensorProto: external_data and data_location, of numbers in a file beside the model's
+ELSEWHERE = frozenset({13, 14})
 # AttributeProto: graphs of If, Loop and Scan, which use names from around them
 SUBGRAPHS = frozenset({6, 11})
 
@@ -47,43 +49,42 @@ def part_for(data: memoryview, output: str) -> bytes | None:
         data: an ONNX file.
 
     Returns:
-        The smaller file; None where the whole one should be run: it has no other output, has graphs within nodes, or is
-        no ONNX file, of which its reader says what is wrong.
+        The smaller file; None where the whole one should be run: it has no other output, has graphs within nodes or
+        numbers in other files, or is no ONNX file, of which its reader says what is wrong.
     """
     try:
         [graph] = [field for field in _fields(data, 0, len(data)) if field.number == GRAPH]
         fields = list(_fields(data, graph.body, graph.end))
-        outputs = {_name(data, field, VALUE_NAME) for field in fields if field.number == OUTPUT}
-        if output not in outputs or len(outputs) == 1:
+        outputs = _names(data, fields, OUTPUT)
+        if output not in outputs or len(outputs) == 1 or _has_other_files(data, fields):
             return None
         nodes = {field: _node(data, field) for field in fields if field.number == NODE}
         needed = _needed(list(nodes.values()), output)
-        kept = [data[field.start : field.end] for field in fields if _is_kept(data, field, nodes, needed, output)]
+        # Up to IR version 3 an initializer is an input as well, and goes with it.
+        inputs = _names(data, fields, INPUT) - _names(data, fields, INITIALIZER) | needed
+        wanted = {NODE: needed, INITIALIZER: needed, INPUT: inputs, OUTPUT: {output}, VALUE_INFO: needed}
+        kept = [data[field.start : field.end] for field in fields if _is_kept(data, field, nodes, wanted)]
     except (ValueError, IndexError):
         return None
     size = sum(map(len, kept))
-    tag = data[graph.start : graph.start + 1]
-    return b"".join([data[: graph.start], tag, _varint(size), *kept, data[graph.end :]])
+    return b"".join([data[: graph.start], _varint(GRAPH << 3 | BYTES), _varint(size), *kept, data[graph.end :]])
 
 
-def _is_kept(data: memoryview, field: _Field, nodes: dict[_Field, _Node], needed: set[str], output: str) -> bool:
-    if field.number == NODE:
-        return not needed.isdisjoint(nodes[field].outputs)
-    if field.number == OUTPUT:
-        return _name(data, field, VALUE_NAME) == output
-    if field.number == INITIALIZER:
-        return _name(data, field, TENSOR_NAME) in needed
-    return field.number != VALUE_INFO or _name(data, field, VALUE_NAME) in needed
+def _is_kept(data: memoryview, field: _Field, nodes: dict[_Field, _Node], wanted: dict[int, set[str]]) -> bool:
+    if field.number not in wanted:
+        return True
+    names = nodes[field].outputs if field.number == NODE else [_name(data, field)]
+    return not wanted[field.number].isdisjoint(names)
 
 
 def _needed(nodes: list[_Node], output: str) -> set[str]:
-    """Names of all values that `output` is computed from, itself among them."""
+    """Names of all values that `output` is computed from, itself among them; never "", of what a node goes without."""
     makers = {name: node for node in nodes for name in node.outputs}
     needed: set[str] = set()
     waiting = [output]
     while waiting:
         name = waiting.pop()
-        if name not in needed:
+        if name and name not in needed:
             needed.add(name)
             waiting += makers[name].inputs if name in makers else []
     return needed
@@ -101,7 +102,17 @@ def _node(data: memoryview, node: _Field) -> _Node:
     return found
 
 
-def _name(data: memoryview, message: _Field, number: int) -> str:
+def _has_other_files(data: memoryview, fields: list[_Field]) -> bool:
+    tensors = [field for field in fields if field.number == INITIALIZER]
+    return any(field.number in ELSEWHERE for tensor in tensors for field in _fields(data, tensor.body, tensor.end))
+
+
+def _names(data: memoryview, fields: list[_Field], number: int) -> set[str]:
+    return {_name(data, field) for field in fields if field.number == number}
+
+
+def _name(data: memoryview, message: _Field) -> str:
+    number = NAME[message.number]
     return next((_text(data, f) for f in _fields(data, message.body, message.end) if f.number == number), "")
 
 

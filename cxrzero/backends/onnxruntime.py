@@ -33,8 +33,8 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 # fp32 means fp32, not TensorFloat-32, and the algorithm follows from the shapes, not from a stopwatch.
 CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
 
-# Bytes of a file that is cut down to one output. While it is opened that takes once or twice its size more memory, and
-# larger towers have more blocks, of which the last matters less.
+# Bytes of a file that is cut down to one output. While it is opened, and no longer, that takes once or twice its size
+# more memory, and larger towers have more blocks, of which the last matters less.
 LARGEST_CUT = 2**29
 
 FATAL = 4  # onnxruntime's severity levels: 0 verbose … 4 fatal
@@ -193,11 +193,15 @@ def _open_session(
     onnxruntime.set_default_logger_severity(FATAL)
     try:
         model = _part(path, output) or str(path)
-        return onnxruntime.InferenceSession(model, options, providers=providers, enable_fallback=0)
+        session = onnxruntime.InferenceSession(model, options, providers=providers, enable_fallback=0)
     except Exception as error:  # onnxruntime's own errors share no base class
         raise BundleError(f"{path} cannot be loaded by onnxruntime: {first_line(error)}") from error
     finally:
         onnxruntime.set_default_logger_severity(WARNING)
+    # ONNX Runtime keeps the bytes to open the session again with other providers, which nobody asks for here.
+    if hasattr(session, "_model_bytes"):
+        session._model_bytes = None
+    return session
 
 
 def _part(path: Path, output: str) -> bytes | None:

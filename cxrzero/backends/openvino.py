@@ -28,15 +28,22 @@ class OpenVinoEncoder(BundleEncoder):
     Args:
         device: "cuda" is refused.
         threads: CPU threads of one encoder call; None leaves the choice to OpenVINO.
+        place: why it runs on the CPU, for `reason`; None says it in general.
 
     Raises:
         ConfigError: the precision is not offered, or this CPU has no bf16.
         DeviceError: CUDA was asked for.
+        RunError: OpenVINO cannot be imported.
         BundleError: a file is not an ONNX model with the inputs and outputs of the contract.
     """
 
     def __init__(
-        self, bundle: Bundle, device: Device = "auto", precision: Precision = "fp32", threads: int | None = None
+        self,
+        bundle: Bundle,
+        device: Device = "auto",
+        precision: Precision = "fp32",
+        threads: int | None = None,
+        place: str | None = None,
     ) -> None:
         if device == "cuda":
             raise DeviceError(
@@ -49,7 +56,7 @@ class OpenVinoEncoder(BundleEncoder):
         abilities = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         offers = [name for name in offered("openvino", "cpu", bundle) if name != "bf16" or "BF16" in abilities]
         self.precision, why = choose_precision(precision, "openvino", "cpu", bundle, offers)
-        place = "asked for" if device == "cpu" else "openvino runs on the CPU"
+        place = place or ("asked for" if device == "cpu" else "openvino runs on the CPU")
         self.reason = f"{place}; {why}" if why else place
 
     def _open(self, tower: Tower, path: Path) -> Run:
@@ -103,6 +110,9 @@ def core() -> Any:
 
     Its CPU plugin, when loaded, may replace the calling thread's alternate signal stack (as `faulthandler` sets it) by
     a larger one of its own, which it unmaps when unloaded: the next signal would end the process.
+
+    Raises:
+        RunError: OpenVINO cannot be imported.
     """
     return _import_offline().Core()
 
@@ -114,6 +124,8 @@ def _import_offline() -> Any:
         sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     try:
         import openvino
+    except ImportError as error:
+        raise RunError(f"openvino is installed but cannot be imported: {first_line(error)}") from error
     finally:
         if blocked:
             del sys.modules["openvino_telemetry"]

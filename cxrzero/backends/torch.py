@@ -40,6 +40,8 @@ class TorchEncoder(BundleEncoder):
         BundleError: a file is not an ONNX model of the contract, or has an operator that is not known.
     """
 
+    runs_variants = False
+
     def __init__(
         self, bundle: Bundle, device: Device = "auto", precision: Precision = "fp32", threads: int | None = None
     ) -> None:

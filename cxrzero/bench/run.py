@@ -47,7 +47,7 @@ class BenchReport:
     """What was measured.
 
     Attributes:
-        exact: the pipeline in fp32 with the fastest backend, each number of decoding threads tried.
+        exact: the pipeline in fp32 with the fastest backend, each number of decoding workers tried.
         auto: as `exact`, in the fastest precision within the bound on deviation; empty where that is fp32.
     """
 

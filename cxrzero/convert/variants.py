@@ -116,7 +116,9 @@ def _line(precision: str, found: Deviation) -> str:
 
 def _differences(bundle: Bundle, precision: str, films: Sequence[npt.NDArray[np.float32]]) -> Floats:
     """(TEST_FILMS, L) d of batches of films for the bundle's own labels."""
-    encoder = open_encoder(bundle, "auto", "cpu", precision)  # type: ignore[arg-type]
+    # fp32 is what deviations are from: of one backend, whichever else is installed.
+    backend = "onnxruntime" if precision == "fp32" else "auto"
+    encoder = open_encoder(bundle, backend, "cpu", precision)  # type: ignore[arg-type]
     preprocess = Preprocess(bundle.preprocess, bundle.image_size)
     tokenizer = Tokenizer(bundle.file(TOKENIZER), bundle.context_length, bundle.pad_id)
     member = Member(bundle, tokenizer, preprocess, encoder, None)
