@@ -44,14 +44,12 @@ class Pipeline:
         open_decoders: files → frames; what cannot be read becomes a failed or skipped row.
         embedders: one for each model.
         batch_size: frames of one encoder call.
-        workers: files that are decoded at once.
         selection: what the user leaves out.
     """
 
     open_decoders: OpenDecoders
     embedders: tuple[Embedder, ...]
     batch_size: int
-    workers: int
     selection: Selection = field(default_factory=Selection)
 
     def run(
@@ -65,7 +63,7 @@ class Pipeline:
         """Yield one row per frame, failed or skipped file, in the order of `refs`.
 
         Batches follow the order of the files and the encoder gives an image the same result in every batch, so the
-        rows do not depend on `workers` or `batch_size`. Each batch is kept before its rows are given out. `on_item` is
+        rows depend on neither decoders nor `batch_size`. Each batch is kept before its rows are given out. `on_item` is
         called with what a row was made of, just before the row is given out.
         """
         chunks = self._read(refs, stats)

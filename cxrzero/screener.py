@@ -234,7 +234,7 @@ class Screener:
     ) -> Generator[Prediction, None, None]:
         """As `predict`, row by row in constant memory; `on_item` as in `cxrzero.pipeline.Pipeline.run`."""
         embedders = tuple(member.embedder(self.decode_options) for member in self.members)
-        pipeline = Pipeline(self._open_decoders(), embedders, self.batch_size, self.workers, self.selection)
+        pipeline = Pipeline(self._open_decoders(), embedders, self.batch_size, self.selection)
         labels = dict.fromkeys(prompt.label for prompt in prompts)
         return pipeline.run(refs, scorer, labels, RunStats() if stats is None else stats, on_item)
 

@@ -288,7 +288,7 @@ def test_a_run_that_is_left_half_way_leaves_no_process(tiny_bundle: Path, folder
         return seen[0]
 
     embedders = tuple(member.embedder(screener.decode_options) for member in screener.members)
-    pipeline = Pipeline(remembered, embedders, 1, 2)
+    pipeline = Pipeline(remembered, embedders, 1)
     refs = [ImageRef(str(path)) for path in sorted(folder.iterdir())]
     rows = pipeline.run(refs, screener.classifier(prompts), LABELS, RunStats())
     next(rows)

@@ -68,7 +68,7 @@ def prepare(pixels: np.ndarray) -> np.ndarray:
 def pipeline_of(decode: Decode, prepare: Prepare, encoder: FakeEncoder, batch_size: int, workers: int) -> Pipeline:
     """In threads."""
     decoders = partial(ThreadDecoders, decode, [prepare], workers)
-    return Pipeline(decoders, (Embedder(prepare, encoder),), batch_size, workers)
+    return Pipeline(decoders, (Embedder(prepare, encoder),), batch_size)
 
 
 def run(
