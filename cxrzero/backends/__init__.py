@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cxrzero.backends.precision import Precision, admissible, offered
-from cxrzero.bundle import IMAGE_ENCODER, Bundle
 from cxrzero.errors import MissingExtraError, RunError, UsageError
+from cxrzero.model.bundle import IMAGE_ENCODER, Bundle
 
 Device = Literal["auto", "cpu", "cuda"]
 DEVICES: tuple[Device, ...] = get_args(Device)
@@ -102,7 +102,7 @@ def open_encoder(
             return _open_openvino_or_else(bundle, device, precision, threads)
         return OpenVinoEncoder(bundle, device, precision, threads)
     if name == "torch":
-        from cxrzero.backends.torch import TorchEncoder
+        from cxrzero.backends.torch.encoder import TorchEncoder
 
         return TorchEncoder(bundle, device, precision, threads)
     from cxrzero.backends.onnxruntime import OnnxRuntimeEncoder

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cxrzero.bundle import IMAGE_ENCODER, TEXT_ENCODER, Bundle
 from cxrzero.errors import BundleError, CxrzeroError, RunError
+from cxrzero.model.bundle import IMAGE_ENCODER, TEXT_ENCODER, Bundle
 
 # Of a CUDA call: the libraries choose an algorithm by the size of the batch, so it is always the same.
 CUDA_BATCH = 64

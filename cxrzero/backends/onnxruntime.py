@@ -25,8 +25,8 @@ from cxrzero.backends import Device, cpu_count
 from cxrzero.backends.base import CUDA_BATCH, IMAGE, STREAMS, BundleEncoder, Run, Tower, check_names, first_line
 from cxrzero.backends.onnx_part import part_for
 from cxrzero.backends.precision import Precision, choose_precision, offered
-from cxrzero.bundle import Bundle
 from cxrzero.errors import BundleError, DeviceError, RunError
+from cxrzero.model.bundle import Bundle
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 

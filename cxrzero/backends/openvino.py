@@ -18,8 +18,8 @@ import numpy.typing as npt
 from cxrzero.backends import Device, cpu_count
 from cxrzero.backends.base import IMAGE, STREAMS, BundleEncoder, Run, Tower, check_names, first_line
 from cxrzero.backends.precision import Precision, choose_precision, offered
-from cxrzero.bundle import Bundle
 from cxrzero.errors import BundleError, DeviceError, RunError
+from cxrzero.model.bundle import Bundle
 
 
 class OpenVinoEncoder(BundleEncoder):

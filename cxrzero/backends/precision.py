@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, get_args
 
-from cxrzero.bundle import VARIANTS, Bundle, Deviation
 from cxrzero.errors import ConfigError, UsageError
+from cxrzero.model.bundle import VARIANTS, Bundle, Deviation
 
 Precision = Literal["fp32", "fp16", "bf16", "int8", "auto"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)

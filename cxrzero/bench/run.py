@@ -17,7 +17,7 @@ from cxrzero.bench.stages import EncodeRate, NotMeasured, decode_rate, encode_ra
 from cxrzero.bench.whole import WholeRate, whole_rates
 from cxrzero.errors import RunError
 from cxrzero.images.radiograph import DecodeOptions
-from cxrzero.preprocess import Preprocess
+from cxrzero.model.preprocess import Preprocess
 from cxrzero.registry import DEFAULT_MODEL, Notify, resolve_model, silent
 
 SCHEMA_VERSION = 1

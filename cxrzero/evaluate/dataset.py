@@ -11,7 +11,7 @@ import numpy as np
 from cxrzero.errors import LabelError
 from cxrzero.evaluate.join import JoinReport
 from cxrzero.evaluate.labels import LabelMatch, Truth, fold
-from cxrzero.evaluate.metrics import Bools, Floats, Ints
+from cxrzero.stats.metrics import Bools, Floats, Ints
 
 
 @dataclass(frozen=True, slots=True)

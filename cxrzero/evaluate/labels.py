@@ -21,8 +21,8 @@ from typing import Literal
 import numpy as np
 
 from cxrzero.errors import ConfigError, LabelError
-from cxrzero.evaluate.metrics import Floats
-from cxrzero.evaluate.tables import MISSING
+from cxrzero.stats.metrics import Floats
+from cxrzero.tables.read import MISSING
 
 LIST_COLUMNS = frozenset({"findinglabels", "labels"})  # NIH, PadChest; compared as `fold` gives them
 YES = frozenset({"1", "1.0", "1,0", "true", "yes"})

@@ -24,9 +24,9 @@ from cxrzero.evaluate.labels import (
     match_labels,
     vocabulary,
 )
-from cxrzero.evaluate.metrics import Bools, Floats, Ints
-from cxrzero.evaluate.tables import Table, TableSource, open_table, read_table
 from cxrzero.prediction import FIXED_COLUMNS
+from cxrzero.stats.metrics import Bools, Floats, Ints
+from cxrzero.tables.read import Table, TableSource, open_table, read_table
 
 # Columns that a prediction table has beside a label's own, by suffix.
 DERIVED_SUFFIXES = ("_calibrated", "_decision", "_sd", "_cos_pos", "_cos_neg")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cxrzero.registry.cards import UNVERIFIED, Card, KnownFile
+from cxrzero.cards.card import UNVERIFIED, Card, KnownFile
 
 
 def how_to_get(card: Card) -> str:

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from cxrzero._version import __version__
-from cxrzero.bundle import sha256_of
 from cxrzero.errors import DownloadError
+from cxrzero.model.bundle import sha256_of
 
 CHUNK = 2**20
 TIMEOUT_S = 60

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from cxrzero.cards.card import Card
 from cxrzero.errors import DownloadError, LicenceError, OutputError, UsageError
 from cxrzero.registry.byhand import by_hand, can_pull
-from cxrzero.registry.cards import Card
 from cxrzero.registry.download import Client, Remote, fetch
 from cxrzero.registry.folder import DOWNLOADS, make_private, models_folder
 

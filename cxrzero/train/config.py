@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cxrzero.errors import UsageError
-from cxrzero.train.layouts import Layout
-from cxrzero.train.reports import TextRule
+from cxrzero.train.data.layouts import Layout
+from cxrzero.train.data.reports import TextRule
 
 RecipeName = Literal["default", "chexzero"]
 DEFAULT_ARCH = "cxrzero-mini"
@@ -65,13 +65,13 @@ class TrainConfig:
     """One training run.
 
     Attributes:
-        pairs: what to train on; see `cxrzero.train.pairs`.
+        pairs: what to train on; see `cxrzero.train.data.pairs`.
         out: run folder; receives checkpoints, metrics and the finished bundle.
         image_root: folder that relative image paths start from; None = the folder of `pairs`.
-        layout: how `pairs` is read; "auto" recognises it, see `cxrzero.train.layouts`.
-        text_rule: which words of a report are taken, see `cxrzero.train.reports.rules`.
+        layout: how `pairs` is read; "auto" recognises it, see `cxrzero.train.data.layouts`.
+        text_rule: which words of a report are taken, see `cxrzero.train.data.reports.rules`.
         val_fraction: part of the patients kept for validation where `pairs` states no split.
-        store: folder of decoded images that runs may share; None = in the run folder. See `cxrzero.train.store`.
+        store: folder of decoded images that runs may share; None = in the run folder. See `cxrzero.train.data.store`.
         decode_workers: processes that decode; None = one for each core, at most 16.
         skip_unreadable: go on without images and reports that are missing or cannot be read.
         recipe: whose values the fields were filled from; see `recipe_config`.
@@ -91,8 +91,8 @@ class TrainConfig:
         freeze: this tower keeps its weights (LiT, Zhai et al. 2022).
         image_lr_scale, text_lr_scale: factors on lr for one tower.
         loss: "soft" contrasts and never takes a true text as a negative; "sigmoid" asks of every image and text of a
-            batch whether it is true; "clip" is CLIP's loss. See `cxrzero.train.loss`.
-        augment: whether training images are varied; see `cxrzero.train.augment`.
+            batch whether it is true; "clip" is CLIP's loss. See `cxrzero.train.step.loss`.
+        augment: whether training images are varied; see `cxrzero.train.data.augment`.
         mixup: each image is blended with another of its group, and so is what is true of it; the shape of the beta
             distribution that the shares are drawn from (Zhang et al., mixup, ICLR 2018); 0 = not.
         preprocess: "chexzero" = the reference's; None = the start's own, else stretched and standardised by the data.

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from cxrzero.cards.card import Card, KnownFile, load_card
 from cxrzero.errors import DownloadError, LicenceError, UsageError
 from cxrzero.registry import download
-from cxrzero.registry.cards import Card, KnownFile, load_card
 from cxrzero.registry.download import Client, Remote, check_url, fetch
 from cxrzero.registry.pull import PULL_JSON, pull
 

@@ -1,0 +1,50 @@
+"""`--shard K/N`: which files are this job's. Imports nothing heavy.
+
+A file belongs to the shard that the hash of its path, as found, names. So the same command with 1/N … N/N covers every
+file exactly once on any machine, without the jobs talking to each other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+
+from cxrzero.errors import ConfigError
+
+# Merging holds two files of every shard open, and 1,024 open files are what a process usually gets.
+MAX_SHARDS = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Part `index` (from 1) of `count`."""
+
+    index: int
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.index}/{self.count}"
+
+    def __contains__(self, path: str) -> bool:
+        """Whether the file at `path` is in this shard: 64 bits of BLAKE2b (RFC 7693) modulo the number of shards."""
+        digest = hashlib.blake2b(os.fsencode(path), digest_size=8, person=b"cxrzero.predict.shard").digest()
+        return int.from_bytes(digest, "big") % self.count == self.index - 1
+
+
+def parse_shard(text: str) -> Shard:
+    """Read "3/16".
+
+    Raises:
+        ConfigError: not two whole numbers K/N with 1 ≤ K ≤ N ≤ 400.
+    """
+    match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text.strip())
+    if not match:
+        raise ConfigError(f"--shard {text}: write K/N, for example 3/16")
+    shard = Shard(int(match[1]), int(match[2]))
+    if not 1 <= shard.index <= shard.count:
+        raise ConfigError(f"--shard {text}: K goes from 1 to N")
+    if shard.count > MAX_SHARDS:
+        raise ConfigError(f"--shard {text}: at most {MAX_SHARDS} shards")
+    return shard
