@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from cxrzero.backends import Backend, Device, Encoder, cpu_count, open_encoder
-from cxrzero.backends.base import CUDA_BATCH, CUDA_CALLS
-from cxrzero.backends.precision import Precision
+from cxrzero.backends import Encoder, open_encoder
+from cxrzero.backends.base import CUDA_BATCH, CUDA_CALLS, cpu_count
 from cxrzero.cache.store import Store
+from cxrzero.choices import DEFAULT_MODEL, Backend, DecodeIn, Device, Notify, Precision, silent
 from cxrzero.errors import LabelError, NoInputError, UsageError
 from cxrzero.images import decode
 from cxrzero.images.flags import MIN_SIDE
@@ -29,10 +29,10 @@ from cxrzero.model.tokenizer import Tokenizer
 from cxrzero.pipeline.items import Item, RunStats
 from cxrzero.pipeline.run import Pipeline
 from cxrzero.pipeline.selection import Selection
-from cxrzero.pipeline.threads import DECODE_IN, PROCESSES_FROM, DecodeIn, OpenDecoders, ThreadDecoders
+from cxrzero.pipeline.threads import DECODE_IN, PROCESSES_FROM, OpenDecoders, ThreadDecoders
 from cxrzero.prediction import Prediction
 from cxrzero.prompts import LabelPrompts, resolve_prompts
-from cxrzero.registry import DEFAULT_MODEL, Notify, resolve_models, silent
+from cxrzero.registry import resolve_models
 from cxrzero.sources import ImageRef, check_paths, find_images
 
 if TYPE_CHECKING:

@@ -10,10 +10,11 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from cxrzero.backends import REQUIRED, Device, Encoder, missing_module, open_encoder
+from cxrzero.backends import REQUIRED, Encoder, missing_module, open_encoder
 from cxrzero.backends.precision import admissible, offered
 from cxrzero.bench.films import Films
 from cxrzero.bench.stopwatch import Rate, measure
+from cxrzero.choices import Device
 from cxrzero.errors import CxrzeroError
 from cxrzero.images import decode
 from cxrzero.images.radiograph import DecodeOptions

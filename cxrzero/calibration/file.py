@@ -14,9 +14,8 @@ from typing import Any
 
 from cxrzero._version import __version__
 from cxrzero.errors import ConfigError, NoInputError, OutputError
-from cxrzero.evaluate.dataset import Dataset
-from cxrzero.stats.calibrators import Calibrator, Method, calibrator_from_dict, fit_calibrator
-from cxrzero.stats.thresholds import Rule, Threshold, choose_threshold
+from cxrzero.stats.calibrators import Calibrator, calibrator_from_dict
+from cxrzero.stats.thresholds import Threshold
 
 SCHEMA = "cxrzero.calibration"
 SCHEMA_VERSION = 1
@@ -56,21 +55,6 @@ class Calibration:
     @property
     def calibrators(self) -> dict[str, Calibrator]:
         return {label: each.calibrator for label, each in self.labels.items() if each.calibrator is not None}
-
-
-def fit_calibration(
-    dataset: Dataset, rule: Rule, target: float | None, method: Method | None, *, in_sample: bool
-) -> Calibration:
-    """Choose thresholds and fit calibrators on a dataset. Without probabilities (logits) only thresholds."""
-    fitted = {}
-    for label in dataset.labels:
-        rows = dataset.usable(label)
-        scores, truth = dataset.scores[label][rows], dataset.truth[label].values[rows] == 1
-        threshold = choose_threshold(scores, truth, rule, target, "in_sample" if in_sample else "validation")
-        calibrator = fit_calibrator(scores, truth, method) if method and dataset.probabilities else None
-        n_positive = int(truth.sum())
-        fitted[label] = LabelCalibration(threshold, calibrator, n_positive, len(truth) - n_positive)
-    return Calibration(fitted, binding(dataset.manifest), in_sample)
 
 
 def binding(manifest: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -16,10 +16,10 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
+from cxrzero.choices import Blank, Uncertain
 from cxrzero.errors import ConfigError, LabelError
 from cxrzero.stats.metrics import Floats
 from cxrzero.tables.read import MISSING
@@ -45,8 +45,8 @@ class LabelRules:
 
     mapping: Mapping[str, Sequence[str]] | None = None
     list_column: str | None = None
-    uncertain: Literal["ignore", "positive", "negative"] = "ignore"
-    blank: Literal["auto", "ignore", "negative"] = "auto"
+    uncertain: Uncertain = "ignore"
+    blank: Blank = "auto"
 
 
 @dataclass(frozen=True, slots=True)

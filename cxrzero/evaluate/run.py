@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cxrzero.calibration.file import Calibration, check_binding, fit_calibration, read_calibration
+from cxrzero.calibration.file import Calibration, check_binding, read_calibration
 from cxrzero.errors import ConfigError, LabelError
+from cxrzero.evaluate.calibrate import fit_calibration
 from cxrzero.evaluate.compare import Comparison, compare_tables
 from cxrzero.evaluate.config import EvalConfig
 from cxrzero.evaluate.dataset import Dataset, JoinRules

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
+from cxrzero.choices import View
 from cxrzero.errors import ConfigError, SkippedImage
 from cxrzero.images.flags import FLAGS
 
@@ -23,7 +23,7 @@ class Selection:
     """
 
     skip: frozenset[str] = frozenset()
-    only: Literal["frontal"] | None = None
+    only: View | None = None
 
     def reason(self, flags: frozenset[str]) -> SkippedImage | None:
         """Why an image is left out, its code the flag that decided; None lets it pass."""

@@ -11,15 +11,15 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Literal, Protocol, get_args
+from typing import Protocol, get_args
 
 from cxrzero.cache.images import FileRecord
+from cxrzero.choices import DecodeIn
 from cxrzero.pipeline.decode_file import Decode, DecodeJob
 from cxrzero.pipeline.embedder import Prepare, prepare_missing
 from cxrzero.pipeline.items import Item, RunStats
 from cxrzero.sources import ImageRef
 
-DecodeIn = Literal["auto", "threads", "processes"]
 DECODE_IN: tuple[DecodeIn, ...] = get_args(DecodeIn)
 # Workers from which "auto" takes processes.
 PROCESSES_FROM = 8

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
+from cxrzero.choices import Aggregate, Backend, DecodeIn, Device, Invert, Level, Precision, TableFormat, View
 from cxrzero.predict.shard import Shard
 
 
@@ -41,24 +41,24 @@ class PredictConfig:
     prompts: str | None = None
     calibration: str | None = None
     out: str = "predictions.csv"
-    format: Literal["csv", "jsonl", "parquet"] | None = None
+    format: TableFormat | None = None
     long: bool = False
     scores: bool = False
     model: tuple[str, ...] = ("cxrzero-mini",)
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    backend: Literal["auto", "onnxruntime", "openvino", "torch"] = "auto"
-    precision: Literal["fp32", "fp16", "bf16", "int8", "auto"] = "fp32"
+    device: Device = "auto"
+    backend: Backend = "auto"
+    precision: Precision = "fp32"
     batch_size: int | None = None
     workers: int | None = None
-    decode_in: Literal["auto", "threads", "processes"] = "auto"
+    decode_in: DecodeIn = "auto"
     overwrite: bool = False
     fail_fast: bool = False
-    invert: Literal["auto", "yes", "no"] = "auto"
+    invert: Invert = "auto"
     fast_decode: bool = False
     skip: tuple[str, ...] = ()
-    only: Literal["frontal"] | None = None
-    by: Literal["image", "study"] = "image"
-    study_aggregate: Literal["mean", "max"] = "mean"
+    only: View | None = None
+    by: Level = "image"
+    study_aggregate: Aggregate = "mean"
     pseudonymise: bool = False
     pseudonym_key: Path | None = None
     cache: bool = True

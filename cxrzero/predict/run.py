@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cxrzero.choices import Notify, silent
 from cxrzero.errors import LabelError, NoInputError, RunError, UsageError
 from cxrzero.images.radiograph import DecodeOptions
 from cxrzero.model.score import ProbabilityOnly, Scorer
@@ -21,7 +22,6 @@ from cxrzero.predict.manifest import build_manifest, manifest_path, write_manife
 from cxrzero.predict.shardlog import ShardLog
 from cxrzero.prediction import Prediction
 from cxrzero.prompts import LabelPrompts
-from cxrzero.registry import Notify, silent
 from cxrzero.screener import Screener
 from cxrzero.sources import ImageRef, WalkCounts, check_paths, find_images
 from cxrzero.tables.layout import Layout, build_layout

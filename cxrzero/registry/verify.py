@@ -12,8 +12,8 @@ import numpy.typing as npt
 import tokenizers
 
 from cxrzero.backends.onnxruntime import OnnxRuntimeEncoder
-from cxrzero.backends.precision import Precision
 from cxrzero.cards.card import UNVERIFIED, iter_cards
+from cxrzero.choices import Precision
 from cxrzero.errors import CxrzeroError
 from cxrzero.model.bundle import TOKENIZER, Bundle
 from cxrzero.model.preprocess import Preprocess

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
+from cxrzero.choices import CalibratorMethod
 from cxrzero.errors import ConfigError
 from cxrzero.stats.metrics import Bools, Floats
-
-Method = Literal["platt", "temperature", "isotonic"]
 
 LOGIT_LIMIT = 36.0  # σ(36) is the last double below 1: logits of exact 0 and 1 are taken as ∓36
 NEWTON_STEPS = 100
@@ -56,7 +55,7 @@ class Isotonic:
         return {"method": "isotonic", "x": list(self.x), "y": list(self.y)}
 
 
-def fit_calibrator(probabilities: Floats, truth: Bools, method: Method) -> Calibrator | None:
+def fit_calibrator(probabilities: Floats, truth: Bools, method: CalibratorMethod) -> Calibrator | None:
     """Fit on (n,) probabilities and (n,) bool truth; None where one class is missing or no rising map fits.
 
     Platt and temperature use Platt's smoothed targets (N₊+1)/(N₊+2) and 1/(N₋+2), so that separable data do not send

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from cxrzero.choices import ThresholdRule
 from cxrzero.errors import ConfigError
 from cxrzero.stats.metrics import Bools, Confusion, Floats, Ranking
-
-Rule = Literal["max_mcc", "youden", "sensitivity"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +36,14 @@ class Threshold:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-def parse_rule(text: str) -> tuple[Rule, float | None]:
+def parse_rule(text: str) -> tuple[ThresholdRule, float | None]:
     """Read "max-mcc", "youden" or "sensitivity=0.9".
 
     Raises:
         ConfigError: it is none of them.
     """
     name, _, target = text.partition("=")
-    rules: dict[str, Rule] = {"max-mcc": "max_mcc", "max_mcc": "max_mcc", "youden": "youden"}
+    rules: dict[str, ThresholdRule] = {"max-mcc": "max_mcc", "max_mcc": "max_mcc", "youden": "youden"}
     if name in rules and not target:
         return rules[name], None
     try:
@@ -57,7 +56,7 @@ def parse_rule(text: str) -> tuple[Rule, float | None]:
 
 
 def choose_threshold(
-    scores: Floats, truth: Bools, rule: Rule, target: float | None, chosen_on: str
+    scores: Floats, truth: Bools, rule: ThresholdRule, target: float | None, chosen_on: str
 ) -> Threshold | None:
     """Choose a threshold on (n,) scores and (n,) bool truth; None where one class is missing.
 

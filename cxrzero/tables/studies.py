@@ -9,14 +9,12 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from cxrzero.choices import Aggregate
 from cxrzero.prediction import Cell, Prediction
-
-Aggregate = Literal["mean", "max"]
 
 # Scored, but not a separate frontal view of this chest: it would blur what the frontal views say.
 LEFT_OUT = ("lateral", "body_part_not_chest", "maybe_not_chest_xray", "for_processing")

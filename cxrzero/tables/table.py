@@ -10,9 +10,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
+from cxrzero.choices import TableFormat
 from cxrzero.errors import OutputError, OutputExistsError, UsageError
 from cxrzero.prediction import Cell
-from cxrzero.tables.writers import SUFFIXES, WRITERS, Format, check_format
+from cxrzero.tables.writers import SUFFIXES, WRITERS, check_format
 
 STDOUT = "-"
 
@@ -33,7 +34,7 @@ class Table:
     """
 
     def __init__(
-        self, out: str, columns: Mapping[str, type], table_format: Format | None = None, *, overwrite: bool = False
+        self, out: str, columns: Mapping[str, type], table_format: TableFormat | None = None, *, overwrite: bool = False
     ) -> None:
         check_output(out, table_format, overwrite=overwrite)
         self.out = out
@@ -89,7 +90,7 @@ class Table:
             self._file.flush()
 
 
-def table_format_of(out: str, asked: Format | None = None) -> Format:
+def table_format_of(out: str, asked: TableFormat | None = None) -> TableFormat:
     """The format of a table: what was asked for, else what the suffix of its name says.
 
     Raises:
@@ -108,7 +109,7 @@ def table_format_of(out: str, asked: Format | None = None) -> Format:
     return asked or promised or "csv"
 
 
-def check_output(out: str, table_format: Format | None = None, *, overwrite: bool) -> None:
+def check_output(out: str, table_format: TableFormat | None = None, *, overwrite: bool) -> None:
     """Find out whether a table could be written, writing nothing.
 
     Raises:

@@ -9,13 +9,12 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, BinaryIO, Literal, Protocol, cast
+from typing import Any, BinaryIO, Protocol, cast
 
+from cxrzero.choices import TableFormat
 from cxrzero.errors import MissingExtraError
 from cxrzero.prediction import Cell
 from cxrzero.tables.decimals import joined_decimals
-
-Format = Literal["csv", "jsonl", "parquet"]
 
 # Spreadsheets run a cell that begins so as a formula (OWASP, "CSV Injection").
 FORMULA_STARTS = frozenset({"=", "+", "-", "@", "\t", "\r"})
@@ -171,15 +170,15 @@ class ParquetWriter(BlockWriter):
         self._writer.write_batch(self._record_batch(arrays, schema=self._schema))
 
 
-WRITERS: dict[Format, Callable[[BinaryIO, Mapping[str, type]], Writer]] = {
+WRITERS: dict[TableFormat, Callable[[BinaryIO, Mapping[str, type]], Writer]] = {
     "csv": CsvWriter,
     "jsonl": JsonlWriter,
     "parquet": ParquetWriter,
 }
-SUFFIXES: dict[str, Format] = {"": "csv", ".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet"}
+SUFFIXES: dict[str, TableFormat] = {"": "csv", ".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet"}
 
 
-def check_format(table_format: Format) -> None:
+def check_format(table_format: TableFormat) -> None:
     """Find out whether a format can be written here.
 
     Raises:

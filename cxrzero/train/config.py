@@ -9,13 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from cxrzero.choices import Device, Loss, Optimiser, PairsLayout, Recipe, Schedule, TextRule, TowerName, TrainPrecision
 from cxrzero.errors import UsageError
-from cxrzero.train.data.layouts import Layout
-from cxrzero.train.data.reports import TextRule
 
-RecipeName = Literal["default", "chexzero"]
 DEFAULT_ARCH = "cxrzero-mini"
-LossName = Literal["soft", "sigmoid", "clip"]
 
 # Values that a recipe sets; whatever the user states wins. "chexzero" is the training of CheXzero's reference code:
 # stochastic gradient descent at one rate, no validation, no average, no augmentation, CLIP's plain loss.
@@ -118,32 +115,32 @@ class TrainConfig:
     pairs: Path
     out: Path
     image_root: Path | None = None
-    layout: Layout = "auto"
+    layout: PairsLayout = "auto"
     text_rule: TextRule = "sentences"
     val_fraction: float = 0.0
     skip_unreadable: bool = False
     store: Path | None = None
     decode_workers: int | None = None
-    recipe: RecipeName = "default"
+    recipe: Recipe = "default"
     arch: str | None = None
     init: Path | None = None
     lineage: str | None = None
     epochs: int = 20
     batch_size: int = 128
     micro_batch: int | None = None
-    optimiser: Literal["adamw", "sgd"] = "adamw"
+    optimiser: Optimiser = "adamw"
     lr: float | None = None
     momentum: float = 0.9
     weight_decay: float = 0.05
-    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule: Schedule = "cosine"
     warmup: float = 0.05
     grad_clip: float = 1.0
     max_logit_scale: float = 100.0
     ema_decay: float = 0.998
-    freeze: Literal["image", "text"] | None = None
+    freeze: TowerName | None = None
     image_lr_scale: float = 1.0
     text_lr_scale: float = 1.0
-    loss: LossName = "soft"
+    loss: Loss = "soft"
     augment: bool = True
     mixup: float = 0.0
     preprocess: Literal["chexzero"] | None = None
@@ -152,8 +149,8 @@ class TrainConfig:
     first_size: int | None = None
     first_share: float = 0.5
     texts_per_image: int = 2
-    precision: Literal["fp32", "bf16"] = "fp32"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: TrainPrecision = "fp32"
+    device: Device = "auto"
     threads: int | None = None
     val_labels: Path | None = None
     val_every: int | None = None

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from cxrzero.backends import Device
 from cxrzero.backends.base import CUDA_BATCH, IMAGE, BundleEncoder, Run, Tower, check_names
-from cxrzero.backends.precision import Precision, choose_precision, offered
+from cxrzero.backends.precision import choose_precision, offered
 from cxrzero.backends.torch.graph import TorchGraph
+from cxrzero.choices import Device, Precision
 from cxrzero.errors import DeviceError
 from cxrzero.model.bundle import Bundle
 

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cxrzero.choices import PairsLayout, TextRule
 from cxrzero.errors import UsageError
 from cxrzero.train.data.intake import SHOWN, Intake
-from cxrzero.train.data.layouts import Layout, Record, Source, read_source
-from cxrzero.train.data.reports import TextRule, report_texts, says_nothing
+from cxrzero.train.data.layouts import Record, Source, read_source
+from cxrzero.train.data.reports import report_texts, says_nothing
 from cxrzero.train.data.reports.rules import ReportTexts
 from cxrzero.train.data.split import is_held_out
 
@@ -94,7 +95,7 @@ def read_pairs(
     path: Path,
     image_root: Path | None = None,
     *,
-    layout: Layout = "auto",
+    layout: PairsLayout = "auto",
     text_rule: TextRule = "sentences",
     val_fraction: float = 0.0,
     skip_unreadable: bool = False,
@@ -127,7 +128,7 @@ def gather_pairs(
     path: Path,
     image_root: Path | None = None,
     *,
-    layout: Layout = "auto",
+    layout: PairsLayout = "auto",
     text_rule: TextRule = "sentences",
     val_fraction: float = 0.0,
 ) -> Pairs:

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cxrzero.errors import UsageError
-from cxrzero.stats import influence
 from cxrzero.evaluate.discrimination import Options, auroc_estimate
+from cxrzero.stats import influence
 from cxrzero.stats.intervals import Estimate, wald
 from cxrzero.stats.metrics import Ranking
 from cxrzero.train.data.pairs import SHOWN

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from cxrzero.train.config import LossName
+from cxrzero.choices import Loss
 from cxrzero.train.data.batches import Batch
 from cxrzero.train.distributed import World
 from cxrzero.train.model.weights import tower_of
@@ -76,7 +76,7 @@ def _is_frozen(model: nn.Module) -> bool:
 
 
 def backward(
-    encoders: Encoders, batch: Batch, world: World, micro_batch: int | None, loss_name: LossName = "soft"
+    encoders: Encoders, batch: Batch, world: World, micro_batch: int | None, loss_name: Loss = "soft"
 ) -> Tensor:
     """Add the loss's gradient to every parameter's `.grad`, the same in every process.
 

@@ -11,7 +11,8 @@ or what a run makes of it (`cxrzero.train.data.pairs`).
 
 from __future__ import annotations
 
-from cxrzero.train.data.layouts.read import LAYOUTS, Layout, read_source
+from cxrzero.choices import PairsLayout
+from cxrzero.train.data.layouts.read import LAYOUTS, read_source
 from cxrzero.train.data.layouts.record import Record, Source
 
-__all__ = ["LAYOUTS", "Layout", "Record", "Source", "read_source"]
+__all__ = ["LAYOUTS", "PairsLayout", "Record", "Source", "read_source"]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
+from cxrzero.choices import PairsLayout
 from cxrzero.errors import NoInputError, UsageError
 from cxrzero.train.data.layouts.folder import has_pairs, read_folder
 from cxrzero.train.data.layouts.listing import Folder, walk
@@ -13,12 +14,11 @@ from cxrzero.train.data.layouts.openi import is_report, read_openi
 from cxrzero.train.data.layouts.record import Source
 from cxrzero.train.data.layouts.table import read_table
 
-Layout = Literal["auto", "table", "folder", "mimic", "openi"]
-LAYOUTS: Final[tuple[Layout, ...]] = ("auto", "table", "folder", "mimic", "openi")
+LAYOUTS: Final[tuple[PairsLayout, ...]] = ("auto", "table", "folder", "mimic", "openi")
 _FOLDERS: Final = {"folder": read_folder, "mimic": read_mimic, "openi": read_openi}
 
 
-def read_source(path: Path, images: Path | None = None, layout: Layout = "auto") -> Source:
+def read_source(path: Path, images: Path | None = None, layout: PairsLayout = "auto") -> Source:
     """Read every record of a source.
 
     Args:

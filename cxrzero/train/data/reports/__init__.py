@@ -7,8 +7,9 @@ Knows nothing of images, files or models, and imports nothing heavy.
 
 from __future__ import annotations
 
+from cxrzero.choices import TextRule
 from cxrzero.train.data.reports.decoding import Decoded, decode_report
-from cxrzero.train.data.reports.rules import TEXT_RULES, ReportTexts, TextRule, report_texts, says_nothing
+from cxrzero.train.data.reports.rules import TEXT_RULES, ReportTexts, report_texts, says_nothing
 from cxrzero.train.data.reports.sections import Section, split_sections
 from cxrzero.train.data.reports.sentences import split_sentences
 

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
+from cxrzero.choices import TextRule
 from cxrzero.train.data.reports.asides import is_aside, without_advice
 from cxrzero.train.data.reports.marks import unmark
 from cxrzero.train.data.reports.sections import Section, SectionName, split_sections
 from cxrzero.train.data.reports.sentences import split_sentences
 
-TextRule = Literal["sentences", "section", "chexzero"]
 TEXT_RULES: Final[tuple[TextRule, ...]] = ("sentences", "section", "chexzero")
 FALLBACK: Final[tuple[SectionName, ...]] = ("impression", "findings", "body")
 
