@@ -22,7 +22,8 @@
         └── SkippedImage           readable, but not an image to score: status "skipped"
 
 Messages say what happened, to which file, and what to do. They never quote attributes of a DICOM header that
-could identify a patient. Only the command line prints them; `exit_code` tells it how to exit.
+could identify a patient. Only the command line prints them; `exit_code` tells it how to exit, and the function of that
+name how a command exits that went through images and raised nothing.
 """
 
 from __future__ import annotations
@@ -148,3 +149,10 @@ class SkippedImage(ImageError):
     """Readable, but not an image to score (no pixels, CT, left out by --skip): status "skipped"."""
 
     status = "skipped"
+
+
+def exit_code(done: int, failed: int) -> int:
+    """Of a command that went through images: 0 all done or skipped, 1 nothing done, 3 finished, and some failed."""
+    if not done:
+        return 1
+    return 3 if failed else 0

@@ -13,7 +13,7 @@ HEAVY = ("torch", "onnxruntime", "pydicom", "numpy", "PIL", "tokenizers", "image
 
 
 @pytest.mark.parametrize(
-    "statement", ["import cxrzero", "import cxrzero.cli", "import cxrzero.predict.config, cxrzero.errors"]
+    "statement", ["import cxrzero", "import cxrzero.cli", "import cxrzero.predict.options, cxrzero.errors"]
 )
 def test_importing_the_command_line_loads_nothing_heavy(statement: str) -> None:
     code = f"import sys; {statement}; print(*[m for m in {HEAVY!r} if m in sys.modules])"

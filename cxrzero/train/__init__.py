@@ -4,7 +4,7 @@
                    └────► tokenizer ────────────┤► batches ─► loop (step, optimise, state) ─► metrics, curves
     --init ──────► start (model, preprocessing) ┘
 
-Importing this package loads no torch, so that the command line can build a `TrainConfig`; `train` needs the extra
+Importing this package loads no torch, so that the command line can build a `TrainOptions`; `train` needs the extra
 [torch].
 """
 
@@ -15,16 +15,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cxrzero.errors import MissingExtraError
-from cxrzero.train.config import OnProgress, Progress, TrainConfig, recipe_config, resumed_config
+from cxrzero.train.options import TrainOptions
+from cxrzero.train.progress import OnProgress, Progress
+from cxrzero.train.recipes import recipe_options, resumed_options
 
 if TYPE_CHECKING:
     from cxrzero.train.check import Check
     from cxrzero.train.checkpage import Seen
 
-__all__ = ["OnProgress", "Progress", "TrainConfig", "check", "recipe_config", "resume", "train"]
+__all__ = ["OnProgress", "Progress", "TrainOptions", "check", "recipe_options", "resume", "train"]
 
 
-def train(config: TrainConfig, on_progress: OnProgress | None = None) -> Path:
+def train(config: TrainOptions, on_progress: OnProgress | None = None) -> Path:
     """Train an image and a text encoder on the pairs of `config` and write a model bundle.
 
     Args:
@@ -53,7 +55,7 @@ def resume(folder: Path, given: Mapping[str, Any] | None = None, on_progress: On
 
     Args:
         folder: its run folder.
-        given: options as fields of TrainConfig; those that decide what is computed must be what they were.
+        given: options as fields of TrainOptions; those that decide what is computed must be what they were.
 
     Raises:
         UsageError: there is no run, or its options or data have changed; the field is named.
@@ -62,11 +64,11 @@ def resume(folder: Path, given: Mapping[str, Any] | None = None, on_progress: On
     from cxrzero.train.loop import run
     from cxrzero.train.runfolder import RunFolder
 
-    config = resumed_config(RunFolder(folder).config(), given or {})
+    config = resumed_options(RunFolder(folder).config(), given or {})
     return run(config, on_progress, resume=True)
 
 
-def check(config: TrainConfig, on_progress: OnProgress | None = None) -> tuple[Check, list[Seen]]:
+def check(config: TrainOptions, on_progress: OnProgress | None = None) -> tuple[Check, list[Seen]]:
     """Read everything that a run would learn from once and say what it is; see `cxrzero.train.check.check`."""
     _need_extra()
     from cxrzero.train.check import check as run_check

@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 from cxrzero.clip.tokenizer import clip_tokenizer  # noqa: E402
 from cxrzero.errors import UsageError  # noqa: E402
 from cxrzero.model.bundle import load_bundle  # noqa: E402
-from cxrzero.train import TrainConfig, recipe_config, resume, train  # noqa: E402
+from cxrzero.train import TrainOptions, recipe_options, resume, train  # noqa: E402
 from cxrzero.train.data.batches import Batches, TextEncoder  # noqa: E402
 from cxrzero.train.data.pairs import read_pairs  # noqa: E402
 from cxrzero.train.data.truth import text_classes, truth_matrix  # noqa: E402
@@ -33,7 +33,7 @@ def films(tmp_path):
 
 @pytest.fixture
 def config(films, tmp_path):
-    return TrainConfig(films / "pairs.csv", tmp_path / "run", arch="cxrzero-tiny", epochs=3, batch_size=10, threads=1)
+    return TrainOptions(films / "pairs.csv", tmp_path / "run", arch="cxrzero-tiny", epochs=3, batch_size=10, threads=1)
 
 
 def labelled(films, rows="", header="image,patient_id,spot,effusion,view"):
@@ -253,7 +253,7 @@ def test_the_curves_are_one_page_that_loads_nothing(films, config):
 
 def test_the_paper_s_recipe_runs(films, tmp_path):
     run = train(
-        recipe_config(
+        recipe_options(
             "chexzero", pairs=films / "pairs.csv", out=tmp_path / "paper", arch=tiny_clip(tmp_path), epochs=1, threads=1
         )
     )
