@@ -20,7 +20,7 @@ from cxrzero.train.progress import OnProgress, Progress
 from cxrzero.train.recipes import recipe_options, resumed_options
 
 if TYPE_CHECKING:
-    from cxrzero.train.check import Check
+    from cxrzero.train.checking import Check
     from cxrzero.train.checkpage import Seen
 
 __all__ = ["OnProgress", "Progress", "TrainOptions", "check", "recipe_options", "resume", "train"]
@@ -69,9 +69,9 @@ def resume(folder: Path, given: Mapping[str, Any] | None = None, on_progress: On
 
 
 def check(config: TrainOptions, on_progress: OnProgress | None = None) -> tuple[Check, list[Seen]]:
-    """Read everything that a run would learn from once and say what it is; see `cxrzero.train.check.check`."""
+    """Read everything that a run would learn from once and say what it is; see `cxrzero.train.checking.check`."""
     _need_extra()
-    from cxrzero.train.check import check as run_check
+    from cxrzero.train.checking import check as run_check
 
     return run_check(config, on_progress)
 
