@@ -166,5 +166,6 @@ class PredictOptions:
         metavar="K/N",
         parse=parse_shard,
         panel=ADVANCED,
+        decides="nothing",
         recorded=False,
     )

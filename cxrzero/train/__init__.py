@@ -4,8 +4,8 @@
                    └────► tokenizer ────────────┤► batches ─► loop (step, optimise, state) ─► metrics, curves
     --init ──────► start (model, preprocessing) ┘
 
-Importing this package loads no torch, so that the command line can build a `TrainOptions`; `train` needs the extra
-[torch].
+Importing this package loads no torch, so that the command line can make its parameters of `TrainOptions`; `train` needs
+the extra [torch].
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 __all__ = ["OnProgress", "Progress", "TrainOptions", "check", "recipe_options", "resume", "train"]
 
 
-def train(config: TrainOptions, on_progress: OnProgress | None = None) -> Path:
-    """Train an image and a text encoder on the pairs of `config` and write a model bundle.
+def train(options: TrainOptions, on_progress: OnProgress | None = None) -> Path:
+    """Train an image and a text encoder on the pairs of `options` and write a model bundle.
 
     Args:
-        config: what to train on and how.
+        options: what to train on and how.
         on_progress: called after every optimiser step and every validation.
 
     Returns:
-        The run folder (`config.out`), which is itself a model bundle.
+        The run folder (`options.out`), which is itself a model bundle.
 
     Raises:
         UsageError: the pairs or options are wrong; nothing was trained.
@@ -47,7 +47,7 @@ def train(config: TrainOptions, on_progress: OnProgress | None = None) -> Path:
     _need_extra()
     from cxrzero.train.loop import run
 
-    return run(config, on_progress)
+    return run(options, on_progress)
 
 
 def resume(folder: Path, given: Mapping[str, Any] | None = None, on_progress: OnProgress | None = None) -> Path:
@@ -64,16 +64,16 @@ def resume(folder: Path, given: Mapping[str, Any] | None = None, on_progress: On
     from cxrzero.train.loop import run
     from cxrzero.train.runfolder import RunFolder
 
-    config = resumed_options(RunFolder(folder).config(), given or {})
-    return run(config, on_progress, resume=True)
+    options = resumed_options(RunFolder(folder).config(), given or {})
+    return run(options, on_progress, resume=True)
 
 
-def check(config: TrainOptions, on_progress: OnProgress | None = None) -> tuple[Check, list[Seen]]:
+def check(options: TrainOptions, on_progress: OnProgress | None = None) -> tuple[Check, list[Seen]]:
     """Read everything that a run would learn from once and say what it is; see `cxrzero.train.checking.check`."""
     _need_extra()
     from cxrzero.train.checking import check as run_check
 
-    return run_check(config, on_progress)
+    return run_check(options, on_progress)
 
 
 def _need_extra() -> None:
