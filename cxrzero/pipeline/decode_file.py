@@ -59,8 +59,13 @@ def items_of(ref: ImageRef, decode: Decode, prepare: Prepare, add_seconds: Calla
     except CxrzeroError:
         raise
     except Exception as error:  # one strange file must not end a run over a million; the row says what it was
-        code = "out_of_memory" if isinstance(error, MemoryError) else "unexpected"
-        yield Failure(ref, ImageError(code, f"{type(error).__name__} while the file was decoded"))
+        yield Failure(ref, unforeseen(error))
+
+
+def unforeseen(error: Exception) -> ImageError:
+    """What a decoder raised and should not have, without its words, which may quote the file."""
+    code = "out_of_memory" if isinstance(error, MemoryError) else "unexpected"
+    return ImageError(code, f"{type(error).__name__} while the file was decoded")
 
 
 class DecodeJob:
