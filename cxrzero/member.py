@@ -86,7 +86,7 @@ class Member:
 
     def embedder(self, decode_options: DecodeOptions) -> Embedder:
         """Its part in the pipeline."""
-        return Embedder(self.preprocess, self.encoder, self._image_cache(decode_options))
+        return Embedder(self.encoder, self._image_cache(decode_options))
 
     def record(self) -> dict[str, Any]:
         """What names it in the run record."""

@@ -19,7 +19,7 @@ from cxrzero.images import decode
 from cxrzero.images.radiograph import DecodeOptions, Radiograph
 from cxrzero.model.preprocess import Preprocess
 from cxrzero.pipeline.decode_file import FRAMES_AHEAD, items_of
-from cxrzero.pipeline.embedder import prepare_missing
+from cxrzero.pipeline.embedder import inputs_of
 from cxrzero.pipeline.items import Frame, Item, RunStats
 from cxrzero.pipeline.threads import ThreadDecoders
 from cxrzero.pipeline.workers import Advice, Workers, most_workers
@@ -139,9 +139,9 @@ def _decode_group(tasks: Sequence[Task]) -> list[Decoded]:
 def _decoded(ref: ImageRef, records: Sequence[FileRecord | None]) -> Decoded:
     options, preprocesses = _known
     seconds: list[float] = []
-    prepare = partial(prepare_missing, preprocesses, records)
+    inputs = partial(inputs_of, preprocesses, records)
     try:
-        made = items_of(ref, partial(_decode_few, options), prepare, seconds.append)
+        made = items_of(ref, partial(_decode_few, options), inputs, seconds.append)
         items = [_slim(item, preprocesses) for item in made]
     except _ManyFramesError:
         return Decoded(None, sum(seconds))

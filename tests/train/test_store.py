@@ -157,9 +157,7 @@ class Dying(DecodeChunk):
 
 def test_a_dead_worker_is_said(source, small_chunks, monkeypatch):
     monkeypatch.setattr(store_module, "DecodeChunk", Dying)
-    with pytest.raises(
-        TrainingError, match=r"over their first files.*--decode-workers 1.*what was decoded is kept"
-    ):
+    with pytest.raises(TrainingError, match=r"over their first files.*--decode-workers 1.*what was decoded is kept"):
         open_store(read_pairs(source), source.parent / "store", GEOMETRY, quiet, workers=2)
 
 
