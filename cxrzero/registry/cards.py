@@ -45,14 +45,12 @@ class KnownFile:
         name: path inside its repository or folder, with forward slashes.
         sha256: hexadecimal, or None where no hash could be sourced.
         size: bytes, or None.
-        url: where the file itself can be fetched over HTTPS; None where there is only a page for people.
         source: where name, hash and size are stated.
     """
 
     name: str
     sha256: str | None
     size: int | None
-    url: str | None
     source: str
 
 
@@ -207,11 +205,8 @@ def _card(name: str, data: Any) -> Card:
     )
 
 
-def _file(file: dict[str, Any], data: Mapping[str, Any]) -> KnownFile:
-    url, repository = file.get("url"), data.get("repository")
-    if url is None and repository:
-        url = f"https://huggingface.co/{repository}/resolve/{data.get('revision') or 'main'}/{file['name']}"
-    return KnownFile(file["name"], file.get("sha256"), file.get("size"), url, file.get("source", data["files_source"]))
+def _file(file: Mapping[str, Any], data: Mapping[str, Any]) -> KnownFile:
+    return KnownFile(file["name"], file.get("sha256"), file.get("size"), file.get("source", data["files_source"]))
 
 
 def _lineage(facts: Mapping[str, Fact | None]) -> Lineage:

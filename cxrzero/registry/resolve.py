@@ -11,7 +11,7 @@ from cxrzero.registry import sources
 from cxrzero.registry.byhand import how_to_get
 from cxrzero.registry.cards import Card, card_names, card_of_repository, load_card
 from cxrzero.registry.folder import bundles_in, installed, is_bundle
-from cxrzero.registry.hubcache import find_snapshot
+from cxrzero.registry.snapshot import find_snapshot
 
 DEFAULT_MODEL = "cxrzero-mini"
 HUB, LOCAL = "hf-hub:", "local-dir:"
