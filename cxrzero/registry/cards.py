@@ -20,9 +20,7 @@ from cxrzero.errors import BundleError
 
 UNVERIFIED = "unverified"
 PREPROCESSES = ("chexzero", "openai-clip", "siglip", "source", "bundle")
-RULES = ("softmax_pair", "sigmoid")
 ACTIVATIONS = ("quickgelu", "gelu", "source")
-TOKENIZERS = ("clip-bpe", "source", "bundle")
 
 FOLDER = Path(__file__).resolve().parent / "known"
 
@@ -87,27 +85,17 @@ class Lineage:
     """What an import cannot read from weights and has to know of where they come from.
 
     Attributes:
-        architecture: open_clip's name; None: read from the source's own config or tensor shapes.
         activation: "quickgelu" or "gelu", which shapes cannot tell; "source": stated by the source's config.
         preprocess: "chexzero", "openai-clip" or "siglip"; "source": the source's own config; "bundle": model.json.
-        rule: scoring rule, see `cxrzero.bundle.Scoring`.
         scale: a number (exponentiated), or None: exp(logit_scale) of the weights.
-        bias: a number, or None: logit_bias of the weights.
         positive, negative: templates; "{}" stands for the label.
-        context_length: tokens that the text encoder reads; None: the source's own config.
-        tokenizer: "clip-bpe": OpenAI CLIP's byte-pair encoding; "source": files beside the weights; "bundle".
     """
 
-    architecture: str | None
     activation: str
     preprocess: str
-    rule: str
     scale: float | None
-    bias: float | None
     positive: tuple[str, ...]
     negative: tuple[str, ...]
-    context_length: int | None
-    tokenizer: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,21 +207,11 @@ def _lineage(facts: Mapping[str, Fact | None]) -> Lineage:
             raise ValueError(f"{key} must be one of {', '.join(allowed)}")
         return str(value(key))
 
-    def number(key: str) -> float | None:
-        found = value(key)
-        return None if found in (None, "source") else float(found)
-
-    templates = value("templates")
-    context_length = value("context_length")
+    templates, scale = value("templates"), value("scale")
     return Lineage(
-        architecture=None if value("architecture") == "source" else value("architecture"),
         activation=choice("activation", ACTIVATIONS),
         preprocess=choice("preprocess", PREPROCESSES),
-        rule=choice("scoring_rule", RULES),
-        scale=number("scale"),
-        bias=number("bias"),
+        scale=None if scale in (None, "source") else float(scale),
         positive=tuple(templates["positive"]),
         negative=tuple(templates["negative"]),
-        context_length=None if context_length == "source" else context_length,
-        tokenizer=choice("tokenizer", TOKENIZERS),
     )

@@ -13,9 +13,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 
-import huggingface_hub
 import pytest
-from huggingface_hub import file_download
+from huggingface_hub import constants, file_download
 
 from cxrzero.errors import DownloadError, LicenceError, UsageError
 from cxrzero.registry import fetch as fetching
@@ -34,7 +33,7 @@ FILES = ("config.json", "model.safetensors", "vocab.txt")
 def server(hub_server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
     """The mirror of this process; small chunks, and no waiting between the library's own tries."""
     monkeypatch.setenv("HF_ENDPOINT", hub_server.url)
-    monkeypatch.setattr(huggingface_hub.constants, "DOWNLOAD_CHUNK_SIZE", CHUNK)
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", CHUNK)
     monkeypatch.setattr(file_download, "time", SimpleNamespace(sleep=lambda _: None))
     return hub_server
 
@@ -97,10 +96,10 @@ def test_nothing_is_told_that_was_not_asked(
     """No login though there is one everywhere, no cookie though one was set, nothing about this machine."""
     monkeypatch.setenv("HF_TOKEN", "hf_environment")
     (tmp_path / "token").write_text("hf_file")
-    monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password secret\n")
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_TELEMETRY", False)  # as if imported by another
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", False)  # as if imported by another
     pull(card, quiet)
     assert server.requests
     for _, path, headers in server.requests:
@@ -130,7 +129,7 @@ def test_a_login_that_is_not_there_is_missed_before_anything_is_asked(
 ) -> None:
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(tmp_path / "none"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "none"))
     with pytest.raises(UsageError, match=r"no Hugging Face login here; set HF_TOKEN or run: hf auth login"):
         pull(card, quiet, login=True)
     assert server.requests == []
@@ -262,7 +261,7 @@ def test_without_a_network_it_says_what_to_do(card: Card, models: Path, monkeypa
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(DownloadError, match=r"(?s)127\.0\.0\.1:9 cannot be reached.*sha256 unverified.*--name bio"):
         pull(card, quiet)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(DownloadError, match=r"(?s)HF_HUB_OFFLINE is set.*models import"):
         pull(card, quiet)
 
