@@ -151,7 +151,8 @@ def test_what_goes_wrong_is_one_message_and_no_traceback(
 
 def test_a_file_that_cannot_grow_is_named(command: Command, hub_server: Server, models: Path) -> None:
     resource = pytest.importorskip("resource")
-    limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (15_000_000, {resource.RLIM_INFINITY}))"
+    # within the last chunk, of which the system then takes a part without a word
+    limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (22_000_000, {resource.RLIM_INFINITY}))"
     code, said = run(command, before=limit)
     assert code == 1
     assert f"{LARGE_SHA}.part cannot be written: File too large" in said

@@ -177,8 +177,10 @@ def test_a_copy_in_the_hugging_face_cache(converter: FakeConverter, tmp_path: Pa
     (snapshot / "open_clip_config.json").write_text("{}")
     assert resolve_model("hf-hub:yyupenn/whyxrayclip").name
     assert converter.calls[0]["source"] == snapshot
-    (folder / "refs" / "main").write_text("../../../..")
-    assert resolve_model("hf-hub:yyupenn/whyxrayclip").name  # the only snapshot
+    for odd in ("../../../..", "..", "", "\0"):
+        (folder / "refs" / "main").write_text(odd)
+        resolve_model("hf-hub:yyupenn/whyxrayclip")  # the only snapshot
+        assert converter.calls[-1]["source"] == snapshot
     shutil.copytree(snapshot, folder / "snapshots" / ("b" * 40))
     with pytest.raises(BundleError, match="models pull whyxrayclip"):
         resolve_model("hf-hub:yyupenn/whyxrayclip")
@@ -194,6 +196,7 @@ def test_a_part_of_a_repository_may_hold_all_that_a_model_needs(converter: FakeC
     (snapshot / "open_clip_config.json").write_text("{}")
     (folder / "refs").mkdir()
     (folder / "refs" / "main").write_text(commit)
+    (folder / "snapshots" / ("b" * 40)).mkdir()
     trees.write_tree_cache(
         str(folder),
         commit,
