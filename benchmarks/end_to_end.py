@@ -163,9 +163,9 @@ def measure_stages(work: Path, films: list[str]) -> dict[str, float]:
     """Core milliseconds of each stage alone, by `cxrzero bench`'s own functions."""
     from cxrzero.bench.films import open_films
     from cxrzero.bench.stages import decode_rate, encode_rates, preprocess_rate
-    from cxrzero.bundle import load_bundle
     from cxrzero.images.radiograph import DecodeOptions
-    from cxrzero.preprocess import Preprocess
+    from cxrzero.model.bundle import load_bundle
+    from cxrzero.model.preprocess import Preprocess
 
     bundle = load_bundle(work / "bundle")
     preprocess = Preprocess(bundle.preprocess, bundle.image_size)

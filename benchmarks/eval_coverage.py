@@ -21,11 +21,11 @@ from statistics import NormalDist
 
 import numpy as np
 
-from cxrzero.evaluate import influence as influences
-from cxrzero.evaluate.intervals import Estimate, logit_wald, newcombe, percentile, wald
-from cxrzero.evaluate.metrics import Ranking
-from cxrzero.evaluate.resample import Resampling, resampled_ranks
-from cxrzero.evaluate.scores import auroc_estimate, average_precision_estimate
+from cxrzero.evaluate.discrimination import auroc_estimate, average_precision_estimate
+from cxrzero.stats import influence as influences
+from cxrzero.stats.intervals import Estimate, logit_wald, newcombe, percentile, wald
+from cxrzero.stats.metrics import Ranking
+from cxrzero.stats.resample import Resampling, resampled_ranks
 
 CONFIDENCE = 0.95
 N_NEGATIVE = 450

@@ -17,8 +17,8 @@ import numpy as np
 import sklearn.metrics as sk
 
 from cxrzero.evaluate import EvalConfig, evaluate
-from cxrzero.evaluate.metrics import Ranking
-from cxrzero.evaluate.resample import Resampling, outcome_table, resampled_confusions, resampled_ranks
+from cxrzero.stats.metrics import Ranking
+from cxrzero.stats.resample import Resampling, outcome_table, resampled_confusions, resampled_ranks
 
 N_LABELS = 14
 CUT = 0.6

@@ -37,12 +37,12 @@ from cxrzero.bench.films import open_films
 from cxrzero.bench.machine import machine, versions
 from cxrzero.bench.stages import decode_rate, preprocess_rate
 from cxrzero.bench.stopwatch import measure as measure_rate
-from cxrzero.bundle import load_bundle
 from cxrzero.convert.variants import measure
 from cxrzero.errors import CxrzeroError
 from cxrzero.images.radiograph import DecodeOptions
 from cxrzero.member import Member
-from cxrzero.preprocess import Preprocess
+from cxrzero.model.bundle import load_bundle
+from cxrzero.model.preprocess import Preprocess
 from cxrzero.screener import Screener
 
 WAYS = (

@@ -24,13 +24,13 @@ import torch
 from cxrzero.backends import REQUIRED, missing_module, open_encoder
 from cxrzero.backends.precision import offered
 from cxrzero.bench.stopwatch import measure as measure_rate
-from cxrzero.bundle import IMAGE_ENCODER, TEXT_ENCODER, TOKENIZER, load_bundle
 from cxrzero.convert.variants import measure
 from cxrzero.member import Member
+from cxrzero.model.bundle import IMAGE_ENCODER, TEXT_ENCODER, TOKENIZER, load_bundle
+from cxrzero.model.preprocess import Preprocess
+from cxrzero.model.tokenizer import Tokenizer
 from cxrzero.phantom import draw, sample_findings
-from cxrzero.preprocess import Preprocess
 from cxrzero.prompts import build_prompts
-from cxrzero.tokenizer import Tokenizer
 
 CHECKPOINT = "best_64_5e-05_original_22000_0.864.pt"  # a name that the registry knows, so nothing has to be said
 BATCH = 16

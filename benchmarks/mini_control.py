@@ -33,9 +33,9 @@ from mini_pairs import held_out, read_split
 from mini_start import MEAN, SIZE, STD
 from mini_words import FINDINGS
 
-from cxrzero.train.augment import augment
-from cxrzero.train.optimise import BETAS, make_average
-from cxrzero.train.validate import auroc
+from cxrzero.train.data.augment import augment
+from cxrzero.train.measure.statements import auroc
+from cxrzero.train.step.optimise import BETAS, make_average
 
 STORED = 128  # pixels of a side in the cache
 LABELS = (*FINDINGS, "child pneumonia", "child bacterial", "tuberculosis")

@@ -38,8 +38,8 @@ from mini_auroc import ENOUGH, NIH, Films, aurocs, resample_weights, subsets
 from mini_words import PARAPHRASES
 
 from cxrzero import Screener
-from cxrzero.evaluate.metrics import expected_calibration_error
 from cxrzero.phantom import Finding, Look, draw
+from cxrzero.stats.metrics import expected_calibration_error
 
 # Outside the ranges of cxrzero.phantom.sample_look, from which the training phantoms are drawn.
 UNSEEN = Look(photons=2.0e4, scatter=0.6, contrast=1.3, gamma=1.4, equalise=0.5, sharpen=0.0)

@@ -32,8 +32,8 @@ from end_to_end import make_model
 
 from cxrzero.backends.openvino import core
 from cxrzero.bench.machine import machine, versions
-from cxrzero.bundle import IMAGE_ENCODER
 from cxrzero.images import decode
+from cxrzero.model.bundle import IMAGE_ENCODER
 from cxrzero.screener import Screener
 from cxrzero.sources import find_images
 

@@ -13,17 +13,17 @@ import numpy.typing as npt
 
 from cxrzero._version import __version__
 from cxrzero.backends import Encoder
-from cxrzero.bundle import TEXT_ENCODER, TOKENIZER, Bundle
 from cxrzero.cache.images import ImageCache
 from cxrzero.cache.store import Store
 from cxrzero.cache.texts import TextCache
-from cxrzero.decoding import DIGEST
-from cxrzero.embedder import Embedder
 from cxrzero.images.radiograph import DecodeOptions
-from cxrzero.preprocess import Preprocess
+from cxrzero.model.bundle import TEXT_ENCODER, TOKENIZER, Bundle
+from cxrzero.model.preprocess import Preprocess
+from cxrzero.model.score import Classifier, build_classifier
+from cxrzero.model.tokenizer import Tokenizer
+from cxrzero.pipeline.decode_file import DIGEST
+from cxrzero.pipeline.embedder import Embedder
 from cxrzero.prompts import LabelPrompts, build_prompts
-from cxrzero.score import Classifier, build_classifier
-from cxrzero.tokenizer import Tokenizer
 
 TEXT_BATCH = 64
 TEXT_PRECISION = "fp32"

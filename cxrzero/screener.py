@@ -13,30 +13,30 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from cxrzero.backends import Backend, Device, Encoder, cpu_count, open_encoder
-from cxrzero.backends.base import CUDA_BATCH, CUDA_CALLS
-from cxrzero.backends.precision import Precision
-from cxrzero.bundle import TOKENIZER, Bundle
+from cxrzero.backends import Encoder, open_encoder
+from cxrzero.backends.base import CUDA_BATCH, CUDA_CALLS, cpu_count
 from cxrzero.cache.store import Store
-from cxrzero.decoders import DECODE_IN, PROCESSES_FROM, DecodeIn, OpenDecoders, ThreadDecoders
+from cxrzero.choices import DEFAULT_MODEL, Backend, DecodeIn, Device, Notify, Precision, silent
 from cxrzero.errors import LabelError, NoInputError, UsageError
 from cxrzero.images import decode
 from cxrzero.images.flags import MIN_SIDE
 from cxrzero.images.radiograph import DecodeOptions, Radiograph
 from cxrzero.member import Member
-from cxrzero.pipeline import Pipeline
+from cxrzero.model.bundle import TOKENIZER, Bundle
+from cxrzero.model.preprocess import Preprocess
+from cxrzero.model.score import Ensemble, Scorer
+from cxrzero.model.tokenizer import Tokenizer
+from cxrzero.pipeline.items import Item, RunStats
+from cxrzero.pipeline.run import Pipeline
+from cxrzero.pipeline.selection import Selection
+from cxrzero.pipeline.threads import DECODE_IN, PROCESSES_FROM, OpenDecoders, ThreadDecoders
 from cxrzero.prediction import Prediction
-from cxrzero.preprocess import Preprocess
 from cxrzero.prompts import LabelPrompts, resolve_prompts
-from cxrzero.registry import DEFAULT_MODEL, Notify, resolve_models, silent
-from cxrzero.score import Ensemble, Scorer
-from cxrzero.selection import Selection
+from cxrzero.registry import resolve_models
 from cxrzero.sources import ImageRef, check_paths, find_images
-from cxrzero.stream import Item, RunStats
-from cxrzero.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from cxrzero.calibrated import AppliedCalibration
+    from cxrzero.calibration.applied import AppliedCalibration
 
 PathLike = str | os.PathLike[str]
 
@@ -179,8 +179,8 @@ class Screener:
         return resolve_prompts(self.members[0].bundle, labels, prompts)
 
     def calibration(self, path: PathLike, prompts: Sequence[LabelPrompts]) -> AppliedCalibration:
-        """Read a calibration for these prompts, see `cxrzero.calibrated.load_calibration`."""
-        from cxrzero.calibrated import load_calibration  # brings the evaluation's modules along
+        """Read a calibration for these prompts, see `cxrzero.calibration.applied.load_calibration`."""
+        from cxrzero.calibration.applied import load_calibration  # brings the evaluation's modules along
 
         return load_calibration(Path(path), self.decisive(prompts), [prompt.label for prompt in prompts])
 
@@ -232,7 +232,7 @@ class Screener:
         stats: RunStats | None = None,
         on_item: Callable[[Item], None] | None = None,
     ) -> Generator[Prediction, None, None]:
-        """As `predict`, row by row in constant memory; `on_item` as in `cxrzero.pipeline.Pipeline.run`."""
+        """As `predict`, row by row in constant memory; `on_item` as in `cxrzero.pipeline.run.Pipeline.run`."""
         embedders = tuple(member.embedder(self.decode_options) for member in self.members)
         pipeline = Pipeline(self._open_decoders(), embedders, self.batch_size, self.selection)
         labels = dict.fromkeys(prompt.label for prompt in prompts)
@@ -242,7 +242,7 @@ class Screener:
         preprocesses = [member.preprocess for member in self.members]
         if self.decode_in == "threads":
             return partial(ThreadDecoders, self.decode, preprocesses, self.workers)
-        from cxrzero.decode_processes import ProcessDecoders
+        from cxrzero.pipeline.processes import ProcessDecoders
 
         return partial(ProcessDecoders, self.decode_options, preprocesses, self.workers)
 

@@ -36,7 +36,7 @@ class ImageRef(NamedTuple):
         path: as found under the argument given.
         error: set when it is known already that the file cannot be opened.
         identity: of the file when it was found; None where that is not known, and nothing is then cached.
-        position: among all files of the walk, from 0; None where nobody counts (`cxrzero.shardlog` does).
+        position: among all files of the walk, from 0; None where nobody counts (`cxrzero.predict.shardlog` does).
     """
 
     path: str

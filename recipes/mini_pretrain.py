@@ -26,9 +26,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cxrzero.train.augment import augment
+from cxrzero.train.data.augment import augment
 from cxrzero.train.distributed import World, join
-from cxrzero.train.optimise import BETAS
+from cxrzero.train.step.optimise import BETAS
 
 SUBSETS = ("nih128", "nih64", "nih", "kermany", "shenzhen")
 EXPANDED = 1024  # width of the expander

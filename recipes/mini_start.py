@@ -30,7 +30,7 @@ from tokenizers import Tokenizer
 
 from cxrzero.clip.architecture import build_model
 from cxrzero.prompts.bank import built_in_bank
-from cxrzero.train.vocabulary import encode
+from cxrzero.train.data.vocabulary import encode
 
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 PIECES = 9000  # word pieces that stay; the vocabulary is in order of frequency from FIRST_WORD on

@@ -23,10 +23,10 @@ from cxrzero.backends.base import CUDA_CALLS, IMAGE, BundleEncoder, Run, Tower
 from cxrzero.backends.onnxruntime import OnnxRuntimeEncoder
 from cxrzero.backends.openvino import OpenVinoEncoder
 from cxrzero.backends.precision import LEAST_SPEARMAN, MAX_DEVIATION, admissible
-from cxrzero.bundle import IMAGE_ENCODER, TOKENIZER, Bundle, load_bundle, sha256_of
 from cxrzero.errors import BundleError, ConfigError, DeviceError, MissingExtraError, RunError, UsageError
+from cxrzero.model.bundle import IMAGE_ENCODER, TOKENIZER, Bundle, load_bundle, sha256_of
+from cxrzero.model.tokenizer import Tokenizer
 from cxrzero.registry import resolve_model
-from cxrzero.tokenizer import Tokenizer
 from tests.conftest import CONTEXT, REPO, SIDE, WIDTH, write_bundle
 
 BACKENDS = ("onnxruntime", "openvino", "torch")
@@ -151,7 +151,7 @@ def test_openvino_leaves_the_signal_stack_alone(tiny_bundle: Path) -> None:
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from pathlib import Path\n"
         "from cxrzero.backends import open_encoder\n"
-        "from cxrzero.bundle import load_bundle\n"
+        "from cxrzero.model.bundle import load_bundle\n"
         "bundle = load_bundle(Path(sys.argv[1]))\n"
         "first, second = (open_encoder(bundle, 'openvino', 'cpu') for _ in range(2))\n"
         "del first, second\n"
@@ -204,7 +204,8 @@ def test_a_backend_that_is_not_installed_names_the_command(tiny_bundle: Path, mo
 def test_openvino_takes_no_telemetry_along(tiny_bundle: Path) -> None:
     program = (
         "import sys\n"
-        "from cxrzero.backends import open_encoder\nfrom cxrzero.bundle import load_bundle\nfrom pathlib import Path\n"
+        "from cxrzero.backends import open_encoder\n"
+        "from cxrzero.model.bundle import load_bundle\nfrom pathlib import Path\n"
         f"open_encoder(load_bundle(Path({str(tiny_bundle)!r})), 'openvino', threads=1)\n"
         "assert 'openvino' in sys.modules\n"
         "assert not [name for name in sys.modules if name.startswith('openvino_telemetry')]\n"
@@ -254,7 +255,7 @@ def test_a_variant_runs_where_asked_and_by_auto_where_its_card_allows(tmp_path: 
 
 
 def test_the_bound_is_the_stated_one(tiny_bundle: Path) -> None:
-    from cxrzero.bundle import Deviation, Variant
+    from cxrzero.model.bundle import Deviation, Variant
 
     bundle = load_bundle(tiny_bundle)
 
@@ -319,16 +320,16 @@ def test_auto_takes_openvino_for_large_encoders_where_it_is_installed(
         return open_encoder(bundle, "auto", "cpu", precision).backend.split()[0]  # type: ignore[arg-type]
 
     assert (chosen(), chosen("auto")) == ("onnxruntime", "onnxruntime")
-    monkeypatch.setattr("cxrzero.backends.LARGE_ENCODER", bundle.file(IMAGE_ENCODER).stat().st_size)
+    monkeypatch.setattr("cxrzero.backends.open.LARGE_ENCODER", bundle.file(IMAGE_ENCODER).stat().st_size)
     assert (chosen(), chosen("auto")) == ("openvino", "openvino")
-    monkeypatch.setattr("cxrzero.backends.missing_module", lambda name: name if name == "openvino" else None)
+    monkeypatch.setattr("cxrzero.backends.open.missing_module", lambda name: name if name == "openvino" else None)
     assert (chosen(), chosen("auto")) == ("onnxruntime", "onnxruntime")
 
 
 def test_auto_says_why_not_cuda_and_why_openvino(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = load_bundle(tiny_bundle)
     monkeypatch.setattr("cxrzero.backends.onnxruntime._cuda_obstacle", lambda: "no NVIDIA driver was found")
-    monkeypatch.setattr("cxrzero.backends.LARGE_ENCODER", 1)
+    monkeypatch.setattr("cxrzero.backends.open.LARGE_ENCODER", 1)
     reason = open_encoder(bundle).reason
     assert reason == "no NVIDIA driver was found, and OpenVINO is installed, which encodes large models faster"
     assert open_encoder(bundle, "openvino").reason == "openvino runs on the CPU"
@@ -338,8 +339,8 @@ def test_auto_goes_on_where_openvino_cannot_be_imported(tiny_bundle: Path, monke
     from cxrzero.backends.openvino import core
 
     bundle = load_bundle(tiny_bundle)
-    monkeypatch.setattr("cxrzero.backends.LARGE_ENCODER", 1)
-    monkeypatch.setattr("cxrzero.backends.missing_module", lambda name: None)
+    monkeypatch.setattr("cxrzero.backends.open.LARGE_ENCODER", 1)
+    monkeypatch.setattr("cxrzero.backends.open.missing_module", lambda name: None)
     monkeypatch.setattr("cxrzero.backends.openvino.core", core.__wrapped__)  # one is open already
     monkeypatch.setitem(sys.modules, "openvino", None)
     for precision in ("fp32", "auto"):

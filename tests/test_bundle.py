@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from cxrzero.bundle import FILES, load_bundle, sha256_of
 from cxrzero.errors import BundleError, BundleVersionError
+from cxrzero.model.bundle import FILES, load_bundle, sha256_of
 
 
 @pytest.fixture

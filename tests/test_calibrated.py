@@ -13,10 +13,10 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from cxrzero import Screener
-from cxrzero.calibrated import lowest_positive
+from cxrzero.calibration.applied import lowest_positive
+from cxrzero.calibration.file import read_calibration
 from cxrzero.cli import app
 from cxrzero.errors import LabelError
-from cxrzero.evaluate.calibration import read_calibration
 from tests.conftest import write_bundle
 
 LABELS = ("edema", "mass, left")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cxrzero.decimals import MOST_DECIMALS, SMALLEST, joined_decimals
+from cxrzero.tables.decimals import MOST_DECIMALS, SMALLEST, joined_decimals
 
 
 def by_numpy(value: np.float32) -> str:

@@ -16,15 +16,15 @@ import numpy as np
 import pytest
 
 from cxrzero import Screener
-from cxrzero.decode_processes import GROUP, ProcessDecoders, _slim
-from cxrzero.decoding import FRAMES_AHEAD
 from cxrzero.errors import ImageError, MissingExtraError, RunError, SkippedImage, UsageError
 from cxrzero.images.radiograph import DecodeOptions, Facts
-from cxrzero.pipeline import Pipeline
-from cxrzero.preprocess import Preprocess
+from cxrzero.model.preprocess import Preprocess
+from cxrzero.pipeline.decode_file import FRAMES_AHEAD
+from cxrzero.pipeline.items import Frame, RunStats
+from cxrzero.pipeline.processes import GROUP, ProcessDecoders, _slim
+from cxrzero.pipeline.run import Pipeline
 from cxrzero.screener import PROCESSES_FROM
 from cxrzero.sources import ImageRef
-from cxrzero.stream import Frame, RunStats
 from tests.conftest import write_bundle
 from tests.images.dicomfile import dicom_bytes
 
@@ -184,10 +184,10 @@ def test_a_process_that_cannot_be_started(
 def test_a_script_that_starts_itself_again_is_told_why_it_fails(png: Draw, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
-        "from cxrzero.decode_processes import ProcessDecoders\n"
+        "from cxrzero.pipeline.processes import ProcessDecoders\n"
         "from cxrzero.images.radiograph import DecodeOptions\n"
         "from cxrzero.sources import ImageRef\n"
-        "from cxrzero.stream import RunStats\n"
+        "from cxrzero.pipeline.items import RunStats\n"
         "opened = ProcessDecoders(DecodeOptions(), [], 1, RunStats())\n"
         f"list(opened.submit(ImageRef({str(png('a.png', 1))!r}), []).items())\n"
     )
@@ -220,7 +220,7 @@ def test_a_run_that_opens_no_file_starts_no_pool(
     tiny_bundle: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = Screener(tiny_bundle).predict(folder, LABELS)
-    monkeypatch.setattr("cxrzero.decode_processes.ProcessPoolExecutor", None)
+    monkeypatch.setattr("cxrzero.pipeline.processes.ProcessPoolExecutor", None)
     files = [row.path for row in known if row.status == "ok"]
     assert len(Screener(tiny_bundle, decode_in="processes").predict(list(dict.fromkeys(files)), LABELS)) == len(files)
 
@@ -235,7 +235,7 @@ def test_closing_does_not_wait_for_a_slow_file(png: Draw, monkeypatch: pytest.Mo
     ref = ImageRef(str(png("a.png", 1)))
     with decoders(workers=2) as opened:
         list(opened.submit(ref, [None]).items())  # a process has started
-        monkeypatch.setattr("cxrzero.decode_processes._decode_group", sleepy)
+        monkeypatch.setattr("cxrzero.pipeline.processes._decode_group", sleepy)
         for _ in range(5 * GROUP):
             opened.submit(ref, [None])
         pids = pids_of(opened)
@@ -268,7 +268,7 @@ def test_a_system_without_means_for_processes(monkeypatch: pytest.MonkeyPatch) -
     def refuse(*_: object) -> None:
         raise OSError(38, "Function not implemented")
 
-    monkeypatch.setattr("cxrzero.decode_processes.ProcessPoolExecutor", refuse)
+    monkeypatch.setattr("cxrzero.pipeline.processes.ProcessPoolExecutor", refuse)
     with (
         decoders() as opened,
         pytest.raises(RunError, match=r"cannot be used here \(.*Function not implemented\); use --decode-in threads"),
@@ -311,10 +311,10 @@ def is_alive(pid: int) -> bool:
 def test_processes_end_with_a_parent_that_is_killed(png: Draw, name: str) -> None:
     script = (
         "import sys, time\n"
-        "from cxrzero.decode_processes import ProcessDecoders\n"
+        "from cxrzero.pipeline.processes import ProcessDecoders\n"
         "from cxrzero.images.radiograph import DecodeOptions\n"
         "from cxrzero.sources import ImageRef\n"
-        "from cxrzero.stream import RunStats\n"
+        "from cxrzero.pipeline.items import RunStats\n"
         "if __name__ == '__main__':\n"
         "    opened = ProcessDecoders(DecodeOptions(), [], 1, RunStats())\n"
         "    list(opened.submit(ImageRef(sys.argv[1]), []).items())\n"

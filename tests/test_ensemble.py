@@ -15,11 +15,11 @@ from cxrzero import Screener
 from cxrzero.cli import app
 from cxrzero.errors import UsageError
 from cxrzero.images import decode
-from cxrzero.preprocess import Preprocess
+from cxrzero.model.preprocess import Preprocess
+from cxrzero.pipeline.items import RunStats
+from cxrzero.pipeline.selection import Selection
 from cxrzero.prompts import build_prompts
-from cxrzero.selection import Selection
 from cxrzero.sources import find_images
-from cxrzero.stream import RunStats
 from tests.conftest import SIDE, write_bundle
 
 Draw = Callable[..., Path]

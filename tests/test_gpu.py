@@ -10,8 +10,8 @@ import pytest
 
 from cxrzero import Screener
 from cxrzero.backends import Encoder, open_encoder
-from cxrzero.bundle import load_bundle
 from cxrzero.errors import DeviceError
+from cxrzero.model.bundle import load_bundle
 from tests.conftest import CONTEXT, SIDE
 
 FILMS = 200

@@ -7,11 +7,11 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from cxrzero.bundle import load_bundle
 from cxrzero.cli import app
+from cxrzero.model.bundle import load_bundle
+from cxrzero.model.preprocess import Preprocess
 from cxrzero.phantom import draw
 from cxrzero.phantom.dicom import write_dicom
-from cxrzero.preprocess import Preprocess
 from tests.conftest import SIDE
 
 Draw = Callable[..., Path]

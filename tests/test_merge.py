@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from cxrzero.cli import app
 from cxrzero.errors import ConfigError
-from cxrzero.shard import Shard, parse_shard
+from cxrzero.predict.shard import Shard, parse_shard
 from tests.conftest import picture
 from tests.test_predict import DX, write_dicom
 

@@ -13,7 +13,7 @@ from cxrzero.cli import app
 from cxrzero.errors import ImageError, LabelError, NoInputError, OutputError, UsageError
 from cxrzero.images.dicomdir import referenced_files
 from cxrzero.sources import check_paths
-from cxrzero.tables import Table
+from cxrzero.tables.table import Table
 from tests.test_selection import film, medium, table
 
 COLUMNS = {"path": str, "score": float}

@@ -8,9 +8,9 @@ import onnxruntime
 import pytest
 
 from cxrzero.backends.onnxruntime import OnnxRuntimeEncoder, check_installation
-from cxrzero.bundle import load_bundle
 from cxrzero.errors import BundleError, DeviceError, RunError, TokenizerError
-from cxrzero.tokenizer import Tokenizer
+from cxrzero.model.bundle import load_bundle
+from cxrzero.model.tokenizer import Tokenizer
 from tests.conftest import CONTEXT, SIDE, WIDTH
 
 GPU = "CUDAExecutionProvider" in onnxruntime.get_available_providers()

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from cxrzero.images.radiograph import Facts
-from cxrzero.layout import KINDS, build_layout
 from cxrzero.prediction import FIXED_TYPES, Prediction
-from cxrzero.tables import Table
+from cxrzero.tables.layout import KINDS, build_layout
+from cxrzero.tables.table import Table
 
 LABELS = ("edema", "masse, links — 左")
 NAMES = ["archiv/Größe 1.png", '左肺,"a".png', "=1+1.png", "plain.png"]

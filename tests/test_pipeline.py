@@ -6,17 +6,17 @@ from functools import partial
 import numpy as np
 import pytest
 
-from cxrzero.bundle import Scoring
-from cxrzero.decoders import ThreadDecoders
-from cxrzero.decoding import Decode
-from cxrzero.embedder import Embedder, Prepare
 from cxrzero.errors import BundleError, ImageError, SkippedImage
 from cxrzero.images.radiograph import Facts, Radiograph
-from cxrzero.pipeline import Pipeline
+from cxrzero.model.bundle import Scoring
+from cxrzero.model.score import Classifier
+from cxrzero.pipeline.decode_file import Decode
+from cxrzero.pipeline.embedder import Embedder, Prepare
+from cxrzero.pipeline.items import RunStats
+from cxrzero.pipeline.run import Pipeline
+from cxrzero.pipeline.threads import ThreadDecoders
 from cxrzero.prediction import Prediction
-from cxrzero.score import Classifier
 from cxrzero.sources import ImageRef
-from cxrzero.stream import RunStats
 
 LABELS = ("bright", "dark")
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from cxrzero.errors import BundleError
-from cxrzero.preprocess import Preprocess
+from cxrzero.model.preprocess import Preprocess
 from tests.conftest import picture
 
 CHEXZERO_MEAN, CHEXZERO_STD = 101.48761, 83.43944

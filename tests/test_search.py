@@ -10,9 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from cxrzero.cli import app
+from cxrzero.pipeline.items import RunStats
 from cxrzero.screener import Screener
-from cxrzero.search import image_query, search, text_query
-from cxrzero.stream import RunStats
+from cxrzero.search.archive import image_query, search, text_query
 
 
 @pytest.fixture

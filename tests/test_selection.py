@@ -20,10 +20,10 @@ from cxrzero.errors import ConfigError
 from cxrzero.images.flags import FLAGS
 from cxrzero.images.radiograph import Facts
 from cxrzero.phantom import draw
+from cxrzero.pipeline.selection import parse_skip
 from cxrzero.prediction import Prediction
-from cxrzero.pseudonym import Pseudonymiser, load_key
-from cxrzero.selection import parse_skip
-from cxrzero.studies import Studies
+from cxrzero.tables.pseudonym import Pseudonymiser, load_key
+from cxrzero.tables.studies import Studies
 
 DX = "1.2.840.10008.5.1.4.1.1.1.1"
 Predict = Callable[..., Result]

@@ -12,9 +12,9 @@ from pyarrow import parquet
 
 from cxrzero.errors import LabelError, MissingExtraError, OutputError, OutputExistsError, UsageError
 from cxrzero.images.radiograph import Facts
-from cxrzero.layout import KINDS, Long, Wide, build_layout
 from cxrzero.prediction import FIXED_COLUMNS, FIXED_TYPES, Cell, Prediction
-from cxrzero.tables import Table, check_output, table_format_of
+from cxrzero.tables.layout import KINDS, Long, Wide, build_layout
+from cxrzero.tables.table import Table, check_output, table_format_of
 
 LABELS = ("pneumonia", "mass, left")
 WIDE = Wide(LABELS)
@@ -216,7 +216,7 @@ def test_a_number_is_never_taken_for_a_formula(tmp_path: Path) -> None:
 
 
 def test_parquet_has_types_and_streams_in_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cxrzero.writers.ROW_GROUP_CELLS", 10 * len(COLUMNS))
+    monkeypatch.setattr("cxrzero.tables.writers.ROW_GROUP_CELLS", 10 * len(COLUMNS))
     out = tmp_path / "t.parquet"
     with Table(str(out), COLUMNS) as table:
         for number in range(25):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cxrzero.bundle import IMAGE_ENCODER, TEXT_ENCODER, Bundle
 from cxrzero.errors import BundleError, CxrzeroError, RunError
+from cxrzero.model.bundle import IMAGE_ENCODER, TEXT_ENCODER, Bundle
 
 # Of a CUDA call: the libraries choose an algorithm by the size of the batch, so it is always the same.
 CUDA_BATCH = 64
@@ -166,3 +167,10 @@ def check_names(path: Path, tower: Tower, inputs: Collection[str], outputs: Coll
 
 def first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+def cpu_count() -> int:
+    """Cores that this process may use (its affinity, which containers and job schedulers set)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -21,12 +21,22 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from cxrzero.backends import Device, cpu_count
-from cxrzero.backends.base import CUDA_BATCH, IMAGE, STREAMS, BundleEncoder, Run, Tower, check_names, first_line
+from cxrzero.backends.base import (
+    CUDA_BATCH,
+    IMAGE,
+    STREAMS,
+    BundleEncoder,
+    Run,
+    Tower,
+    check_names,
+    cpu_count,
+    first_line,
+)
 from cxrzero.backends.onnx_part import part_for
-from cxrzero.backends.precision import Precision, choose_precision, offered
-from cxrzero.bundle import Bundle
+from cxrzero.backends.precision import choose_precision, offered
+from cxrzero.choices import Device, Precision
 from cxrzero.errors import BundleError, DeviceError, RunError
+from cxrzero.model.bundle import Bundle
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 

@@ -8,12 +8,12 @@ whose result depends on the other images of a batch is not offered.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import get_args
 
-from cxrzero.bundle import VARIANTS, Bundle, Deviation
+from cxrzero.choices import Precision
 from cxrzero.errors import ConfigError, UsageError
+from cxrzero.model.bundle import VARIANTS, Bundle, Deviation
 
-Precision = Literal["fp32", "fp16", "bf16", "int8", "auto"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 # How far `auto` may deviate from fp32, on d = cos⁺ − cos⁻, which p hides at scale 1: max |Δd| in standard deviations

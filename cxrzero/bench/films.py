@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from statistics import median
 
-from cxrzero.backends import cpu_count
+from cxrzero.backends.base import cpu_count
 from cxrzero.errors import ImageError, NoInputError
 from cxrzero.images import decode
 from cxrzero.images.radiograph import DecodeOptions, GreyImage

@@ -8,7 +8,7 @@ import platform
 from pathlib import Path
 
 from cxrzero._version import __version__
-from cxrzero.backends import cpu_count
+from cxrzero.backends.base import cpu_count
 
 PACKAGES = (
     "numpy", "pillow", "pydicom", "imagecodecs", "onnxruntime", "onnxruntime-gpu", "openvino", "torch",

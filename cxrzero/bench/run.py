@@ -9,16 +9,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cxrzero.backends import Device, cpu_count
+from cxrzero.backends.base import cpu_count
 from cxrzero.bench.advice import Stages, bound, bounded_by, fastest, settings, workers_to_try
 from cxrzero.bench.films import Films, draw_films, open_films
 from cxrzero.bench.machine import machine, versions
 from cxrzero.bench.stages import EncodeRate, NotMeasured, decode_rate, encode_rates, preprocess_rate
 from cxrzero.bench.whole import WholeRate, whole_rates
+from cxrzero.choices import DEFAULT_MODEL, Device, Notify, silent
 from cxrzero.errors import RunError
 from cxrzero.images.radiograph import DecodeOptions
-from cxrzero.preprocess import Preprocess
-from cxrzero.registry import DEFAULT_MODEL, Notify, resolve_model, silent
+from cxrzero.model.preprocess import Preprocess
+from cxrzero.registry import resolve_model
 
 SCHEMA_VERSION = 1
 

@@ -10,15 +10,16 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from cxrzero.backends import REQUIRED, Device, Encoder, missing_module, open_encoder
+from cxrzero.backends import REQUIRED, Encoder, missing_module, open_encoder
 from cxrzero.backends.precision import admissible, offered
 from cxrzero.bench.films import Films
 from cxrzero.bench.stopwatch import Rate, measure
-from cxrzero.bundle import Bundle
+from cxrzero.choices import Device
 from cxrzero.errors import CxrzeroError
 from cxrzero.images import decode
 from cxrzero.images.radiograph import DecodeOptions
-from cxrzero.preprocess import Preprocess
+from cxrzero.model.bundle import Bundle
+from cxrzero.model.preprocess import Preprocess
 
 # Batches that are tried; a CPU is full with little, and more only waits longer for its films.
 BATCHES = {"cpu": (1, 8, 16, 32), "cuda": (64, 128, 256, 512)}

@@ -61,7 +61,7 @@ def bench(
     import json
 
     from cxrzero.bench import BenchConfig, run_bench
-    from cxrzero.registry import silent
+    from cxrzero.choices import silent
 
     config = BenchConfig(tuple(paths or ()), model, device, images, seconds)
     report = run_bench(config, silent if quiet else say)

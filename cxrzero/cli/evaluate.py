@@ -12,8 +12,8 @@ from cxrzero.cli.configfile import load_config
 from cxrzero.cli.failures import reports_failures
 
 if TYPE_CHECKING:
-    from cxrzero.evaluate.intervals import Estimate
     from cxrzero.evaluate.run import Evaluation
+    from cxrzero.stats.intervals import Estimate
 
 ADVANCED = "Advanced"
 LABELS = "Labels and joining"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from cxrzero.images.radiograph import Radiograph
-    from cxrzero.preprocess import Preprocess
+    from cxrzero.model.preprocess import Preprocess
 
 ADVANCED = "Advanced"
 
@@ -47,10 +47,10 @@ def inspect(
 
     Exit codes: 0 all readable, 1 the run failed, 2 wrong usage, 3 some files could not be read.
     """
-    from cxrzero.bundle import Bundle
     from cxrzero.errors import ImageError, NoInputError, OutputError
     from cxrzero.images import DecodeOptions, decode
-    from cxrzero.preprocess import Preprocess
+    from cxrzero.model.bundle import Bundle
+    from cxrzero.model.preprocess import Preprocess
     from cxrzero.registry import resolve_model
     from cxrzero.sources import check_paths, find_images
 

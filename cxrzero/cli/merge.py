@@ -30,7 +30,7 @@ def merge(
 
     Exit codes: as predict, from the counts of all shards; 2 when the parts do not belong together.
     """
-    from cxrzero import merge as job
+    from cxrzero.predict import merge as job
 
     record = job.merge(parts, out, overwrite=overwrite)
     counts = record["counts"]

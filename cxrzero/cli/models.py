@@ -13,7 +13,7 @@ from cxrzero.cli.failures import reports_failures
 from cxrzero.cli.notices import say
 
 if TYPE_CHECKING:
-    from cxrzero.registry.cards import Card
+    from cxrzero.cards.card import Card
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="A known name, a bundle's folder, or as --model takes it.")]
 Debug = Annotated[bool, typer.Option("--debug", rich_help_panel="Advanced", help="Tracebacks instead of messages.")]
@@ -59,9 +59,9 @@ def info(model: Model, debug: Debug = False) -> None:
 
     [bold]cxrzero models info chexzero[/bold]
     """
+    from cxrzero.cards.card import card_names, load_card
     from cxrzero.errors import BundleError
     from cxrzero.registry import resolve_models
-    from cxrzero.registry.cards import card_names, load_card
     from cxrzero.registry.overview import bundle_lines
 
     is_card = model in card_names()
@@ -157,8 +157,8 @@ def pull(
 
     [bold]cxrzero models pull biomedclip[/bold]
     """
+    from cxrzero.cards.card import load_card
     from cxrzero.registry import sources
-    from cxrzero.registry.cards import load_card
     from cxrzero.registry.folder import is_bundle, models_folder
     from cxrzero.registry.pull import PULL_JSON
     from cxrzero.registry.pull import pull as fetch

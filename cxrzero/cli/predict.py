@@ -11,11 +11,11 @@ from cxrzero.cli.configfile import load_config
 from cxrzero.cli.failures import INTERRUPTED, reports_failures
 from cxrzero.cli.notices import say
 from cxrzero.cli.process import one_blas_thread, rare_collections
-from cxrzero.config import PredictConfig
-from cxrzero.shard import parse_shard
+from cxrzero.predict.config import PredictConfig
+from cxrzero.predict.shard import parse_shard
 
 if TYPE_CHECKING:
-    from cxrzero.predict import RunReport
+    from cxrzero.predict.run import RunReport
 
 ADVANCED = "Advanced"
 
@@ -229,8 +229,8 @@ def predict(
         cache=not no_cache,
         shard=None if shard is None else parse_shard(shard),
     )
-    from cxrzero import predict as job
     from cxrzero.cli import summary
+    from cxrzero.predict import run as job
 
     report = job.prepare(request, say)
     rare_collections()
@@ -247,8 +247,8 @@ def predict(
 
 def _run(report: RunReport, quiet: bool) -> None:
     from cxrzero.cli.progress import Progress
-    from cxrzero.predict import run
-    from cxrzero.tables import STDOUT
+    from cxrzero.predict.run import run
+    from cxrzero.tables.table import STDOUT
 
     try:
         if quiet:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
 
-    from cxrzero.stream import RunStats
+    from cxrzero.pipeline.items import RunStats
 
 SECONDS_BETWEEN_LINES = 10.0
 # A bar is drawn ten times a second; telling it of every row would take longer than a row from the cache.

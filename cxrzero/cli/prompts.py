@@ -31,10 +31,10 @@ def show(labels: Labels = None, prompts: Prompts = None, model: Model = "cxrzero
 
     [bold]cxrzero prompts show --labels "pneumonia,No Finding"[/bold]
     """
-    from cxrzero.bundle import TOKENIZER
+    from cxrzero.model.bundle import TOKENIZER
+    from cxrzero.model.tokenizer import Tokenizer
     from cxrzero.prompts import parse_labels, resolve_prompts
     from cxrzero.registry import resolve_model
-    from cxrzero.tokenizer import Tokenizer
 
     bundle = resolve_model(model, say)
     tokenizer = Tokenizer(bundle.file(TOKENIZER), bundle.context_length, bundle.pad_id)
@@ -91,8 +91,8 @@ def search(
     """
     from cxrzero.errors import OutputExistsError
     from cxrzero.prompts import parse_labels
-    from cxrzero.prompts.choose import choose, read_labelled, write_templates
     from cxrzero.screener import Screener
+    from cxrzero.search.prompts import choose, read_labelled, write_templates
 
     if out and out.exists() and not overwrite:
         raise OutputExistsError(f"{out} exists already; choose another --out, or give --overwrite to replace it")

@@ -12,7 +12,7 @@ from cxrzero.cli.notices import say
 from cxrzero.cli.process import one_blas_thread
 
 if TYPE_CHECKING:
-    from cxrzero.search import Hit
+    from cxrzero.search.archive import Hit
 
 ADVANCED = "Advanced"
 
@@ -58,12 +58,12 @@ def search(
     from cxrzero.cli.progress import Progress
     from cxrzero.errors import UsageError
     from cxrzero.images.radiograph import DecodeOptions
+    from cxrzero.pipeline.items import RunStats
     from cxrzero.screener import Screener
-    from cxrzero.search import image_query, text_query
-    from cxrzero.search import search as nearest
+    from cxrzero.search.archive import image_query, text_query
+    from cxrzero.search.archive import search as nearest
     from cxrzero.sources import check_paths
-    from cxrzero.stream import RunStats
-    from cxrzero.tables import check_file, check_output
+    from cxrzero.tables.table import check_file, check_output
 
     paths = words if like else words[1:]
     if not paths:
@@ -83,7 +83,7 @@ def search(
     if out:
         _write_table(out, hits, overwrite)
     if html:
-        from cxrzero.contactsheet import write_contact_sheet
+        from cxrzero.search.contactsheet import write_contact_sheet
 
         write_contact_sheet(html, title, hits, screener.decode)
     typer.echo(
@@ -110,7 +110,7 @@ def _print_hits(hits: list[Hit]) -> None:
 
 def _write_table(out: str, hits: list[Hit], overwrite: bool) -> None:
     from cxrzero.prediction import FIXED_TYPES
-    from cxrzero.tables import Table
+    from cxrzero.tables.table import Table
 
     with Table(out, {"rank": int, "cosine": float, **FIXED_TYPES}, overwrite=overwrite) as table:
         for hit in hits:

@@ -8,11 +8,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cxrzero.manifest import each_once
-from cxrzero.predict import RunReport, find_files
+from cxrzero.predict.manifest import each_once
+from cxrzero.predict.run import RunReport, find_files
 from cxrzero.prediction import Prediction
 from cxrzero.sources import WalkCounts
-from cxrzero.tables import STDOUT
+from cxrzero.tables.table import STDOUT
 
 SHOWN_PATH = 28
 COLUMN_GAP = 2

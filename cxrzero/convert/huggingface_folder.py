@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 
+from cxrzero.cards.card import Card
 from cxrzero.clip.steps import Steps
 from cxrzero.convert.folder_tokenizer import pad_id, read_tokenizer
 from cxrzero.convert.loaded import LoadedModel
 from cxrzero.convert.recognise import SHOWN
 from cxrzero.convert.towers import hugging_face_towers
 from cxrzero.errors import ImportModelError, MissingExtraError
-from cxrzero.registry.cards import Card
 
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
 MODELS = {"clip": "CLIPModel", "siglip": "SiglipModel"}

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from cxrzero._version import __version__
-from cxrzero.bundle import IMAGE_ENCODER, MODEL_JSON, SCHEMA_VERSION, TEXT_ENCODER, TOKENIZER, load_bundle, sha256_of
+from cxrzero.cards.card import Card
 from cxrzero.convert.checkpoint import load_checkpoint
 from cxrzero.convert.huggingface_folder import load_huggingface_folder
 from cxrzero.convert.lineage import card_of_folder
@@ -27,9 +27,17 @@ from cxrzero.convert.onnx_export import ExportedModel, example_ids, example_pixe
 from cxrzero.convert.openclip_folder import CONFIG as OPEN_CLIP_CONFIG
 from cxrzero.convert.openclip_folder import load_openclip_folder
 from cxrzero.errors import ImportModelError, NoInputError, OutputError, OutputExistsError, UsageError
+from cxrzero.model.bundle import (
+    IMAGE_ENCODER,
+    MODEL_JSON,
+    SCHEMA_VERSION,
+    TEXT_ENCODER,
+    TOKENIZER,
+    load_bundle,
+    sha256_of,
+)
+from cxrzero.model.preprocess import Preprocess
 from cxrzero.phantom import draw
-from cxrzero.preprocess import Preprocess
-from cxrzero.registry.cards import Card
 
 # The 14 observations of CheXpert (Irvin et al., AAAI 2019), what models of this field are asked first.
 LABELS = [

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from cxrzero.cards.card import Card, card_names, card_of_file, load_card
 from cxrzero.clip.steps import Steps, chexzero_steps, clip_steps
 from cxrzero.errors import AmbiguousModelError
-from cxrzero.registry.cards import Card, card_names, card_of_file, load_card
 
 
 @dataclass(frozen=True)

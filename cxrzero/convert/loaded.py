@@ -7,9 +7,9 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from cxrzero.cards.card import Card
 from cxrzero.clip.architecture import Arch
 from cxrzero.convert.towers import Towers
-from cxrzero.registry.cards import Card
 
 
 @dataclass(frozen=True)

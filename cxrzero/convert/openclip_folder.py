@@ -13,6 +13,7 @@ from typing import Any
 from open_clip.model import convert_to_custom_text_state_dict
 from tokenizers import Tokenizer
 
+from cxrzero.cards.card import Card
 from cxrzero.clip.architecture import build_model
 from cxrzero.clip.steps import OPENAI_MEAN, OPENAI_STD, Steps
 from cxrzero.clip.tokenizer import PAD_ID, clip_tokenizer
@@ -23,7 +24,6 @@ from cxrzero.convert.recognise import HEAD_WIDTH, check_keys
 from cxrzero.convert.towers import open_clip_towers
 from cxrzero.convert.weights import StateDict, read_weights
 from cxrzero.errors import AmbiguousModelError, ImportModelError, MissingExtraError
-from cxrzero.registry.cards import Card
 
 CONFIG = "open_clip_config.json"
 WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")

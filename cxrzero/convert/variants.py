@@ -20,13 +20,13 @@ from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_floa
 from cxrzero.backends import open_encoder
 from cxrzero.backends.base import IMAGE
 from cxrzero.backends.precision import check_variants, is_small
-from cxrzero.bundle import IMAGE_ENCODER, MODEL_JSON, TOKENIZER, Bundle, Deviation, Variant, load_bundle
 from cxrzero.errors import ImportModelError
 from cxrzero.member import Member
+from cxrzero.model.bundle import IMAGE_ENCODER, MODEL_JSON, TOKENIZER, Bundle, Deviation, Variant, load_bundle
+from cxrzero.model.preprocess import Preprocess
+from cxrzero.model.tokenizer import Tokenizer
 from cxrzero.phantom import draw, sample_findings
-from cxrzero.preprocess import Preprocess
 from cxrzero.prompts import build_prompts
-from cxrzero.tokenizer import Tokenizer
 
 # Films drawn to choose the ranges of int8, and others to measure on; each with findings of its own.
 CALIBRATION_FILMS, TEST_FILMS = 48, 96
@@ -50,7 +50,7 @@ def add_variants(folder: Path, precisions: Sequence[str]) -> tuple[str, ...]:
 
     Args:
         folder: a bundle that nobody uses yet.
-        precisions: of `cxrzero.bundle.VARIANTS`.
+        precisions: of `cxrzero.model.bundle.VARIANTS`.
 
     Returns:
         What was measured, line by line, for the user.

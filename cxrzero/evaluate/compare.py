@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cxrzero.evaluate import influence as influences
 from cxrzero.evaluate.dataset import Dataset
-from cxrzero.evaluate.influence import Influence
-from cxrzero.evaluate.intervals import Estimate, holm, p_value, percentile, wald
-from cxrzero.evaluate.metrics import Floats, Ranking, auroc_from_tallies, average_precision_from_tallies
+from cxrzero.evaluate.discrimination import BOOTSTRAP_ROWS, NOTHING, Options
 from cxrzero.evaluate.readers import MACRO
-from cxrzero.evaluate.resample import stratified_draws
-from cxrzero.evaluate.scores import BOOTSTRAP_ROWS, NOTHING, Options
+from cxrzero.stats import influence as influences
+from cxrzero.stats.influence import Influence
+from cxrzero.stats.intervals import Estimate, holm, p_value, percentile, wald
+from cxrzero.stats.metrics import Floats, Ranking, auroc_from_tallies, average_precision_from_tallies
+from cxrzero.stats.resample import stratified_draws
 
 NAN = float("nan")
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+
+from cxrzero.choices import Aggregate, Blank, CalibratorMethod, LabelLevel, Uncertain
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +41,11 @@ class EvalConfig:
     overwrite: bool = False
     mapping: tuple[str, ...] = ()
     list_column: str | None = None
-    uncertain: Literal["ignore", "positive", "negative"] = "ignore"
-    blank: Literal["auto", "ignore", "negative"] = "auto"
+    uncertain: Uncertain = "ignore"
+    blank: Blank = "auto"
     on: str | None = None
-    level: Literal["auto", "image", "study"] = "auto"
-    aggregate: Literal["mean", "max"] = "mean"
+    level: LabelLevel = "auto"
+    aggregate: Aggregate = "mean"
     patient: str | None = None
     any_score: bool = False
     validation: tuple[str, str] | None = None
@@ -52,7 +53,7 @@ class EvalConfig:
     in_sample: bool = False
     threshold: float | None = None
     threshold_rule: str = "max-mcc"
-    calibrator: Literal["platt", "temperature", "isotonic"] | None = "platt"
+    calibrator: CalibratorMethod | None = "platt"
     prevalence: float | None = None
     readers: tuple[str, ...] = ()
     compare: tuple[str, ...] = ()

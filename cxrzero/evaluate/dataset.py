@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from cxrzero.choices import Aggregate, LabelLevel
 from cxrzero.errors import LabelError
 from cxrzero.evaluate.join import JoinReport
 from cxrzero.evaluate.labels import LabelMatch, Truth, fold
-from cxrzero.evaluate.metrics import Bools, Floats, Ints
+from cxrzero.stats.metrics import Bools, Floats, Ints
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +28,8 @@ class JoinRules:
     """
 
     on: tuple[str, str] | None = None
-    level: Literal["auto", "image", "study"] = "auto"
-    aggregate: Literal["mean", "max"] = "mean"
+    level: LabelLevel = "auto"
+    aggregate: Aggregate = "mean"
     patient: str | None = None
     any_score: bool = False
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from cxrzero.errors import ConfigError
 from cxrzero.evaluate.labels import fold
-from cxrzero.evaluate.metrics import Ints
+from cxrzero.stats.metrics import Ints
 
 EXAMPLES = 5  # identifiers shown for each kind of mismatch
 

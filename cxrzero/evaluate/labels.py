@@ -16,13 +16,13 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
+from cxrzero.choices import Blank, Uncertain
 from cxrzero.errors import ConfigError, LabelError
-from cxrzero.evaluate.metrics import Floats
-from cxrzero.evaluate.tables import MISSING
+from cxrzero.stats.metrics import Floats
+from cxrzero.tables.read import MISSING
 
 LIST_COLUMNS = frozenset({"findinglabels", "labels"})  # NIH, PadChest; compared as `fold` gives them
 YES = frozenset({"1", "1.0", "1,0", "true", "yes"})
@@ -45,8 +45,8 @@ class LabelRules:
 
     mapping: Mapping[str, Sequence[str]] | None = None
     list_column: str | None = None
-    uncertain: Literal["ignore", "positive", "negative"] = "ignore"
-    blank: Literal["auto", "ignore", "negative"] = "auto"
+    uncertain: Uncertain = "ignore"
+    blank: Blank = "auto"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from cxrzero.choices import Aggregate
 from cxrzero.errors import ConfigError
 from cxrzero.evaluate.dataset import Dataset, JoinRules, RowReport
 from cxrzero.evaluate.join import PATIENT_NAMES, STUDY_NAMES, Join, identifier_columns, join_rows
@@ -24,9 +25,9 @@ from cxrzero.evaluate.labels import (
     match_labels,
     vocabulary,
 )
-from cxrzero.evaluate.metrics import Bools, Floats, Ints
-from cxrzero.evaluate.tables import Table, TableSource, open_table, read_table
 from cxrzero.prediction import FIXED_COLUMNS
+from cxrzero.stats.metrics import Bools, Floats, Ints
+from cxrzero.tables.read import Table, TableSource, open_table, read_table
 
 # Columns that a prediction table has beside a label's own, by suffix.
 DERIVED_SUFFIXES = ("_calibrated", "_decision", "_sd", "_cos_pos", "_cos_neg")
@@ -173,7 +174,7 @@ def _joined(
     )
 
 
-def aggregate(values: Floats, target: Ints, n: int, how: Literal["mean", "max"]) -> Floats:
+def aggregate(values: Floats, target: Ints, n: int, how: Aggregate) -> Floats:
     """(n,) mean or maximum of the (k,) values that have the same target; NaN values are left out, none gives NaN."""
     known = ~np.isnan(values)
     values, target = values[known], target[known]

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cxrzero.evaluate import influence as influences
 from cxrzero.evaluate.dataset import Dataset
-from cxrzero.evaluate.influence import Influence
-from cxrzero.evaluate.intervals import Estimate, effective_size, percentile, predictive_value, wald, wilson
-from cxrzero.evaluate.metrics import Bools, Confusion, Floats
-from cxrzero.evaluate.resample import outcome_table, resampled_confusions
-from cxrzero.evaluate.scores import BOOTSTRAP_ROWS, NOTHING, Options
-from cxrzero.evaluate.thresholds import Threshold
+from cxrzero.evaluate.discrimination import BOOTSTRAP_ROWS, NOTHING, Options
+from cxrzero.stats import influence as influences
+from cxrzero.stats.influence import Influence
+from cxrzero.stats.intervals import Estimate, effective_size, percentile, predictive_value, wald, wilson
+from cxrzero.stats.metrics import Bools, Confusion, Floats
+from cxrzero.stats.resample import outcome_table, resampled_confusions
+from cxrzero.stats.thresholds import Threshold
 
 
 @dataclass(frozen=True, slots=True)

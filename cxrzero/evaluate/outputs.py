@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from cxrzero._version import __version__
+from cxrzero.calibration.file import binding, write_calibration
 from cxrzero.errors import OutputError, OutputExistsError
-from cxrzero.evaluate.calibration import binding, write_calibration
-from cxrzero.evaluate.intervals import Estimate
 from cxrzero.evaluate.run import Evaluation
+from cxrzero.stats.intervals import Estimate
 
 SCHEMA = "cxrzero.metrics"
 SCHEMA_VERSION = 1

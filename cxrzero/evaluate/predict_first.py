@@ -6,13 +6,13 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from cxrzero.config import PredictConfig
 from cxrzero.errors import LabelError
 from cxrzero.evaluate.config import EvalConfig
 from cxrzero.evaluate.join import PATIENT_NAMES, identifier_columns
 from cxrzero.evaluate.labels import LabelRules, find_list_column, fold, is_label_column, parse_mapping, vocabulary
 from cxrzero.evaluate.run import Predict
-from cxrzero.evaluate.tables import open_table, read_table
+from cxrzero.predict.config import PredictConfig
+from cxrzero.tables.read import open_table, read_table
 
 
 def predictor(
@@ -26,7 +26,7 @@ def predictor(
     """
 
     def predict(folder: Path, references: Path) -> Path:
-        from cxrzero.predict import prepare, run
+        from cxrzero.predict.run import prepare, run
 
         asked = tuple(labels) if labels is not None else asked_labels(config, references)
         request = PredictConfig((str(folder),), labels=asked, out=str(table), overwrite=overwrite)

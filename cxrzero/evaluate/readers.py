@@ -13,12 +13,12 @@ import numpy as np
 
 from cxrzero.errors import ConfigError, LabelError
 from cxrzero.evaluate.dataset import Dataset
-from cxrzero.evaluate.intervals import Estimate, bootstrap_p, holm, percentile
-from cxrzero.evaluate.metrics import Confusion, Floats
+from cxrzero.evaluate.discrimination import Options
 from cxrzero.evaluate.operating import MACRO_METRICS
-from cxrzero.evaluate.resample import outcome_table, resampled_confusions
-from cxrzero.evaluate.scores import Options
-from cxrzero.evaluate.thresholds import Threshold
+from cxrzero.stats.intervals import Estimate, bootstrap_p, holm, percentile
+from cxrzero.stats.metrics import Confusion, Floats
+from cxrzero.stats.resample import outcome_table, resampled_confusions
+from cxrzero.stats.thresholds import Threshold
 
 MACRO = "macro"  # name of the average over labels in the results
 

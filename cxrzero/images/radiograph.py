@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from cxrzero.choices import Invert
 
 GreyImage = npt.NDArray[np.uint8]
 
@@ -22,7 +24,7 @@ class DecodeOptions:
             sides keep at least so many pixels; None decodes all in full, as other formats and DICOM always are.
     """
 
-    invert: Literal["auto", "yes", "no"] = "auto"
+    invert: Invert = "auto"
     max_pixels: int = 200_000_000
     fast_side: int | None = None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .examples import write_examples
+from cxrzero.phantom.examples import write_examples
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m cxrzero.phantom", description="Draw the example radiographs.")

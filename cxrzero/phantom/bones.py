@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from .anatomy import Anatomy, ViewPosition
-from .frame import FloatArray, Frame, Points, ellipsoid, path, ramp
-from .thorax import LEFT, RIGHT, chest_wall, spine_x
+from cxrzero.phantom.anatomy import Anatomy, ViewPosition
+from cxrzero.phantom.frame import FloatArray, Frame, Points, ellipsoid, path, ramp
+from cxrzero.phantom.thorax import LEFT, RIGHT, chest_wall, spine_x
 
 N_RIBS = 11
 # Share of compact bone in the spongy inside of a bone; by volume about a fifth.

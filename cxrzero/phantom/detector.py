@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from .frame import FloatArray
+from cxrzero.phantom.frame import FloatArray
 
 # Effective linear attenuation, 1/mm, for a 120 kV chest beam (about 60–70 keV): water 0.020; compact bone 0.056, given
 # as its excess over the soft tissue that it replaces; metal stands for anything that stops most of the beam.

@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from .anatomy import Anatomy
-from .frame import FloatArray, Frame, ellipsoid, path, ramp
+from cxrzero.phantom.anatomy import Anatomy
+from cxrzero.phantom.frame import FloatArray, Frame, ellipsoid, path, ramp
 
 # Strokes of the marker's letters on a unit square, y downwards.
 LETTERS: dict[str, list[list[tuple[float, float]]]] = {

@@ -27,8 +27,7 @@ from pydicom.uid import (
 )
 
 from cxrzero.errors import ConfigError
-
-from .draw import Phantom
+from cxrzero.phantom.draw import Phantom
 
 TransferSyntax = Literal["explicit", "implicit", "rle", "jpeg2000", "jpegls", "jpeg-lossless"]
 Photometric = Literal["MONOCHROME1", "MONOCHROME2"]

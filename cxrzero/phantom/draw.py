@@ -10,16 +10,15 @@ import numpy.typing as npt
 from PIL import Image
 
 from cxrzero.errors import ConfigError
-
-from . import lesions
-from .anatomy import Anatomy, ViewPosition, sample_anatomy
-from .bones import draw_ribs, draw_shoulders, draw_spine
-from .detector import BONE_EXCESS, METAL, WATER, Look, collimate, develop, expose, sample_look
-from .devices import draw_device, draw_marker
-from .findings import DEVICES, Finding, labels_of, report_of
-from .frame import FIELD_HEIGHT, FIELD_WIDTH, FloatArray, Frame, ramp
-from .thorax import LEFT, RIGHT, Lung, draw_airways, draw_body, draw_heart, draw_lung, draw_stomach
-from .vessels import draw_vessels
+from cxrzero.phantom import lesions
+from cxrzero.phantom.anatomy import Anatomy, ViewPosition, sample_anatomy
+from cxrzero.phantom.bones import draw_ribs, draw_shoulders, draw_spine
+from cxrzero.phantom.detector import BONE_EXCESS, METAL, WATER, Look, collimate, develop, expose, sample_look
+from cxrzero.phantom.devices import draw_device, draw_marker
+from cxrzero.phantom.findings import DEVICES, Finding, labels_of, report_of
+from cxrzero.phantom.frame import FIELD_HEIGHT, FIELD_WIDTH, FloatArray, Frame, ramp
+from cxrzero.phantom.thorax import LEFT, RIGHT, Lung, draw_airways, draw_body, draw_heart, draw_lung, draw_stomach
+from cxrzero.phantom.vessels import draw_vessels
 
 MAX_SIZE = 4096
 # The patient is drawn at no more than this many pixels a side and enlarged: at 40 cm a pixel is then 0.4 mm, near the

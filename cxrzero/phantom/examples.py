@@ -8,9 +8,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from .dicom import Modality, Photometric, TransferSyntax, write_dicom
-from .draw import Phantom, draw
-from .findings import Finding
+from cxrzero.phantom.dicom import Modality, Photometric, TransferSyntax, write_dicom
+from cxrzero.phantom.draw import Phantom, draw
+from cxrzero.phantom.findings import Finding
 
 LABEL_COLUMNS = ("lung opacity", "pneumonia", "pleural effusion", "cardiomegaly", "pneumothorax")
 

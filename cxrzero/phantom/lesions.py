@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from .anatomy import Anatomy
-from .findings import Finding, Zone
-from .frame import FloatArray, Frame, ellipsoid, ramp
-from .thorax import Lung, lung_edges
-from .vessels import hilum
+from cxrzero.phantom.anatomy import Anatomy
+from cxrzero.phantom.findings import Finding, Zone
+from cxrzero.phantom.frame import FloatArray, Frame, ellipsoid, ramp
+from cxrzero.phantom.thorax import Lung, lung_edges
+from cxrzero.phantom.vessels import hilum
 
 # A lung is about three quarters air at full inspiration; the free air of a pneumothorax is all air.
 LUNG_AIR = 0.75

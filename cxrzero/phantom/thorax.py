@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .anatomy import Anatomy
-from .frame import FloatArray, Frame, ellipsoid, profile, ramp
+from cxrzero.phantom.anatomy import Anatomy
+from cxrzero.phantom.frame import FloatArray, Frame, ellipsoid, profile, ramp
 
 RIGHT, LEFT = -1, 1  # patient's side as sign of x
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from .anatomy import Anatomy
-from .frame import FloatArray, Frame, Points
-from .thorax import LEFT
+from cxrzero.phantom.anatomy import Anatomy
+from cxrzero.phantom.frame import FloatArray, Frame, Points
+from cxrzero.phantom.thorax import LEFT
 
 # (children per branch, length and radius relative to the parent)
 LEVELS = ((5, 0.55, 0.62), (3, 0.55, 0.66), (2, 0.6, 0.7))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from cxrzero.bundle import Bundle
+from cxrzero.model.bundle import Bundle
 from cxrzero.prompts.bank import BUILT_IN, NORMAL, Bank, built_in_bank, key_of, load_bank
 from cxrzero.prompts.labels import LabelPrompts, build_prompts, check_labels
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxrzero.bundle import Templates
 from cxrzero.errors import LabelError
+from cxrzero.model.bundle import Templates
 from cxrzero.prediction import FIXED_COLUMNS
 
 MODEL_TEMPLATES = "the model's templates"

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from cxrzero.model.score import mean_direction
 from cxrzero.prompts.labels import LabelPrompts
-from cxrzero.score import mean_direction
 
 Embed = Callable[[Sequence[str]], npt.NDArray[np.float32]]
 

@@ -1,5 +1,8 @@
 """Known models, the user's models, and what `--model` means. Torch-free; only `registry.pull` uses the network."""
 
-from cxrzero.registry.resolve import DEFAULT_MODEL, Notify, resolve_model, resolve_models, silent
+from cxrzero.registry.resolve import resolve_model, resolve_models
 
-__all__ = ["DEFAULT_MODEL", "Notify", "resolve_model", "resolve_models", "silent"]
+__all__ = [
+    "resolve_model",
+    "resolve_models",
+]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from cxrzero.registry.cards import UNVERIFIED, Card, KnownFile
+from cxrzero.cards.card import UNVERIFIED, Card, KnownFile
 from cxrzero.registry.hub import HOST
 
 

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from cxrzero.bundle import sha256_of
 from cxrzero.errors import DownloadError
+from cxrzero.model.bundle import sha256_of
 from cxrzero.registry.hub import Hub, Remote, TransferError
 
 if TYPE_CHECKING:

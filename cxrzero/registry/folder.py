@@ -14,9 +14,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from cxrzero.bundle import MODEL_JSON
+from cxrzero.cards.card import iter_cards
 from cxrzero.errors import OutputError, UsageError
-from cxrzero.registry.cards import iter_cards
+from cxrzero.model.bundle import MODEL_JSON
 
 IMPORTED = "imported"
 DOWNLOADS = "downloads"

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cxrzero.bundle import FILES, Bundle, bundled_folder
+from cxrzero.cards.card import UNVERIFIED, Card, iter_cards
+from cxrzero.model.bundle import FILES, Bundle, bundled_folder
 from cxrzero.registry.byhand import can_pull
-from cxrzero.registry.cards import UNVERIFIED, Card, iter_cards
 from cxrzero.registry.folder import installed
 
 

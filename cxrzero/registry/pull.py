@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from cxrzero.cards.card import Card, KnownFile
 from cxrzero.errors import DownloadError, LicenceError, OutputError, UsageError
 from cxrzero.registry.byhand import by_hand, can_pull
-from cxrzero.registry.cards import Card, KnownFile
 from cxrzero.registry.fetch import AGAIN, check_size, fetch
 from cxrzero.registry.folder import DOWNLOADS, make_private, models_folder
 from cxrzero.registry.hub import Hub, Remote, connect, endpoint

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
-from cxrzero.bundle import MODEL_JSON, Bundle, bundled_folder, list_bundled, load_bundle
+from cxrzero.cards.card import Card, card_names, card_of_repository, load_card
+from cxrzero.choices import DEFAULT_MODEL, Notify, silent
 from cxrzero.errors import AmbiguousModelError, BundleError, UsageError
+from cxrzero.model.bundle import MODEL_JSON, Bundle, bundled_folder, list_bundled, load_bundle
 from cxrzero.registry import sources
 from cxrzero.registry.byhand import how_to_get
-from cxrzero.registry.cards import Card, card_names, card_of_repository, load_card
 from cxrzero.registry.folder import bundles_in, installed, is_bundle
 from cxrzero.registry.snapshot import find_snapshot
 
-DEFAULT_MODEL = "cxrzero-mini"
 HUB, LOCAL = "hf-hub:", "local-dir:"
-
-Notify = Callable[[str], None]
-
-
-def silent(notice: str) -> None:
-    """Tells nobody."""
 
 
 def resolve_models(spec: str = DEFAULT_MODEL, notify: Notify = silent) -> list[Bundle]:

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from cxrzero.bundle import Bundle, load_bundle, sha256_of
+from cxrzero.cards.card import card_of_file
 from cxrzero.errors import AmbiguousModelError, NoInputError, OutputError, OutputExistsError, RunError, UsageError
-from cxrzero.registry.cards import card_of_file
+from cxrzero.model.bundle import Bundle, load_bundle, sha256_of
 from cxrzero.registry.folder import IMPORTED, check_name, is_bundle, make_private, models_folder
 
 SUFFIXES = (".pt", ".pth", ".bin", ".safetensors", ".ckpt")

@@ -12,12 +12,12 @@ import numpy.typing as npt
 import tokenizers
 
 from cxrzero.backends.onnxruntime import OnnxRuntimeEncoder
-from cxrzero.backends.precision import Precision
-from cxrzero.bundle import TOKENIZER, Bundle
+from cxrzero.cards.card import UNVERIFIED, iter_cards
+from cxrzero.choices import Precision
 from cxrzero.errors import CxrzeroError
-from cxrzero.preprocess import Preprocess
-from cxrzero.registry.cards import UNVERIFIED, iter_cards
-from cxrzero.tokenizer import Tokenizer
+from cxrzero.model.bundle import TOKENIZER, Bundle
+from cxrzero.model.preprocess import Preprocess
+from cxrzero.model.tokenizer import Tokenizer
 
 # float32 sums of some thousand squares; a vector that was not normalised is far off.
 UNIT_TOLERANCE = 1e-3

@@ -9,8 +9,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from cxrzero._version import __version__
-from cxrzero.evaluate.intervals import Estimate
 from cxrzero.evaluate.run import IN_SAMPLE, Evaluation
+from cxrzero.report.cells import Cell, count, estimate, marks, number, table
 from cxrzero.report.sections import (
     comparison_section,
     join_section,
@@ -23,7 +23,7 @@ from cxrzero.report.sections import (
     subgroup_section,
 )
 from cxrzero.report.svg import interval_bar
-from cxrzero.report.tables import Cell, count, estimate, marks, number, table
+from cxrzero.stats.intervals import Estimate
 
 LOUD = ' class="loud"'
 

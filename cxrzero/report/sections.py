@@ -9,8 +9,8 @@ from pathlib import Path
 from cxrzero.evaluate.readers import MACRO
 from cxrzero.evaluate.run import Evaluation
 from cxrzero.evaluate.subgroups import Subgroups
+from cxrzero.report.cells import Cell, count, estimate, facts, marks, number, p_value, table, text
 from cxrzero.report.plots import label_plots
-from cxrzero.report.tables import Cell, count, estimate, facts, marks, number, p_value, table, text
 
 MISMATCHES = {
     "only_predictions": "in the predictions only",

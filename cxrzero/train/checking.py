@@ -12,16 +12,16 @@ import numpy.typing as npt
 import torch
 
 from cxrzero.errors import OutputError
-from cxrzero.train.augment import augment
 from cxrzero.train.checkpage import Seen, write_page
 from cxrzero.train.config import OnProgress, Progress, TrainConfig
-from cxrzero.train.intake import listed
-from cxrzero.train.pairs import Pairs, gather_pairs
-from cxrzero.train.pixels import split_steps
+from cxrzero.train.data.augment import augment
+from cxrzero.train.data.intake import listed
+from cxrzero.train.data.pairs import Pairs, gather_pairs
+from cxrzero.train.data.pixels import split_steps
+from cxrzero.train.data.sampler import Sampler
+from cxrzero.train.data.store import ImageStore, open_store
+from cxrzero.train.model.start import Start, make_start
 from cxrzero.train.prepare import learned_tokenizer
-from cxrzero.train.sampler import Sampler
-from cxrzero.train.start import Start, make_start
-from cxrzero.train.store import ImageStore, open_store
 
 JSON, PAGE = "check.json", "check.html"
 SAMPLE = 24  # pictures on the page, of either kind

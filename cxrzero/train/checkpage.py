@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from cxrzero.contactsheet import HEAD, thumbnail
 from cxrzero.errors import OutputError
 from cxrzero.prediction import printable_path
+from cxrzero.search.contactsheet import HEAD, thumbnail
 
 # What the model sees is small: enlarged, with every pixel visible.
 STYLE = ".picture img{width:100%;height:100%;object-fit:contain;image-rendering:pixelated}main{margin-bottom:2rem}"

@@ -9,13 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from cxrzero.choices import Device, Loss, Optimiser, PairsLayout, Recipe, Schedule, TextRule, TowerName, TrainPrecision
 from cxrzero.errors import UsageError
-from cxrzero.train.layouts import Layout
-from cxrzero.train.reports import TextRule
 
-RecipeName = Literal["default", "chexzero"]
 DEFAULT_ARCH = "cxrzero-mini"
-LossName = Literal["soft", "sigmoid", "clip"]
 
 # Values that a recipe sets; whatever the user states wins. "chexzero" is the training of CheXzero's reference code:
 # stochastic gradient descent at one rate, no validation, no average, no augmentation, CLIP's plain loss.
@@ -65,13 +62,13 @@ class TrainConfig:
     """One training run.
 
     Attributes:
-        pairs: what to train on; see `cxrzero.train.pairs`.
+        pairs: what to train on; see `cxrzero.train.data.pairs`.
         out: run folder; receives checkpoints, metrics and the finished bundle.
         image_root: folder that relative image paths start from; None = the folder of `pairs`.
-        layout: how `pairs` is read; "auto" recognises it, see `cxrzero.train.layouts`.
-        text_rule: which words of a report are taken, see `cxrzero.train.reports.rules`.
+        layout: how `pairs` is read; "auto" recognises it, see `cxrzero.train.data.layouts`.
+        text_rule: which words of a report are taken, see `cxrzero.train.data.reports.rules`.
         val_fraction: part of the patients kept for validation where `pairs` states no split.
-        store: folder of decoded images that runs may share; None = in the run folder. See `cxrzero.train.store`.
+        store: folder of decoded images that runs may share; None = in the run folder. See `cxrzero.train.data.store`.
         decode_workers: processes that decode; None = one for each core, at most 16.
         skip_unreadable: go on without images and reports that are missing or cannot be read.
         recipe: whose values the fields were filled from; see `recipe_config`.
@@ -91,8 +88,8 @@ class TrainConfig:
         freeze: this tower keeps its weights (LiT, Zhai et al. 2022).
         image_lr_scale, text_lr_scale: factors on lr for one tower.
         loss: "soft" contrasts and never takes a true text as a negative; "sigmoid" asks of every image and text of a
-            batch whether it is true; "clip" is CLIP's loss. See `cxrzero.train.loss`.
-        augment: whether training images are varied; see `cxrzero.train.augment`.
+            batch whether it is true; "clip" is CLIP's loss. See `cxrzero.train.step.loss`.
+        augment: whether training images are varied; see `cxrzero.train.data.augment`.
         mixup: each image is blended with another of its group, and so is what is true of it; the shape of the beta
             distribution that the shares are drawn from (Zhang et al., mixup, ICLR 2018); 0 = not.
         preprocess: "chexzero" = the reference's; None = the start's own, else stretched and standardised by the data.
@@ -118,32 +115,32 @@ class TrainConfig:
     pairs: Path
     out: Path
     image_root: Path | None = None
-    layout: Layout = "auto"
+    layout: PairsLayout = "auto"
     text_rule: TextRule = "sentences"
     val_fraction: float = 0.0
     skip_unreadable: bool = False
     store: Path | None = None
     decode_workers: int | None = None
-    recipe: RecipeName = "default"
+    recipe: Recipe = "default"
     arch: str | None = None
     init: Path | None = None
     lineage: str | None = None
     epochs: int = 20
     batch_size: int = 128
     micro_batch: int | None = None
-    optimiser: Literal["adamw", "sgd"] = "adamw"
+    optimiser: Optimiser = "adamw"
     lr: float | None = None
     momentum: float = 0.9
     weight_decay: float = 0.05
-    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule: Schedule = "cosine"
     warmup: float = 0.05
     grad_clip: float = 1.0
     max_logit_scale: float = 100.0
     ema_decay: float = 0.998
-    freeze: Literal["image", "text"] | None = None
+    freeze: TowerName | None = None
     image_lr_scale: float = 1.0
     text_lr_scale: float = 1.0
-    loss: LossName = "soft"
+    loss: Loss = "soft"
     augment: bool = True
     mixup: float = 0.0
     preprocess: Literal["chexzero"] | None = None
@@ -152,8 +149,8 @@ class TrainConfig:
     first_size: int | None = None
     first_share: float = 0.5
     texts_per_image: int = 2
-    precision: Literal["fp32", "bf16"] = "fp32"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: TrainPrecision = "fp32"
+    device: Device = "auto"
     threads: int | None = None
     val_labels: Path | None = None
     val_every: int | None = None

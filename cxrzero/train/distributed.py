@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, distributed, nn
 
+from cxrzero.choices import Device
 from cxrzero.errors import DeviceError
 
 # One process may decode images for hours while the others wait for it; torchrun ends them all if one dies.
@@ -104,7 +105,7 @@ class World:
 
 
 @contextmanager
-def join(device: Literal["auto", "cpu", "cuda"]) -> Iterator[World]:
+def join(device: Device) -> Iterator[World]:
     """Meet the other processes, as torchrun's environment variables say.
 
     Raises:

@@ -15,20 +15,20 @@ import torch
 from torch import nn
 
 from cxrzero.errors import OutputError, TrainingError
-from cxrzero.train import checkpoint
-from cxrzero.train.batches import Batch, step_seed
 from cxrzero.train.config import OnProgress, Progress, TrainConfig
-from cxrzero.train.curves import write_curves
+from cxrzero.train.data.batches import Batch, step_seed
 from cxrzero.train.distributed import join
-from cxrzero.train.export import export_run
 from cxrzero.train.interrupt import Interrupt
-from cxrzero.train.metricslog import MetricsLog
-from cxrzero.train.optimise import clip_gradients, make_average, make_optimiser, rate_at, set_rate
+from cxrzero.train.measure.curves import write_curves
+from cxrzero.train.measure.metricslog import MetricsLog
+from cxrzero.train.measure.validation import Validation
+from cxrzero.train.model import checkpoint
+from cxrzero.train.model.export import export_run
 from cxrzero.train.prepare import Material, prepare
 from cxrzero.train.runfolder import RunFolder
 from cxrzero.train.state import Best, TrainingState
-from cxrzero.train.step import Encoders, backward
-from cxrzero.train.validation import Validation
+from cxrzero.train.step.backward import Encoders, backward
+from cxrzero.train.step.optimise import clip_gradients, make_average, make_optimiser, rate_at, set_rate
 
 MOST_SKIPPED = 5  # steps whose loss was not finite
 SPEED_STEPS = 20  # over which images/s is taken

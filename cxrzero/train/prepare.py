@@ -10,23 +10,23 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from cxrzero.bundle import TOKENIZER
 from cxrzero.clip.architecture import learns_tokenizer
 from cxrzero.errors import UsageError
-from cxrzero.preprocess import Preprocess
-from cxrzero.train.batches import Batches, TextEncoder
+from cxrzero.model.bundle import TOKENIZER
+from cxrzero.model.preprocess import Preprocess
 from cxrzero.train.config import OnProgress, Progress, TrainConfig
+from cxrzero.train.data.batches import Batches, TextEncoder
+from cxrzero.train.data.intake import listed
+from cxrzero.train.data.pairs import Pairs, default_labels, read_pairs
+from cxrzero.train.data.pixels import EncoderInput, split_steps, standardised
+from cxrzero.train.data.store import ImageStore, Pictures, open_store
+from cxrzero.train.data.vocabulary import learn_tokenizer
 from cxrzero.train.distributed import World
-from cxrzero.train.intake import listed
-from cxrzero.train.labelled import Labelled, read_labelled
-from cxrzero.train.pairs import Pairs, default_labels, read_pairs
-from cxrzero.train.pixels import EncoderInput, split_steps, standardised
+from cxrzero.train.measure.labelled import Labelled, read_labelled
+from cxrzero.train.measure.validation import Validation, Validator
+from cxrzero.train.model.start import Start, make_start
 from cxrzero.train.runfolder import RunFolder
-from cxrzero.train.start import Start, make_start
 from cxrzero.train.state import TrainingState
-from cxrzero.train.store import ImageStore, Pictures, open_store
-from cxrzero.train.validation import Validation, Validator
-from cxrzero.train.vocabulary import learn_tokenizer
 
 SAMPLE = 2048  # training images whose pixels give mean and deviation
 

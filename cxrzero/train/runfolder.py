@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from cxrzero._version import __version__
-from cxrzero.bundle import MODEL_JSON, TOKENIZER
 from cxrzero.errors import OutputError, OutputExistsError, UsageError
+from cxrzero.model.bundle import MODEL_JSON, TOKENIZER
 from cxrzero.train.config import TrainConfig, from_json, to_json
 
 RUN_JSON, LOCK, CHECKPOINTS, LAST, ENSEMBLE = "run.json", "run.lock", "checkpoints", "last.pt", "ensemble"

@@ -14,9 +14,9 @@ from tests.convert.conftest import clip, save, spread
 torch = pytest.importorskip("torch")
 
 from cxrzero import Screener  # noqa: E402
-from cxrzero.bundle import load_bundle  # noqa: E402
 from cxrzero.convert import import_model  # noqa: E402
 from cxrzero.errors import AmbiguousModelError  # noqa: E402
+from cxrzero.model.bundle import load_bundle  # noqa: E402
 from cxrzero.phantom import draw  # noqa: E402
 from tests.convert import reference  # noqa: E402
 from tests.convert.reference import FAULTS, probabilities  # noqa: E402

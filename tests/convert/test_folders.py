@@ -14,11 +14,11 @@ open_clip = pytest.importorskip("open_clip")
 transformers = pytest.importorskip("transformers")
 from safetensors.torch import save_file  # noqa: E402
 
-from cxrzero.bundle import load_bundle  # noqa: E402
 from cxrzero.convert import import_model  # noqa: E402
 from cxrzero.errors import ImportModelError, UsageError  # noqa: E402
-from cxrzero.preprocess import Preprocess  # noqa: E402
-from cxrzero.tokenizer import Tokenizer  # noqa: E402
+from cxrzero.model.bundle import load_bundle  # noqa: E402
+from cxrzero.model.preprocess import Preprocess  # noqa: E402
+from cxrzero.model.tokenizer import Tokenizer  # noqa: E402
 
 PROMPTS = ["pneumonia", "no edema", "the cardiac silhouette is normal"]
 HALF = [0.5, 0.5, 0.5]

@@ -14,10 +14,10 @@ torch = pytest.importorskip("torch")
 
 from cxrzero import Screener  # noqa: E402
 from cxrzero.backends.precision import MAX_DEVIATION  # noqa: E402
-from cxrzero.bundle import load_bundle  # noqa: E402
 from cxrzero.cli import app  # noqa: E402
 from cxrzero.convert import variants  # noqa: E402
 from cxrzero.convert.variants import measure  # noqa: E402
+from cxrzero.model.bundle import load_bundle  # noqa: E402
 from cxrzero.registry.verify import verify  # noqa: E402
 from tests.convert.test_chexzero import LABELS, RELEASED, films  # noqa: E402, F401
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from typer.testing import CliRunner
 
+from cxrzero.calibration.file import read_calibration
 from cxrzero.cli import app
-from cxrzero.evaluate.calibration import read_calibration
 
 
 def invoke(*arguments: str) -> Any:

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, matthews_corrcoef, roc_auc_score
 
+from cxrzero.calibration.file import write_calibration
 from cxrzero.errors import ConfigError, LabelError
 from cxrzero.evaluate import EvalConfig, evaluate
-from cxrzero.evaluate.calibration import write_calibration
 from cxrzero.evaluate.outputs import metrics_csv, metrics_json
 from cxrzero.evaluate.subgroups import age_band
 

@@ -10,8 +10,9 @@ import sklearn.metrics as sk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cxrzero.evaluate import influence as influences
-from cxrzero.evaluate.intervals import (
+from cxrzero.evaluate.discrimination import Options, auroc_estimate, rank_scores
+from cxrzero.stats import influence as influences
+from cxrzero.stats.intervals import (
     effective_size,
     holm,
     logit_wald,
@@ -22,8 +23,8 @@ from cxrzero.evaluate.intervals import (
     wald,
     wilson,
 )
-from cxrzero.evaluate.metrics import Ranking
-from cxrzero.evaluate.resample import (
+from cxrzero.stats.metrics import Ranking
+from cxrzero.stats.resample import (
     Resampling,
     draw_counts,
     outcome_table,
@@ -31,7 +32,6 @@ from cxrzero.evaluate.resample import (
     resampled_ranks,
     stratified_draws,
 )
-from cxrzero.evaluate.scores import Options, auroc_estimate, rank_scores
 
 # DeLong, DeLong and Clarke-Pearson, Biometrics 1988; 44:837-845: 49 patients with ovarian cancer, of whom 43 have all
 # three tests. Columns albumin, total protein, K-G score, outcome. The figures expected below are those printed in the

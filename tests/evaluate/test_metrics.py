@@ -8,7 +8,7 @@ import sklearn.metrics as sk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cxrzero.evaluate.metrics import (
+from cxrzero.stats.metrics import (
     Confusion,
     Ranking,
     auroc,

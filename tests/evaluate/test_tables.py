@@ -10,7 +10,7 @@ import pytest
 from pyarrow import parquet
 
 from cxrzero.errors import ConfigError, MissingExtraError, NoInputError
-from cxrzero.evaluate.tables import number, open_table, read_table
+from cxrzero.tables.read import number, open_table, read_table
 
 PLAIN = "image,score,note\na.png,0.25,first\nb.png,0.5,\nc.png,,Müller\n"
 VARIANTS = {

@@ -13,8 +13,7 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import matthews_corrcoef
 
-from cxrzero.errors import ConfigError, NoInputError
-from cxrzero.evaluate.calibration import (
+from cxrzero.calibration.file import (
     Calibration,
     LabelCalibration,
     binding,
@@ -22,9 +21,10 @@ from cxrzero.evaluate.calibration import (
     read_calibration,
     write_calibration,
 )
-from cxrzero.evaluate.calibrators import Isotonic, LogitLine, fit_calibrator, logit
-from cxrzero.evaluate.metrics import Confusion, brier
-from cxrzero.evaluate.thresholds import Threshold, choose_threshold, parse_rule
+from cxrzero.errors import ConfigError, NoInputError
+from cxrzero.stats.calibrators import Isotonic, LogitLine, fit_calibrator, logit
+from cxrzero.stats.metrics import Confusion, brier
+from cxrzero.stats.thresholds import Threshold, choose_threshold, parse_rule
 
 MANIFEST = {
     "models": [{"name": "mini", "fingerprint": "abc", "files": {"image_encoder.onnx": "1"}}],

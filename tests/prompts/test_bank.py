@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cxrzero.bundle import load_bundle
 from cxrzero.cli import app
 from cxrzero.errors import ConfigError
+from cxrzero.model.bundle import load_bundle
 from cxrzero.prompts import resolve_prompts
 from cxrzero.prompts.bank import built_in_bank, load_bank
 from cxrzero.prompts.lint import lint

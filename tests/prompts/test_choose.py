@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 from cxrzero.cli import app
 from cxrzero.errors import LabelError, UsageError
 from cxrzero.prompts.bank import load_bank
-from cxrzero.prompts.choose import choose, read_labelled
 from cxrzero.screener import Screener
+from cxrzero.search.prompts import choose, read_labelled
 
 
 def labelled(folder: Path, png: Callable[..., Path], n: int = 24) -> Path:

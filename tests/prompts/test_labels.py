@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from cxrzero.bundle import Templates
 from cxrzero.errors import LabelError
+from cxrzero.model.bundle import Templates
 from cxrzero.prediction import FIXED_COLUMNS
 from cxrzero.prompts import build_prompts, parse_labels
 

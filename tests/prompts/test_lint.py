@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from cxrzero.bundle import Templates
 from cxrzero.cli import app
+from cxrzero.model.bundle import Templates
 from cxrzero.prompts import LabelPrompts, build_prompts
 from cxrzero.prompts.lint import CODES, lint
 

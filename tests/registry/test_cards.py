@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-from cxrzero.bundle import bundled_folder
+from cxrzero.cards import card as cards
+from cxrzero.cards.card import card_names, card_of_file, card_of_repository, iter_cards, load_card
 from cxrzero.errors import BundleError
-from cxrzero.registry import cards
-from cxrzero.registry.cards import card_names, card_of_file, card_of_repository, iter_cards, load_card
+from cxrzero.model.bundle import bundled_folder
 
 FAMILY = {name for name in card_names() if name.startswith(("xrayclip", "xraysiglip"))}
 

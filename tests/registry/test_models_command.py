@@ -16,11 +16,11 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from cxrzero.bundle import load_bundle, sha256_of
+from cxrzero.cards.card import load_card
 from cxrzero.cli import app
 from cxrzero.errors import MissingExtraError
+from cxrzero.model.bundle import load_bundle, sha256_of
 from cxrzero.registry import pull as pulling
-from cxrzero.registry.cards import load_card
 from cxrzero.registry.folder import check_name, models_folder
 from cxrzero.registry.verify import Check, verify
 from tests.conftest import write_bundle

@@ -16,10 +16,10 @@ from urllib.parse import urlsplit
 import pytest
 from huggingface_hub import constants, file_download
 
+from cxrzero.cards.card import Card, KnownFile, load_card
 from cxrzero.errors import DownloadError, LicenceError, UsageError
 from cxrzero.registry import fetch as fetching
 from cxrzero.registry import hub as hubs
-from cxrzero.registry.cards import Card, KnownFile, load_card
 from cxrzero.registry.fetch import fetch
 from cxrzero.registry.hub import Hub, Remote, check_url, connect, endpoint
 from cxrzero.registry.pull import PULL_JSON, pull

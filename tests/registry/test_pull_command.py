@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cxrzero.registry.cards import FOLDER
+from cxrzero.cards.card import FOLDER
 from tests.registry.hubserver import COMMIT, REPOSITORY, Server
 
 # Above the library's chunk of 10 MB, of which it keeps nothing before it is full.
@@ -32,7 +32,7 @@ def import_model(source, out, **options):
     return types.SimpleNamespace(bundle=out, lines=("recognised",))
 converter.import_model = import_model
 sys.modules["cxrzero.convert"] = converter
-from cxrzero.registry import cards as module
+from cxrzero.cards import card as module
 module.FOLDER = cards
 {before}
 from cxrzero.cli import main

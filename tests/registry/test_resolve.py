@@ -11,9 +11,9 @@ import huggingface_hub
 import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 
+from cxrzero.cards.card import load_card
 from cxrzero.errors import AmbiguousModelError, BundleError, OutputError, OutputExistsError, RunError, UsageError
 from cxrzero.registry import resolve_model, resolve_models
-from cxrzero.registry.cards import load_card
 from cxrzero.registry.sources import convert, default_name
 from tests.conftest import write_bundle
 from tests.registry.conftest import FakeConverter, ambiguous

@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from cxrzero.train.augment import augment  # noqa: E402
+from cxrzero.train.data.augment import augment  # noqa: E402
 
 
 def generator(seed):

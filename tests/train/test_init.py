@@ -11,13 +11,14 @@ torch = pytest.importorskip("torch")
 from open_clip.model import CLIP  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
-from cxrzero.bundle import load_bundle  # noqa: E402
 from cxrzero.clip.steps import chexzero_steps, clip_steps  # noqa: E402
 from cxrzero.convert import import_model  # noqa: E402
 from cxrzero.errors import AmbiguousModelError, ImportModelError, NoInputError, UsageError  # noqa: E402
-from cxrzero.train import TrainConfig, checkpoint, resume, train  # noqa: E402
+from cxrzero.model.bundle import load_bundle  # noqa: E402
+from cxrzero.train import TrainConfig, resume, train  # noqa: E402
+from cxrzero.train.model import checkpoint  # noqa: E402
+from cxrzero.train.model.start import make_start  # noqa: E402
 from cxrzero.train.runfolder import RunFolder  # noqa: E402
-from cxrzero.train.start import make_start  # noqa: E402
 from tests.convert.conftest import clip, save  # noqa: E402
 from tests.convert.test_folders import hf_folder  # noqa: E402
 from tests.train.drawn import TINY_CLIP, draw, tiny_clip  # noqa: E402

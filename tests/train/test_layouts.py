@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from cxrzero.errors import NoInputError, UsageError
-from cxrzero.train.layouts import read_source
-from cxrzero.train.layouts.reportfile import MOST_BYTES
-from cxrzero.train.pairs import gather_pairs, read_pairs
-from cxrzero.train.split import is_held_out
+from cxrzero.train.data.layouts import read_source
+from cxrzero.train.data.layouts.reportfile import MOST_BYTES
+from cxrzero.train.data.pairs import gather_pairs, read_pairs
+from cxrzero.train.data.split import is_held_out
 
 
 def draw(path):

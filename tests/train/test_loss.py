@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 from open_clip.loss import ClipLoss, SigLipLoss  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
-from cxrzero.train.loss import contrastive_loss, grouped_loss, sigmoid_loss  # noqa: E402
+from cxrzero.train.step.loss import contrastive_loss, grouped_loss, sigmoid_loss  # noqa: E402
 
 
 def embeds(n, seed):

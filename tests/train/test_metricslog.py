@@ -9,8 +9,8 @@ from types import ModuleType
 import pytest
 
 from cxrzero.errors import OutputError
-from cxrzero.train import metricslog
-from cxrzero.train.metricslog import MetricsLog
+from cxrzero.train.measure import metricslog
+from cxrzero.train.measure.metricslog import MetricsLog
 
 
 class Board:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from cxrzero.bundle import Bundle, load_bundle, sha256_of
+from cxrzero.model.bundle import Bundle, load_bundle, sha256_of
 
 REPO = Path(__file__).resolve().parents[2]
 MODEL = REPO / "models" / "cxrzero-mini"

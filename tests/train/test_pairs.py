@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from cxrzero.errors import UsageError
-from cxrzero.train.pairs import default_labels, read_pairs
-from cxrzero.train.sampler import Sampler
+from cxrzero.train.data.pairs import default_labels, read_pairs
+from cxrzero.train.data.sampler import Sampler
 
 
 @pytest.fixture

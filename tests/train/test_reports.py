@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxrzero.train.reports import decode_report, report_texts, split_sections, split_sentences
-from cxrzero.train.reports.asides import is_aside, without_advice
-from cxrzero.train.reports.marks import unmark
+from cxrzero.train.data.reports import decode_report, report_texts, split_sections, split_sentences
+from cxrzero.train.data.reports.asides import is_aside, without_advice
+from cxrzero.train.data.reports.marks import unmark
 
 HOSPITAL = """\
                                  FINAL REPORT

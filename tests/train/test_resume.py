@@ -16,9 +16,11 @@ from PIL import Image
 
 torch = pytest.importorskip("torch")
 
-from cxrzero.bundle import load_bundle  # noqa: E402
 from cxrzero.errors import OutputError, OutputExistsError, TrainingError, UsageError  # noqa: E402
-from cxrzero.train import TrainConfig, checkpoint, metricslog, recipe_config, resume, train  # noqa: E402
+from cxrzero.model.bundle import load_bundle  # noqa: E402
+from cxrzero.train import TrainConfig, recipe_config, resume, train  # noqa: E402
+from cxrzero.train.measure import metricslog  # noqa: E402
+from cxrzero.train.model import checkpoint  # noqa: E402
 from cxrzero.train.runfolder import RunFolder  # noqa: E402
 from tests.conftest import REPO  # noqa: E402
 from tests.train.drawn import draw, tiny_clip  # noqa: E402
@@ -198,7 +200,7 @@ def test_a_disk_that_is_full_at_the_end_is_said_and_the_run_ends_later(config, m
     def full(path, data):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-    monkeypatch.setattr("cxrzero.train.export._replace", full)
+    monkeypatch.setattr("cxrzero.train.model.export._replace", full)
     with pytest.raises(OutputError, match=r"image_encoder\.onnx: No space left.*--resume"):
         train(config)
     monkeypatch.undo()

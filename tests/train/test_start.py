@@ -10,16 +10,16 @@ import pytest
 torch = pytest.importorskip("torch")
 import open_clip  # noqa: E402
 
-from cxrzero.bundle import load_bundle  # noqa: E402
 from cxrzero.clip.architecture import build_model, load_arch  # noqa: E402
 from cxrzero.clip.steps import chexzero_steps, clip_steps  # noqa: E402
 from cxrzero.clip.tokenizer import clip_tokenizer  # noqa: E402
 from cxrzero.errors import UsageError  # noqa: E402
-from cxrzero.preprocess import Preprocess  # noqa: E402
+from cxrzero.model.bundle import load_bundle  # noqa: E402
+from cxrzero.model.preprocess import Preprocess  # noqa: E402
 from cxrzero.train import TrainConfig, train  # noqa: E402
-from cxrzero.train.model import weight_groups  # noqa: E402
-from cxrzero.train.pixels import EncoderInput, split_steps, standardised, stretched  # noqa: E402
-from cxrzero.train.vocabulary import encode  # noqa: E402
+from cxrzero.train.data.pixels import EncoderInput, split_steps, standardised, stretched  # noqa: E402
+from cxrzero.train.data.vocabulary import encode  # noqa: E402
+from cxrzero.train.model.weights import weight_groups  # noqa: E402
 from tests.train.drawn import TINY_CLIP, draw, tiny_clip  # noqa: E402
 from tests.train.test_init import weights  # noqa: E402
 

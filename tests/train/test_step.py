@@ -15,14 +15,14 @@ torch = pytest.importorskip("torch")
 from open_clip.loss import ClipLoss  # noqa: E402
 
 from cxrzero.clip.architecture import build_model, load_arch  # noqa: E402
-from cxrzero.train.batches import Batch, step_seed  # noqa: E402
 from cxrzero.train.config import TrainConfig  # noqa: E402
+from cxrzero.train.data.batches import Batch, step_seed  # noqa: E402
+from cxrzero.train.data.pixels import EncoderInput  # noqa: E402
 from cxrzero.train.distributed import World, join  # noqa: E402
-from cxrzero.train.loss import contrastive_loss  # noqa: E402
-from cxrzero.train.model import freeze_tower  # noqa: E402
-from cxrzero.train.optimise import clip_gradients, make_optimiser, set_rate  # noqa: E402
-from cxrzero.train.pixels import EncoderInput  # noqa: E402
-from cxrzero.train.step import Encoders, _Chunks, backward  # noqa: E402
+from cxrzero.train.model.weights import freeze_tower  # noqa: E402
+from cxrzero.train.step.backward import Encoders, _Chunks, backward  # noqa: E402
+from cxrzero.train.step.loss import contrastive_loss  # noqa: E402
+from cxrzero.train.step.optimise import clip_gradients, make_optimiser, set_rate  # noqa: E402
 from tests.conftest import REPO  # noqa: E402
 from tests.train.drawn import TINY_CLIP, draw, tiny_clip  # noqa: E402
 
@@ -228,7 +228,7 @@ def test_a_frozen_text_tower_reads_each_text_once(monkeypatch):
     torch.testing.assert_close(encoders.texts(ids[:3]), expected[:3])
     torch.testing.assert_close(encoders.texts(ids), expected)
     assert seen == ids.tolist()
-    monkeypatch.setattr("cxrzero.train.step.MOST_KNOWN", TEXTS)
+    monkeypatch.setattr("cxrzero.train.step.backward.MOST_KNOWN", TEXTS)
     torch.testing.assert_close(encoders.texts(ids.clone()), expected)
     other = ids.clone()
     other[:, 0] += 1

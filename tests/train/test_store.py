@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 
 from cxrzero.errors import OutputError, TrainingError, UsageError
-from cxrzero.train import decodejob
-from cxrzero.train import store as store_module
-from cxrzero.train.decodejob import DecodeChunk
-from cxrzero.train.pairs import read_pairs
-from cxrzero.train.store import data_fingerprint, open_store
+from cxrzero.train.data import decodejob
+from cxrzero.train.data import store as store_module
+from cxrzero.train.data.decodejob import DecodeChunk
+from cxrzero.train.data.pairs import read_pairs
+from cxrzero.train.data.store import data_fingerprint, open_store
 
 GEOMETRY = [{"step": "resize", "height": 16, "width": 12, "interpolation": "bicubic"}]
 PADDED = [
@@ -162,8 +162,8 @@ def test_a_dead_worker_is_said(source, small_chunks, monkeypatch):
 SCRIPT = """
 import sys, time
 from pathlib import Path
-from cxrzero.train import store
-from cxrzero.train.pairs import read_pairs
+from cxrzero.train.data import store
+from cxrzero.train.data.pairs import read_pairs
 store.CHUNK = 2
 def slow(done, total):
     print(done, flush=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("torch")
-from cxrzero.bundle import load_bundle
+from cxrzero.model.bundle import load_bundle
 from tests.train.drawn import draw
 
 REPO = Path(__file__).resolve().parents[2]

@@ -13,14 +13,16 @@ from PIL import Image
 torch = pytest.importorskip("torch")
 import onnxruntime  # noqa: E402
 
-from cxrzero.bundle import load_bundle  # noqa: E402
 from cxrzero.clip.architecture import build_model, load_arch  # noqa: E402
 from cxrzero.errors import OutputExistsError, TrainingError, UsageError  # noqa: E402
-from cxrzero.preprocess import Preprocess  # noqa: E402
-from cxrzero.tokenizer import Tokenizer  # noqa: E402
-from cxrzero.train import TrainConfig, checkpoint, metricslog, train  # noqa: E402
-from cxrzero.train import step as step_module  # noqa: E402
-from cxrzero.train.step import Encoders  # noqa: E402
+from cxrzero.model.bundle import load_bundle  # noqa: E402
+from cxrzero.model.preprocess import Preprocess  # noqa: E402
+from cxrzero.model.tokenizer import Tokenizer  # noqa: E402
+from cxrzero.train import TrainConfig, train  # noqa: E402
+from cxrzero.train.measure import metricslog  # noqa: E402
+from cxrzero.train.model import checkpoint  # noqa: E402
+from cxrzero.train.step import backward as step_module  # noqa: E402
+from cxrzero.train.step.backward import Encoders  # noqa: E402
 
 SIDES, HEIGHTS, KINDS = ("left", "right"), ("upper", "middle", "lower", "basal"), ("nodule", "mass", "line", "ring")
 SHADES = ("dense", "faint")

@@ -11,17 +11,18 @@ from sklearn.metrics import roc_auc_score
 
 torch = pytest.importorskip("torch")
 
-from cxrzero.bundle import load_bundle  # noqa: E402
 from cxrzero.clip.tokenizer import clip_tokenizer  # noqa: E402
 from cxrzero.errors import UsageError  # noqa: E402
-from cxrzero.train import TrainConfig, metricslog, recipe_config, resume, train  # noqa: E402
-from cxrzero.train.batches import Batches, TextEncoder  # noqa: E402
+from cxrzero.model.bundle import load_bundle  # noqa: E402
+from cxrzero.train import TrainConfig, recipe_config, resume, train  # noqa: E402
+from cxrzero.train.data.batches import Batches, TextEncoder  # noqa: E402
+from cxrzero.train.data.pairs import read_pairs  # noqa: E402
+from cxrzero.train.data.truth import text_classes, truth_matrix  # noqa: E402
 from cxrzero.train.distributed import World  # noqa: E402
-from cxrzero.train.labelled import read_labelled, score_labelled  # noqa: E402
-from cxrzero.train.pairs import read_pairs  # noqa: E402
-from cxrzero.train.retrieval import find_held_out, recall  # noqa: E402
+from cxrzero.train.measure import metricslog  # noqa: E402
+from cxrzero.train.measure.labelled import read_labelled, score_labelled  # noqa: E402
+from cxrzero.train.measure.retrieval import find_held_out, recall  # noqa: E402
 from cxrzero.train.state import Best, TrainingState  # noqa: E402
-from cxrzero.train.truth import text_classes, truth_matrix  # noqa: E402
 from tests.train.drawn import draw, tiny_clip  # noqa: E402
 
 
@@ -219,7 +220,7 @@ def test_the_best_are_kept_and_exported_as_an_ensemble(films, config):
 
 def test_patience_ends_a_run_that_stays_ended(films, config, monkeypatch):
     labelled(films)
-    monkeypatch.setattr("cxrzero.train.validation.Validation.score", 0.5)
+    monkeypatch.setattr("cxrzero.train.measure.validation.Validation.score", 0.5)
     seen = []
     run = train(replace(config, epochs=9, patience=2, val_labels=table_path(films)), seen.append)
     steps = [record["step"] for record in metricslog.read(run) if "loss" in record]

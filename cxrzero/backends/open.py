@@ -1,0 +1,150 @@
+"""Which backend runs a bundle, and what all of them offer."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Protocol, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from cxrzero.backends.precision import admissible, offered
+from cxrzero.choices import Backend, Device, Precision
+from cxrzero.errors import MissingExtraError, RunError, UsageError
+from cxrzero.model.bundle import IMAGE_ENCODER, Bundle
+
+DEVICES: tuple[Device, ...] = get_args(Device)
+BACKENDS: tuple[Backend, ...] = get_args(Backend)
+
+# Bytes of an image encoder from which OpenVINO, where it is installed, is worth its start. Films went faster through a
+# ViT-B/32 (176 MB with its matrices in half precision) than with ONNX Runtime; through cxrzero-mini (10 MB), where
+# decoding is nearly all, they did not (benchmarks/README.md).
+LARGE_ENCODER = 100_000_000
+
+# Modules that each needs beside what every installation has, and the extra that installs them.
+REQUIRED: dict[str, tuple[str, ...]] = {
+    "onnxruntime": (),
+    "openvino": ("openvino",),
+    "torch": ("torch", "onnx"),
+}
+
+
+class Encoder(Protocol):
+    """Runs the two towers of one bundle.
+
+    The same image gives the same result whatever shares its batch. Texts are always encoded in fp32.
+
+    Attributes:
+        backend: e.g. "onnxruntime 1.22.0".
+        device: where it really runs, "cpu" or "cuda".
+        precision: of the image encoder, see `cxrzero.backends.precision`; never "auto".
+        reason: why that device and precision, in words for the user.
+    """
+
+    backend: str
+    device: str
+    precision: str
+    reason: str
+
+    def encode_images(self, pixel_values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """(N, 3, H, W) float32 → image_embeds (N, D) float32, rows of length 1."""
+
+    def encode_texts(self, input_ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """(N, L) int64 → text_embeds (N, D) float32, rows of length 1."""
+
+
+def open_encoder(
+    bundle: Bundle,
+    backend: Backend = "auto",
+    device: Device = "auto",
+    precision: Precision = "fp32",
+    threads: int | None = None,
+) -> Encoder:
+    """Open a bundle's encoders.
+
+    Args:
+        backend: "auto" takes ONNX Runtime, or on a CPU OpenVINO where it is installed and the image encoder is large;
+            for a precision that ONNX Runtime does not offer, the first installed one that does. Where OpenVINO cannot
+            be imported, it takes ONNX Runtime and says so.
+        device: "cuda" must run on CUDA; "auto" takes CUDA where the backend can, else the CPU, and says why.
+        precision: "auto" takes the fastest whose deviation is known and small, see `cxrzero.backends.precision`.
+        threads: CPU threads of one call; None leaves the choice to the backend.
+
+    Raises:
+        UsageError: an unknown name.
+        ConfigError: the backend does not offer that precision for this bundle on this device.
+        DeviceError: the device cannot run.
+        MissingExtraError: the backend is not installed.
+        RunError: the backend is installed but cannot be imported.
+        BundleError: a file is not what the contract says.
+    """
+    for kind, value, known in (("backend", backend, BACKENDS), ("device", device, DEVICES)):
+        if value not in known:
+            raise UsageError(f"{kind} {value!r} is unknown; choose one of {', '.join(known)}")
+    name = _choose_backend(bundle, device, precision) if backend == "auto" else backend
+    if missing := missing_module(name):
+        raise MissingExtraError(missing, name)
+    if name == "openvino":
+        from cxrzero.backends.openvino import OpenVinoEncoder
+
+        if backend == "auto":
+            return _open_openvino_or_else(bundle, device, precision, threads)
+        return OpenVinoEncoder(bundle, device, precision, threads)
+    if name == "torch":
+        from cxrzero.backends.torch.encoder import TorchEncoder
+
+        return TorchEncoder(bundle, device, precision, threads)
+    from cxrzero.backends.onnxruntime import OnnxRuntimeEncoder
+
+    return OnnxRuntimeEncoder(bundle, device, precision, threads)
+
+
+def _choose_backend(bundle: Bundle, device: Device, precision: Precision) -> str:
+    """The fastest that is installed, or what has the precision, see `open_encoder`."""
+    from cxrzero.backends.onnxruntime import choose_device
+
+    real_device = choose_device(device)[0]
+    able = []
+    for name in REQUIRED:
+        offers = offered(name, real_device, bundle)
+        if admissible(offers, real_device, bundle) if precision == "auto" else precision in offers:
+            able.append(name)
+    installed = [name for name in able if not missing_module(name)]
+    if not installed and precision == "auto":  # nothing faster than fp32
+        return _choose_backend(bundle, device, "fp32")
+    if precision == "fp32" and real_device == "cpu" and "openvino" in installed:
+        return "openvino" if _is_large(bundle) else "onnxruntime"
+    # What nobody offers, ONNX Runtime refuses in words.
+    return next(iter(installed or able), "onnxruntime")
+
+
+def _is_large(bundle: Bundle) -> bool:
+    return bundle.file(IMAGE_ENCODER).stat().st_size >= LARGE_ENCODER
+
+
+def _open_openvino_or_else(bundle: Bundle, device: Device, precision: Precision, threads: int | None) -> Encoder:
+    """OpenVINO as "auto" took it, its reason with that of the device; ONNX Runtime where it cannot be imported.
+
+    Raises:
+        RunError: it cannot be imported, and a precision was asked for that ONNX Runtime does not have.
+    """
+    from cxrzero.backends.onnxruntime import OnnxRuntimeEncoder, choose_device
+    from cxrzero.backends.openvino import OpenVinoEncoder, core
+
+    try:
+        core()
+    except RunError as error:
+        if precision not in ("auto", "fp32"):
+            raise
+        encoder = OnnxRuntimeEncoder(bundle, device, precision, threads)
+        encoder.reason = f"{encoder.reason}; {error}"
+        return encoder
+    place = choose_device(device)[1]
+    if _is_large(bundle):
+        place += ", and OpenVINO is installed, which encodes large models faster"
+    return OpenVinoEncoder(bundle, device, precision, threads, place)
+
+
+def missing_module(backend: str) -> str | None:
+    """The first module of a backend that is not installed."""
+    return next((module for module in REQUIRED[backend] if importlib.util.find_spec(module) is None), None)

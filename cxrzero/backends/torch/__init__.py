@@ -1,0 +1,1 @@
+"""torch as a backend: encoder.py is the `Encoder`, graph.py runs an ONNX file, ops.py knows its operators."""

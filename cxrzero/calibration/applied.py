@@ -1,0 +1,116 @@
+"""What `--calibration` adds to scores: calibrated probabilities and decisions, from a file that `eval` wrote."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cxrzero.calibration.file import LabelCalibration, check_binding, read_calibration
+from cxrzero.errors import ConfigError, LabelError
+from cxrzero.model.score import Float32Array, Scorer, Scores
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedCalibration:
+    """A calibration file that was fitted for this run's model and prompts.
+
+    Attributes:
+        sha256: of the file.
+        labels: label asked → what was fitted for it, in the order of the columns.
+    """
+
+    sha256: str
+    labels: Mapping[str, LabelCalibration]
+
+    def __call__(self, scorer: Scorer) -> Scorer:
+        """The same scorer, with `calibrated` and `decision`."""
+        return CalibratedScorer(scorer, tuple(self.labels.values()))
+
+    def record(self) -> dict[str, Any]:
+        """For the run record: what the two kinds of columns were made with."""
+        return {
+            "sha256": self.sha256,
+            "labels": {
+                label: {
+                    "threshold": each.threshold and each.threshold.value,
+                    "rule": each.threshold and each.threshold.rule,
+                    "calibrator": each.calibrator and each.calibrator.as_dict(),
+                }
+                for label, each in self.labels.items()
+            },
+        }
+
+    def gaps(self) -> list[str]:
+        """Sentences on labels whose columns stay empty."""
+        without = {
+            "threshold": [label for label, each in self.labels.items() if each.threshold is None],
+            "calibrator": [label for label, each in self.labels.items() if each.calibrator is None],
+        }
+        return [
+            f"the calibration has no {what} for {', '.join(labels)}: left empty"
+            for what, labels in without.items()
+            if labels
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class CalibratedScorer:
+    """A scorer with calibration: `fitted` has an entry for each label, in order."""
+
+    scorer: Scorer
+    fitted: tuple[LabelCalibration, ...]
+
+    def __call__(self, image_embeds: Float32Array) -> Scores:
+        """(N, D) float32 → scores (N, L); a decision is taken on the probability, not on the calibrated one."""
+        scores = self.scorer(image_embeds)
+        calibrated, decision = (np.full(scores.probability.shape, None, object) for _ in range(2))
+        for column, each in enumerate(self.fitted):
+            probability = scores.probability[:, column]
+            if each.calibrator is not None:
+                calibrated[:, column] = each.calibrator(probability.astype(np.float64)).astype(np.float32)
+            if each.threshold is not None:
+                decision[:, column] = (probability >= lowest_positive(each.threshold.value)).astype(np.int64)
+        return dataclasses.replace(scores, calibrated=calibrated, decision=decision)
+
+
+def load_calibration(path: Path, decisive: Mapping[str, Any], labels: Sequence[str]) -> AppliedCalibration:
+    """Read a calibration file for a run.
+
+    Args:
+        path: calibration.json.
+        decisive: what decides the run's scores, by the keys of its record (`Screener.decisive`).
+        labels: that are asked.
+
+    Raises:
+        NoInputError: there is no such file.
+        ConfigError: it is damaged, unbound, or was fitted for something else; the message names the field.
+        LabelError: it lacks a label.
+    """
+    calibration = read_calibration(path)
+    try:
+        check_binding(calibration, decisive)
+    except ConfigError as error:
+        raise ConfigError(f"--calibration {path}: {error}") from None
+    missing = [label for label in labels if label not in calibration.labels]
+    if missing:
+        known = ", ".join(calibration.labels)
+        raise LabelError(f"--calibration {path} has nothing for {', '.join(missing)}; it has {known}")
+    return AppliedCalibration(
+        hashlib.sha256(path.read_bytes()).hexdigest(), {label: calibration.labels[label] for label in labels}
+    )
+
+
+def lowest_positive(threshold: float) -> np.float32:
+    """The lowest float32 probability that is a positive decision.
+
+    `eval` chose the threshold on the decimals of a table: 0.7 is reached by the float32 that is written as 0.7, though
+    that number is slightly below it.
+    """
+    nearest = np.float32(threshold)
+    return nearest if float(str(nearest)) >= threshold else np.nextafter(nearest, np.float32(2))

@@ -1,0 +1,342 @@
+"""A model on disk: a folder with `model.json`, two ONNX encoders and a tokenizer.
+
+Preprocessing and scoring rule travel with the weights, because right weights behind a wrong preprocessor are the
+field's most common silent error. `load_bundle` checks everything before any image is read: the schema, that each file
+is there, its size and its SHA-256.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NoReturn, TypeGuard
+
+from cxrzero.errors import BundleError, BundleVersionError
+
+SCHEMA_VERSION = 1
+MODEL_JSON = "model.json"
+IMAGE_ENCODER = "image_encoder.onnx"
+TEXT_ENCODER = "text_encoder.onnx"
+TOKENIZER = "tokenizer.json"
+FILES = (IMAGE_ENCODER, TEXT_ENCODER, TOKENIZER)
+SCORING_RULES = ("softmax_pair", "sigmoid")
+VARIANTS = ("fp16", "bf16", "int8")
+
+# A card is a few kilobytes; the limit only keeps a hostile file out of memory.
+MAX_MODEL_JSON_BYTES = 4 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """How cosines become a probability p (design: a closed set of rules).
+
+    Attributes:
+        rule: "softmax_pair": p = σ(scale·(cos⁺ − cos⁻)), the paper's rule with scale 1;
+            "sigmoid": p = σ(scale·cos⁺ + bias), SigLIP's.
+        scale: exponentiated, so larger than 0; no unit.
+        bias: added to the logit; 0 for "softmax_pair".
+    """
+
+    rule: str
+    scale: float
+    bias: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Templates:
+    """Sentences around a label; "{}" stands for the label."""
+
+    positive: tuple[str, ...]
+    negative: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Deviation:
+    """How far a faster precision was measured to be from fp32, on d = cos⁺ − cos⁻, each of the worst label.
+
+    Attributes:
+        max_abs_d_over_sd: max |Δd| in standard deviations of d over the films; no unit.
+        spearman: rank correlation of d.
+        n: films.
+        command: that measured it.
+    """
+
+    max_abs_d_over_sd: float
+    spearman: float
+    n: int
+    command: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """The image encoder in another precision.
+
+    Attributes:
+        image_encoder: its file; None where a backend computes in that precision from the fp32 file.
+        deviation: None where it was not measured.
+    """
+
+    image_encoder: str | None
+    deviation: Deviation | None
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A validated model folder.
+
+    Attributes:
+        path: the folder.
+        image_size: (height, width) in pixels of the encoder's input.
+        preprocess: steps with their parameters, see `cxrzero.model.preprocess`.
+        context_length: tokens that the text encoder reads; pad_id fills the rest.
+        labels: what `predict` asks when the user names no label.
+        files: file name → SHA-256, hexadecimal.
+        card: the whole of model.json.
+        variants: precision → what the bundle has or states for it, besides fp32.
+    """
+
+    path: Path
+    name: str
+    architecture: str
+    embed_dim: int
+    image_size: tuple[int, int]
+    preprocess: tuple[Mapping[str, Any], ...]
+    context_length: int
+    pad_id: int
+    scoring: Scoring
+    templates: Templates
+    labels: tuple[str, ...]
+    files: Mapping[str, str]
+    card: Mapping[str, Any]
+    variants: Mapping[str, Variant] = field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over all that decides a result: the files' hashes, preprocessing, text settings and scoring."""
+        return self.fingerprint_at("fp32")
+
+    def fingerprint_at(self, precision: str) -> str:
+        """The fingerprint with the image encoder of that precision in the place of the fp32 one."""
+        hashes = {name: self.files[name] for name in FILES}
+        hashes[IMAGE_ENCODER] = self.files[self.image_encoder_file(precision)]
+        decisive = {
+            "files": hashes,
+            "preprocess": [dict(step) for step in self.preprocess],
+            "context_length": self.context_length,
+            "pad_id": self.pad_id,
+            "scoring": [self.scoring.rule, self.scoring.scale, self.scoring.bias],
+        }
+        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+    def image_encoder_file(self, precision: str) -> str:
+        """The file that runs in a precision: one of its own, or the fp32 file."""
+        variant = self.variants.get(precision)
+        return IMAGE_ENCODER if variant is None or variant.image_encoder is None else variant.image_encoder
+
+    def file(self, name: str) -> Path:
+        return self.path / name
+
+
+def load_bundle(path: Path) -> Bundle:
+    """Read and check a bundle.
+
+    Raises:
+        BundleVersionError: model.json was written for a newer cxrzero.
+        BundleError: anything else that is missing, malformed or not what its hash says.
+    """
+    card = _Card(_read_json(path / MODEL_JSON), path / MODEL_JSON)
+    card.check_version()
+    variants = card.variants()
+    bundle = Bundle(
+        path=path,
+        name=card.string("name"),
+        architecture=card.string("architecture"),
+        embed_dim=card.integer("embed_dim"),
+        image_size=card.image_size(),
+        preprocess=card.preprocess(),
+        context_length=card.integer("context_length"),
+        pad_id=card.integer("pad_id", minimum=0),
+        scoring=card.scoring(),
+        templates=card.templates(),
+        labels=card.strings("labels"),
+        files=card.files([each.image_encoder for each in variants.values() if each.image_encoder]),
+        card=MappingProxyType(card.data),
+        variants=variants,
+    )
+    for name, sha256 in bundle.files.items():
+        _check_file(path / name, sha256)
+    return bundle
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > MAX_MODEL_JSON_BYTES:
+            raise BundleError(f"{path} is larger than {MAX_MODEL_JSON_BYTES} bytes; this is not a model card")
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BundleError(f"{path.parent} is not a model bundle: it has no {MODEL_JSON}") from None
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise BundleError(f"{path} is not valid JSON ({type(error).__name__}); fetch the bundle again") from error
+    if not isinstance(data, dict):
+        raise BundleError(f"{path} must hold a JSON object")
+    return data
+
+
+def _check_file(path: Path, sha256: str) -> None:
+    try:
+        found = sha256_of(path)
+    except FileNotFoundError:
+        raise BundleError(f"{path} is missing from the model bundle; fetch the bundle again") from None
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}") from error
+    if found != sha256:
+        raise BundleError(
+            f"{path} is not the file that {MODEL_JSON} describes (sha256 {found[:12]}…, expected {sha256[:12]}…); "
+            "it is damaged or was changed: fetch the bundle again"
+        )
+
+
+class _Card:
+    """Typed access to model.json; every complaint names the file and the key."""
+
+    def __init__(self, data: dict[str, Any], path: Path) -> None:
+        self.data = data
+        self.path = path
+
+    def check_version(self) -> None:
+        version = self.integer("schema_version")
+        if version > SCHEMA_VERSION:
+            raise BundleVersionError(
+                f"{self.path} has schema version {version}, this cxrzero reads up to {SCHEMA_VERSION}; update cxrzero"
+            )
+
+    def string(self, key: str) -> str:
+        value = self._get(key)
+        if not isinstance(value, str) or not value:
+            self._fail(key, "must be a text that is not empty")
+        return str(value)
+
+    def integer(self, key: str, minimum: int = 1) -> int:
+        value = self._get(key)
+        if type(value) is not int or value < minimum:
+            self._fail(key, f"must be a whole number of at least {minimum}")
+        return int(value)
+
+    def strings(self, key: str) -> tuple[str, ...]:
+        return self._strings(self._get(key), key)
+
+    def image_size(self) -> tuple[int, int]:
+        value = self._get("image_size")
+        if not isinstance(value, list) or len(value) != 2 or any(type(n) is not int or n < 1 for n in value):
+            self._fail("image_size", "must be [height, width] in pixels")
+        return (value[0], value[1])
+
+    def preprocess(self) -> tuple[Mapping[str, Any], ...]:
+        steps = self._get("preprocess")
+        if not isinstance(steps, list) or not steps:
+            self._fail("preprocess", "must be a list of steps")
+        for step in steps:
+            if not isinstance(step, dict) or not isinstance(step.get("step"), str):
+                self._fail("preprocess", 'must hold objects like {"step": "resize", …}')
+        return tuple(MappingProxyType(step) for step in steps)
+
+    def scoring(self) -> Scoring:
+        value = self._object("scoring")
+        if value.get("rule") not in SCORING_RULES:
+            self._fail("scoring.rule", f"must be one of {', '.join(SCORING_RULES)}")
+        scale, bias = value.get("scale"), value.get("bias", 0.0)
+        if not (_is_finite(scale) and scale > 0):
+            self._fail("scoring.scale", "must be a number above 0")
+        if not _is_finite(bias):
+            self._fail("scoring.bias", "must be a finite number")
+        return Scoring(value["rule"], scale, bias)
+
+    def templates(self) -> Templates:
+        value = self._object("templates")
+        sides = [self._strings(value.get(side), f"templates.{side}") for side in ("positive", "negative")]
+        for template in (*sides[0], *sides[1]):
+            if "{}" not in template:
+                self._fail("templates", "must each contain {}, the place of the label")
+        return Templates(*sides)
+
+    def variants(self) -> Mapping[str, Variant]:
+        value = self._object("variants") if "variants" in self.data else {}
+        variants = {}
+        for precision, entry in value.items():
+            key = f"variants.{precision}"
+            if precision not in VARIANTS or not isinstance(entry, dict):
+                self._fail(key, f"must be an object, its precision one of {', '.join(VARIANTS)}")
+            name = entry.get("image_encoder")
+            if name is not None and (not isinstance(name, str) or not name or Path(name).name != name):
+                self._fail(f"{key}.image_encoder", "must be the name of a file of the bundle")
+            variants[precision] = Variant(name, self._deviation(entry.get("deviation"), f"{key}.deviation"))
+        return MappingProxyType(variants)
+
+    def _deviation(self, value: Any, key: str) -> Deviation | None:
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            self._fail(key, "must be an object")
+        largest, spearman, n = (value.get(name) for name in ("max_abs_d_over_sd", "spearman", "n"))
+        if not (_is_finite(largest) and _is_finite(spearman) and type(n) is int):
+            self._fail(key, "must state max_abs_d_over_sd and spearman as numbers and n as a whole number")
+        return Deviation(largest, spearman, n, value.get("command"))
+
+    def files(self, more: Iterable[str] = ()) -> Mapping[str, str]:
+        value = self._object("files")
+        hashes = {}
+        for name in (*FILES, *more):
+            entry = value.get(name)
+            sha256 = entry.get("sha256") if isinstance(entry, dict) else None
+            if not isinstance(sha256, str) or len(sha256) != 64:
+                self._fail(f"files.{name}.sha256", "must be 64 hexadecimal digits")
+            hashes[name] = str(sha256).lower()
+        return MappingProxyType(hashes)
+
+    def _get(self, key: str) -> Any:
+        if key not in self.data:
+            self._fail(key, "is missing")
+        return self.data[key]
+
+    def _object(self, key: str) -> dict[str, Any]:
+        value = self._get(key)
+        if not isinstance(value, dict):
+            self._fail(key, "must be an object")
+        return dict(value)
+
+    def _strings(self, value: Any, key: str) -> tuple[str, ...]:
+        if not isinstance(value, list) or not value or any(not isinstance(s, str) or not s.strip() for s in value):
+            self._fail(key, "must be a list of texts that are not empty")
+        return tuple(value)
+
+    def _fail(self, key: str, problem: str) -> NoReturn:
+        raise BundleError(f"{self.path}: {key} {problem}")
+
+
+def _is_finite(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def list_bundled() -> Iterator[str]:
+    """Names of the bundles that come with the package."""
+    for folder in sorted(bundled_folder().glob("*/" + MODEL_JSON)):
+        yield folder.parent.name
+
+
+def bundled_folder() -> Path:
+    """Where the bundles of this installation are: inside the wheel, else beside the package in a source checkout."""
+    package = Path(__file__).resolve().parent.parent
+    installed = package / "models"
+    return installed if installed.is_dir() else package.parent / "models"

@@ -1,0 +1,166 @@
+"""Zero-shot scoring in NumPy: embeddings in, cosines and probabilities out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from cxrzero.model.bundle import Scoring
+
+Float32Array = npt.NDArray[np.float32]
+Objects = npt.NDArray[np.object_]
+
+COSINES = ("cos_pos", "cos_neg")
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Results of N images for L labels, each array (N, L).
+
+    Attributes:
+        cos_pos, cos_neg: no arrays where nobody reads them, see `ProbabilityOnly`.
+        sd: between the probabilities of an ensemble's members; without an ensemble no array.
+        calibrated, decision: Python numbers, None where the calibration has nothing for a label; without a
+            calibration no arrays. See `cxrzero.calibration.applied`.
+    """
+
+    probability: Float32Array
+    cos_pos: Float32Array | None = None
+    cos_neg: Float32Array | None = None
+    sd: Float32Array | None = None
+    calibrated: Objects | None = None
+    decision: Objects | None = None
+
+    def rows(self, labels: Collection[str]) -> Iterator[dict[str, Any]]:
+        """For each image the fields of its Prediction: name → label → Python number."""
+        fields = {
+            "scores": self.probability,
+            "sd": self.sd,
+            "cos_pos": self.cos_pos,
+            "cos_neg": self.cos_neg,
+            "calibrated": self.calibrated,
+            "decision": self.decision,
+        }
+        columns = {
+            name: [dict(zip(labels, row, strict=True)) for row in array.tolist()]
+            for name, array in fields.items()
+            if array is not None
+        }
+        for row in zip(*columns.values(), strict=True):
+            yield dict(zip(columns, row, strict=True))
+
+
+class Scorer(Protocol):
+    """What the pipeline asks: (N, D) float32, rows of length 1, to the scores of all labels."""
+
+    def __call__(self, image_embeds: Float32Array) -> Scores: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Classifier:
+    """Text embeddings of L labels, each array (L, D) float32 with rows of length 1."""
+
+    positive: Float32Array
+    negative: Float32Array
+    scoring: Scoring
+
+    def __call__(self, image_embeds: Float32Array) -> Scores:
+        """Compare images with every label (CheXzero, Methods: softmax of the pair = σ of the difference).
+
+        Args:
+            image_embeds: (N, D) float32, rows of length 1.
+        """
+        # float64 sums: the last float32 digit then does not depend on how many images share the call
+        images = image_embeds.astype(np.float64)
+        cos_pos = images @ self.positive.T.astype(np.float64)
+        cos_neg = images @ self.negative.T.astype(np.float64)
+        if self.scoring.rule == "softmax_pair":
+            logits = self.scoring.scale * (cos_pos - cos_neg)
+        else:
+            logits = self.scoring.scale * cos_pos + self.scoring.bias
+        return Scores(sigmoid(logits).astype(np.float32), cos_pos.astype(np.float32), cos_neg.astype(np.float32))
+
+
+@dataclass(frozen=True, slots=True)
+class Ensemble:
+    """Several models asked the same labels, each with its own prompts and scoring rule."""
+
+    members: tuple[Classifier, ...]
+
+    def __call__(self, image_embeds: Float32Array) -> Scores:
+        """Average the members.
+
+        Args:
+            image_embeds: (N, ΣD) float32, the members' embeddings side by side.
+
+        Returns:
+            The mean probability and mean cosines; `sd` is the sample standard deviation (n − 1) of the probabilities.
+        """
+        ends = np.cumsum([member.positive.shape[1] for member in self.members])[:-1]
+        parts = np.split(image_embeds, ends, axis=1)
+        scores = [member(part) for member, part in zip(self.members, parts, strict=True)]
+        probability = np.stack([each.probability for each in scores]).astype(np.float64)
+        means = [np.mean([getattr(each, name) for each in scores], axis=0, dtype=np.float64) for name in COSINES]
+        mean, sd = probability.mean(axis=0), probability.std(axis=0, ddof=1)
+        return Scores(*(array.astype(np.float32) for array in (mean, *means, sd)))
+
+
+@dataclass(frozen=True, slots=True)
+class ProbabilityOnly:
+    """A scorer without its cosines, which take as long to hand on as the probabilities."""
+
+    scorer: Scorer
+
+    def __call__(self, image_embeds: Float32Array) -> Scores:
+        return replace(self.scorer(image_embeds), cos_pos=None, cos_neg=None)
+
+
+class Cosine(Classifier):
+    """Gives the cosine to `positive` itself as the score, in [−1, 1]: for ranking, not a probability."""
+
+    def __call__(self, image_embeds: Float32Array) -> Scores:
+        """(N, D) float32 → scores (N, L)."""
+        cosines = (image_embeds.astype(np.float64) @ self.positive.T.astype(np.float64)).astype(np.float32)
+        return Scores(cosines, cosines, cosines)
+
+
+def sigmoid(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """σ(x) = 1 / (1 + e^−x) without overflow for any x."""
+    decay = np.exp(-np.abs(logits))
+    return np.asarray(np.where(logits >= 0, 1.0, decay) / (1.0 + decay))
+
+
+def mean_direction(text_embeds: Float32Array) -> Float32Array:
+    """Average several prompts of one label as the reference does: normalise, mean, normalise.
+
+    Args:
+        text_embeds: (T, D) float32.
+
+    Returns:
+        (D,) float32 of length 1.
+    """
+    return np.asarray(_normalize(_normalize(text_embeds).mean(axis=0, keepdims=True))[0], np.float32)
+
+
+def build_classifier(
+    groups: Sequence[tuple[Float32Array, Float32Array]],
+    scoring: Scoring,
+) -> Classifier:
+    """Stack the averaged prompts of all labels.
+
+    Args:
+        groups: for each label the embeddings of its positive (T⁺, D) and negative (T⁻, D) prompts.
+    """
+    return Classifier(
+        np.stack([mean_direction(positive) for positive, _ in groups]),
+        np.stack([mean_direction(negative) for _, negative in groups]),
+        scoring,
+    )
+
+
+def _normalize(rows: Float32Array) -> Float32Array:
+    return np.asarray(rows / np.linalg.norm(rows, axis=-1, keepdims=True), np.float32)

@@ -1,0 +1,126 @@
+"""From one file to its frames, each with the encoders' inputs; and that on its way through a decoding thread."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from queue import Full, Queue
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from cxrzero.errors import CxrzeroError, ImageError
+from cxrzero.images.radiograph import Radiograph
+from cxrzero.pipeline.items import Failure, Frame, Item, PixelValues, RunStats
+from cxrzero.sources import ImageRef, identity_of
+
+# Of a picture's content, see `digest_of`; part of every cache key, since records hold it.
+DIGEST = "xxh3_64"
+# Frames of one file that may wait in memory; a multi-frame file of thousands then needs no more than a single image.
+FRAMES_AHEAD = 4
+
+Decode = Callable[[str], Iterator[Radiograph]]
+# (pixels, frame, digest) → for each model encoder input or None, and the embedding that is there, see
+# `cxrzero.pipeline.embedder`.
+Prepare = Callable[[npt.NDArray[np.uint8], int, int], tuple[list[PixelValues | None], list[bytes]]]
+
+
+def items_of(ref: ImageRef, decode: Decode, prepare: Prepare, add_seconds: Callable[[float], None]) -> Iterator[Item]:
+    """A file's frames one by one, and at the end a failure if there is one; what goes wrong in it is never raised.
+
+    Args:
+        add_seconds: is given the time that each of them took.
+
+    Raises:
+        CxrzeroError: what is wrong is not the file.
+    """
+    if ref.error is not None:
+        yield Failure(ref, ref.error)
+        return
+    frame = None
+    started = time.perf_counter()
+    try:
+        for radiograph in decode(ref.path):
+            frame = radiograph.frame
+            digest = digest_of(radiograph.pixels)
+            prepared = prepare(radiograph.pixels, frame, digest)
+            item = Frame(ref, frame, radiograph.facts, radiograph.flags, digest, *prepared)
+            item.is_last = frame == radiograph.n_frames
+            item.is_unchanged = item.is_last and _is_unchanged(ref)
+            add_seconds(time.perf_counter() - started)
+            yield item
+            started = time.perf_counter()
+    except ImageError as error:
+        add_seconds(time.perf_counter() - started)
+        yield Failure(ref, error, None if frame is None else frame + 1, _is_unchanged(ref))
+    except CxrzeroError:
+        raise
+    except Exception as error:  # one strange file must not end a run over a million; the row says what it was
+        code = "out_of_memory" if isinstance(error, MemoryError) else "unexpected"
+        yield Failure(ref, ImageError(code, f"{type(error).__name__} while the file was decoded"))
+
+
+class DecodeJob:
+    """One file on its way through a decoding thread.
+
+    Jobs start in order, so the oldest one, whose frames are being taken, always runs: a younger one that waits with a
+    full queue cannot block it.
+    """
+
+    def __init__(self, ref: ImageRef, decode: Decode, prepare: Prepare, stop: threading.Event, stats: RunStats) -> None:
+        self._made = items_of(ref, decode, prepare, stats.add_decode)
+        self._stop = stop
+        self._queue: Queue[Item | BaseException | None] = Queue(FRAMES_AHEAD)
+
+    def items(self) -> Iterator[Item]:
+        while (item := self._queue.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+    def run(self) -> None:
+        try:
+            for item in self._made:
+                self._put(item)
+            self._put(None)
+        except _StoppedError:
+            return
+        except BaseException as error:  # handed to the thread that reads the queue, which raises it
+            self._put(error)
+
+    def _put(self, item: Item | BaseException | None) -> None:
+        while not self._stop.is_set():
+            try:
+                self._queue.put(item, timeout=0.2)
+            except Full:
+                continue
+            return
+        raise _StoppedError
+
+
+def _is_unchanged(ref: ImageRef) -> bool:
+    """Whether the file that was just read is still the one that was found, so that its record may be kept."""
+    try:
+        return ref.identity is not None and identity_of(os.stat(ref.path)) == ref.identity
+    except OSError:
+        return False
+
+
+def digest_of(pixels: npt.NDArray[np.uint8]) -> int:
+    """64 bits of a picture's content: among a million pictures two different ones collide with p = 3e-8.
+
+    Equal pictures are worth a flag, not a proof: XXH3 takes a fiftieth of the time of a cryptographic digest, and
+    whoever wants two pictures to collide can make them so.
+
+    Args:
+        pixels: (H, W) uint8.
+    """
+    height, width = pixels.shape
+    return xxhash.xxh3_64_intdigest(np.ascontiguousarray(pixels).data, seed=height << 32 | width)
+
+
+class _StoppedError(Exception):
+    """The run is over; the decoding thread has nobody to hand its frames to."""

@@ -1,0 +1,257 @@
+"""Files decoded in processes, for machines on which threads would wait for each other (see `cxrzero.pipeline.threads`).
+
+Files go out in groups and come back as their frames, in the order in which they went. A file of many frames is not
+brought over whole: it is decoded here, frame by frame, so that memory stays flat.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from cxrzero.cache.images import FileRecord
+from cxrzero.errors import RunError
+from cxrzero.images import decode
+from cxrzero.images.radiograph import DecodeOptions, Radiograph
+from cxrzero.model.preprocess import Preprocess
+from cxrzero.pipeline.decode_file import FRAMES_AHEAD, items_of
+from cxrzero.pipeline.embedder import prepare_missing
+from cxrzero.pipeline.items import Frame, Item, RunStats
+from cxrzero.pipeline.threads import ThreadDecoders
+from cxrzero.sources import ImageRef
+
+# Files of one message: each costs the two processes that it wakes more than a small film's frame.
+GROUP = 4
+# Processes that Windows can wait for at once; `ProcessPoolExecutor` refuses more.
+MOST_ON_WINDOWS = 61
+
+Task = tuple[ImageRef, Sequence[FileRecord | None]]
+
+
+class Decoded(NamedTuple):
+    """What a process made of one file.
+
+    Attributes:
+        items: None for a file of more than FRAMES_AHEAD frames, which it leaves alone.
+        seconds: that it took.
+    """
+
+    items: list[Item] | None
+    seconds: float
+
+
+class ProcessDecoders:
+    """Processes that are started when files wait, `workers` at most; see `cxrzero.pipeline.threads.Decoders`.
+
+    Files go out in groups of GROUP. While fewer groups than workers are out, each file goes out at once, so that a few
+    files are shared by all processes; `ahead` files keep all of them busy with full groups.
+
+    Args:
+        options: how files are decoded.
+        preprocesses: of each model; equal ones are one object.
+        workers: how many.
+        stats: is told how long decoding took.
+
+    Raises:
+        RunError: from all that sends or takes files: this system has no means for processes, or one of them ended.
+    """
+
+    def __init__(
+        self, options: DecodeOptions, preprocesses: Sequence[Preprocess], workers: int, stats: RunStats
+    ) -> None:
+        self._workers = min(workers, MOST_ON_WINDOWS) if sys.platform == "win32" else workers
+        self.ahead = self._workers * GROUP
+        self._known = options, tuple(preprocesses)
+        self._stats = stats
+        self._here = ThreadDecoders(partial(_decode, options), preprocesses, 1, stats)
+        self._pool: ProcessPoolExecutor | None = None  # made for the first group: the cache may know all files
+        self._group = _Group()
+        self._out = 0  # groups that were sent and not taken to their end
+        self._came_back = False
+
+    def submit(self, ref: ImageRef, records: Sequence[FileRecord | None]) -> ProcessJob:
+        group = self._group
+        group.tasks.append((ref, records))
+        job = ProcessJob(self, group, len(group.tasks) - 1)
+        if len(group.tasks) == GROUP or self._out < self._workers:
+            self.send(group)
+        return job
+
+    def send(self, group: _Group) -> Future[list[Decoded]]:
+        """Have a group decoded, full or not."""
+        if group.future is None:
+            if self._pool is None:
+                self._pool = self._open()
+            try:
+                with _interrupts_stay_here():
+                    group.future = self._pool.submit(_decode_group, group.tasks)
+            except (BrokenProcessPool, BrokenPipeError):  # the pipe: a process that ended while it was started
+                raise self._ended() from None
+            except OSError as error:  # too many open files or processes, or no memory
+                raise RunError(
+                    f"a decoding process could not be started ({error}); use fewer --workers or --decode-in threads"
+                ) from error
+            self._out += 1
+            self._group = _Group()
+        return group.future
+
+    def _open(self) -> ProcessPoolExecutor:
+        try:
+            return ProcessPoolExecutor(self._workers, multiprocessing.get_context("spawn"), _start, self._known)
+        except (OSError, ImportError, NotImplementedError) as error:  # no semaphores, as in some containers
+            raise RunError(f"processes cannot be used here ({error}); use --decode-in threads") from error
+
+    def _ended(self) -> RunError:
+        """Names no file: paths are not for the eyes of whoever asked for pseudonyms."""
+        if self._came_back:
+            return RunError(
+                "a decoding process ended by itself: a damaged file may have crashed its decoder, or memory ran out; "
+                "run the command again with --decode-in threads or fewer --workers"
+            )
+        return RunError(
+            "decoding processes could not start, or ended over their first files; a script needs "
+            'if __name__ == "__main__": around what it runs, since each process imports it; or use '
+            'decode_in="threads" (--decode-in threads)'
+        )
+
+    def take(self, group: _Group, index: int) -> Iterator[Item]:
+        """The items of one file of a group."""
+        ref, records = group.tasks[index]
+        try:
+            found = self.send(group).result()[index]
+        except BrokenProcessPool:
+            raise self._ended() from None
+        self._came_back = True
+        self._out -= index == len(group.tasks) - 1
+        if found.items is None:
+            yield from self._here.submit(ref, records).items()
+            return
+        self._stats.add_decode(found.seconds)
+        for item in found.items:
+            yield _in_three_channels(item)
+
+    def close(self) -> None:
+        if self._pool is not None:
+            _end(self._pool)
+        self._here.close()
+
+
+def _end(pool: ProcessPoolExecutor) -> None:
+    """End its processes at once, in the middle of a file or not: they only read."""
+    for process in list(pool._processes.values()):
+        process.terminate()
+    # With no writer left, the pool does not wait for the rest of a message that was cut.
+    pool._result_queue._writer.close()  # type: ignore[attr-defined]
+    pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _Group:
+    """Files that are sent together, and what comes back of them."""
+
+    def __init__(self) -> None:
+        self.tasks: list[Task] = []
+        self.future: Future[list[Decoded]] | None = None
+
+
+class ProcessJob:
+    """One file's place in a group."""
+
+    def __init__(self, decoders: ProcessDecoders, group: _Group, index: int) -> None:
+        self._decoders, self._group, self._index = decoders, group, index
+
+    def items(self) -> Iterator[Item]:
+        return self._decoders.take(self._group, self._index)
+
+
+@contextmanager
+def _interrupts_stay_here() -> Iterator[None]:
+    """A process that is started meanwhile never sees Ctrl-C, which goes to all processes of a terminal."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows; `_start` does it, a moment later
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+# What a decoding process knows, set by `_start`.
+_known: tuple[DecodeOptions, tuple[Preprocess, ...]]
+
+
+def _start(options: DecodeOptions, preprocesses: tuple[Preprocess, ...]) -> None:
+    """In a new process: remember, leave Ctrl-C to the parent, and end when it does."""
+    global _known
+    _known = options, preprocesses
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed says nothing, and its processes would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+def _decode_group(tasks: Sequence[Task]) -> list[Decoded]:
+    return [_decoded(ref, records) for ref, records in tasks]
+
+
+def _decoded(ref: ImageRef, records: Sequence[FileRecord | None]) -> Decoded:
+    options, preprocesses = _known
+    seconds: list[float] = []
+    prepare = partial(prepare_missing, preprocesses, records)
+    try:
+        made = items_of(ref, partial(_decode_few, options), prepare, seconds.append)
+        items = [_slim(item, preprocesses) for item in made]
+    except _ManyFramesError:
+        return Decoded(None, sum(seconds))
+    return Decoded(items, sum(seconds))
+
+
+def _slim(item: Item, preprocesses: Sequence[Preprocess]) -> Item:
+    """One channel of three equal ones, of which two need not be brought over; models that share values still do."""
+    if isinstance(item, Frame):
+        values = zip(item.pixel_values, preprocesses, strict=True)
+        grey = {id(v): v[:1] for v, each in values if v is not None and each.is_grey}
+        item.pixel_values = [grey.get(id(v), v) for v in item.pixel_values]
+    return item
+
+
+def _in_three_channels(item: Item) -> Item:
+    """What `_slim` left away."""
+    if isinstance(item, Frame):
+        whole = {id(v): np.broadcast_to(v, (3, *v.shape[1:])) for v in item.pixel_values if v is not None}
+        item.pixel_values = [whole.get(id(v)) for v in item.pixel_values]
+    return item
+
+
+def _decode(options: DecodeOptions, path: str) -> Iterator[Radiograph]:
+    return decode(Path(path), options)
+
+
+def _decode_few(options: DecodeOptions, path: str) -> Iterator[Radiograph]:
+    for radiograph in decode(Path(path), options):
+        if radiograph.n_frames > FRAMES_AHEAD:
+            raise _ManyFramesError
+        yield radiograph
+
+
+class _ManyFramesError(BaseException):
+    """The file is one for the parent; no Exception, which would become a failed row."""

@@ -1,0 +1,198 @@
+"""The one loop that knows all stages: files → decode and preprocess in parallel → encode in batches → rows in order.
+
+Files that the cache knows are not opened: their frames join the stream where decoded ones would.
+
+Memory stays flat: at most `window` files are being decoded or waiting, each through a queue of a few frames, and a
+slow encoder stops the decoders (back-pressure). A file that cannot be read is a row, never the end of the run. What
+this module does not know: options, tables, progress bars.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeGuard
+
+import numpy as np
+
+from cxrzero.cache.images import FileRecord
+from cxrzero.images.radiograph import Facts
+from cxrzero.model.score import Scorer
+from cxrzero.pipeline.cached import Keeper, KnownFile
+from cxrzero.pipeline.embedder import Embedder, embed
+from cxrzero.pipeline.items import Failure, Frame, Item, RunStats, needs_encoder
+from cxrzero.pipeline.selection import Selection
+from cxrzero.pipeline.threads import Job, OpenDecoders
+from cxrzero.prediction import Prediction
+from cxrzero.sources import ImageRef
+
+# Files that are looked up in the cache at once, and frames from the cache that are scored at once.
+LOOKUP_FILES = 256
+SCORED_FRAMES = 1024
+# Frames times labels of one scorer call: some 10 MB of float64 and Python numbers, whatever is asked.
+SCORED_CELLS = 2**17
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """Stages, put together by `cxrzero.screener`.
+
+    Attributes:
+        open_decoders: files → frames; what cannot be read becomes a failed or skipped row.
+        embedders: one for each model.
+        batch_size: frames of one encoder call.
+        selection: what the user leaves out.
+    """
+
+    open_decoders: OpenDecoders
+    embedders: tuple[Embedder, ...]
+    batch_size: int
+    selection: Selection = field(default_factory=Selection)
+
+    def run(
+        self,
+        refs: Iterable[ImageRef],
+        scorer: Scorer,
+        labels: Collection[str],
+        stats: RunStats,
+        on_item: Callable[[Item], None] | None = None,
+    ) -> Generator[Prediction, None, None]:
+        """Yield one row per frame, failed or skipped file, in the order of `refs`.
+
+        Batches follow the order of the files and the encoder gives an image the same result in every batch, so the
+        rows depend on neither decoders nor `batch_size`. Each batch is kept before its rows are given out. `on_item` is
+        called with what a row was made of, just before the row is given out.
+        """
+        chunks = self._read(refs, stats)
+        keepers = [Keeper(each.cache, index, self.selection) for index, each in enumerate(self.embedders)]
+        try:
+            for batch in self._batches(self._select(chunks)):
+                wanted = [item for item in batch if isinstance(item, Frame) and item.left_out is None]
+                self._embed(wanted, stats)
+                for keeper in keepers:
+                    keeper.keep(batch)
+                scored = _scored([b"".join(frame.embeddings) for frame in wanted], scorer, labels)
+                for item, row in zip(batch, _rows(batch, scored, labels), strict=True):
+                    stats.count(row.status)
+                    if on_item:
+                        on_item(item)
+                    yield row
+        finally:
+            chunks.close()
+
+    def _batches(self, chunks: Iterable[list[Item]]) -> Iterator[list[Item]]:
+        """Cut the stream where an encoder call is full, so that batches do not depend on what is cached between."""
+        most = max(SCORED_FRAMES, self.batch_size)
+        batch: list[Item] = []
+        waiting = 0
+        for item in itertools.chain.from_iterable(chunks):
+            batch.append(item)
+            waiting += needs_encoder(item)
+            if waiting == self.batch_size or len(batch) == most:
+                yield batch
+                batch, waiting = [], 0
+        if batch:
+            yield batch
+
+    def _embed(self, frames: Sequence[Frame], stats: RunStats) -> None:
+        started = time.perf_counter()
+        made = embed(self.embedders, [frame for frame in frames if frame.pixel_values])
+        stats.encode_seconds += time.perf_counter() - started
+        stats.embedded += made
+        stats.cached += len(frames) * len(self.embedders) - made
+
+    def _select(self, chunks: Iterable[list[Item]]) -> Iterator[list[Item]]:
+        """Flag pictures seen before and mark what the user leaves out, before anything is encoded."""
+        seen: set[int] = set()
+        takes_all = self.selection == Selection()
+        for chunk in chunks:
+            for item in chunk:
+                if isinstance(item, Failure):
+                    continue
+                item.flags = item.own_flags | {"duplicate"} if item.digest in seen else item.own_flags
+                item.left_out = None if takes_all else self.selection.reason(item.flags)
+                if item.left_out is None:  # of equal pictures, the first that is scored stands for all
+                    seen.add(item.digest)
+                else:
+                    item.pixel_values = []
+            yield chunk
+
+    def _read(self, refs: Iterable[ImageRef], stats: RunStats) -> Generator[list[Item], None, None]:
+        """Decode up to a window of files at once; give their frames in the order of `refs`, known files' together."""
+        decoders = self.open_decoders(stats)
+        window = decoders.ahead + self.batch_size
+        files: deque[Job | KnownFile] = deque()
+        try:
+            for block in self._look_up(refs):
+                ready: list[Item] = []
+                for ref, records in block:
+                    if self._is_known(records):
+                        known = KnownFile(ref, records)
+                        if not files:  # nothing before it is still being decoded
+                            ready += known.items()
+                            continue
+                        files.append(known)
+                    else:
+                        files.append(decoders.submit(ref, records))
+                    yield ready
+                    ready = []
+                    while files and (len(files) >= window or isinstance(files[0], KnownFile)):
+                        yield from ([item] for item in files.popleft().items())
+                yield ready
+            while files:
+                yield from ([item] for item in files.popleft().items())
+        finally:
+            decoders.close()
+
+    def _look_up(self, refs: Iterable[ImageRef]) -> Iterator[Iterable[tuple[ImageRef, tuple[FileRecord | None, ...]]]]:
+        """Blocks of files, each with what every model's cache knows of it."""
+        stream = iter(refs)
+        caches = [embedder.cache for embedder in self.embedders]
+        if all(cache is None for cache in caches):
+            yield ((ref, (None,) * len(caches)) for ref in stream)
+            return
+        while block := list(itertools.islice(stream, LOOKUP_FILES)):
+            found = [cache.lookup(block) if cache else [None] * len(block) for cache in caches]
+            yield zip(block, zip(*found, strict=True), strict=True)
+
+    def _is_known(self, records: Sequence[FileRecord | None]) -> TypeGuard[Sequence[FileRecord]]:
+        """Whether every frame wanted now has all embeddings; an earlier selection may have left it out."""
+        digests = set()
+        for record in records:
+            if record is None:
+                return False
+            for frame in record.frames:
+                if not frame.embedding and self.selection.reason(frame.flags) is None:
+                    return False
+            if len(records) > 1:
+                digests.add(tuple(frame.digest for frame in record.frames))
+        return len(digests) <= 1
+
+
+def _rows(batch: Sequence[Item], scored: Iterator[dict[str, Any]], labels: Collection[str]) -> Iterator[Prediction]:
+    """Of each item its row; `scored` has the numbers of those that are."""
+    for item in batch:
+        path = item.ref.path
+        if isinstance(item, Failure):
+            facts = Facts(*item.error.facts or ())
+            yield Prediction(path, labels, item.error.status, item.frame, facts, error=str(item.error))
+        elif item.left_out is not None:
+            error = item.left_out
+            yield Prediction(path, labels, error.status, item.frame, item.facts, item.flags, str(error))
+        else:
+            yield Prediction(path, labels, "ok", item.frame, item.facts, item.flags, **next(scored))
+
+
+def _scored(embeddings: Sequence[bytes], scorer: Scorer, labels: Collection[str]) -> Iterator[dict[str, Any]]:
+    """For each image the numbers of its Prediction.
+
+    Args:
+        embeddings: the models' side by side; an ensemble's scorer takes them apart again.
+    """
+    block = max(1, SCORED_CELLS // max(1, len(labels)))
+    for start in range(0, len(embeddings), block):
+        some = embeddings[start : start + block]
+        yield from scorer(np.frombuffer(b"".join(some), "<f4").reshape(len(some), -1)).rows(labels)

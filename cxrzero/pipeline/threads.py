@@ -1,0 +1,78 @@
+"""Many files at once on their way to frames: in threads here, in processes in `cxrzero.pipeline.processes`.
+
+Threads share one Python interpreter, and half a millisecond or more of each film is Python itself: a few of them
+hardly wait for each other, many do, and the more the smaller the films are. Processes each have their own; they take a
+moment to start, some memory each, and time to hand their frames over.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Protocol, get_args
+
+from cxrzero.cache.images import FileRecord
+from cxrzero.choices import DecodeIn
+from cxrzero.pipeline.decode_file import Decode, DecodeJob
+from cxrzero.pipeline.embedder import Prepare, prepare_missing
+from cxrzero.pipeline.items import Item, RunStats
+from cxrzero.sources import ImageRef
+
+DECODE_IN: tuple[DecodeIn, ...] = get_args(DecodeIn)
+# Workers from which "auto" takes processes.
+PROCESSES_FROM = 8
+
+
+class Job(Protocol):
+    """One file that is being decoded or waits for it."""
+
+    def items(self) -> Iterator[Item]:
+        """Its frames and failures, in order, as they come."""
+
+
+class Decoders(Protocol):
+    """Decodes the files that it is given, in their order, several at once.
+
+    Attributes:
+        ahead: files that it wants to have before the first is taken, to be busy all the time.
+    """
+
+    ahead: int
+
+    def submit(self, ref: ImageRef, records: Sequence[FileRecord | None]) -> Job:
+        """Take a file, with what each model's cache knows of it."""
+
+    def close(self) -> None:
+        """Stop; what was not taken is dropped."""
+
+
+OpenDecoders = Callable[[RunStats], Decoders]
+
+
+class ThreadDecoders:
+    """Threads of this process.
+
+    Args:
+        decode: path → frames.
+        prepares: of each model, (H, W) uint8 → (3, height, width) float32.
+        workers: how many.
+        stats: is told how long decoding took.
+    """
+
+    def __init__(self, decode: Decode, prepares: Sequence[Prepare], workers: int, stats: RunStats) -> None:
+        self._decode, self._prepares, self._stats = decode, prepares, stats
+        self.ahead = workers
+        self._stop = threading.Event()
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+
+    def submit(self, ref: ImageRef, records: Sequence[FileRecord | None]) -> DecodeJob:
+        prepare = partial(prepare_missing, self._prepares, records)
+        job = DecodeJob(ref, self._decode, prepare, self._stop, self._stats)
+        self._pool.submit(job.run)
+        return job
+
+    def close(self) -> None:
+        self._stop.set()
+        self._pool.shutdown(wait=True, cancel_futures=True)

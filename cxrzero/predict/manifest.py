@@ -1,0 +1,110 @@
+"""The record of a run, `<stem>.run.json`: everything that decides its numbers, and what happened."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cxrzero._version import __version__
+from cxrzero.errors import OutputError
+from cxrzero.tables.table import table_format_of
+
+if TYPE_CHECKING:
+    from cxrzero.predict.run import RunReport
+
+MANIFEST_SCHEMA_VERSION = 1
+
+# What takes part between the file and the probability.
+RECORDED_PACKAGES = ("numpy", "pillow", "pydicom", "imagecodecs", "tokenizers", "onnxruntime-gpu", "onnxruntime")
+
+
+def manifest_path(out: str) -> Path:
+    """`<stem>.run.json` beside the table `out`."""
+    path = Path(out)
+    return path.with_name(path.stem + ".run.json")
+
+
+def build_manifest(report: RunReport) -> dict[str, Any]:
+    """Collect the record of a finished run; its keys are documented in docs/predict.md."""
+    screener, config, stats = report.screener, report.config, report.stats
+    encoders = [member.encoder for member in screener.members]
+    return {
+        "schema_version": MANIFEST_SCHEMA_VERSION,
+        "cxrzero": __version__,
+        "versions": {"python": platform.python_version(), **_installed_versions()},
+        "platform": f"{platform.system()} {platform.machine()}",
+        "backend": each_once(encoder.backend for encoder in encoders),
+        "device": each_once(encoder.device for encoder in encoders),
+        "device_reason": each_once(encoder.reason for encoder in encoders),
+        **screener.decisive(report.prompts),
+        "prompt_sources": {p.label: p.source for p in report.prompts},
+        "calibration": report.calibration.record() if report.calibration else None,
+        "options": {
+            "batch_size": screener.batch_size,
+            "workers": screener.workers,
+            "decode_in": screener.decode_in,
+            "invert": config.invert,
+            "fast_decode": screener.decode_options.fast_side,
+            "fail_fast": config.fail_fast,
+            "skip": sorted(screener.selection.skip),
+            "only": screener.selection.only,
+            "by": config.by,
+            "study_aggregate": config.study_aggregate if config.by == "study" else None,
+            "pseudonymise": config.pseudonymise,
+            "format": table_format_of(config.out, config.format),
+            "long": config.long,
+            "scores": config.scores,
+        },
+        "shard": report.shardlog.record() if report.shardlog else None,
+        "counts": {
+            "ok": stats.ok,
+            "failed": stats.failed,
+            "skipped": stats.skipped,
+            "ignored_files": report.counts.ignored,
+        },
+        "cache": {
+            "used": screener.store is not None and screener.store.alive,
+            "cached": stats.cached,
+            "embedded": stats.embedded,
+            "notices": screener.store.notices if screener.store else [],
+        },
+        "seconds": {
+            "wall": round(report.wall_seconds, 3),
+            "decode": round(stats.decode_seconds, 3),
+            "encode": round(stats.encode_seconds, 3),
+            "write": round(report.write_seconds, 3),
+        },
+    }
+
+
+def each_once(texts: Iterable[str]) -> str:
+    """What the models of an ensemble have in common, or all that they have."""
+    return " and ".join(dict.fromkeys(texts))
+
+
+def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
+    """Write the record, whole or not at all.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _installed_versions() -> dict[str, str]:
+    versions = {}
+    for package in RECORDED_PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions

@@ -1,0 +1,255 @@
+"""Join the tables of `predict --shard K/N` into the table that one run over everything writes, byte for byte.
+
+Nothing is held but one row of each part and the digests of the pictures seen: a run flags a picture that it saw before,
+and a shard cannot know what the others saw, so that flag is completed here.
+"""
+
+from __future__ import annotations
+
+import csv
+import heapq
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cxrzero.errors import RunError, UsageError
+from cxrzero.predict.manifest import MANIFEST_SCHEMA_VERSION, manifest_path, write_manifest
+from cxrzero.predict.shardlog import read_shardlog, shardlog_path
+from cxrzero.tables.table import Table, check_output
+
+# What must be equal for the rows to be those of one run; Python's own version decides nothing.
+SAME = (
+    "cxrzero",
+    "versions",
+    "backend",
+    "device",
+    "precision",
+    "models",
+    "preprocess",
+    "scoring",
+    "prompts",
+    "calibration",
+    "options",
+)
+# Options that never change a row; the merged record has null where the shards differ.
+FREE_OPTIONS = ("batch_size", "workers", "fail_fast")
+SUMMED = {"counts": ("ok", "failed", "skipped"), "cache": ("cached", "embedded")}
+
+Row = tuple[int, str, list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A shard's table and its record."""
+
+    path: Path
+    record: Mapping[str, Any]
+
+    @property
+    def shard(self) -> Mapping[str, Any]:
+        shard: Mapping[str, Any] = self.record["shard"]
+        return shard
+
+    def rows(self, columns: Sequence[str]) -> Iterator[Row]:
+        """(position of the file in the whole walk, digest of the picture, cells) of each row.
+
+        Raises:
+            RunError: table, log and record do not have the same rows.
+        """
+        rows = 0
+        log = read_shardlog(shardlog_path(str(self.path)))
+        cells = read_table(self.path)
+        next(cells, None)
+        for row in cells:
+            position, digest = next(log, (None, ""))
+            if position is None or len(row) != len(columns):
+                raise _damaged(self.path)
+            rows += 1
+            yield position, digest, row
+        if next(log, None) is not None or rows != sum(self.record["counts"][name] for name in SUMMED["counts"]):
+            raise _damaged(self.path)
+
+
+def merge(paths: Sequence[Path], out: Path, *, overwrite: bool = False) -> dict[str, Any]:
+    """Write `out` and its record from the tables of all shards.
+
+    Returns:
+        The record of the merged run (docs/predict.md).
+
+    Raises:
+        UsageError: the parts are not all the shards of one run; nothing was written.
+        OutputExistsError: `out` exists and overwrite is false.
+        OutputError: `out` cannot be written.
+        RunError: a part is damaged; `out` does not appear.
+    """
+    check_output(str(out), overwrite=overwrite)
+    if out.resolve() in {path.resolve() for path in paths}:
+        raise UsageError(f"--out {out} is one of the parts")
+    parts = [read_part(path) for path in paths]
+    check_complete(parts)
+    columns = check_alike(parts)
+    parts.sort(key=lambda part: int(part.shard["index"]))
+    flags, status = columns.index("flags"), columns.index("status")
+    seen: set[str] = set()
+    # Cells are written as the shards wrote them: texts are safe for spreadsheets already, and −0.1 is no text.
+    with Table(str(out), dict.fromkeys(columns, object), "csv", overwrite=overwrite) as table:
+        for _, digest, row in _in_order(parts, columns):
+            if digest in seen:
+                row[flags] = ";".join(sorted({*filter(None, row[flags].split(";")), "duplicate"}))
+            elif digest and row[status] == "ok":  # of equal pictures, the first that is scored stands for all
+                seen.add(digest)
+            table.write(row)
+        table.commit()
+    record = merged_record(parts)
+    write_manifest(manifest_path(str(out)), record)
+    return record
+
+
+def exit_code(counts: Mapping[str, int]) -> int:
+    """As of a run with these counts: 0, 1 nothing scored, 3 some rows failed."""
+    if not counts["ok"]:
+        return 1
+    return 3 if counts["failed"] else 0
+
+
+def read_part(path: Path) -> Part:
+    """A shard's table with its record.
+
+    Raises:
+        UsageError: no record, or the record of something else than a shard.
+    """
+    source = manifest_path(str(path))
+    if not path.is_file():
+        raise UsageError(f"{path} does not exist")
+    try:
+        record = json.loads(source.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UsageError(f"{path} has no {source.name} beside it; was that run cut short?") from error
+    except OSError as error:
+        raise UsageError(f"{source} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise UsageError(f"{source} is not the record of a run: not valid JSON") from error
+    if not isinstance(record, dict) or record.get("schema_version") != MANIFEST_SCHEMA_VERSION:
+        raise UsageError(f"{source} is not the record of a run that this cxrzero can read")
+    if not isinstance(record.get("shard"), dict):
+        raise UsageError(f"{path} is not the table of a shard (predict --shard K/N)")
+    missing = [f"{key}.{name}" for key, names in _NEEDED.items() for name in names if name not in record.get(key, ())]
+    missing += [key for key in SAME if key not in record]
+    if missing:
+        raise UsageError(f"{source} is not the whole record of a shard: {', '.join(missing)} missing")
+    return Part(path, record)
+
+
+_NEEDED = {**SUMMED, "shard": ("index", "count", "files", "files_found", "walk"), "seconds": ("wall",)}
+
+
+def check_complete(parts: Sequence[Part]) -> None:
+    """Every shard once.
+
+    Raises:
+        UsageError: naming the shards that are missing or there twice.
+    """
+    first = parts[0]
+    count = first.shard["count"]
+    found: dict[int, Path] = {}
+    for part in parts:
+        if part.shard["count"] != count:
+            raise UsageError(f"{first.path} is one of {count} shards, {part.path} one of {part.shard['count']}")
+        other = found.setdefault(part.shard["index"], part.path)
+        if other is not part.path:
+            raise UsageError(f"shard {part.shard['index']}/{count} is there twice: {other} and {part.path}")
+    if missing := [f"{index}/{count}" for index in range(1, count + 1) if index not in found]:
+        raise UsageError(f"{len(missing)} of {count} shards missing: {', '.join(missing)}")
+
+
+def check_alike(parts: Sequence[Part]) -> list[str]:
+    """All made by the same command from the same files; returns the columns.
+
+    Raises:
+        UsageError: naming what differs and in which parts.
+    """
+    first = parts[0]
+    columns = next(read_table(first.path), [])
+    for part in parts[1:]:
+        for key in ("files_found", "walk"):
+            if part.shard[key] != first.shard[key]:
+                raise UsageError(
+                    f"{first.path} and {part.path} did not find the same files ({first.shard['files_found']:,} and "
+                    f"{part.shard['files_found']:,}), or made pseudonyms with different keys; run them again alike"
+                )
+        for key in SAME:
+            ours, theirs = _decisive(first.record, key), _decisive(part.record, key)
+            if ours != theirs:
+                raise UsageError(f"{first.path} and {part.path} differ in {_difference(key, ours, theirs)}")
+        if next(read_table(part.path), []) != columns:
+            raise UsageError(f"{first.path} and {part.path} have different columns")
+    if "flags" not in columns:
+        raise UsageError(f"{first.path} is not a prediction table: it has no column flags")
+    return columns
+
+
+def merged_record(parts: Sequence[Part]) -> dict[str, Any]:
+    """The first shard's record with the counts and seconds of all; every walk counts the same `ignored_files`."""
+    records = [part.record for part in parts]
+    merged = {**records[0], "shard": None}
+    for key, names in SUMMED.items():
+        merged[key] = {**records[0][key], **{name: sum(record[key][name] for record in records) for name in names}}
+    merged["cache"]["notices"] = sorted({notice for record in records for notice in record["cache"].get("notices", ())})
+    merged["seconds"] = {
+        leg: round(sum(record["seconds"].get(leg, 0.0) for record in records), 3) for leg in records[0]["seconds"]
+    }
+    merged["options"] = {
+        name: value if all(record["options"].get(name) == value for record in records) else None
+        for name, value in records[0]["options"].items()
+    }
+    merged["merged_from"] = [{"table": part.path.name, **part.shard} for part in parts]
+    return merged
+
+
+def read_table(path: Path) -> Iterator[list[str]]:
+    """The cells of each line, the heading first.
+
+    Raises:
+        RunError: it cannot be read as a table.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            yield from csv.reader(file, strict=True)
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}") from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise _damaged(path) from error
+
+
+def _in_order(parts: Sequence[Part], columns: Sequence[str]) -> Iterator[Row]:
+    """All rows in the order of the walk; no file may be missing and none in two parts."""
+    expected = 0
+    for row in heapq.merge(*(part.rows(columns) for part in parts), key=lambda row: row[0]):
+        if row[0] not in (expected - 1, expected):
+            raise RunError(f"the shards do not cover file {expected:,} of the walk; run them again")
+        expected = row[0] + 1
+        yield row
+    if expected != parts[0].shard["files_found"]:
+        raise RunError(f"the shards cover {expected:,} of {parts[0].shard['files_found']:,} files; run them again")
+
+
+def _decisive(record: Mapping[str, Any], key: str) -> Any:
+    value = record[key]
+    if key == "options":
+        return {name: option for name, option in value.items() if name not in FREE_OPTIONS}
+    if key == "versions":
+        return {name: version for name, version in value.items() if name != "python"}
+    return value
+
+
+def _difference(key: str, ours: Any, theirs: Any) -> str:
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        names = sorted(name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name))
+        return f"{key}: {', '.join(names)}"
+    return key
+
+
+def _damaged(path: Path) -> RunError:
+    return RunError(f"{path}, its .shard and its .run.json do not fit together; run that shard again")

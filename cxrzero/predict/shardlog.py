@@ -1,0 +1,126 @@
+"""What a sharded run knows about the whole walk: where its rows belong, and which pictures it saw.
+
+`<stem>.shard` has a line for each row of the table, `<position of its file in the whole walk> <digest of its picture>`
+(no digest where there is no picture). From it the shards' rows are put in order again, and pictures that were seen in
+an earlier row of another shard are found.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from cxrzero.errors import OutputError, RunError
+from cxrzero.pipeline.items import Frame, Item
+from cxrzero.predict.shard import Shard
+from cxrzero.sources import ImageRef
+from cxrzero.tables.pseudonym import Pseudonymiser
+
+
+def shardlog_path(out: str) -> Path:
+    """`<stem>.shard` beside the table `out`."""
+    path = Path(out)
+    return path.with_name(path.stem + ".shard")
+
+
+class ShardLog:
+    """Picks a shard's files out of the walk, and notes each row; the file appears under its name when complete.
+
+    Args:
+        out: path of the table.
+        shard: which part of the walk is read.
+        pseudonymiser: keys the digests, so that nobody without the key can test whether a picture is among them.
+
+    Entering it raises OutputError where the place cannot be written.
+    """
+
+    def __init__(self, out: str, shard: Shard, pseudonymiser: Pseudonymiser | None = None) -> None:
+        self.path = shardlog_path(out)
+        self._shard = shard
+        self._pseudonymiser = pseudonymiser
+        self._found = self._taken = 0
+        self._walk = hashlib.blake2b(digest_size=16)
+        self._partial = self.path.with_name(self.path.name + ".partial")
+
+    def take(self, refs: Iterable[ImageRef]) -> Iterator[ImageRef]:
+        """The files of this shard, each with its position in the whole walk."""
+        for position, ref in enumerate(refs):
+            name = os.fsencode(ref.path)
+            self._walk.update(len(name).to_bytes(8, "big") + name)
+            self._found += 1
+            if ref.path in self._shard:
+                self._taken += 1
+                yield ref._replace(position=position)
+
+    def note(self, item: Item) -> None:
+        """Note the row that is made of `item`.
+
+        Raises:
+            OutputError: the disk is full or went away.
+        """
+        digest = self._keyed(item.digest.to_bytes(8, "big")) if isinstance(item, Frame) else ""
+        try:
+            self._file.write(f"{item.ref.position} {digest}\n")
+        except OSError as error:
+            raise self._cannot_write(error) from error
+
+    def commit(self) -> None:
+        """Give the complete log its name."""
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._partial.replace(self.path)
+        except OSError as error:
+            raise self._cannot_write(error) from error
+
+    def record(self) -> dict[str, Any]:
+        """For the run record, once the walk is over; `walk` stands for all paths in their order."""
+        return {
+            "index": self._shard.index,
+            "count": self._shard.count,
+            "files": self._taken,
+            "files_found": self._found,
+            "walk": self._keyed(self._walk.digest()),
+        }
+
+    def __enter__(self) -> Self:
+        try:
+            self._file = self._partial.open("w", encoding="ascii", newline="")
+        except OSError as error:
+            raise self._cannot_write(error) from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def _keyed(self, digest: bytes) -> str:
+        return self._pseudonymiser.content(digest) if self._pseudonymiser else digest.hex()
+
+    def _cannot_write(self, error: OSError) -> OutputError:
+        return OutputError(f"{self.path} cannot be written: {error.strerror or type(error).__name__}")
+
+
+def read_shardlog(path: Path) -> Iterator[tuple[int, str]]:
+    """(position of the file, digest or "") of each row.
+
+    Raises:
+        RunError: it cannot be read or is damaged.
+    """
+    try:
+        with path.open(encoding="ascii", newline="\n") as file:
+            for line in file:
+                position, space, digest = line.rstrip("\n").partition(" ")
+                if not space or not position.isdigit():
+                    raise RunError(f"{path} is damaged; run that shard again")
+                yield int(position), digest
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}; it is kept beside a shard's table") from error
+    except UnicodeDecodeError as error:
+        raise RunError(f"{path} is damaged; run that shard again") from error

@@ -1,0 +1,110 @@
+"""Rank an archive by closeness to a sentence or to an example image."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from cxrzero.errors import NoInputError, RunError, UsageError
+from cxrzero.model.score import Cosine
+from cxrzero.pipeline.items import RunStats
+from cxrzero.prediction import Prediction
+from cxrzero.prompts import LabelPrompts
+from cxrzero.screener import Screener
+from cxrzero.sources import check_paths, find_images
+
+Query = npt.NDArray[np.float32]
+SCORE = "cosine"
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One image of the result.
+
+    Attributes:
+        rank: from 1; equal cosines keep the order of the archive.
+        cosine: of image and query embedding, in [−1, 1]; not a probability.
+    """
+
+    rank: int
+    cosine: float
+    row: Prediction
+
+
+def text_query(screener: Screener, text: str) -> Query:
+    """Embed a sentence: (D,) float32 of length 1.
+
+    Raises:
+        UsageError: it is empty.
+        TokenizerError: it is too long for the model.
+    """
+    if not text.strip():
+        raise UsageError("the text to search for is empty; write a sentence, or name an image with --like")
+    return np.asarray(screener.embed_texts([text.strip()])[0], np.float32)
+
+
+def image_query(screener: Screener, path: str) -> Query:
+    """Embed the first frame of an image: (D,) float32 of length 1.
+
+    Raises:
+        NoInputError: there is no such file.
+        ImageError: it cannot be read.
+    """
+    check_paths([path])
+    frames = screener.decode(path)
+    radiograph = next(iter(frames), None)
+    if radiograph is None:
+        raise RunError(f"--like {path}: there is no picture in it")
+    member = screener.member
+    return np.asarray(member.encoder.encode_images(member.preprocess(radiograph.pixels)[None])[0], np.float32)
+
+
+def search(
+    screener: Screener,
+    query: Query,
+    paths: Sequence[str],
+    top: int,
+    stats: RunStats,
+    on_row: Callable[[RunStats], None] | None = None,
+) -> list[Hit]:
+    """The `top` images nearest to the query, nearest first, in memory that grows with `top` only.
+
+    Raises:
+        NoInputError: nothing to read was found.
+    """
+    check_paths(paths)
+    classifier = Cosine(query[None], query[None], screener.member.bundle.scoring)
+    asked = [LabelPrompts(SCORE, (), ())]
+    rows = screener.stream(find_images(paths), classifier, asked, stats)
+    with closing(rows):
+        hits = _nearest(_told(rows, stats, on_row), top)
+    if not stats.rows:
+        raise NoInputError(f"no image or DICOM file in {', '.join(paths)}")
+    return hits
+
+
+def _told(
+    rows: Iterable[Prediction], stats: RunStats, on_row: Callable[[RunStats], None] | None
+) -> Iterable[Prediction]:
+    for row in rows:
+        if on_row:
+            on_row(stats)
+        if row.status == "ok":
+            yield row
+
+
+def _nearest(rows: Iterable[Prediction], top: int) -> list[Hit]:
+    heap: list[tuple[float, int, Prediction]] = []
+    for number, row in enumerate(rows):
+        item = (row.scores[SCORE], -number, row)  # of equal cosines the earlier image is nearer
+        if len(heap) < top:
+            heapq.heappush(heap, item)
+        else:
+            heapq.heappushpop(heap, item)
+    ordered = sorted(heap, key=lambda item: item[:2], reverse=True)
+    return [Hit(rank, cosine, row) for rank, (cosine, _, row) in enumerate(ordered, start=1)]

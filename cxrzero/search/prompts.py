@@ -1,0 +1,238 @@
+"""Choose a pair of templates on one half of a labelled set; measure what it gained on the other half."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from cxrzero.errors import LabelError, NoInputError, OutputError, UsageError
+from cxrzero.model.score import Cosine
+from cxrzero.pipeline.items import RunStats
+from cxrzero.prompts.ask import is_normal
+from cxrzero.prompts.labels import LabelPrompts, check_labels
+from cxrzero.screener import Screener
+from cxrzero.sources import ImageRef
+from cxrzero.stats.metrics import Ranking, auroc_from_tallies
+
+Floats = npt.NDArray[np.float64]
+
+IMAGE_COLUMN = "image"
+GROUP_COLUMNS = ("patient_id", "study_id")
+RESAMPLES = 1000
+CHUNK = 100  # resamples at once: 100 × 100,000 images are 80 MB
+MAX_BYTES = 256 * 2**20
+
+POSITIVE = ("{}", "{} is present", "evidence of {}", "findings of {}", "there is {}", "radiograph showing {}")
+NEGATIVE = ("no {}", "without {}", "no evidence of {}", "there is no {}", "absence of {}", "normal chest radiograph")
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """A labelled set.
+
+    Attributes:
+        paths: of N images.
+        truth: (N, L) float64 of 0, 1 and NaN (not known).
+        groups: (N,) int64; rows of one group (a patient, a study) stay in one half and are resampled together.
+    """
+
+    paths: tuple[str, ...]
+    labels: tuple[str, ...]
+    truth: Floats
+    groups: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The result; AUROCs are means over the labels, `gain` is that on the half that took no part in choosing.
+
+    Attributes:
+        low, high: 95% percentile bootstrap interval of the gain, resampled by group.
+        failed: images that could not be read and took no part.
+    """
+
+    positive: str
+    negative: str
+    n_labels: int
+    n_choice: int
+    n_report: int
+    choice_before: float
+    choice_after: float
+    report_before: float
+    report_after: float
+    low: float
+    high: float
+    failed: int
+
+    @property
+    def gain(self) -> float:
+        return self.report_after - self.report_before
+
+
+def read_labelled(table: Path, images: Path, labels: Sequence[str] | None, group: str | None) -> Labelled:
+    """Read a CSV with the column `image` (relative to `images`) and label columns of 0, 1 or nothing.
+
+    Without `labels`, every column that holds only those is a label, except that of the groups and labels such as
+    "No Finding", which templates do not fit.
+
+    Raises:
+        NoInputError: the table cannot be read or has no row.
+        LabelError: a column that is asked for is not there or holds something else.
+        UsageError: the group's column is not there.
+    """
+    try:
+        if table.stat().st_size > MAX_BYTES:
+            raise NoInputError(f"{table} is larger than {MAX_BYTES // 2**20} MiB")
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except OSError as error:
+        raise NoInputError(f"{table} cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise NoInputError(f"{table} is not a CSV table in UTF-8") from error
+    if not rows or IMAGE_COLUMN not in rows[0]:
+        raise NoInputError(f"{table} needs the column {IMAGE_COLUMN!r} and at least one row")
+    if group is not None and group not in rows[0]:
+        raise UsageError(f"--group: {table} has no column {group!r}")
+    by = group or next((name for name in GROUP_COLUMNS if name in rows[0]), IMAGE_COLUMN)
+    columns = {
+        name: [(row[name] or "").strip() for row in rows] for name in rows[0] if name not in (None, IMAGE_COLUMN, by)
+    }
+    usable = {n: [float(v or "nan") for v in c] for n, c in columns.items() if set(c) <= {"0", "1", "0.0", "1.0", ""}}
+    chosen = check_labels(labels or [name for name in usable if not is_normal(name)])
+    for label in chosen:
+        if label not in usable:
+            raise LabelError(f"{table} has no column {label!r} of 0, 1 or nothing")
+    groups = np.unique([row[by] or "" for row in rows], return_inverse=True)[1].astype(np.int64)
+    paths = tuple(os.path.join(images, row[IMAGE_COLUMN] or "") for row in rows)
+    return Labelled(paths, chosen, np.array([usable[label] for label in chosen]).T, groups)
+
+
+def choose(screener: Screener, data: Labelled, seed: int = 0) -> Choice:
+    """Try every pair of a positive and a negative template; each image and sentence is embedded once.
+
+    The pair before is the model's own first one. Labels need both classes in both halves.
+
+    Raises:
+        NoInputError: no image could be read.
+        UsageError: no label has both classes in both halves.
+    """
+    positives = tuple(dict.fromkeys((screener.member.bundle.templates.positive[0], *POSITIVE)))
+    negatives = tuple(dict.fromkeys((screener.member.bundle.templates.negative[0], *NEGATIVE)))
+    names = [label.replace("_", " ").lower() for label in data.labels]
+    sentences = list(dict.fromkeys(t.replace("{}", name) for name in names for t in (*positives, *negatives)))
+    column = {sentence: index for index, sentence in enumerate(sentences)}
+    cosines = _cosines(screener, data.paths, sentences)
+    read = np.isfinite(cosines).all(axis=1)
+    if not read.any():
+        raise NoInputError("no image of the table could be read")
+    truth, groups, cosines = data.truth[read], data.groups[read], cosines[read].astype(np.float64)
+    choice = _half(groups, seed)
+    used = [index for index in range(len(names)) if _both(truth[choice, index]) and _both(truth[~choice, index])]
+    if not used:
+        raise UsageError("no label has both 0 and 1 in both halves; give a larger labelled set")
+
+    def margins(positive: str, negative: str) -> Floats:
+        def at(template: str) -> Floats:
+            return np.asarray(cosines[:, [column[template.replace("{}", names[index])] for index in used]], np.float64)
+
+        return np.asarray(at(positive) - at(negative), np.float64)
+
+    truth = truth[:, used]
+    pairs = [(positive, negative) for positive in positives for negative in negatives]
+    means = [_mean_auroc(margins(*pair)[choice], truth[choice]) for pair in pairs]
+    best = int(np.argmax(means))  # of equal pairs the first, so the model's own stays where nothing is better
+    before, after, report = margins(*pairs[0])[~choice], margins(*pairs[best])[~choice], truth[~choice]
+    low, high = _interval(before, after, report, groups[~choice], seed)
+    return Choice(
+        *pairs[best],
+        n_labels=len(used),
+        n_choice=int(choice.sum()),
+        n_report=int((~choice).sum()),
+        choice_before=means[0],
+        choice_after=means[best],
+        report_before=_mean_auroc(before, report),
+        report_after=_mean_auroc(after, report),
+        low=low,
+        high=high,
+        failed=int((~read).sum()),
+    )
+
+
+def write_templates(path: Path, result: Choice) -> None:
+    """Write the chosen pair as a prompts file.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    sides = {"positive": [result.positive], "negative": [result.negative]}
+    lines = ["templates:", *(f"  {side}: {json.dumps(texts)}" for side, texts in sides.items())]
+    try:
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _cosines(screener: Screener, paths: Sequence[str], sentences: Sequence[str]) -> npt.NDArray[np.float32]:
+    """(N, T) cosines; a row of NaN where the image could not be read. Of several frames the first counts."""
+    text_embeds = screener.embed_texts(sentences)
+    classifier = Cosine(text_embeds, text_embeds, screener.member.bundle.scoring)
+    asked = [LabelPrompts(str(index), (), ()) for index in range(len(sentences))]
+    place = {path: index for index, path in reversed(list(enumerate(paths)))}
+    if len(place) < len(paths):
+        raise UsageError("the table names an image twice; give each image one row")
+    cosines = np.full((len(paths), len(sentences)), np.nan, np.float32)
+    for row in screener.stream((ImageRef(path) for path in paths), classifier, asked, RunStats()):
+        if row.status == "ok" and row.frame in (None, 1):
+            cosines[place[row.path]] = list(row.scores.values())
+    return cosines
+
+
+def _half(groups: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.bool_]:
+    """(N,) bool: true for the groups of the first half."""
+    unique = np.unique(groups)
+    chosen = np.random.default_rng(seed).permutation(unique)[: len(unique) // 2]
+    return np.isin(groups, chosen)
+
+
+def _both(truth: Floats) -> bool:
+    return bool((truth == 0).any() and (truth == 1).any())
+
+
+def _mean_auroc(margins: Floats, truth: Floats) -> float:
+    return float(_resampled(margins, truth, np.ones((1, len(truth))))[0])
+
+
+def _resampled(margins: Floats, truth: Floats, weights: Floats) -> Floats:
+    """(B,) mean AUROC over the labels for (B, N) weights; labels that lost a class in a resample are left out of it."""
+    aurocs = []
+    for index in range(truth.shape[1]):
+        known = np.isfinite(truth[:, index])
+        ranking = Ranking.of(margins[known, index], truth[known, index] == 1)
+        aurocs.append(auroc_from_tallies(*ranking.tallies(weights[:, known])))
+    stacked = np.stack(aurocs)
+    defined = np.isfinite(stacked)
+    counts = defined.sum(axis=0)
+    sums = np.where(defined, stacked, 0.0).sum(axis=0)
+    return np.asarray(np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0))
+
+
+def _interval(
+    before: Floats, after: Floats, truth: Floats, groups: npt.NDArray[np.int64], seed: int
+) -> tuple[float, float]:
+    """95% percentile interval of the difference of mean AUROCs, both from the same resamples of groups."""
+    rng = np.random.default_rng(seed)
+    units = np.unique(groups, return_inverse=True)[1]
+    n_units = int(units.max()) + 1
+    gains: list[float] = []
+    for _ in range(0, RESAMPLES, CHUNK):
+        weights = rng.multinomial(n_units, np.full(n_units, 1 / n_units), size=CHUNK)[:, units].astype(np.float64)
+        gains.extend(_resampled(after, truth, weights) - _resampled(before, truth, weights))
+    low, high = np.nanquantile(gains, [0.025, 0.975])
+    return float(low), float(high)

@@ -1,0 +1,11 @@
+"""Statistics on scores and truth, in NumPy: metrics, intervals, resampling, thresholds and calibrators.
+
+    metrics.py      rank metrics, confusion tables, Brier score and reliability
+    influence.py    each case's influence on a metric, the base of all analytic intervals
+    intervals.py    Wald, logit, Wilson, Newcombe and percentile intervals; p-values, Holm
+    resample.py     bootstraps
+    thresholds.py   decision thresholds
+    calibrators.py  scores → frequencies
+
+What this package does not know: files, tables, models.
+"""

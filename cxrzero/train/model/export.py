@@ -1,0 +1,128 @@
+"""From a run's kept checkpoints to a model bundle in the same folder, and to an ensemble of bundles."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from open_clip.model import CustomTextCLIP
+from tokenizers import Tokenizer
+
+from cxrzero.clip.architecture import learns_tokenizer
+from cxrzero.convert.onnx_export import ExportedModel, example_ids, example_pixels, export_onnx
+from cxrzero.convert.towers import open_clip_towers
+from cxrzero.errors import ImportModelError, TrainingError, UsageError
+from cxrzero.model.bundle import IMAGE_ENCODER, MODEL_JSON, SCHEMA_VERSION, TEXT_ENCODER, TOKENIZER
+from cxrzero.train.config import TrainConfig
+from cxrzero.train.model import checkpoint
+from cxrzero.train.model.start import Start
+from cxrzero.train.model.transformers_clip import TransformersCLIP
+from cxrzero.train.runfolder import ENSEMBLE, RunFolder, versions
+
+CARD_KEYS = ("name", "labels", "license", "intended_use", "training_data")
+# The paper's rule p = e^cos⁺ / (e^cos⁺ + e^cos⁻), where there was nothing to fit a scale on.
+UNFITTED_SCALE = 1.0
+
+
+def export_run(folder: RunFolder, start: Start, config: TrainConfig) -> None:
+    """Write the bundle of a run's best checkpoint, and of its best `config.ensemble` into ensemble/.
+
+    Args:
+        start: the run's model (its weights are replaced), tokenizer and sizes.
+        config: names the card: a JSON file with any of the facts CARD_KEYS; what it lacks is null in the bundle.
+
+    Raises:
+        TrainingError: there is no usable checkpoint, or the exported model does not answer like the trained one.
+        UsageError: the card cannot be read.
+    """
+    if not folder.last.exists():
+        raise TrainingError(f"{folder.path} has no checkpoint: no epoch was finished there")
+    facts = _read_card(config.card)
+    best = checkpoint.load(folder.last)["best"]
+    name = facts.get("name") or folder.path.resolve().name
+    shutil.rmtree(folder.path / ENSEMBLE, ignore_errors=True)
+    for place, kept in enumerate(best[: config.ensemble], 1):
+        member = folder.path / ENSEMBLE / f"{place:02}-step-{kept['step']}"
+        member.mkdir(parents=True)
+        _write_bundle(member, folder.checkpoint(kept["file"]), start, facts | {"name": f"{name}-{kept['step']}"})
+    _write_bundle(folder.path, folder.checkpoint(best[0]["file"]), start, facts | {"name": name})
+
+
+def _write_bundle(target: Path, weights: Path, start: Start, facts: dict[str, Any]) -> None:
+    content = checkpoint.load(weights)
+    model = start.model.cpu().eval()
+    model.load_state_dict(content["model"])
+    assert start.tokenizer is not None
+    exported = _export(model.to(memory_format=torch.contiguous_format), start, start.tokenizer)
+    files = {
+        IMAGE_ENCODER: exported.image_encoder,
+        TEXT_ENCODER: exported.text_encoder,
+        TOKENIZER: start.tokenizer.to_str(pretty=True).encode(),
+    }
+    # model.json last: a folder without it is not a bundle, and with the old one its hashes would not fit.
+    (target / MODEL_JSON).unlink(missing_ok=True)
+    for name, data in files.items():
+        _replace(target / name, data)
+    described = {name: {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)} for name, data in files.items()}
+    card = _describe(content, facts, exported, start) | {"files": described}
+    _replace(target / MODEL_JSON, (json.dumps(card, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def _export(model: CustomTextCLIP | TransformersCLIP, start: Start, tokenizer: Tokenizer) -> ExportedModel:
+    pixels = example_pixels((start.image_size, start.image_size))
+    ids = example_ids(tokenizer, start.context_length, start.pad_id)
+    any_length = learns_tokenizer(start.arch)  # CLIP's causal towers read their whole context only
+    towers = model.towers() if isinstance(model, TransformersCLIP) else open_clip_towers(model)
+    try:
+        return export_onnx(towers, pixels, ids, storage="float16", any_length=any_length)
+    except ImportModelError as error:
+        raise TrainingError(str(error)) from error
+
+
+def _read_card(card: Path | None) -> dict[str, Any]:
+    if card is None:
+        return {}
+    try:
+        facts = json.loads(card.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{card} cannot be read as JSON: {error}") from error
+    if not isinstance(facts, dict) or set(facts) - set(CARD_KEYS):
+        raise UsageError(f"{card} must be a JSON object with the keys {', '.join(CARD_KEYS)} only")
+    return facts
+
+
+def _describe(content: dict[str, Any], facts: dict[str, Any], exported: ExportedModel, start: Start) -> dict[str, Any]:
+    """The content of model.json. A fact that nobody stated is null."""
+    arch, scale, grid = content["arch"], content["scale"], exported.patch_grid
+    provenance = content["provenance"] | {"versions": versions()}
+    provenance["recipe"] |= {"scoring_scale": "fitted on held-out rows" if scale else "not fitted"}
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "name": facts["name"],
+        "architecture": arch["architecture"],
+        "embed_dim": arch["embed_dim"],
+        "image_size": [start.image_size, start.image_size],
+        "context_length": start.context_length,
+        "pad_id": start.pad_id,
+        "preprocess": content["preprocess"],
+        "scoring": {"rule": "softmax_pair", "scale": scale or UNFITTED_SCALE},
+        "templates": {"positive": ["{}"], "negative": ["no {}"]},
+        "labels": facts.get("labels") or content["labels"],
+        "license": facts.get("license"),
+        "intended_use": facts.get("intended_use"),
+        "training_data": facts.get("training_data"),
+        "results": [],
+        "provenance": provenance,
+        "patch_embeds": {"height": grid[0], "width": grid[1]} if grid else None,
+    }
+
+
+def _replace(path: Path, data: bytes) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(data)
+    os.replace(part, path)

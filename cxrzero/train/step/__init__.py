@@ -1,0 +1,1 @@
+"""One step: loss, gradients, optimiser."""
