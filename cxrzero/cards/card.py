@@ -81,7 +81,7 @@ class Licence:
 
 
 @dataclass(frozen=True, slots=True)
-class Lineage:
+class ImportFacts:
     """What an import cannot read from weights and has to know of where they come from.
 
     Attributes:
@@ -111,7 +111,7 @@ class Card:
         bundled: comes with cxrzero, ready to run.
         ensemble: each file is a model of its own, and all together are the model.
         files: known files; () where none could be sourced.
-        lineage: what import needs.
+        import_facts: what an import needs.
         facts: everything for `models info`: name of the fact → Fact, or None for "unverified".
         notes: sentences that a user should read.
     """
@@ -125,7 +125,7 @@ class Card:
     ensemble: bool
     licence: Licence
     files: tuple[KnownFile, ...]
-    lineage: Lineage
+    import_facts: ImportFacts
     facts: Mapping[str, Fact | None]
     notes: tuple[str, ...]
 
@@ -187,7 +187,7 @@ def _card(name: str, data: Any) -> Card:
         ensemble=data.get("ensemble", False),
         licence=licence,
         files=tuple(_file(file, data) for file in data.get("files", ())),
-        lineage=_lineage(facts),
+        import_facts=_import_facts(facts),
         facts=MappingProxyType({"licence": Fact(str(licence), licence.source), **facts}),
         notes=tuple(data.get("notes", ())),
     )
@@ -197,7 +197,7 @@ def _file(file: Mapping[str, Any], data: Mapping[str, Any]) -> KnownFile:
     return KnownFile(file["name"], file.get("sha256"), file.get("size"), file.get("source", data["files_source"]))
 
 
-def _lineage(facts: Mapping[str, Fact | None]) -> Lineage:
+def _import_facts(facts: Mapping[str, Fact | None]) -> ImportFacts:
     def value(key: str) -> Any:
         fact = facts[key]
         return None if fact is None else fact.value
@@ -208,7 +208,7 @@ def _lineage(facts: Mapping[str, Fact | None]) -> Lineage:
         return str(value(key))
 
     templates, scale = value("templates"), value("scale")
-    return Lineage(
+    return ImportFacts(
         activation=choice("activation", ACTIVATIONS),
         preprocess=choice("preprocess", PREPROCESSES),
         scale=None if scale in (None, "source") else float(scale),

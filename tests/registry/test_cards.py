@@ -33,7 +33,7 @@ def test_every_fact_has_a_source_and_every_hash_is_one(name: str) -> None:
     said = {key: fact.value for key, fact in card.facts.items() if fact}
     assert said["scoring_rule"] in ("softmax_pair", "sigmoid")
     assert said["tokenizer"] in ("clip-bpe", "source", "bundle")
-    for template in (*card.lineage.positive, *card.lineage.negative):
+    for template in (*card.import_facts.positive, *card.import_facts.negative):
         assert "{}" in template
 
 
@@ -42,7 +42,7 @@ def test_chexzero_is_ten_files_scored_without_a_scale() -> None:
     assert card.ensemble
     assert len(card.files) == len({file.sha256 for file in card.files}) == 10
     assert all("unverified" in file.source for file in card.files)
-    lineage = card.lineage
+    lineage = card.import_facts
     assert (lineage.activation, lineage.scale, lineage.preprocess) == ("quickgelu", 1.0, "chexzero")
     facts = {key: fact.value for key, fact in card.facts.items() if fact}
     assert (facts["architecture"], facts["scoring_rule"]) == ("ViT-B-32-quickgelu", "softmax_pair")
