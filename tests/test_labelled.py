@@ -44,7 +44,7 @@ def test_dialects(tmp_path: Path, content: bytes) -> None:
     assert data.labels == ("edema", "mass")
     np.testing.assert_array_equal(data.truth, [[1, 0], [0, 1], [0, np.nan]])
     assert data.units.tolist() == [1, 0, 1]
-    assert data.left_out == {"ward": "data row 1 is none of 0, 1, -1 and blank"}
+    assert data.left_out == {"ward": "data row 1 is no label"}
 
 
 def test_parquet(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_rows_without_a_patient_stand_for_themselves(tmp_path: Path) -> None:
         ("image,mass\n", None, NoInputError, "a header but no rows"),
         ("picture,mass\na.png,1\n", None, ConfigError, "no column names the image"),
         ("image,mass\na.png,1\n,0\n", None, ConfigError, "data row 2 has no 'image'"),
-        ("image,mass\na.png,1\nb.png,Meier\n", None, LabelError, "column 'mass': data row 2 is none of 0, 1"),
+        ("image,mass\na.png,1\nb.png,Meier\n", None, LabelError, "column 'mass': data row 2 is no label"),
         ("image,mass\na.png,0\n", None, LabelError, "column 'mass': no cell is 1"),
         ("image,mass\na.png,1\nb.png,2\n", ["mass"], ConfigError, "column 'mass', data row 2: '2' is none of 0, 1"),
         ("image,mass\na.png,1\n", ["edema"], LabelError, "no column 'edema'; its labels: mass"),

@@ -146,7 +146,7 @@ def read_labelled(path: Path, images: Path, labels: Sequence[str] | None = None,
     found, left_out = table.findings() if labels is None else (_named(labels, table.names, path), {})
     if not found:
         reasons = "; ".join(f"column {name!r}: {why}" for name, why in left_out.items())
-        raise LabelError(f"{path}: no column holds labels, 0, 1 or blank{f' ({reasons})' if reasons else ''}")
+        raise LabelError(f"{path}: no column holds labels: 0, 1, -1 and blank{f' ({reasons})' if reasons else ''}")
     columns, truth = table.read({label: (label,) for label in found})
     names = columns.text[image]
     if "" in names:

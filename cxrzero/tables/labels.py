@@ -27,7 +27,6 @@ LIST_COLUMNS = frozenset({"findinglabels", "labels"})  # NIH, PadChest; compared
 YES = frozenset({"1", "1.0", "1,0", "true", "yes"})
 NO = frozenset({"0", "0.0", "0,0", "false", "no"})
 UNCERTAIN = frozenset({"-1", "-1.0", "-1,0"})
-NO_LABEL = "none of 0, 1, -1 and blank"
 
 _LIST_ITEM = re.compile(r"'([^']*)'|\"([^\"]*)\"|([^,\[\]'\"]+)")
 
@@ -124,7 +123,7 @@ def no_label_column(cells: Sequence[str]) -> str | None:
     kinds = {cell: _kind(cell) for cell in dict.fromkeys(cells)}
     wrong = _first_wrong(cells, kinds)
     if wrong is not None:
-        return f"data row {wrong + 1} is {NO_LABEL}"
+        return f"data row {wrong + 1} is no label"
     return None if "yes" in kinds.values() else "no cell is 1"
 
 
@@ -136,7 +135,9 @@ def vocabulary(cells: Iterable[str]) -> tuple[str, ...]:
 def _codes(cells: Sequence[str], name: str, rules: LabelRules, path: Path) -> Truth:
     kinds = {cell: _kind(cell) for cell in dict.fromkeys(cells)}
     if (wrong := _first_wrong(cells, kinds)) is not None:
-        raise ConfigError(f"{path}: label column {name!r}, data row {wrong + 1}: {cells[wrong][:40]!r} is {NO_LABEL}")
+        raise ConfigError(
+            f"{path}: label column {name!r}, data row {wrong + 1}: {cells[wrong][:40]!r} is none of 0, 1, -1 and blank"
+        )
     kind_set = set(kinds.values())
     blank = rules.blank
     if blank == "auto":

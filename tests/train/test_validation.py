@@ -174,7 +174,7 @@ def table_path(films):
     ("rows", "header", "message"),
     [
         ("", "picture,spot", "no column names the image"),
-        ("20.png,0\n21.png,some\n", "image,spot", "column 'spot': data row 2 is none of 0, 1, -1 and blank"),
+        ("20.png,0\n21.png,some\n", "image,spot", "column 'spot': data row 2 is no label"),
         ("20.png,1\n21.png,1\n", "image,spot", "no label column has both"),
         ("not.png,1\n21.png,0\n", "image,spot", "1 images that do not exist"),
     ],
