@@ -24,9 +24,7 @@ def sigmoid(x: float) -> float: ...
 def sigmoid(x: Floats) -> Floats: ...
 def sigmoid(x: float | Floats) -> float | Floats:
     """σ(x) = 1 / (1 + e^−x) without overflow for any x, of one number or of each in an array."""
-    if isinstance(
-        x, float
-    ):  # the C library's e^x: NumPy's may differ in the last digit, and intervals are written in full
+    if isinstance(x, float):  # by the C library's e^x: NumPy's may differ in the last digit, and intervals are exact
         decay = math.exp(-abs(x))
         return (1.0 if x >= 0 else decay) / (1.0 + decay)
     decays = np.exp(-np.abs(x))
