@@ -12,19 +12,16 @@ results in docs/detectors.md.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from cxrzero.images.radiograph import GreyImage
-
-FloatArray = npt.NDArray[np.float32]
+from cxrzero.maths import Float32s, sigmoid
 
 # What both detectors see. Coarser than the smallest pictures that they were trained on (64 pixels), so that the
 # sharpness of a source says little.
@@ -51,7 +48,7 @@ NOT_CHEST_THRESHOLD: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Scores:
+class Detections:
     """Answers of both detectors, each from 0 to 1.
 
     Attributes:
@@ -64,30 +61,30 @@ class Scores:
     not_chest: float
 
 
-def scores(pixels: GreyImage) -> Scores:
-    """Both scores of one picture, for little more than the price of one.
+def detect(pixels: GreyImage) -> Detections:
+    """Both answers on one picture, for little more than the price of one.
 
     Args:
         pixels: (H, W) uint8, bright = dense, as in `Radiograph.pixels`; at least 1 × 1.
     """
     x = thumbnail(pixels)
     if not x.any():
-        return Scores(inverted=0.5, not_chest=1.0)
+        return Detections(inverted=0.5, not_chest=1.0)
     network = _network()
     upright, negative = network.features(np.stack([x, -x]))
     inverted = float(network.inverted @ (upright - negative))
     not_chest = float(network.not_chest @ (upright + negative)) + network.not_chest_bias
-    return Scores(inverted=_sigmoid(inverted), not_chest=_sigmoid(not_chest))
+    return Detections(inverted=sigmoid(inverted), not_chest=sigmoid(not_chest))
 
 
 def inverted_score(pixels: GreyImage) -> float:
-    """How much a chest X-ray looks like a negative (bone dark, lung bright), 0 to 1; see `scores`."""
-    return scores(pixels).inverted
+    """How much a chest X-ray looks like a negative (bone dark, lung bright), 0 to 1; see `detect`."""
+    return detect(pixels).inverted
 
 
 def not_chest_score(pixels: GreyImage) -> float:
-    """How much a picture looks like something else than a chest X-ray, 0 to 1; see `scores`."""
-    return scores(pixels).not_chest
+    """How much a picture looks like something else than a chest X-ray, 0 to 1; see `detect`."""
+    return detect(pixels).not_chest
 
 
 def detector_flags(pixels: GreyImage) -> set[str]:
@@ -96,7 +93,7 @@ def detector_flags(pixels: GreyImage) -> set[str]:
     Args:
         pixels: (H, W) uint8, bright = dense.
     """
-    found = scores(pixels)
+    found = detect(pixels)
     flags = set()
     if found.inverted >= INVERTED_THRESHOLD:
         flags.add("maybe_inverted")
@@ -105,7 +102,7 @@ def detector_flags(pixels: GreyImage) -> set[str]:
     return flags
 
 
-def thumbnail(pixels: GreyImage) -> FloatArray:
+def thumbnail(pixels: GreyImage) -> Float32s:
     """What the network sees: flat frame cut off, squeezed to a square, contrast normalised.
 
     Args:
@@ -123,7 +120,7 @@ def thumbnail(pixels: GreyImage) -> FloatArray:
     if high - low < BLANK_RANGE:
         return np.zeros((SIDE, SIDE), np.float32)
     grey = np.clip(grey, low, high)
-    normal: FloatArray = ((grey - grey.mean()) / grey.std()).astype(np.float32)
+    normal: Float32s = ((grey - grey.mean()) / grey.std()).astype(np.float32)
     return normal
 
 
@@ -145,12 +142,12 @@ class _Network:
         not_chest_bias: log odds of "not chest" without any evidence.
     """
 
-    layers: tuple[tuple[FloatArray, FloatArray], ...]
-    inverted: FloatArray
-    not_chest: FloatArray
+    layers: tuple[tuple[Float32s, Float32s], ...]
+    inverted: Float32s
+    not_chest: Float32s
     not_chest_bias: float
 
-    def features(self, x: FloatArray) -> FloatArray:
+    def features(self, x: Float32s) -> Float32s:
         """(N, SIDE, SIDE) → (N, F)."""
         h = x[..., None]
         for kernel, bias in self.layers:
@@ -162,7 +159,7 @@ class _Network:
         return h.reshape(len(h), -1)
 
 
-def _patches(h: FloatArray) -> FloatArray:
+def _patches(h: Float32s) -> Float32s:
     """(N, H, W, C), H and W even → (N, H/2, W/2, 9 · C): the 3 × 3 around every second place, zeros beyond the edge.
 
     In as few calls as can be: decoding threads take turns for what is done in Python itself.
@@ -171,7 +168,7 @@ def _patches(h: FloatArray) -> FloatArray:
     padded = np.zeros((n, height + 2, width + 2, channels), np.float32)
     padded[:, 1:-1, 1:-1] = h
     film, row, column, channel = padded.strides
-    windows: FloatArray = np.ndarray(
+    windows: Float32s = np.ndarray(
         (n, height // 2, width // 2, 3, 3, channels),
         np.float32,
         padded,
@@ -195,8 +192,3 @@ def _network() -> _Network:
         not_chest=weights["not_chest"],
         not_chest_bias=float(weights["not_chest_bias"]),
     )
-
-
-def _sigmoid(x: float) -> float:
-    """1 / (1 + e^−x), in the form that cannot overflow."""
-    return 0.5 * (1.0 + math.tanh(0.5 * x))

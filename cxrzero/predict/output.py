@@ -36,7 +36,7 @@ class Output:
         self._plan = plan
         self._pseudonymiser = pseudonymiser
         self._shardlog = shardlog
-        self._table = Table(plan.out, plan.layout.columns, plan.options.format, overwrite=plan.options.overwrite)
+        self._table = Table(plan.out, plan.form.columns, plan.options.format, overwrite=plan.options.overwrite)
         labels = [prompt.label for prompt in plan.prompts]
         self._studies = Studies(labels, plan.options.study_aggregate) if plan.studies else None
         self._open = ExitStack()
@@ -49,7 +49,7 @@ class Output:
         """
         started = time.perf_counter()
         shown = self._pseudonymiser(row) if self._pseudonymiser else row
-        for cells in self._plan.layout.rows(shown):
+        for cells in self._plan.form.rows(shown):
             self._table.write(cells)
         if self._studies:
             self._studies.add(shown)

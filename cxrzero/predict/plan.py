@@ -16,14 +16,14 @@ from cxrzero.predict.options import PredictOptions
 from cxrzero.prompts import LabelPrompts
 from cxrzero.screener import Screener
 from cxrzero.sources import ImageRef, WalkCounts, check_paths, find_images
-from cxrzero.tables.layout import Layout, build_layout
+from cxrzero.tables.rows import RowForm, row_form
 from cxrzero.tables.studies import STUDY_COLUMNS
 from cxrzero.tables.table import STDOUT, check_file, check_output, table_format_of
 
 if TYPE_CHECKING:
     from cxrzero.calibration.applied import AppliedCalibration
 
-# Columns beside the probabilities (cxrzero.tables.layout.KINDS) of --calibration and of --scores.
+# Columns beside the probabilities (cxrzero.tables.rows.KINDS) of --calibration and of --scores.
 CALIBRATION_KINDS = ("calibrated", "decision")
 COSINE_KINDS = ("cos_pos", "cos_neg")
 
@@ -34,7 +34,7 @@ class Plan:
 
     Attributes:
         out: path of the table, "-" for standard output.
-        layout: its columns.
+        form: of its rows: the columns.
         record: path of the run's record; None where the table goes to standard output.
         studies: path of the study-level table, if one is asked for.
         calibration: of --calibration, checked against model and prompts.
@@ -44,7 +44,7 @@ class Plan:
     screener: Screener
     prompts: tuple[LabelPrompts, ...]
     out: str
-    layout: Layout
+    form: RowForm
     record: Path | None = None
     studies: Path | None = None
     calibration: AppliedCalibration | None = None
@@ -101,9 +101,9 @@ def prepare(options: PredictOptions, notify: Notify = silent) -> Plan:
         + ["sd"] * screener.is_ensemble
         + [*COSINE_KINDS] * options.scores
     )
-    layout = build_layout([prompt.label for prompt in prompts], long=options.long, kinds=kinds)
+    form = row_form([prompt.label for prompt in prompts], long=options.long, kinds=kinds)
     calibration = screener.calibration(options.calibration, prompts) if options.calibration else None
-    return Plan(options, screener, prompts, out, layout, record, studies, calibration)
+    return Plan(options, screener, prompts, out, form, record, studies, calibration)
 
 
 def default_out(options: PredictOptions) -> str:
