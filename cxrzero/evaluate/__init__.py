@@ -3,8 +3,8 @@
 options.py         what is asked
 run.py             one evaluation from tables to findings
 predict_first.py   a folder of images instead of a table
-labels.py, readers.py, load.py, join.py, dataset.py   from tables to labels and scores in the same rows
-discrimination.py, operating.py, compare.py, subgroups.py   what is found
+load.py, match.py, join.py, dataset.py   from tables to labels and scores in the same rows
+discrimination.py, operating.py, readers.py, compare.py, subgroups.py   what is found
 calibrate.py       thresholds and calibrators from it
 outputs.py         metrics.csv and metrics.json
 """

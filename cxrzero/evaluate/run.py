@@ -13,7 +13,7 @@ from cxrzero.errors import ConfigError, LabelError
 from cxrzero.evaluate.calibrate import fit_calibration
 from cxrzero.evaluate.compare import Comparison, compare_tables
 from cxrzero.evaluate.dataset import Dataset, JoinRules
-from cxrzero.evaluate.discrimination import LabelScores, MacroScores, Options, macro_scores, score_label
+from cxrzero.evaluate.discrimination import Intervals, LabelScores, MacroScores, macro_scores, score_label
 from cxrzero.evaluate.load import load_dataset
 from cxrzero.evaluate.match import parse_mapping
 from cxrzero.evaluate.operating import MacroOperating, OperatingPoint, operating_points
@@ -81,7 +81,7 @@ def evaluate(options: EvalOptions, predict: Predict | None = None) -> Evaluation
         UsageError: options or tables that cannot be used; the message says which and why.
     """
     _check(options)
-    intervals = Options(options.confidence, Resampling(options.n_resamples, options.seed))
+    intervals = Intervals(options.confidence, Resampling(options.n_resamples, options.seed))
     label_rules = LabelRules(parse_mapping(options.mapping), options.list_column, options.uncertain, options.blank)
     join_rules = JoinRules(_on(options.on), options.level, options.aggregate, options.patient, options.any_score)
 
