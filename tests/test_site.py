@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -33,25 +34,28 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-class Loaded(HTMLParser):
-    """What the pages that it is fed load."""
+class Page(HTMLParser):
+    """What a page loads, and what it links to."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, path: Path) -> None:
         super().__init__()
         self.found: list[str] = []
-        self.feed(text)
+        self.links: list[str] = []
+        self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         given = dict(attributes)
         if tag in LOADED:
             self.found.append(given.get(LOADED[tag]) or "")
+        if tag == "a" and given.get("href"):
+            self.links.append(given["href"] or "")
         if given.get("style"):
             self.found += FETCHED_BY_STYLES.findall(given["style"] or "")
 
 
 def loaded(site: Path) -> Iterator[str]:
     for page in site.rglob("*.html"):
-        yield from Loaded(page.read_text(encoding="utf-8")).found
+        yield from Page(page).found
     for style in site.rglob("*.css"):
         yield from FETCHED_BY_STYLES.findall(style.read_text(encoding="utf-8"))
 
@@ -68,6 +72,15 @@ def test_nothing_is_fetched_by_the_themes_script(site: Path) -> None:
         text = page.read_text(encoding="utf-8")
         assert 'class="mermaid"' not in text
         assert 'data-md-component="source"' not in text
+
+
+def test_links_within_the_site_lead_somewhere(site: Path) -> None:
+    for page in site.rglob("*.html"):
+        if page.name == "404.html":  # which is shown at any place
+            continue
+        for link in Page(page).links:
+            target = unquote(urlsplit(link).path)
+            assert urlsplit(link).scheme or (page.parent / target).exists(), f"{page.name}: {link}"
 
 
 def test_documents_are_pages(site: Path) -> None:
