@@ -33,8 +33,8 @@ from mini_pairs import held_out, read_split
 from mini_start import MEAN, SIZE, STD
 from mini_words import FINDINGS
 
+from cxrzero.stats.metrics import auroc
 from cxrzero.train.data.augment import augment
-from cxrzero.train.measure.statements import auroc
 from cxrzero.train.step.optimise import BETAS, make_average
 
 STORED = 128  # pixels of a side in the cache
@@ -131,7 +131,7 @@ def macro(truth: np.ndarray, scores: np.ndarray, fewest: int) -> tuple[float, di
         known = ~np.isnan(truth[:, column])
         asked, values = truth[known, column] == 1, scores[known, column]
         if asked.sum() >= fewest and (~asked).sum() >= fewest:
-            found[label] = auroc(asked, values)
+            found[label] = auroc(values.astype(np.float64), asked)
     adult = [value for label, value in found.items() if label in FINDINGS]
     return float(np.mean(adult)), found
 

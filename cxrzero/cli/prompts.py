@@ -69,7 +69,8 @@ def check(labels: Labels = None, prompts: Prompts = None, model: Model = "cxrzer
 def search(
     images: Annotated[Path, typer.Argument(metavar="PATH", help="The folder in which the table's images lie.")],
     table: Annotated[
-        Path, typer.Argument(metavar="LABELS.csv", help="Columns image and one per label with 0, 1 or nothing.")
+        Path,
+        typer.Argument(metavar="LABELS.csv", help="A column image, and label columns of 0 and 1."),
     ],
     labels: Labels = None,
     group: Annotated[
@@ -92,11 +93,13 @@ def search(
     from cxrzero.errors import OutputExistsError
     from cxrzero.prompts import parse_labels
     from cxrzero.screener import Screener
-    from cxrzero.search.prompts import choose, read_labelled, write_templates
+    from cxrzero.search.prompts import choose, read_films, write_templates
 
     if out and out.exists() and not overwrite:
         raise OutputExistsError(f"{out} exists already; choose another --out, or give --overwrite to replace it")
-    data = read_labelled(table, images, None if labels is None else parse_labels(labels), group)
+    data = read_films(table, images, None if labels is None else parse_labels(labels), group)
+    if notice := data.notice():
+        say(f"{table}: {notice}")
     result = choose(Screener(model, notify=say), data, seed)
     typer.echo(f"chosen on {result.n_choice:,} images: {result.positive!r} against {result.negative!r}")
     typer.echo(f"mean AUROC of {result.n_labels} labels there: {result.choice_before:.4f} -> {result.choice_after:.4f}")

@@ -10,10 +10,11 @@ import numpy as np
 from cxrzero.evaluate.dataset import Dataset
 from cxrzero.evaluate.discrimination import BOOTSTRAP_ROWS, NOTHING, Options
 from cxrzero.evaluate.readers import MACRO
+from cxrzero.maths import Floats
 from cxrzero.stats import influence as influences
 from cxrzero.stats.influence import Influence
 from cxrzero.stats.intervals import Estimate, holm, p_value, percentile, wald
-from cxrzero.stats.metrics import Floats, Ranking, auroc_from_tallies, average_precision_from_tallies
+from cxrzero.stats.metrics import Ranking, auroc_from_tallies, average_precision_from_tallies
 from cxrzero.stats.resample import stratified_draws
 
 NAN = float("nan")

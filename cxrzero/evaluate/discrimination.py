@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cxrzero.evaluate.dataset import Dataset
+from cxrzero.maths import Bools, Floats, Ints
 from cxrzero.stats import influence as influences
 from cxrzero.stats.influence import Influence
 from cxrzero.stats.intervals import Estimate, logit_wald, newcombe, percentile, span, wald, wilson
-from cxrzero.stats.metrics import Bools, Floats, Ints, Ranking, count_units
+from cxrzero.stats.metrics import Ranking, count_units
 from cxrzero.stats.resample import Resampling, resampled_ranks
 
 # Below this many rows of a class intervals are known to cover less than they say (docs/eval.md, "Coverage").

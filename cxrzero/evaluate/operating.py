@@ -9,10 +9,11 @@ import numpy as np
 
 from cxrzero.evaluate.dataset import Dataset
 from cxrzero.evaluate.discrimination import BOOTSTRAP_ROWS, NOTHING, Options
+from cxrzero.maths import Bools, Floats
 from cxrzero.stats import influence as influences
 from cxrzero.stats.influence import Influence
 from cxrzero.stats.intervals import Estimate, effective_size, percentile, predictive_value, wald, wilson
-from cxrzero.stats.metrics import Bools, Confusion, Floats
+from cxrzero.stats.metrics import Confusion
 from cxrzero.stats.resample import outcome_table, resampled_confusions
 from cxrzero.stats.thresholds import Threshold
 

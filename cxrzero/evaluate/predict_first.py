@@ -8,11 +8,13 @@ from pathlib import Path
 
 from cxrzero.errors import LabelError
 from cxrzero.evaluate.config import EvalConfig
-from cxrzero.evaluate.join import PATIENT_NAMES, identifier_columns
-from cxrzero.evaluate.labels import LabelRules, find_list_column, fold, is_label_column, parse_mapping, vocabulary
+from cxrzero.evaluate.match import parse_mapping
 from cxrzero.evaluate.run import Predict
 from cxrzero.predict.config import PredictConfig
-from cxrzero.tables.read import open_table, read_table
+from cxrzero.tables.labelled import LabelTable
+from cxrzero.tables.labels import LabelRules
+from cxrzero.tables.names import PATIENT_NAMES, fold, identifier_columns
+from cxrzero.tables.read import open_table
 
 
 def predictor(
@@ -44,14 +46,9 @@ def asked_labels(config: EvalConfig, references: Path) -> tuple[str, ...]:
     """
     rules = LabelRules(parse_mapping(config.mapping), config.list_column)
     source = open_table(references)
-    column = find_list_column(source.columns, rules)
-    if column is not None:
-        names: Sequence[str] = vocabulary(read_table(source, categories=[column]).text[column])
-    else:
-        others = {*identifier_columns(source.columns, None), *config.by}
-        candidates = [c for c in source.columns if c not in others and fold(c) not in PATIENT_NAMES]
-        cells = read_table(source, categories=candidates).text
-        names = [name for name in candidates if is_label_column(cells[name])]
+    apart = {*identifier_columns(source.columns, None), *config.by}
+    apart.update(column for column in source.columns if fold(column) in PATIENT_NAMES)
+    names, _ = LabelTable(source, rules, apart=apart).findings()
     mapped = {fold(source) for sources in (rules.mapping or {}).values() for source in sources}
     plain = [name.replace("_", " ") for name in names if fold(name) not in mapped]
     asked = tuple(dict.fromkeys([*(rules.mapping or {}), *plain]))

@@ -15,8 +15,9 @@ from cxrzero.errors import ConfigError, LabelError
 from cxrzero.evaluate.dataset import Dataset
 from cxrzero.evaluate.discrimination import Options
 from cxrzero.evaluate.operating import MACRO_METRICS
+from cxrzero.maths import Floats
 from cxrzero.stats.intervals import Estimate, bootstrap_p, holm, percentile
-from cxrzero.stats.metrics import Confusion, Floats
+from cxrzero.stats.metrics import Confusion
 from cxrzero.stats.resample import outcome_table, resampled_confusions
 from cxrzero.stats.thresholds import Threshold
 

@@ -15,14 +15,15 @@ from cxrzero.evaluate.compare import Comparison, compare_tables
 from cxrzero.evaluate.config import EvalConfig
 from cxrzero.evaluate.dataset import Dataset, JoinRules
 from cxrzero.evaluate.discrimination import LabelScores, MacroScores, Options, macro_scores, score_label
-from cxrzero.evaluate.labels import LabelRules, parse_mapping
 from cxrzero.evaluate.load import load_dataset
+from cxrzero.evaluate.match import parse_mapping
 from cxrzero.evaluate.operating import MacroOperating, OperatingPoint, operating_points
 from cxrzero.evaluate.readers import ReaderComparison, compare_readers
 from cxrzero.evaluate.subgroups import Subgroups, by_column
 from cxrzero.stats.metrics import ReliabilityBin, brier, expected_calibration_error, reliability
 from cxrzero.stats.resample import Resampling
 from cxrzero.stats.thresholds import Threshold, parse_rule
+from cxrzero.tables.labels import LabelRules
 
 IN_SAMPLE = "IN SAMPLE"  # starts the one warning that must not be missed
 

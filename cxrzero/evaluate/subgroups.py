@@ -13,11 +13,11 @@ import numpy as np
 from cxrzero.errors import ConfigError
 from cxrzero.evaluate.dataset import Dataset
 from cxrzero.evaluate.discrimination import LabelScores, Options, label_influences, score_label
-from cxrzero.evaluate.labels import fold
 from cxrzero.evaluate.operating import OperatingPoint, operating_points
 from cxrzero.stats.influence import Influence
 from cxrzero.stats.intervals import Estimate, holm, p_value, wald
 from cxrzero.stats.thresholds import Threshold
+from cxrzero.tables.names import fold
 from cxrzero.tables.read import MISSING
 
 AGE_EDGES = (18, 40, 60, 80)  # children, then bands of about twenty years

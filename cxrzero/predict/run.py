@@ -24,15 +24,15 @@ from cxrzero.prediction import Prediction
 from cxrzero.prompts import LabelPrompts
 from cxrzero.screener import Screener
 from cxrzero.sources import ImageRef, WalkCounts, check_paths, find_images
-from cxrzero.tables.layout import Layout, build_layout
 from cxrzero.tables.pseudonym import Pseudonymiser, default_key_file, load_key
+from cxrzero.tables.rows import RowForm, row_form
 from cxrzero.tables.studies import STUDY_COLUMNS, Studies
 from cxrzero.tables.table import STDOUT, Table, check_file, check_output
 
 if TYPE_CHECKING:
     from cxrzero.calibration.applied import AppliedCalibration
 
-# Columns beside the probabilities (cxrzero.tables.layout.KINDS) of --calibration and of --scores.
+# Columns beside the probabilities (cxrzero.tables.rows.KINDS) of --calibration and of --scores.
 CALIBRATION_KINDS = ("calibrated", "decision")
 COSINE_KINDS = ("cos_pos", "cos_neg")
 # A run that is over by then needs no time left, and is not slowed by a second walk.
@@ -65,7 +65,7 @@ class RunReport:
     config: PredictConfig
     screener: Screener
     prompts: tuple[LabelPrompts, ...]
-    layout: Layout
+    layout: RowForm
     calibration: AppliedCalibration | None = None
     stats: RunStats = field(default_factory=RunStats)
     counts: WalkCounts = field(default_factory=WalkCounts)
@@ -139,7 +139,7 @@ def prepare(config: PredictConfig, notify: Notify = silent) -> RunReport:
         + ["sd"] * screener.is_ensemble
         + [*COSINE_KINDS] * config.scores
     )
-    layout = build_layout([prompt.label for prompt in prompts], long=config.long, kinds=kinds)
+    layout = row_form([prompt.label for prompt in prompts], long=config.long, kinds=kinds)
     calibration = screener.calibration(config.calibration, prompts) if config.calibration else None
     return RunReport(config, screener, prompts, layout, calibration, studies=studies)
 

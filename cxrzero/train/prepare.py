@@ -12,8 +12,9 @@ from tokenizers import Tokenizer
 
 from cxrzero.clip.architecture import learns_tokenizer
 from cxrzero.errors import UsageError
-from cxrzero.model.bundle import TOKENIZER
+from cxrzero.model.bundle import TOKENIZER, sha256_of
 from cxrzero.model.preprocess import Preprocess
+from cxrzero.tables.labelled import Labelled
 from cxrzero.train.config import OnProgress, Progress, TrainConfig
 from cxrzero.train.data.batches import Batches, TextEncoder
 from cxrzero.train.data.intake import listed
@@ -22,7 +23,7 @@ from cxrzero.train.data.pixels import EncoderInput, split_steps, standardised
 from cxrzero.train.data.store import ImageStore, Pictures, open_store
 from cxrzero.train.data.vocabulary import learn_tokenizer
 from cxrzero.train.distributed import World
-from cxrzero.train.measure.labelled import Labelled, read_labelled
+from cxrzero.train.measure.labelled import read_films
 from cxrzero.train.measure.validation import Validation, Validator
 from cxrzero.train.model.start import Start, make_start
 from cxrzero.train.runfolder import RunFolder
@@ -105,7 +106,9 @@ def prepare(config: TrainConfig, folder: RunFolder, world: World, report: OnProg
         OutputExistsError, OutputError: see `RunFolder.claim`.
     """
     pairs = _read(config, report)
-    labelled = None if config.val_labels is None else read_labelled(config.val_labels, config.image_root)
+    labelled = None if config.val_labels is None else read_films(config.val_labels, config.image_root)
+    if labelled is not None and (notice := labelled.notice()):
+        report(Progress("note", message=f"{config.val_labels}: {notice}"))
     start = make_start(config)
     _check_sizes(config, pairs, world, labelled)
     if world.main:
@@ -218,7 +221,8 @@ def _stores(
         store = open_store(pairs, location, geometry, tell, workers=workers, skip_unreadable=skip)
         if labelled is None:
             return store, None, None
-        asked = open_store(_as_pairs(labelled), location, geometry, tell, workers=workers)
+        assert config.val_labels is not None
+        asked = open_store(_as_pairs(labelled, sha256_of(config.val_labels)), location, geometry, tell, workers=workers)
         return store, asked.pixels, asked.fingerprint
 
     if world.main:
@@ -229,12 +233,12 @@ def _stores(
     return make()
 
 
-def _as_pairs(labelled: Labelled) -> Pairs:
+def _as_pairs(labelled: Labelled, rows_sha256: str) -> Pairs:
     """Images without texts, as the store takes them."""
     count = len(labelled.paths)
     return Pairs(
         images=[str(path) for path in labelled.paths],
-        paths=labelled.paths,
+        paths=list(labelled.paths),
         texts=[],
         true_texts=[],
         truths=[],
@@ -242,7 +246,7 @@ def _as_pairs(labelled: Labelled) -> Pairs:
         groups=[""] * count,
         validation=np.ones(count, bool),
         patients=[""] * count,
-        rows_sha256=labelled.rows_sha256,
+        rows_sha256=rows_sha256,
     )
 
 

@@ -9,9 +9,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score
 
 from cxrzero.model.bundle import Bundle, load_bundle, sha256_of
 
@@ -147,13 +145,3 @@ def test_sides_and_zones_are_read_from_the_reader(recipe):
         texts
     )
     assert not any("left" in text for text in texts)
-
-
-def test_the_benchmark_s_auroc_is_scikit_learn_s():
-    benchmark = load("benchmarks/mini_auroc.py")
-    rng = np.random.default_rng(0)
-    truth, score = rng.random(200) < 0.2, rng.integers(0, 12, 200).astype(float)
-    weights = np.stack([np.ones(200), rng.integers(0, 3, 200).astype(float)])
-    expected = [roc_auc_score(truth, score, sample_weight=w) for w in weights]
-    np.testing.assert_allclose(benchmark.aurocs(truth, score, weights), expected, atol=1e-12)
-    assert np.isnan(benchmark.aurocs(np.zeros(200, bool), score, weights)).all()

@@ -20,7 +20,7 @@ from cxrzero.train.data.pairs import read_pairs  # noqa: E402
 from cxrzero.train.data.truth import text_classes, truth_matrix  # noqa: E402
 from cxrzero.train.distributed import World  # noqa: E402
 from cxrzero.train.measure import metricslog  # noqa: E402
-from cxrzero.train.measure.labelled import read_labelled, score_labelled  # noqa: E402
+from cxrzero.train.measure.labelled import read_films, score_labelled  # noqa: E402
 from cxrzero.train.measure.retrieval import find_held_out, recall  # noqa: E402
 from cxrzero.train.state import Best, TrainingState  # noqa: E402
 from tests.train.drawn import draw, tiny_clip  # noqa: E402
@@ -143,8 +143,8 @@ def test_near_identical_reports_of_a_batch_are_no_negatives(films, config):
 
 
 def test_labelled_images_are_asked_with_eval_s_intervals(films, config):
-    table = read_labelled(labelled(films), None)
-    assert table.labels == ["spot", "effusion"]  # every film has view 1: no AUROC
+    table = read_films(labelled(films), None)
+    assert table.labels == ("spot", "effusion")  # every film has view 1: no AUROC
     rng = np.random.default_rng(0)
     d = rng.normal(size=(12, 2))
     single, mean = score_labelled(table, d)
@@ -173,15 +173,15 @@ def table_path(films):
 @pytest.mark.parametrize(
     ("rows", "header", "message"),
     [
-        ("", "picture,spot", "needs a column image"),
-        ("20.png,yes\n21.png,0\n", "image,spot", "line 2: spot must be 1, 0 or blank"),
+        ("", "picture,spot", "no column names the image"),
+        ("20.png,0\n21.png,some\n", "image,spot", "column 'spot': data row 2 is no label"),
         ("20.png,1\n21.png,1\n", "image,spot", "no label column has both"),
         ("not.png,1\n21.png,0\n", "image,spot", "1 images that do not exist"),
     ],
 )
 def test_wrong_label_tables_are_refused(films, rows, header, message):
     with pytest.raises(UsageError, match=message):
-        read_labelled(labelled(films, rows, header), None)
+        read_films(labelled(films, rows, header), None)
 
 
 def test_images_that_are_trained_on_do_not_validate(films, config):
