@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test format clean model
+.PHONY: demo test docs format clean model
 
 demo: $(VENV)/.core-installed
 	$(BIN)/cxrzero predict examples/ --labels "cardiomegaly,pleural effusion,pneumonia" --out predictions.csv --overwrite
@@ -14,6 +14,10 @@ test: $(VENV)/.test-installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+# The site in build/site; every warning is an error. The theme's notice of its successor is no warning of ours.
+docs: $(VENV)/.docs-installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 format: $(VENV)/.test-installed
 	$(BIN)/ruff check --fix .
@@ -57,4 +61,8 @@ $(VENV)/.core-installed: pyproject.toml | $(BIN)/python
 
 $(VENV)/.test-installed: pyproject.toml | $(BIN)/python
 	$(PIP) install --quiet --editable '.[test]'
+	touch $@ $(VENV)/.core-installed $(VENV)/.docs-installed
+
+$(VENV)/.docs-installed: pyproject.toml | $(BIN)/python
+	$(PIP) install --quiet --editable '.[docs]'
 	touch $@ $(VENV)/.core-installed

@@ -36,13 +36,6 @@ def test_help_keeps_the_main_panel_small_and_teaches_with_an_example(command: st
     assert f"cxrzero {command}" in result.output
 
 
-def test_public_names_are_what_is_exported() -> None:
-    for name in cxrzero.__all__:
-        assert getattr(cxrzero, name) is not None
-    with pytest.raises(AttributeError):
-        cxrzero.nothing  # noqa: B018
-
-
 def test_help_names_the_extra_that_a_command_needs() -> None:
     """Square brackets are markup in a help text, and would be swallowed."""
     result = CliRunner().invoke(app, ["train", "--help"], env={"COLUMNS": "100"})
