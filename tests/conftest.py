@@ -20,6 +20,11 @@ from PIL import Image
 SIDE, WIDTH, CONTEXT = 16, 8, 32
 REPO = Path(__file__).resolve().parent.parent
 
+# What forces colours or a width on a terminal, as services that run tests do, would change the texts that tests read;
+# Typer looks at it when it is imported.
+for forcing in ("FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS", "COLUMNS", "TERMINAL_WIDTH"):
+    os.environ.pop(forcing, None)
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
