@@ -122,11 +122,14 @@ def import_model(
 
     [bold]cxrzero models import CheXzero_Models/ --as chexzero[/bold]
     """
+    from cxrzero.backends.open import check_bf16
     from cxrzero.backends.precision import check_variants
     from cxrzero.registry import sources
 
     wanted = tuple(part.strip() for part in variants.split(",")) if variants is not None else ()
     check_variants(wanted)
+    if "bf16" in wanted:
+        check_bf16()
     for one, folder, model in sources.plan(source, name, out, lineage):
         lines = sources.convert(one, folder, name=name, card=lineage, arch=arch, variants=wanted)
         _show(one, folder, lines)
