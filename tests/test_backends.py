@@ -12,10 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
-import torch
-from onnx import TensorProto, helper, numpy_helper
 
 from cxrzero import Screener
 from cxrzero.backends import Encoder, open_encoder
@@ -23,13 +20,21 @@ from cxrzero.backends.base import CUDA_CALLS, IMAGE, BundleEncoder, Run, Tower
 from cxrzero.backends.onnxruntime import OnnxRuntimeEncoder
 from cxrzero.backends.openvino import OpenVinoEncoder
 from cxrzero.backends.precision import LEAST_SPEARMAN, MAX_DEVIATION, admissible
+from cxrzero.choices import Backend, Precision
 from cxrzero.errors import BundleError, ConfigError, DeviceError, MissingExtraError, RunError, UsageError
 from cxrzero.model.bundle import IMAGE_ENCODER, TOKENIZER, Bundle, load_bundle, sha256_of
 from cxrzero.model.tokenizer import Tokenizer
 from cxrzero.registry import resolve_model
-from tests.conftest import CONTEXT, REPO, SIDE, WIDTH, write_bundle
+from tests.support import REPO
+from tests.support.bundle import CONTEXT, SIDE, WIDTH, write_bundle
+from tests.support.needs import modules
 
-BACKENDS = ("onnxruntime", "openvino", "torch")
+modules("onnx", "openvino", "torch")
+import onnx  # noqa: E402
+import torch  # noqa: E402
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+
+BACKENDS: tuple[Backend, ...] = ("onnxruntime", "openvino", "torch")
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +113,7 @@ def margins(encoder: Encoder, bundle: Bundle) -> Any:
 
 
 def test_all_backends_agree_in_fp32(bundle: Bundle) -> None:
-    results = [margins(open_encoder(bundle, name, "cpu", threads=1), bundle) for name in BACKENDS]  # type: ignore[arg-type]
+    results = [margins(open_encoder(bundle, name, "cpu", threads=1), bundle) for name in BACKENDS]
     assert np.ptp(results[0], axis=0).max() > 1e-3  # they have something to agree on
     for other in results[1:]:
         assert np.abs(other - results[0]).max() <= 1e-5
@@ -165,7 +170,7 @@ def test_openvino_leaves_the_signal_stack_alone(tiny_bundle: Path) -> None:
 def test_the_encoder_says_what_runs(tiny_bundle: Path) -> None:
     bundle = load_bundle(tiny_bundle)
     for name in BACKENDS:
-        encoder = open_encoder(bundle, name, "cpu")  # type: ignore[arg-type]
+        encoder = open_encoder(bundle, name, "cpu")
         assert encoder.backend.split()[0] == name
         assert (encoder.device, encoder.precision, encoder.reason) == ("cpu", "fp32", "asked for")
     assert open_encoder(bundle).backend.startswith("onnxruntime")
@@ -185,9 +190,10 @@ def test_what_is_not_offered_is_refused_with_the_choices(tiny_bundle: Path) -> N
     if not torch.cuda.is_available():
         with pytest.raises(DeviceError, match="torch finds no usable GPU"):
             open_encoder(bundle, "torch", "cuda")
-    for wrong in ({"backend": "magic"}, {"device": "tpu"}, {"precision": "fp8"}):
+    unknown: list[dict[str, Any]] = [{"backend": "magic"}, {"device": "tpu"}, {"precision": "fp8"}]
+    for wrong in unknown:
         with pytest.raises(UsageError, match="is unknown; choose one of"):
-            open_encoder(bundle, **wrong)  # type: ignore[arg-type]
+            open_encoder(bundle, **wrong)
 
 
 def test_a_backend_that_is_not_installed_names_the_command(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,7 +201,7 @@ def test_a_backend_that_is_not_installed_names_the_command(tiny_bundle: Path, mo
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     for name in ("openvino", "torch"):
         with pytest.raises(MissingExtraError, match=rf"pip install 'cxrzero\[{name}\]'"):
-            open_encoder(bundle, name)  # type: ignore[arg-type]
+            open_encoder(bundle, name)
     with pytest.raises(MissingExtraError, match="openvino"):  # it alone could do this
         open_encoder(bundle, "auto", "cpu", "bf16")
     assert open_encoder(bundle, "auto", "cpu", "auto").precision == "fp32"
@@ -239,7 +245,7 @@ def test_a_variant_runs_where_asked_and_by_auto_where_its_card_allows(tmp_path: 
     far = load_bundle(with_int8(write_bundle(tmp_path / "far"), spearman=0.9))
     exact = open_encoder(near, "onnxruntime", "cpu").encode_images(pictures(near, 16))
     for backend in ("onnxruntime", "openvino"):
-        encoder = open_encoder(near, backend, "cpu", "int8", threads=1)  # type: ignore[arg-type]
+        encoder = open_encoder(near, backend, "cpu", "int8", threads=1)
         rough = encoder.encode_images(pictures(near, 16))
         assert 0 < np.abs(rough - exact).max() < 0.2
         np.testing.assert_array_equal(encoder.encode_images(pictures(near, 3)), rough[:3])
@@ -288,7 +294,7 @@ def test_a_wrong_variant_is_refused_by_key(tmp_path: Path, variants: object) -> 
 
 def test_precisions_share_no_embedding(tmp_path: Path, png: Any) -> None:
     folder, image = with_int8(write_bundle(tmp_path / "model")), png("a.png")
-    rows = {p: Screener(folder, device="cpu", precision=p).predict(image)[0] for p in ("fp32", "int8", "fp32")}  # type: ignore[arg-type]
+    rows = {p: Screener(folder, device="cpu", precision=p).predict(image)[0] for p in ("fp32", "int8", "fp32")}
     assert rows["fp32"].scores != rows["int8"].scores
     plain = Screener(write_bundle(tmp_path / "plain"), device="cpu", cache=False).predict(image)[0]
     assert rows["fp32"].scores == plain.scores
@@ -307,7 +313,7 @@ def test_torch_refuses_an_operator_it_does_not_know(tmp_path: Path) -> None:
     damaged = load_bundle(rehash(folder))
     for name in BACKENDS:
         with pytest.raises(BundleError, match=r"image_encoder\.onnx cannot be loaded"):
-            open_encoder(damaged, name, "cpu").encode_images(pictures(bundle, 1))  # type: ignore[arg-type]
+            open_encoder(damaged, name, "cpu").encode_images(pictures(bundle, 1))
     assert hashlib.sha256(b"no model").hexdigest() == damaged.files[IMAGE_ENCODER]
 
 
@@ -316,8 +322,8 @@ def test_auto_takes_openvino_for_large_encoders_where_it_is_installed(
 ) -> None:
     bundle = load_bundle(tiny_bundle)
 
-    def chosen(precision: str = "fp32") -> str:
-        return open_encoder(bundle, "auto", "cpu", precision).backend.split()[0]  # type: ignore[arg-type]
+    def chosen(precision: Precision = "fp32") -> str:
+        return open_encoder(bundle, "auto", "cpu", precision).backend.split()[0]
 
     assert (chosen(), chosen("auto")) == ("onnxruntime", "onnxruntime")
     monkeypatch.setattr("cxrzero.backends.open.LARGE_ENCODER", bundle.file(IMAGE_ENCODER).stat().st_size)
@@ -344,7 +350,7 @@ def test_auto_goes_on_where_openvino_cannot_be_imported(tiny_bundle: Path, monke
     monkeypatch.setattr("cxrzero.backends.openvino.core", core.__wrapped__)  # one is open already
     monkeypatch.setitem(sys.modules, "openvino", None)
     for precision in ("fp32", "auto"):
-        encoder = open_encoder(bundle, "auto", "cpu", precision)  # type: ignore[arg-type]
+        encoder = open_encoder(bundle, "auto", "cpu", precision)
         assert encoder.backend.startswith("onnxruntime")
         assert encoder.reason.startswith("asked for; ")
         assert "; openvino is installed but cannot be imported: " in encoder.reason

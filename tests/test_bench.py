@@ -13,6 +13,9 @@ from cxrzero.bench.advice import Stages
 from cxrzero.bench.stages import EncodeRate
 from cxrzero.bench.stopwatch import Rate, measure
 from cxrzero.cli import app
+from tests.support.needs import modules
+
+pytestmark = pytest.mark.slow
 
 Draw = Callable[..., Path]
 
@@ -23,6 +26,7 @@ def bench(*arguments: str | Path) -> tuple[int, str]:
 
 
 def test_json_has_every_stage_backend_and_an_advice_that_predict_takes(png: Draw, tiny_bundle: Path) -> None:
+    modules("openvino", "torch")
     paths = [png(f"{seed}.png", seed) for seed in range(3)]
     code, output = bench(*paths, paths[0].parent / "1.png", "--model", tiny_bundle, "--format", "json")
     assert code == 0, output

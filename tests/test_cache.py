@@ -14,14 +14,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 import cxrzero
 from cxrzero.cache.store import FILE_NAME, Store
 from cxrzero.cli import app
 from cxrzero.images import DecodeOptions, Radiograph, decode
-from tests.conftest import REPO
+from tests.support import REPO
 
 Draw = Callable[..., Path]
 Predict = Callable[..., Result]
@@ -91,7 +90,7 @@ def test_what_is_known_needs_no_model_in_memory(predict: Predict, png: Draw, mon
 
 
 def test_duplicates_selection_studies_and_frames_are_the_same_from_the_cache(predict: Predict, png: Draw) -> None:
-    from tests.test_selection import film
+    from tests.support.films import film
 
     png("in/a.png", 1)
     png("in/b.png", 1)
@@ -285,6 +284,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(Path(cxrzero.__file__).parent.parent)}
 
 
+@pytest.mark.slow
 def test_two_processes_and_a_third_that_clears(png: Draw, tiny_bundle: Path, folder: Path) -> None:
     for seed in range(60):
         png(f"in/{seed}.png", seed)
@@ -308,6 +308,7 @@ def test_two_processes_and_a_third_that_clears(png: Draw, tiny_bundle: Path, fol
         assert json.loads(Path(f"{number}.run.json").read_text())["cache"]["notices"] == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is not known there")
 def test_ten_kills_cost_a_batch_each_and_change_nothing(png: Draw, tiny_bundle: Path, folder: Path) -> None:
     """benchmarks/kill_resume.py does the same with more images and more kills."""

@@ -7,17 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from cxrzero import Screener
 from cxrzero.calibration.applied import lowest_positive
 from cxrzero.calibration.file import read_calibration
 from cxrzero.cli import app
 from cxrzero.errors import LabelError
-from tests.conftest import write_bundle
+from tests.support.bundle import write_bundle
+from tests.support.needs import optional
+
+pd = optional("pandas")
 
 LABELS = ("edema", "mass, left")
 FILMS = 24

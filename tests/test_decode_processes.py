@@ -23,10 +23,10 @@ from cxrzero.pipeline.decode_file import FRAMES_AHEAD
 from cxrzero.pipeline.items import Frame, RunStats
 from cxrzero.pipeline.processes import GROUP, ProcessDecoders, _slim
 from cxrzero.pipeline.run import Pipeline
-from cxrzero.screener import PROCESSES_FROM
+from cxrzero.pipeline.threads import PROCESSES_FROM
 from cxrzero.sources import ImageRef
-from tests.conftest import write_bundle
-from tests.images.dicomfile import dicom_bytes
+from tests.support.bundle import write_bundle
+from tests.support.dicomfile import dicom_bytes
 
 Draw = Callable[..., Path]
 LABELS = ["edema", "pneumonia"]
@@ -335,6 +335,7 @@ def test_processes_end_with_a_parent_that_is_killed(png: Draw, name: str) -> Non
 
 
 @with_signals
+@pytest.mark.slow
 def test_ctrl_c_of_a_terminal_ends_all_quietly(tiny_bundle: Path, png: Draw, tmp_path: Path) -> None:
     for number in range(8):
         png(f"in/{number}.png", number)

@@ -20,7 +20,7 @@ from cxrzero.pipeline.items import RunStats
 from cxrzero.pipeline.selection import Selection
 from cxrzero.prompts import build_prompts
 from cxrzero.sources import find_images
-from tests.conftest import SIDE, write_bundle
+from tests.support.bundle import SIDE, write_bundle
 
 Draw = Callable[..., Path]
 LABELS = ["edema", "mass"]

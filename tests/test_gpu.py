@@ -12,7 +12,8 @@ from cxrzero import Screener
 from cxrzero.backends import Encoder, open_encoder
 from cxrzero.errors import DeviceError
 from cxrzero.model.bundle import load_bundle
-from tests.conftest import CONTEXT, SIDE
+from tests.support.bundle import CONTEXT, SIDE
+from tests.support.needs import modules
 
 FILMS = 200
 BACKENDS = ("onnxruntime", "torch")
@@ -23,6 +24,8 @@ def pictures(count: int = FILMS) -> np.ndarray:
 
 
 def on_gpu(bundle: Path, backend: str, precision: str = "fp32") -> Encoder:
+    if backend == "torch":
+        modules("torch")
     try:
         encoder = open_encoder(load_bundle(bundle), backend, "cuda", precision)  # type: ignore[arg-type]
     except DeviceError as error:

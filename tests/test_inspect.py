@@ -12,7 +12,7 @@ from cxrzero.model.bundle import load_bundle
 from cxrzero.model.preprocess import Preprocess
 from cxrzero.phantom import draw
 from cxrzero.phantom.dicom import write_dicom
-from tests.conftest import SIDE
+from tests.support.bundle import SIDE
 
 Draw = Callable[..., Path]
 

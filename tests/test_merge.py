@@ -7,15 +7,14 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from click.testing import Result
 from PIL import Image
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from cxrzero.cli import app
 from cxrzero.errors import ConfigError
 from cxrzero.predict.shard import Shard, parse_shard
-from tests.conftest import picture
-from tests.test_predict import DX, write_dicom
+from tests.support.films import DX, write_dicom
+from tests.support.pictures import picture
 
 Run = Callable[..., Result]
 Shards = Callable[..., list[Path]]
@@ -60,7 +59,7 @@ def archive(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [(), ("--pseudonymise", "--pseudonym-key", "key")])
-@pytest.mark.parametrize("count", [1, 3, 40])
+@pytest.mark.parametrize("count", [1, 3, pytest.param(40, marks=pytest.mark.slow)])
 def test_the_merged_table_is_the_table_of_one_run(
     run: Run, shards: Shards, tiny_bundle: Path, tmp_path: Path, count: int, options: tuple[str, ...]
 ) -> None:

@@ -5,8 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from cxrzero import Screener
 from cxrzero.cli import app
@@ -14,7 +13,8 @@ from cxrzero.errors import ImageError, LabelError, NoInputError, OutputError, Us
 from cxrzero.images.dicomdir import referenced_files
 from cxrzero.sources import check_paths
 from cxrzero.tables.table import Table
-from tests.test_selection import film, medium, table
+from tests.support.films import film, medium
+from tests.support.tables import table
 
 COLUMNS = {"path": str, "score": float}
 Draw = Callable[..., Path]

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx
 import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, helper, numpy_helper
 
 from cxrzero.backends.onnx_part import part_for
+from tests.support.needs import modules
+
+modules("onnx")
+import onnx  # noqa: E402
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 
 def two_outputs() -> onnx.ModelProto:

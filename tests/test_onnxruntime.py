@@ -11,7 +11,7 @@ from cxrzero.backends.onnxruntime import OnnxRuntimeEncoder, check_installation
 from cxrzero.errors import BundleError, DeviceError, RunError, TokenizerError
 from cxrzero.model.bundle import load_bundle
 from cxrzero.model.tokenizer import Tokenizer
-from tests.conftest import CONTEXT, SIDE, WIDTH
+from tests.support.bundle import CONTEXT, SIDE, WIDTH
 
 GPU = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
 

@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from cxrzero.images.radiograph import Facts
 from cxrzero.prediction import FIXED_TYPES, Prediction
 from cxrzero.tables.layout import KINDS, build_layout
 from cxrzero.tables.table import Table
+from tests.support.needs import optional
+
+pd = optional("pandas")
 
 LABELS = ("edema", "masse, links — 左")
 NAMES = ["archiv/Größe 1.png", '左肺,"a".png', "=1+1.png", "plain.png"]
@@ -35,7 +37,7 @@ def write(out: Path, long: bool) -> None:
 
 
 def with_pandas(path: Path) -> list[dict[str, Any]]:
-    read: dict[str, Callable[[Path], pd.DataFrame]] = {
+    read: dict[str, Callable[[Path], Any]] = {
         ".csv": pd.read_csv,
         ".jsonl": lambda path: pd.read_json(path, lines=True),
         ".parquet": pd.read_parquet,

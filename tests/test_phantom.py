@@ -17,6 +17,7 @@ from cxrzero.phantom.dicom import SYNTAXES, stored_values, write_dicom
 from cxrzero.phantom.examples import EXAMPLES, LABEL_COLUMNS
 from cxrzero.phantom.frame import Frame
 from cxrzero.phantom.thorax import draw_heart
+from tests.support.needs import modules
 
 EXAMPLES_FOLDER = Path(__file__).parent.parent / "examples"
 
@@ -36,6 +37,7 @@ def test_same_seed_same_film_and_other_seed_another() -> None:
     assert np.abs(first.pixels.astype(float) - other.pixels).mean() > 500
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [32, (64, 96), (1200, 1100)])
 def test_any_size(size: int | tuple[int, int]) -> None:
     phantom = draw(1, size)
@@ -115,6 +117,8 @@ def test_dicom_round_trip(tmp_path: Path, syntax: str, photometric: str, bits: i
     path = tmp_path / "phantom.dcm"
     write_dicom(path, phantom, photometric=photometric, bits_stored=bits, transfer_syntax=syntax)  # type: ignore[arg-type]
     dataset = pydicom.dcmread(path)
+    if syntax in ("jpegls", "jpeg-lossless"):
+        modules("gdcm", "jpeg_ls")  # pydicom's decoders of them
     np.testing.assert_array_equal(dataset.pixel_array, stored_values(phantom, photometric, bits))  # type: ignore[arg-type]
     assert dataset.PhotometricInterpretation == photometric
     assert dataset.SOPInstanceUID.startswith("2.25.")
@@ -138,6 +142,7 @@ def test_examples_are_what_the_generator_draws(example: object) -> None:
     assert np.abs(found.astype(int) - expected.astype(int)).max() <= limit
 
 
+@pytest.mark.slow
 def test_example_labels() -> None:
     with (EXAMPLES_FOLDER / "labels.csv").open(encoding="utf-8") as file:
         rows = {row["path"]: row for row in csv.DictReader(file)}

@@ -24,7 +24,7 @@ LABELS = ("bright", "dark")
 class FakeEncoder:
     """Embeds a picture as the point of the unit circle at the angle of its mean value; remembers its batches."""
 
-    backend, device, reason = "fake", "cpu", "test"
+    backend, device, precision, reason = "fake", "cpu", "fp32", "test"
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.batches: list[int] = []

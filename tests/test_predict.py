@@ -1,6 +1,5 @@
 """`cxrzero predict` from the command line, on the tiny bundle: results, exit codes, and every kind of bad input."""
 
-import csv
 import json
 import os
 import signal
@@ -11,22 +10,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pydicom
 import pytest
-from click.testing import Result
-from pydicom.uid import ExplicitVRLittleEndian
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from cxrzero import Screener
 from cxrzero.cli import app
 from cxrzero.prediction import FIXED_COLUMNS
-from tests.conftest import picture
+from tests.support.films import DX, write_dicom
+from tests.support.needs import optional
+from tests.support.pictures import picture
+from tests.support.tables import table
+
+pd = optional("pandas")
 
 Draw = Callable[..., Path]
 Predict = Callable[..., Result]
 SR, RTPLAN, CT = "1.2.840.10008.5.1.4.1.1.88.11", "1.2.840.10008.5.1.4.1.1.481.5", "1.2.840.10008.5.1.4.1.1.2"
-DX = "1.2.840.10008.5.1.4.1.1.1.1"
 
 
 @pytest.fixture
@@ -38,30 +38,6 @@ def predict(tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         return CliRunner().invoke(app, ["predict", *map(str, arguments), "--model", str(model)])
 
     return run
-
-
-def table(path: Path | str = "predictions.csv") -> list[dict[str, str]]:
-    with open(path, encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def write_dicom(path: Path, sop_class: str, modality: str, rows: int = 64, with_pixels: bool = True) -> Path:
-    dataset = pydicom.Dataset()
-    dataset.file_meta = pydicom.dataset.FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = sop_class
-    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = "2.25.1"
-    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = "2.25.2", "2.25.3"
-    dataset.Modality, dataset.PatientName, dataset.PatientID = modality, "SECRET^PATIENT", "MRN-31337"
-    if with_pixels:
-        dataset.Rows, dataset.Columns = rows, 48
-        dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
-        dataset.BitsAllocated = dataset.BitsStored = 8
-        dataset.HighBit, dataset.PixelRepresentation = 7, 0
-        dataset.PixelData = picture(5, (64, 48)).tobytes()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    dataset.save_as(path, enforce_file_format=True)
-    return path
 
 
 def test_a_folder_becomes_a_table_and_a_record(predict: Predict, png: Draw, tmp_path: Path) -> None:

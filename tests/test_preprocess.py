@@ -4,15 +4,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from cxrzero.errors import BundleError
 from cxrzero.model.preprocess import Preprocess
-from tests.conftest import picture
+from tests.support.needs import optional
+from tests.support.pictures import picture
+
+torch = optional("torch")
 
 CHEXZERO_MEAN, CHEXZERO_STD = 101.48761, 83.43944
-CHEXZERO = [
+CHEXZERO: list[dict[str, Any]] = [
     {"step": "resize_longest", "size": 320, "interpolation": "lanczos"},
     {"step": "pad_to_square", "size": 320, "fill": 0},
     {"step": "rescale", "factor": 1},
@@ -20,13 +22,13 @@ CHEXZERO = [
     {"step": "resize_tensor", "size": 224, "interpolation": "bicubic", "antialias": False},
 ]
 CLIP_MEAN, CLIP_STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
-CLIP = [
+CLIP: list[dict[str, Any]] = [
     {"step": "resize_shortest", "size": 224, "interpolation": "bicubic"},
     {"step": "center_crop", "height": 224, "width": 224},
     {"step": "rescale", "factor": 1 / 255},
     {"step": "normalize", "mean": CLIP_MEAN, "std": CLIP_STD},
 ]
-SIGLIP = [
+SIGLIP: list[dict[str, Any]] = [
     {"step": "resize", "height": 384, "width": 384, "interpolation": "bicubic"},
     {"step": "rescale", "factor": 1 / 255},
     {"step": "normalize", "mean": [0.5] * 3, "std": [0.5] * 3},

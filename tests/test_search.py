@@ -5,7 +5,6 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
@@ -13,6 +12,9 @@ from cxrzero.cli import app
 from cxrzero.pipeline.items import RunStats
 from cxrzero.screener import Screener
 from cxrzero.search.archive import image_query, search, text_query
+from tests.support.needs import optional
+
+pd = optional("pandas")
 
 
 @pytest.fixture

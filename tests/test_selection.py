@@ -1,31 +1,26 @@
 """What is left out, told twice, joined and made anonymous: --skip, --only, duplicates, --by study, --pseudonymise."""
 
-import csv
-import gc
 import json
 import stat
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
-from click.testing import Result
-from pydicom.fileset import FileSet
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from cxrzero.cli import app
 from cxrzero.errors import ConfigError
 from cxrzero.images.flags import FLAGS
 from cxrzero.images.radiograph import Facts
-from cxrzero.phantom import draw
 from cxrzero.pipeline.selection import parse_skip
 from cxrzero.prediction import Prediction
 from cxrzero.tables.pseudonym import Pseudonymiser, load_key
 from cxrzero.tables.studies import Studies
+from tests.support.films import film, medium
+from tests.support.tables import table
 
-DX = "1.2.840.10008.5.1.4.1.1.1.1"
 Predict = Callable[..., Result]
 
 
@@ -38,28 +33,6 @@ def predict(tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         return CliRunner().invoke(app, ["predict", *arguments, "--model", str(tiny_bundle), "--overwrite"])
 
     return run
-
-
-def film(path: str, seed: int, view: str = "PA", study: str = "2.25.7") -> None:
-    dataset = pydicom.Dataset()
-    dataset.file_meta = pydicom.dataset.FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = DX
-    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = f"2.25.{seed + 1000}"
-    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = study, "2.25.8"
-    dataset.Modality, dataset.ViewPosition = "DX", view
-    dataset.Rows, dataset.Columns = 64, 48
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
-    dataset.BitsAllocated = dataset.BitsStored = 8
-    dataset.HighBit, dataset.PixelRepresentation = 7, 0
-    dataset.PixelData = draw(seed, (64, 48)).to_uint8().tobytes()
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    dataset.save_as(path, enforce_file_format=True)
-
-
-def table(name: str = "predictions.csv") -> list[dict[str, str]]:
-    with open(name, encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def test_skip_and_only_make_rows_that_say_why(predict: Predict) -> None:
@@ -169,22 +142,6 @@ def test_pseudonyms_depend_on_the_key(tmp_path: Path) -> None:
     (tmp_path / "short.key").write_bytes(b"abc")
     with pytest.raises(ConfigError, match="at least 32"):
         load_key(tmp_path / "short.key")
-
-
-def medium(folder: Path, images: int) -> None:
-    """A folder with a DICOMDIR that lists so many films; works in the current folder."""
-    files = FileSet()
-    for seed in range(1, images + 1):
-        film(f"{seed}.dcm", seed)
-        dataset = pydicom.dcmread(f"{seed}.dcm")
-        dataset.PatientID, dataset.PatientName, dataset.StudyDate, dataset.StudyTime = "X", "X", "20000101", "000000"
-        dataset.StudyID, dataset.SeriesNumber, dataset.InstanceNumber = "1", 1, seed
-        files.add(dataset)
-    files.write(folder)
-    with warnings.catch_warnings():  # pydicom leaves its temporary folder to the garbage collector
-        warnings.simplefilter("ignore", ResourceWarning)
-        del files
-        gc.collect()
 
 
 def test_a_dicomdir_that_is_named_is_followed(predict: Predict, tmp_path: Path) -> None:

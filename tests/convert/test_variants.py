@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from tests.convert.conftest import clip, save
-
 torch = pytest.importorskip("torch")
 
 from cxrzero import Screener  # noqa: E402
@@ -19,7 +17,8 @@ from cxrzero.convert import variants  # noqa: E402
 from cxrzero.convert.variants import measure  # noqa: E402
 from cxrzero.model.bundle import load_bundle  # noqa: E402
 from cxrzero.registry.verify import verify  # noqa: E402
-from tests.convert.test_chexzero import LABELS, RELEASED, films  # noqa: E402, F401
+from tests.support.checkpoints import clip, save  # noqa: E402
+from tests.support.chexzero import LABELS, RELEASED  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +32,7 @@ def run(*arguments):
     return CliRunner().invoke(app, ["models", "import", *map(str, arguments)])
 
 
-def test_variants_run_and_state_how_far_they_are(tmp_path, films):  # noqa: F811
+def test_variants_run_and_state_how_far_they_are(tmp_path, films):
     source = save(clip(image_size=64), tmp_path / RELEASED)
     done = run(source, "--out", tmp_path / "bundle", "--variants", "fp16,bf16, int8")
     assert done.exit_code == 0, done.output
@@ -60,7 +59,7 @@ def test_variants_run_and_state_how_far_they_are(tmp_path, films):  # noqa: F811
     assert len({bundle.fingerprint_at(name) for name in ("fp32", "fp16", "int8")}) == 3
 
 
-def scores(folder, films, precision):  # noqa: F811
+def scores(folder, films, precision):
     rows = Screener(folder, device="cpu", precision=precision, cache=False).predict(films, LABELS)
     return np.array([[row.cos_pos[label] - row.cos_neg[label] for label in LABELS] for row in rows], float)
 

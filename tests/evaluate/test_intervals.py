@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import pytest
-import sklearn.metrics as sk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -32,6 +31,9 @@ from cxrzero.stats.resample import (
     resampled_ranks,
     stratified_draws,
 )
+from tests.support.needs import optional
+
+sk = optional("sklearn.metrics")
 
 # DeLong, DeLong and Clarke-Pearson, Biometrics 1988; 44:837-845: 49 patients with ovarian cancer, of whom 43 have all
 # three tests. Columns albumin, total protein, K-G score, outcome. The figures expected below are those printed in the

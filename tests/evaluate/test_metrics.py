@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import sklearn.metrics as sk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +20,9 @@ from cxrzero.stats.metrics import (
     ppv_at,
     reliability,
 )
+from tests.support.needs import optional
+
+sk = optional("sklearn.metrics")
 
 EXACT = 1e-12
 

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from cxrzero.errors import OutputError, TrainingError, UsageError
+from cxrzero.images import decode
 from cxrzero.train.data import decodejob
 from cxrzero.train.data import store as store_module
 from cxrzero.train.data.decodejob import DecodeChunk
@@ -49,7 +50,7 @@ def small_chunks(monkeypatch):
 def decoded(monkeypatch):
     """Names of the files that were decoded, in this process."""
     names = []
-    real = decodejob.decode
+    real = decode
     monkeypatch.setattr(decodejob, "decode", lambda path: names.append(path.name) or real(path))
     return names
 
@@ -164,6 +165,7 @@ import sys, time
 from pathlib import Path
 from cxrzero.train.data import store
 from cxrzero.train.data.pairs import read_pairs
+from cxrzero.images import decode
 store.CHUNK = 2
 def slow(done, total):
     print(done, flush=True)

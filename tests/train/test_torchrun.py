@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("torch")
 from cxrzero.model.bundle import load_bundle
-from tests.train.drawn import draw
+from tests.support.pairs import draw
 
 REPO = Path(__file__).resolve().parents[2]
 

@@ -79,7 +79,7 @@ class TorchEncoder(BundleEncoder):
         if self.device == "cpu":
             return nullcontext()
         if not hasattr(self._of_thread, "stream"):
-            self._of_thread.stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            self._of_thread.stream = torch.cuda.Stream()
         return torch.cuda.stream(self._of_thread.stream)
 
     def _encode(self, tower: Tower, rows: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

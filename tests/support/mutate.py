@@ -6,10 +6,12 @@ import io
 import struct
 from functools import cache
 from random import Random
+from typing import Any
 
 import numpy as np
-from dicomfile import SECONDARY_CAPTURE, SYNTAXES, As, dicom_bytes
 from PIL import Image
+
+from tests.support.dicomfile import SECONDARY_CAPTURE, SYNTAXES, As, dicom_bytes
 
 PICTURE = (np.add.outer(np.arange(48) ** 2, np.arange(40) * 3) % 4096).astype(np.uint16)
 COLOUR = (np.stack([PICTURE, PICTURE[:, ::-1], PICTURE[::-1]], axis=-1) // 16).astype(np.uint8)
@@ -24,12 +26,12 @@ def dicom_seeds() -> tuple[bytes, ...]:
     """A file per transfer syntax, and one per thing that a header may ask for."""
     eight = (PICTURE // 16).astype(np.uint8)
     lut = {"LUTDescriptor": [64, 10, 16], "LUTData": [i * 1000 for i in range(64)]}
-    palette = {
+    palette: dict[str, Any] = {
         f"{name}PaletteColorLookupTable{part}": value
         for name in ("Red", "Green", "Blue")
         for part, value in (("Descriptor", [256, 0, 8]), ("Data", As("OW", bytes(range(256)))))
     }
-    rgb = {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "PlanarConfiguration": 0,
+    rgb: dict[str, Any] = {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "PlanarConfiguration": 0,
            "SOPClassUID": SECONDARY_CAPTURE, "Modality": "OT"}  # fmt: skip
     return (
         *(dicom_bytes(PICTURE, name, BitsStored=12) for name in SYNTAXES if name != "jpeg_baseline"),

@@ -16,6 +16,8 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import normalize, resize
 
 MEAN, STD = 101.48761, 83.43944
+LABELS = ["pneumonia", "pleural effusion", "cardiomegaly", "enlarged cardiac silhouette"]
+RELEASED = "best_64_5e-05_original_22000_0.864.pt"
 FAULTS = ("gelu", "antialias", "stretch", "bicubic", "constant_image", "positive_twice")
 
 
@@ -39,7 +41,7 @@ def picture(path, image_size, fault=None):
         square = image.resize((320, 320), kernel)
     else:
         ratio = 320 / max(image.size)
-        size = tuple(int(side * ratio) for side in image.size)
+        size = int(image.width * ratio), int(image.height * ratio)
         square = Image.new("L", (320, 320))
         square.paste(image.resize(size, kernel), ((320 - size[0]) // 2, (320 - size[1]) // 2))
     values = torch.from_numpy(np.asarray(square, np.float32).copy()).expand(3, -1, -1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import imagecodecs
 import numpy as np
@@ -49,6 +49,9 @@ class As:
 
     def __init__(self, vr: str, value: Any) -> None:
         self.vr, self.value = vr, value
+
+    def __repr__(self) -> str:  # names a test, which must be the same in every process
+        return f"As({self.vr!r}, {self.value!r})"
 
 
 def encode_element(tag: int, vr: str, value: Any, implicit: bool, order: str, length: int | None = None) -> bytes:
@@ -166,6 +169,7 @@ def dicom_bytes(
     if len(frames) > 1:
         header["NumberOfFrames"] = len(frames)
     header = {k: v for k, v in (header | attributes).items() if v is not None}
+    order: Literal[">", "<"]
     implicit, order = syntax == "implicit", ">" if syntax == "big_endian" else "<"
     body = encode_dataset(header, implicit, order)
     if pixels is not None:
@@ -177,7 +181,8 @@ def dicom_bytes(
 
 
 def _pixel_element(
-    pixels: Any, frames: list[np.ndarray], syntax: str, header: dict[str, Any], implicit: bool, order: str,
+    pixels: Any, frames: list[np.ndarray], syntax: str, header: dict[str, Any], implicit: bool,
+    order: Literal[">", "<"],
     length: int | None, vr: str | None,
 ) -> bytes:  # fmt: skip
     if syntax not in NATIVE:
