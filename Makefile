@@ -5,30 +5,35 @@ BIN := $(VENV)/bin
 CHECK := .venv-check
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo check test format clean model
+.PHONY: demo check test docs format clean model
 
 demo: $(VENV)/.core-installed
 	$(BIN)/cxrzero predict examples/ --labels "cardiomegaly,pleural effusion,pneumonia" --out predictions.csv --overwrite
 
 # In an environment of its own without torch, onnx and what else is no part of the core.
 check: $(CHECK)/.installed
-	$(call verdicts,$(CHECK)/bin)
-	$(CHECK)/bin/python -m pytest --quiet --no-header -r fE -m "not slow" $(SIDE_BY_SIDE)
+	$(verdicts)
+	$(BIN)/python -m pytest --quiet --no-header -r fE -m "not slow" $(SIDE_BY_SIDE)
 
 test: $(VENV)/.test-installed
-	$(call verdicts,$(BIN))
+	$(verdicts)
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 define verdicts
-$(1)/ruff check .
-$(1)/ruff format --check .
-$(1)/mypy
+$(BIN)/ruff check .
+$(BIN)/ruff format --check .
+$(BIN)/mypy
 endef
 
 # Two tests at a time, each on one thread: a worker that is out of work takes some of the other's.
 SIDE_BY_SIDE := --numprocesses 2 --dist worksteal
 check test: export OMP_NUM_THREADS := 1
 check: export MYPY_CACHE_DIR := $(CHECK)/mypy
+check: BIN := $(CHECK)/bin
+
+# The site in build/site; every warning is an error. The theme's notice of its successor is no warning of ours.
+docs: $(VENV)/.docs-installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 format: $(VENV)/.test-installed
 	$(BIN)/ruff check --fix .
@@ -77,4 +82,8 @@ $(CHECK)/.installed: pyproject.toml
 
 $(VENV)/.test-installed: pyproject.toml | $(BIN)/python
 	$(PIP) install --quiet --editable '.[test]'
+	touch $@ $(VENV)/.core-installed $(VENV)/.docs-installed
+
+$(VENV)/.docs-installed: pyproject.toml | $(BIN)/python
+	$(PIP) install --quiet --editable '.[docs]'
 	touch $@ $(VENV)/.core-installed

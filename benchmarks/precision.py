@@ -32,6 +32,7 @@ from cxrzero.images import decode
 from cxrzero.model.bundle import IMAGE_ENCODER
 from cxrzero.screener import Screener
 from cxrzero.sources import find_images
+from cxrzero.stats.metrics import rank_correlation
 
 RANDOM = "RANDOM"
 BATCH = 16
@@ -75,8 +76,7 @@ def differences(path: Path, hint: str, edit: Edit | None, films: np.ndarray, sco
 
 def deviation(d: np.ndarray, exact: np.ndarray) -> str:
     spread, off = exact.std(axis=0), d - exact
-    ranks = [values.argsort(axis=0).argsort(axis=0) for values in (d, exact)]
-    rho = min(np.corrcoef(a, b)[0, 1] for a, b in zip(ranks[0].T, ranks[1].T, strict=True))
+    rho = min(rank_correlation(a, b) for a, b in zip(d.T, exact.T, strict=True))
     return (
         f"{(np.abs(off).max(axis=0) / spread).max():.4f} | {(np.abs(off.mean(axis=0)) / spread).max():.4f} | {rho:.4f}"
     )

@@ -28,6 +28,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cxrzero.maths import sigmoid
 from recipes import mini_composites, mini_phantoms
 from recipes.mini_words import ABNORMAL, ABSENT, CLEAR, FINDINGS, NORMAL, OPACITY, OPAQUE, PLAIN, RESERVED, VIEWS
 
@@ -175,7 +176,7 @@ class Teacher:
     def __init__(self, folders: Sequence[Path]) -> None:
         files = [np.load(folder / "scores.npz") for folder in folders]
         self._labels = [str(label) for label in files[0]["labels"]]
-        mean = np.mean([1 / (1 + np.exp(-file["scores"].astype(float))) for file in files], axis=0)
+        mean = np.mean([sigmoid(file["scores"].astype(float)) for file in files], axis=0)
         self._scores = dict(zip(map(str, files[0]["names"]), mean, strict=True))
 
     def __call__(self, image: str) -> Probabilities:

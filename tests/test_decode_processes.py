@@ -127,7 +127,8 @@ def test_models_that_share_a_preprocessing_get_one_array(png: Draw) -> None:
 
 
 def pids_of(opened: ProcessDecoders) -> list[int]:
-    return [] if opened._pool is None else list(opened._pool._processes)
+    executor = opened._workers._executor
+    return [] if executor is None else list(executor._processes)
 
 
 def kill_all(opened: ProcessDecoders) -> None:
@@ -156,8 +157,9 @@ def test_a_process_that_dies_while_more_files_are_sent(png: Draw) -> None:
         jobs = [opened.submit(ref, [None]) for _ in range(2 * GROUP + 1)]
         kill_all(opened)
         deadline = time.monotonic() + 30
-        assert opened._pool is not None
-        while not opened._pool._broken and time.monotonic() < deadline:
+        executor = opened._workers._executor
+        assert executor is not None
+        while not executor._broken and time.monotonic() < deadline:
             time.sleep(0.01)
         with pytest.raises(RunError, match=ENDED):
             jobs += [opened.submit(ref, [None]) for _ in range(GROUP)]
@@ -220,7 +222,7 @@ def test_a_run_that_opens_no_file_starts_no_pool(
     tiny_bundle: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = Screener(tiny_bundle).predict(folder, LABELS)
-    monkeypatch.setattr("cxrzero.pipeline.processes.ProcessPoolExecutor", None)
+    monkeypatch.setattr("cxrzero.pipeline.workers.ProcessPoolExecutor", None)
     files = [row.path for row in known if row.status == "ok"]
     assert len(Screener(tiny_bundle, decode_in="processes").predict(list(dict.fromkeys(files)), LABELS)) == len(files)
 
@@ -249,8 +251,7 @@ def test_closing_does_not_wait_for_a_slow_file(png: Draw, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("delay", [0.0, 0.001, 0.01])
 def test_closing_in_the_middle_of_messages(delay: float) -> None:
     with decoders(workers=2) as opened:
-        pool = opened._open()
-        opened._pool = pool
+        pool = opened._workers
         pool.submit(large, 1).result()
         for _ in range(8):
             pool.submit(large, 50_000_000)
@@ -268,7 +269,7 @@ def test_a_system_without_means_for_processes(monkeypatch: pytest.MonkeyPatch) -
     def refuse(*_: object) -> None:
         raise OSError(38, "Function not implemented")
 
-    monkeypatch.setattr("cxrzero.pipeline.processes.ProcessPoolExecutor", refuse)
+    monkeypatch.setattr("cxrzero.pipeline.workers.ProcessPoolExecutor", refuse)
     with (
         decoders() as opened,
         pytest.raises(RunError, match=r"cannot be used here \(.*Function not implemented\); use --decode-in threads"),
@@ -318,7 +319,7 @@ def test_processes_end_with_a_parent_that_is_killed(png: Draw, name: str) -> Non
         "if __name__ == '__main__':\n"
         "    opened = ProcessDecoders(DecodeOptions(), [], 1, RunStats())\n"
         "    list(opened.submit(ImageRef(sys.argv[1]), []).items())\n"
-        "    print(*opened._pool._processes, flush=True)\n"
+        "    print(*opened._workers._executor._processes, flush=True)\n"
         "    time.sleep(60)\n"
     )
     command = [sys.executable, "-c", script, str(png("a.png", 1))]

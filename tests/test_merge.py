@@ -79,6 +79,21 @@ def test_the_merged_table_is_the_table_of_one_run(
     assert not list(tmp_path.glob("*.partial"))
 
 
+def test_how_the_work_is_carried_out_may_differ_between_shards(run: Run, tiny_bundle: Path, tmp_path: Path) -> None:
+    archive(tmp_path / "in")
+    assert run("predict", "in", "--model", tiny_bundle, "--out", "whole.csv").exit_code == 3
+    ways = (("--workers", "2"), ("--workers", "1", "--decode-in", "processes", "--batch-size", "3"))
+    for index, way in enumerate(ways, start=1):
+        shard = ("--shard", f"{index}/2", "--out", f"part-{index}.csv")
+        assert run("predict", "in", "--model", tiny_bundle, *shard, *way).exit_code in (0, 3)
+    result = run("merge", "part-1.csv", "part-2.csv", "--out", "merged.csv")
+    assert result.exit_code == 3, result.output
+    assert Path("merged.csv").read_bytes() == Path("whole.csv").read_bytes()
+    options = json.loads(Path("merged.run.json").read_text())["options"]
+    assert [options[name] for name in ("workers", "decode_in", "batch_size")] == [None, None, None]
+    assert options["invert"] == "auto"
+
+
 def test_an_empty_shard_is_a_success_and_says_so(run: Run, tiny_bundle: Path, png: Callable[..., Path]) -> None:
     png("in/a.png")
     index = next(index for index in (1, 2) if os.path.join("in", "a.png") not in Shard(index, 2))

@@ -9,7 +9,7 @@ import pytest
 
 from cxrzero.images.radiograph import Facts
 from cxrzero.prediction import FIXED_TYPES, Prediction
-from cxrzero.tables.layout import KINDS, build_layout
+from cxrzero.tables.rows import KINDS, row_form
 from cxrzero.tables.table import Table
 from tests.support.needs import optional
 
@@ -22,7 +22,7 @@ NUMBERS = np.array([0.1, 1 / 3, 1e-7, 1.0], np.float32)
 
 
 def write(out: Path, long: bool) -> None:
-    layout = build_layout(LABELS, long=long, kinds=KINDS)
+    layout = row_form(LABELS, long=long, kinds=KINDS)
     facts = Facts("DX", "PA", "MONOCHROME2", "2.25.1", "2.25.2", "2.25.3")
     with Table(str(out), layout.columns) as table:
         rows = [Prediction("bad.dcm", LABELS, "failed", error='truncated: cut, "short"')]

@@ -11,7 +11,7 @@ from cxrzero.images.radiograph import Facts, Radiograph
 from cxrzero.model.bundle import Scoring
 from cxrzero.model.score import Classifier
 from cxrzero.pipeline.decode_file import Decode
-from cxrzero.pipeline.embedder import Embedder, Prepare
+from cxrzero.pipeline.embedder import Embedder, Preprocessing
 from cxrzero.pipeline.items import RunStats
 from cxrzero.pipeline.run import Pipeline
 from cxrzero.pipeline.threads import ThreadDecoders
@@ -65,10 +65,12 @@ def prepare(pixels: np.ndarray) -> np.ndarray:
     return np.broadcast_to(pixels.astype(np.float32), (3, *pixels.shape)).copy()
 
 
-def pipeline_of(decode: Decode, prepare: Prepare, encoder: FakeEncoder, batch_size: int, workers: int) -> Pipeline:
+def pipeline_of(
+    decode: Decode, prepare: Preprocessing, encoder: FakeEncoder, batch_size: int, workers: int
+) -> Pipeline:
     """In threads."""
     decoders = partial(ThreadDecoders, decode, [prepare], workers)
-    return Pipeline(decoders, (Embedder(prepare, encoder),), batch_size)
+    return Pipeline(decoders, (Embedder(encoder),), batch_size)
 
 
 def run(

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+from cxrzero.maths import sigmoid
 from cxrzero.model.bundle import Scoring
-from cxrzero.model.score import build_classifier, mean_direction, sigmoid
+from cxrzero.model.score import build_classifier, mean_direction
 
 
 def unit_rows(rng: np.random.Generator, n: int, d: int = 16) -> np.ndarray:

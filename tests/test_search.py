@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cxrzero.cli import app
-from cxrzero.pipeline.items import RunStats
+from cxrzero.pipeline.live import Live
 from cxrzero.screener import Screener
 from cxrzero.search.archive import image_query, search, text_query
 from tests.support.needs import optional
@@ -28,17 +28,17 @@ def archive(png: Callable[..., Path], tmp_path: Path) -> Path:
 def test_top_is_the_head_of_the_whole_ranking(tiny_bundle: Path, archive: Path) -> None:
     screener = Screener(tiny_bundle, device="cpu")
     query = text_query(screener, "left pleural effusion")
-    everything = search(screener, query, [str(archive)], 100, RunStats())
-    stats = RunStats()
-    assert search(screener, query, [str(archive)], 3, stats) == everything[:3]
+    everything = search(screener, query, [str(archive)], 100, Live())
+    live = Live()
+    assert search(screener, query, [str(archive)], 3, live) == everything[:3]
     assert [hit.cosine for hit in everything] == sorted((hit.cosine for hit in everything), reverse=True)
-    assert (stats.ok, stats.failed) == (8, 1)
+    assert (live.stats.ok, live.stats.failed) == (8, 1)
 
 
 def test_an_image_is_most_like_itself(tiny_bundle: Path, archive: Path) -> None:
     screener = Screener(tiny_bundle, device="cpu")
     path = str(archive / "5<b>&.png")
-    hit = search(screener, image_query(screener, path), [str(archive)], 1, RunStats())[0]
+    hit = search(screener, image_query(screener, path), [str(archive)], 1, Live())[0]
     assert hit.row.path == path
     assert hit.cosine == pytest.approx(1)
 

@@ -11,7 +11,7 @@ import pytest
 from cxrzero.errors import LabelError, MissingExtraError, OutputError, OutputExistsError, UsageError
 from cxrzero.images.radiograph import Facts
 from cxrzero.prediction import FIXED_COLUMNS, FIXED_TYPES, Cell, Prediction
-from cxrzero.tables.layout import KINDS, Long, Wide, build_layout
+from cxrzero.tables.rows import KINDS, Long, Wide, row_form
 from cxrzero.tables.table import Table, check_output, table_format_of
 from tests.support.needs import optional
 
@@ -279,15 +279,15 @@ def test_long_and_cosines() -> None:
 
 
 def test_a_label_with_the_name_of_another_column_is_refused() -> None:
-    build_layout(["x", "x_cos_pos"], long=False)
-    build_layout(["x", "x_cos_pos"], long=True, kinds=KINDS)
+    row_form(["x", "x_cos_pos"], long=False)
+    row_form(["x", "x_cos_pos"], long=True, kinds=KINDS)
     for kind in KINDS:
         with pytest.raises(LabelError, match=f"x_{kind}"):
-            build_layout(["x", f"x_{kind}"], long=False, kinds=KINDS)
+            row_form(["x", f"x_{kind}"], long=False, kinds=KINDS)
 
 
 def test_kinds_stand_in_the_order_of_the_contract() -> None:
-    columns = list(build_layout(["x", "y"], long=False, kinds=reversed(KINDS)).columns)[11:]
+    columns = list(row_form(["x", "y"], long=False, kinds=reversed(KINDS)).columns)[11:]
     assert columns == ["x", "y", *(f"{label}_{kind}" for kind in KINDS for label in "xy")]
     assert [kind for kind in KINDS if kind != "sd"] == ["calibrated", "decision", "cos_pos", "cos_neg"]
 

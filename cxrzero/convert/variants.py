@@ -21,12 +21,14 @@ from cxrzero.backends import open_encoder
 from cxrzero.backends.base import IMAGE
 from cxrzero.backends.precision import check_variants, is_small
 from cxrzero.errors import ImportModelError
+from cxrzero.maths import Floats
 from cxrzero.member import Member
 from cxrzero.model.bundle import IMAGE_ENCODER, MODEL_JSON, TOKENIZER, Bundle, Deviation, Variant, load_bundle
 from cxrzero.model.preprocess import Preprocess
 from cxrzero.model.tokenizer import Tokenizer
 from cxrzero.phantom import draw, sample_findings
 from cxrzero.prompts import build_prompts
+from cxrzero.stats.metrics import rank_correlation
 
 # Films drawn to choose the ranges of int8, and others to measure on; each with findings of its own.
 CALIBRATION_FILMS, TEST_FILMS = 48, 96
@@ -38,8 +40,6 @@ BATCH = 16
 FP32_OPERATORS = ("LayerNormalization", "ReduceL2", "Softmax")
 # What int8 is worth: the products; everything between stays float32.
 INT8_OPERATORS = ("Conv", "Gemm", "MatMul")
-
-Floats = npt.NDArray[np.floating[Any]]
 
 
 def add_variants(folder: Path, precisions: Sequence[str]) -> tuple[str, ...]:
@@ -95,15 +95,9 @@ def measure(exact: Floats, other: Floats, precision: str) -> Deviation:
     """
     spread = np.maximum(exact.std(axis=0), np.finfo(np.float32).tiny)
     largest = (np.abs(other - exact).max(axis=0) / spread).max()
-    pairs = zip(_ranks(exact).T, _ranks(other).T, strict=True)
-    spearman = min(float(np.corrcoef(a, b)[0, 1]) for a, b in pairs)
+    spearman = min(rank_correlation(*columns) for columns in zip(exact.T, other.T, strict=True))
     command = f"cxrzero models import SOURCE --variants {precision}"
     return Deviation(round(float(largest), 5), round(spearman, 6), len(exact), command)
-
-
-def _ranks(values: Floats) -> Floats:
-    """Of each column; d has no ties worth a mean rank."""
-    return values.argsort(axis=0, kind="stable").argsort(axis=0, kind="stable").astype(np.float64)
 
 
 def _line(precision: str, found: Deviation) -> str:

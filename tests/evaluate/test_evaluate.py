@@ -14,8 +14,9 @@ import pytest
 
 from cxrzero.calibration.file import write_calibration
 from cxrzero.errors import ConfigError, LabelError
-from cxrzero.evaluate import EvalConfig, evaluate
+from cxrzero.evaluate.options import EvalOptions
 from cxrzero.evaluate.outputs import metrics_csv, metrics_json
+from cxrzero.evaluate.run import evaluate
 from cxrzero.evaluate.subgroups import age_band
 from tests.support.needs import optional
 
@@ -25,7 +26,7 @@ FAST = {"n_resamples": 200}
 
 
 def run(predictions: str, labels: str, **options: Any) -> Any:
-    return evaluate(EvalConfig(predictions, labels, **{**FAST, **options}))
+    return evaluate(EvalOptions(predictions, labels, **{**FAST, **options}))
 
 
 def test_auroc_per_label_and_macro(study: Any) -> None:

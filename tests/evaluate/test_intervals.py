@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cxrzero.evaluate.discrimination import Options, auroc_estimate, rank_scores
+from cxrzero.evaluate.discrimination import Intervals, auroc_estimate, rank_scores
 from cxrzero.stats import influence as influences
 from cxrzero.stats.intervals import (
     effective_size,
@@ -116,7 +116,7 @@ def test_stratified_bootstrap_is_the_brute_force_one() -> None:
 
 def test_bootstrap_interval_agrees_with_an_independent_loop() -> None:
     scores, truth = binormal(40, 120)
-    ours = rank_scores(scores, truth, np.arange(160), Options(resampling=Resampling(4000, 1))).auroc_bootstrap
+    ours = rank_scores(scores, truth, np.arange(160), Intervals(resampling=Resampling(4000, 1))).auroc_bootstrap
     rng = np.random.default_rng(99)
     positives, negatives = np.flatnonzero(truth), np.flatnonzero(~truth)
     theirs = []
@@ -155,7 +155,7 @@ def test_analytic_standard_errors_agree_with_the_bootstrap(clustered: bool) -> N
 @settings(max_examples=60)
 def test_intervals_hold_their_point(n_positive: int, n_negative: int, seed: int) -> None:
     scores, truth = binormal(n_positive, n_negative, seed)
-    found = rank_scores(scores, truth, np.arange(len(truth)), Options(resampling=Resampling(0)))
+    found = rank_scores(scores, truth, np.arange(len(truth)), Intervals(resampling=Resampling(0)))
     for each in (found.auroc, found.average_precision):
         assert 0 <= each.low <= each.value <= each.high <= 1
         assert each.low < each.high
@@ -174,7 +174,7 @@ def test_influences_sum_to_zero_in_each_class(n_positive: int, n_negative: int, 
 
 def test_separated_classes_still_have_an_interval() -> None:
     truth = np.arange(40) < 5
-    found = rank_scores(truth.astype(float), truth, np.arange(40), Options(resampling=Resampling(100)))
+    found = rank_scores(truth.astype(float), truth, np.arange(40), Intervals(resampling=Resampling(100)))
     assert found.auroc.value == 1
     assert found.auroc.method == "newcombe"
     assert 0.4 < found.auroc.low < 0.95

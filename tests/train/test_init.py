@@ -15,7 +15,7 @@ from cxrzero.clip.steps import chexzero_steps, clip_steps  # noqa: E402
 from cxrzero.convert import import_model  # noqa: E402
 from cxrzero.errors import AmbiguousModelError, ImportModelError, NoInputError, UsageError  # noqa: E402
 from cxrzero.model.bundle import load_bundle  # noqa: E402
-from cxrzero.train import TrainConfig, resume, train  # noqa: E402
+from cxrzero.train import TrainOptions, resume, train  # noqa: E402
 from cxrzero.train.model.start import make_start  # noqa: E402
 from tests.support.checkpoints import (  # noqa: E402
     clip,
@@ -32,7 +32,7 @@ SIZES = {key: TINY_CLIP[key] for key in ("embed_dim", "vision_cfg", "text_cfg", 
 def config(tmp_path):
     """For weights of TINY_CLIP in a file."""
     pairs = draw(tmp_path / "films", 20, held_out=4)
-    return TrainConfig(
+    return TrainOptions(
         pairs, tmp_path / "run", arch=tiny_clip(tmp_path), lineage="open-clip", init=tmp_path / "weights.pt",
         epochs=1, batch_size=8, threads=1,
     )  # fmt: skip

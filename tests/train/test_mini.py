@@ -8,7 +8,6 @@ import shlex
 from pathlib import Path
 from types import ModuleType
 
-import numpy as np
 import pytest
 
 from cxrzero.model.bundle import Bundle, load_bundle, sha256_of
@@ -138,13 +137,3 @@ def test_sides_and_zones_are_read_from_the_reader(recipe):
         texts
     )
     assert not any("left" in text for text in texts)
-
-
-def test_the_benchmark_s_auroc_is_scikit_learn_s():
-    benchmark = importlib.import_module("benchmarks.mini_auroc")
-    rng = np.random.default_rng(0)
-    truth, score = rng.random(200) < 0.2, rng.integers(0, 12, 200).astype(float)
-    weights = np.stack([np.ones(200), rng.integers(0, 3, 200).astype(float)])
-    expected = [sk.roc_auc_score(truth, score, sample_weight=w) for w in weights]
-    np.testing.assert_allclose(benchmark.aurocs(truth, score, weights), expected, atol=1e-12)
-    assert np.isnan(benchmark.aurocs(np.zeros(200, bool), score, weights)).all()

@@ -28,7 +28,7 @@ def test_a_model_of_phantoms_learns_what_was_drawn(recipe, tmp_path):
     """Drawn, written as pairs, trained with the recipe's own options, exported, asked: effusions against none."""
     from cxrzero import Screener
     from cxrzero.phantom import Finding, draw
-    from cxrzero.train import recipe_config, train
+    from cxrzero.train import recipe_options, train
 
     count = 240
     rows = ["image,text,patient_id,split,group,weight,truth"]
@@ -36,7 +36,7 @@ def test_a_model_of_phantoms_learns_what_was_drawn(recipe, tmp_path):
         for text, (weight, truth) in statements.items():
             rows.append(f'{image},"{text}",{patient},{split},{group},{weight},{truth}')
     (tmp_path / "pairs.csv").write_text("\n".join(rows) + "\n", "utf-8")
-    config = recipe_config(
+    config = recipe_options(
         "default", pairs=tmp_path / "pairs.csv", out=tmp_path / "run", arch="cxrzero-tiny", image_size=64,
         first_size=48, first_share=0.6, loss="sigmoid", mixup=0.2, epochs=30, batch_size=32, texts_per_image=3,
         lr=4e-3, threads=1, seed=0,

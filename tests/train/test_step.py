@@ -18,11 +18,11 @@ from open_clip.loss import ClipLoss  # noqa: E402
 
 from cxrzero.cli import app  # noqa: E402
 from cxrzero.clip.architecture import build_model, load_arch  # noqa: E402
-from cxrzero.train.config import TrainConfig  # noqa: E402
 from cxrzero.train.data.batches import Batch, step_seed  # noqa: E402
 from cxrzero.train.data.pixels import EncoderInput  # noqa: E402
 from cxrzero.train.distributed import World, join  # noqa: E402
 from cxrzero.train.model.weights import freeze_tower  # noqa: E402
+from cxrzero.train.options import TrainOptions  # noqa: E402
 from cxrzero.train.step.backward import Encoders, _Chunks, backward  # noqa: E402
 from cxrzero.train.step.loss import contrastive_loss  # noqa: E402
 from cxrzero.train.step.optimise import clip_gradients, make_optimiser, set_rate  # noqa: E402
@@ -178,7 +178,7 @@ def test_two_processes_train_as_one(tmp_path):
 @pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
 def test_fused_steps_are_plain_steps(optimiser, tmp_path):
     """A fused optimiser takes weight and gradient as flat arrays: right only if both lie in memory alike."""
-    config = TrainConfig(tmp_path, tmp_path, optimiser=optimiser)
+    config = TrainOptions(tmp_path, tmp_path, optimiser=optimiser)
     models = []
     for fused in (True, False):
         torch.manual_seed(0)

@@ -19,7 +19,7 @@ from cxrzero.errors import OutputExistsError, TrainingError, UsageError  # noqa:
 from cxrzero.model.bundle import load_bundle  # noqa: E402
 from cxrzero.model.preprocess import Preprocess  # noqa: E402
 from cxrzero.model.tokenizer import Tokenizer  # noqa: E402
-from cxrzero.train import TrainConfig, train  # noqa: E402
+from cxrzero.train import TrainOptions, train  # noqa: E402
 from cxrzero.train.measure import metricslog  # noqa: E402
 from cxrzero.train.model import checkpoint  # noqa: E402
 from cxrzero.train.step import backward as step_module  # noqa: E402
@@ -57,7 +57,7 @@ def pairs(tmp_path_factory):
 
 @pytest.fixture
 def config(pairs, tmp_path):
-    return TrainConfig(pairs, tmp_path / "run", arch="cxrzero-tiny", epochs=2, batch_size=16, threads=1)
+    return TrainOptions(pairs, tmp_path / "run", arch="cxrzero-tiny", epochs=2, batch_size=16, threads=1)
 
 
 def encode(bundle, paths, texts):
@@ -115,7 +115,7 @@ def test_held_out_statements_are_measured_and_set_the_scale(tmp_path):
         lines.append(f"{number}.png,{text},{'train' if number < 24 else 'val'}")
     (tmp_path / "pairs.csv").write_text("\n".join(lines) + "\n", "utf-8")
     seen: list[Any] = []
-    config = TrainConfig(
+    config = TrainOptions(
         tmp_path / "pairs.csv", tmp_path / "run", arch="cxrzero-tiny", epochs=1, batch_size=8, threads=1
     )
     bundle = load_bundle(train(config, seen.append))

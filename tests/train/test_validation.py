@@ -14,13 +14,13 @@ torch = pytest.importorskip("torch")
 from cxrzero.clip.tokenizer import clip_tokenizer  # noqa: E402
 from cxrzero.errors import UsageError  # noqa: E402
 from cxrzero.model.bundle import load_bundle  # noqa: E402
-from cxrzero.train import TrainConfig, recipe_config, resume, train  # noqa: E402
+from cxrzero.train import TrainOptions, recipe_options, resume, train  # noqa: E402
 from cxrzero.train.data.batches import Batches, TextEncoder  # noqa: E402
 from cxrzero.train.data.pairs import read_pairs  # noqa: E402
 from cxrzero.train.data.truth import text_classes, truth_matrix  # noqa: E402
 from cxrzero.train.distributed import World  # noqa: E402
 from cxrzero.train.measure import metricslog  # noqa: E402
-from cxrzero.train.measure.labelled import read_labelled, score_labelled  # noqa: E402
+from cxrzero.train.measure.labelled import read_films, score_labelled  # noqa: E402
 from cxrzero.train.measure.retrieval import find_held_out, recall  # noqa: E402
 from cxrzero.train.state import Best, TrainingState  # noqa: E402
 from tests.support.needs import optional  # noqa: E402
@@ -36,7 +36,7 @@ def films(tmp_path):
 
 @pytest.fixture
 def config(films, tmp_path):
-    return TrainConfig(films / "pairs.csv", tmp_path / "run", arch="cxrzero-tiny", epochs=3, batch_size=10, threads=1)
+    return TrainOptions(films / "pairs.csv", tmp_path / "run", arch="cxrzero-tiny", epochs=3, batch_size=10, threads=1)
 
 
 def labelled(films, rows="", header="image,patient_id,spot,effusion,view"):
@@ -146,8 +146,8 @@ def test_near_identical_reports_of_a_batch_are_no_negatives(films, config):
 
 
 def test_labelled_images_are_asked_with_eval_s_intervals(films, config):
-    table = read_labelled(labelled(films), None)
-    assert table.labels == ["spot", "effusion"]  # every film has view 1: no AUROC
+    table = read_films(labelled(films), None)
+    assert table.labels == ("spot", "effusion")  # every film has view 1: no AUROC
     rng = np.random.default_rng(0)
     d = rng.normal(size=(12, 2))
     single, mean = score_labelled(table, d)
@@ -176,15 +176,15 @@ def table_path(films):
 @pytest.mark.parametrize(
     ("rows", "header", "message"),
     [
-        ("", "picture,spot", "needs a column image"),
-        ("20.png,yes\n21.png,0\n", "image,spot", "line 2: spot must be 1, 0 or blank"),
+        ("", "picture,spot", "no column names the image"),
+        ("20.png,0\n21.png,some\n", "image,spot", "column 'spot': data row 2 is no label"),
         ("20.png,1\n21.png,1\n", "image,spot", "no label column has both"),
         ("not.png,1\n21.png,0\n", "image,spot", "1 images that do not exist"),
     ],
 )
 def test_wrong_label_tables_are_refused(films, rows, header, message):
     with pytest.raises(UsageError, match=message):
-        read_labelled(labelled(films, rows, header), None)
+        read_films(labelled(films, rows, header), None)
 
 
 def test_images_that_are_trained_on_do_not_validate(films, config):
@@ -256,7 +256,7 @@ def test_the_curves_are_one_page_that_loads_nothing(films, config):
 
 def test_the_paper_s_recipe_runs(films, tmp_path):
     run = train(
-        recipe_config(
+        recipe_options(
             "chexzero", pairs=films / "pairs.csv", out=tmp_path / "paper", arch=tiny_clip(tmp_path), epochs=1, threads=1
         )
     )

@@ -1,4 +1,4 @@
-"""Reference labels: which column or word means which finding, and what a cell says.
+"""Reference labels: what a column, or a word in a list of findings, says of an image.
 
 Conventions:
 
@@ -10,18 +10,17 @@ Conventions:
 
 from __future__ import annotations
 
-import difflib
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from cxrzero.choices import Blank, Uncertain
-from cxrzero.errors import ConfigError, LabelError
-from cxrzero.stats.metrics import Floats
+from cxrzero.errors import ConfigError
+from cxrzero.maths import Floats
+from cxrzero.tables.names import fold, some_of
 from cxrzero.tables.read import MISSING
 
 LIST_COLUMNS = frozenset({"findinglabels", "labels"})  # NIH, PadChest; compared as `fold` gives them
@@ -50,21 +49,6 @@ class LabelRules:
 
 
 @dataclass(frozen=True, slots=True)
-class LabelMatch:
-    """Which predicted label is which reference label.
-
-    Attributes:
-        names: predicted label → names in the label table.
-        only_predicted: predicted labels without reference, each with the nearest reference name or "".
-        only_reference: reference names that nothing was predicted for.
-    """
-
-    names: dict[str, tuple[str, ...]]
-    only_predicted: dict[str, str]
-    only_reference: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Truth:
     """Reference values of one label: (n,) float64, 1, 0 or NaN for unknown, and how many cells were what."""
 
@@ -72,56 +56,6 @@ class Truth:
     n_uncertain: int
     n_blank: int
     blank_means: str
-
-
-def fold(name: str) -> str:
-    """A name without case, accents' encoding, spaces and punctuation: Pleural_Thickening = "pleural thickening"."""
-    return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", name).casefold())
-
-
-def match_labels(predicted: Sequence[str], reference: Sequence[str], rules: LabelRules) -> LabelMatch:
-    """Find each predicted label among the reference names.
-
-    Raises:
-        LabelError: a name fits two, the explicit map names something that does not exist, or nothing fits at all.
-    """
-    folded: dict[str, list[str]] = {}
-    for name in reference:
-        folded.setdefault(fold(name), []).append(name)
-    mapping = {label: tuple(sources) for label, sources in (rules.mapping or {}).items()}
-    _check_mapping(mapping, predicted, reference)
-    names: dict[str, tuple[str, ...]] = {}
-    missing: dict[str, str] = {}
-    for label in predicted:
-        found = folded.get(fold(label), [])
-        if label in mapping:
-            names[label] = mapping[label]
-        elif len(found) == 1:
-            names[label] = (found[0],)
-        elif found:
-            raise LabelError(f"label {label!r} fits {' and '.join(map(repr, found))}; say which with --map")
-        else:
-            nearest = difflib.get_close_matches(fold(label), folded, n=1)
-            missing[label] = folded[nearest[0]][0] if nearest else ""
-    _check_not_twice(names)
-    if not names:
-        raise LabelError(
-            f"no predicted label ({_some(predicted)}) is in the label table ({_some(reference)}); "
-            "name pairs with --map 'predicted label=reference label'"
-        )
-    used = {name for sources in names.values() for name in sources}
-    return LabelMatch(names, missing, tuple(name for name in reference if name not in used))
-
-
-def fitting_rules(rules: LabelRules, predicted: Sequence[str], reference: Sequence[str]) -> LabelRules:
-    """The rules with only those explicit maps that fit these tables, under these tables' names."""
-    column = {fold(name): name for name in predicted}
-    mapping = {
-        column[fold(label)]: sources
-        for label, sources in (rules.mapping or {}).items()
-        if fold(label) in column and all(name in reference for name in sources)
-    }
-    return replace(rules, mapping=mapping)
 
 
 def find_list_column(columns: Sequence[str], rules: LabelRules) -> str | None:
@@ -132,7 +66,7 @@ def find_list_column(columns: Sequence[str], rules: LabelRules) -> str | None:
     """
     if rules.list_column is not None:
         if rules.list_column not in columns:
-            raise ConfigError(f"the label table has no column {rules.list_column!r}; it has: {_some(columns)}")
+            raise ConfigError(f"the label table has no column {rules.list_column!r}; it has: {some_of(columns)}")
         return rules.list_column
     return next((name for name in columns if fold(name) in LIST_COLUMNS), None)
 
@@ -181,10 +115,16 @@ def column_truth(columns: Sequence[Sequence[str]], names: Sequence[str], rules: 
     return Truth(values, sum(p.n_uncertain for p in parts), sum(p.n_blank for p in parts), blank_means)
 
 
-def is_label_column(cells: Iterable[str]) -> bool:
-    """Whether a column holds nothing but 0, 1, −1 and blanks, and at least one 1."""
-    kinds = {_kind(cell) for cell in dict.fromkeys(cells)}
-    return "yes" in kinds and "wrong" not in kinds
+def no_label_column(cells: Sequence[str]) -> str | None:
+    """Why a column is none of labels, which has nothing but 0, 1, −1 and blanks, and at least one 1; None if it is.
+
+    The reason quotes no cell: what a column that nobody named holds may be anything.
+    """
+    kinds = {cell: _kind(cell) for cell in dict.fromkeys(cells)}
+    wrong = _first_wrong(cells, kinds)
+    if wrong is not None:
+        return f"data row {wrong + 1} is no label"
+    return None if "yes" in kinds.values() else "no cell is 1"
 
 
 def vocabulary(cells: Iterable[str]) -> tuple[str, ...]:
@@ -192,29 +132,11 @@ def vocabulary(cells: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for cell in dict.fromkeys(cells) for name in split_findings(cell)))
 
 
-def parse_mapping(items: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Read `--map "predicted=reference|another"` items.
-
-    Raises:
-        ConfigError: an item has no "=" or an empty side.
-    """
-    mapping = {}
-    for item in items:
-        label, equals, sources = item.partition("=")
-        names = tuple(name.strip() for name in sources.split("|") if name.strip())
-        if not equals or not label.strip() or not names:
-            raise ConfigError(f"--map {item!r}: write 'predicted label=reference label', several joined by |")
-        mapping[label.strip()] = names
-    return mapping
-
-
 def _codes(cells: Sequence[str], name: str, rules: LabelRules, path: Path) -> Truth:
     kinds = {cell: _kind(cell) for cell in dict.fromkeys(cells)}
-    wrong = next((cell for cell, kind in kinds.items() if kind == "wrong"), None)
-    if wrong is not None:
-        row = next(index for index, cell in enumerate(cells) if cell == wrong) + 1
+    if (wrong := _first_wrong(cells, kinds)) is not None:
         raise ConfigError(
-            f"{path}: label column {name!r}, data row {row}: {wrong[:40]!r} is none of 0, 1, -1 and blank"
+            f"{path}: label column {name!r}, data row {wrong + 1}: {cells[wrong][:40]!r} is none of 0, 1, -1 and blank"
         )
     kind_set = set(kinds.values())
     blank = rules.blank
@@ -229,30 +151,15 @@ def _codes(cells: Sequence[str], name: str, rules: LabelRules, path: Path) -> Tr
     return Truth(np.array([code[cell] for cell in cells]), n.get("uncertain", 0), n.get("blank", 0), blank)
 
 
+def _first_wrong(cells: Sequence[str], kinds: Mapping[str, str]) -> int | None:
+    """The row, from 0, of the first cell that is no label."""
+    wrong = next((cell for cell, kind in kinds.items() if kind == "wrong"), None)
+    return None if wrong is None else cells.index(wrong)
+
+
 def _kind(cell: str) -> str:
     word = cell.strip().lower()
     for kind, words in (("yes", YES), ("no", NO), ("uncertain", UNCERTAIN), ("blank", MISSING)):
         if word in words:
             return kind
     return "wrong"
-
-
-def _check_mapping(mapping: Mapping[str, Sequence[str]], predicted: Sequence[str], reference: Sequence[str]) -> None:
-    for label, sources in mapping.items():
-        if label not in predicted:
-            raise LabelError(f"--map: {label!r} is not a predicted label; these are: {_some(predicted)}")
-        absent = [name for name in sources if name not in reference]
-        if absent:
-            raise LabelError(f"--map: the label table has no {absent[0]!r}; it has: {_some(reference)}")
-
-
-def _check_not_twice(names: Mapping[str, Sequence[str]]) -> None:
-    seen: dict[str, str] = {}
-    for label in names:
-        if fold(label) in seen:
-            raise LabelError(f"predicted labels {seen[fold(label)]!r} and {label!r} are the same name; rename one")
-        seen[fold(label)] = label
-
-
-def _some(names: Sequence[str], most: int = 8) -> str:
-    return ", ".join(names[:most]) + (f", … ({len(names)} in all)" if len(names) > most else "")

@@ -14,7 +14,7 @@ from cxrzero.prediction import FIXED_COLUMNS, FIXED_TYPES, Cell, Prediction
 KINDS: dict[str, type] = {"calibrated": float, "decision": int, "sd": float, "cos_pos": float, "cos_neg": float}
 
 
-class Layout(Protocol):
+class RowForm(Protocol):
     """Which columns a table has (name → type of its cells), and the rows of one prediction."""
 
     @property
@@ -64,8 +64,8 @@ class Long:
             yield [*fixed, label, *(by_label.get(label) for by_label in numbers)]
 
 
-def build_layout(labels: Sequence[str], *, long: bool, kinds: Iterable[str] = ()) -> Layout:
-    """Choose the layout.
+def row_form(labels: Sequence[str], *, long: bool, kinds: Iterable[str] = ()) -> RowForm:
+    """Choose the form.
 
     Args:
         labels: in the order of the columns.
