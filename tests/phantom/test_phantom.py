@@ -17,9 +17,10 @@ from cxrzero.phantom.dicom import SYNTAXES, stored_values, write_dicom
 from cxrzero.phantom.examples import EXAMPLES, LABEL_COLUMNS
 from cxrzero.phantom.frame import Frame
 from cxrzero.phantom.thorax import draw_heart
+from tests.support import REPO
 from tests.support.needs import modules
 
-EXAMPLES_FOLDER = Path(__file__).parent.parent / "examples"
+EXAMPLES_FOLDER = REPO / "examples"
 
 
 def difference(name: str, side: str, *, seed: int = 7, zone: str = "", severity: float = 0.6) -> tuple[float, float]:
