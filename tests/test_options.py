@@ -15,9 +15,8 @@ from typing import Any, Literal, get_args, get_origin
 
 import pytest
 import typer
-from click.testing import Result
 from typer.models import OptionInfo
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from cxrzero.calibration.file import BOUND_KEYS, binding
 from cxrzero.cli import app
@@ -30,7 +29,8 @@ from cxrzero.predict.options import PredictOptions
 from cxrzero.predict.plan import prepare
 from cxrzero.train.options import TrainOptions
 from cxrzero.train.recipes import from_json, resumed_options, to_json
-from tests.conftest import REPO, write_bundle
+from tests.support import REPO
+from tests.support.bundle import write_bundle
 
 Run = Callable[..., Result]
 
@@ -202,7 +202,7 @@ def callback_of(program: typer.Typer, name: str) -> Callable[..., Any]:
 
 
 def commands(program: typer.Typer) -> dict[str, Any]:
-    return typer.main.get_command(program).commands  # type: ignore[attr-defined, no-any-return]
+    return typer.main.get_command(program).commands  # type: ignore[attr-defined]
 
 
 def table(callback: Callable[..., Any], kind: type | None) -> list[str]:

@@ -17,7 +17,7 @@ import pytest
 import cxrzero
 from cxrzero import DecodeOptions, Prediction, Screener, Selection, choices, errors
 from cxrzero.errors import ConfigError
-from tests.conftest import REPO
+from tests.support import REPO
 
 Draw = Callable[..., Path]
 EXPORTED = {name: getattr(cxrzero, name) for name in cxrzero.__all__ if name != "__version__"}

@@ -8,7 +8,7 @@ import typer
 
 from cxrzero.cli import app
 from cxrzero.images.flags import FLAGS
-from tests.conftest import REPO
+from tests.support import REPO
 
 README = (REPO / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = [

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 import cxrzero
-from tests.conftest import REPO
+from tests.support import REPO
 
 
 def read(name: str) -> Any:

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 import cxrzero
-from tests.conftest import REPO
+from tests.support import REPO
 
 pytest.importorskip("mkdocs", reason="the site needs cxrzero[docs]")
 

@@ -198,7 +198,7 @@ def _plain(bundle: Bundle, work: Path) -> Path:
     return plain
 
 
-class _Calibration(CalibrationDataReader):  # type: ignore[misc]
+class _Calibration(CalibrationDataReader):
     """Hands out batches of one film."""
 
     def __init__(self, preprocess: Preprocess) -> None:

@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from tests.convert.conftest import clip, save
-
 torch = pytest.importorskip("torch")
 
 from cxrzero import Screener  # noqa: E402
@@ -22,7 +20,8 @@ from cxrzero.convert.variants import measure  # noqa: E402
 from cxrzero.errors import ConfigError  # noqa: E402
 from cxrzero.model.bundle import load_bundle  # noqa: E402
 from cxrzero.registry.verify import verify  # noqa: E402
-from tests.convert.test_chexzero import LABELS, RELEASED, films  # noqa: E402, F401
+from tests.support.checkpoints import clip, save  # noqa: E402
+from tests.support.chexzero import LABELS, RELEASED  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +35,7 @@ def run(*arguments):
     return CliRunner().invoke(app, ["models", "import", *map(str, arguments)])
 
 
-def test_variants_run_and_state_how_far_they_are(tmp_path, films):  # noqa: F811
+def test_variants_run_and_state_how_far_they_are(tmp_path, films):
     source = save(clip(image_size=64), tmp_path / RELEASED)
     asked = ["fp16", *(["bf16"] if computes_bf16() else []), " int8"]
     done = run(source, "--out", tmp_path / "bundle", "--variants", ",".join(asked))
@@ -86,7 +85,7 @@ def test_what_this_processor_does_not_compute_is_not_stated(tmp_path, monkeypatc
     assert [path.name for path in tmp_path.iterdir()] == [RELEASED]
 
 
-def scores(folder, films, precision):  # noqa: F811
+def scores(folder, films, precision):
     rows = Screener(folder, device="cpu", precision=precision, cache=False).predict(films, LABELS)
     return np.array([[row.cos_pos[label] - row.cos_neg[label] for label in LABELS] for row in rows], float)
 

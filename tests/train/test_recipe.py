@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
-RECIPES = Path(__file__).resolve().parents[2] / "recipes"
+from recipes import mini_composites, mini_pairs, mini_phantoms, mini_start, mini_words  # noqa: E402
 
 
 @pytest.fixture(scope="module")
 def recipe():
-    """The recipe's modules, which import each other by name."""
-    sys.path.insert(0, str(RECIPES))
-    try:
-        import mini_composites
-        import mini_pairs
-        import mini_phantoms
-        import mini_start
-        import mini_words
-    finally:
-        sys.path.remove(str(RECIPES))
+    """The recipe's modules."""
     return {
         "pairs": mini_pairs,
         "composites": mini_composites,

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import errno
 import os
-import runpy
 import signal
 import threading
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
 torch = pytest.importorskip("torch")
 
+from benchmarks import train_kill  # noqa: E402
 from cxrzero.errors import OutputError, OutputExistsError, TrainingError, UsageError  # noqa: E402
 from cxrzero.model.bundle import load_bundle  # noqa: E402
 from cxrzero.train import TrainOptions, recipe_options, resume, train  # noqa: E402
 from cxrzero.train.measure import metricslog  # noqa: E402
 from cxrzero.train.model import checkpoint  # noqa: E402
 from cxrzero.train.runfolder import RunFolder  # noqa: E402
-from tests.conftest import REPO  # noqa: E402
-from tests.train.drawn import draw, tiny_clip  # noqa: E402
+from tests.support import REPO  # noqa: E402
+from tests.support.pairs import draw, tiny_clip  # noqa: E402
 
 
 @pytest.fixture
@@ -52,8 +51,9 @@ def stop_after(step):
 
 def test_three_kills_and_an_interrupt_change_no_loss(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(REPO))
-    script = SimpleNamespace(**runpy.run_path(str(REPO / "benchmarks" / "train_kill.py")))
-    found = script.trial(tmp_path, [signal.SIGKILL, signal.SIGKILL, signal.SIGINT, signal.SIGKILL], epochs=12, seed=1)
+    found = train_kill.trial(
+        tmp_path, [signal.SIGKILL, signal.SIGKILL, signal.SIGINT, signal.SIGKILL], epochs=12, seed=1
+    )
     assert found["equal"], found
     assert found["exit_codes"][2] == 130
     assert found["exit_codes"].count(-signal.SIGKILL) == 3

@@ -20,8 +20,8 @@ from cxrzero.train import TrainOptions, train  # noqa: E402
 from cxrzero.train.data.pixels import EncoderInput, split_steps, standardised, stretched  # noqa: E402
 from cxrzero.train.data.vocabulary import encode  # noqa: E402
 from cxrzero.train.model.weights import weight_groups  # noqa: E402
-from tests.train.drawn import TINY_CLIP, draw, tiny_clip  # noqa: E402
-from tests.train.test_init import weights  # noqa: E402
+from tests.support.pairs import TINY_CLIP, draw, tiny_clip  # noqa: E402
+from tests.support.runs import weights  # noqa: E402
 
 SENTENCES = [
     "no acute cardiopulmonary process",

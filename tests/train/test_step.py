@@ -7,13 +7,16 @@ import os
 import socket
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 torch = pytest.importorskip("torch")
 from open_clip.loss import ClipLoss  # noqa: E402
 
+from cxrzero.cli import app  # noqa: E402
 from cxrzero.clip.architecture import build_model, load_arch  # noqa: E402
 from cxrzero.train.data.batches import Batch, step_seed  # noqa: E402
 from cxrzero.train.data.pixels import EncoderInput  # noqa: E402
@@ -23,12 +26,15 @@ from cxrzero.train.options import TrainOptions  # noqa: E402
 from cxrzero.train.step.backward import Encoders, _Chunks, backward  # noqa: E402
 from cxrzero.train.step.loss import contrastive_loss  # noqa: E402
 from cxrzero.train.step.optimise import clip_gradients, make_optimiser, set_rate  # noqa: E402
-from tests.conftest import REPO  # noqa: E402
-from tests.train.drawn import TINY_CLIP, draw, tiny_clip  # noqa: E402
+from tests.support import REPO  # noqa: E402
+from tests.support.pairs import TINY_CLIP, draw, tiny_clip  # noqa: E402
 
 CPU = torch.device("cpu")
 IMAGES, TEXTS = 7, 5
-STEPS = [{"step": "rescale", "factor": 1 / 255}, {"step": "normalize", "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.4]}]
+STEPS: list[dict[str, Any]] = [
+    {"step": "rescale", "factor": 1 / 255},
+    {"step": "normalize", "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.4]},
+]
 
 
 def whole_batch():
@@ -159,7 +165,7 @@ def test_two_processes_train_as_one(tmp_path):
     command += ["--no-augment", "--device", "cpu", "--threads", "1", "--lr", "1e-3"]
     outputs = run_two([*command, "--out", str(tmp_path / "two")])
     assert outputs[1] == ""  # only the first speaks
-    subprocess.run([sys.executable, *command, "--out", str(tmp_path / "one")], check=True, capture_output=True)
+    assert CliRunner().invoke(app, [*command[2:], "--out", str(tmp_path / "one")]).exit_code == 0
     losses = [
         [json.loads(line).get("loss") for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
         for name in ("one", "two")

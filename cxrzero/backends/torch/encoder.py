@@ -83,7 +83,7 @@ class TorchEncoder(BundleEncoder):
         if self.device == "cpu":
             return nullcontext()
         if not hasattr(self._of_thread, "stream"):
-            self._of_thread.stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            self._of_thread.stream = torch.cuda.Stream()
         return torch.cuda.stream(self._of_thread.stream)
 
     def _encode(self, tower: Tower, rows: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -93,7 +93,7 @@ class TorchEncoder(BundleEncoder):
 
 def obstacle(precision: str) -> str | None:
     """Why torch gains nothing from a precision on this processor; None where it does."""
-    has_mkldnn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    has_mkldnn = torch.backends.mkldnn.is_available()
     # mkldnn counts the first AVX-512, where it converts: five times slower than fp32.
     is_x86 = platform.machine() in ("x86_64", "AMD64")
     has_bf16 = has_mkldnn and torch.ops.mkldnn._is_mkldnn_bf16_supported()
