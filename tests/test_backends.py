@@ -24,7 +24,8 @@ from cxrzero.backends.onnxruntime import OnnxRuntimeEncoder
 from cxrzero.backends.openvino import OpenVinoEncoder
 from cxrzero.backends.precision import LEAST_SPEARMAN, MAX_DEVIATION, admissible
 from cxrzero.errors import BundleError, ConfigError, DeviceError, MissingExtraError, RunError, UsageError
-from cxrzero.model.bundle import IMAGE_ENCODER, TOKENIZER, Bundle, load_bundle, sha256_of
+from cxrzero.files import sha256_of
+from cxrzero.model.bundle import IMAGE_ENCODER, TOKENIZER, Bundle, load_bundle
 from cxrzero.model.tokenizer import Tokenizer
 from cxrzero.registry import resolve_model
 from tests.conftest import CONTEXT, REPO, SIDE, WIDTH, write_bundle

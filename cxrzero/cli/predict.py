@@ -247,6 +247,7 @@ def predict(
 
 def _run(report: RunReport, quiet: bool) -> None:
     from cxrzero.cli.progress import Progress
+    from cxrzero.files import partial_of
     from cxrzero.predict.run import run
     from cxrzero.tables.table import STDOUT
 
@@ -257,6 +258,6 @@ def _run(report: RunReport, quiet: bool) -> None:
             with Progress() as progress:
                 run(report, lambda report: progress(report.stats, report.total))
     except KeyboardInterrupt:
-        kept = "" if report.config.out == STDOUT else f" in {report.config.out}.partial"
+        kept = "" if report.config.out == STDOUT else f" in {partial_of(report.config.out)}"
         typer.echo(f"Interrupted: {report.stats.rows:,} rows are done{kept}.", err=True)
         raise typer.Exit(INTERRUPTED) from None

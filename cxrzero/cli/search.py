@@ -57,13 +57,14 @@ def search(
     one_blas_thread()
     from cxrzero.cli.progress import Progress
     from cxrzero.errors import UsageError
+    from cxrzero.files import check_file
     from cxrzero.images.radiograph import DecodeOptions
     from cxrzero.pipeline.items import RunStats
     from cxrzero.screener import Screener
     from cxrzero.search.archive import image_query, text_query
     from cxrzero.search.archive import search as nearest
     from cxrzero.sources import check_paths
-    from cxrzero.tables.table import check_file, check_output
+    from cxrzero.tables.table import check_output
 
     paths = words if like else words[1:]
     if not paths:

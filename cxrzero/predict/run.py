@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 
 from cxrzero.choices import Notify, silent
 from cxrzero.errors import LabelError, NoInputError, RunError, UsageError
+from cxrzero.files import check_file, write_json
 from cxrzero.images.radiograph import DecodeOptions
 from cxrzero.model.score import ProbabilityOnly, Scorer
 from cxrzero.pipeline.items import RunStats
 from cxrzero.pipeline.selection import Selection, parse_skip
 from cxrzero.predict.config import PredictConfig
-from cxrzero.predict.manifest import build_manifest, manifest_path, write_manifest
+from cxrzero.predict.manifest import build_manifest, manifest_path
 from cxrzero.predict.shardlog import ShardLog
 from cxrzero.prediction import Prediction
 from cxrzero.prompts import LabelPrompts
@@ -27,7 +28,7 @@ from cxrzero.sources import ImageRef, WalkCounts, check_paths, find_images
 from cxrzero.tables.pseudonym import Pseudonymiser, default_key_file, load_key
 from cxrzero.tables.rows import RowForm, row_form
 from cxrzero.tables.studies import STUDY_COLUMNS, Studies
-from cxrzero.tables.table import STDOUT, Table, check_file, check_output
+from cxrzero.tables.table import STDOUT, Table, check_output
 
 if TYPE_CHECKING:
     from cxrzero.calibration.applied import AppliedCalibration
@@ -242,7 +243,7 @@ def run(report: RunReport, on_row: Callable[[RunReport], None] | None = None) ->
     report.wall_seconds = time.perf_counter() - started
     if config.out != STDOUT:
         report.manifest = manifest_path(config.out)
-        write_manifest(report.manifest, build_manifest(report))
+        write_json(report.manifest, build_manifest(report))
     if report.screener.store:
         report.screener.store.close()
 

@@ -11,7 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from cxrzero.model.bundle import Bundle, load_bundle, sha256_of
+from cxrzero.files import sha256_of
+from cxrzero.model.bundle import Bundle, load_bundle
 
 REPO = Path(__file__).resolve().parents[2]
 MODEL = REPO / "models" / "cxrzero-mini"
