@@ -27,6 +27,7 @@ class Prediction(Mapping[str, Cell]):
         frame: 1-based; None when the file could not be opened far enough to have frames.
         status: "ok" scored, "failed" could not be read, "skipped" readable but not scored.
         error: `code: message` for failed and skipped rows, else empty.
+        code: the code alone.
         scores: label → probability (float32 precision); empty unless status is "ok".
         cos_pos, cos_neg: label → cosine of image and positive or negative prompts, in [−1, 1]; empty as `scores`.
         sd: label → standard deviation between the probabilities of an ensemble's members; empty for one model.
@@ -50,6 +51,7 @@ class Prediction(Mapping[str, Cell]):
     sd: Mapping[str, float] = field(default_factory=dict)
     calibrated: Mapping[str, float | None] = field(default_factory=dict)
     decision: Mapping[str, int | None] = field(default_factory=dict)
+    code: str = ""
 
     def __getitem__(self, column: str) -> Cell:
         if column in self.scores:
