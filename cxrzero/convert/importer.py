@@ -5,11 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import os
-import platform
-import shutil
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cxrzero._version import __version__
 from cxrzero.cards.card import Card
 from cxrzero.convert.checkpoint import load_checkpoint
 from cxrzero.convert.huggingface_folder import load_huggingface_folder
@@ -27,6 +22,7 @@ from cxrzero.convert.onnx_export import ExportedModel, example_ids, example_pixe
 from cxrzero.convert.openclip_folder import CONFIG as OPEN_CLIP_CONFIG
 from cxrzero.convert.openclip_folder import load_openclip_folder
 from cxrzero.errors import ImportModelError, NoInputError, OutputError, OutputExistsError, UsageError
+from cxrzero.files import cannot_write, sha256_of, software, whole_folder
 from cxrzero.model.bundle import (
     IMAGE_ENCODER,
     MODEL_JSON,
@@ -34,7 +30,6 @@ from cxrzero.model.bundle import (
     TEXT_ENCODER,
     TOKENIZER,
     load_bundle,
-    sha256_of,
 )
 from cxrzero.model.preprocess import Preprocess
 from cxrzero.phantom import draw
@@ -193,7 +188,7 @@ def _describe(loaded: LoadedModel, exported: ExportedModel, name: str, source: P
             "lineage": loaded.lineage,
             "recognised": list(loaded.stated),
             "parity": {"least_cosine": exported.cosine},
-            "versions": {"cxrzero": __version__, "python": platform.python_version()} | _versions(),
+            "versions": software(VERSIONS),
         },
         "patch_embeds": {"height": grid[0], "width": grid[1]} if grid else None,
     }
@@ -216,26 +211,16 @@ def _fingerprints(source: Path) -> dict[str, str]:
     return {path.name: sha256_of(path) for path in files}
 
 
-def _versions() -> dict[str, str]:
-    installed = {dist.name for dist in metadata.distributions()}
-    return {package: metadata.version(package) for package in VERSIONS if package in installed}
-
-
 def _write(out: Path, files: dict[str, bytes], content: dict[str, Any]) -> None:
     """Into a folder beside `out` first; it takes its name when all of it is there and reads back."""
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     described = {name: {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)} for name, data in files.items()}
     try:
-        partial.mkdir(parents=True)
-        for name, data in files.items():
-            (partial / name).write_bytes(data)
-        text = json.dumps(content | {"files": described}, indent=2, ensure_ascii=False) + "\n"
-        (partial / MODEL_JSON).write_text(text, encoding="utf-8")
-        load_bundle(partial)
-        partial.rename(out)
+        with whole_folder(out) as folder:
+            for name, data in files.items():
+                (folder / name).write_bytes(data)
+            text = json.dumps(content | {"files": described}, indent=2, ensure_ascii=False) + "\n"
+            (folder / MODEL_JSON).write_text(text, encoding="utf-8")
+            load_bundle(folder)
     except OSError as error:
-        full = error.errno == errno.ENOSPC
-        hint = "; free some space or choose another --out" if full else ""
-        raise OutputError(f"{out} cannot be written: {error.strerror}{hint}; nothing was left there") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        hint = "; free some space or choose another --out" if error.errno == errno.ENOSPC else ""
+        raise OutputError(f"{cannot_write(out, error)}{hint}; nothing was left there") from error

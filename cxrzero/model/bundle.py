@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Any, NoReturn, TypeGuard
 
 from cxrzero.errors import BundleError, BundleVersionError
+from cxrzero.files import sha256_of
 
 SCHEMA_VERSION = 1
 MODEL_JSON = "model.json"
@@ -186,11 +187,6 @@ def load_bundle(path: Path) -> Bundle:
     for name, sha256 in bundle.files.items():
         _check_file(path / name, sha256)
     return bundle
-
-
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read_json(path: Path) -> dict[str, Any]:

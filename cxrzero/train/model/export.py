@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,13 @@ from cxrzero.clip.architecture import learns_tokenizer
 from cxrzero.convert.onnx_export import ExportedModel, example_ids, example_pixels, export_onnx
 from cxrzero.convert.towers import open_clip_towers
 from cxrzero.errors import ImportModelError, TrainingError, UsageError
+from cxrzero.files import software, write_json, write_whole
 from cxrzero.model.bundle import IMAGE_ENCODER, MODEL_JSON, SCHEMA_VERSION, TEXT_ENCODER, TOKENIZER
 from cxrzero.train.model import checkpoint
 from cxrzero.train.model.start import Start
 from cxrzero.train.model.transformers_clip import TransformersCLIP
 from cxrzero.train.options import TrainOptions
-from cxrzero.train.runfolder import ENSEMBLE, RunFolder, versions
+from cxrzero.train.runfolder import ENSEMBLE, VERSIONED, RunFolder
 
 CARD_KEYS = ("name", "labels", "license", "intended_use", "training_data")
 # The paper's rule p = e^cos⁺ / (e^cos⁺ + e^cos⁻), where there was nothing to fit a scale on.
@@ -67,10 +67,10 @@ def _write_bundle(target: Path, weights: Path, start: Start, facts: dict[str, An
     # model.json last: a folder without it is not a bundle, and with the old one its hashes would not fit.
     (target / MODEL_JSON).unlink(missing_ok=True)
     for name, data in files.items():
-        _replace(target / name, data)
+        write_whole(target / name, data)
     described = {name: {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)} for name, data in files.items()}
     card = _describe(content, facts, exported, start) | {"files": described}
-    _replace(target / MODEL_JSON, (json.dumps(card, indent=2, ensure_ascii=False) + "\n").encode())
+    write_json(target / MODEL_JSON, card)
 
 
 def _export(model: CustomTextCLIP | TransformersCLIP, start: Start, tokenizer: Tokenizer) -> ExportedModel:
@@ -99,7 +99,7 @@ def _read_card(card: Path | None) -> dict[str, Any]:
 def _describe(content: dict[str, Any], facts: dict[str, Any], exported: ExportedModel, start: Start) -> dict[str, Any]:
     """The content of model.json. A fact that nobody stated is null."""
     arch, scale, grid = content["arch"], content["scale"], exported.patch_grid
-    provenance = content["provenance"] | {"versions": versions()}
+    provenance = content["provenance"] | {"versions": software(VERSIONED)}
     provenance["recipe"] |= {"scoring_scale": "fitted on held-out rows" if scale else "not fitted"}
     return {
         "schema_version": SCHEMA_VERSION,
@@ -120,9 +120,3 @@ def _describe(content: dict[str, Any], facts: dict[str, Any], exported: Exported
         "provenance": provenance,
         "patch_embeds": {"height": grid[0], "width": grid[1]} if grid else None,
     }
-
-
-def _replace(path: Path, data: bytes) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(data)
-    os.replace(part, path)
