@@ -31,10 +31,7 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from contestants import CHECKPOINT, CONTESTANTS
-
+from benchmarks.contestants import CHECKPOINT, CONTESTANTS
 from cxrzero.bench.machine import machine, versions
 from cxrzero.stats.metrics import rank_correlation
 

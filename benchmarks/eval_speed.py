@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import sklearn.metrics as sk
 
-from cxrzero.evaluate import EvalConfig, evaluate
+from cxrzero.evaluate.options import EvalOptions
+from cxrzero.evaluate.run import evaluate
 from cxrzero.maths import sigmoid
 from cxrzero.stats.metrics import Ranking
 from cxrzero.stats.resample import Resampling, outcome_table, resampled_confusions, resampled_ranks
@@ -105,7 +106,7 @@ def large_table(n: int) -> None:
         )
         del scores, truth
         started, processor = time.perf_counter(), time.process_time()
-        found = evaluate(EvalConfig(str(predictions), str(references), threshold=CUT))
+        found = evaluate(EvalOptions(str(predictions), str(references), threshold=CUT))
         seconds, processor = time.perf_counter() - started, time.process_time() - processor
         size = (predictions.stat().st_size + references.stat().st_size) / 1e6
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,15 +26,12 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "recipes"))
-
-from mini_pairs import held_out, read_split
-from mini_start import MEAN, SIZE, STD
-from mini_words import FINDINGS
-
 from cxrzero.stats.metrics import auroc
 from cxrzero.train.data.augment import augment
 from cxrzero.train.step.optimise import BETAS, make_average
+from recipes.mini_pairs import held_out, read_split
+from recipes.mini_start import MEAN, SIZE, STD
+from recipes.mini_words import FINDINGS
 
 STORED = 128  # pixels of a side in the cache
 LABELS = (*FINDINGS, "child pneumonia", "child bacterial", "tuberculosis")

@@ -20,7 +20,6 @@ import csv
 import json
 import math
 import re
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,15 +30,11 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_predict
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "recipes"))
-sys.path.insert(0, str(Path(__file__).parent))
-
-from mini_auroc import ENOUGH, NIH, Films, resample_weights, subsets
-from mini_words import PARAPHRASES
-
+from benchmarks.mini_auroc import ENOUGH, NIH, Films, resample_weights, subsets
 from cxrzero import Screener
 from cxrzero.phantom import Finding, Look, draw
 from cxrzero.stats.metrics import aurocs, expected_calibration_error
+from recipes.mini_words import PARAPHRASES
 
 # Outside the ranges of cxrzero.phantom.sample_look, from which the training phantoms are drawn.
 UNSEEN = Look(photons=2.0e4, scatter=0.6, contrast=1.3, gamma=1.4, equalise=0.5, sharpen=0.0)

@@ -16,7 +16,6 @@ Without --model it is the random ViT-B/32 of end_to_end.py.
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -26,10 +25,7 @@ from typing import Any
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from end_to_end import make_model
-
+from benchmarks.end_to_end import make_model
 from cxrzero.backends.openvino import core
 from cxrzero.bench.machine import machine, versions
 from cxrzero.images import decode

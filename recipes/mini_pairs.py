@@ -26,12 +26,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-import mini_composites
-import mini_phantoms
 import numpy as np
-from mini_words import ABNORMAL, ABSENT, CLEAR, FINDINGS, NORMAL, OPACITY, OPAQUE, PLAIN, RESERVED, VIEWS
 
 from cxrzero.maths import sigmoid
+from recipes import mini_composites, mini_phantoms
+from recipes.mini_words import ABNORMAL, ABSENT, CLEAR, FINDINGS, NORMAL, OPACITY, OPAQUE, PLAIN, RESERVED, VIEWS
 
 HELD_OUT_IN = 16  # one patient in so many is kept out of training
 RAREST = 8.0  # largest weight of a rare finding

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 from platformdirs import windows
 
-from cxrzero import files
 from cxrzero.errors import OutputError, WriteError
 from cxrzero.files import (
     WholeFile,
@@ -40,7 +39,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(files.os, "fsync", refuse)
+    monkeypatch.setattr(os, "fsync", refuse)
 
 
 @pytest.mark.parametrize("before", [None, "old"])

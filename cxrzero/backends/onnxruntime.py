@@ -32,7 +32,7 @@ from cxrzero.backends.base import (
     first_line,
 )
 from cxrzero.backends.onnx_part import part_for
-from cxrzero.backends.precision import choose_precision, offered
+from cxrzero.backends.precision import choose_precision
 from cxrzero.choices import Device, Precision
 from cxrzero.errors import BundleError, DeviceError, RunError
 from cxrzero.files import installed_versions
@@ -86,8 +86,7 @@ class OnnxRuntimeEncoder(BundleEncoder):
                 self._settle(precision, f"CUDA did not start: {error}")
 
     def _settle(self, precision: Precision, device_reason: str) -> None:
-        offers = offered("onnxruntime", self.device, self._bundle)
-        self.precision, why = choose_precision(precision, "onnxruntime", self.device, self._bundle, offers)
+        self.precision, why = choose_precision(precision, "onnxruntime", self.device, self._bundle)
         self.reason = f"{device_reason}; {why}" if why else device_reason
 
     def _open(self, tower: Tower, path: Path) -> Run:
@@ -116,6 +115,9 @@ class OnnxRuntimeEncoder(BundleEncoder):
         if self.device == "cpu" and self.precision == "fp16":
             # ONNX Runtime 1.31's last round of optimisation of half precision ends the process on a CPU.
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+        # Without VNNI (AVX2, the first AVX-512) pairs of u8·s8 products are summed in 16 bits: the largest come out as
+        # half of what they are. With this the weights become u8 there, whose sums are exact.
+        options.add_session_config_entry("session.x64quantprecision", "1")
         # Waiting encoder threads must not spin on the cores that the decoders need.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         streams = self._streams(tower)

@@ -1,6 +1,7 @@
 """From files to rows in constant memory: decode and preprocess in parallel, encode in batches, score in order.
 
 items.py        what flows: frames and failures; what is counted on the way
+live.py         what a run has done so far, for a display
 selection.py    which readable images are scored
 decode_file.py  one file → its frames, with the encoders' inputs
 threads.py      many files at once, in threads

@@ -37,12 +37,12 @@ def render_evaluation(evaluation: Evaluation, created: datetime.datetime | None 
     """
     script = files("cxrzero.report").joinpath("script.js").read_text(encoding="utf-8")
     sections = "\n".join(section for section in _sections(evaluation) if section)
-    name = escape(Path(evaluation.config.predictions).name)
+    name = escape(Path(evaluation.options.predictions).name)
     when = f" · {created:%Y-%m-%d %H:%M} UTC" if created else ""
-    head = opening(f"Evaluation of {Path(evaluation.config.predictions).name}")
+    head = opening(f"Evaluation of {Path(evaluation.options.predictions).name}")
     return f"""{head}<header>
 <h1>Evaluation of {name}</h1>
-<p class="soft">against {escape(Path(evaluation.config.labels).name)} · {_size(evaluation)}{when}</p>
+<p class="soft">against {escape(Path(evaluation.options.labels).name)} · {_size(evaluation)}{when}</p>
 <p><span class="device">Research use only. Not a medical device.</span></p>
 </header>
 <main>
@@ -112,7 +112,7 @@ def _metrics(evaluation: Evaluation) -> str:
     points = evaluation.points
     if points:
         header += ["Threshold", "MCC", "F1", "Sensitivity", "Specificity", "PPV", "NPV"]
-    prevalence = evaluation.config.prevalence
+    prevalence = evaluation.options.prevalence
     if points and prevalence is not None:
         header += [f"PPV at {prevalence:g}", f"NPV at {prevalence:g}"]
     lowest = min([0.5, *(label.ranks.auroc.low for label in evaluation.scores if label.computable)])

@@ -16,7 +16,6 @@ from torch import nn
 
 from cxrzero.errors import OutputError, TrainingError, WriteError
 from cxrzero.files import cannot_write
-from cxrzero.train.config import OnProgress, Progress, TrainConfig
 from cxrzero.train.data.batches import Batch, step_seed
 from cxrzero.train.distributed import join
 from cxrzero.train.interrupt import Interrupt
@@ -25,7 +24,9 @@ from cxrzero.train.measure.metricslog import MetricsLog
 from cxrzero.train.measure.validation import Validation
 from cxrzero.train.model import checkpoint
 from cxrzero.train.model.export import export_run
+from cxrzero.train.options import TrainOptions
 from cxrzero.train.prepare import Material, prepare
+from cxrzero.train.progress import OnProgress, Progress
 from cxrzero.train.runfolder import RunFolder
 from cxrzero.train.state import Best, TrainingState
 from cxrzero.train.step.backward import Encoders, backward
@@ -35,7 +36,7 @@ MAX_SKIPPED = 5  # steps whose loss was not finite
 SPEED_STEPS = 20  # over which images/s is taken
 
 
-def run(config: TrainConfig, on_progress: OnProgress | None = None, resume: bool = False) -> Path:
+def run(config: TrainOptions, on_progress: OnProgress | None = None, resume: bool = False) -> Path:
     """See `cxrzero.train.train` and `cxrzero.train.resume`."""
     if config.threads is not None:
         torch.set_num_threads(config.threads)
@@ -235,7 +236,7 @@ def _log(material: Material, keep: int, step: int) -> MetricsLog | _NoLog:
     return MetricsLog(material.folder.path, keep, step) if material.world.main else _NoLog()
 
 
-def _train_mode(model: nn.Module, config: TrainConfig) -> None:
+def _train_mode(model: nn.Module, config: TrainOptions) -> None:
     """A frozen tower stays in evaluation mode, so that its running statistics stay too."""
     model.train()
     tower = {"image": "visual", "text": "text", None: None}[config.freeze]

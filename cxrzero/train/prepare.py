@@ -16,7 +16,6 @@ from cxrzero.files import sha256_of, write_whole
 from cxrzero.model.bundle import TOKENIZER
 from cxrzero.model.preprocess import Preprocess
 from cxrzero.tables.labelled import Labelled
-from cxrzero.train.config import OnProgress, Progress, TrainConfig
 from cxrzero.train.data.batches import Batches, TextEncoder
 from cxrzero.train.data.intake import listed
 from cxrzero.train.data.pairs import Pairs, default_labels, read_pairs
@@ -27,6 +26,8 @@ from cxrzero.train.distributed import World
 from cxrzero.train.measure.labelled import read_films
 from cxrzero.train.measure.validation import Validation, Validator
 from cxrzero.train.model.start import Start, make_start
+from cxrzero.train.options import TrainOptions
+from cxrzero.train.progress import OnProgress, Progress
 from cxrzero.train.runfolder import RunFolder
 from cxrzero.train.state import TrainingState
 
@@ -44,7 +45,7 @@ class Material:
         validation_steps: after which the model is measured.
     """
 
-    config: TrainConfig
+    config: TrainOptions
     folder: RunFolder
     world: World
     start: Start
@@ -99,7 +100,7 @@ class Material:
         }
 
 
-def prepare(config: TrainConfig, folder: RunFolder, world: World, report: OnProgress, resume: bool) -> Material:
+def prepare(config: TrainOptions, folder: RunFolder, world: World, report: OnProgress, resume: bool) -> Material:
     """Check the request, claim the folder, decode the images, and build the rest.
 
     Raises:
@@ -163,7 +164,7 @@ def prepare(config: TrainConfig, folder: RunFolder, world: World, report: OnProg
     )
 
 
-def _read(config: TrainConfig, report: OnProgress) -> Pairs:
+def _read(config: TrainOptions, report: OnProgress) -> Pairs:
     pairs = read_pairs(
         config.pairs,
         config.image_root,
@@ -177,7 +178,7 @@ def _read(config: TrainConfig, report: OnProgress) -> Pairs:
     return pairs
 
 
-def _check_sizes(config: TrainConfig, pairs: Pairs, world: World, labelled: Labelled | None) -> None:
+def _check_sizes(config: TrainOptions, pairs: Pairs, world: World, labelled: Labelled | None) -> None:
     training = int((~pairs.validation).sum())
     if training < config.batch_size:
         raise UsageError(
@@ -199,7 +200,7 @@ def _check_sizes(config: TrainConfig, pairs: Pairs, world: World, labelled: Labe
 
 
 def _stores(
-    config: TrainConfig,
+    config: TrainOptions,
     pairs: Pairs,
     labelled: Labelled | None,
     start: Start,
@@ -251,7 +252,7 @@ def _as_pairs(labelled: Labelled, rows_sha256: str) -> Pairs:
     )
 
 
-def _complete(start: Start, config: TrainConfig, pairs: Pairs, store: ImageStore) -> Start:
+def _complete(start: Start, config: TrainOptions, pairs: Pairs, store: ImageStore) -> Start:
     """Measure what the start left to the data: normalisation and tokenizer."""
     geometry, numeric = split_steps(start.steps)
     if not numeric:
@@ -261,7 +262,7 @@ def _complete(start: Start, config: TrainConfig, pairs: Pairs, store: ImageStore
     return replace(start, tokenizer=tokenizer)
 
 
-def learned_tokenizer(config: TrainConfig, pairs: Pairs, vocab_size: int) -> Tokenizer:
+def learned_tokenizer(config: TrainOptions, pairs: Pairs, vocab_size: int) -> Tokenizer:
     """The tokenizer that a run learns from its own texts."""
     texts = list(pairs.texts)
     if config.tokenizer_texts is not None:
@@ -272,7 +273,7 @@ def learned_tokenizer(config: TrainConfig, pairs: Pairs, vocab_size: int) -> Tok
     return learn_tokenizer(texts, vocab_size)
 
 
-def _record(config: TrainConfig, folder: RunFolder, world: World, fixed: dict[str, Any], resume: bool) -> None:
+def _record(config: TrainOptions, folder: RunFolder, world: World, fixed: dict[str, Any], resume: bool) -> None:
     """Write run.json, or check a resumed run against it.
 
     Args:

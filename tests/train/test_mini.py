@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import runpy
+import importlib
 import shlex
-import sys
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType
 
 import pytest
 
 from cxrzero.files import sha256_of
 from cxrzero.model.bundle import Bundle, load_bundle
+from tests.support import REPO
+from tests.support.needs import optional
 
-REPO = Path(__file__).resolve().parents[2]
+sk = optional("sklearn.metrics")
+
 MODEL = REPO / "models" / "cxrzero-mini"
 MAX_BYTES = 40_000_000  # what a package may weigh
 
@@ -25,18 +27,8 @@ def bundle() -> Bundle:
 
 
 @pytest.fixture(scope="module")
-def recipe() -> SimpleNamespace:
-    return load("recipes/mini_pairs.py")
-
-
-def load(path: str) -> SimpleNamespace:
-    """A script outside the package, without running its main; it imports its neighbours by name."""
-    folders = [str(REPO / "recipes"), str(REPO / "benchmarks")]
-    sys.path[:0] = folders
-    try:
-        return SimpleNamespace(**runpy.run_path(str(REPO / path)))
-    finally:
-        del sys.path[: len(folders)]
+def recipe() -> ModuleType:
+    return importlib.import_module("recipes.mini_pairs")
 
 
 def test_files_are_those_of_the_card_and_small(bundle):
@@ -81,7 +73,7 @@ def test_make_model_runs_the_command_of_the_card(bundle):
 
 def test_no_validation_film_is_trained_on(recipe, shared_data):
     trained = {image for image, *_ in recipe.images(shared_data)}
-    benchmark = load("benchmarks/mini_auroc.py")
+    benchmark = importlib.import_module("benchmarks.mini_auroc")
     for films in benchmark.subsets(shared_data):
         assert not trained & {str(Path(path).relative_to(shared_data)) for path in films.paths}
 

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from cxrzero.errors import OutputError, TrainingError, UsageError
+from cxrzero.images import decode
 from cxrzero.train.data import decodejob
 from cxrzero.train.data import store as store_module
 from cxrzero.train.data.decodejob import DecodeChunk
@@ -51,7 +52,7 @@ def small_chunks(monkeypatch):
 def decoded(monkeypatch):
     """Names of the files that were decoded, in this process."""
     names = []
-    real = decodejob.decode
+    real = decode
     monkeypatch.setattr(decodejob, "decode", lambda path: names.append(path.name) or real(path))
     return names
 
@@ -177,7 +178,7 @@ def test_what_was_decoded_before_a_worker_died_is_kept(source, small_chunks, mon
     with pytest.raises(TrainingError, match=r"ended by itself: .*fewer --decode-workers; what was decoded is kept"):
         open_store(pairs, location, GEOMETRY, quiet, workers=2)
     monkeypatch.undo()
-    real = decodejob.decode
+    real = decode
     monkeypatch.setattr(decodejob, "decode", lambda path: decoded.append(path.name) or real(path))
     open_store(pairs, location, GEOMETRY, quiet, workers=1)
     assert len(decoded) < 10
@@ -188,6 +189,7 @@ import sys, time
 from pathlib import Path
 from cxrzero.train.data import store
 from cxrzero.train.data.pairs import read_pairs
+from cxrzero.images import decode
 store.CHUNK = 2
 def slow(done, total):
     print(done, flush=True)
@@ -223,8 +225,9 @@ def test_after_kill_9_no_decoder_stays(source):
 def test_ctrl_c_of_a_terminal_ends_the_decoders_quietly(source):
     """It goes to all processes; only the first one answers."""
     command = [sys.executable, "-c", SCRIPT, source, source.parent / "store", "2"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    process = subprocess.Popen(command, text=True, start_new_session=True, **pipes)
+    process = subprocess.Popen(
+        command, text=True, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     assert process.stdout.readline() == "2\n"
     os.killpg(process.pid, signal.SIGINT)
     _, error = process.communicate(timeout=30)  # ends when nobody holds the pipes any more

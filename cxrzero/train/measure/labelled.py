@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from cxrzero.errors import UsageError
-from cxrzero.evaluate.discrimination import Options, auroc_estimate
+from cxrzero.evaluate.discrimination import Intervals, auroc_estimate
 from cxrzero.maths import AnyFloats
 from cxrzero.stats import influence
 from cxrzero.stats.intervals import Estimate, wald
@@ -15,7 +15,7 @@ from cxrzero.stats.metrics import Ranking
 from cxrzero.tables.labelled import Labelled, read_labelled
 from cxrzero.train.data.intake import listed
 
-CONFIDENCE = Options().confidence
+CONFIDENCE = Intervals().confidence
 
 
 def read_films(path: Path, image_root: Path | None) -> Labelled:
