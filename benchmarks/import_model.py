@@ -101,7 +101,7 @@ def compare(folder: Path, count: int, seconds: float) -> list[dict[str, object]]
             exact = d if exact is None else exact
             found = measure(exact, d, precision)
             rate = measure_rate(lambda encoder=encoder: encoder.encode_images(films[:BATCH]), BATCH, seconds)
-            size = bundle.file(bundle.image_encoder_file(precision)).stat().st_size / 1e6
+            size = sum(bundle.file(name).stat().st_size for name in bundle.image_encoder_files(precision)) / 1e6
             values = (
                 round(rate.images_per_second, 1),
                 found.max_abs_d_over_sd,

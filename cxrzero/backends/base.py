@@ -86,7 +86,7 @@ class BundleEncoder(ABC):
         """Opened at first use: where the cache knows everything, a large model need not be loaded."""
         if tower not in self._open_towers:
             is_variant = tower is IMAGE and self.runs_variants
-            name = self._bundle.image_encoder_file(self.precision) if is_variant else tower.file
+            name = self._bundle.image_encoder_files(self.precision)[0] if is_variant else tower.file
             self._open_towers[tower] = self._open(tower, self._bundle.file(name))
         return self._open_towers[tower]
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from cxrzero.backends.precision import admissible, offered
 from cxrzero.choices import Backend, Device, Precision
 from cxrzero.errors import MissingExtraError, RunError, UsageError
-from cxrzero.model.bundle import IMAGE_ENCODER, Bundle
+from cxrzero.model.bundle import Bundle
 
 DEVICES: tuple[Device, ...] = get_args(Device)
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
@@ -119,7 +119,7 @@ def _choose_backend(bundle: Bundle, device: Device, precision: Precision) -> str
 
 
 def _is_large(bundle: Bundle) -> bool:
-    return bundle.file(IMAGE_ENCODER).stat().st_size >= LARGE_ENCODER
+    return sum(bundle.file(name).stat().st_size for name in bundle.image_encoder_files("fp32")) >= LARGE_ENCODER
 
 
 def _open_openvino_or_else(bundle: Bundle, device: Device, precision: Precision, threads: int | None) -> Encoder:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import platform
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -27,15 +28,7 @@ from cxrzero.convert.onnx_export import ExportedModel, example_ids, example_pixe
 from cxrzero.convert.openclip_folder import CONFIG as OPEN_CLIP_CONFIG
 from cxrzero.convert.openclip_folder import load_openclip_folder
 from cxrzero.errors import ImportModelError, NoInputError, OutputError, OutputExistsError, UsageError
-from cxrzero.model.bundle import (
-    IMAGE_ENCODER,
-    MODEL_JSON,
-    SCHEMA_VERSION,
-    TEXT_ENCODER,
-    TOKENIZER,
-    load_bundle,
-    sha256_of,
-)
+from cxrzero.model.bundle import MODEL_JSON, SCHEMA_VERSION, TOKENIZER, describe_files, load_bundle, sha256_of
 from cxrzero.model.preprocess import Preprocess
 from cxrzero.phantom import draw
 
@@ -120,14 +113,17 @@ def import_model(
     if out.exists():
         raise OutputExistsError(f"{out} exists; choose another --out or --name, or delete it")
     loaded = load_model(source, card, arch)
-    tokenizer = loaded.tokenizer.to_str(pretty=True).encode()
     _check_tokenizer(loaded)
     ids = example_ids(loaded.tokenizer, loaded.context_length, loaded.pad_id)
-    exported = export_onnx(loaded.towers, _pixels(loaded), ids, storage="float32", any_length=False)
-    files = {IMAGE_ENCODER: exported.image_encoder, TEXT_ENCODER: exported.text_encoder, TOKENIZER: tokenizer}
-    content = _describe(loaded, exported, name or _name_of(source), source)
-    _write(out, files, content)
-    size = sum(map(len, files.values())) / 1e6
+    with _whole(out) as folder:
+        exported = export_onnx(loaded.towers, _pixels(loaded), ids, folder, storage="float32", any_length=False)
+        (folder / TOKENIZER).write_text(loaded.tokenizer.to_str(pretty=True), encoding="utf-8", newline="\n")
+        files = describe_files(folder)
+        content = _describe(loaded, exported, name or _name_of(source), source) | {"files": files}
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        (folder / MODEL_JSON).write_text(text, encoding="utf-8")
+        load_bundle(folder)
+    size = sum(file["size"] for file in files.values()) / 1e6
     return ImportReport(
         out,
         (
@@ -221,17 +217,13 @@ def _versions() -> dict[str, str]:
     return {package: metadata.version(package) for package in VERSIONS if package in installed}
 
 
-def _write(out: Path, files: dict[str, bytes], content: dict[str, Any]) -> None:
-    """Into a folder beside `out` first; it takes its name when all of it is there and reads back."""
+@contextmanager
+def _whole(out: Path) -> Iterator[Path]:
+    """A folder beside `out` to write into, which takes its name when all went well, and else is gone."""
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    described = {name: {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)} for name, data in files.items()}
     try:
         partial.mkdir(parents=True)
-        for name, data in files.items():
-            (partial / name).write_bytes(data)
-        text = json.dumps(content | {"files": described}, indent=2, ensure_ascii=False) + "\n"
-        (partial / MODEL_JSON).write_text(text, encoding="utf-8")
-        load_bundle(partial)
+        yield partial
         partial.rename(out)
     except OSError as error:
         full = error.errno == errno.ENOSPC

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from cxrzero.clip.architecture import learns_tokenizer
 from cxrzero.convert.onnx_export import ExportedModel, example_ids, example_pixels, export_onnx
 from cxrzero.convert.towers import open_clip_towers
 from cxrzero.errors import ImportModelError, TrainingError, UsageError
-from cxrzero.model.bundle import IMAGE_ENCODER, MODEL_JSON, SCHEMA_VERSION, TEXT_ENCODER, TOKENIZER
+from cxrzero.model.bundle import MODEL_JSON, SCHEMA_VERSION, TOKENIZER, describe_files
 from cxrzero.train.config import TrainConfig
 from cxrzero.train.model import checkpoint
 from cxrzero.train.model.start import Start
@@ -58,28 +58,28 @@ def _write_bundle(target: Path, weights: Path, start: Start, facts: dict[str, An
     model = start.model.cpu().eval()
     model.load_state_dict(content["model"])
     assert start.tokenizer is not None
-    exported = _export(model.to(memory_format=torch.contiguous_format), start, start.tokenizer)
-    files = {
-        IMAGE_ENCODER: exported.image_encoder,
-        TEXT_ENCODER: exported.text_encoder,
-        TOKENIZER: start.tokenizer.to_str(pretty=True).encode(),
-    }
-    # model.json last: a folder without it is not a bundle, and with the old one its hashes would not fit.
-    (target / MODEL_JSON).unlink(missing_ok=True)
-    for name, data in files.items():
-        _replace(target / name, data)
-    described = {name: {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)} for name, data in files.items()}
-    card = _describe(content, facts, exported, start) | {"files": described}
-    _replace(target / MODEL_JSON, (json.dumps(card, indent=2, ensure_ascii=False) + "\n").encode())
+    with tempfile.TemporaryDirectory(prefix=".bundle-", dir=target) as name:
+        made = Path(name)
+        exported = _export(model.to(memory_format=torch.contiguous_format), start, start.tokenizer, made)
+        (made / TOKENIZER).write_text(start.tokenizer.to_str(pretty=True), encoding="utf-8", newline="\n")
+        card = _describe(content, facts, exported, start) | {"files": describe_files(made)}
+        # model.json last: a folder without it is not a bundle, and with the old one its hashes would not fit.
+        (target / MODEL_JSON).unlink(missing_ok=True)
+        for path in made.iterdir():
+            os.replace(path, target / path.name)
+        (made / MODEL_JSON).write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        os.replace(made / MODEL_JSON, target / MODEL_JSON)
 
 
-def _export(model: CustomTextCLIP | TransformersCLIP, start: Start, tokenizer: Tokenizer) -> ExportedModel:
+def _export(
+    model: CustomTextCLIP | TransformersCLIP, start: Start, tokenizer: Tokenizer, folder: Path
+) -> ExportedModel:
     pixels = example_pixels((start.image_size, start.image_size))
     ids = example_ids(tokenizer, start.context_length, start.pad_id)
     any_length = learns_tokenizer(start.arch)  # CLIP's causal towers read their whole context only
     towers = model.towers() if isinstance(model, TransformersCLIP) else open_clip_towers(model)
     try:
-        return export_onnx(towers, pixels, ids, storage="float16", any_length=any_length)
+        return export_onnx(towers, pixels, ids, folder, storage="float16", any_length=any_length)
     except ImportModelError as error:
         raise TrainingError(str(error)) from error
 
@@ -120,9 +120,3 @@ def _describe(content: dict[str, Any], facts: dict[str, Any], exported: Exported
         "provenance": provenance,
         "patch_embeds": {"height": grid[0], "width": grid[1]} if grid else None,
     }
-
-
-def _replace(path: Path, data: bytes) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(data)
-    os.replace(part, path)
