@@ -49,6 +49,13 @@ class Encoder(Protocol):
     def encode_images(self, pixel_values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """(N, 3, H, W) float32 → image_embeds (N, D) float32, rows of length 1."""
 
+    def encode_patches(self, pixel_values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """(N, 3, H, W) float32 → patch_embeds (N, h, w, D) float32, each of length 1; always in fp32.
+
+        Raises:
+            ConfigError: the model has none.
+        """
+
     def encode_texts(self, input_ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """(N, L) int64 → text_embeds (N, D) float32, rows of length 1."""
 

@@ -147,6 +147,13 @@ class Bundle:
             return (variant.image_encoder,)
         return (IMAGE_ENCODER, IMAGE_WEIGHTS) if IMAGE_WEIGHTS in self.files else (IMAGE_ENCODER,)
 
+    @property
+    def patch_encoder(self) -> str | None:
+        """The file with the output patch_embeds; None where the architecture has no patches in the texts' space."""
+        if IMAGE_WEIGHTS in self.files:
+            return PATCH_ENCODER if PATCH_ENCODER in self.files else None
+        return IMAGE_ENCODER if self.card.get("patch_embeds") else None
+
     def file(self, name: str) -> Path:
         return self.path / name
 
