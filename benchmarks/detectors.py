@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 
 from cxrzero.images import GreyImage, decode
-from cxrzero.images.detectors import INVERTED_THRESHOLD, NOT_CHEST_THRESHOLD, Scores, scores
+from cxrzero.images.detectors import INVERTED_THRESHOLD, NOT_CHEST_THRESHOLD, Detections, detect
 
 
 def wilson(hits: int, n: int) -> tuple[float, float]:
@@ -78,7 +78,7 @@ def milliseconds(pixels: GreyImage, repeats: int = 50) -> float:
     times = []
     for _ in range(repeats):
         start = time.perf_counter()
-        scores(pixels)
+        detect(pixels)
         times.append(time.perf_counter() - start)
     return 1000 * float(np.median(times))
 
@@ -90,10 +90,10 @@ def main() -> None:
     parser.add_argument("--misses", type=Path, help="write every wrong answer to this CSV")
     args = parser.parse_args()
 
-    found: dict[tuple[str, bool], list[tuple[Path, Scores, Scores]]] = defaultdict(list)
+    found: dict[tuple[str, bool], list[tuple[Path, Detections, Detections]]] = defaultdict(list)
     for source, chest, path in pictures(args.data):
         pixels = squeezed(path, args.side)
-        found[source, chest].append((path, scores(pixels), scores(255 - pixels)))
+        found[source, chest].append((path, detect(pixels), detect(255 - pixels)))
     films = {source: seen for (source, chest), seen in found.items() if chest}
     others = {source: seen for (source, chest), seen in found.items() if not chest}
 

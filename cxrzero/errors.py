@@ -28,10 +28,7 @@ could identify a patient. Only the command line prints them; `exit_code` tells i
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from cxrzero.images.radiograph import Facts
+from typing import Any
 
 
 class CxrzeroError(Exception):
@@ -126,14 +123,15 @@ class ImageError(CxrzeroError):
     """One image that could not be read: becomes a row with status "failed".
 
     Args:
-        code: a short stable slug, e.g. "truncated", "empty_file" (documented in docs/errors.md).
+        code: a short stable slug, e.g. "truncated", "empty_file" (docs/images.md lists them).
         message: what is wrong, in plain words, without header values that could identify a patient.
-        facts: what the header stated before reading stopped (`cxrzero.images.Facts`), so that the row keeps it.
+        facts: what the header stated before reading stopped, the fields of `cxrzero.images.radiograph.Facts` in their
+            order, so that the row keeps it.
     """
 
     status = "failed"
 
-    def __init__(self, code: str, message: str, *, facts: Facts | None = None) -> None:
+    def __init__(self, code: str, message: str, *, facts: tuple[str, ...] | None = None) -> None:
         super().__init__(f"{code}: {message}")
         self.code = code
         self.message = message

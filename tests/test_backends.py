@@ -313,16 +313,16 @@ def test_auto_takes_openvino_for_large_encoders_where_it_is_installed(
         return open_encoder(bundle, "auto", "cpu", precision).backend.split()[0]  # type: ignore[arg-type]
 
     assert (chosen(), chosen("auto")) == ("onnxruntime", "onnxruntime")
-    monkeypatch.setattr("cxrzero.backends.LARGE_ENCODER", bundle.file(IMAGE_ENCODER).stat().st_size)
+    monkeypatch.setattr("cxrzero.backends.open.LARGE_ENCODER", bundle.file(IMAGE_ENCODER).stat().st_size)
     assert (chosen(), chosen("auto")) == ("openvino", "openvino")
-    monkeypatch.setattr("cxrzero.backends.missing_module", lambda name: name if name == "openvino" else None)
+    monkeypatch.setattr("cxrzero.backends.open.missing_module", lambda name: name if name == "openvino" else None)
     assert (chosen(), chosen("auto")) == ("onnxruntime", "onnxruntime")
 
 
 def test_auto_says_why_not_cuda_and_why_openvino(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = load_bundle(tiny_bundle)
     monkeypatch.setattr("cxrzero.backends.onnxruntime._cuda_obstacle", lambda: "no NVIDIA driver was found")
-    monkeypatch.setattr("cxrzero.backends.LARGE_ENCODER", 1)
+    monkeypatch.setattr("cxrzero.backends.open.LARGE_ENCODER", 1)
     reason = open_encoder(bundle).reason
     assert reason == "no NVIDIA driver was found, and OpenVINO is installed, which encodes large models faster"
     assert open_encoder(bundle, "openvino").reason == "openvino runs on the CPU"
@@ -332,8 +332,8 @@ def test_auto_goes_on_where_openvino_cannot_be_imported(tiny_bundle: Path, monke
     from cxrzero.backends.openvino import core
 
     bundle = load_bundle(tiny_bundle)
-    monkeypatch.setattr("cxrzero.backends.LARGE_ENCODER", 1)
-    monkeypatch.setattr("cxrzero.backends.missing_module", lambda name: None)
+    monkeypatch.setattr("cxrzero.backends.open.LARGE_ENCODER", 1)
+    monkeypatch.setattr("cxrzero.backends.open.missing_module", lambda name: None)
     monkeypatch.setattr("cxrzero.backends.openvino.core", core.__wrapped__)  # one is open already
     monkeypatch.setitem(sys.modules, "openvino", None)
     for precision in ("fp32", "auto"):

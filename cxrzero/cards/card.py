@@ -20,9 +20,7 @@ from cxrzero.errors import BundleError
 
 UNVERIFIED = "unverified"
 PREPROCESSES = ("chexzero", "openai-clip", "siglip", "source", "bundle")
-RULES = ("softmax_pair", "sigmoid")
 ACTIVATIONS = ("quickgelu", "gelu", "source")
-TOKENIZERS = ("clip-bpe", "source", "bundle")
 
 FOLDER = Path(__file__).resolve().parent / "known"
 
@@ -45,14 +43,12 @@ class KnownFile:
         name: path inside its repository or folder, with forward slashes.
         sha256: hexadecimal, or None where no hash could be sourced.
         size: bytes, or None.
-        url: where the file itself can be fetched over HTTPS; None where there is only a page for people.
         source: where name, hash and size are stated.
     """
 
     name: str
     sha256: str | None
     size: int | None
-    url: str | None
     source: str
 
 
@@ -85,31 +81,21 @@ class Licence:
 
 
 @dataclass(frozen=True, slots=True)
-class Lineage:
+class ImportFacts:
     """What an import cannot read from weights and has to know of where they come from.
 
     Attributes:
-        architecture: open_clip's name; None: read from the source's own config or tensor shapes.
         activation: "quickgelu" or "gelu", which shapes cannot tell; "source": stated by the source's config.
         preprocess: "chexzero", "openai-clip" or "siglip"; "source": the source's own config; "bundle": model.json.
-        rule: scoring rule, see `cxrzero.model.bundle.Scoring`.
         scale: a number (exponentiated), or None: exp(logit_scale) of the weights.
-        bias: a number, or None: logit_bias of the weights.
         positive, negative: templates; "{}" stands for the label.
-        context_length: tokens that the text encoder reads; None: the source's own config.
-        tokenizer: "clip-bpe": OpenAI CLIP's byte-pair encoding; "source": files beside the weights; "bundle".
     """
 
-    architecture: str | None
     activation: str
     preprocess: str
-    rule: str
     scale: float | None
-    bias: float | None
     positive: tuple[str, ...]
     negative: tuple[str, ...]
-    context_length: int | None
-    tokenizer: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +111,7 @@ class Card:
         bundled: comes with cxrzero, ready to run.
         ensemble: each file is a model of its own, and all together are the model.
         files: known files; () where none could be sourced.
-        lineage: what import needs.
+        import_facts: what an import needs.
         facts: everything for `models info`: name of the fact → Fact, or None for "unverified".
         notes: sentences that a user should read.
     """
@@ -139,7 +125,7 @@ class Card:
     ensemble: bool
     licence: Licence
     files: tuple[KnownFile, ...]
-    lineage: Lineage
+    import_facts: ImportFacts
     facts: Mapping[str, Fact | None]
     notes: tuple[str, ...]
 
@@ -201,20 +187,17 @@ def _card(name: str, data: Any) -> Card:
         ensemble=data.get("ensemble", False),
         licence=licence,
         files=tuple(_file(file, data) for file in data.get("files", ())),
-        lineage=_lineage(facts),
+        import_facts=_import_facts(facts),
         facts=MappingProxyType({"licence": Fact(str(licence), licence.source), **facts}),
         notes=tuple(data.get("notes", ())),
     )
 
 
-def _file(file: dict[str, Any], data: Mapping[str, Any]) -> KnownFile:
-    url, repository = file.get("url"), data.get("repository")
-    if url is None and repository:
-        url = f"https://huggingface.co/{repository}/resolve/{data.get('revision') or 'main'}/{file['name']}"
-    return KnownFile(file["name"], file.get("sha256"), file.get("size"), url, file.get("source", data["files_source"]))
+def _file(file: Mapping[str, Any], data: Mapping[str, Any]) -> KnownFile:
+    return KnownFile(file["name"], file.get("sha256"), file.get("size"), file.get("source", data["files_source"]))
 
 
-def _lineage(facts: Mapping[str, Fact | None]) -> Lineage:
+def _import_facts(facts: Mapping[str, Fact | None]) -> ImportFacts:
     def value(key: str) -> Any:
         fact = facts[key]
         return None if fact is None else fact.value
@@ -224,21 +207,11 @@ def _lineage(facts: Mapping[str, Fact | None]) -> Lineage:
             raise ValueError(f"{key} must be one of {', '.join(allowed)}")
         return str(value(key))
 
-    def number(key: str) -> float | None:
-        found = value(key)
-        return None if found in (None, "source") else float(found)
-
-    templates = value("templates")
-    context_length = value("context_length")
-    return Lineage(
-        architecture=None if value("architecture") == "source" else value("architecture"),
+    templates, scale = value("templates"), value("scale")
+    return ImportFacts(
         activation=choice("activation", ACTIVATIONS),
         preprocess=choice("preprocess", PREPROCESSES),
-        rule=choice("scoring_rule", RULES),
-        scale=number("scale"),
-        bias=number("bias"),
+        scale=None if scale in (None, "source") else float(scale),
         positive=tuple(templates["positive"]),
         negative=tuple(templates["negative"]),
-        context_length=None if context_length == "source" else context_length,
-        tokenizer=choice("tokenizer", TOKENIZERS),
     )

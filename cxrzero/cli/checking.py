@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from cxrzero.prediction import printable_path
 
 if TYPE_CHECKING:
-    from cxrzero.train.check import Check
+    from cxrzero.train.checking import Check
     from cxrzero.train.checkpage import Seen
 
 SHOWN = 3  # images whose texts or names are printed

@@ -84,7 +84,7 @@ def inspect(
 
 
 def _print_radiograph(console: Console, radiograph: Radiograph) -> None:
-    from cxrzero.images.detectors import scores
+    from cxrzero.images.detectors import detect
     from cxrzero.images.flags import FLAGS
 
     height, width = radiograph.pixels.shape
@@ -95,7 +95,7 @@ def _print_radiograph(console: Console, radiograph: Radiograph) -> None:
     for index, step in enumerate(radiograph.steps):
         title = "steps" if index == 0 else ""
         console.print(f"   {title:16} {step.name:18} {step.low:g} … {step.high:g}  {_parameters(step.parameters)}")
-    found = scores(radiograph.pixels)
+    found = detect(radiograph.pixels)
     console.print(
         f"   {'detectors':16} inverted {found.inverted:.2f}, not a chest X-ray {found.not_chest:.2f} (0 to 1)"
     )

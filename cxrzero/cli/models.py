@@ -135,14 +135,25 @@ def import_model(
 def pull(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A known model; see cxrzero models list.")],
     accept_license: Annotated[
-        bool, typer.Option("--accept-license", help="You have read terms that forbid commercial use, and accept them.")
+        bool,
+        typer.Option(
+            "--accept-license", help="You have read terms that forbid commercial use or are gated, and accept them."
+        ),
+    ] = False,
+    token: Annotated[
+        bool,
+        typer.Option(
+            "--token",
+            help="Show huggingface.co your login, from HF_TOKEN or 'hf auth login'; for gated models. Never read "
+            "without this.",
+        ),
     ] = False,
     debug: Debug = False,
 ) -> None:
     """Fetch a known model and import it. The only command that uses the network.
 
     A download that was cut off goes on when the command is given again. Where there is no network, it says which files
-    to fetch by hand and how to import them.
+    to fetch by hand and how to import them. HF_ENDPOINT names a mirror.
 
     [bold]cxrzero models pull biomedclip[/bold]
     """
@@ -158,7 +169,7 @@ def pull(
         typer.echo(f"{name} is here already: {folder}")
         return
     typer.echo(f"Licence: {card.licence}{f', {card.licence.url}' if card.licence.url else ''}", err=True)
-    downloaded = fetch(card, say, accept_licence=accept_license or _asked(card))
+    downloaded = fetch(card, say, accept_licence=accept_license or _asked(card, token), login=token)
     single = len(card.files) == 1
     source = downloaded / card.files[0].name if single else downloaded
     extras = (downloaded / PULL_JSON,)
@@ -198,11 +209,11 @@ def _print_card(card: Card) -> None:
         typer.echo(f"  Note: {note}")
 
 
-def _asked(card: Card) -> bool:
+def _asked(card: Card, login: bool) -> bool:
     """Ask in a terminal; anywhere else only --accept-license counts."""
     from cxrzero.registry.byhand import can_pull
 
-    if not card.licence.needs_consent or not can_pull(card) or not sys.stdin.isatty():
+    if not card.licence.needs_consent or not can_pull(card, login=login) or not sys.stdin.isatty():
         return False
     return typer.confirm("Do you accept these terms?", default=False, err=True)
 

@@ -199,7 +199,7 @@ def _templates(loaded: LoadedModel) -> dict[str, list[str]]:
     """The card's, else the pair of the CheXzero paper."""
     if loaded.card is None:
         return {"positive": ["{}"], "negative": ["no {}"]}
-    return {"positive": list(loaded.card.lineage.positive), "negative": list(loaded.card.lineage.negative)}
+    return {"positive": list(loaded.card.import_facts.positive), "negative": list(loaded.card.import_facts.negative)}
 
 
 def _fact(card: Card | None, key: str) -> Any:

@@ -71,7 +71,7 @@ def card_of_folder(stated: str | None) -> Card | None:
     if stated is None:
         return None
     card = _known(stated)
-    if card.lineage.preprocess in STEPS:
+    if card.import_facts.preprocess in STEPS:
         raise AmbiguousModelError(f"a folder says itself what it is; leave out --as {stated}, or give its file alone")
     return card
 
@@ -84,7 +84,7 @@ def _known(stated: str) -> Card:
 
 
 def _of_card(card: Card) -> Lineage:
-    facts = card.lineage
+    facts = card.import_facts
     if facts.preprocess not in STEPS or facts.activation not in ACTIVATIONS:
         raise AmbiguousModelError(
             f"{card.name} states its preprocessing in files beside the weights; give the folder that holds them all"

@@ -51,7 +51,7 @@ NOT_CHEST_THRESHOLD: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Scores:
+class Detections:
     """Answers of both detectors, each from 0 to 1.
 
     Attributes:
@@ -64,30 +64,30 @@ class Scores:
     not_chest: float
 
 
-def scores(pixels: GreyImage) -> Scores:
-    """Both scores of one picture, for little more than the price of one.
+def detect(pixels: GreyImage) -> Detections:
+    """Both answers on one picture, for little more than the price of one.
 
     Args:
         pixels: (H, W) uint8, bright = dense, as in `Radiograph.pixels`; at least 1 × 1.
     """
     x = thumbnail(pixels)
     if not x.any():
-        return Scores(inverted=0.5, not_chest=1.0)
+        return Detections(inverted=0.5, not_chest=1.0)
     network = _network()
     upright, negative = network.features(np.stack([x, -x]))
     inverted = float(network.inverted @ (upright - negative))
     not_chest = float(network.not_chest @ (upright + negative)) + network.not_chest_bias
-    return Scores(inverted=_sigmoid(inverted), not_chest=_sigmoid(not_chest))
+    return Detections(inverted=_sigmoid(inverted), not_chest=_sigmoid(not_chest))
 
 
 def inverted_score(pixels: GreyImage) -> float:
-    """How much a chest X-ray looks like a negative (bone dark, lung bright), 0 to 1; see `scores`."""
-    return scores(pixels).inverted
+    """How much a chest X-ray looks like a negative (bone dark, lung bright), 0 to 1; see `detect`."""
+    return detect(pixels).inverted
 
 
 def not_chest_score(pixels: GreyImage) -> float:
-    """How much a picture looks like something else than a chest X-ray, 0 to 1; see `scores`."""
-    return scores(pixels).not_chest
+    """How much a picture looks like something else than a chest X-ray, 0 to 1; see `detect`."""
+    return detect(pixels).not_chest
 
 
 def detector_flags(pixels: GreyImage) -> set[str]:
@@ -96,7 +96,7 @@ def detector_flags(pixels: GreyImage) -> set[str]:
     Args:
         pixels: (H, W) uint8, bright = dense.
     """
-    found = scores(pixels)
+    found = detect(pixels)
     flags = set()
     if found.inverted >= INVERTED_THRESHOLD:
         flags.add("maybe_inverted")

@@ -177,7 +177,7 @@ def _rows(batch: Sequence[Item], scored: Iterator[dict[str, Any]], labels: Colle
     for item in batch:
         path = item.ref.path
         if isinstance(item, Failure):
-            facts = item.error.facts or Facts()
+            facts = Facts(*item.error.facts or ())
             yield Prediction(path, labels, item.error.status, item.frame, facts, error=str(item.error))
         elif item.left_out is not None:
             error = item.left_out

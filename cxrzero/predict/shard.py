@@ -29,7 +29,7 @@ class Shard:
 
     def __contains__(self, path: str) -> bool:
         """Whether the file at `path` is in this shard: 64 bits of BLAKE2b (RFC 7693) modulo the number of shards."""
-        digest = hashlib.blake2b(os.fsencode(path), digest_size=8, person=b"cxrzero.predict.shard").digest()
+        digest = hashlib.blake2b(os.fsencode(path), digest_size=8, person=b"cxrzero.shard").digest()
         return int.from_bytes(digest, "big") % self.count == self.index - 1
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from cxrzero.cards.card import UNVERIFIED, Card, KnownFile
+from cxrzero.registry.hub import HOST
 
 
 def how_to_get(card: Card) -> str:
@@ -12,9 +15,9 @@ def how_to_get(card: Card) -> str:
     return f"It has to be fetched by hand; cxrzero models pull {card.name} says which files, and how to import them"
 
 
-def can_pull(card: Card) -> bool:
-    """Whether its files can be fetched without a login: not from Google Drive, not behind gated terms."""
-    return not card.bundled and not card.licence.gated and bool(card.files) and all(file.url for file in card.files)
+def can_pull(card: Card, *, login: bool = False) -> bool:
+    """Whether its files can be fetched: not from Google Drive, and from behind gated terms only with a login."""
+    return bool(card.repository and card.files) and not card.bundled and (login or not card.licence.gated)
 
 
 def by_hand(card: Card) -> tuple[str, ...]:
@@ -27,13 +30,19 @@ def by_hand(card: Card) -> tuple[str, ...]:
     name = "" if card.ensemble else f" --name {card.name}"
     return (
         f"Fetch by hand, from {card.page}:",
-        *(f"  {_describe(file)}" for file in card.files),
+        *(f"  {_describe(card, file)}" for file in card.files),
         f"Put them into a folder on this machine, for example {folder}, then run:",
         f"  cxrzero models import {source}{lineage}{name}",
         *(f"Note: {note}" for note in card.notes),
     )
 
 
-def _describe(file: KnownFile) -> str:
+def _describe(card: Card, file: KnownFile) -> str:
     size = f"{file.size:,} bytes" if file.size is not None else f"size {UNVERIFIED}"
-    return f"{file.url or file.name} ({size}, sha256 {file.sha256 or UNVERIFIED})"
+    return f"{_address(card, file)} ({size}, sha256 {file.sha256 or UNVERIFIED})"
+
+
+def _address(card: Card, file: KnownFile) -> str:
+    if not card.repository:
+        return file.name
+    return f"{HOST}/{card.repository}/resolve/{card.revision or 'main'}/{quote(file.name)}"

@@ -11,7 +11,7 @@ from cxrzero.model.bundle import MODEL_JSON, Bundle, bundled_folder, list_bundle
 from cxrzero.registry import sources
 from cxrzero.registry.byhand import how_to_get
 from cxrzero.registry.folder import bundles_in, installed, is_bundle
-from cxrzero.registry.hubcache import find_snapshot
+from cxrzero.registry.snapshot import find_snapshot
 
 HUB, LOCAL = "hf-hub:", "local-dir:"
 

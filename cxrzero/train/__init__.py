@@ -18,7 +18,7 @@ from cxrzero.errors import MissingExtraError
 from cxrzero.train.config import OnProgress, Progress, TrainConfig, recipe_config, resumed_config
 
 if TYPE_CHECKING:
-    from cxrzero.train.check import Check
+    from cxrzero.train.checking import Check
     from cxrzero.train.checkpage import Seen
 
 __all__ = ["OnProgress", "Progress", "TrainConfig", "check", "recipe_config", "resume", "train"]
@@ -67,9 +67,9 @@ def resume(folder: Path, given: Mapping[str, Any] | None = None, on_progress: On
 
 
 def check(config: TrainConfig, on_progress: OnProgress | None = None) -> tuple[Check, list[Seen]]:
-    """Read everything that a run would learn from once and say what it is; see `cxrzero.train.check.check`."""
+    """Read everything that a run would learn from once and say what it is; see `cxrzero.train.checking.check`."""
     _need_extra()
-    from cxrzero.train.check import check as run_check
+    from cxrzero.train.checking import check as run_check
 
     return run_check(config, on_progress)
 

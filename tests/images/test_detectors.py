@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from cxrzero.images import GreyImage, decode
-from cxrzero.images.detectors import detector_flags, inverted_score, not_chest_score, scores
+from cxrzero.images.detectors import detect, detector_flags, inverted_score, not_chest_score
 from cxrzero.images.flags import FLAGS
 from cxrzero.phantom import draw
 
@@ -87,19 +87,19 @@ def test_a_flat_frame_changes_no_flag(films: list[GreyImage], grey: int) -> None
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 5000), (5000, 1), (2, 3), (47, 49), (20, 4000)])
 def test_every_shape_gets_scores(shape: tuple[int, int]) -> None:
-    found = scores(np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8))
+    found = detect(np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8))
     assert 0 <= found.inverted <= 1
     assert 0 <= found.not_chest <= 1
 
 
 def test_memory_layout_does_not_matter(films: list[GreyImage]) -> None:
-    assert scores(np.asfortranarray(films[0])) == scores(films[0])
-    assert scores(films[0].repeat(2, 1)[:, ::2]) == scores(films[0])
+    assert detect(np.asfortranarray(films[0])) == detect(films[0])
+    assert detect(films[0].repeat(2, 1)[:, ::2]) == detect(films[0])
 
 
 def test_threads_agree(films: list[GreyImage]) -> None:
     with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(scores, films)) == [scores(film) for film in films]
+        assert list(pool.map(detect, films)) == [detect(film) for film in films]
 
 
 def test_flags_are_in_the_vocabulary(films: list[GreyImage]) -> None:

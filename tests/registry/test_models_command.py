@@ -244,7 +244,7 @@ def test_a_checkpoint_predicts_a_second_time_without_torch(
     assert "is imported once, into" in first.stderr
     blocked = (
         "import sys\n"
-        "for name in ('torch', 'open_clip', 'transformers', 'onnx', 'cxrzero.convert'):\n"
+        "for name in ('torch', 'open_clip', 'transformers', 'onnx', 'huggingface_hub', 'cxrzero.convert'):\n"
         "    sys.modules[name] = None\n"
         f"sys.argv = ['cxrzero', *{[*arguments[:-1], str(tmp_path / '2.csv')]!r}]\n"
         "from cxrzero.cli import main\nmain()\n"

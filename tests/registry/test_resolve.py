@@ -7,7 +7,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import huggingface_hub
 import pytest
+from huggingface_hub.errors import LocalEntryNotFoundError
 
 from cxrzero.cards.card import load_card
 from cxrzero.errors import AmbiguousModelError, BundleError, OutputError, OutputExistsError, RunError, UsageError
@@ -48,6 +50,10 @@ def test_a_folder_of_bundles_is_an_ensemble_in_byte_order(tmp_path: Path, models
         ("hf-hub:someone/model", "not in the registry.*models import FOLDER"),
         ("hf-hub:../../etc", "organisation/name"),
         ("hf-hub:../..", "organisation/name"),
+        ("hf-hub:name", "organisation/name"),
+        ("hf-hub:org/name/more", "organisation/name"),
+        ("hf-hub:org--other/name", "organisation/name"),
+        ("hf-hub:", "organisation/name"),
     ],
 )
 def test_what_is_not_here_says_what_to_do(
@@ -171,11 +177,38 @@ def test_a_copy_in_the_hugging_face_cache(converter: FakeConverter, tmp_path: Pa
     (snapshot / "open_clip_config.json").write_text("{}")
     assert resolve_model("hf-hub:yyupenn/whyxrayclip").name
     assert converter.calls[0]["source"] == snapshot
-    (folder / "refs" / "main").write_text("../../../..")
-    assert resolve_model("hf-hub:yyupenn/whyxrayclip").name  # the only snapshot
+    for odd in ("../../../..", "..", "", "\0"):
+        (folder / "refs" / "main").write_text(odd)
+        resolve_model("hf-hub:yyupenn/whyxrayclip")  # the only snapshot
+        assert converter.calls[-1]["source"] == snapshot
     shutil.copytree(snapshot, folder / "snapshots" / ("b" * 40))
     with pytest.raises(BundleError, match="models pull whyxrayclip"):
         resolve_model("hf-hub:yyupenn/whyxrayclip")
+
+
+def test_a_part_of_a_repository_may_hold_all_that_a_model_needs(converter: FakeConverter, tmp_path: Path) -> None:
+    """The cache may know of more files, here of a README that nobody fetched."""
+    trees = pytest.importorskip("huggingface_hub._tree_cache")
+    commit = "a" * 40
+    folder = tmp_path / "huggingface" / "hub" / "models--yyupenn--whyxrayclip"
+    snapshot = folder / "snapshots" / commit
+    snapshot.mkdir(parents=True)
+    (snapshot / "open_clip_config.json").write_text("{}")
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text(commit)
+    (folder / "snapshots" / ("b" * 40)).mkdir()
+    trees.write_tree_cache(
+        str(folder),
+        commit,
+        {
+            name: trees.TreeCacheEntry(size=2, blob_id="b" * 40, lfs_sha256=None, lfs_size=None, xet_hash=None)
+            for name in ("open_clip_config.json", "README.md")
+        },
+    )
+    with pytest.raises(LocalEntryNotFoundError, match="incomplete"):
+        huggingface_hub.snapshot_download("yyupenn/whyxrayclip", local_files_only=True)
+    assert resolve_model("hf-hub:yyupenn/whyxrayclip").name
+    assert converter.calls[0]["source"] == snapshot
 
 
 def test_an_installed_model_answers_to_its_repository(install: Install) -> None:

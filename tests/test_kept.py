@@ -1,0 +1,98 @@
+"""What was kept before is found again: the keys of the cache and the fingerprints of models are what they always were.
+
+The constants were made by version 0.1.0 before its modules were regrouped. Whoever has to change one makes every user
+embed every film again, and every calibration useless: raise the version and say so in the changelog.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from cxrzero.images.radiograph import DecodeOptions
+from cxrzero.member import Member
+from cxrzero.model.bundle import Bundle, Scoring, Templates, Variant
+from cxrzero.sources import ImageRef
+
+FILES = {
+    "image_encoder.onnx": "1" * 64,
+    "text_encoder.onnx": "2" * 64,
+    "tokenizer.json": "3" * 64,
+    "image_encoder.fp16.onnx": "4" * 64,
+}
+
+
+FINGERPRINTS = [
+    "557ccdbfc66703631203665407c64811a04bd5bf1d251bb2bbfeaadd7f122988",
+    "35aced84f391aa8b20fb8c6a1fce42063ab796bde197cac258db9b6c231866b9",
+    "557ccdbfc66703631203665407c64811a04bd5bf1d251bb2bbfeaadd7f122988",
+]
+
+
+class Asked:
+    """A store that has nothing and remembers what it was asked for."""
+
+    def __init__(self) -> None:
+        self.keys: list[str] = []
+
+    def get(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        self.keys += [key.hex() for key in keys]
+        return {}
+
+    def put(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def bundle() -> Bundle:
+    return Bundle(
+        path=Path("kept"),
+        name="kept",
+        architecture="ViT",
+        embed_dim=4,
+        image_size=(224, 224),
+        preprocess=({"step": "resize", "height": 224, "width": 224, "interpolation": "bicubic"},),
+        context_length=77,
+        pad_id=0,
+        scoring=Scoring("softmax_pair", 1.0),
+        templates=Templates(("{}",), ("no {}",)),
+        labels=("pneumonia",),
+        files=FILES,
+        card={"schema_version": 1},
+        variants={"fp16": Variant("image_encoder.fp16.onnx", None), "bf16": Variant(None, None)},
+    )
+
+
+def member(bundle: Bundle, precision: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Member, Asked]:
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "1.0")
+    monkeypatch.setattr("cxrzero.member.__version__", "0.1.0")
+    store = Asked()
+    encoder = SimpleNamespace(backend="onnxruntime 1.22.0", device="cpu", precision=precision, reason="")
+    return Member(bundle, None, None, encoder, store), store  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("precision", "options", "key"),
+    [
+        ("fp32", DecodeOptions(), "4b44a7e9b618ac82bce56aa5b6f71874"),
+        ("fp16", DecodeOptions(), "8c6c1e9e85895c967c6df64f5ef27306"),
+        ("fp32", DecodeOptions(invert="yes", fast_side=448), "d98c999423468d9b77f00d2677646f09"),
+    ],
+)
+def test_an_embedding_is_looked_for_where_it_was_kept(
+    precision: str, options: DecodeOptions, key: str, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, store = member(bundle, precision, monkeypatch)
+    cache = one.embedder(options).cache
+    assert cache is not None
+    cache.lookup([ImageRef("/archive/a/1.dcm", identity=(12, 1_700_000_000_000_000_000, 7))])
+    assert store.keys == [key]
+
+
+def test_fingerprints_stay(bundle: Bundle) -> None:
+    assert [bundle.fingerprint_at(precision) for precision in ("fp32", "fp16", "bf16")] == FINGERPRINTS
