@@ -98,6 +98,7 @@ class BundleEncoder(ABC):
     def _file(self, tower: Tower) -> str:
         if tower is IMAGE and self.runs_variants:
             return self._bundle.image_encoder_files(self.precision)[0]
+        # In schema 1 patches are a second output of the image encoder.
         return self._bundle.patch_encoder or tower.file if tower is PATCH else tower.file
 
     def _encode(self, tower: Tower, rows: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

@@ -234,7 +234,7 @@ def _compare(encoder: Path, tower: nn.Module, batch: Tensor) -> float:
     cosine = float((expected * _answer(encoder, batch)).sum(axis=-1).min())
     if not cosine >= LEAST_COSINE:
         raise ImportModelError(
-            f"what {encoder.name} gives differs from the model's own (cosine {cosine:.6f}, at least {LEAST_COSINE} "
-            "is needed); nothing was written"
+            f"the embeddings of {encoder.name} differ from the model's own (cosine {cosine:.6f}, at least "
+            f"{LEAST_COSINE} is needed); nothing was written"
         )
     return cosine

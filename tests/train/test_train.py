@@ -84,7 +84,6 @@ def test_the_same_seed_gives_the_same_files(config, tmp_path):
     runs = [train(replace(config, out=tmp_path / name, seed=seed)) for name, seed in (("a", 3), ("b", 3), ("c", 4))]
     a, b, c = (dict(load_bundle(run).files) for run in runs)
     assert a == b
-    assert a["image_encoder.onnx"] == c["image_encoder.onnx"]  # the graph; what was learned is beside it
     assert a["image_weights.bin"] != c["image_weights.bin"]
 
 
