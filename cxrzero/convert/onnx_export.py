@@ -136,7 +136,7 @@ def _trace(tower: nn.Module, example: Tensor, name: str, outputs: list[str], axe
             torch.onnx.export(
                 tower.eval(),
                 (example,),
-                file,
+                str(file),  # a path object would be taken for a stream, which ends at 2 GiB
                 input_names=[name],
                 output_names=outputs,
                 dynamic_axes={name: axes} | {output: {0: "N"} for output in outputs},
