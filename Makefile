@@ -1,26 +1,46 @@
-# Everything that a fresh machine needs is in two commands: make demo, make test.
+# Everything that a fresh machine needs is in two commands: make demo, make test. While writing: make check.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+CHECK := .venv-check
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test format clean model
+.PHONY: demo check test docs format clean model
 
 demo: $(VENV)/.core-installed
 	$(BIN)/cxrzero predict examples/ --labels "cardiomegaly,pleural effusion,pneumonia" --out predictions.csv --overwrite
 
+# In an environment of its own without torch, onnx and what else is no part of the core.
+check: $(CHECK)/.installed
+	$(verdicts)
+	$(BIN)/python -m pytest --quiet --no-header -r fE -m "not slow" $(SIDE_BY_SIDE)
+
 test: $(VENV)/.test-installed
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(verdicts)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
+
+define verdicts
+$(BIN)/ruff check .
+$(BIN)/ruff format --check .
+$(BIN)/mypy
+endef
+
+# Two tests at a time, each on one thread: a worker that is out of work takes some of the other's.
+SIDE_BY_SIDE := --numprocesses 2 --dist worksteal
+check test: export OMP_NUM_THREADS := 1
+check: export MYPY_CACHE_DIR := $(CHECK)/mypy
+check: BIN := $(CHECK)/bin
+
+# The site in build/site; every warning is an error. The theme's notice of its successor is no warning of ours.
+docs: $(VENV)/.docs-installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 format: $(VENV)/.test-installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache predictions.csv predictions.run.json
+	rm -rf $(VENV) $(CHECK) build dist .mypy_cache .ruff_cache .pytest_cache predictions.csv predictions.run.json
 
 # The model in the box from its data, in runs/mini: see models/cxrzero-mini/README.md. Two processes of one thread each:
 # on two cores they train half as fast again as one of two threads.
@@ -55,6 +75,15 @@ $(VENV)/.core-installed: pyproject.toml | $(BIN)/python
 	$(PIP) install --quiet --editable .
 	touch $@
 
+$(CHECK)/.installed: pyproject.toml
+	test -x $(CHECK)/bin/python || $(PYTHON) -m venv $(CHECK)
+	$(CHECK)/bin/python -m pip --disable-pip-version-check install --quiet --editable '.[check]'
+	touch $@
+
 $(VENV)/.test-installed: pyproject.toml | $(BIN)/python
 	$(PIP) install --quiet --editable '.[test]'
+	touch $@ $(VENV)/.core-installed $(VENV)/.docs-installed
+
+$(VENV)/.docs-installed: pyproject.toml | $(BIN)/python
+	$(PIP) install --quiet --editable '.[docs]'
 	touch $@ $(VENV)/.core-installed

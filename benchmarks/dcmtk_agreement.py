@@ -20,11 +20,8 @@ import numpy as np
 import pydicom
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "images"))
-
-from dicomfile import dicom_bytes
-
 from cxrzero.images import decode
+from tests.support.dicomfile import dicom_bytes
 
 READ_BY_DCMTK = (
     "implicit",

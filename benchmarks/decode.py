@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,12 +21,9 @@ import numpy as np
 import pydicom
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "images"))
-
-from dicomfile import SYNTAXES, dicom_bytes
-
 from cxrzero.bench.machine import machine, versions
 from cxrzero.images import decode
+from tests.support.dicomfile import SYNTAXES, dicom_bytes
 
 # Name → Pillow's format, bits, how it is saved.
 FILES: dict[str, tuple[str, int, dict[str, Any]]] = {

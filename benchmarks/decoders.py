@@ -10,17 +10,13 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from archive import draw_films
-
+from benchmarks.archive import draw_films
 from cxrzero.bench.machine import machine, versions
 from cxrzero.screener import Screener
 from cxrzero.sources import ImageRef

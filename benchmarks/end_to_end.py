@@ -31,11 +31,9 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from contestants import CHECKPOINT, CONTESTANTS
-
+from benchmarks.contestants import CHECKPOINT, CONTESTANTS
 from cxrzero.bench.machine import machine, versions
+from cxrzero.stats.metrics import rank_correlation
 
 LABEL = "pleural effusion"
 SEED = 0
@@ -208,10 +206,9 @@ def summarise(runners: list[Runner], args: argparse.Namespace, stages: dict[str,
 
 
 def deviation(d: np.ndarray, exact: np.ndarray) -> dict[str, float]:
-    ranks = [np.argsort(np.argsort(values)) for values in (d, exact)]
     return {
         "max_abs_d_over_sd": float(np.abs(d - exact).max() / exact.std()),
-        "spearman": float(np.corrcoef(*ranks)[0, 1]),
+        "spearman": rank_correlation(d, exact),
     }
 
 

@@ -16,7 +16,9 @@ from pathlib import Path
 import numpy as np
 import sklearn.metrics as sk
 
-from cxrzero.evaluate import EvalConfig, evaluate
+from cxrzero.evaluate.options import EvalOptions
+from cxrzero.evaluate.run import evaluate
+from cxrzero.maths import sigmoid
 from cxrzero.stats.metrics import Ranking
 from cxrzero.stats.resample import Resampling, outcome_table, resampled_confusions, resampled_ranks
 
@@ -39,7 +41,7 @@ def draw(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """(n, 14) scores and (n, 14) bool truth with prevalences from 2% to 40%."""
     rng = np.random.default_rng(seed)
     truth = rng.random((n, N_LABELS)) < np.linspace(0.02, 0.4, N_LABELS)
-    return 1 / (1 + np.exp(-rng.normal(size=(n, N_LABELS)) - truth)), truth
+    return sigmoid(rng.normal(size=(n, N_LABELS)) + truth), truth
 
 
 def compare_bootstraps(n: int, resamples: int) -> None:
@@ -104,7 +106,7 @@ def large_table(n: int) -> None:
         )
         del scores, truth
         started, processor = time.perf_counter(), time.process_time()
-        found = evaluate(EvalConfig(str(predictions), str(references), threshold=CUT))
+        found = evaluate(EvalOptions(str(predictions), str(references), threshold=CUT))
         seconds, processor = time.perf_counter() - started, time.process_time() - processor
         size = (predictions.stat().st_size + references.stat().st_size) / 1e6
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6

@@ -23,6 +23,7 @@ from cxrzero.bench.machine import machine, versions
 from cxrzero.images import DecodeOptions, decode
 from cxrzero.phantom import draw
 from cxrzero.screener import Screener
+from cxrzero.stats.metrics import rank_correlation
 
 SIDE = 1536
 LARGE = (4096, 3416)
@@ -66,11 +67,6 @@ def differences(screener: Screener, folder: Path) -> np.ndarray:
     """d, (N, labels) float64."""
     rows = screener.predict(folder)
     return np.array([[row.cos_pos[label] - row.cos_neg[label] for label in row.scores] for row in rows], float)
-
-
-def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
-    ranks = [np.argsort(np.argsort(values)) for values in (a, b)]
-    return float(np.corrcoef(*ranks)[0, 1])
 
 
 def speed(folder: Path, suffix: str, options: DecodeOptions) -> tuple[float, float]:

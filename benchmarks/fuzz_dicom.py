@@ -19,12 +19,9 @@ import time
 import traceback
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "images"))
-
-from mutate import dicom_seeds, mutant, raster_seeds
-
 from cxrzero.errors import ImageError
 from cxrzero.images import decode
+from tests.support.mutate import dicom_seeds, mutant, raster_seeds
 
 SEEDS = {"dicom": dicom_seeds, "raster": raster_seeds}
 SECONDS, KIBIBYTES = 10.0, 1024 * 1024

@@ -16,7 +16,6 @@ import argparse
 import json
 import multiprocessing
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
@@ -27,11 +26,8 @@ from typing import Any
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from archive import draw_films, fill, predict
-from end_to_end import make_model
-
+from benchmarks.archive import draw_films, fill, predict
+from benchmarks.end_to_end import make_model
 from cxrzero.backends import open_encoder
 from cxrzero.bench.films import open_films
 from cxrzero.bench.machine import machine, versions

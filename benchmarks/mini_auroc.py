@@ -22,12 +22,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from cxrzero import Screener
 from cxrzero.images import decode
+from cxrzero.maths import Bools, Floats
 from cxrzero.prompts.bank import BUILT_IN
+from cxrzero.stats.metrics import aurocs
 
 NIH = {
     "Atelectasis": "atelectasis",
@@ -48,9 +49,6 @@ NIH = {
 ENOUGH = 20  # positives below which a finding says little and stays out of the main macro average
 RESAMPLES = 1000
 SIDE = 128
-
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -136,19 +134,6 @@ def resample_weights(clusters: list[str]) -> Floats:
     return np.concatenate([np.ones((1, len(index))), draws[:, index]])
 
 
-def aurocs(truth: Bools, score: Floats, weights: Floats) -> Floats:
-    """Weighted AUROC (ties half) for every row of `weights`; nan where a class is missing."""
-    order = np.argsort(score, kind="stable")
-    starts = np.flatnonzero(np.diff(score[order], prepend=-np.inf))
-    positive = np.add.reduceat((weights * truth)[:, order], starts, axis=1)
-    negative = np.add.reduceat((weights * ~truth)[:, order], starts, axis=1)
-    below = np.cumsum(negative, axis=1) - negative / 2
-    pairs = positive.sum(axis=1) * negative.sum(axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        result: Floats = (positive * below).sum(axis=1) / pairs
-    return np.where(pairs > 0, result, np.nan)
-
-
 class Beside:
     """Scores of another model of the same films."""
 
@@ -175,14 +160,14 @@ def evaluate(screener: Screener, films: Films, data: Path, beside: dict[str, Bes
     results, samples = [], {}
     for label in labels:
         truth = films.truth[label]
-        samples[label] = aurocs(truth, scores[label], weights)
+        samples[label] = aurocs(scores[label], truth, weights)
         baselines = {}
         for name, value in (("mean_brightness", brightness), ("sharpness", sharpness)):
-            auroc = aurocs(truth, value, weights[:1])[0]
+            auroc = aurocs(value, truth)[0]
             baselines[name] = round(float(max(auroc, 1 - auroc)), 4)
-        baselines["built_in_bank"] = round(float(aurocs(truth, banked[label], weights[:1])[0]), 4)
+        baselines["built_in_bank"] = round(float(aurocs(banked[label], truth)[0]), 4)
         for name, other in beside.items():
-            baselines[name] = round(float(aurocs(truth, other(films, data, label), weights[:1])[0]), 4)
+            baselines[name] = round(float(aurocs(other(films, data, label), truth)[0]), 4)
         results.append(_result(films, label, samples[label], int(truth.sum()), baselines, command))
     if len(labels) > 1:
         common = [r for r in results if r.positives >= ENOUGH]

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,15 +26,12 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "recipes"))
-
-from mini_pairs import held_out, read_split
-from mini_start import MEAN, SIZE, STD
-from mini_words import FINDINGS
-
+from cxrzero.stats.metrics import auroc
 from cxrzero.train.data.augment import augment
-from cxrzero.train.measure.statements import auroc
 from cxrzero.train.step.optimise import BETAS, make_average
+from recipes.mini_pairs import held_out, read_split
+from recipes.mini_start import MEAN, SIZE, STD
+from recipes.mini_words import FINDINGS
 
 STORED = 128  # pixels of a side in the cache
 LABELS = (*FINDINGS, "child pneumonia", "child bacterial", "tuberculosis")
@@ -131,7 +127,7 @@ def macro(truth: np.ndarray, scores: np.ndarray, fewest: int) -> tuple[float, di
         known = ~np.isnan(truth[:, column])
         asked, values = truth[known, column] == 1, scores[known, column]
         if asked.sum() >= fewest and (~asked).sum() >= fewest:
-            found[label] = auroc(asked, values)
+            found[label] = auroc(values.astype(np.float64), asked)
     adult = [value for label, value in found.items() if label in FINDINGS]
     return float(np.mean(adult)), found
 

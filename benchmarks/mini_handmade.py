@@ -13,10 +13,11 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from mini_control import LABELS, Films, load
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
+
+from benchmarks.mini_control import LABELS, Films, load
 
 SMALL = 32
 CELL, BINS = 8, 9

@@ -21,10 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "recipes"))
-
-from mini_pairs import held_out, read
-from mini_words import FINDINGS
+from recipes.mini_pairs import held_out, read
+from recipes.mini_words import FINDINGS
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 SIZE, EPOCHS = 64, 1

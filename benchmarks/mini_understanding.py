@@ -20,7 +20,6 @@ import csv
 import json
 import math
 import re
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,15 +30,11 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_predict
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "recipes"))
-sys.path.insert(0, str(Path(__file__).parent))
-
-from mini_auroc import ENOUGH, NIH, Films, aurocs, resample_weights, subsets
-from mini_words import PARAPHRASES
-
+from benchmarks.mini_auroc import ENOUGH, NIH, Films, resample_weights, subsets
 from cxrzero import Screener
 from cxrzero.phantom import Finding, Look, draw
-from cxrzero.stats.metrics import expected_calibration_error
+from cxrzero.stats.metrics import aurocs, expected_calibration_error
+from recipes.mini_words import PARAPHRASES
 
 # Outside the ranges of cxrzero.phantom.sample_look, from which the training phantoms are drawn.
 UNSEEN = Look(photons=2.0e4, scatter=0.6, contrast=1.3, gamma=1.4, equalise=0.5, sharpen=0.0)
@@ -69,9 +64,9 @@ def words(screener: Screener, films: Films) -> list[dict[str, Any]]:
     found = []
     for finding, phrases in PARAPHRASES.items():
         values = scores(screener, films.paths, [finding, *phrases])
-        own = aurocs(films.truth[finding], values[finding], weights)
+        own = aurocs(values[finding], films.truth[finding], weights)
         for phrase in phrases:
-            other = aurocs(films.truth[finding], values[phrase], weights)
+            other = aurocs(values[phrase], films.truth[finding], weights)
             found.append(
                 {"finding": finding, "asked as": phrase, "auroc": interval(other), "difference": interval(other - own)}
             )
@@ -93,7 +88,7 @@ def phantom_sides(screener: Screener, folder: Path) -> list[dict[str, Any]]:
         values = scores(screener, paths, [f"left {name}", f"right {name}"])
         d = values[f"left {name}"] - values[f"right {name}"]
         weights = resample_weights([str(n) for n in range(len(paths))])
-        found.append({"finding": name, "phantoms": len(paths), "auroc": interval(aurocs(np.array(left), d, weights))})
+        found.append({"finding": name, "phantoms": len(paths), "auroc": interval(aurocs(d, np.array(left), weights))})
     return found
 
 
@@ -160,7 +155,7 @@ def masked(screener: Screener, films: Films, folder: Path) -> dict[str, Any]:
     weights = resample_weights(films.clusters)
     whole, less = scores(screener, films.paths, common), scores(screener, paths, common)
     both = [
-        np.mean([aurocs(films.truth[label], values[label], weights) for label in common], axis=0)
+        np.mean([aurocs(values[label], films.truth[label], weights) for label in common], axis=0)
         for values in (whole, less)
     ]
     return {"whole": interval(both[0]), "masked": interval(both[1]), "difference": interval(both[1] - both[0])}

@@ -16,7 +16,6 @@ Without --model it is the random ViT-B/32 of end_to_end.py.
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -26,10 +25,7 @@ from typing import Any
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from end_to_end import make_model
-
+from benchmarks.end_to_end import make_model
 from cxrzero.backends.openvino import core
 from cxrzero.backends.openvino_weights import read_model
 from cxrzero.bench.machine import machine, versions
@@ -37,6 +33,7 @@ from cxrzero.images import decode
 from cxrzero.model.bundle import IMAGE_ENCODER
 from cxrzero.screener import Screener
 from cxrzero.sources import find_images
+from cxrzero.stats.metrics import rank_correlation
 
 RANDOM = "RANDOM"
 BATCH = 16
@@ -80,8 +77,7 @@ def differences(path: Path, hint: str, edit: Edit | None, films: np.ndarray, sco
 
 def deviation(d: np.ndarray, exact: np.ndarray) -> str:
     spread, off = exact.std(axis=0), d - exact
-    ranks = [values.argsort(axis=0).argsort(axis=0) for values in (d, exact)]
-    rho = min(np.corrcoef(a, b)[0, 1] for a, b in zip(ranks[0].T, ranks[1].T, strict=True))
+    rho = min(rank_correlation(a, b) for a, b in zip(d.T, exact.T, strict=True))
     return (
         f"{(np.abs(off).max(axis=0) / spread).max():.4f} | {(np.abs(off.mean(axis=0)) / spread).max():.4f} | {rho:.4f}"
     )

@@ -18,10 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from archive import draw_films, fill
-
+from benchmarks.archive import draw_films, fill
 from cxrzero.bench.machine import machine, versions
 
 NEW, KNOWN = 10, 600

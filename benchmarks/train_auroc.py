@@ -22,7 +22,6 @@ import hashlib
 import json
 import os
 import re
-import runpy
 import shlex
 import shutil
 import subprocess
@@ -32,11 +31,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from recipes import mini_pairs
+
 REPO = Path(__file__).resolve().parent.parent
 RESULTS = REPO / "benchmarks" / "results"
-PAIRS = runpy.run_path(str(REPO / "recipes" / "mini_pairs.py"))
 # Label of ChestX-ray14 → words. Left out: Pneumonia (asked of the children) and Hernia (26 films).
-ADULT = {name: words[0] for name, words in PAIRS["FINDINGS"].items() if name not in ("Pneumonia", "Hernia")}
+ADULT = {name: words[0] for name, words in mini_pairs.FINDINGS.items() if name not in ("Pneumonia", "Hernia")}
 CHILD = "pneumonia"
 FOLDS = 10
 CURVE, TEST = 0, 1  # folds that are not trained on
@@ -103,7 +103,7 @@ def write_tables(data: Path, out: Path) -> dict[str, int]:
     kept = [f for f in train if fold(f.patient) != CURVE and (fold(f.patient) != TEST or f.group == "child")]
     with (out / "pairs.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(PAIRS["COLUMNS"])
+        writer.writerow(mini_pairs.COLUMNS)
         for film in kept:
             for text, weight in film.statements.items():
                 writer.writerow((film.image, text, film.patient, "train", film.group, f"{weight:.4g}"))
@@ -123,15 +123,15 @@ def write_labels(path: Path, films: list[Film]) -> None:
 
 
 def adults(data: Path) -> list[Film]:
-    rows = PAIRS["read"](data / "nih128" / "nih128.csv")
-    rarity = PAIRS["rarities"](rows)
+    rows = mini_pairs.read(data / "nih128" / "nih128.csv")
+    rarity = mini_pairs.rarities(rows)
     return [
         Film(
             image=f"nih128/{row['image']}",
             patient=f"nih-{row['patient_id']}",
             group="adult",
             truth={words: int(row[name] == "1") for name, words in ADULT.items()},
-            statements=PAIRS["adult_statements"](row, rarity),
+            statements=mini_pairs.adult_statements(row, rarity),
         )
         for row in rows
     ]
@@ -147,7 +147,7 @@ def children(data: Path, split: str) -> list[Film]:
             patient=f"{split}-{child(row['image'])}",
             group="child",
             truth={CHILD: int(row["finding"] != "normal")},
-            statements=PAIRS["child_statements"](row["finding"]),
+            statements=mini_pairs.child_statements(row["finding"]),
         )
         for row in rows
     ]

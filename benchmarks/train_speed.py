@@ -35,7 +35,7 @@ from torch.nn import functional
 
 from cxrzero.clip.architecture import build_model, learns_tokenizer, load_arch
 from cxrzero.clip.steps import CHEXZERO_MEAN, CHEXZERO_SIDE, CHEXZERO_STD
-from cxrzero.train import Progress, recipe_config, train
+from cxrzero.train import Progress, recipe_options, train
 
 WORDS = ("heart", "lungs", "clear", "effusion", "small", "left", "right", "opacity", "mild", "stable", "large")
 
@@ -85,7 +85,7 @@ def measure(options: argparse.Namespace, work: Path) -> dict[str, list[float]]:
                 raise Enough
         started = time.perf_counter()
 
-    config = recipe_config(
+    config = recipe_options(
         options.recipe, pairs=pairs, out=work / "run", arch=options.arch, epochs=options.turns + 2,
         batch_size=options.batch_size, threads=options.threads, precision=options.precision, device="cpu",
         texts_per_image=1, val_every=10**6,

@@ -2,30 +2,73 @@
 
 from cxrzero import Screener
 rows = Screener().predict("folder/", labels=["pneumonia", "edema"])
+
+What `__all__` names is the public API (docs/api.md). Everything else may change with any version.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from cxrzero._version import __version__
-from cxrzero.errors import CxrzeroError
+from cxrzero.errors import (
+    AmbiguousModelError,
+    BundleError,
+    ConfigError,
+    CxrzeroError,
+    DeviceError,
+    ImportModelError,
+    LabelError,
+    MissingExtraError,
+    NoInputError,
+    RunError,
+    TokenizerError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
+    from cxrzero.images.radiograph import DecodeOptions, Facts
+    from cxrzero.pipeline.selection import Selection
     from cxrzero.prediction import Prediction
     from cxrzero.screener import Screener
 
-__all__ = ["CxrzeroError", "Prediction", "Screener", "__version__"]
+__all__ = [
+    "AmbiguousModelError",
+    "BundleError",
+    "ConfigError",
+    "CxrzeroError",
+    "DecodeOptions",
+    "DeviceError",
+    "Facts",
+    "ImportModelError",
+    "LabelError",
+    "MissingExtraError",
+    "NoInputError",
+    "Prediction",
+    "RunError",
+    "Screener",
+    "Selection",
+    "TokenizerError",
+    "UsageError",
+    "__version__",
+]
+
+# Imported on first use, so that `cxrzero --help` loads neither NumPy nor ONNX Runtime.
+_HOMES = {
+    "DecodeOptions": "cxrzero.images.radiograph",
+    "Facts": "cxrzero.images.radiograph",
+    "Prediction": "cxrzero.prediction",
+    "Screener": "cxrzero.screener",
+    "Selection": "cxrzero.pipeline.selection",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Import the API on first use, so that `cxrzero --help` loads neither NumPy nor ONNX Runtime."""
-    if name == "Screener":
-        from cxrzero.screener import Screener
-
-        return Screener
-    if name == "Prediction":
-        from cxrzero.prediction import Prediction
-
-        return Prediction
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

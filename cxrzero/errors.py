@@ -2,7 +2,7 @@
 
     CxrzeroError
     ├── UsageError                 exit 2: the request itself is wrong; nothing was run
-    │   ├── LabelError             a label is empty, repeated or collides with a fixed column
+    │   ├── LabelError             a label is empty, repeated, not where it is looked for, or named like a fixed column
     │   ├── ConfigError            a configuration file or option has an unknown key or a wrong value
     │   ├── NoInputError           no path, a path that does not exist, or nothing to read in it
     │   ├── OutputExistsError      the output is there already and --overwrite was not given
@@ -22,7 +22,8 @@
         └── SkippedImage           readable, but not an image to score: status "skipped"
 
 Messages say what happened, to which file, and what to do. They never quote attributes of a DICOM header that
-could identify a patient. Only the command line prints them; `exit_code` tells it how to exit.
+could identify a patient. Only the command line prints them; `exit_code` tells it how to exit, and the function of that
+name how a command exits that went through images and raised nothing.
 """
 
 from __future__ import annotations
@@ -38,63 +39,65 @@ class CxrzeroError(Exception):
 
 
 class UsageError(CxrzeroError):
+    """The request itself is wrong; nothing was run."""
+
     exit_code = 2
 
 
 class LabelError(UsageError):
-    pass
+    """A label is empty, repeated, not where it is looked for, or named like a fixed column."""
 
 
 class ConfigError(UsageError):
-    pass
+    """An option, a configuration file, prompts or a calibration have an unknown key or a wrong value."""
 
 
 class NoInputError(UsageError):
-    pass
+    """A path does not exist, none was given, or there is nothing to read in it."""
 
 
 class OutputExistsError(UsageError):
-    pass
+    """The output is there already, and nobody said that it may be replaced."""
 
 
 class AmbiguousModelError(UsageError):
-    pass
+    """A model name means two things here."""
 
 
 class LicenceError(UsageError):
-    pass
+    """A model's terms, which forbid commercial use or are gated, were not accepted."""
 
 
 class RunError(CxrzeroError):
-    pass
+    """The run cannot be done here, or cannot go on."""
 
 
 class OutputError(RunError):
-    pass
+    """The output cannot be written."""
 
 
 class BundleError(RunError):
-    pass
+    """A model bundle is missing, incomplete or not what its hashes say."""
 
 
 class BundleVersionError(BundleError):
-    pass
+    """The bundle was written for a newer cxrzero."""
 
 
 class DownloadError(RunError):
-    pass
+    """A model cannot be fetched, or is not the file that was expected."""
 
 
 class TokenizerError(RunError):
-    pass
+    """A prompt does not fit the model's context, or the tokenizer is broken."""
 
 
 class DeviceError(RunError):
-    pass
+    """The device asked for cannot run."""
 
 
 class ImportModelError(RunError):
-    pass
+    """A checkpoint cannot become a bundle."""
 
 
 class MissingExtraError(RunError):
@@ -116,7 +119,7 @@ class MissingExtraError(RunError):
 
 
 class TrainingError(RunError):
-    pass
+    """Training cannot start or go on."""
 
 
 class ImageError(CxrzeroError):
@@ -146,3 +149,10 @@ class SkippedImage(ImageError):
     """Readable, but not an image to score (no pixels, CT, left out by --skip): status "skipped"."""
 
     status = "skipped"
+
+
+def exit_code(done: int, failed: int) -> int:
+    """Of a command that went through images: 0 all done or skipped, 1 nothing done, 3 finished, and some failed."""
+    if not done:
+        return 1
+    return 3 if failed else 0

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from cxrzero._version import __version__
 from cxrzero.backends import Encoder
+from cxrzero.cache.entries import Entries
 from cxrzero.cache.images import ImageCache
 from cxrzero.cache.store import Store
 from cxrzero.cache.texts import TextCache
@@ -86,7 +87,7 @@ class Member:
 
     def embedder(self, decode_options: DecodeOptions) -> Embedder:
         """Its part in the pipeline."""
-        return Embedder(self.preprocess, self.encoder, self._image_cache(decode_options))
+        return Embedder(self.encoder, self._image_cache(decode_options))
 
     def record(self) -> dict[str, Any]:
         """What names it in the run record."""
@@ -113,7 +114,7 @@ class Member:
             "digest": DIGEST,
             "versions": [__version__, *map(importlib.metadata.version, DECODING_PACKAGES)],
         }
-        return ImageCache(self.store, self.bundle.name, decisive, self.bundle.embed_dim)
+        return ImageCache(Entries(self.store, "image", self.bundle.name, decisive), self.bundle.embed_dim)
 
     def _text_cache(self) -> TextCache | None:
         if self.store is None:
@@ -124,7 +125,7 @@ class Member:
             "tokenizer": self.bundle.files[TOKENIZER],
             "context": [self.bundle.context_length, self.bundle.pad_id],
         }
-        return TextCache(self.store, self.bundle.name, decisive, self.bundle.embed_dim)
+        return TextCache(Entries(self.store, "text", self.bundle.name, decisive), self.bundle.embed_dim)
 
     def _engine(self, precision: str) -> dict[str, Any]:
         return {"backend": self.encoder.backend, "device": self.encoder.device, "precision": precision}

@@ -26,9 +26,12 @@ class Prediction(Mapping[str, Cell]):
         path: as found under the argument given.
         frame: 1-based; None when the file could not be opened far enough to have frames.
         status: "ok" scored, "failed" could not be read, "skipped" readable but not scored.
+        facts: what the header states; empty texts for other files than DICOM.
+        flags: what is unusual about the picture, members of the closed vocabulary of docs/images.md.
         error: `code: message` for failed and skipped rows, else empty.
         scores: label → probability (float32 precision); empty unless status is "ok".
-        cos_pos, cos_neg: label → cosine of image and positive or negative prompts, in [−1, 1]; empty as `scores`.
+        cos_pos: label → cosine of image and positive prompts, in [−1, 1]; empty as `scores`.
+        cos_neg: label → cosine of image and negative prompts.
         sd: label → standard deviation between the probabilities of an ensemble's members; empty for one model.
         calibrated: label → calibrated probability; empty without a calibration.
         decision: label → 1 where the probability (not the calibrated one) reaches the threshold, else 0.

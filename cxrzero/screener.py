@@ -55,24 +55,30 @@ class Screener:
         >>> pandas.DataFrame(rows)
 
     Args:
-        model: what --model takes (docs/models.md): a bundle's folder, a known name, a checkpoint.
-        device: "cuda" must run on CUDA; "auto" takes CUDA where it works; `encoder.reason` says why.
-        backend, precision: see `cxrzero.backends.open_encoder`.
+        model: what --model takes (docs/models.md): a bundle's folder, a known name, a checkpoint. Several are an
+            ensemble.
+        device: "cpu"; "cuda", which must run on CUDA; "auto" takes CUDA where it works.
+        backend: "onnxruntime", "openvino", "torch"; "auto" takes what docs/backends.md says.
+        precision: "fp32", "fp16", "bf16", "int8", of the image encoder; "auto" takes the fastest one whose deviation
+            is known and small.
         batch_size: frames that are encoded together; None: 32 on a CPU, 256 on a GPU.
         workers: files that are decoded at once; None: one per core that the process may use, at most 16.
         decode_in: "threads"; "processes", faster with many workers, for which a script needs its
             `if __name__ == "__main__":`; "auto" takes them from 8 workers on.
         decode_options: how images are decoded.
         selection: which readable images are left out; None scores them all.
-        fast_decode: decode JPEG and JPEG 2000 files no larger than needed, see `DecodeOptions.fast_side`.
         cache: keep embeddings in the user's cache folder and use those that are there (docs/cache.md).
+        fast_decode: decode JPEG and JPEG 2000 files no larger than needed, see `DecodeOptions.fast_side`.
         notify: is told before something slow happens, such as the import of a checkpoint.
 
     Raises:
+        UsageError: a number below 1, an unknown word, no model at all, or the same one twice.
+        AmbiguousModelError: a model's name means two things here.
         BundleError: the model is missing, damaged or unknown.
+        ImportModelError: the checkpoint cannot become a bundle.
         DeviceError: CUDA was asked for and cannot run.
         ConfigError: the precision is not offered for this model, backend and device.
-        MissingExtraError: the backend is not installed.
+        MissingExtraError: the backend, or what importing the checkpoint needs, is not installed.
     """
 
     def __init__(

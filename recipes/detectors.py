@@ -27,12 +27,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from detector_pictures import STORED_SIDE, Grey, Rng, drawn, scrambled, shuffled, varied
 from PIL import Image
 from torch import nn
 
 from cxrzero.images.detectors import SIDE, thumbnail
 from cxrzero.phantom import draw
+from recipes.detector_pictures import STORED_SIDE, Grey, Rng, drawn, scrambled, shuffled, varied
 
 HELD_OUT_IN = 8  # one patient in so many
 # Of the roco figures that their captions do not call chest films, those that a briefly trained model scores below this

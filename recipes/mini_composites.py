@@ -16,6 +16,8 @@ import numpy.typing as npt
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from cxrzero.maths import sigmoid
+
 Pixels = npt.NDArray[np.float64]
 FINDINGS = ("pleural effusion", "consolidation", "pneumothorax")
 OTHER = {"left": "right", "right": "left"}
@@ -64,8 +66,8 @@ def lesion(grey: Pixels, finding: str, side: str, rng: np.random.Generator) -> P
 
 def _effusion(grey: Pixels, y: Pixels, across: Pixels, outward: Pixels, rng: np.random.Generator) -> Pixels:
     level = rng.uniform(0.42, 0.7) - rng.uniform(0.03, 0.12) * np.clip(outward, -1, 1)  # the meniscus rises outward
-    inside = _step((1.15 - np.abs(across)) * 4) * _step((BASE + 0.1 - y) * 15)
-    fluid = _step((y - level) * rng.uniform(12, 30)) * inside
+    inside = sigmoid((1.15 - np.abs(across)) * 4) * sigmoid((BASE + 0.1 - y) * 15)
+    fluid = sigmoid((y - level) * rng.uniform(12, 30)) * inside
     return grey + rng.uniform(0.5, 0.95) * fluid * (_bright(grey, rng) - grey)
 
 
@@ -73,16 +75,16 @@ def _consolidation(grey: Pixels, y: Pixels, across: Pixels, outward: Pixels, rng
     at, size = (rng.uniform(TOP + 0.1, BASE - 0.08), rng.uniform(-0.5, 0.5)), rng.uniform(0.06, 0.15)
     ragged = gaussian_filter(rng.standard_normal(grey.shape), rng.uniform(2, 5))
     distance = np.hypot((y - at[0]) / size, (across - at[1]) / (size / 0.15)) + 0.5 * ragged / ragged.std()
-    inside = _step((1.05 - np.abs(across)) * 5)
-    dense = _step((1 - distance) * 2.5) * inside
+    inside = sigmoid((1.05 - np.abs(across)) * 5)
+    dense = sigmoid((1 - distance) * 2.5) * inside
     return grey + rng.uniform(0.35, 0.8) * dense * np.maximum(_bright(grey, rng) - grey, 0)
 
 
 def _pneumothorax(grey: Pixels, y: Pixels, across: Pixels, outward: Pixels, rng: np.random.Generator) -> Pixels:
     depth = rng.uniform(0.3, 1.1) * (1 - 0.6 * np.clip((y - TOP) / (BASE - TOP), 0, 1))  # widest at the apex
     edge = 1 - depth
-    inside = _step((1.0 - np.abs(across)) * 8) * _step((y - TOP) * 25) * _step((BASE - y) * 15)
-    air = _step((outward - edge) * 12) * inside
+    inside = sigmoid((1.0 - np.abs(across)) * 8) * sigmoid((y - TOP) * 25) * sigmoid((BASE - y) * 15)
+    air = sigmoid((outward - edge) * 12) * inside
     smooth = gaussian_filter(grey, 3)
     dark = smooth - rng.uniform(0.05, 0.18)
     line = np.exp(-(((outward - edge) / 0.06) ** 2)) * inside * rng.uniform(0.03, 0.12)
@@ -93,10 +95,6 @@ def _pneumothorax(grey: Pixels, y: Pixels, across: Pixels, outward: Pixels, rng:
 def _bright(grey: Pixels, rng: np.random.Generator) -> float:
     """The grey of soft tissue in this film."""
     return float(np.quantile(grey, rng.uniform(0.75, 0.92)))
-
-
-def _step(x: Pixels) -> Pixels:
-    return np.asarray(1 / (1 + np.exp(-np.clip(x, -30, 30))))
 
 
 def statements(number: int) -> dict[str, float]:

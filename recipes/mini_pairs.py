@@ -26,10 +26,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-import mini_composites
-import mini_phantoms
 import numpy as np
-from mini_words import ABNORMAL, ABSENT, CLEAR, FINDINGS, NORMAL, OPACITY, OPAQUE, PLAIN, RESERVED, VIEWS
+
+from cxrzero.maths import sigmoid
+from recipes import mini_composites, mini_phantoms
+from recipes.mini_words import ABNORMAL, ABSENT, CLEAR, FINDINGS, NORMAL, OPACITY, OPAQUE, PLAIN, RESERVED, VIEWS
 
 HELD_OUT_IN = 16  # one patient in so many is kept out of training
 RAREST = 8.0  # largest weight of a rare finding
@@ -175,7 +176,7 @@ class Teacher:
     def __init__(self, folders: Sequence[Path]) -> None:
         files = [np.load(folder / "scores.npz") for folder in folders]
         self._labels = [str(label) for label in files[0]["labels"]]
-        mean = np.mean([1 / (1 + np.exp(-file["scores"].astype(float))) for file in files], axis=0)
+        mean = np.mean([sigmoid(file["scores"].astype(float)) for file in files], axis=0)
         self._scores = dict(zip(map(str, files[0]["names"]), mean, strict=True))
 
     def __call__(self, image: str) -> Probabilities:

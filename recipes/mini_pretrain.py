@@ -19,8 +19,6 @@ from pathlib import Path
 import numpy as np
 import timm
 import torch
-from mini_pairs import read
-from mini_start import MEAN, STD
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -29,6 +27,8 @@ from torch.nn import functional
 from cxrzero.train.data.augment import augment
 from cxrzero.train.distributed import World, join
 from cxrzero.train.step.optimise import BETAS
+from recipes.mini_pairs import read
+from recipes.mini_start import MEAN, STD
 
 SUBSETS = ("nih128", "nih64", "nih", "kermany", "shenzhen")
 EXPANDED = 1024  # width of the expander

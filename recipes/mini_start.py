@@ -21,9 +21,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-import mini_pairs
-import mini_phantoms
-import mini_words
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
@@ -31,6 +28,7 @@ from tokenizers import Tokenizer
 from cxrzero.clip.architecture import build_model
 from cxrzero.prompts.bank import built_in_bank
 from cxrzero.train.data.vocabulary import encode
+from recipes import mini_pairs, mini_phantoms, mini_words
 
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 PIECES = 9000  # word pieces that stay; the vocabulary is in order of frequency from FIRST_WORD on

@@ -8,10 +8,14 @@ import typer
 
 from cxrzero.cli import app
 from cxrzero.images.flags import FLAGS
-from tests.conftest import REPO
+from tests.support import REPO
 
 README = (REPO / "README.md").read_text(encoding="utf-8")
-DOCUMENTS = [REPO / "README.md", *sorted((REPO / "docs").glob("*.md"))]
+DOCUMENTS = [
+    document
+    for pattern in ("*.md", "docs/*.md", "models/*/README.md", "benchmarks/README.md", "examples/README.md")
+    for document in sorted(REPO.glob(pattern))
+]
 
 
 def commands() -> list[str]:
@@ -33,14 +37,14 @@ def test_every_option_in_the_documents_exists() -> None:
             assert option in known, line
 
 
-def test_the_two_commands_of_the_readme_are_targets() -> None:
+def test_the_commands_of_the_readme_are_targets() -> None:
     makefile = (REPO / "Makefile").read_text()
-    for target in ("demo", "test"):
+    for target in ("demo", "test", "docs"):
         assert f"make {target}" in README
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE)
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(REPO)))
 def test_links_lead_somewhere(document: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", document.read_text(encoding="utf-8")):
         assert (document.parent / target).exists(), target

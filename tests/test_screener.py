@@ -1,11 +1,13 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from cxrzero import Screener
 from cxrzero.errors import LabelError, NoInputError
+from tests.support.needs import optional
+
+pd = optional("pandas")
 
 Draw = Callable[..., Path]
 

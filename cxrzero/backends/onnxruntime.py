@@ -11,6 +11,7 @@ import ctypes
 import functools
 import importlib.metadata
 import io
+import mmap
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -33,7 +34,8 @@ from cxrzero.backends.base import (
     cpu_count,
     first_line,
 )
-from cxrzero.backends.precision import choose_precision, offered
+from cxrzero.backends.onnx_part import part_for
+from cxrzero.backends.precision import choose_precision
 from cxrzero.choices import Device, Precision
 from cxrzero.errors import BundleError, DeviceError, RunError
 from cxrzero.model.bundle import Bundle
@@ -43,6 +45,10 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 # fp32 means fp32, not TensorFloat-32, and the algorithm follows from the shapes, not from a stopwatch.
 CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+
+# Bytes of a file of schema 1 that is cut down to one output. While it is opened, and no longer, that takes once or
+# twice its size more memory, and larger towers have more blocks, of which the last matters less.
+LARGEST_CUT = 2**29
 
 FATAL = 4  # onnxruntime's severity levels: 0 verbose … 4 fatal
 WARNING = 2
@@ -83,15 +89,14 @@ class OnnxRuntimeEncoder(BundleEncoder):
                 self._settle(precision, f"CUDA did not start: {error}")
 
     def _settle(self, precision: Precision, device_reason: str) -> None:
-        offers = offered("onnxruntime", self.device, self._bundle)
-        self.precision, why = choose_precision(precision, "onnxruntime", self.device, self._bundle, offers)
+        self.precision, why = choose_precision(precision, "onnxruntime", self.device, self._bundle)
         self.reason = f"{device_reason}; {why}" if why else device_reason
 
     def _open(self, tower: Tower, path: Path) -> Run:
         provider = PROVIDERS[self.device]
         providers = [(provider, CUDA_OPTIONS if self.device == "cuda" else {})]
         weights = map_tensors(path)
-        session = _open_session(path, weights, providers, self._options(tower))
+        session = _open_session(path, tower.output, weights, providers, self._options(tower))
         running = session.get_providers()[0]
         if running != provider:
             raise DeviceError(
@@ -114,6 +119,9 @@ class OnnxRuntimeEncoder(BundleEncoder):
         if self.device == "cpu" and self.precision == "fp16":
             # ONNX Runtime 1.31's last round of optimisation of half precision ends the process on a CPU.
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+        # Without VNNI (AVX2, the first AVX-512) pairs of u8·s8 products are summed in 16 bits: the largest come out as
+        # half of what they are. With this the weights become u8 there, whose sums are exact.
+        options.add_session_config_entry("session.x64quantprecision", "1")
         # Waiting encoder threads must not spin on the cores that the decoders need.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         streams = self._streams(tower)
@@ -138,10 +146,7 @@ class _Session:
     weights: Mapping[str, npt.NDArray[Any]]
 
     def __call__(self, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        options = onnxruntime.RunOptions()
-        # Else every output is computed, whichever is asked for: the patches in a file of schema 1 too.
-        options.only_execute_path_to_fetches = True
-        return np.asarray(self.session.run([self.tower.output], {self.tower.input: rows}, options)[0])
+        return np.asarray(self.session.run([self.tower.output], {self.tower.input: rows})[0])
 
 
 def _side_by_side(run: Run, helpers: ThreadPoolExecutor, least: int, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -210,19 +215,37 @@ def _load_cuda_libraries() -> None:
 
 def _open_session(
     path: Path,
+    output: str,
     weights: Mapping[str, npt.NDArray[Any]],
     providers: list[tuple[str, dict[str, str]]],
     options: onnxruntime.SessionOptions,
 ) -> onnxruntime.InferenceSession:
+    """A session that computes one output of the file."""
     # Libraries of an unusable provider are reported through the default logger; the caller compares providers instead.
     onnxruntime.set_default_logger_severity(FATAL)
     try:
         shared = [onnxruntime.OrtValue.ortvalue_from_numpy(value) for value in weights.values()]
         options.add_external_initializers(list(weights), shared)
         # Given as bytes, a graph has no folder in which ONNX Runtime would look for weights.
-        model = path.read_bytes() if weights else str(path)
-        return onnxruntime.InferenceSession(model, options, providers=providers, enable_fallback=0)
+        model = path.read_bytes() if weights else _part(path, output) or str(path)
+        session = onnxruntime.InferenceSession(model, options, providers=providers, enable_fallback=0)
     except Exception as error:  # onnxruntime's own errors share no base class
         raise BundleError(f"{path} cannot be loaded by onnxruntime: {first_line(error)}") from error
     finally:
         onnxruntime.set_default_logger_severity(WARNING)
+    # ONNX Runtime keeps the bytes to open the session again with other providers, which nobody asks for here.
+    if hasattr(session, "_model_bytes"):
+        session._model_bytes = None
+    return session
+
+
+def _part(path: Path, output: str) -> bytes | None:
+    """Of a file of schema 1 what the output needs; None where the whole file is run."""
+    if path.stat().st_size > LARGEST_CUT:
+        return None
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+        memoryview(data) as view,
+    ):
+        return part_for(view, output)

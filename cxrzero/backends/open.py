@@ -8,9 +8,9 @@ from typing import Protocol, get_args
 import numpy as np
 import numpy.typing as npt
 
-from cxrzero.backends.precision import admissible, offered
+from cxrzero.backends.precision import wanted
 from cxrzero.choices import Backend, Device, Precision
-from cxrzero.errors import MissingExtraError, RunError, UsageError
+from cxrzero.errors import ConfigError, MissingExtraError, RunError, UsageError
 from cxrzero.model.bundle import Bundle
 
 DEVICES: tuple[Device, ...] = get_args(Device)
@@ -71,15 +71,16 @@ def open_encoder(
 
     Args:
         backend: "auto" takes ONNX Runtime, or on a CPU OpenVINO where it is installed and the image encoder is large;
-            for a precision that ONNX Runtime does not offer, the first installed one that does. Where OpenVINO cannot
-            be imported, it takes ONNX Runtime and says so.
+            for a precision that ONNX Runtime does not offer, the first installed one that does and runs it on this
+            processor. Where OpenVINO cannot be imported, it takes ONNX Runtime and says so.
         device: "cuda" must run on CUDA; "auto" takes CUDA where the backend can, else the CPU, and says why.
         precision: "auto" takes the fastest whose deviation is known and small, see `cxrzero.backends.precision`.
         threads: CPU threads of one call; None leaves the choice to the backend.
 
     Raises:
         UsageError: an unknown name.
-        ConfigError: the backend does not offer that precision for this bundle on this device.
+        ConfigError: the backend does not offer that precision for this bundle on this device, or for "auto" no
+            backend that does runs it on this processor.
         DeviceError: the device cannot run.
         MissingExtraError: the backend is not installed.
         RunError: the backend is installed but cannot be imported.
@@ -111,18 +112,55 @@ def _choose_backend(bundle: Bundle, device: Device, precision: Precision) -> str
     from cxrzero.backends.onnxruntime import choose_device
 
     real_device = choose_device(device)[0]
-    able = []
-    for name in REQUIRED:
-        offers = offered(name, real_device, bundle)
-        if admissible(offers, real_device, bundle) if precision == "auto" else precision in offers:
-            able.append(name)
+    offers = {name: wanted(precision, name, real_device, bundle) for name in REQUIRED}
+    able = [name for name in REQUIRED if offers[name]]
     installed = [name for name in able if not missing_module(name)]
-    if not installed and precision == "auto":  # nothing faster than fp32
-        return _choose_backend(bundle, device, "fp32")
     if precision == "fp32" and real_device == "cpu" and "openvino" in installed:
         return "openvino" if _is_large(bundle) else "onnxruntime"
+    obstacles = []
+    for name in installed:
+        found = [_obstacle(name, real_device, each) for each in offers[name]]
+        if None in found:
+            return name
+        obstacles += [f"{name}: {why}" for why in found]
+    if precision == "auto":  # nothing faster than fp32
+        return _choose_backend(bundle, device, "fp32")
+    if obstacles:
+        raise ConfigError(f"--precision {precision} does not run here ({'; '.join(obstacles)}); choose fp32 or auto")
     # What nobody offers, ONNX Runtime refuses in words.
-    return next(iter(installed or able), "onnxruntime")
+    return next(iter(able), "onnxruntime")
+
+
+def _obstacle(backend: str, device: str, precision: str) -> str | None:
+    """Why a backend that is installed does not run what it offers on this processor, or gains nothing from it."""
+    if device != "cpu" or precision not in ("bf16", "int8"):
+        return None
+    if backend == "torch":
+        from cxrzero.backends.torch.encoder import obstacle as of_torch
+
+        return of_torch(precision)
+    if backend == "openvino":
+        from cxrzero.backends.openvino import obstacle as of_openvino
+
+        try:
+            return of_openvino(precision)
+        except RunError:  # cannot be imported: opening it says so
+            return None
+    return None
+
+
+def check_bf16() -> None:
+    """Bf16 has no file: whether there is something to measure depends on the processor.
+
+    Raises:
+        ConfigError: no installed backend gains anything from it here.
+    """
+    found = {name: _obstacle(name, "cpu", "bf16") for name in ("openvino", "torch") if not missing_module(name)}
+    if found and None not in found.values():
+        why = "; ".join(f"{name}: {obstacle}" for name, obstacle in found.items())
+        raise ConfigError(
+            f"bf16 cannot be measured here ({why}); leave it out of --variants, or import on a processor that has it"
+        )
 
 
 def _is_large(bundle: Bundle) -> bool:

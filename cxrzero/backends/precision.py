@@ -7,7 +7,8 @@ whose result depends on the other images of a batch is not offered.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import get_args
 
 from cxrzero.choices import Precision
@@ -23,6 +24,8 @@ LEAST_SPEARMAN = 0.998
 
 # What is worth taking, fastest first; fp16 gains nothing on a CPU.
 FASTEST = {"cpu": ("int8", "bf16"), "cuda": ("fp16", "bf16")}
+
+NO_OBSTACLES: Mapping[str, str] = MappingProxyType({})
 
 
 def offered(backend: str, device: str, bundle: Bundle) -> tuple[str, ...]:
@@ -53,20 +56,37 @@ def check_variants(names: Sequence[str]) -> None:
         raise UsageError(f"variant {unknown[0]!r} is unknown; choose from {', '.join(sorted(VARIANTS))}")
 
 
+def wanted(precision: Precision, backend: str, device: str, bundle: Bundle) -> Sequence[str]:
+    """What would be run of what a backend offers, best first; "auto" asks for nothing where fp32 is all it may take."""
+    offers = offered(backend, device, bundle)
+    if precision == "auto":
+        return admissible(offers, device, bundle)
+    return [name for name in offers if name == precision]
+
+
 def choose_precision(
-    precision: Precision, backend: str, device: str, bundle: Bundle, offers: Sequence[str]
+    precision: Precision, backend: str, device: str, bundle: Bundle, obstacles: Mapping[str, str] = NO_OBSTACLES
 ) -> tuple[str, str]:
     """Settle a precision.
+
+    Args:
+        obstacles: precision → why this processor does not run it, in words for the user.
 
     Returns:
         The precision, and for "auto" why, in words for the user.
 
     Raises:
-        ConfigError: it is not offered; the message names what is.
+        ConfigError: it is not offered, or this processor does not run it; the message names what there is.
     """
     if precision not in PRECISIONS:
         raise ConfigError(f"precision {precision!r} is unknown; choose one of {', '.join(PRECISIONS)}")
+    offers = [name for name in offered(backend, device, bundle) if name not in obstacles]
     if precision != "auto":
+        if precision in obstacles:
+            raise ConfigError(
+                f"--precision {precision} does not run with {backend} here: {obstacles[precision]}; "
+                f"choose one of {', '.join(offers)}, or auto"
+            )
         if precision not in offers:
             raise ConfigError(
                 f"--precision {precision} is not there for {bundle.name} with {backend} on {device}; "
@@ -75,6 +95,10 @@ def choose_precision(
         return precision, ""
     for name in admissible(offers, device, bundle):
         return name, f"{name} is within the bound on deviation, by the model's card"
+    if allowed := admissible(FASTEST[device], device, bundle):
+        why = "; ".join(dict.fromkeys(obstacles[name] for name in allowed if name in obstacles))
+        allowed_words = f"{' and '.join(allowed)}, which the model's card allows"
+        return "fp32", f"fp32, since {backend} does not run {allowed_words}, here" + (f": {why}" if why else "")
     return "fp32", "fp32, since the model's card states no deviation within the bound for a faster precision here"
 
 

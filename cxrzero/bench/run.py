@@ -13,34 +13,16 @@ from cxrzero.backends.base import cpu_count
 from cxrzero.bench.advice import Stages, bound, bounded_by, fastest, settings, workers_to_try
 from cxrzero.bench.films import Films, draw_films, open_films
 from cxrzero.bench.machine import machine, versions
+from cxrzero.bench.options import BenchOptions
 from cxrzero.bench.stages import EncodeRate, NotMeasured, decode_rate, encode_rates, preprocess_rate
 from cxrzero.bench.whole import WholeRate, whole_rates
-from cxrzero.choices import DEFAULT_MODEL, Device, Notify, silent
+from cxrzero.choices import Notify, silent
 from cxrzero.errors import RunError
 from cxrzero.images.radiograph import DecodeOptions
 from cxrzero.model.preprocess import Preprocess
 from cxrzero.registry import resolve_model
 
 SCHEMA_VERSION = 1
-
-
-@dataclass(frozen=True, slots=True)
-class BenchConfig:
-    """One `cxrzero bench`.
-
-    Attributes:
-        paths: files and folders as `predict` takes them; none: phantoms are drawn.
-        model: see docs/models.md.
-        device: "cuda" must run on CUDA.
-        images: how many files are read at most.
-        seconds: for about how long each figure is measured.
-    """
-
-    paths: tuple[str, ...] = ()
-    model: str = DEFAULT_MODEL
-    device: Device = "auto"
-    images: int = 32
-    seconds: float = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +82,7 @@ class BenchReport:
         }
 
 
-def run_bench(config: BenchConfig, notify: Notify = silent) -> BenchReport:
+def run_bench(options: BenchOptions, notify: Notify = silent) -> BenchReport:
     """Measure this machine with one model.
 
     Args:
@@ -111,19 +93,19 @@ def run_bench(config: BenchConfig, notify: Notify = silent) -> BenchReport:
         BundleError: the model is missing, damaged or unknown.
         RunError: no encoder runs here.
     """
-    options = DecodeOptions()
-    bundle = resolve_model(config.model, notify)
+    decoding = DecodeOptions()
+    bundle = resolve_model(options.model, notify)
     preprocess = Preprocess(bundle.preprocess, bundle.image_size)
-    with _films(config, options, notify) as films:
+    with _films(options, decoding, notify) as films:
         notify("Decoding and preprocessing …")
         cores = cpu_count()
         stages = Stages(
-            decode_rate(films, options, cores, config.seconds),
-            preprocess_rate(films, preprocess, config.seconds),
+            decode_rate(films, decoding, cores, options.seconds),
+            preprocess_rate(films, preprocess, options.seconds),
             cores,
         )
         notify("Encoding with every backend and precision …")
-        encoders, not_measured = encode_rates(bundle, films, preprocess, config.device, config.seconds)
+        encoders, not_measured = encode_rates(bundle, films, preprocess, options.device, options.seconds)
         exact = fastest([each for each in encoders if each.precision == "fp32"])
         if exact is None:
             raise RunError("; ".join(each.reason for each in not_measured) or "no backend is installed")
@@ -132,7 +114,7 @@ def run_bench(config: BenchConfig, notify: Notify = silent) -> BenchReport:
         chosen = [exact] if auto is None or auto.precision == "fp32" else [exact, auto]
         whole = [
             whole_rates(
-                config.model, films, each, options, workers_to_try(stages, each), config.seconds, bound(stages, each)
+                options.model, films, each, decoding, workers_to_try(stages, each), options.seconds, bound(stages, each)
             )
             for each in chosen
         ]
@@ -143,13 +125,13 @@ def run_bench(config: BenchConfig, notify: Notify = silent) -> BenchReport:
 
 
 @contextmanager
-def _films(config: BenchConfig, options: DecodeOptions, notify: Notify) -> Iterator[Films]:
-    if config.paths:
-        yield open_films(config.paths, config.images, options)
+def _films(options: BenchOptions, decoding: DecodeOptions, notify: Notify) -> Iterator[Films]:
+    if options.paths:
+        yield open_films(options.paths, options.images, decoding)
         return
     with tempfile.TemporaryDirectory(prefix="cxrzero-bench-") as folder:
         notify("Drawing phantoms …")
-        yield draw_films(Path(folder), config.images)
+        yield draw_films(Path(folder), options.images)
 
 
 def _flat(each: EncodeRate) -> dict[str, Any]:

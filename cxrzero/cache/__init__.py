@@ -1,6 +1,7 @@
 """Embeddings that are kept, so that a second question opens no image; see docs/cache.md.
 
     store.py    one SQLite file: keys and sealed payloads, several processes, a size limit, damage set aside
+    entries.py  one model's entries of one kind, and their keys
     images.py   a file's frames: facts, flags, embeddings
     texts.py    prompts
 

@@ -7,19 +7,17 @@ entry holds all frames of a file. Images that failed are not kept: a file may st
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from cxrzero.cache.store import Store
+from cxrzero.cache.entries import Entries
 from cxrzero.errors import SkippedImage
 from cxrzero.images.radiograph import Facts
 from cxrzero.sources import ImageRef
 
-KEY_BYTES = 16
 HEADER_LENGTH_BYTES = 4
 
 _parse = json.JSONDecoder().raw_decode  # what json.loads does around it takes as long again
@@ -52,22 +50,18 @@ class ImageCache:
     """Looks files up and keeps their records.
 
     Args:
-        store: where.
-        model: under which name entries are counted and cleared.
-        decisive: everything but the file that decides a record; JSON-serialisable.
+        entries: where, see `cxrzero.cache.entries`.
         embed_dim: D.
     """
 
-    def __init__(self, store: Store, model: str, decisive: Mapping[str, Any], embed_dim: int) -> None:
-        self._store = store
-        self._model = model
-        self._seed = hashlib.blake2b(json.dumps(decisive, sort_keys=True).encode(), digest_size=KEY_BYTES)
+    def __init__(self, entries: Entries, embed_dim: int) -> None:
+        self._entries = entries
         self._embedding_bytes = 4 * embed_dim
 
     def lookup(self, refs: Sequence[ImageRef]) -> list[FileRecord | None]:
         """For each file its record, or None."""
         keys = [self._key(ref) for ref in refs]
-        found = self._store.get([key for key in keys if key])
+        found = self._entries.get([key for key in keys if key])
         return [self._unpack(payload) if (payload := found.get(key)) else None for key in keys]
 
     def keep(self, records: Sequence[tuple[ImageRef, FileRecord]]) -> None:
@@ -75,15 +69,13 @@ class ImageCache:
         keyed = ((self._key(ref), record) for ref, record in records)
         payloads = {key: _pack(record) for key, record in keyed if key}
         if payloads:
-            self._store.put("image", self._model, payloads)
+            self._entries.put(payloads)
 
     def _key(self, ref: ImageRef) -> bytes:
         if ref.identity is None:
             return b""
         folder, separator, name = ref.path.rpartition(os.sep)
-        digest = self._seed.copy()
-        digest.update(b"%s/%s\0%d %d %d" % (_absolute(folder + separator), os.fsencode(name), *ref.identity))
-        return digest.digest()
+        return self._entries.key(b"%s/%s\0%d %d %d" % (_absolute(folder + separator), os.fsencode(name), *ref.identity))
 
     def _unpack(self, payload: bytes) -> FileRecord | None:
         start = HEADER_LENGTH_BYTES + int.from_bytes(payload[:HEADER_LENGTH_BYTES], "little")

@@ -13,7 +13,8 @@ import numpy as np
 
 from cxrzero.calibration.file import LabelCalibration, check_binding, read_calibration
 from cxrzero.errors import ConfigError, LabelError
-from cxrzero.model.score import Float32Array, Scorer, Scores
+from cxrzero.maths import Float32s
+from cxrzero.model.score import Scorer, Scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ class CalibratedScorer:
     scorer: Scorer
     fitted: tuple[LabelCalibration, ...]
 
-    def __call__(self, image_embeds: Float32Array) -> Scores:
+    def __call__(self, image_embeds: Float32s) -> Scores:
         """(N, D) float32 → scores (N, L); a decision is taken on the probability, not on the calibrated one."""
         scores = self.scorer(image_embeds)
         calibrated, decision = (np.full(scores.probability.shape, None, object) for _ in range(2))

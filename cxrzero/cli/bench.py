@@ -2,50 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cxrzero.cli.failures import reports_failures
+from cxrzero.bench.options import BenchOptions
 from cxrzero.cli.notices import say
+from cxrzero.cli.parameters import command
 from cxrzero.cli.process import one_blas_thread
+from cxrzero.options import ADVANCED
 
 if TYPE_CHECKING:
-    from cxrzero.bench import BenchReport
+    from cxrzero.bench.run import BenchReport
     from cxrzero.bench.stopwatch import Rate
     from cxrzero.bench.whole import WholeRate
 
-ADVANCED = "Advanced"
-
 
 def register(app: typer.Typer) -> None:
-    app.command("bench")(reports_failures(bench))
+    app.command("bench")(command(bench, BenchOptions))
 
 
 def bench(
-    paths: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[PATH...]", help="Your own images, folders or @list.txt; without any, films are drawn."
-        ),
-    ] = None,
-    model: Annotated[str, typer.Option("--model", "-m", metavar="MODEL", help="As in predict.")] = "cxrzero-mini",
-    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="As in predict.")] = "auto",
-    images: Annotated[int, typer.Option(metavar="N", min=1, max=10_000, help="Files to read at most.")] = 32,
-    table_format: Annotated[
-        Literal["text", "json"], typer.Option("--format", help="How the result is printed, on standard output.")
-    ] = "text",
-    seconds: Annotated[
-        float,
-        typer.Option(
-            metavar="S", min=0.1, max=600, rich_help_panel=ADVANCED, help="For about how long each figure is measured."
-        ),
-    ] = 4.0,
+    options: BenchOptions,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", rich_help_panel=ADVANCED, help="No notes on what is being measured.")
-    ] = False,
-    debug: Annotated[
-        bool, typer.Option("--debug", rich_help_panel=ADVANCED, help="Tracebacks instead of messages.")
     ] = False,
 ) -> None:
     """Measure this machine: images per second of each stage and of the whole, what bounds it, and what to set.
@@ -60,12 +40,11 @@ def bench(
     one_blas_thread()
     import json
 
-    from cxrzero.bench import BenchConfig, run_bench
+    from cxrzero.bench.run import run_bench
     from cxrzero.choices import silent
 
-    config = BenchConfig(tuple(paths or ()), model, device, images, seconds)
-    report = run_bench(config, silent if quiet else say)
-    if table_format == "json":
+    report = run_bench(options, silent if quiet else say)
+    if options.format == "json":
         typer.echo(json.dumps(report.as_dict(), indent=2, ensure_ascii=False))
     else:
         typer.echo("\n".join(_lines(report)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,36 +17,43 @@ from cxrzero.errors import ConfigError
 def load_config(context: typer.Context, path: Path | None) -> Path | None:
     """Eager callback of --config: make the file's values the defaults of the command's options.
 
-    Keys are option names with - or _ (`batch-size = 8`); labels and other lists may be TOML arrays.
+    Keys are the options as they are typed, without their dashes (`batch-size = 8`, `_` may stand for `-`); labels and
+    other lists may be TOML arrays.
     """
     if path is None:
         return None
     try:
-        context.default_map = _read(path, {str(p.name): p for p in context.command.params})
+        context.default_map = _read(path, _keys(context.command.params))
     except ConfigError as error:
         raise typer.BadParameter(str(error), param_hint="--config") from error
     return path
 
 
-def _read(path: Path, parameters: dict[str, Any]) -> dict[str, Any]:
+def _keys(parameters: Sequence[Any]) -> dict[str, Any]:
+    """Parameters by key: an option's long name, and for an argument, which has none, that of its field."""
+    arguments = {each.name.replace("_", "-"): each for each in parameters if each.param_type_name == "argument"}
+    options = {max(each.opts, key=len).lstrip("-"): each for each in parameters if each.param_type_name == "option"}
+    return {key: each for key, each in (arguments | options).items() if key not in ("config", "help")}
+
+
+def _read(path: Path, known: dict[str, Any]) -> dict[str, Any]:
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
-    known = {name: parameter for name, parameter in parameters.items() if name not in ("config", "help")}
     defaults = {}
     for key, value in table.items():
-        name = key.replace("-", "_")
-        if name not in known:
-            names = ", ".join(sorted(n.replace("_", "-") for n in known))
-            raise ConfigError(f"{path}: unknown key {key!r}; known: {names}")
+        parameter = known.get(key.replace("_", "-"))
+        if parameter is None:
+            raise ConfigError(f"{path}: unknown key {key!r}; known: {', '.join(sorted(known))}")
         if isinstance(value, dict):
             raise ConfigError(f"{path}: {key!r} must be a value, not a table")
-        if isinstance(value, list) and known[name].nargs == 1 and not known[name].multiple:
+        takes_several = parameter.nargs != 1 or getattr(parameter, "multiple", False)
+        if isinstance(value, list) and not takes_several:
             value = _comma_list(value)
-        defaults[name] = [value] if known[name].multiple and isinstance(value, str) else value
+        defaults[parameter.name] = [value] if takes_several and isinstance(value, str) else value
     return defaults
 
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cxrzero.choices import DEFAULT_MODEL, Invert
 from cxrzero.cli.failures import reports_failures
 from cxrzero.cli.notices import say
+from cxrzero.cli.parameters import Debug
+from cxrzero.options import ADVANCED
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from cxrzero.images.radiograph import Radiograph
     from cxrzero.model.preprocess import Preprocess
-
-ADVANCED = "Advanced"
 
 
 def register(app: typer.Typer) -> None:
@@ -31,13 +32,9 @@ def inspect(
     ] = None,
     model: Annotated[
         str, typer.Option("--model", "-m", metavar="MODEL", help="Whose preprocessing --png shows.")
-    ] = "cxrzero-mini",
-    invert: Annotated[
-        Literal["auto", "yes", "no"], typer.Option(rich_help_panel=ADVANCED, help="As in predict.")
-    ] = "auto",
-    debug: Annotated[
-        bool, typer.Option("--debug", rich_help_panel=ADVANCED, help="Tracebacks instead of messages.")
-    ] = False,
+    ] = DEFAULT_MODEL,
+    invert: Annotated[Invert, typer.Option(rich_help_panel=ADVANCED, help="As in predict.")] = "auto",
+    debug: Debug = False,
 ) -> None:
     """Show what the tool sees in an image: facts, flags, and each step from stored values to grey.
 
@@ -47,7 +44,7 @@ def inspect(
 
     Exit codes: 0 all readable, 1 the run failed, 2 wrong usage, 3 some files could not be read.
     """
-    from cxrzero.errors import ImageError, NoInputError, OutputError
+    from cxrzero.errors import ImageError, NoInputError, OutputError, exit_code
     from cxrzero.images import DecodeOptions, decode
     from cxrzero.model.bundle import Bundle
     from cxrzero.model.preprocess import Preprocess
@@ -79,8 +76,7 @@ def inspect(
             console.print(f"   {error.status}: {_text(str(error))}", style="yellow")
     if not number:
         raise NoInputError(f"no image or DICOM file in {', '.join(paths)}")
-    if failed:
-        raise typer.Exit(3)
+    raise typer.Exit(exit_code(number, failed))
 
 
 def _print_radiograph(console: Console, radiograph: Radiograph) -> None:

@@ -11,12 +11,13 @@ import typer
 
 from cxrzero.cli.failures import reports_failures
 from cxrzero.cli.notices import say
+from cxrzero.cli.parameters import Debug
+from cxrzero.options import ADVANCED
 
 if TYPE_CHECKING:
     from cxrzero.cards.card import Card
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="A known name, a bundle's folder, or as --model takes it.")]
-Debug = Annotated[bool, typer.Option("--debug", rich_help_panel="Advanced", help="Tracebacks instead of messages.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -107,13 +108,13 @@ def import_model(
         str | None,
         typer.Option(
             metavar="LIST",
-            rich_help_panel="Advanced",
+            rich_help_panel=ADVANCED,
             help="Faster precisions to add and measure: fp16, bf16, int8, or several with commas. For --precision.",
         ),
     ] = None,
     arch: Annotated[
         str | None,
-        typer.Option(metavar="ARCH", rich_help_panel="Advanced", help="open_clip's name of the architecture."),
+        typer.Option(metavar="ARCH", rich_help_panel=ADVANCED, help="open_clip's name of the architecture."),
     ] = None,
     debug: Debug = False,
 ) -> None:
@@ -121,11 +122,14 @@ def import_model(
 
     [bold]cxrzero models import CheXzero_Models/ --as chexzero[/bold]
     """
+    from cxrzero.backends.open import check_bf16
     from cxrzero.backends.precision import check_variants
     from cxrzero.registry import sources
 
     wanted = tuple(part.strip() for part in variants.split(",")) if variants is not None else ()
     check_variants(wanted)
+    if "bf16" in wanted:
+        check_bf16()
     for one, folder, model in sources.plan(source, name, out, lineage):
         lines = sources.convert(one, folder, name=name, card=lineage, arch=arch, variants=wanted)
         _show(one, folder, lines)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
 
-    from cxrzero.pipeline.items import RunStats
+    from cxrzero.pipeline.live import Live
 
 SECONDS_BETWEEN_LINES = 10.0
 # A bar is drawn ten times a second; telling it of every row would take longer than a row from the cache.
@@ -27,13 +27,13 @@ class Progress:
         self._interval = SECONDS_BETWEEN_UPDATES if self._bar else SECONDS_BETWEEN_LINES
         self._next = self._started + self._interval
 
-    def __call__(self, stats: RunStats, total: int | None = None) -> None:
+    def __call__(self, live: Live) -> None:
         """Tell what is done so far, and how many files there are where that is known."""
         now = time.monotonic()
         if now < self._next:
             return
         self._next = now + self._interval
-        rows, seconds = stats.rows, now - self._started
+        rows, total, seconds = live.stats.rows, live.total, now - self._started
         rate = f"{rows / seconds:.1f} images/s"
         if self._bar is not None and self._task is not None:
             # Frames can outnumber files; the bar then waits at its end.
@@ -41,7 +41,7 @@ class Progress:
         else:
             of = f" of {total:,}" if total else ""
             left = f", {_time_left(rows, total, seconds)} left" if total else ""
-            print(f"{rows:,}{of} images, {stats.failed:,} failed, {rate}{left}", file=sys.stderr, flush=True)
+            print(f"{rows:,}{of} images, {live.stats.failed:,} failed, {rate}{left}", file=sys.stderr, flush=True)
 
     def __enter__(self) -> Self:
         if self._bar:

@@ -7,15 +7,16 @@ from typing import Annotated
 
 import typer
 
+from cxrzero.choices import DEFAULT_MODEL
 from cxrzero.cli.failures import reports_failures
 from cxrzero.cli.notices import say
+from cxrzero.cli.parameters import Debug
 
 FINDINGS = 3  # finished, and something was found
 
 Labels = Annotated[str | None, typer.Option(metavar="LIST", help="As in predict.")]
 Prompts = Annotated[str | None, typer.Option(metavar="FILE", help="A prompts file; default is the built-in bank.")]
 Model = Annotated[str, typer.Option("--model", "-m", metavar="MODEL", help="As in predict.")]
-Debug = Annotated[bool, typer.Option("--debug", rich_help_panel="Advanced", help="Tracebacks instead of messages.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -26,7 +27,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="prompts")
 
 
-def show(labels: Labels = None, prompts: Prompts = None, model: Model = "cxrzero-mini", debug: Debug = False) -> None:
+def show(labels: Labels = None, prompts: Prompts = None, model: Model = DEFAULT_MODEL, debug: Debug = False) -> None:
     """Show in full what predict would ask, with the number of tokens.
 
     [bold]cxrzero prompts show --labels "pneumonia,No Finding"[/bold]
@@ -45,7 +46,7 @@ def show(labels: Labels = None, prompts: Prompts = None, model: Model = "cxrzero
                 typer.echo(f"  {sign} {text}  [{tokens} of {bundle.context_length} tokens]")
 
 
-def check(labels: Labels = None, prompts: Prompts = None, model: Model = "cxrzero-mini", debug: Debug = False) -> None:
+def check(labels: Labels = None, prompts: Prompts = None, model: Model = DEFAULT_MODEL, debug: Debug = False) -> None:
     """Find prompts that mean something else than they seem to: a linter.
 
     [bold]cxrzero prompts check --prompts prompts.yaml[/bold]
@@ -69,7 +70,8 @@ def check(labels: Labels = None, prompts: Prompts = None, model: Model = "cxrzer
 def search(
     images: Annotated[Path, typer.Argument(metavar="PATH", help="The folder in which the table's images lie.")],
     table: Annotated[
-        Path, typer.Argument(metavar="LABELS.csv", help="Columns image and one per label with 0, 1 or nothing.")
+        Path,
+        typer.Argument(metavar="LABELS.csv", help="A column image, and label columns of 0 and 1."),
     ],
     labels: Labels = None,
     group: Annotated[
@@ -80,7 +82,7 @@ def search(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists already.")] = False,
     seed: Annotated[int, typer.Option(metavar="N", help="Of the two halves and of the resamples.")] = 0,
-    model: Model = "cxrzero-mini",
+    model: Model = DEFAULT_MODEL,
     debug: Debug = False,
 ) -> None:
     """Choose the template pair with the best mean AUROC on one half, and report its gain on the other.
@@ -89,14 +91,16 @@ def search(
 
     Exit codes: 0 all images read, 1 the search could not run, 2 wrong usage, 3 some images failed.
     """
-    from cxrzero.errors import OutputExistsError
+    from cxrzero.errors import OutputExistsError, exit_code
     from cxrzero.prompts import parse_labels
     from cxrzero.screener import Screener
-    from cxrzero.search.prompts import choose, read_labelled, write_templates
+    from cxrzero.search.prompts import choose, read_films, write_templates
 
     if out and out.exists() and not overwrite:
         raise OutputExistsError(f"{out} exists already; choose another --out, or give --overwrite to replace it")
-    data = read_labelled(table, images, None if labels is None else parse_labels(labels), group)
+    data = read_films(table, images, None if labels is None else parse_labels(labels), group)
+    if notice := data.notice():
+        say(f"{table}: {notice}")
     result = choose(Screener(model, notify=say), data, seed)
     typer.echo(f"chosen on {result.n_choice:,} images: {result.positive!r} against {result.negative!r}")
     typer.echo(f"mean AUROC of {result.n_labels} labels there: {result.choice_before:.4f} -> {result.choice_after:.4f}")
@@ -108,5 +112,4 @@ def search(
         typer.echo(f"{result.failed:,} images could not be read and took no part.", err=True)
     if out:
         write_templates(out, result)
-    if result.failed:
-        raise typer.Exit(FINDINGS)
+    raise typer.Exit(exit_code(result.n_choice + result.n_report, result.failed))

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
 
-    from cxrzero.train.config import Progress
+    from cxrzero.train.progress import Progress
 
 SECONDS_BETWEEN_LINES = 10.0
 NAMES = {"decode": "Decoding", "step": "Training", "validate": "Validated", "export": "Exporting"}

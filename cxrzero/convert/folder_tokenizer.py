@@ -88,7 +88,7 @@ def _sentencepiece(path: Path) -> Tokenizer:
     """
     from transformers.convert_slow_tokenizer import import_protobuf  # which needs protobuf, as onnx does
 
-    proto = import_protobuf().ModelProto()  # type: ignore[no-untyped-call]
+    proto = import_protobuf().ModelProto()
     proto.ParseFromString(path.read_bytes())
     kinds = type(proto.pieces[0])
     if proto.trainer_spec.model_type != type(proto.trainer_spec).UNIGRAM:

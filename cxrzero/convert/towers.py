@@ -86,7 +86,7 @@ class _EncodeText(nn.Module):
         self.model = model
 
     def forward(self, input_ids: Tensor) -> Tensor:
-        return torch.as_tensor(self.model.encode_text(input_ids))  # type: ignore[operator]
+        return torch.as_tensor(self.model.encode_text(input_ids))
 
 
 class _MeanOfPatches(nn.Module):

@@ -18,17 +18,30 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
-from cxrzero.backends import open_encoder
+from cxrzero.backends import Encoder, open_encoder
 from cxrzero.backends.base import IMAGE
+from cxrzero.backends.open import check_bf16
 from cxrzero.backends.precision import check_variants, is_small
+from cxrzero.backends.processor import instruction_sets
 from cxrzero.errors import ImportModelError
+from cxrzero.maths import Floats
 from cxrzero.member import Member
-from cxrzero.model.bundle import IMAGE_ENCODER, MODEL_JSON, TOKENIZER, Bundle, Deviation, Variant, load_bundle
+from cxrzero.model.bundle import (
+    IMAGE_ENCODER,
+    MODEL_JSON,
+    TOKENIZER,
+    Bundle,
+    Deviation,
+    MeasuredOn,
+    Variant,
+    load_bundle,
+)
 from cxrzero.model.preprocess import Preprocess
 from cxrzero.model.tokenizer import Tokenizer
 from cxrzero.model.weights import map_tensors
 from cxrzero.phantom import draw, sample_findings
 from cxrzero.prompts import build_prompts
+from cxrzero.stats.metrics import rank_correlation
 
 # Films drawn to choose the ranges of int8, and others to measure on; each with findings of its own.
 CALIBRATION_FILMS, TEST_FILMS = 48, 96
@@ -40,8 +53,6 @@ BATCH = 16
 FP32_OPERATORS = ("LayerNormalization", "ReduceL2", "Softmax")
 # What int8 is worth: the products; everything between stays float32.
 INT8_OPERATORS = ("Conv", "Gemm", "MatMul")
-
-Floats = npt.NDArray[np.floating[Any]]
 
 
 def add_variants(folder: Path, precisions: Sequence[str]) -> tuple[str, ...]:
@@ -59,12 +70,16 @@ def add_variants(folder: Path, precisions: Sequence[str]) -> tuple[str, ...]:
 
     Raises:
         UsageError: an unknown precision.
+        ConfigError: bf16, and this processor does not compute it.
         ImportModelError: the encoder cannot be converted, or gives something that is no embedding.
     """
     check_variants(precisions)
+    if "bf16" in precisions:
+        check_bf16()
     bundle = load_bundle(folder)
     films = list(_films(Preprocess(bundle.preprocess, bundle.image_size), FIRST_TEST_SEED, TEST_FILMS))
-    exact = _differences(bundle, "fp32", films)
+    # fp32 is what deviations are from: of one backend, whichever else is installed.
+    exact = _differences(bundle, open_encoder(bundle, "onnxruntime", "cpu"), films)
     entries: dict[str, Any] = dict(bundle.card.get("variants", {}))
     files: dict[str, Any] = dict(bundle.card["files"])
     lines = []
@@ -80,7 +95,9 @@ def add_variants(folder: Path, precisions: Sequence[str]) -> tuple[str, ...]:
             variants={precision: Variant(name, None)},
             files={key: entry["sha256"] for key, entry in files.items()},
         )
-        deviation = measure(exact, _differences(made, precision, films), precision)
+        encoder = open_encoder(made, "auto", "cpu", precision)  # type: ignore[arg-type]
+        where = MeasuredOn(encoder.backend, instruction_sets())
+        deviation = measure(exact, _differences(made, encoder, films), precision, where)
         entries[precision] = ({"image_encoder": name} if name else {}) | {"deviation": asdict(deviation)}
         lines.append(_line(precision, deviation))
     card = dict(bundle.card) | {"files": files, "variants": entries}
@@ -89,7 +106,7 @@ def add_variants(folder: Path, precisions: Sequence[str]) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def measure(exact: Floats, other: Floats, precision: str) -> Deviation:
+def measure(exact: Floats, other: Floats, precision: str, where: MeasuredOn | None = None) -> Deviation:
     """Compare d = cos⁺ − cos⁻ of the same films.
 
     Args:
@@ -97,30 +114,22 @@ def measure(exact: Floats, other: Floats, precision: str) -> Deviation:
     """
     spread = np.maximum(exact.std(axis=0), np.finfo(np.float32).tiny)
     largest = (np.abs(other - exact).max(axis=0) / spread).max()
-    pairs = zip(_ranks(exact).T, _ranks(other).T, strict=True)
-    spearman = min(float(np.corrcoef(a, b)[0, 1]) for a, b in pairs)
+    spearman = min(rank_correlation(*columns) for columns in zip(exact.T, other.T, strict=True))
     command = f"cxrzero models import SOURCE --variants {precision}"
-    return Deviation(round(float(largest), 5), round(spearman, 6), len(exact), command)
-
-
-def _ranks(values: Floats) -> Floats:
-    """Of each column; d has no ties worth a mean rank."""
-    return values.argsort(axis=0, kind="stable").argsort(axis=0, kind="stable").astype(np.float64)
+    return Deviation(round(float(largest), 5), round(spearman, 6), len(exact), command, where)
 
 
 def _line(precision: str, found: Deviation) -> str:
     bound = "within the bound of --precision auto" if is_small(found) else "beyond the bound, so auto does not take it"
+    backend = f" with {found.measured_on.backend}" if found.measured_on else ""
     return (
         f"{precision}: max |Δd| {found.max_abs_d_over_sd:.2%} of d's standard deviation, Spearman at least "
-        f"{found.spearman:.4f} over {found.n} drawn films; {bound}"
+        f"{found.spearman:.4f} over {found.n} drawn films{backend}; {bound}"
     )
 
 
-def _differences(bundle: Bundle, precision: str, films: Sequence[npt.NDArray[np.float32]]) -> Floats:
+def _differences(bundle: Bundle, encoder: Encoder, films: Sequence[npt.NDArray[np.float32]]) -> Floats:
     """(TEST_FILMS, L) d of batches of films for the bundle's own labels."""
-    # fp32 is what deviations are from: of one backend, whichever else is installed.
-    backend = "onnxruntime" if precision == "fp32" else "auto"
-    encoder = open_encoder(bundle, backend, "cpu", precision)  # type: ignore[arg-type]
     preprocess = Preprocess(bundle.preprocess, bundle.image_size)
     tokenizer = Tokenizer(bundle.file(TOKENIZER), bundle.context_length, bundle.pad_id)
     member = Member(bundle, tokenizer, preprocess, encoder, None)
@@ -130,7 +139,7 @@ def _differences(bundle: Bundle, precision: str, films: Sequence[npt.NDArray[np.
     assert found.cos_neg is not None
     difference = found.cos_pos.astype(np.float64) - found.cos_neg
     if not np.isfinite(difference).all():
-        raise ImportModelError(f"{precision}: the encoder gives numbers that are not finite")
+        raise ImportModelError(f"{encoder.precision}: the encoder gives numbers that are not finite")
     return difference
 
 
@@ -202,7 +211,7 @@ def _with_weights(graph: Path) -> onnx.ModelProto:
     return model
 
 
-class _Calibration(CalibrationDataReader):  # type: ignore[misc]
+class _Calibration(CalibrationDataReader):
     """Hands out batches of one film."""
 
     def __init__(self, preprocess: Preprocess) -> None:

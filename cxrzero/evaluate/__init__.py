@@ -1,8 +1,10 @@
-"""Evaluation of prediction tables: metrics with intervals, thresholds, calibration, readers, comparisons, subgroups."""
+"""Evaluation of prediction tables: metrics with intervals, thresholds, calibration, readers, comparisons, subgroups.
 
-from __future__ import annotations
-
-from cxrzero.evaluate.config import EvalConfig
-from cxrzero.evaluate.run import Evaluation, evaluate
-
-__all__ = ["EvalConfig", "Evaluation", "evaluate"]
+options.py         what is asked
+run.py             one evaluation from tables to findings
+predict_first.py   a folder of images instead of a table
+load.py, match.py, join.py, dataset.py   from tables to labels and scores in the same rows
+discrimination.py, operating.py, readers.py, compare.py, subgroups.py   what is found
+calibrate.py       thresholds and calibrators from it
+outputs.py         metrics.csv and metrics.json
+"""

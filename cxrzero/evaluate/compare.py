@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cxrzero.evaluate.dataset import Dataset
-from cxrzero.evaluate.discrimination import BOOTSTRAP_ROWS, NOTHING, Options
+from cxrzero.evaluate.discrimination import BOOTSTRAP_ROWS, NOTHING, Intervals
 from cxrzero.evaluate.readers import MACRO
+from cxrzero.maths import Floats
 from cxrzero.stats import influence as influences
 from cxrzero.stats.influence import Influence
 from cxrzero.stats.intervals import Estimate, holm, p_value, percentile, wald
-from cxrzero.stats.metrics import Floats, Ranking, auroc_from_tallies, average_precision_from_tallies
+from cxrzero.stats.metrics import Ranking, auroc_from_tallies, average_precision_from_tallies
 from cxrzero.stats.resample import stratified_draws
 
 NAN = float("nan")
@@ -50,7 +51,7 @@ class Comparison:
 
 
 def compare_tables(
-    dataset: Dataset, others: dict[str, Dataset], macro_labels: Sequence[str], options: Options
+    dataset: Dataset, others: dict[str, Dataset], macro_labels: Sequence[str], intervals: Intervals
 ) -> list[Comparison]:
     """Compare with each other table on every label they share; the macro average over shared ones of `macro_labels`."""
     made: list[Comparison] = []
@@ -62,23 +63,23 @@ def compare_tables(
             truth = dataset.truth[label].values[rows] == 1
             if truth.all() or not truth.any():
                 continue
-            found, pair = _compare_label(dataset, name, label, rows, scores[rows], options)
+            found, pair = _compare_label(dataset, name, label, rows, scores[rows], intervals)
             made.append(found)
             if label in macro_labels:
                 parts.append(pair)
         if parts:
-            made.append(_macro(dataset, name, parts, options))
+            made.append(_macro(dataset, name, parts, intervals))
     return _with_holm(made)
 
 
 def _compare_label(
-    dataset: Dataset, name: str, label: str, rows: np.ndarray, other_scores: Floats, options: Options
+    dataset: Dataset, name: str, label: str, rows: np.ndarray, other_scores: Floats, intervals: Intervals
 ) -> tuple[Comparison, tuple[Influence, ...]]:
     truth, units = dataset.truth[label].values[rows] == 1, dataset.units[rows]
     rankings = [Ranking.of(dataset.scores[label][rows], truth), Ranking.of(other_scores, truth)]
     aurocs = [influences.auroc_influence(ranking, units) for ranking in rankings]
     precisions = [influences.average_precision_influence(ranking, units) for ranking in rankings]
-    draws = _resampled(rankings, units, options) if len(rows) <= BOOTSTRAP_ROWS else None
+    draws = _resampled(rankings, units, intervals) if len(rows) <= BOOTSTRAP_ROWS else None
     spread = tuple(each.spread(rows, len(dataset)) for each in (*aurocs, *precisions))
     n_positive = int(truth.sum())
     comparison = Comparison(
@@ -86,30 +87,32 @@ def _compare_label(
         label,
         n_positive,
         len(truth) - n_positive,
-        _difference(spread[0], spread[1], dataset, draws and draws[0], options),
-        _difference(spread[2], spread[3], dataset, draws and draws[1], options),
+        _difference(spread[0], spread[1], dataset, draws and draws[0], intervals),
+        _difference(spread[2], spread[3], dataset, draws and draws[1], intervals),
     )
     return comparison, spread
 
 
 def _difference(
-    this: Influence, other: Influence, dataset: Dataset, draws: list[Floats] | None, options: Options
+    this: Influence, other: Influence, dataset: Dataset, draws: list[Floats] | None, intervals: Intervals
 ) -> PairedDifference:
     gap = this - other
     error = gap.standard_error(dataset.units)
-    analytic = wald(gap.value, error, options.confidence, "paired_delta") if error > 0 else Estimate(gap.value)
+    analytic = wald(gap.value, error, intervals.confidence, "paired_delta") if error > 0 else Estimate(gap.value)
     bootstrap = NOTHING
     if draws is not None:
-        bootstrap = percentile(gap.value, draws[0] - draws[1], options.confidence)
+        bootstrap = percentile(gap.value, draws[0] - draws[1], intervals.confidence)
     p = p_value(gap.value / error) if error > 0 else (1.0 if gap.value == 0 else NAN)
     return PairedDifference(this.value, other.value, analytic, bootstrap, p)
 
 
-def _resampled(rankings: Sequence[Ranking], units: np.ndarray, options: Options) -> tuple[list[Floats], list[Floats]]:
+def _resampled(
+    rankings: Sequence[Ranking], units: np.ndarray, intervals: Intervals
+) -> tuple[list[Floats], list[Floats]]:
     """Resampled AUROCs and average precisions of both rankings, from the same draws."""
     aurocs: list[list[Floats]] = [[], []]
     precisions: list[list[Floats]] = [[], []]
-    for counts in stratified_draws(rankings[0].truth, units, options.resampling):
+    for counts in stratified_draws(rankings[0].truth, units, intervals.resampling):
         for place, ranking in enumerate(rankings):
             tallies = ranking.tallies(counts)
             aurocs[place].append(auroc_from_tallies(*tallies))
@@ -117,15 +120,15 @@ def _resampled(rankings: Sequence[Ranking], units: np.ndarray, options: Options)
     return [np.concatenate(a) for a in aurocs], [np.concatenate(p) for p in precisions]
 
 
-def _macro(dataset: Dataset, name: str, parts: Sequence[tuple[Influence, ...]], options: Options) -> Comparison:
+def _macro(dataset: Dataset, name: str, parts: Sequence[tuple[Influence, ...]], intervals: Intervals) -> Comparison:
     means = [influences.mean([part[place] for part in parts]) for place in range(4)]
     return Comparison(
         name,
         MACRO,
         0,
         0,
-        _difference(means[0], means[1], dataset, None, options),
-        _difference(means[2], means[3], dataset, None, options),
+        _difference(means[0], means[1], dataset, None, intervals),
+        _difference(means[2], means[3], dataset, None, intervals),
     )
 
 

@@ -11,8 +11,10 @@ import numpy as np
 from cxrzero.choices import Aggregate, LabelLevel
 from cxrzero.errors import LabelError
 from cxrzero.evaluate.join import JoinReport
-from cxrzero.evaluate.labels import LabelMatch, Truth, fold
-from cxrzero.stats.metrics import Bools, Floats, Ints
+from cxrzero.evaluate.match import LabelMatch
+from cxrzero.maths import Bools, Floats, Ints
+from cxrzero.tables.labels import Truth
+from cxrzero.tables.names import fold
 
 
 @dataclass(frozen=True, slots=True)

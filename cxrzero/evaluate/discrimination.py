@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cxrzero.evaluate.dataset import Dataset
+from cxrzero.maths import Bools, Floats, Ints
 from cxrzero.stats import influence as influences
 from cxrzero.stats.influence import Influence
 from cxrzero.stats.intervals import Estimate, logit_wald, newcombe, percentile, span, wald, wilson
-from cxrzero.stats.metrics import Bools, Floats, Ints, Ranking, count_units
+from cxrzero.stats.metrics import Ranking, count_units
 from cxrzero.stats.resample import Resampling, resampled_ranks
 
 # Below this many rows of a class intervals are known to cover less than they say (docs/eval.md, "Coverage").
@@ -25,8 +26,8 @@ NOTHING = Estimate(float("nan"))
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """Settings of all intervals."""
+class Intervals:
+    """How all intervals are made."""
 
     confidence: float = 0.95
     resampling: Resampling = field(default_factory=Resampling)
@@ -79,7 +80,7 @@ class LabelScores:
         return not self.marks
 
 
-def score_label(dataset: Dataset, label: str, options: Options) -> LabelScores:
+def score_label(dataset: Dataset, label: str, intervals: Intervals) -> LabelScores:
     """Threshold-free results of one label."""
     rows = dataset.usable(label)
     truth_of, values = dataset.truth[label], dataset.truth[label].values
@@ -90,13 +91,13 @@ def score_label(dataset: Dataset, label: str, options: Options) -> LabelScores:
     pair = positive_only = None
     ranks = RankScores()
     if n_positive and n_negative:
-        ranks = rank_scores(dataset.scores[label][rows], truth, units, options)
+        ranks = rank_scores(dataset.scores[label][rows], truth, units, intervals)
         if label in dataset.cosines:
             cos_pos, cos_neg = (cosine[rows] for cosine in dataset.cosines[label])
             known = ~np.isnan(cos_pos) & ~np.isnan(cos_neg)
             if truth[known].any() and not truth[known].all():
-                pair = rank_scores((cos_pos - cos_neg)[known], truth[known], units[known], options)
-                positive_only = rank_scores(cos_pos[known], truth[known], units[known], options)
+                pair = rank_scores((cos_pos - cos_neg)[known], truth[known], units[known], intervals)
+                positive_only = rank_scores(cos_pos[known], truth[known], units[known], intervals)
     return LabelScores(
         label=label,
         reference=dataset.match.names[label],
@@ -123,20 +124,20 @@ def marks(n_positive: int, n_negative: int) -> tuple[str, ...]:
     return tuple(mark for mark, n in few if n < FEW)
 
 
-def rank_scores(scores: Floats, truth: Bools, units: Ints, options: Options) -> RankScores:
+def rank_scores(scores: Floats, truth: Bools, units: Ints, intervals: Intervals) -> RankScores:
     """AUROC and average precision of (n,) scores; both classes must be there."""
     ranking = Ranking.of(scores, truth)
     auroc = influences.auroc_influence(ranking, units)
     precision = influences.average_precision_influence(ranking, units)
     auroc_bootstrap = precision_bootstrap = NOTHING
-    if len(truth) <= BOOTSTRAP_ROWS and options.resampling.n_resamples:
-        aurocs, precisions = resampled_ranks(ranking, units, options.resampling)
-        auroc_bootstrap = percentile(auroc.value, aurocs, options.confidence)
-        precision_bootstrap = percentile(precision.value, precisions, options.confidence)
+    if len(truth) <= BOOTSTRAP_ROWS and intervals.resampling.n_resamples:
+        aurocs, precisions = resampled_ranks(ranking, units, intervals.resampling)
+        auroc_bootstrap = percentile(auroc.value, aurocs, intervals.confidence)
+        precision_bootstrap = percentile(precision.value, precisions, intervals.confidence)
     return RankScores(
-        auroc_estimate(auroc, truth, units, options.confidence),
+        auroc_estimate(auroc, truth, units, intervals.confidence),
         auroc_bootstrap,
-        average_precision_estimate(precision, truth, units, options.confidence),
+        average_precision_estimate(precision, truth, units, intervals.confidence),
         precision_bootstrap,
     )
 
@@ -194,7 +195,7 @@ class MacroScores:
     average_precision: Estimate = NOTHING
 
 
-def macro_scores(dataset: Dataset, results: list[LabelScores], options: Options) -> MacroScores:
+def macro_scores(dataset: Dataset, results: list[LabelScores], intervals: Intervals) -> MacroScores:
     """Macro averages over the labels with enough rows of both classes; over all computable ones if none has."""
     used = [r.label for r in results if r.enough] or [r.label for r in results if r.computable]
     left_out = tuple(r.label for r in results if r.label not in used)
@@ -208,7 +209,7 @@ def macro_scores(dataset: Dataset, results: list[LabelScores], options: Options)
     for macro in (influences.mean([pair[0] for pair in pairs]), influences.mean([pair[1] for pair in pairs])):
         error = macro.standard_error(dataset.units)
         if error > 0:
-            estimates.append(wald(macro.value, error, options.confidence, "delong_macro"))
+            estimates.append(wald(macro.value, error, intervals.confidence, "delong_macro"))
         else:
             estimates.append(Estimate(macro.value))
     return MacroScores(tuple(used), left_out, *estimates)

@@ -10,23 +10,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cxrzero.errors import ConfigError
-from cxrzero.evaluate.labels import fold
-from cxrzero.stats.metrics import Ints
+from cxrzero.maths import Ints
+from cxrzero.tables.names import PATH_NAMES, SOP_NAMES, STUDY_NAMES, fold
 
 EXAMPLES = 5  # identifiers shown for each kind of mismatch
-
-# Column names by meaning, as `fold` gives them.
-# fmt: off
-PATH_NAMES = frozenset((
-    "path", "image", "images", "imagepath", "imageindex", "imageid", "imagename", "imagefile", "imgname", "img", "file",
-    "filename", "filepath", "name", "id", "dicomid", "dicompath",
-))
-# fmt: on
-SOP_NAMES = frozenset(("sopinstanceuid", "sopuid", "instanceuid", "imageuid", "sop"))
-STUDY_NAMES = frozenset(
-    ("studyinstanceuid", "studyuid", "studyid", "study", "studydir", "accession", "accessionnumber")
-)
-PATIENT_NAMES = frozenset(["patientid", "patient", "subjectid", "subject", "patientnumber", "patientkey"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +65,7 @@ class Join:
     report: JoinReport
 
 
-Columns = dict[str, list[str]]
+Identifiers = dict[str, list[str]]
 Transform = Callable[[str], str]
 
 
@@ -102,7 +89,7 @@ class Candidate:
 
 
 def join_rows(
-    predictions: Columns, references: Columns, on: tuple[str, str] | None = None, level: str = "auto"
+    predictions: Identifiers, references: Identifiers, on: tuple[str, str] | None = None, level: str = "auto"
 ) -> Join:
     """Join two tables by the identifier that pairs most reference rows; equal ones: the strictest.
 
@@ -137,12 +124,6 @@ def join_rows(
     return best
 
 
-def identifier_columns(columns: Sequence[str], on: str | None) -> list[str]:
-    """The columns of a table that may identify its rows, the one named by the user first."""
-    known = [name for name in columns if fold(name) in PATH_NAMES | SOP_NAMES | STUDY_NAMES and name != on]
-    return known if on is None else [on, *known]
-
-
 def tail(parts: int | None) -> Transform:
     """The last `parts` components of a path (all for None), with / and in one Unicode form."""
 
@@ -170,7 +151,7 @@ def _plain_path(cell: str) -> str:
 
 
 def _candidates(
-    predictions: Columns, references: Columns, on: tuple[str, str] | None, level: str
+    predictions: Identifiers, references: Identifiers, on: tuple[str, str] | None, level: str
 ) -> Iterator[Candidate]:
     """Ways to join, strictest first."""
     if on is not None:
@@ -201,14 +182,14 @@ def _candidates(
 
 
 def _pairs(
-    predictions: Columns, references: Columns, prediction_names: frozenset[str], reference_names: frozenset[str]
+    predictions: Identifiers, references: Identifiers, prediction_names: Sequence[str], reference_names: Sequence[str]
 ) -> list[tuple[str, str]]:
     ones = [name for name in predictions if fold(name) in prediction_names and any(predictions[name])]
     others = [name for name in references if fold(name) in reference_names and any(references[name])]
     return [(one, other) for one in ones for other in others]
 
 
-def _join(candidate: Candidate, predictions: Columns, references: Columns) -> Join:
+def _join(candidate: Candidate, predictions: Identifiers, references: Identifiers) -> Join:
     prediction_keys = [candidate.to_prediction_key(cell) for cell in predictions[candidate.prediction_column]]
     reference_keys = [candidate.to_reference_key(cell) for cell in references[candidate.reference_column]]
     reference_count = Counter(reference_keys)

@@ -12,22 +12,14 @@ import numpy as np
 from cxrzero.choices import Aggregate
 from cxrzero.errors import ConfigError
 from cxrzero.evaluate.dataset import Dataset, JoinRules, RowReport
-from cxrzero.evaluate.join import PATIENT_NAMES, STUDY_NAMES, Join, identifier_columns, join_rows
-from cxrzero.evaluate.labels import (
-    LabelMatch,
-    LabelRules,
-    Truth,
-    column_truth,
-    find_list_column,
-    fitting_rules,
-    fold,
-    listed_truth,
-    match_labels,
-    vocabulary,
-)
+from cxrzero.evaluate.join import Join, join_rows
+from cxrzero.evaluate.match import LabelMatch, fitting_rules, match_labels
+from cxrzero.maths import Bools, Floats, Ints
 from cxrzero.prediction import FIXED_COLUMNS
-from cxrzero.stats.metrics import Bools, Floats, Ints
-from cxrzero.tables.read import Table, TableSource, open_table, read_table
+from cxrzero.tables.labelled import LabelTable
+from cxrzero.tables.labels import LabelRules, Truth
+from cxrzero.tables.names import PATIENT_NAMES, STUDY_NAMES, fold, identifier_columns
+from cxrzero.tables.read import Columns, TableSource, open_table, read_table
 
 # Columns that a prediction table has beside a label's own, by suffix.
 DERIVED_SUFFIXES = ("_calibrated", "_decision", "_sd", "_cos_pos", "_cos_neg")
@@ -60,33 +52,17 @@ def load_dataset(
     if join_rules.patient is not None and patient is None:
         raise ConfigError(f"neither {predictions} nor {labels} has a column {join_rules.patient!r} for --patient")
 
-    reference_text = identifier_columns(referenced.columns, on_reference)
-    reference_text += [name for name in (*by_columns, patient) if name in referenced.columns]
-    list_column = find_list_column(referenced.columns, label_rules)
-    direct = not list_column
-    if list_column is not None:
-        table = read_table(referenced, text=reference_text, categories=[list_column])
-        reference_names: Sequence[str] = vocabulary(table.text[list_column])
-    else:
-        used = {*identifier_columns(referenced.columns, on_reference), patient}
-        reference_names = [name for name in referenced.columns if name not in used]
-    rules = label_rules if like is None else fitting_rules(label_rules, names, reference_names)
-    match = match_labels(names, reference_names, rules)
-    if direct:
-        wanted = [name for sources in match.names.values() for name in sources]
-        table = read_table(referenced, text=reference_text, categories=wanted)
-        truth = {
-            label: column_truth([table.text[name] for name in sources], sources, label_rules, labels)
-            for label, sources in match.names.items()
-        }
-    else:
-        truth = listed_truth(table.text[str(list_column)], match.names, label_rules)
+    identifiers = identifier_columns(referenced.columns, on_reference)
+    reference_text = [*identifiers, *(name for name in (*by_columns, patient) if name in referenced.columns)]
+    label_table = LabelTable(referenced, label_rules, text=reference_text, apart=(*identifiers, patient))
+    rules = label_rules if like is None else fitting_rules(label_rules, names, label_table.names)
+    match = match_labels(names, label_table.names, rules)
+    table, truth = label_table.read(match.names)
 
     scores_table = _read_predictions(predicted, match, on_prediction, [n for n in (*by_columns, patient) if n])
-    identifiers = {name: scores_table.text[name] for name in identifier_columns(predicted.columns, on_prediction)}
     join = join_rows(
-        identifiers,
-        {name: table.text[name] for name in identifier_columns(referenced.columns, on_reference)},
+        {name: scores_table.text[name] for name in identifier_columns(predicted.columns, on_prediction)},
+        {name: table.text[name] for name in identifiers},
         join_rules.on,
         join_rules.level,
     )
@@ -108,7 +84,7 @@ def prediction_labels(source: TableSource) -> list[str]:
     return labels
 
 
-def _read_predictions(source: TableSource, match: LabelMatch, on: str | None, others: Sequence[str]) -> Table:
+def _read_predictions(source: TableSource, match: LabelMatch, on: str | None, others: Sequence[str]) -> Columns:
     cosines = [f"{label}{suffix}" for label in match.names for suffix in ("_cos_pos", "_cos_neg")]
     text = identifier_columns(source.columns, on)
     text += [name for name in others if name in source.columns]
@@ -119,8 +95,8 @@ def _read_predictions(source: TableSource, match: LabelMatch, on: str | None, ot
 
 
 def _joined(
-    predictions: Table,
-    references: Table,
+    predictions: Columns,
+    references: Columns,
     join: Join,
     match: LabelMatch,
     truth: dict[str, Truth],
@@ -206,7 +182,7 @@ def read_manifest(predictions: Path) -> dict[str, Any] | None:
     return manifest
 
 
-def _check_range(predictions: Table, labels: Sequence[str], ok: Bools, rules: JoinRules) -> bool:
+def _check_range(predictions: Columns, labels: Sequence[str], ok: Bools, rules: JoinRules) -> bool:
     """Whether all scores are probabilities.
 
     Raises:
@@ -239,7 +215,9 @@ def _row_report(status: list[str], scores: dict[str, Floats], truth: dict[str, T
     )
 
 
-def _units(references: Table, predictions: Table, patient: str | None, join: Join, text: Any) -> tuple[str, list[str]]:
+def _units(
+    references: Columns, predictions: Columns, patient: str | None, join: Join, text: Any
+) -> tuple[str, list[str]]:
     """The name of the independent unit and each joined row's: patient, else study, else the row itself."""
     if patient is not None:
         return f"patient ({patient})", text(patient)
@@ -258,7 +236,7 @@ def _numbered(keys: Sequence[str]) -> Ints:
     return np.array([number.setdefault(key, len(number)) for key in keys], dtype=np.int64)
 
 
-def _named(source: TableSource, name: str | None, known: frozenset[str]) -> str | None:
+def _named(source: TableSource, name: str | None, known: Sequence[str]) -> str | None:
     if name is not None:
         return name if name in source.columns else None
     return next((column for column in source.columns if fold(column) in known), None)

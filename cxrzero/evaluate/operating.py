@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from cxrzero.evaluate.dataset import Dataset
-from cxrzero.evaluate.discrimination import BOOTSTRAP_ROWS, NOTHING, Options
+from cxrzero.evaluate.discrimination import BOOTSTRAP_ROWS, NOTHING, Intervals
+from cxrzero.maths import Bools, Floats
 from cxrzero.stats import influence as influences
 from cxrzero.stats.influence import Influence
 from cxrzero.stats.intervals import Estimate, effective_size, percentile, predictive_value, wald, wilson
-from cxrzero.stats.metrics import Bools, Confusion, Floats
+from cxrzero.stats.metrics import Confusion
 from cxrzero.stats.resample import outcome_table, resampled_confusions
 from cxrzero.stats.thresholds import Threshold
 
@@ -55,7 +56,7 @@ def operating_points(
     dataset: Dataset,
     thresholds: Mapping[str, Threshold],
     enough: Sequence[str],
-    options: Options,
+    intervals: Intervals,
     prevalence: float | None = None,
 ) -> tuple[dict[str, OperatingPoint], MacroOperating | None]:
     """Apply each label's threshold.
@@ -76,9 +77,9 @@ def operating_points(
         ]
     )
     macro_labels = [label for label in labels if label in enough] or labels
-    spreads = _spreads(dataset, decided, tables, labels, macro_labels, options)
+    spreads = _spreads(dataset, decided, tables, labels, macro_labels, intervals)
     points = {
-        label: _point(label, thresholds[label], table, spreads[label], options, prevalence)
+        label: _point(label, thresholds[label], table, spreads[label], intervals, prevalence)
         for label, table in zip(labels, tables, strict=True)
     }
     return points, MacroOperating(tuple(macro_labels), *(spreads["macro"][metric] for metric in MACRO_METRICS))
@@ -90,22 +91,22 @@ def _spreads(
     tables: Floats,
     labels: Sequence[str],
     macro_labels: Sequence[str],
-    options: Options,
+    intervals: Intervals,
 ) -> dict[str, dict[str, Estimate]]:
     """Estimates that need resampling: MCC and F1 per label, and the macro averages (under the key "macro")."""
-    if tables.shape[1] > BOOTSTRAP_ROWS or not options.resampling.n_resamples:
-        return _delta_spreads(dataset, decided, labels, macro_labels, options)
-    observed, resampled = _sum(tables), resampled_confusions(tables, options.resampling)
+    if tables.shape[1] > BOOTSTRAP_ROWS or not intervals.resampling.n_resamples:
+        return _delta_spreads(dataset, decided, labels, macro_labels, intervals)
+    observed, resampled = _sum(tables), resampled_confusions(tables, intervals.resampling)
     out: dict[str, dict[str, Estimate]] = {label: {} for label in (*labels, "macro")}
     in_macro = [place for place, label in enumerate(labels) if label in macro_labels]
     for metric in MACRO_METRICS:
         values, draws = getattr(observed, metric), getattr(resampled, metric)
         out["macro"][metric] = percentile(
-            float(values[in_macro].mean()), draws[:, in_macro].mean(axis=1), options.confidence
+            float(values[in_macro].mean()), draws[:, in_macro].mean(axis=1), intervals.confidence
         )
         if metric in ("mcc", "f1"):
             for place, label in enumerate(labels):
-                out[label][metric] = percentile(float(values[place]), draws[:, place], options.confidence)
+                out[label][metric] = percentile(float(values[place]), draws[:, place], intervals.confidence)
     return out
 
 
@@ -114,7 +115,7 @@ def _delta_spreads(
     decided: Mapping[str, Bools],
     labels: Sequence[str],
     macro_labels: Sequence[str],
-    options: Options,
+    intervals: Intervals,
 ) -> dict[str, dict[str, Estimate]]:
     """The same by the delta method, for tables so large that it agrees with the bootstrap."""
     out: dict[str, dict[str, Estimate]] = {}
@@ -129,16 +130,16 @@ def _delta_spreads(
             "specificity": influences.share_influence(~calls, ~truth),
         }
         units = dataset.units[rows]
-        out[label] = {metric: _delta(made[metric], units, options) for metric in ("mcc", "f1")}
+        out[label] = {metric: _delta(made[metric], units, intervals) for metric in ("mcc", "f1")}
         if label in macro_labels:
             for metric, each in made.items():
                 parts[metric].append(each.spread(rows, len(dataset)))
-    out["macro"] = {metric: _delta(influences.mean(each), dataset.units, options) for metric, each in parts.items()}
+    out["macro"] = {metric: _delta(influences.mean(each), dataset.units, intervals) for metric, each in parts.items()}
     return out
 
 
-def _delta(each: Influence, units: np.ndarray, options: Options) -> Estimate:
-    return wald(each.value, each.standard_error(units), options.confidence, "delta")
+def _delta(each: Influence, units: np.ndarray, intervals: Intervals) -> Estimate:
+    return wald(each.value, each.standard_error(units), intervals.confidence, "delta")
 
 
 def _point(
@@ -146,7 +147,7 @@ def _point(
     threshold: Threshold,
     table: Floats,
     spread: Mapping[str, Estimate],
-    options: Options,
+    intervals: Intervals,
     prevalence: float | None,
 ) -> OperatingPoint:
     """One label's (U, 4) outcome table as estimates."""
@@ -156,7 +157,7 @@ def _point(
 
     def share(hits: Floats, totals: Floats) -> Estimate:
         size = effective_size(hits, totals) if clustered else None
-        return wilson(float(hits.sum()), float(totals.sum()), options.confidence, size)
+        return wilson(float(hits.sum()), float(totals.sum()), intervals.confidence, size)
 
     sensitivity, specificity = share(tp, tp + fn), share(tn, tn + fp)
     ppv_at = npv_at = NOTHING
@@ -164,8 +165,8 @@ def _point(
         n_hits = effective_size(tp, tp + fn) if clustered else float((tp + fn).sum())
         n_correct = effective_size(tn, tn + fp) if clustered else float((tn + fp).sum())
         found, cleared = sensitivity.value * n_hits, specificity.value * n_correct
-        ppv_at = predictive_value(prevalence, found, n_hits, cleared, n_correct, options.confidence)
-        npv_at = predictive_value(1 - prevalence, cleared, n_correct, found, n_hits, options.confidence)
+        ppv_at = predictive_value(prevalence, found, n_hits, cleared, n_correct, intervals.confidence)
+        npv_at = predictive_value(1 - prevalence, cleared, n_correct, found, n_hits, intervals.confidence)
     return OperatingPoint(
         label,
         threshold,

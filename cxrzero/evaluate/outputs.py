@@ -15,6 +15,7 @@ from cxrzero._version import __version__
 from cxrzero.calibration.file import binding, write_calibration
 from cxrzero.errors import OutputError, OutputExistsError
 from cxrzero.evaluate.run import Evaluation
+from cxrzero.options import record_of
 from cxrzero.stats.intervals import Estimate
 
 SCHEMA = "cxrzero.metrics"
@@ -56,7 +57,7 @@ def write_outputs(evaluation: Evaluation, folder: Path, page: str) -> list[Path]
     Raises:
         OutputError: a file cannot be written.
     """
-    fitted = evaluation.calibration is not None and not evaluation.config.calibration
+    fitted = evaluation.calibration is not None and not evaluation.options.calibration
     texts = {METRICS_CSV: metrics_csv(evaluation), METRICS_JSON: metrics_json(evaluation), REPORT_HTML: page}
     for name, text in texts.items():
         try:
@@ -84,7 +85,7 @@ def metrics_json(evaluation: Evaluation) -> str:
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
         "cxrzero": __version__,
-        "config": evaluation.config,
+        "config": record_of(evaluation.options),
         "model": binding(dataset.manifest),
         "unit": dataset.unit_name,
         "n_rows": len(dataset),

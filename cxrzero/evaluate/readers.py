@@ -13,10 +13,11 @@ import numpy as np
 
 from cxrzero.errors import ConfigError, LabelError
 from cxrzero.evaluate.dataset import Dataset
-from cxrzero.evaluate.discrimination import Options
+from cxrzero.evaluate.discrimination import Intervals
 from cxrzero.evaluate.operating import MACRO_METRICS
+from cxrzero.maths import Floats
 from cxrzero.stats.intervals import Estimate, bootstrap_p, holm, percentile
-from cxrzero.stats.metrics import Confusion, Floats
+from cxrzero.stats.metrics import Confusion
 from cxrzero.stats.resample import outcome_table, resampled_confusions
 from cxrzero.stats.thresholds import Threshold
 
@@ -52,7 +53,7 @@ class ReaderComparison:
 
 
 def compare_readers(
-    dataset: Dataset, readers: Mapping[str, Dataset], thresholds: Mapping[str, Threshold], options: Options
+    dataset: Dataset, readers: Mapping[str, Dataset], thresholds: Mapping[str, Threshold], intervals: Intervals
 ) -> list[ReaderComparison]:
     """Compare per label and on average; labels without a threshold or that a reader did not read are left out.
 
@@ -83,17 +84,21 @@ def compare_readers(
             ]
         )
         cases.append((int(usable.sum()), int(np.sum(truth[usable] == 1))))
-    return _results(labels, list(readers), np.array(tables), cases, options)
+    return _results(labels, list(readers), np.array(tables), cases, intervals)
 
 
 def _results(
-    labels: Sequence[str], readers: Sequence[str], tables: Floats, cases: Sequence[tuple[int, int]], options: Options
+    labels: Sequence[str],
+    readers: Sequence[str],
+    tables: Floats,
+    cases: Sequence[tuple[int, int]],
+    intervals: Intervals,
 ) -> list[ReaderComparison]:
     """From (L, 1 + R, U, 4) outcome tables, the model's first, to comparisons; the last is the macro average."""
     n_labels, n_raters, n_units, _ = tables.shape
     flat = tables.reshape(n_labels * n_raters, n_units, 4)
     observed = Confusion(*np.moveaxis(flat.sum(axis=1), 1, 0))
-    resampled = resampled_confusions(flat, options.resampling)
+    resampled = resampled_confusions(flat, intervals.resampling)
     shape = (-1, n_labels, n_raters)
     values = {m: getattr(observed, m).reshape(shape)[0] for m in MACRO_METRICS}
     draws = {m: getattr(resampled, m).reshape(shape) for m in MACRO_METRICS}
@@ -104,7 +109,7 @@ def _results(
         n, n_positive = cases[place] if place < n_labels else (max(c[0] for c in cases), sum(c[1] for c in cases))
         raters = [
             {
-                m: percentile(float(values[m][place, rater]), draws[m][:, place, rater], options.confidence)
+                m: percentile(float(values[m][place, rater]), draws[m][:, place, rater], intervals.confidence)
                 for m in MACRO_METRICS
             }
             for rater in range(n_raters)
@@ -112,9 +117,9 @@ def _results(
         mean_reader, differences = {}, {}
         for m in MACRO_METRICS:
             mean_value, mean_draws = float(values[m][place, 1:].mean()), draws[m][:, place, 1:].mean(axis=1)
-            mean_reader[m] = percentile(mean_value, mean_draws, options.confidence)
+            mean_reader[m] = percentile(mean_value, mean_draws, intervals.confidence)
             gaps = draws[m][:, place, 0] - mean_draws
-            gap = percentile(float(values[m][place, 0]) - mean_value, gaps, options.confidence)
+            gap = percentile(float(values[m][place, 0]) - mean_value, gaps, intervals.confidence)
             differences[m] = Difference(gap, bootstrap_p(gaps))
         named = dict(zip(readers, raters[1:], strict=True))
         made.append(ReaderComparison(label, n, n_positive, named, mean_reader, raters[0], differences))

@@ -12,17 +12,18 @@ from cxrzero.calibration.file import Calibration, check_binding, read_calibratio
 from cxrzero.errors import ConfigError, LabelError
 from cxrzero.evaluate.calibrate import fit_calibration
 from cxrzero.evaluate.compare import Comparison, compare_tables
-from cxrzero.evaluate.config import EvalConfig
 from cxrzero.evaluate.dataset import Dataset, JoinRules
-from cxrzero.evaluate.discrimination import LabelScores, MacroScores, Options, macro_scores, score_label
-from cxrzero.evaluate.labels import LabelRules, parse_mapping
+from cxrzero.evaluate.discrimination import Intervals, LabelScores, MacroScores, macro_scores, score_label
 from cxrzero.evaluate.load import load_dataset
+from cxrzero.evaluate.match import parse_mapping
 from cxrzero.evaluate.operating import MacroOperating, OperatingPoint, operating_points
+from cxrzero.evaluate.options import EvalOptions
 from cxrzero.evaluate.readers import ReaderComparison, compare_readers
 from cxrzero.evaluate.subgroups import Subgroups, by_column
 from cxrzero.stats.metrics import ReliabilityBin, brier, expected_calibration_error, reliability
 from cxrzero.stats.resample import Resampling
 from cxrzero.stats.thresholds import Threshold, parse_rule
+from cxrzero.tables.labels import LabelRules
 
 IN_SAMPLE = "IN SAMPLE"  # starts the one warning that must not be missed
 
@@ -54,8 +55,7 @@ class Evaluation:
         warnings: what the reader must be told, in plain sentences.
     """
 
-    config: EvalConfig
-    options: Options
+    options: EvalOptions
     dataset: Dataset
     scores: tuple[LabelScores, ...]
     macro: MacroScores
@@ -71,19 +71,19 @@ class Evaluation:
     warnings: tuple[str, ...]
 
 
-def evaluate(config: EvalConfig, predict: Predict | None = None) -> Evaluation:
+def evaluate(options: EvalOptions, predict: Predict | None = None) -> Evaluation:
     """Evaluate a prediction table against reference labels. Writes nothing.
 
     Args:
-        predict: makes the prediction table when config.predictions is a folder of images.
+        predict: makes the prediction table when options.predictions is a folder of images.
 
     Raises:
         UsageError: options or tables that cannot be used; the message says which and why.
     """
-    _check(config)
-    options = Options(config.confidence, Resampling(config.n_resamples, config.seed))
-    label_rules = LabelRules(parse_mapping(config.mapping), config.list_column, config.uncertain, config.blank)
-    join_rules = JoinRules(_on(config.on), config.level, config.aggregate, config.patient, config.any_score)
+    _check(options)
+    intervals = Intervals(options.confidence, Resampling(options.n_resamples, options.seed))
+    label_rules = LabelRules(parse_mapping(options.mapping), options.list_column, options.uncertain, options.blank)
+    join_rules = JoinRules(_on(options.on), options.level, options.aggregate, options.patient, options.any_score)
 
     def load(predictions: str, labels: str, like: Dataset | None = None) -> Dataset:
         table = Path(predictions)
@@ -91,24 +91,23 @@ def evaluate(config: EvalConfig, predict: Predict | None = None) -> Evaluation:
             if predict is None:
                 raise ConfigError(f"{table} is a folder; predict first and give the prediction table")
             table = predict(table, Path(labels))
-        by = config.by if like is None else ()
+        by = options.by if like is None else ()
         return load_dataset(table, Path(labels), label_rules, join_rules, by, like)
 
-    dataset = load(config.predictions, config.labels)
-    validation = load(*config.validation, dataset) if config.validation else None
-    scores = [score_label(dataset, label, options) for label in dataset.labels]
+    dataset = load(options.predictions, options.labels)
+    validation = load(*options.validation, dataset) if options.validation else None
+    scores = [score_label(dataset, label, intervals) for label in dataset.labels]
     if not any(each.n_positive + each.n_negative for each in scores):
         raise LabelError("no row has both a score and a reference label; see the status column and blank labels")
-    calibration = _calibration(config, dataset, validation)
-    thresholds = _thresholds(config, dataset, calibration)
+    calibration = _calibration(options, dataset, validation)
+    thresholds = _thresholds(options, dataset, calibration)
     enough = [each.label for each in scores if each.enough]
-    points, macro_point = operating_points(dataset, thresholds, enough, options, config.prevalence)
-    macro = macro_scores(dataset, scores, options)
-    readers = {name: load(path, config.labels, dataset) for path, name in _names(config.readers).items()}
-    others = {name: load(path, config.labels, dataset) for path, name in _names(config.compare).items()}
+    points, macro_point = operating_points(dataset, thresholds, enough, intervals, options.prevalence)
+    macro = macro_scores(dataset, scores, intervals)
+    readers = {name: load(path, options.labels, dataset) for path, name in _names(options.readers).items()}
+    others = {name: load(path, options.labels, dataset) for path, name in _names(options.compare).items()}
     shared = _shared_units(dataset, validation)
     return Evaluation(
-        config=config,
         options=options,
         dataset=dataset,
         scores=tuple(scores),
@@ -119,10 +118,10 @@ def evaluate(config: EvalConfig, predict: Predict | None = None) -> Evaluation:
         calibration=calibration,
         validation=validation,
         shared_units=shared,
-        readers=tuple(compare_readers(dataset, readers, thresholds, options)) if readers else (),
-        comparisons=tuple(compare_tables(dataset, others, macro.labels, options)),
-        subgroups=tuple(by_column(dataset, column, thresholds, options) for column in dataset.groups),
-        warnings=tuple(_warnings(config, dataset, scores, calibration, validation, shared)),
+        readers=tuple(compare_readers(dataset, readers, thresholds, intervals)) if readers else (),
+        comparisons=tuple(compare_tables(dataset, others, macro.labels, intervals)),
+        subgroups=tuple(by_column(dataset, column, thresholds, intervals) for column in dataset.groups),
+        warnings=tuple(_warnings(options, dataset, scores, calibration, validation, shared)),
     )
 
 
@@ -149,27 +148,27 @@ def probability_quality(dataset: Dataset, calibration: Calibration | None) -> li
     return made
 
 
-def _check(config: EvalConfig) -> None:
+def _check(options: EvalOptions) -> None:
     sources = {
-        "--validation": config.validation,
-        "--calibration": config.calibration,
-        "--in-sample": config.in_sample,
-        "--threshold": config.threshold is not None,
+        "--validation": options.validation,
+        "--calibration": options.calibration,
+        "--in-sample": options.in_sample,
+        "--threshold": options.threshold is not None,
     }
     given = [name for name, value in sources.items() if value]
     if len(given) > 1:
         raise ConfigError(f"{' and '.join(given)} both say where thresholds come from; give one")
-    if config.readers and not given:
+    if options.readers and not given:
         raise ConfigError("--reader compares decisions: say where thresholds come from, for example --validation")
-    if not 0 < config.confidence < 1:
-        raise ConfigError(f"--confidence {config.confidence:g} is not between 0 and 1")
-    if config.prevalence is not None and not 0 < config.prevalence < 1:
-        raise ConfigError(f"--prevalence {config.prevalence:g} is not between 0 and 1")
-    if config.n_resamples < 0 or 0 < config.n_resamples < 100:
-        raise ConfigError(f"--resamples {config.n_resamples}: give at least 100, or 0 for no bootstrap")
-    if config.readers and not config.n_resamples:
+    if not 0 < options.confidence < 1:
+        raise ConfigError(f"--confidence {options.confidence:g} is not between 0 and 1")
+    if options.prevalence is not None and not 0 < options.prevalence < 1:
+        raise ConfigError(f"--prevalence {options.prevalence:g} is not between 0 and 1")
+    if options.n_resamples < 0 or 0 < options.n_resamples < 100:
+        raise ConfigError(f"--resamples {options.n_resamples}: give at least 100, or 0 for no bootstrap")
+    if options.readers and not options.n_resamples:
         raise ConfigError("--reader needs the bootstrap: give --resamples of at least 100")
-    parse_rule(config.threshold_rule)
+    parse_rule(options.threshold_rule)
 
 
 def _on(text: str | None) -> tuple[str, str] | None:
@@ -179,23 +178,23 @@ def _on(text: str | None) -> tuple[str, str] | None:
     return one.strip(), (other or one).strip()
 
 
-def _calibration(config: EvalConfig, dataset: Dataset, validation: Dataset | None) -> Calibration | None:
-    if config.calibration:
-        given = read_calibration(Path(config.calibration))
+def _calibration(options: EvalOptions, dataset: Dataset, validation: Dataset | None) -> Calibration | None:
+    if options.calibration:
+        given = read_calibration(Path(options.calibration))
         if not set(given.labels) & set(dataset.labels):
-            raise LabelError(f"{config.calibration} has none of the labels {', '.join(dataset.labels)}")
+            raise LabelError(f"{options.calibration} has none of the labels {', '.join(dataset.labels)}")
         if given.binding is not None and dataset.manifest is not None:
             check_binding(given, dataset.manifest)
         return given
-    if validation is None and not config.in_sample:
+    if validation is None and not options.in_sample:
         return None
-    rule, target = parse_rule(config.threshold_rule)
-    return fit_calibration(validation or dataset, rule, target, config.calibrator, in_sample=config.in_sample)
+    rule, target = parse_rule(options.threshold_rule)
+    return fit_calibration(validation or dataset, rule, target, options.calibrator, in_sample=options.in_sample)
 
 
-def _thresholds(config: EvalConfig, dataset: Dataset, calibration: Calibration | None) -> dict[str, Threshold]:
-    if config.threshold is not None:
-        return {label: Threshold(config.threshold, "fixed", "user") for label in dataset.labels}
+def _thresholds(options: EvalOptions, dataset: Dataset, calibration: Calibration | None) -> dict[str, Threshold]:
+    if options.threshold is not None:
+        return {label: Threshold(options.threshold, "fixed", "user") for label in dataset.labels}
     return calibration.thresholds if calibration else {}
 
 
@@ -212,7 +211,7 @@ def _shared_units(dataset: Dataset, validation: Dataset | None) -> tuple[str, ..
 
 
 def _warnings(
-    config: EvalConfig,
+    options: EvalOptions,
     dataset: Dataset,
     scores: Sequence[LabelScores],
     calibration: Calibration | None,
@@ -220,7 +219,7 @@ def _warnings(
     shared: Sequence[str],
 ) -> list[str]:
     said = []
-    if config.in_sample:
+    if options.in_sample:
         said.append(
             f"{IN_SAMPLE}: thresholds and calibration were chosen on the same table that they are tested on. Every "
             "number at a threshold and every calibrated number is too good; do not report them as performance."
@@ -235,9 +234,9 @@ def _warnings(
             f"Overlap of validation and test could not be checked: units are {dataset.unit_name} here and "
             f"{validation.unit_name} there."
         )
-    if calibration is not None and validation is None and not config.in_sample and calibration.in_sample:
+    if calibration is not None and validation is None and not options.in_sample and calibration.in_sample:
         said.append("The calibration file was fitted in sample: it is not evidence of performance on its own table.")
-    if config.calibration and calibration is not None and None in (calibration.binding, dataset.manifest):
+    if options.calibration and calibration is not None and None in (calibration.binding, dataset.manifest):
         said.append("Nothing says whether the calibration was fitted for the model of these predictions.")
     report = dataset.join
     for kind, where in (("only_predictions", "predictions"), ("only_references", "labels")):
@@ -247,7 +246,7 @@ def _warnings(
         if n := getattr(report, f"n_{kind}"):
             said.append(f"{n} identifiers occur more than once in the {where}; none of their rows was evaluated.")
     if report.level == "study":
-        said.append(f"Labels are per study: the {config.aggregate} over the scored images of a study was evaluated.")
+        said.append(f"Labels are per study: the {options.aggregate} over the scored images of a study was evaluated.")
     if dataset.rows.n_unscored:
         said.append(
             f"{dataset.rows.n_unscored} labelled rows have no score (failed or skipped images, or blank cells) and are "

@@ -12,12 +12,12 @@ import numpy as np
 
 from cxrzero.errors import ConfigError
 from cxrzero.evaluate.dataset import Dataset
-from cxrzero.evaluate.discrimination import LabelScores, Options, label_influences, score_label
-from cxrzero.evaluate.labels import fold
+from cxrzero.evaluate.discrimination import Intervals, LabelScores, label_influences, score_label
 from cxrzero.evaluate.operating import OperatingPoint, operating_points
 from cxrzero.stats.influence import Influence
 from cxrzero.stats.intervals import Estimate, holm, p_value, wald
 from cxrzero.stats.thresholds import Threshold
+from cxrzero.tables.names import fold
 from cxrzero.tables.read import MISSING
 
 AGE_EDGES = (18, 40, 60, 80)  # children, then bands of about twenty years
@@ -63,7 +63,7 @@ class Subgroups:
     gaps: tuple[Gap, ...]
 
 
-def by_column(dataset: Dataset, column: str, thresholds: Mapping[str, Threshold], options: Options) -> Subgroups:
+def by_column(dataset: Dataset, column: str, thresholds: Mapping[str, Threshold], intervals: Intervals) -> Subgroups:
     """Evaluate each group of a column.
 
     Raises:
@@ -77,11 +77,11 @@ def by_column(dataset: Dataset, column: str, thresholds: Mapping[str, Threshold]
     groups = []
     for name in order:
         part = dataset.subset(labels_of_rows == name)
-        scores = tuple(score_label(part, label, options) for label in part.labels)
+        scores = tuple(score_label(part, label, intervals) for label in part.labels)
         enough = [each.label for each in scores if each.enough]
-        points, _ = operating_points(part, thresholds, enough, options)
+        points, _ = operating_points(part, thresholds, enough, intervals)
         groups.append(Group(name, len(part), scores, points))
-    gaps = [gap for label in dataset.labels if (gap := _largest_gap(dataset, label, labels_of_rows, groups, options))]
+    gaps = [gap for label in dataset.labels if (gap := _largest_gap(dataset, label, labels_of_rows, groups, intervals))]
     return Subgroups(column, tuple(groups), tuple(gaps))
 
 
@@ -106,7 +106,7 @@ def age_band(cell: str) -> str:
 
 
 def _largest_gap(
-    dataset: Dataset, label: str, group_of_row: np.ndarray, groups: Sequence[Group], options: Options
+    dataset: Dataset, label: str, group_of_row: np.ndarray, groups: Sequence[Group], intervals: Intervals
 ) -> Gap | None:
     aurocs: dict[str, Influence] = {}
     for group in groups:
@@ -122,7 +122,7 @@ def _largest_gap(
         error = difference.standard_error(dataset.units)
         if error > 0:
             found.append(
-                (wald(difference.value, error, options.confidence), p_value(difference.value / error), high, low)
+                (wald(difference.value, error, intervals.confidence), p_value(difference.value / error), high, low)
             )
     if not found:
         return None

@@ -16,6 +16,7 @@ from PIL import Image
 
 from cxrzero.errors import ImageError
 from cxrzero.images.radiograph import GreyImage
+from cxrzero.maths import sigmoid
 
 Values = npt.NDArray[Any]
 
@@ -137,8 +138,7 @@ def apply_window(values: Values, window: Window) -> npt.NDArray[np.float64]:
         raise ImageError("bad_window", f"the {window.function} window has an impossible centre or width")
     x = values.astype(np.float64)
     if window.function == "SIGMOID":
-        with np.errstate(over="ignore"):  # exp overflows to inf, and 1 / inf is the 0 that is meant
-            return np.asarray(1.0 / (1.0 + np.exp(-4.0 * (x - center) / width)))
+        return sigmoid(4.0 * (x - center) / width)
     if window.function == "LINEAR":
         # x <= c − 0.5 − (w−1)/2 → 0; x > c − 0.5 + (w−1)/2 → 1; else ((x − (c−0.5)) / (w−1)) + 0.5.
         center, width = center - 0.5, width - 1.0

@@ -12,19 +12,16 @@ results in docs/detectors.md.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from cxrzero.images.radiograph import GreyImage
-
-FloatArray = npt.NDArray[np.float32]
+from cxrzero.maths import Float32s, sigmoid
 
 # What both detectors see. Coarser than the smallest pictures that they were trained on (64 pixels), so that the
 # sharpness of a source says little.
@@ -77,7 +74,7 @@ def detect(pixels: GreyImage) -> Detections:
     upright, negative = network.features(np.stack([x, -x]))
     inverted = float(network.inverted @ (upright - negative))
     not_chest = float(network.not_chest @ (upright + negative)) + network.not_chest_bias
-    return Detections(inverted=_sigmoid(inverted), not_chest=_sigmoid(not_chest))
+    return Detections(inverted=sigmoid(inverted), not_chest=sigmoid(not_chest))
 
 
 def inverted_score(pixels: GreyImage) -> float:
@@ -105,7 +102,7 @@ def detector_flags(pixels: GreyImage) -> set[str]:
     return flags
 
 
-def thumbnail(pixels: GreyImage) -> FloatArray:
+def thumbnail(pixels: GreyImage) -> Float32s:
     """What the network sees: flat frame cut off, squeezed to a square, contrast normalised.
 
     Args:
@@ -123,7 +120,7 @@ def thumbnail(pixels: GreyImage) -> FloatArray:
     if high - low < BLANK_RANGE:
         return np.zeros((SIDE, SIDE), np.float32)
     grey = np.clip(grey, low, high)
-    normal: FloatArray = ((grey - grey.mean()) / grey.std()).astype(np.float32)
+    normal: Float32s = ((grey - grey.mean()) / grey.std()).astype(np.float32)
     return normal
 
 
@@ -145,12 +142,12 @@ class _Network:
         not_chest_bias: log odds of "not chest" without any evidence.
     """
 
-    layers: tuple[tuple[FloatArray, FloatArray], ...]
-    inverted: FloatArray
-    not_chest: FloatArray
+    layers: tuple[tuple[Float32s, Float32s], ...]
+    inverted: Float32s
+    not_chest: Float32s
     not_chest_bias: float
 
-    def features(self, x: FloatArray) -> FloatArray:
+    def features(self, x: Float32s) -> Float32s:
         """(N, SIDE, SIDE) → (N, F)."""
         h = x[..., None]
         for kernel, bias in self.layers:
@@ -162,7 +159,7 @@ class _Network:
         return h.reshape(len(h), -1)
 
 
-def _patches(h: FloatArray) -> FloatArray:
+def _patches(h: Float32s) -> Float32s:
     """(N, H, W, C), H and W even → (N, H/2, W/2, 9 · C): the 3 × 3 around every second place, zeros beyond the edge.
 
     In as few calls as can be: decoding threads take turns for what is done in Python itself.
@@ -171,7 +168,7 @@ def _patches(h: FloatArray) -> FloatArray:
     padded = np.zeros((n, height + 2, width + 2, channels), np.float32)
     padded[:, 1:-1, 1:-1] = h
     film, row, column, channel = padded.strides
-    windows: FloatArray = np.ndarray(
+    windows: Float32s = np.ndarray(
         (n, height // 2, width // 2, 3, 3, channels),
         np.float32,
         padded,
@@ -195,8 +192,3 @@ def _network() -> _Network:
         not_chest=weights["not_chest"],
         not_chest_bias=float(weights["not_chest_bias"]),
     )
-
-
-def _sigmoid(x: float) -> float:
-    """1 / (1 + e^−x), in the form that cannot overflow."""
-    return 0.5 * (1.0 + math.tanh(0.5 * x))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from cxrzero.choices import Invert
+from cxrzero.errors import ConfigError
 
 GreyImage = npt.NDArray[np.uint8]
 
@@ -22,15 +23,33 @@ class DecodeOptions:
         max_pixels: rows × columns × frames above which an image is refused before any allocation.
         fast_side: JPEG and JPEG 2000 files may be decoded at a half, a quarter or an eighth of their size while both
             sides keep at least so many pixels; None decodes all in full, as other formats and DICOM always are.
+
+    Raises:
+        ConfigError: another word for `invert`, or a number below 1.
     """
 
     invert: Invert = "auto"
     max_pixels: int = 200_000_000
     fast_side: int | None = None
 
+    def __post_init__(self) -> None:
+        if self.invert not in get_args(Invert):
+            raise ConfigError(f"invert {self.invert!r} is unknown; choose one of {', '.join(get_args(Invert))}")
+        if self.max_pixels < 1 or (self.fast_side is not None and self.fast_side < 1):
+            raise ConfigError("max_pixels and fast_side must be at least 1")
+
 
 class Facts(NamedTuple):
-    """Attributes copied from the header into the table; empty string = not stated. Names and dates never appear."""
+    """Attributes copied from a DICOM header into the table; empty where it states none. Names and dates never appear.
+
+    Attributes:
+        modality: e.g. "CR", "DX".
+        view_position: e.g. "PA", "AP", "LL".
+        photometric_interpretation: e.g. "MONOCHROME1", of which black is bright.
+        study_instance_uid: of the study that the image belongs to.
+        series_instance_uid: of its series.
+        sop_instance_uid: its own.
+    """
 
     modality: str = ""
     view_position: str = ""

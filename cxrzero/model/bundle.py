@@ -62,6 +62,19 @@ class Templates:
 
 
 @dataclass(frozen=True, slots=True)
+class MeasuredOn:
+    """Where a measurement was made, without a machine's name.
+
+    Attributes:
+        backend: what computed, e.g. "openvino 2026.1.0".
+        processor: its architecture, then the instruction sets that decide how products are computed.
+    """
+
+    backend: str
+    processor: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Deviation:
     """How far a faster precision was measured to be from fp32, on d = cos⁺ − cos⁻, each of the worst label.
 
@@ -70,12 +83,14 @@ class Deviation:
         spearman: rank correlation of d.
         n: films.
         command: that measured it.
+        measured_on: None where the card does not say.
     """
 
     max_abs_d_over_sd: float
     spearman: float
     n: int
     command: str | None = None
+    measured_on: MeasuredOn | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,7 +342,15 @@ class _Card:
         largest, spearman, n = (value.get(name) for name in ("max_abs_d_over_sd", "spearman", "n"))
         if not (_is_finite(largest) and _is_finite(spearman) and type(n) is int):
             self._fail(key, "must state max_abs_d_over_sd and spearman as numbers and n as a whole number")
-        return Deviation(largest, spearman, n, value.get("command"))
+        measured_on = self._measured_on(value.get("measured_on"), f"{key}.measured_on")
+        return Deviation(largest, spearman, n, value.get("command"), measured_on)
+
+    def _measured_on(self, value: Any, key: str) -> MeasuredOn | None:
+        if value is None:
+            return None
+        if not isinstance(value, dict) or not isinstance(value.get("backend"), str):
+            self._fail(key, "must be an object that names the backend and the processor's instruction sets")
+        return MeasuredOn(value["backend"], self._strings(value.get("processor"), f"{key}.processor"))
 
     def files(self, version: int, more: Iterable[str]) -> Mapping[str, str]:
         value = self._object("files")

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from cxrzero.maths import Float32s, sigmoid
 from cxrzero.model.bundle import Scoring
 
-Float32Array = npt.NDArray[np.float32]
 Objects = npt.NDArray[np.object_]
 
 COSINES = ("cos_pos", "cos_neg")
@@ -28,10 +28,10 @@ class Scores:
             calibration no arrays. See `cxrzero.calibration.applied`.
     """
 
-    probability: Float32Array
-    cos_pos: Float32Array | None = None
-    cos_neg: Float32Array | None = None
-    sd: Float32Array | None = None
+    probability: Float32s
+    cos_pos: Float32s | None = None
+    cos_neg: Float32s | None = None
+    sd: Float32s | None = None
     calibrated: Objects | None = None
     decision: Objects | None = None
 
@@ -57,18 +57,18 @@ class Scores:
 class Scorer(Protocol):
     """What the pipeline asks: (N, D) float32, rows of length 1, to the scores of all labels."""
 
-    def __call__(self, image_embeds: Float32Array) -> Scores: ...
+    def __call__(self, image_embeds: Float32s) -> Scores: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Classifier:
     """Text embeddings of L labels, each array (L, D) float32 with rows of length 1."""
 
-    positive: Float32Array
-    negative: Float32Array
+    positive: Float32s
+    negative: Float32s
     scoring: Scoring
 
-    def __call__(self, image_embeds: Float32Array) -> Scores:
+    def __call__(self, image_embeds: Float32s) -> Scores:
         """Compare images with every label (CheXzero, Methods: softmax of the pair = σ of the difference).
 
         Args:
@@ -91,7 +91,7 @@ class Ensemble:
 
     members: tuple[Classifier, ...]
 
-    def __call__(self, image_embeds: Float32Array) -> Scores:
+    def __call__(self, image_embeds: Float32s) -> Scores:
         """Average the members.
 
         Args:
@@ -115,26 +115,20 @@ class ProbabilityOnly:
 
     scorer: Scorer
 
-    def __call__(self, image_embeds: Float32Array) -> Scores:
+    def __call__(self, image_embeds: Float32s) -> Scores:
         return replace(self.scorer(image_embeds), cos_pos=None, cos_neg=None)
 
 
 class Cosine(Classifier):
     """Gives the cosine to `positive` itself as the score, in [−1, 1]: for ranking, not a probability."""
 
-    def __call__(self, image_embeds: Float32Array) -> Scores:
+    def __call__(self, image_embeds: Float32s) -> Scores:
         """(N, D) float32 → scores (N, L)."""
         cosines = (image_embeds.astype(np.float64) @ self.positive.T.astype(np.float64)).astype(np.float32)
         return Scores(cosines, cosines, cosines)
 
 
-def sigmoid(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """σ(x) = 1 / (1 + e^−x) without overflow for any x."""
-    decay = np.exp(-np.abs(logits))
-    return np.asarray(np.where(logits >= 0, 1.0, decay) / (1.0 + decay))
-
-
-def mean_direction(text_embeds: Float32Array) -> Float32Array:
+def mean_direction(text_embeds: Float32s) -> Float32s:
     """Average several prompts of one label as the reference does: normalise, mean, normalise.
 
     Args:
@@ -147,7 +141,7 @@ def mean_direction(text_embeds: Float32Array) -> Float32Array:
 
 
 def build_classifier(
-    groups: Sequence[tuple[Float32Array, Float32Array]],
+    groups: Sequence[tuple[Float32s, Float32s]],
     scoring: Scoring,
 ) -> Classifier:
     """Stack the averaged prompts of all labels.
@@ -162,5 +156,5 @@ def build_classifier(
     )
 
 
-def _normalize(rows: Float32Array) -> Float32Array:
+def _normalize(rows: Float32s) -> Float32s:
     return np.asarray(rows / np.linalg.norm(rows, axis=-1, keepdims=True), np.float32)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from cxrzero.maths import AnyFloats
 from cxrzero.phantom.anatomy import Anatomy, ViewPosition
-from cxrzero.phantom.frame import FloatArray, Frame, Points, ellipsoid, path, ramp
+from cxrzero.phantom.frame import Frame, Points, ellipsoid, path, ramp
 from cxrzero.phantom.thorax import LEFT, RIGHT, chest_wall, spine_x
 
 N_RIBS = 11
@@ -13,7 +14,7 @@ N_RIBS = 11
 SPONGY = 0.16
 
 
-def draw_ribs(frame: Frame, anatomy: Anatomy) -> FloatArray:
+def draw_ribs(frame: Frame, anatomy: Anatomy) -> AnyFloats:
     """Both rib cages: each rib a hollow elliptic tube along a slanting hoop, projected as it lies in space.
 
     Where a hoop turns forward at the chest wall the beam runs along it, so ribs are brightest there, as on a film.
@@ -58,7 +59,7 @@ def _rib(
     return clouds
 
 
-def draw_spine(frame: Frame, anatomy: Anatomy) -> FloatArray:
+def draw_spine(frame: Frame, anatomy: Anatomy) -> AnyFloats:
     """Vertebral bodies with end plates, pedicles and spinous processes."""
     y = frame.y
     x = frame.x - spine_x(anatomy, y)
@@ -83,11 +84,11 @@ def draw_spine(frame: Frame, anatomy: Anatomy) -> FloatArray:
     process = np.hypot(x / 2.6, (phase - 0.8) * pitch / 6.5)
     bone = bone + 2.2 * np.exp(-(((process - 0.9) / 0.35) ** 2))
     transverse = np.exp(-(((phase - 0.3) * pitch / 4.0) ** 2)) * ramp(ax - half, 3) * ramp(half + 15 - ax, 6)
-    total: FloatArray = (bone + 1.3 * transverse).astype(np.float32)
+    total: AnyFloats = (bone + 1.3 * transverse).astype(np.float32)
     return total
 
 
-def draw_shoulders(frame: Frame, anatomy: Anatomy, view_position: ViewPosition) -> FloatArray:
+def draw_shoulders(frame: Frame, anatomy: Anatomy, view_position: ViewPosition) -> AnyFloats:
     """Clavicles, shoulder blades and upper arms. In PA the blades are turned out of the lungs, in AP they overlap."""
     rng = np.random.default_rng([anatomy.seed, 4])
     bone = np.zeros((frame.height, frame.width), np.float32)
@@ -124,7 +125,7 @@ def draw_shoulders(frame: Frame, anatomy: Anatomy, view_position: ViewPosition) 
 
 def _triangle(
     frame: Frame, side: int, a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]
-) -> FloatArray:
+) -> AnyFloats:
     """1 inside a triangle given in side-positive mm, soft at the edges."""
     x, y = frame.x * np.float32(side), frame.y
     inside = np.ones_like(x)

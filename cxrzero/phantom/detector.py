@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from cxrzero.phantom.frame import FloatArray
+from cxrzero.maths import AnyFloats
 
 # Effective linear attenuation, 1/mm, for a 120 kV chest beam (about 60–70 keV): water 0.020; compact bone 0.056, given
 # as its excess over the soft tissue that it replaces; metal stands for anything that stops most of the beam.
@@ -55,7 +55,7 @@ def sample_look(rng: np.random.Generator) -> Look:
     )
 
 
-def expose(attenuation: FloatArray, mm_per_px: float, look: Look, rng: np.random.Generator) -> FloatArray:
+def expose(attenuation: AnyFloats, mm_per_px: float, look: Look, rng: np.random.Generator) -> AnyFloats:
     """Optical depth as the detector measures it.
 
     Args:
@@ -68,11 +68,11 @@ def expose(attenuation: FloatArray, mm_per_px: float, look: Look, rng: np.random
     light /= np.float32(1 + look.scatter)
     noise = rng.standard_normal(light.shape, dtype=np.float32)
     noise *= np.sqrt(light / np.float32(look.photons * mm_per_px**2))
-    measured: FloatArray = -np.log(np.maximum(light + noise, np.float32(1e-4)))
+    measured: AnyFloats = -np.log(np.maximum(light + noise, np.float32(1e-4)))
     return measured
 
 
-def develop(depth: FloatArray, look: Look) -> FloatArray:
+def develop(depth: AnyFloats, look: Look) -> AnyFloats:
     """Measured optical depth to display values in 0…1, bright = dense."""
     wide = _blur(depth, 10)
     edges = depth - _soften(depth)
@@ -87,11 +87,11 @@ def develop(depth: FloatArray, look: Look) -> FloatArray:
     grey = 1 / (1 + np.exp(np.float32(-4.4 * look.contrast) * (grey - np.float32(0.5))))
     ends = 1 / (1 + np.exp(np.float32(2.2 * look.contrast)))
     grey = np.clip((grey - ends) / (1 - 2 * ends), 0, 1)
-    shown: FloatArray = grey ** np.float32(look.gamma)
+    shown: AnyFloats = grey ** np.float32(look.gamma)
     return shown
 
 
-def collimate(grey: FloatArray, look: Look) -> FloatArray:
+def collimate(grey: AnyFloats, look: Look) -> AnyFloats:
     """Paint the collimated border, if any."""
     height, width = grey.shape
     top, right, bottom, left = look.border
@@ -103,7 +103,7 @@ def collimate(grey: FloatArray, look: Look) -> FloatArray:
     return grey
 
 
-def _blur(image: FloatArray, cells: int) -> FloatArray:
+def _blur(image: AnyFloats, cells: int) -> AnyFloats:
     """Low-pass that keeps about `cells` samples along each side."""
     coarse = Image.fromarray(image).resize((cells, cells), Image.Resampling.BOX)
     padded = np.pad(np.asarray(coarse), 1, mode="edge")
@@ -114,7 +114,7 @@ def _blur(image: FloatArray, cells: int) -> FloatArray:
     return np.asarray(small.resize((image.shape[1], image.shape[0]), Image.Resampling.BICUBIC))
 
 
-def _soften(image: FloatArray) -> FloatArray:
+def _soften(image: AnyFloats) -> AnyFloats:
     """Binomial 5 × 5 low-pass, edges repeated."""
     for axis in (0, 1):
         n = image.shape[axis]

@@ -6,8 +6,9 @@ from itertools import pairwise
 
 import numpy as np
 
+from cxrzero.maths import AnyFloats
 from cxrzero.phantom.anatomy import Anatomy
-from cxrzero.phantom.frame import FloatArray, Frame, ellipsoid, path, ramp
+from cxrzero.phantom.frame import Frame, ellipsoid, path, ramp
 
 # Strokes of the marker's letters on a unit square, y downwards.
 LETTERS: dict[str, list[list[tuple[float, float]]]] = {
@@ -22,12 +23,12 @@ LETTERS: dict[str, list[list[tuple[float, float]]]] = {
 }
 
 
-def draw_device(frame: Frame, anatomy: Anatomy, name: str) -> FloatArray:
+def draw_device(frame: Frame, anatomy: Anatomy, name: str) -> AnyFloats:
     """The metal of one device, named as in `findings.DEVICES`."""
     return {"endotracheal tube": _tube, "central line": _line, "pacemaker": _pacemaker}[name](frame, anatomy)
 
 
-def draw_marker(frame: Frame, letter: str, rng: np.random.Generator) -> FloatArray:
+def draw_marker(frame: Frame, letter: str, rng: np.random.Generator) -> AnyFloats:
     """A lead letter beside the patient: R on the patient's right (viewer's left), L on the left, upper corner."""
     height = rng.uniform(13, 20)
     side = 1 if letter == "L" else -1
@@ -45,7 +46,7 @@ def draw_marker(frame: Frame, letter: str, rng: np.random.Generator) -> FloatArr
     return 6 * np.minimum(lead, 1.5)
 
 
-def _tube(frame: Frame, anatomy: Anatomy) -> FloatArray:
+def _tube(frame: Frame, anatomy: Anatomy) -> AnyFloats:
     end = anatomy.apex_y + 50
     y = np.linspace(-60, end, 600)
     x = -3.0 * np.clip((y - anatomy.apex_y) / 70, 0, 1)
@@ -53,13 +54,13 @@ def _tube(frame: Frame, anatomy: Anatomy) -> FloatArray:
     return 0.06 * frame.tube(x, y, 4.6, wall=1.2) + 0.5 * frame.tube(x + 3.4, y, 0.7)
 
 
-def _line(frame: Frame, anatomy: Anatomy) -> FloatArray:
+def _line(frame: Frame, anatomy: Anatomy) -> AnyFloats:
     top = anatomy.apex_y
     x, y = path([(-62, -50), (-48, top - 20), (-34, top + 18), (-25, top + 60), (-24, top + 104)], frame.mm_per_px)
     return 0.25 * frame.tube(x, y, 1.3)
 
 
-def _pacemaker(frame: Frame, anatomy: Anatomy) -> FloatArray:
+def _pacemaker(frame: Frame, anatomy: Anatomy) -> AnyFloats:
     x0, y0 = 0.80 * anatomy.half_width, anatomy.clavicle_y + 30
     case = ramp(ellipsoid(frame, (x0, y0), (23, 20), 1) - 0.4, 0.4) * 5
     metal = case + ramp(ellipsoid(frame, (x0, y0 + 5), (15, 9), 1) - 0.5, 0.4) * 6

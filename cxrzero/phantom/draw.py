@@ -10,13 +10,14 @@ import numpy.typing as npt
 from PIL import Image
 
 from cxrzero.errors import ConfigError
+from cxrzero.maths import AnyFloats
 from cxrzero.phantom import lesions
 from cxrzero.phantom.anatomy import Anatomy, ViewPosition, sample_anatomy
 from cxrzero.phantom.bones import draw_ribs, draw_shoulders, draw_spine
 from cxrzero.phantom.detector import BONE_EXCESS, METAL, WATER, Look, collimate, develop, expose, sample_look
 from cxrzero.phantom.devices import draw_device, draw_marker
 from cxrzero.phantom.findings import DEVICES, Finding, labels_of, report_of
-from cxrzero.phantom.frame import FIELD_HEIGHT, FIELD_WIDTH, FloatArray, Frame, ramp
+from cxrzero.phantom.frame import FIELD_HEIGHT, FIELD_WIDTH, Frame, ramp
 from cxrzero.phantom.thorax import LEFT, RIGHT, Lung, draw_airways, draw_body, draw_heart, draw_lung, draw_stomach
 from cxrzero.phantom.vessels import draw_vessels
 
@@ -129,7 +130,7 @@ def _place(anatomy: Anatomy, height: int, width: int, rng: np.random.Generator) 
 
 def _attenuation(
     frame: Frame, anatomy: Anatomy, findings: tuple[Finding, ...], view_position: ViewPosition
-) -> FloatArray:
+) -> AnyFloats:
     """(H, W) sum of path length × attenuation over all tissues."""
     tissue = np.random.default_rng([anatomy.seed, 9])
     body = draw_body(frame, anatomy)
@@ -152,7 +153,7 @@ def _attenuation(
     return depth.astype(np.float32)
 
 
-def _sick_lung(frame: Frame, anatomy: Anatomy, side: int, findings: tuple[Finding, ...]) -> tuple[Lung, FloatArray]:
+def _sick_lung(frame: Frame, anatomy: Anatomy, side: int, findings: tuple[Finding, ...]) -> tuple[Lung, AnyFloats]:
     """One lung after all its diseases, and the soft tissue (vessels, nodules, pleura) within it."""
     lung = draw_lung(frame, anatomy, side)
     blood, bronchi = draw_vessels(frame, anatomy, side)

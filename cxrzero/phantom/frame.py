@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-# Maps are float32 in practice; intermediate values may be float64.
-FloatArray = npt.NDArray[np.floating[Any]]
+from cxrzero.maths import AnyFloats
+
+# Maps (AnyFloats) are float32 in practice; intermediate values may be float64.
 Points = npt.NDArray[np.float64]
 
 # Field that must be visible, in mm: a 35 × 43 cm cassette less its margins.
@@ -37,8 +37,8 @@ class Frame:
     mm_per_px: float
     centre: tuple[float, float]
     angle: float
-    x: FloatArray = field(init=False, repr=False)
-    y: FloatArray = field(init=False, repr=False)
+    x: AnyFloats = field(init=False, repr=False)
+    y: AnyFloats = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         column = ((np.arange(self.width) - (self.width - 1) / 2) * self.mm_per_px).astype(np.float32)[None, :]
@@ -55,7 +55,7 @@ class Frame:
         row = (dx * sin + dy * cos) / self.mm_per_px + (self.height - 1) / 2
         return column, row
 
-    def splat(self, x: Points, y: Points, weight: Points) -> FloatArray:
+    def splat(self, x: Points, y: Points, weight: Points) -> AnyFloats:
         """Spread masses over the grid, each over its four neighbours.
 
         Args:
@@ -80,7 +80,7 @@ class Frame:
         total += np.bincount(index + self.width + 1, lower * fx, n)
         return total.reshape(self.height, self.width).astype(np.float32)
 
-    def tube(self, x: Points, y: Points, radius: Points | float, wall: float | None = None) -> FloatArray:
+    def tube(self, x: Points, y: Points, radius: Points | float, wall: float | None = None) -> AnyFloats:
         """Path length through round tubes that lie in the image plane.
 
         Args:
@@ -103,7 +103,7 @@ class Frame:
         across_y = y[..., None] + (dx / step * radius)[..., None] * u
         return self.splat(across_x, across_y, mass)
 
-    def texture(self, rng: np.random.Generator, finest_mm: float, octaves: int = 4, gain: float = 0.6) -> FloatArray:
+    def texture(self, rng: np.random.Generator, finest_mm: float, octaves: int = 4, gain: float = 0.6) -> AnyFloats:
         """Smooth fractal noise, about unit variance, whose pattern does not depend on the number of pixels."""
         total = np.zeros((self.height, self.width), np.float32)
         extent = max(self.height, self.width) * self.mm_per_px
@@ -125,13 +125,13 @@ def path(points: list[tuple[float, float]], spacing: float) -> tuple[Points, Poi
     return _smooth(np.interp(t, along, xy[:, 0]), window), _smooth(np.interp(t, along, xy[:, 1]), window)
 
 
-def profile(knots: list[tuple[float, float]], window: float = 0.1) -> Callable[[FloatArray], FloatArray]:
+def profile(knots: list[tuple[float, float]], window: float = 0.1) -> Callable[[AnyFloats], AnyFloats]:
     """A smooth function through about the given (position, value) knots; constant beyond them."""
     position, value = np.asarray(knots, np.float64).T
     table = np.linspace(position[0], position[-1], 256)
     smooth = _smooth(np.interp(table, position, value), max(1, int(128 * window)))
 
-    def evaluate(at: FloatArray) -> FloatArray:
+    def evaluate(at: AnyFloats) -> AnyFloats:
         return np.interp(at, table, smooth).astype(np.float32)
 
     return evaluate
@@ -146,16 +146,16 @@ def _smooth(values: Points, half: int) -> Points:
     return np.convolve(np.concatenate([left, values, right]), kernel / kernel.sum(), "valid")
 
 
-def ramp(distance: FloatArray, width: float) -> FloatArray:
+def ramp(distance: AnyFloats, width: float) -> AnyFloats:
     """0 where distance ≤ −width/2, 1 where ≥ width/2, smooth between (Hermite)."""
     t = np.clip(distance / np.float32(width) + np.float32(0.5), 0, 1)
-    smooth: FloatArray = t * t * (3 - 2 * t)
+    smooth: AnyFloats = t * t * (3 - 2 * t)
     return smooth
 
 
 def ellipsoid(
     frame: Frame, centre: tuple[float, float], radii: tuple[float, float], depth: float, tilt: float = 0.0
-) -> FloatArray:
+) -> AnyFloats:
     """Path length (mm) through an ellipsoid with half-axes `radii` in the plane and `depth` along the beam."""
     dx, dy = frame.x - np.float32(centre[0]), frame.y - np.float32(centre[1])
     cos, sin = np.float32(np.cos(tilt)), np.float32(np.sin(tilt))

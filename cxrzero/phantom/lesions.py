@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from cxrzero.maths import AnyFloats
 from cxrzero.phantom.anatomy import Anatomy
 from cxrzero.phantom.findings import Finding, Zone
-from cxrzero.phantom.frame import FloatArray, Frame, ellipsoid, ramp
+from cxrzero.phantom.frame import Frame, ellipsoid, ramp
 from cxrzero.phantom.thorax import Lung, lung_edges
 from cxrzero.phantom.vessels import hilum
 
@@ -36,7 +37,7 @@ def effusion(frame: Frame, anatomy: Anatomy, lung: Lung, severity: float, rng: n
     lung.air *= 1 - 0.94 * filled
 
 
-def pneumothorax(frame: Frame, anatomy: Anatomy, lung: Lung, blood: FloatArray, severity: float) -> FloatArray:
+def pneumothorax(frame: Frame, anatomy: Anatomy, lung: Lung, blood: AnyFloats, severity: float) -> AnyFloats:
     """Free air between lung and chest wall: black, without vessels, inside it the thin white line of the pleura.
 
     Returns:
@@ -57,14 +58,14 @@ def pneumothorax(frame: Frame, anatomy: Anatomy, lung: Lung, blood: FloatArray, 
     inside = inside / np.maximum(np.hypot(slope_x, slope_y) / np.float32(frame.mm_per_px), np.float32(0.3))
     free = ramp(-inside, 2 * max(1.0, frame.mm_per_px))
     thin = np.float32(max(0.8, frame.mm_per_px))
-    pleura: FloatArray = (8.0 / thin) * np.exp(-((inside / thin) ** 2)) * ramp(lung.air - 12, 8)
+    pleura: AnyFloats = (8.0 / thin) * np.exp(-((inside / thin) ** 2)) * ramp(lung.air - 12, 8)
     blood *= 1 - free
     lung.air *= free / np.float32(LUNG_AIR) + (1 - free) * np.float32(1 - 0.35 * severity)
     return pleura
 
 
 def consolidate(
-    frame: Frame, anatomy: Anatomy, lung: Lung, bronchi: FloatArray, finding: Finding, rng: np.random.Generator
+    frame: Frame, anatomy: Anatomy, lung: Lung, bronchi: AnyFloats, finding: Finding, rng: np.random.Generator
 ) -> None:
     """Airspace filled with fluid: patchy for pneumonia, dense with an air bronchogram for consolidation."""
     dense = finding.name == "consolidation"
@@ -83,7 +84,7 @@ def consolidate(
 
 
 def edema(
-    frame: Frame, anatomy: Anatomy, lung: Lung, blood: FloatArray, severity: float, rng: np.random.Generator
+    frame: Frame, anatomy: Anatomy, lung: Lung, blood: AnyFloats, severity: float, rng: np.random.Generator
 ) -> None:
     """Fluid around the hilum (butterfly), swollen blurred vessels, and at the bases short septal lines (Kerley B)."""
     x, y = hilum(anatomy, lung.side)
@@ -99,12 +100,12 @@ def edema(
     blood += frame.tube(edge - lung.side * np.outer(rng.uniform(9, 16, n), t), start[:, None] + 0 * t, 0.9)
 
 
-def nodule(frame: Frame, anatomy: Anatomy, lung: Lung, finding: Finding, rng: np.random.Generator) -> FloatArray:
+def nodule(frame: Frame, anatomy: Anatomy, lung: Lung, finding: Finding, rng: np.random.Generator) -> AnyFloats:
     """A round ball of soft tissue, 10 to 32 mm across: its path length in mm."""
     x, y = zone_centre(anatomy, lung, finding.zone, rng)
     radius = 5 + 11 * finding.severity
     ball = ellipsoid(frame, (x, y), (radius, radius * rng.uniform(0.85, 1.0)), radius * 1.5, rng.uniform(0, 3))
-    uneven: FloatArray = ball * np.clip(1 + 0.12 * frame.texture(rng, 4, 2), 0.6, 1.2)
+    uneven: AnyFloats = ball * np.clip(1 + 0.12 * frame.texture(rng, 4, 2), 0.6, 1.2)
     return uneven
 
 

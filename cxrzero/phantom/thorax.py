@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cxrzero.maths import AnyFloats
 from cxrzero.phantom.anatomy import Anatomy
-from cxrzero.phantom.frame import FloatArray, Frame, ellipsoid, profile, ramp
+from cxrzero.phantom.frame import Frame, ellipsoid, profile, ramp
 
 RIGHT, LEFT = -1, 1  # patient's side as sign of x
 
@@ -29,14 +30,14 @@ class Lung:
     """
 
     side: int
-    air: FloatArray
-    wall: FloatArray
-    below_dome: FloatArray
+    air: AnyFloats
+    wall: AnyFloats
+    below_dome: AnyFloats
     apex_y: float
     base_y: float
 
 
-def chest_wall(anatomy: Anatomy, y: FloatArray) -> FloatArray:
+def chest_wall(anatomy: Anatomy, y: AnyFloats) -> AnyFloats:
     """Half the inner width of the thorax at height y."""
     top, base = anatomy.apex_y, max(anatomy.costophrenic_y)
     length = base - top
@@ -45,13 +46,13 @@ def chest_wall(anatomy: Anatomy, y: FloatArray) -> FloatArray:
     return wall(y)
 
 
-def spine_x(anatomy: Anatomy, y: FloatArray) -> FloatArray:
+def spine_x(anatomy: Anatomy, y: AnyFloats) -> AnyFloats:
     """Sideways position of the spine: one gentle bow."""
     middle = (anatomy.apex_y + anatomy.dome_y[0]) / 2
     return (anatomy.spine_curve * np.cos((y - middle) / 110)).astype(np.float32)
 
 
-def draw_body(frame: Frame, anatomy: Anatomy) -> FloatArray:
+def draw_body(frame: Frame, anatomy: Anatomy) -> AnyFloats:
     """Thickness of the patient from skin to skin."""
     x, y = np.abs(frame.x), frame.y
     axilla = anatomy.apex_y + 70
@@ -82,7 +83,7 @@ def draw_body(frame: Frame, anatomy: Anatomy) -> FloatArray:
     return body
 
 
-def lung_edges(anatomy: Anatomy, side: int, y: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+def lung_edges(anatomy: Anatomy, side: int, y: AnyFloats) -> tuple[AnyFloats, AnyFloats, AnyFloats]:
     """Lateral and medial border of a lung at height y (mm from the midline); how far its round apex has opened, 0…1."""
     left = side == LEFT
     apex, base, dome = anatomy.apex_y + (3 if left else 0), anatomy.costophrenic_y[left], anatomy.dome_y[left]
@@ -95,7 +96,7 @@ def lung_edges(anatomy: Anatomy, side: int, y: FloatArray) -> tuple[FloatArray, 
     return summit + (lateral - summit) * cap, summit - (summit - medial) * cap, cap
 
 
-def _slab(u: FloatArray) -> FloatArray:
+def _slab(u: AnyFloats) -> AnyFloats:
     """Relative thickness of a flat, round-edged cross-section at u half-widths from its middle: sqrt(1 − u⁴)."""
     u = u * u
     return np.sqrt(np.maximum(1 - u * u, 0))
@@ -123,7 +124,7 @@ def draw_lung(frame: Frame, anatomy: Anatomy, side: int) -> Lung:
     return Lung(side, air, lateral - x, below, apex, base)
 
 
-def draw_heart(frame: Frame, anatomy: Anatomy) -> FloatArray:
+def draw_heart(frame: Frame, anatomy: Anatomy) -> AnyFloats:
     """Heart and great vessels, mm along the beam; the heart is as wide as the cardiothoracic ratio says."""
     width = anatomy.cardiothoracic_ratio * 2 * anatomy.half_width
     to_left = 0.66 * width  # two thirds of the heart lie left of the midline
@@ -150,7 +151,7 @@ def draw_heart(frame: Frame, anatomy: Anatomy) -> FloatArray:
     return heart
 
 
-def draw_airways(frame: Frame, anatomy: Anatomy) -> FloatArray:
+def draw_airways(frame: Frame, anatomy: Anatomy) -> AnyFloats:
     """Air in trachea and main bronchi, mm."""
     carina_y = anatomy.apex_y + 92
     y = np.linspace(-60, carina_y, 500)
@@ -162,7 +163,7 @@ def draw_airways(frame: Frame, anatomy: Anatomy) -> FloatArray:
     return trachea + 0.8 * (right + left)
 
 
-def draw_stomach(frame: Frame, anatomy: Anatomy, rng: np.random.Generator) -> FloatArray:
+def draw_stomach(frame: Frame, anatomy: Anatomy, rng: np.random.Generator) -> AnyFloats:
     """Gas under the left hemidiaphragm (and sometimes in the colon), mm."""
     gas = np.zeros((frame.height, frame.width), np.float32)
     radius = anatomy.stomach_gas

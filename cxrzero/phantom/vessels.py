@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from cxrzero.maths import AnyFloats
 from cxrzero.phantom.anatomy import Anatomy
-from cxrzero.phantom.frame import FloatArray, Frame, Points
+from cxrzero.phantom.frame import Frame, Points
 from cxrzero.phantom.thorax import LEFT
 
 # (children per branch, length and radius relative to the parent)
@@ -17,7 +18,7 @@ def hilum(anatomy: Anatomy, side: int) -> tuple[float, float]:
     return side * 33.0, anatomy.apex_y + (100 if side == LEFT else 112)
 
 
-def draw_vessels(frame: Frame, anatomy: Anatomy, side: int) -> tuple[FloatArray, FloatArray]:
+def draw_vessels(frame: Frame, anatomy: Anatomy, side: int) -> tuple[AnyFloats, AnyFloats]:
     """Blood along the beam in one lung, mm, and the air of the larger bronchi that run beside the vessels.
 
     The bronchi show only where the lung around them is filled (an air bronchogram).

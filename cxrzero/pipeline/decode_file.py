@@ -25,13 +25,14 @@ FRAMES_AHEAD = 4
 Decode = Callable[[str], Iterator[Radiograph]]
 # (pixels, frame, digest) → for each model encoder input or None, and the embedding that is there, see
 # `cxrzero.pipeline.embedder`.
-Prepare = Callable[[npt.NDArray[np.uint8], int, int], tuple[list[PixelValues | None], list[bytes]]]
+InputsOf = Callable[[npt.NDArray[np.uint8], int, int], tuple[list[PixelValues | None], list[bytes]]]
 
 
-def items_of(ref: ImageRef, decode: Decode, prepare: Prepare, add_seconds: Callable[[float], None]) -> Iterator[Item]:
+def items_of(ref: ImageRef, decode: Decode, inputs: InputsOf, add_seconds: Callable[[float], None]) -> Iterator[Item]:
     """A file's frames one by one, and at the end a failure if there is one; what goes wrong in it is never raised.
 
     Args:
+        inputs: what the encoders need of a picture.
         add_seconds: is given the time that each of them took.
 
     Raises:
@@ -46,8 +47,8 @@ def items_of(ref: ImageRef, decode: Decode, prepare: Prepare, add_seconds: Calla
         for radiograph in decode(ref.path):
             frame = radiograph.frame
             digest = digest_of(radiograph.pixels)
-            prepared = prepare(radiograph.pixels, frame, digest)
-            item = Frame(ref, frame, radiograph.facts, radiograph.flags, digest, *prepared)
+            found = inputs(radiograph.pixels, frame, digest)
+            item = Frame(ref, frame, radiograph.facts, radiograph.flags, digest, *found)
             item.is_last = frame == radiograph.n_frames
             item.is_unchanged = item.is_last and _is_unchanged(ref)
             add_seconds(time.perf_counter() - started)
@@ -59,8 +60,13 @@ def items_of(ref: ImageRef, decode: Decode, prepare: Prepare, add_seconds: Calla
     except CxrzeroError:
         raise
     except Exception as error:  # one strange file must not end a run over a million; the row says what it was
-        code = "out_of_memory" if isinstance(error, MemoryError) else "unexpected"
-        yield Failure(ref, ImageError(code, f"{type(error).__name__} while the file was decoded"))
+        yield Failure(ref, unforeseen(error))
+
+
+def unforeseen(error: Exception) -> ImageError:
+    """What a decoder raised and should not have, without its words, which may quote the file."""
+    code = "out_of_memory" if isinstance(error, MemoryError) else "unexpected"
+    return ImageError(code, f"{type(error).__name__} while the file was decoded")
 
 
 class DecodeJob:
@@ -70,8 +76,8 @@ class DecodeJob:
     full queue cannot block it.
     """
 
-    def __init__(self, ref: ImageRef, decode: Decode, prepare: Prepare, stop: threading.Event, stats: RunStats) -> None:
-        self._made = items_of(ref, decode, prepare, stats.add_decode)
+    def __init__(self, ref: ImageRef, decode: Decode, inputs: InputsOf, stop: threading.Event, stats: RunStats) -> None:
+        self._made = items_of(ref, decode, inputs, stats.add_decode)
         self._stop = stop
         self._queue: Queue[Item | BaseException | None] = Queue(FRAMES_AHEAD)
 

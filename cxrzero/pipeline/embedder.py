@@ -13,27 +13,25 @@ from cxrzero.cache.images import FileRecord
 from cxrzero.pipeline.cached import Cache
 from cxrzero.pipeline.items import Frame, PixelValues
 
-Prepare = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
+# (H, W) uint8 → (3, height, width) float32; called from several threads. Models that preprocess alike share one.
+Preprocessing = Callable[[npt.NDArray[np.uint8]], PixelValues]
 
 
 @dataclass(frozen=True, slots=True)
 class Embedder:
-    """One model's stages.
+    """One model's stages after preprocessing.
 
     Attributes:
-        prepare: (H, W) uint8 → (3, height, width) float32; called from several threads. Models with equal
-            preprocessing share one object, and what it gives.
         encoder: (N, 3, height, width) → (N, D).
         cache: embeddings of earlier runs; None neither asks nor keeps.
     """
 
-    prepare: Prepare
     encoder: Encoder
     cache: Cache | None = None
 
 
-def prepare_missing(
-    prepares: Sequence[Prepare],
+def inputs_of(
+    preprocessings: Sequence[Preprocessing],
     records: Sequence[FileRecord | None],
     pixels: npt.NDArray[np.uint8],
     frame: int,
@@ -42,7 +40,7 @@ def prepare_missing(
     """Preprocess a picture for the models that have no embedding of it, once per distinct preprocessing.
 
     Args:
-        prepares: of each model.
+        preprocessings: of each model.
         records: for each model what its cache knows of the file.
         pixels: (H, W) uint8, of frame number `frame` (1-based) and with that content `digest`.
 
@@ -50,11 +48,11 @@ def prepare_missing(
         For each model its encoder's input, or None, and the embedding that is there, or nothing.
     """
     embeddings = [_stored(record, frame, digest) for record in records]
-    done: dict[Prepare, PixelValues] = {}
-    for prepare, embedding in zip(prepares, embeddings, strict=True):
-        if not embedding and prepare not in done:
-            done[prepare] = prepare(pixels)
-    values = [None if e else done[prepare] for prepare, e in zip(prepares, embeddings, strict=True)]
+    done: dict[Preprocessing, PixelValues] = {}
+    for preprocess, embedding in zip(preprocessings, embeddings, strict=True):
+        if not embedding and preprocess not in done:
+            done[preprocess] = preprocess(pixels)
+    values = [None if e else done[preprocess] for preprocess, e in zip(preprocessings, embeddings, strict=True)]
     return values, embeddings
 
 

@@ -6,37 +6,28 @@ brought over whole: it is decoded here, frame by frame, so that memory stays fla
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import sys
-import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from concurrent.futures import Future
 from functools import partial
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from cxrzero.cache.images import FileRecord
-from cxrzero.errors import RunError
 from cxrzero.images import decode
 from cxrzero.images.radiograph import DecodeOptions, Radiograph
 from cxrzero.model.preprocess import Preprocess
 from cxrzero.pipeline.decode_file import FRAMES_AHEAD, items_of
-from cxrzero.pipeline.embedder import prepare_missing
+from cxrzero.pipeline.embedder import inputs_of
 from cxrzero.pipeline.items import Frame, Item, RunStats
 from cxrzero.pipeline.threads import ThreadDecoders
+from cxrzero.pipeline.workers import Advice, Workers, most_workers
 from cxrzero.sources import ImageRef
 
 # Files of one message: each costs the two processes that it wakes more than a small film's frame.
 GROUP = 4
-# Processes that Windows can wait for at once; `ProcessPoolExecutor` refuses more.
-MOST_ON_WINDOWS = 61
+ADVICE = Advice("--workers", "--decode-in threads", 'decode_in="threads"')
 
 Task = tuple[ImageRef, Sequence[FileRecord | None]]
 
@@ -72,69 +63,34 @@ class ProcessDecoders:
     def __init__(
         self, options: DecodeOptions, preprocesses: Sequence[Preprocess], workers: int, stats: RunStats
     ) -> None:
-        self._workers = min(workers, MOST_ON_WINDOWS) if sys.platform == "win32" else workers
-        self.ahead = self._workers * GROUP
-        self._known = options, tuple(preprocesses)
+        self._most = most_workers(workers)
+        self.ahead = self._most * GROUP
+        self._workers = Workers(self._most, ADVICE, _know, (options, tuple(preprocesses)))
         self._stats = stats
         self._here = ThreadDecoders(partial(_decode, options), preprocesses, 1, stats)
-        self._pool: ProcessPoolExecutor | None = None  # made for the first group: the cache may know all files
         self._group = _Group()
         self._out = 0  # groups that were sent and not taken to their end
-        self._came_back = False
 
     def submit(self, ref: ImageRef, records: Sequence[FileRecord | None]) -> ProcessJob:
         group = self._group
         group.tasks.append((ref, records))
         job = ProcessJob(self, group, len(group.tasks) - 1)
-        if len(group.tasks) == GROUP or self._out < self._workers:
+        if len(group.tasks) == GROUP or self._out < self._most:
             self.send(group)
         return job
 
     def send(self, group: _Group) -> Future[list[Decoded]]:
         """Have a group decoded, full or not."""
         if group.future is None:
-            if self._pool is None:
-                self._pool = self._open()
-            try:
-                with _interrupts_stay_here():
-                    group.future = self._pool.submit(_decode_group, group.tasks)
-            except (BrokenProcessPool, BrokenPipeError):  # the pipe: a process that ended while it was started
-                raise self._ended() from None
-            except OSError as error:  # too many open files or processes, or no memory
-                raise RunError(
-                    f"a decoding process could not be started ({error}); use fewer --workers or --decode-in threads"
-                ) from error
+            group.future = self._workers.submit(_decode_group, group.tasks)
             self._out += 1
             self._group = _Group()
         return group.future
 
-    def _open(self) -> ProcessPoolExecutor:
-        try:
-            return ProcessPoolExecutor(self._workers, multiprocessing.get_context("spawn"), _start, self._known)
-        except (OSError, ImportError, NotImplementedError) as error:  # no semaphores, as in some containers
-            raise RunError(f"processes cannot be used here ({error}); use --decode-in threads") from error
-
-    def _ended(self) -> RunError:
-        """Names no file: paths are not for the eyes of whoever asked for pseudonyms."""
-        if self._came_back:
-            return RunError(
-                "a decoding process ended by itself: a damaged file may have crashed its decoder, or memory ran out; "
-                "run the command again with --decode-in threads or fewer --workers"
-            )
-        return RunError(
-            "decoding processes could not start, or ended over their first files; a script needs "
-            'if __name__ == "__main__": around what it runs, since each process imports it; or use '
-            'decode_in="threads" (--decode-in threads)'
-        )
-
     def take(self, group: _Group, index: int) -> Iterator[Item]:
         """The items of one file of a group."""
         ref, records = group.tasks[index]
-        try:
-            found = self.send(group).result()[index]
-        except BrokenProcessPool:
-            raise self._ended() from None
-        self._came_back = True
+        found = self._workers.result(self.send(group))[index]
         self._out -= index == len(group.tasks) - 1
         if found.items is None:
             yield from self._here.submit(ref, records).items()
@@ -144,18 +100,8 @@ class ProcessDecoders:
             yield _in_three_channels(item)
 
     def close(self) -> None:
-        if self._pool is not None:
-            _end(self._pool)
+        self._workers.close()
         self._here.close()
-
-
-def _end(pool: ProcessPoolExecutor) -> None:
-    """End its processes at once, in the middle of a file or not: they only read."""
-    for process in list(pool._processes.values()):
-        process.terminate()
-    # With no writer left, the pool does not wait for the rest of a message that was cut.
-    pool._result_queue._writer.close()  # type: ignore[attr-defined]
-    pool.shutdown(wait=True, cancel_futures=True)
 
 
 class _Group:
@@ -176,37 +122,14 @@ class ProcessJob:
         return self._decoders.take(self._group, self._index)
 
 
-@contextmanager
-def _interrupts_stay_here() -> Iterator[None]:
-    """A process that is started meanwhile never sees Ctrl-C, which goes to all processes of a terminal."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows; `_start` does it, a moment later
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-# What a decoding process knows, set by `_start`.
+# What a decoding process knows.
 _known: tuple[DecodeOptions, tuple[Preprocess, ...]]
 
 
-def _start(options: DecodeOptions, preprocesses: tuple[Preprocess, ...]) -> None:
-    """In a new process: remember, leave Ctrl-C to the parent, and end when it does."""
+def _know(options: DecodeOptions, preprocesses: tuple[Preprocess, ...]) -> None:
+    """In a new process."""
     global _known
     _known = options, preprocesses
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A parent that is killed says nothing, and its processes would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
 
 
 def _decode_group(tasks: Sequence[Task]) -> list[Decoded]:
@@ -216,9 +139,9 @@ def _decode_group(tasks: Sequence[Task]) -> list[Decoded]:
 def _decoded(ref: ImageRef, records: Sequence[FileRecord | None]) -> Decoded:
     options, preprocesses = _known
     seconds: list[float] = []
-    prepare = partial(prepare_missing, preprocesses, records)
+    inputs = partial(inputs_of, preprocesses, records)
     try:
-        made = items_of(ref, partial(_decode_few, options), prepare, seconds.append)
+        made = items_of(ref, partial(_decode_few, options), inputs, seconds.append)
         items = [_slim(item, preprocesses) for item in made]
     except _ManyFramesError:
         return Decoded(None, sum(seconds))

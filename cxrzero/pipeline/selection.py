@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 from cxrzero.choices import View
 from cxrzero.errors import ConfigError, SkippedImage
@@ -20,10 +21,19 @@ class Selection:
     Attributes:
         skip: flags whose images become rows with status "skipped".
         only: "frontal" leaves out what the header does not call a frontal view.
+
+    Raises:
+        ConfigError: a flag that is not in the vocabulary, or another view.
     """
 
     skip: frozenset[str] = frozenset()
     only: View | None = None
+
+    def __post_init__(self) -> None:
+        if unknown := sorted(self.skip - set(FLAGS)):
+            raise ConfigError(f"--skip: unknown flag {', '.join(unknown)}; known: {', '.join(sorted(FLAGS))}")
+        if self.only not in (None, *get_args(View)):
+            raise ConfigError(f"--only: unknown view {self.only!r}; known: {', '.join(get_args(View))}")
 
     def reason(self, flags: frozenset[str]) -> SkippedImage | None:
         """Why an image is left out, its code the flag that decided; None lets it pass."""
@@ -42,8 +52,4 @@ def parse_skip(names: Sequence[str]) -> frozenset[str]:
     Raises:
         ConfigError: a name that is not in the vocabulary.
     """
-    wanted = frozenset(name.strip() for name in names if name.strip())
-    unknown = sorted(wanted - set(FLAGS))
-    if unknown:
-        raise ConfigError(f"--skip: unknown flag {', '.join(unknown)}; known: {', '.join(sorted(FLAGS))}")
-    return wanted
+    return Selection(frozenset(name.strip() for name in names if name.strip())).skip

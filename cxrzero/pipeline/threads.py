@@ -16,7 +16,7 @@ from typing import Protocol, get_args
 from cxrzero.cache.images import FileRecord
 from cxrzero.choices import DecodeIn
 from cxrzero.pipeline.decode_file import Decode, DecodeJob
-from cxrzero.pipeline.embedder import Prepare, prepare_missing
+from cxrzero.pipeline.embedder import Preprocessing, inputs_of
 from cxrzero.pipeline.items import Item, RunStats
 from cxrzero.sources import ImageRef
 
@@ -56,20 +56,20 @@ class ThreadDecoders:
 
     Args:
         decode: path → frames.
-        prepares: of each model, (H, W) uint8 → (3, height, width) float32.
+        preprocessings: of each model.
         workers: how many.
         stats: is told how long decoding took.
     """
 
-    def __init__(self, decode: Decode, prepares: Sequence[Prepare], workers: int, stats: RunStats) -> None:
-        self._decode, self._prepares, self._stats = decode, prepares, stats
+    def __init__(self, decode: Decode, preprocessings: Sequence[Preprocessing], workers: int, stats: RunStats) -> None:
+        self._decode, self._preprocessings, self._stats = decode, preprocessings, stats
         self.ahead = workers
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
 
     def submit(self, ref: ImageRef, records: Sequence[FileRecord | None]) -> DecodeJob:
-        prepare = partial(prepare_missing, self._prepares, records)
-        job = DecodeJob(ref, self._decode, prepare, self._stop, self._stats)
+        inputs = partial(inputs_of, self._preprocessings, records)
+        job = DecodeJob(ref, self._decode, inputs, self._stop, self._stats)
         self._pool.submit(job.run)
         return job
 

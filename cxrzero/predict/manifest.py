@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from cxrzero._version import __version__
 from cxrzero.errors import OutputError
-from cxrzero.tables.table import table_format_of
+from cxrzero.options import record_of
 
 if TYPE_CHECKING:
-    from cxrzero.predict.run import RunReport
+    from cxrzero.predict.plan import Plan
+    from cxrzero.predict.run import Outcome
 
 MANIFEST_SCHEMA_VERSION = 1
 
@@ -28,9 +29,9 @@ def manifest_path(out: str) -> Path:
     return path.with_name(path.stem + ".run.json")
 
 
-def build_manifest(report: RunReport) -> dict[str, Any]:
+def build_manifest(plan: Plan, outcome: Outcome) -> dict[str, Any]:
     """Collect the record of a finished run; its keys are documented in docs/predict.md."""
-    screener, config, stats = report.screener, report.config, report.stats
+    screener, stats = plan.screener, outcome.stats
     encoders = [member.encoder for member in screener.members]
     return {
         "schema_version": MANIFEST_SCHEMA_VERSION,
@@ -40,31 +41,16 @@ def build_manifest(report: RunReport) -> dict[str, Any]:
         "backend": each_once(encoder.backend for encoder in encoders),
         "device": each_once(encoder.device for encoder in encoders),
         "device_reason": each_once(encoder.reason for encoder in encoders),
-        **screener.decisive(report.prompts),
-        "prompt_sources": {p.label: p.source for p in report.prompts},
-        "calibration": report.calibration.record() if report.calibration else None,
-        "options": {
-            "batch_size": screener.batch_size,
-            "workers": screener.workers,
-            "decode_in": screener.decode_in,
-            "invert": config.invert,
-            "fast_decode": screener.decode_options.fast_side,
-            "fail_fast": config.fail_fast,
-            "skip": sorted(screener.selection.skip),
-            "only": screener.selection.only,
-            "by": config.by,
-            "study_aggregate": config.study_aggregate if config.by == "study" else None,
-            "pseudonymise": config.pseudonymise,
-            "format": table_format_of(config.out, config.format),
-            "long": config.long,
-            "scores": config.scores,
-        },
-        "shard": report.shardlog.record() if report.shardlog else None,
+        **screener.decisive(plan.prompts),
+        "prompt_sources": {p.label: p.source for p in plan.prompts},
+        "calibration": plan.calibration.record() if plan.calibration else None,
+        "options": record_of(plan.options, plan.settled),
+        "shard": outcome.shard,
         "counts": {
             "ok": stats.ok,
             "failed": stats.failed,
             "skipped": stats.skipped,
-            "ignored_files": report.counts.ignored,
+            "ignored_files": outcome.ignored,
         },
         "cache": {
             "used": screener.store is not None and screener.store.alive,
@@ -73,10 +59,10 @@ def build_manifest(report: RunReport) -> dict[str, Any]:
             "notices": screener.store.notices if screener.store else [],
         },
         "seconds": {
-            "wall": round(report.wall_seconds, 3),
+            "wall": round(outcome.seconds, 3),
             "decode": round(stats.decode_seconds, 3),
             "encode": round(stats.encode_seconds, 3),
-            "write": round(report.write_seconds, 3),
+            "write": round(outcome.write_seconds, 3),
         },
     }
 

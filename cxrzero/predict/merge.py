@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from cxrzero.errors import RunError, UsageError
+from cxrzero.options import carried_out
 from cxrzero.predict.manifest import MANIFEST_SCHEMA_VERSION, manifest_path, write_manifest
+from cxrzero.predict.options import PredictOptions
 from cxrzero.predict.shardlog import read_shardlog, shardlog_path
 from cxrzero.tables.table import Table, check_output
 
@@ -33,8 +35,6 @@ SAME = (
     "calibration",
     "options",
 )
-# Options that never change a row; the merged record has null where the shards differ.
-FREE_OPTIONS = ("batch_size", "workers", "fail_fast")
 SUMMED = {"counts": ("ok", "failed", "skipped"), "cache": ("cached", "embedded")}
 
 Row = tuple[int, str, list[str]]
@@ -105,13 +105,6 @@ def merge(paths: Sequence[Path], out: Path, *, overwrite: bool = False) -> dict[
     record = merged_record(parts)
     write_manifest(manifest_path(str(out)), record)
     return record
-
-
-def exit_code(counts: Mapping[str, int]) -> int:
-    """As of a run with these counts: 0, 1 nothing scored, 3 some rows failed."""
-    if not counts["ok"]:
-        return 1
-    return 3 if counts["failed"] else 0
 
 
 def read_part(path: Path) -> Part:
@@ -238,7 +231,8 @@ def _in_order(parts: Sequence[Part], columns: Sequence[str]) -> Iterator[Row]:
 def _decisive(record: Mapping[str, Any], key: str) -> Any:
     value = record[key]
     if key == "options":
-        return {name: option for name, option in value.items() if name not in FREE_OPTIONS}
+        free = carried_out(PredictOptions)  # the merged record has null where the shards differ
+        return {name: option for name, option in value.items() if name not in free}
     if key == "versions":
         return {name: version for name, version in value.items() if name != "python"}
     return value

@@ -11,6 +11,7 @@ from pathlib import Path
 from cxrzero._version import __version__
 from cxrzero.evaluate.run import IN_SAMPLE, Evaluation
 from cxrzero.report.cells import Cell, count, estimate, marks, number, table
+from cxrzero.report.document import opening
 from cxrzero.report.sections import (
     comparison_section,
     join_section,
@@ -27,9 +28,6 @@ from cxrzero.stats.intervals import Estimate
 
 LOUD = ' class="loud"'
 
-# The page may run its own script and style and load nothing at all.
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
-
 
 def render_evaluation(evaluation: Evaluation, created: datetime.datetime | None = None) -> str:
     """The whole page.
@@ -37,25 +35,14 @@ def render_evaluation(evaluation: Evaluation, created: datetime.datetime | None 
     Args:
         created: shown as the time of the evaluation; None leaves it out.
     """
-    assets = files("cxrzero.report")
-    style, script = (assets.joinpath(name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
+    script = files("cxrzero.report").joinpath("script.js").read_text(encoding="utf-8")
     sections = "\n".join(section for section in _sections(evaluation) if section)
-    name = escape(Path(evaluation.config.predictions).name)
+    name = escape(Path(evaluation.options.predictions).name)
     when = f" · {created:%Y-%m-%d %H:%M} UTC" if created else ""
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
-<title>Evaluation of {name}</title>
-<style>
-{style}</style>
-</head>
-<body>
-<header>
+    head = opening(f"Evaluation of {Path(evaluation.options.predictions).name}")
+    return f"""{head}<header>
 <h1>Evaluation of {name}</h1>
-<p class="soft">against {escape(Path(evaluation.config.labels).name)} · {_size(evaluation)}{when}</p>
+<p class="soft">against {escape(Path(evaluation.options.labels).name)} · {_size(evaluation)}{when}</p>
 <p><span class="device">Research use only. Not a medical device.</span></p>
 </header>
 <main>
@@ -128,7 +115,7 @@ def _metrics(evaluation: Evaluation) -> str:
     points = evaluation.points
     if points:
         header += ["Threshold", "MCC", "F1", "Sensitivity", "Specificity", "PPV", "NPV"]
-    prevalence = evaluation.config.prevalence
+    prevalence = evaluation.options.prevalence
     if points and prevalence is not None:
         header += [f"PPV at {prevalence:g}", f"NPV at {prevalence:g}"]
     lowest = min([0.5, *(label.ranks.auroc.low for label in evaluation.scores if label.computable)])

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from cxrzero.evaluate.run import Evaluation, ProbabilityQuality
+from cxrzero.maths import Bools, Floats
 from cxrzero.report.svg import Plot, Point, nice_ticks
-from cxrzero.stats.metrics import Bools, Floats, Ranking, ReliabilityBin
+from cxrzero.stats.metrics import Ranking, ReliabilityBin
 
 MOST_POINTS = 200  # of a curve: more cannot be told apart at this size
 HISTOGRAM_BINS = 30

@@ -233,13 +233,13 @@ def join_section(evaluation: Evaluation) -> str:
 
 
 def provenance_section(evaluation: Evaluation) -> str:
-    config, manifest = evaluation.config, evaluation.dataset.manifest
+    options, manifest = evaluation.options, evaluation.dataset.manifest
     pairs = [
-        ("Predictions", escape(Path(config.predictions).name)),
-        ("Labels", escape(Path(config.labels).name)),
+        ("Predictions", escape(Path(options.predictions).name)),
+        ("Labels", escape(Path(options.labels).name)),
         ("Independent unit", escape(evaluation.dataset.unit_name)),
         ("Thresholds", escape(_threshold_source(evaluation))),
-        ("Bootstrap", f"{config.n_resamples:,} resamples, seed {config.seed}"),
+        ("Bootstrap", f"{options.n_resamples:,} resamples, seed {options.seed}"),
     ]
     if manifest is None:
         pairs.append(("Model", "unknown: the table has no run manifest beside it"))
@@ -278,14 +278,14 @@ def methods_section(evaluation: Evaluation) -> str:
 
 
 def _threshold_source(evaluation: Evaluation) -> str:
-    config = evaluation.config
-    if config.validation:
-        return f"{config.threshold_rule} on {Path(config.validation[0]).name}"
-    if config.in_sample:
-        return f"{config.threshold_rule} in sample (on the tested table)"
-    if config.calibration:
-        return f"from {Path(config.calibration).name}"
-    return f"{config.threshold:g} for every label" if config.threshold is not None else "none"
+    options = evaluation.options
+    if options.validation:
+        return f"{options.threshold_rule} on {Path(options.validation[0]).name}"
+    if options.in_sample:
+        return f"{options.threshold_rule} in sample (on the tested table)"
+    if options.calibration:
+        return f"from {Path(options.calibration).name}"
+    return f"{options.threshold:g} for every label" if options.threshold is not None else "none"
 
 
 def _examples(examples: tuple[str, ...]) -> str:

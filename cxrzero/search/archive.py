@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from cxrzero.errors import NoInputError, RunError, UsageError
 from cxrzero.model.score import Cosine
-from cxrzero.pipeline.items import RunStats
+from cxrzero.pipeline.live import Live, OnRow
 from cxrzero.prediction import Prediction
 from cxrzero.prompts import LabelPrompts
 from cxrzero.screener import Screener
@@ -69,10 +69,14 @@ def search(
     query: Query,
     paths: Sequence[str],
     top: int,
-    stats: RunStats,
-    on_row: Callable[[RunStats], None] | None = None,
+    live: Live,
+    on_row: OnRow | None = None,
 ) -> list[Hit]:
     """The `top` images nearest to the query, nearest first, in memory that grows with `top` only.
+
+    Args:
+        live: filled while the search goes on.
+        on_row: called with it for each row.
 
     Raises:
         NoInputError: nothing to read was found.
@@ -80,20 +84,18 @@ def search(
     check_paths(paths)
     classifier = Cosine(query[None], query[None], screener.member.bundle.scoring)
     asked = [LabelPrompts(SCORE, (), ())]
-    rows = screener.stream(find_images(paths), classifier, asked, stats)
+    rows = screener.stream(find_images(paths, live.walk), classifier, asked, live.stats)
     with closing(rows):
-        hits = _nearest(_told(rows, stats, on_row), top)
-    if not stats.rows:
+        hits = _nearest(_told(rows, live, on_row), top)
+    if not live.stats.rows:
         raise NoInputError(f"no image or DICOM file in {', '.join(paths)}")
     return hits
 
 
-def _told(
-    rows: Iterable[Prediction], stats: RunStats, on_row: Callable[[RunStats], None] | None
-) -> Iterable[Prediction]:
+def _told(rows: Iterable[Prediction], live: Live, on_row: OnRow | None) -> Iterable[Prediction]:
     for row in rows:
         if on_row:
-            on_row(stats)
+            on_row(live)
         if row.status == "ok":
             yield row
 

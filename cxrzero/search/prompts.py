@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from cxrzero.errors import LabelError, NoInputError, OutputError, UsageError
+from cxrzero.maths import Bools, Float32s, Floats, Ints
 from cxrzero.model.score import Cosine
 from cxrzero.pipeline.items import RunStats
 from cxrzero.prompts.ask import is_normal
@@ -20,33 +18,13 @@ from cxrzero.prompts.labels import LabelPrompts, check_labels
 from cxrzero.screener import Screener
 from cxrzero.sources import ImageRef
 from cxrzero.stats.metrics import Ranking, auroc_from_tallies
+from cxrzero.tables.labelled import Labelled, read_labelled
 
-Floats = npt.NDArray[np.float64]
-
-IMAGE_COLUMN = "image"
-GROUP_COLUMNS = ("patient_id", "study_id")
 RESAMPLES = 1000
 CHUNK = 100  # resamples at once: 100 × 100,000 images are 80 MB
-MAX_BYTES = 256 * 2**20
 
 POSITIVE = ("{}", "{} is present", "evidence of {}", "findings of {}", "there is {}", "radiograph showing {}")
 NEGATIVE = ("no {}", "without {}", "no evidence of {}", "there is no {}", "absence of {}", "normal chest radiograph")
-
-
-@dataclass(frozen=True, slots=True)
-class Labelled:
-    """A labelled set.
-
-    Attributes:
-        paths: of N images.
-        truth: (N, L) float64 of 0, 1 and NaN (not known).
-        groups: (N,) int64; rows of one group (a patient, a study) stay in one half and are resampled together.
-    """
-
-    paths: tuple[str, ...]
-    labels: tuple[str, ...]
-    truth: Floats
-    groups: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,42 +54,22 @@ class Choice:
         return self.report_after - self.report_before
 
 
-def read_labelled(table: Path, images: Path, labels: Sequence[str] | None, group: str | None) -> Labelled:
-    """Read a CSV with the column `image` (relative to `images`) and label columns of 0, 1 or nothing.
-
-    Without `labels`, every column that holds only those is a label, except that of the groups and labels such as
-    "No Finding", which templates do not fit.
+def read_films(table: Path, images: Path, labels: Sequence[str] | None, group: str | None) -> Labelled:
+    """Read a labelled table; without `labels` all of its findings, but none such as "No Finding", which templates do
+    not fit.
 
     Raises:
-        NoInputError: the table cannot be read or has no row.
-        LabelError: a column that is asked for is not there or holds something else.
-        UsageError: the group's column is not there.
+        UsageError: see `cxrzero.tables.labelled.read_labelled`, or two rows name one image.
     """
-    try:
-        if table.stat().st_size > MAX_BYTES:
-            raise NoInputError(f"{table} is larger than {MAX_BYTES // 2**20} MiB")
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except OSError as error:
-        raise NoInputError(f"{table} cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise NoInputError(f"{table} is not a CSV table in UTF-8") from error
-    if not rows or IMAGE_COLUMN not in rows[0]:
-        raise NoInputError(f"{table} needs the column {IMAGE_COLUMN!r} and at least one row")
-    if group is not None and group not in rows[0]:
-        raise UsageError(f"--group: {table} has no column {group!r}")
-    by = group or next((name for name in GROUP_COLUMNS if name in rows[0]), IMAGE_COLUMN)
-    columns = {
-        name: [(row[name] or "").strip() for row in rows] for name in rows[0] if name not in (None, IMAGE_COLUMN, by)
-    }
-    usable = {n: [float(v or "nan") for v in c] for n, c in columns.items() if set(c) <= {"0", "1", "0.0", "1.0", ""}}
-    chosen = check_labels(labels or [name for name in usable if not is_normal(name)])
-    for label in chosen:
-        if label not in usable:
-            raise LabelError(f"{table} has no column {label!r} of 0, 1 or nothing")
-    groups = np.unique([row[by] or "" for row in rows], return_inverse=True)[1].astype(np.int64)
-    paths = tuple(os.path.join(images, row[IMAGE_COLUMN] or "") for row in rows)
-    return Labelled(paths, chosen, np.array([usable[label] for label in chosen]).T, groups)
+    data = read_labelled(table, images, None if labels is None else check_labels(labels), group)
+    if len(set(data.paths)) < len(data.paths):
+        raise UsageError(f"{table} names an image twice; give each image one row")
+    if labels is not None:
+        return data
+    findings = [place for place, label in enumerate(data.labels) if not is_normal(label)]
+    if not findings:
+        raise LabelError(f"{table} has no label but {', '.join(data.labels)}, which templates do not fit")
+    return data.only(findings, "templates do not fit")
 
 
 def choose(screener: Screener, data: Labelled, seed: int = 0) -> Choice:
@@ -132,7 +90,7 @@ def choose(screener: Screener, data: Labelled, seed: int = 0) -> Choice:
     read = np.isfinite(cosines).all(axis=1)
     if not read.any():
         raise NoInputError("no image of the table could be read")
-    truth, groups, cosines = data.truth[read], data.groups[read], cosines[read].astype(np.float64)
+    truth, groups, cosines = data.truth[read], data.units[read], cosines[read].astype(np.float64)
     choice = _half(groups, seed)
     used = [index for index in range(len(names)) if _both(truth[choice, index]) and _both(truth[~choice, index])]
     if not used:
@@ -179,22 +137,20 @@ def write_templates(path: Path, result: Choice) -> None:
         raise OutputError(f"{path} cannot be written: {error.strerror}") from error
 
 
-def _cosines(screener: Screener, paths: Sequence[str], sentences: Sequence[str]) -> npt.NDArray[np.float32]:
+def _cosines(screener: Screener, paths: Sequence[Path], sentences: Sequence[str]) -> Float32s:
     """(N, T) cosines; a row of NaN where the image could not be read. Of several frames the first counts."""
     text_embeds = screener.embed_texts(sentences)
     classifier = Cosine(text_embeds, text_embeds, screener.member.bundle.scoring)
     asked = [LabelPrompts(str(index), (), ()) for index in range(len(sentences))]
-    place = {path: index for index, path in reversed(list(enumerate(paths)))}
-    if len(place) < len(paths):
-        raise UsageError("the table names an image twice; give each image one row")
+    place = {str(path): index for index, path in enumerate(paths)}
     cosines = np.full((len(paths), len(sentences)), np.nan, np.float32)
-    for row in screener.stream((ImageRef(path) for path in paths), classifier, asked, RunStats()):
+    for row in screener.stream((ImageRef(path) for path in place), classifier, asked, RunStats()):
         if row.status == "ok" and row.frame in (None, 1):
             cosines[place[row.path]] = list(row.scores.values())
     return cosines
 
 
-def _half(groups: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.bool_]:
+def _half(groups: Ints, seed: int) -> Bools:
     """(N,) bool: true for the groups of the first half."""
     unique = np.unique(groups)
     chosen = np.random.default_rng(seed).permutation(unique)[: len(unique) // 2]
@@ -223,9 +179,7 @@ def _resampled(margins: Floats, truth: Floats, weights: Floats) -> Floats:
     return np.asarray(np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0))
 
 
-def _interval(
-    before: Floats, after: Floats, truth: Floats, groups: npt.NDArray[np.int64], seed: int
-) -> tuple[float, float]:
+def _interval(before: Floats, after: Floats, truth: Floats, groups: Ints, seed: int) -> tuple[float, float]:
     """95% percentile interval of the difference of mean AUROCs, both from the same resamples of groups."""
     rng = np.random.default_rng(seed)
     units = np.unique(groups, return_inverse=True)[1]

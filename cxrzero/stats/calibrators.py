@@ -9,7 +9,7 @@ import numpy as np
 
 from cxrzero.choices import CalibratorMethod
 from cxrzero.errors import ConfigError
-from cxrzero.stats.metrics import Bools, Floats
+from cxrzero.maths import Bools, Floats, sigmoid
 
 LOGIT_LIMIT = 36.0  # σ(36) is the last double below 1: logits of exact 0 and 1 are taken as ∓36
 NEWTON_STEPS = 100
@@ -32,7 +32,7 @@ class LogitLine:
     intercept: float
 
     def __call__(self, probabilities: Floats) -> Floats:
-        return _sigmoid(self.slope * logit(probabilities) + self.intercept)
+        return sigmoid(self.slope * logit(probabilities) + self.intercept)
 
     def as_dict(self) -> dict[str, Any]:
         parameters = {"slope": self.slope, "intercept": self.intercept}
@@ -128,7 +128,7 @@ def _logistic(x: Floats, targets: Floats, *, with_intercept: bool) -> tuple[floa
     beta = np.array([1.0, 0.0])[: design.shape[1]]
     loss = _log_loss(design @ beta, targets)
     for _ in range(NEWTON_STEPS):
-        fitted = _sigmoid(design @ beta)
+        fitted = sigmoid(design @ beta)
         gradient = design.T @ (fitted - targets)
         # The ridge only matters where all x are equal; relative to the curvature it is below the last digit.
         hessian = (design * (fitted * (1 - fitted))[:, None]).T @ design
@@ -147,8 +147,3 @@ def _logistic(x: Floats, targets: Floats, *, with_intercept: bool) -> tuple[floa
 
 def _log_loss(logits: Floats, targets: Floats) -> float:
     return float(np.sum(np.logaddexp(0, logits) - targets * logits))
-
-
-def _sigmoid(logits: Floats) -> Floats:
-    decay = np.exp(-np.abs(logits))
-    return np.asarray(np.where(logits >= 0, 1.0, decay) / (1.0 + decay))

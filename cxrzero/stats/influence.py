@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cxrzero.stats.metrics import Bools, Confusion, Floats, Ints, Ranking, count_units
+from cxrzero.maths import Bools, Floats, Ints
+from cxrzero.stats.metrics import Confusion, Ranking, count_units
 
 
 @dataclass(frozen=True, slots=True)

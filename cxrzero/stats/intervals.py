@@ -9,7 +9,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from cxrzero.stats.metrics import Floats
+from cxrzero.maths import Floats, sigmoid
 
 NAN = float("nan")
 
@@ -52,7 +52,7 @@ def logit_wald(value: float, standard_error: float, confidence: float, method: s
     """
     centre = math.log(value / (1 - value))
     half = z_of(confidence) * standard_error / (value * (1 - value))
-    return Estimate(value, _sigmoid(centre - half), _sigmoid(centre + half), method)
+    return Estimate(value, sigmoid(centre - half), sigmoid(centre + half), method)
 
 
 def newcombe(value: float, n_positive: float, n_negative: float, confidence: float) -> Estimate:
@@ -126,7 +126,7 @@ def predictive_value(
     half = z_of(confidence) * math.sqrt(variance)
     true_alarms, false_alarms = prevalence * hits / n_hits, (1 - prevalence) * (1 - correct / n_correct)
     value = true_alarms / (true_alarms + false_alarms) if true_alarms + false_alarms > 0 else NAN
-    low, high = _sigmoid(centre - half), _sigmoid(centre + half)
+    low, high = sigmoid(centre - half), sigmoid(centre + half)
     return Estimate(value, min(low, value), max(high, value), "adjusted_logit")
 
 
@@ -164,10 +164,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
         running = max(running, min(1.0, p * (len(tested) - rank)))
         adjusted[place] = running
     return adjusted
-
-
-def _sigmoid(x: float) -> float:
-    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
 
 
 def _bisect(excess: Callable[[float], float], outside: float, inside: float) -> float:

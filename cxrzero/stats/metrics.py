@@ -13,9 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
+from cxrzero.maths import Bools, Floats, Ints
 
 ECE_BINS = 15  # equal-width bins of the expected calibration error: Guo et al., ICML 2017
 
@@ -87,7 +85,21 @@ def average_precision_from_tallies(true_positives: Floats, false_positives: Floa
 
 def auroc(scores: Floats, truth: Bools) -> float:
     """Area under the ROC curve of (n,) scores against (n,) bool truth; NaN with one class only."""
-    return float(auroc_from_tallies(*Ranking.of(scores, truth).tallies())[0])
+    return float(aurocs(scores, truth)[0])
+
+
+def aurocs(scores: Floats, truth: Bools, weights: npt.NDArray[np.number] | None = None) -> Floats:
+    """(B,) areas under the ROC curve for (B, n) weights of the rows, or one with each row counted once."""
+    return auroc_from_tallies(*Ranking.of(scores, truth).tallies(weights))
+
+
+def rank_correlation(a: Floats, b: Floats) -> float:
+    """Spearman's ρ of two (n,) arrays without ties worth a mean rank."""
+
+    def ranks(values: Floats) -> Floats:
+        return values.argsort(kind="stable").argsort(kind="stable").astype(np.float64)
+
+    return float(np.corrcoef(ranks(a), ranks(b))[0, 1])
 
 
 def average_precision(scores: Floats, truth: Bools) -> float:

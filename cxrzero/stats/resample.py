@@ -7,15 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cxrzero.stats.metrics import (
-    Bools,
-    Confusion,
-    Floats,
-    Ints,
-    Ranking,
-    auroc_from_tallies,
-    average_precision_from_tallies,
-)
+from cxrzero.maths import Bools, Floats, Ints
+from cxrzero.stats.metrics import Confusion, Ranking, auroc_from_tallies, average_precision_from_tallies
 
 CHUNK_CELLS = 100_000  # resamples × rows held at once: arrays of 0.8 MB stay in a core's cache
 

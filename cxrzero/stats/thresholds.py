@@ -9,7 +9,8 @@ import numpy as np
 
 from cxrzero.choices import ThresholdRule
 from cxrzero.errors import ConfigError
-from cxrzero.stats.metrics import Bools, Confusion, Floats, Ranking
+from cxrzero.maths import Bools, Floats
+from cxrzero.stats.metrics import Confusion, Ranking
 
 
 @dataclass(frozen=True, slots=True)

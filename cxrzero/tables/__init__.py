@@ -1,10 +1,13 @@
 """Tables on disk: how rows are laid out and written, and how tables of any origin are read.
 
-layout.py     predictions → columns, wide or long
+rows.py       predictions → rows and columns, wide or long
 decimals.py   scores as text
 writers.py    CSV, JSON Lines, Parquet
 table.py      a table that appears under its name only when it is complete
 studies.py    the study-level table
 pseudonym.py  paths and UIDs → keyed digests
 read.py       tables as people have them → columns
+names.py      what their columns are called
+labels.py     what a cell says of a finding
+labelled.py   a table of images and what is true of them
 """

@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from cxrzero.errors import ConfigError, MissingExtraError, NoInputError
-
-Floats = npt.NDArray[np.float64]
+from cxrzero.maths import Floats
+from cxrzero.tables.names import some_of
 
 CHUNK_ROWS = 50_000  # rows turned into arrays at a time; bounds the number of Python strings alive
 DELIMITERS = (",", ";", "\t")
@@ -49,7 +48,7 @@ class TableSource:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class Columns:
     """The chosen columns of a table. Row i is data row i + 1 of the file (the header is not counted)."""
 
     source: TableSource
@@ -86,7 +85,7 @@ def open_table(path: Path) -> TableSource:
 
 def read_table(
     source: TableSource, *, text: Iterable[str] = (), categories: Iterable[str] = (), numbers: Iterable[str] = ()
-) -> Table:
+) -> Columns:
     """Read the named columns; a column may be asked for as text or as numbers, not both.
 
     `categories` are text columns of few different values, of which each is kept once in memory. Blank cells become NaN.
@@ -117,7 +116,7 @@ def read_table(
         raise ConfigError(f"{source.path}: not readable as CSV near data row {n_rows + 1}: {error}") from None
     if n_rows == 0:
         raise NoInputError(f"{source.path}: the table has a header but no rows")
-    return Table(source, n_rows, kept_text, {name: np.concatenate(parts) for name, parts in kept_numbers.items()})
+    return Columns(source, n_rows, kept_text, {name: np.concatenate(parts) for name, parts in kept_numbers.items()})
 
 
 def number(cell: str) -> float:
@@ -153,13 +152,8 @@ def _place(source: TableSource, name: str) -> int:
     count = source.columns.count(name)
     if count != 1:
         problem = "has no column" if count == 0 else "has more than one column named"
-        raise ConfigError(f"{source.path}: the table {problem} {name!r}; its columns: {_listed(source.columns)}")
+        raise ConfigError(f"{source.path}: the table {problem} {name!r}; its columns: {some_of(source.columns)}")
     return source.columns.index(name)
-
-
-def _listed(names: Sequence[str], most: int = 12) -> str:
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown}, … ({len(names)} in all)"
 
 
 def _encoding(path: Path, head: bytes) -> str:

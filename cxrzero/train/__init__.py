@@ -4,8 +4,8 @@
                    └────► tokenizer ────────────┤► batches ─► loop (step, optimise, state) ─► metrics, curves
     --init ──────► start (model, preprocessing) ┘
 
-Importing this package loads no torch, so that the command line can build a `TrainConfig`; `train` needs the extra
-[torch].
+Importing this package loads no torch, so that the command line can make its parameters of `TrainOptions`; `train` needs
+the extra [torch].
 """
 
 from __future__ import annotations
@@ -15,24 +15,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cxrzero.errors import MissingExtraError
-from cxrzero.train.config import OnProgress, Progress, TrainConfig, recipe_config, resumed_config
+from cxrzero.train.options import TrainOptions
+from cxrzero.train.progress import OnProgress, Progress
+from cxrzero.train.recipes import recipe_options, resumed_options
 
 if TYPE_CHECKING:
     from cxrzero.train.checking import Check
     from cxrzero.train.checkpage import Seen
 
-__all__ = ["OnProgress", "Progress", "TrainConfig", "check", "recipe_config", "resume", "train"]
+__all__ = ["OnProgress", "Progress", "TrainOptions", "check", "recipe_options", "resume", "train"]
 
 
-def train(config: TrainConfig, on_progress: OnProgress | None = None) -> Path:
-    """Train an image and a text encoder on the pairs of `config` and write a model bundle.
+def train(options: TrainOptions, on_progress: OnProgress | None = None) -> Path:
+    """Train an image and a text encoder on the pairs of `options` and write a model bundle.
 
     Args:
-        config: what to train on and how.
+        options: what to train on and how.
         on_progress: called after every optimiser step and every validation.
 
     Returns:
-        The run folder (`config.out`), which is itself a model bundle.
+        The run folder (`options.out`), which is itself a model bundle.
 
     Raises:
         UsageError: the pairs or options are wrong; nothing was trained.
@@ -45,7 +47,7 @@ def train(config: TrainConfig, on_progress: OnProgress | None = None) -> Path:
     _need_extra()
     from cxrzero.train.loop import run
 
-    return run(config, on_progress)
+    return run(options, on_progress)
 
 
 def resume(folder: Path, given: Mapping[str, Any] | None = None, on_progress: OnProgress | None = None) -> Path:
@@ -53,7 +55,7 @@ def resume(folder: Path, given: Mapping[str, Any] | None = None, on_progress: On
 
     Args:
         folder: its run folder.
-        given: options as fields of TrainConfig; those that decide what is computed must be what they were.
+        given: options as fields of TrainOptions; those that decide what is computed must be what they were.
 
     Raises:
         UsageError: there is no run, or its options or data have changed; the field is named.
@@ -62,16 +64,16 @@ def resume(folder: Path, given: Mapping[str, Any] | None = None, on_progress: On
     from cxrzero.train.loop import run
     from cxrzero.train.runfolder import RunFolder
 
-    config = resumed_config(RunFolder(folder).config(), given or {})
-    return run(config, on_progress, resume=True)
+    options = resumed_options(RunFolder(folder).config(), given or {})
+    return run(options, on_progress, resume=True)
 
 
-def check(config: TrainConfig, on_progress: OnProgress | None = None) -> tuple[Check, list[Seen]]:
+def check(options: TrainOptions, on_progress: OnProgress | None = None) -> tuple[Check, list[Seen]]:
     """Read everything that a run would learn from once and say what it is; see `cxrzero.train.checking.check`."""
     _need_extra()
     from cxrzero.train.checking import check as run_check
 
-    return run_check(config, on_progress)
+    return run_check(options, on_progress)
 
 
 def _need_extra() -> None:

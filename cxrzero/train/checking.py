@@ -13,7 +13,6 @@ import torch
 
 from cxrzero.errors import OutputError
 from cxrzero.train.checkpage import Seen, write_page
-from cxrzero.train.config import OnProgress, Progress, TrainConfig
 from cxrzero.train.data.augment import augment
 from cxrzero.train.data.intake import listed
 from cxrzero.train.data.pairs import Pairs, gather_pairs
@@ -21,7 +20,9 @@ from cxrzero.train.data.pixels import split_steps
 from cxrzero.train.data.sampler import Sampler
 from cxrzero.train.data.store import ImageStore, open_store
 from cxrzero.train.model.start import Start, make_start
+from cxrzero.train.options import TrainOptions
 from cxrzero.train.prepare import learned_tokenizer
+from cxrzero.train.progress import OnProgress, Progress
 
 JSON, PAGE = "check.json", "check.html"
 SAMPLE = 24  # pictures on the page, of either kind
@@ -83,7 +84,7 @@ class Check:
         return not self.obstacles
 
 
-def check(config: TrainConfig, on_progress: OnProgress | None = None) -> tuple[Check, list[Seen]]:
+def check(config: TrainOptions, on_progress: OnProgress | None = None) -> tuple[Check, list[Seen]]:
     """Read, decode and tokenise everything once; write check.json and check.html into `config.out`.
 
     The decoded images stay in the run's store, where a training with the same options finds them.
@@ -118,7 +119,7 @@ def check(config: TrainConfig, on_progress: OnProgress | None = None) -> tuple[C
     return found, seen
 
 
-def _found(config: TrainConfig, store: ImageStore, start: Start) -> Check:
+def _found(config: TrainOptions, store: ImageStore, start: Start) -> Check:
     pairs, intake = store.pairs, store.pairs.intake
     assert intake is not None
     groups, strange = _duplicates(store), _flagged(store, NOT_CHEST)
@@ -159,7 +160,7 @@ def _flagged(store: ImageStore, flag: str) -> list[int]:
     return [row for row, fact in enumerate(store.facts) if flag in fact.flags]
 
 
-def _obstacles(config: TrainConfig, store: ImageStore, training: int) -> list[str]:
+def _obstacles(config: TrainOptions, store: ImageStore, training: int) -> list[str]:
     assert store.pairs.intake is not None
     obstacles = store.pairs.intake.obstacles(training, config.skip_unreadable)
     if store.unreadable and not config.skip_unreadable:
@@ -182,7 +183,7 @@ def _duplicates(store: ImageStore) -> list[list[int]]:
     return [group for group in rows.values() if len(group) > 1]
 
 
-def _lengths(config: TrainConfig, pairs: Pairs, start: Start) -> npt.NDArray[np.int64]:
+def _lengths(config: TrainOptions, pairs: Pairs, start: Start) -> npt.NDArray[np.int64]:
     """(T,) tokens of each text, start and end included."""
     if not pairs.texts:
         return np.zeros(0, np.int64)
@@ -190,7 +191,7 @@ def _lengths(config: TrainConfig, pairs: Pairs, start: Start) -> npt.NDArray[np.
     return np.array([len(encoding.ids) for encoding in tokenizer.encode_batch(pairs.texts)], np.int64)
 
 
-def _sample(config: TrainConfig, store: ImageStore) -> list[Seen]:
+def _sample(config: TrainOptions, store: ImageStore) -> list[Seen]:
     """The first images that the sampler draws, augmented, each with the texts drawn for it."""
     pairs = store.pairs
     count = min(SAMPLE, int((~pairs.validation).sum()))

@@ -15,7 +15,6 @@ import torch
 from torch import nn
 
 from cxrzero.errors import OutputError, TrainingError
-from cxrzero.train.config import OnProgress, Progress, TrainConfig
 from cxrzero.train.data.batches import Batch, step_seed
 from cxrzero.train.distributed import join
 from cxrzero.train.interrupt import Interrupt
@@ -24,7 +23,9 @@ from cxrzero.train.measure.metricslog import MetricsLog
 from cxrzero.train.measure.validation import Validation
 from cxrzero.train.model import checkpoint
 from cxrzero.train.model.export import export_run
+from cxrzero.train.options import TrainOptions
 from cxrzero.train.prepare import Material, prepare
+from cxrzero.train.progress import OnProgress, Progress
 from cxrzero.train.runfolder import RunFolder
 from cxrzero.train.state import Best, TrainingState
 from cxrzero.train.step.backward import Encoders, backward
@@ -34,7 +35,7 @@ MOST_SKIPPED = 5  # steps whose loss was not finite
 SPEED_STEPS = 20  # over which images/s is taken
 
 
-def run(config: TrainConfig, on_progress: OnProgress | None = None, resume: bool = False) -> Path:
+def run(config: TrainOptions, on_progress: OnProgress | None = None, resume: bool = False) -> Path:
     """See `cxrzero.train.train` and `cxrzero.train.resume`."""
     if config.threads is not None:
         torch.set_num_threads(config.threads)
@@ -236,7 +237,7 @@ def _log(material: Material, keep: int, step: int) -> MetricsLog | _NoLog:
     return MetricsLog(material.folder.path, keep, step) if material.world.main else _NoLog()
 
 
-def _train_mode(model: nn.Module, config: TrainConfig) -> None:
+def _train_mode(model: nn.Module, config: TrainOptions) -> None:
     """A frozen tower stays in evaluation mode, so that its running statistics stay too."""
     model.train()
     tower = {"image": "visual", "text": "text", None: None}[config.freeze]

@@ -12,9 +12,9 @@ from tokenizers import Tokenizer
 
 from cxrzero.clip.architecture import learns_tokenizer
 from cxrzero.errors import UsageError
-from cxrzero.model.bundle import TOKENIZER
+from cxrzero.model.bundle import TOKENIZER, sha256_of
 from cxrzero.model.preprocess import Preprocess
-from cxrzero.train.config import OnProgress, Progress, TrainConfig
+from cxrzero.tables.labelled import Labelled
 from cxrzero.train.data.batches import Batches, TextEncoder
 from cxrzero.train.data.intake import listed
 from cxrzero.train.data.pairs import Pairs, default_labels, read_pairs
@@ -22,9 +22,11 @@ from cxrzero.train.data.pixels import EncoderInput, split_steps, standardised
 from cxrzero.train.data.store import ImageStore, Pictures, open_store
 from cxrzero.train.data.vocabulary import learn_tokenizer
 from cxrzero.train.distributed import World
-from cxrzero.train.measure.labelled import Labelled, read_labelled
+from cxrzero.train.measure.labelled import read_films
 from cxrzero.train.measure.validation import Validation, Validator
 from cxrzero.train.model.start import Start, make_start
+from cxrzero.train.options import TrainOptions
+from cxrzero.train.progress import OnProgress, Progress
 from cxrzero.train.runfolder import RunFolder
 from cxrzero.train.state import TrainingState
 
@@ -42,7 +44,7 @@ class Material:
         validation_steps: after which the model is measured.
     """
 
-    config: TrainConfig
+    config: TrainOptions
     folder: RunFolder
     world: World
     start: Start
@@ -97,7 +99,7 @@ class Material:
         }
 
 
-def prepare(config: TrainConfig, folder: RunFolder, world: World, report: OnProgress, resume: bool) -> Material:
+def prepare(config: TrainOptions, folder: RunFolder, world: World, report: OnProgress, resume: bool) -> Material:
     """Check the request, claim the folder, decode the images, and build the rest.
 
     Raises:
@@ -105,7 +107,9 @@ def prepare(config: TrainConfig, folder: RunFolder, world: World, report: OnProg
         OutputExistsError, OutputError: see `RunFolder.claim`.
     """
     pairs = _read(config, report)
-    labelled = None if config.val_labels is None else read_labelled(config.val_labels, config.image_root)
+    labelled = None if config.val_labels is None else read_films(config.val_labels, config.image_root)
+    if labelled is not None and (notice := labelled.notice()):
+        report(Progress("note", message=f"{config.val_labels}: {notice}"))
     start = make_start(config)
     _check_sizes(config, pairs, world, labelled)
     if world.main:
@@ -159,7 +163,7 @@ def prepare(config: TrainConfig, folder: RunFolder, world: World, report: OnProg
     )
 
 
-def _read(config: TrainConfig, report: OnProgress) -> Pairs:
+def _read(config: TrainOptions, report: OnProgress) -> Pairs:
     pairs = read_pairs(
         config.pairs,
         config.image_root,
@@ -173,7 +177,7 @@ def _read(config: TrainConfig, report: OnProgress) -> Pairs:
     return pairs
 
 
-def _check_sizes(config: TrainConfig, pairs: Pairs, world: World, labelled: Labelled | None) -> None:
+def _check_sizes(config: TrainOptions, pairs: Pairs, world: World, labelled: Labelled | None) -> None:
     training = int((~pairs.validation).sum())
     if training < config.batch_size:
         raise UsageError(
@@ -195,7 +199,7 @@ def _check_sizes(config: TrainConfig, pairs: Pairs, world: World, labelled: Labe
 
 
 def _stores(
-    config: TrainConfig,
+    config: TrainOptions,
     pairs: Pairs,
     labelled: Labelled | None,
     start: Start,
@@ -218,7 +222,8 @@ def _stores(
         store = open_store(pairs, location, geometry, tell, workers=workers, skip_unreadable=skip)
         if labelled is None:
             return store, None, None
-        asked = open_store(_as_pairs(labelled), location, geometry, tell, workers=workers)
+        assert config.val_labels is not None
+        asked = open_store(_as_pairs(labelled, sha256_of(config.val_labels)), location, geometry, tell, workers=workers)
         return store, asked.pixels, asked.fingerprint
 
     if world.main:
@@ -229,12 +234,12 @@ def _stores(
     return make()
 
 
-def _as_pairs(labelled: Labelled) -> Pairs:
+def _as_pairs(labelled: Labelled, rows_sha256: str) -> Pairs:
     """Images without texts, as the store takes them."""
     count = len(labelled.paths)
     return Pairs(
         images=[str(path) for path in labelled.paths],
-        paths=labelled.paths,
+        paths=list(labelled.paths),
         texts=[],
         true_texts=[],
         truths=[],
@@ -242,11 +247,11 @@ def _as_pairs(labelled: Labelled) -> Pairs:
         groups=[""] * count,
         validation=np.ones(count, bool),
         patients=[""] * count,
-        rows_sha256=labelled.rows_sha256,
+        rows_sha256=rows_sha256,
     )
 
 
-def _complete(start: Start, config: TrainConfig, pairs: Pairs, store: ImageStore) -> Start:
+def _complete(start: Start, config: TrainOptions, pairs: Pairs, store: ImageStore) -> Start:
     """Measure what the start left to the data: normalisation and tokenizer."""
     geometry, numeric = split_steps(start.steps)
     if not numeric:
@@ -256,7 +261,7 @@ def _complete(start: Start, config: TrainConfig, pairs: Pairs, store: ImageStore
     return replace(start, tokenizer=tokenizer)
 
 
-def learned_tokenizer(config: TrainConfig, pairs: Pairs, vocab_size: int) -> Tokenizer:
+def learned_tokenizer(config: TrainOptions, pairs: Pairs, vocab_size: int) -> Tokenizer:
     """The tokenizer that a run learns from its own texts."""
     texts = list(pairs.texts)
     if config.tokenizer_texts is not None:
@@ -267,7 +272,7 @@ def learned_tokenizer(config: TrainConfig, pairs: Pairs, vocab_size: int) -> Tok
     return learn_tokenizer(texts, vocab_size)
 
 
-def _record(config: TrainConfig, folder: RunFolder, world: World, fixed: dict[str, Any], resume: bool) -> None:
+def _record(config: TrainOptions, folder: RunFolder, world: World, fixed: dict[str, Any], resume: bool) -> None:
     """Write run.json, or check a resumed run against it.
 
     Args:

@@ -24,7 +24,8 @@ from typing import Any, BinaryIO
 from cxrzero._version import __version__
 from cxrzero.errors import OutputError, OutputExistsError, UsageError
 from cxrzero.model.bundle import MODEL_JSON, TOKENIZER
-from cxrzero.train.config import TrainConfig, from_json, to_json
+from cxrzero.train.options import TrainOptions
+from cxrzero.train.recipes import from_json, to_json
 
 RUN_JSON, LOCK, CHECKPOINTS, LAST, ENSEMBLE = "run.json", "run.lock", "checkpoints", "last.pt", "ensemble"
 VERSIONED = ("torch", "open_clip_torch", "timm", "onnx", "tokenizers", "numpy", "pillow")
@@ -71,7 +72,7 @@ class RunFolder:
             self._lock.close()
             self._lock = None
 
-    def describe(self, config: TrainConfig, facts: dict[str, Any]) -> None:
+    def describe(self, config: TrainOptions, facts: dict[str, Any]) -> None:
         """Write run.json: what is needed to repeat or resume the run."""
         content = {
             "cxrzero": __version__,
@@ -98,7 +99,7 @@ class RunFolder:
             raise UsageError(f"{self.path / RUN_JSON} cannot be read: {error}") from error
         return content
 
-    def config(self) -> TrainConfig:
+    def config(self) -> TrainOptions:
         """The options that the run was started with."""
         recorded = self.description()["config"]
         numbers = {name: float("inf") for name, value in recorded.items() if value == "inf"}

@@ -1,68 +1,27 @@
-"""Published models made small, with random weights: what an import is given."""
+"""Imports run on one thread, and are compared on films of every shape."""
 
 from __future__ import annotations
 
-import json
-
 import pytest
-import tokenizers
+from PIL import Image
 
-torch = pytest.importorskip("torch")
-open_clip = pytest.importorskip("open_clip")
-
-WIDTH = 128
+from cxrzero.phantom import draw
 
 
 @pytest.fixture(autouse=True)
 def one_thread():
+    import torch
+
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
 
 
-def clip(quick_gelu=True, seed=0, image_size=64, patch=32, custom_text=False):
-    """A CLIP in OpenAI's layout whose towers are 2 layers of 128; weights large enough to matter."""
-    from open_clip.model import CLIP, CustomTextCLIP
-
-    torch.manual_seed(seed)
-    kind = CustomTextCLIP if custom_text else CLIP
-    vision = {"image_size": image_size, "patch_size": patch, "width": WIDTH, "layers": 2}
-    text = {"context_length": 77, "vocab_size": 49408, "width": WIDTH, "heads": 2, "layers": 2}
-    return spread(kind(64, vision, text, quick_gelu=quick_gelu))
-
-
-def spread(model, factor=3.0):
-    """Random weights of the first steps leave activations near zero, where QuickGELU and GELU agree."""
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if weight.ndim >= 2 and "embedding" not in name:
-                weight.mul_(factor)
-    return model.eval()
-
-
-def save(model, path, half=False, wrap=None, prefix=""):
-    state = {
-        prefix + name: value.half() if half and value.ndim >= 2 else value for name, value in model.state_dict().items()
-    }
-    torch.save({wrap: state, "epoch": 3, "name": "mine"} if wrap else state, path)
-    return path
-
-
-def word_tokenizer(path, words=("pneumonia", "edema", "no", "the", "cardiac", "silhouette", "is", "normal")):
-    """A WordPiece tokenizer.json as BERT's: [CLS] … [SEP]."""
-    vocabulary = {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3}
-    for word in (*words, *"abcdefghijklmnopqrstuvwxyz", *("##" + letter for letter in "abcdefghijklmnopqrstuvwxyz")):
-        vocabulary.setdefault(word, len(vocabulary))
-    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordPiece(vocabulary, unk_token="[UNK]"))
-    tokenizer.normalizer = tokenizers.normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    tokenizer.save(str(path))
-    return len(vocabulary)
-
-
-def write_json(path, content):
-    path.write_text(json.dumps(content), "utf-8")
+@pytest.fixture(scope="module")
+def films(tmp_path_factory):
+    """Square, tall, wide, small, and not a multiple of anything."""
+    folder = tmp_path_factory.mktemp("films")
+    for seed, size in enumerate([(400, 400), (512, 384), (300, 477), (64, 64), (351, 349)]):
+        Image.fromarray(draw(seed, size).to_uint8()).save(folder / f"{seed}.png")
+    return folder

@@ -9,12 +9,11 @@ import warnings
 
 import pytest
 
-from tests.convert.conftest import clip, save
-
 torch = pytest.importorskip("torch")
 
 from cxrzero.convert import import_model, importer  # noqa: E402
 from cxrzero.errors import ImportModelError, NoInputError, OutputError, OutputExistsError  # noqa: E402
+from tests.support.checkpoints import clip, save  # noqa: E402
 
 
 class Runs:

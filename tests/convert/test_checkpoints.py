@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.convert.conftest import clip, write_json
-
 torch = pytest.importorskip("torch")
 open_clip = pytest.importorskip("open_clip")
 from safetensors.torch import save_file  # noqa: E402
 
 from cxrzero.convert import import_model  # noqa: E402
 from cxrzero.errors import AmbiguousModelError, ImportModelError  # noqa: E402
-from tests.convert.test_folders import PROMPTS, assert_same, embeds  # noqa: E402
+from tests.support.agreement import PROMPTS, assert_same, embeds  # noqa: E402
+from tests.support.checkpoints import clip, write_json  # noqa: E402
 
 # What tests.convert.conftest.clip builds.
 ARCH = {

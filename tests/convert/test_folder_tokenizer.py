@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from tests.convert.conftest import write_json
-
 torch = pytest.importorskip("torch")
 open_clip = pytest.importorskip("open_clip")
 transformers = pytest.importorskip("transformers")
@@ -14,7 +12,8 @@ from transformers.convert_slow_tokenizer import import_protobuf  # noqa: E402
 from cxrzero.convert import import_model  # noqa: E402
 from cxrzero.convert.folder_tokenizer import pad_id, read_tokenizer  # noqa: E402
 from cxrzero.errors import ImportModelError  # noqa: E402
-from tests.convert.test_folders import PROMPTS, assert_same, embeds, hf_folder  # noqa: E402
+from tests.support.agreement import PROMPTS, assert_same, embeds  # noqa: E402
+from tests.support.checkpoints import hf_folder, write_json  # noqa: E402
 
 TEXTS = [
     "pneumonia",

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import onnxruntime
 import pytest
 import tokenizers
-
-from tests.convert.conftest import clip, spread, word_tokenizer, write_json
 
 torch = pytest.importorskip("torch")
 open_clip = pytest.importorskip("open_clip")
@@ -17,32 +14,8 @@ from safetensors.torch import save_file  # noqa: E402
 from cxrzero.convert import import_model  # noqa: E402
 from cxrzero.errors import ImportModelError, UsageError  # noqa: E402
 from cxrzero.model.bundle import load_bundle  # noqa: E402
-from cxrzero.model.preprocess import Preprocess  # noqa: E402
-from cxrzero.model.tokenizer import Tokenizer  # noqa: E402
-
-PROMPTS = ["pneumonia", "no edema", "the cardiac silhouette is normal"]
-HALF = [0.5, 0.5, 0.5]
-
-
-def embeds(path, size=64):
-    """(bundle, pixel_values, image_embeds, text_embeds) by ONNX Runtime on fixed noise and PROMPTS."""
-    bundle = load_bundle(path)
-    rng = np.random.default_rng(0)
-    preprocess = Preprocess(bundle.preprocess, bundle.image_size)
-    pixels = np.stack([preprocess(rng.integers(0, 256, (size, size + 9), np.uint8)) for _ in range(3)])
-    ids = Tokenizer(bundle.file("tokenizer.json"), bundle.context_length, bundle.pad_id)(PROMPTS)
-    cpu = {"providers": ["CPUExecutionProvider"]}
-    images = onnxruntime.InferenceSession(path / "image_encoder.onnx", **cpu).run(
-        ["image_embeds"], {"pixel_values": pixels}
-    )
-    texts = onnxruntime.InferenceSession(path / "text_encoder.onnx", **cpu).run(None, {"input_ids": ids})
-    return bundle, torch.from_numpy(pixels), images[0], texts[0]
-
-
-def assert_same(ours, theirs):
-    theirs = torch.nn.functional.normalize(theirs.detach(), dim=-1).numpy()
-    assert (ours * theirs).sum(axis=-1).min() >= 0.99999
-    assert np.linalg.norm(ours - theirs, axis=-1).max() < 1e-3
+from tests.support.agreement import PROMPTS, assert_same, embeds  # noqa: E402
+from tests.support.checkpoints import HALF, clip, hf_folder, spread, word_tokenizer, write_json  # noqa: E402
 
 
 @pytest.fixture
@@ -120,52 +93,6 @@ def test_a_biomedclip_shaped_folder(tmp_path):
     tokenizer.enable_padding(length=32)
     ids = torch.tensor([encoding.ids for encoding in tokenizer.encode_batch(PROMPTS)])
     assert_same(texts, model.encode_text(ids))
-
-
-def hf_folder(tmp_path, kind):
-    folder = tmp_path / kind
-    folder.mkdir()
-    words = word_tokenizer(folder / "tokenizer.json")
-    vision = {
-        "hidden_size": 64,
-        "intermediate_size": 128,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "image_size": 64,
-        "patch_size": 16,
-    }
-    text = {
-        "vocab_size": words,
-        "hidden_size": 64,
-        "intermediate_size": 128,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "max_position_embeddings": 24,
-        "pad_token_id": 0,
-        "eos_token_id": 3,
-        "bos_token_id": 2,
-    }
-    processor = {
-        "do_resize": True,
-        "resample": 3,
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": HALF,
-        "image_std": HALF,
-    }
-    torch.manual_seed(0)
-    if kind == "clip":
-        config = transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=32)
-        model = transformers.CLIPModel(config)
-        processor |= {"size": {"shortest_edge": 64}, "do_center_crop": True, "crop_size": {"height": 64, "width": 64}}
-    else:
-        config = transformers.SiglipConfig(text_config={**text, "projection_size": 64}, vision_config=vision)
-        model = transformers.SiglipModel(config)
-        processor |= {"size": {"height": 64, "width": 64}}
-    spread(model).save_pretrained(folder)
-    write_json(folder / "preprocessor_config.json", processor)
-    return folder, model
 
 
 @pytest.mark.parametrize("kind", ["clip", "siglip"])

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from tests.convert.conftest import clip
-
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from cxrzero.convert.last_block import is_plain_block, of_hugging_face, of_open_clip  # noqa: E402
 from cxrzero.convert.towers import hugging_face_towers, open_clip_towers  # noqa: E402
+from tests.support.checkpoints import clip  # noqa: E402
 
 
 def shaken(model):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import onnx
 import pytest
 
-from tests.convert.conftest import clip
-
+onnx = pytest.importorskip("onnx")
 torch = pytest.importorskip("torch")
 
 from cxrzero.convert import onnx_export  # noqa: E402
@@ -14,6 +12,7 @@ from cxrzero.convert.onnx_export import ALIGNMENT, STORED_FROM, example_pixels, 
 from cxrzero.convert.towers import open_clip_towers  # noqa: E402
 from cxrzero.errors import ImportModelError  # noqa: E402
 from cxrzero.model.weights import stored_tensors  # noqa: E402
+from tests.support.checkpoints import clip  # noqa: E402
 
 
 def export(model, folder, storage="float32"):

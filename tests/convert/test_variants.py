@@ -8,18 +8,20 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from tests.convert.conftest import clip, save
-
 torch = pytest.importorskip("torch")
 
 from cxrzero import Screener  # noqa: E402
+from cxrzero.backends.open import check_bf16  # noqa: E402
 from cxrzero.backends.precision import MAX_DEVIATION  # noqa: E402
+from cxrzero.backends.processor import instruction_sets  # noqa: E402
 from cxrzero.cli import app  # noqa: E402
 from cxrzero.convert import variants  # noqa: E402
 from cxrzero.convert.variants import measure  # noqa: E402
+from cxrzero.errors import ConfigError  # noqa: E402
 from cxrzero.model.bundle import load_bundle  # noqa: E402
 from cxrzero.registry.verify import verify  # noqa: E402
-from tests.convert.test_chexzero import LABELS, RELEASED, films  # noqa: E402, F401
+from tests.support.checkpoints import clip, save  # noqa: E402
+from tests.support.chexzero import LABELS, RELEASED  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -33,13 +35,15 @@ def run(*arguments):
     return CliRunner().invoke(app, ["models", "import", *map(str, arguments)])
 
 
-def test_variants_run_and_state_how_far_they_are(tmp_path, films):  # noqa: F811
+def test_variants_run_and_state_how_far_they_are(tmp_path, films):
     source = save(clip(image_size=64), tmp_path / RELEASED)
-    done = run(source, "--out", tmp_path / "bundle", "--variants", "fp16,bf16, int8")
+    asked = ["fp16", *(["bf16"] if computes_bf16() else []), " int8"]
+    done = run(source, "--out", tmp_path / "bundle", "--variants", ",".join(asked))
     assert done.exit_code == 0, done.output
     bundle = load_bundle(tmp_path / "bundle")
-    assert set(bundle.variants) == {"fp16", "bf16", "int8"}
-    assert bundle.variants["bf16"].image_encoder is None
+    assert {name: variant.image_encoder for name, variant in bundle.variants.items()} == {
+        name.strip(): None if name == "bf16" else f"image_encoder.{name.strip()}.onnx" for name in asked
+    }
     checks = {check.name: check for check in verify(bundle) if check.name != "registry"}  # these are not CheXzero's
     assert all(check.ok for check in checks.values())
     assert {"image encoder, fp16", "image encoder, int8"} < set(checks)
@@ -49,6 +53,8 @@ def test_variants_run_and_state_how_far_they_are(tmp_path, films):  # noqa: F811
         stated = variant.deviation
         assert stated is not None
         assert stated.n == 12
+        assert stated.measured_on.backend.split()[0] == ("openvino" if precision == "bf16" else "onnxruntime")
+        assert stated.measured_on.processor == instruction_sets()
         assert stated.max_abs_d_over_sd > 0
         assert f"{precision}: max |Δd| {stated.max_abs_d_over_sd:.2%}" in done.output
         # What is stated holds for films that it was not measured on, within what a few films can tell.
@@ -60,7 +66,26 @@ def test_variants_run_and_state_how_far_they_are(tmp_path, films):  # noqa: F811
     assert len({bundle.fingerprint_at(name) for name in ("fp32", "fp16", "int8")}) == 3
 
 
-def scores(folder, films, precision):  # noqa: F811
+def computes_bf16():
+    try:
+        check_bf16()
+    except ConfigError:
+        return False
+    return True
+
+
+def test_what_this_processor_does_not_compute_is_not_stated(tmp_path, monkeypatch):
+    for module in ("openvino", "torch.encoder"):
+        monkeypatch.setattr(f"cxrzero.backends.{module}.obstacle", lambda precision: "it is too old")
+    source = save(clip(image_size=64), tmp_path / RELEASED)
+    done = run(source, "--out", tmp_path / "bundle", "--variants", "bf16,int8")
+    assert done.exit_code == 2
+    said = " ".join(done.output.split())
+    assert "bf16 cannot be measured here (openvino: it is too old; torch: it is too old); leave it out of" in said
+    assert [path.name for path in tmp_path.iterdir()] == [RELEASED]
+
+
+def scores(folder, films, precision):
     rows = Screener(folder, device="cpu", precision=precision, cache=False).predict(films, LABELS)
     return np.array([[row.cos_pos[label] - row.cos_neg[label] for label in LABELS] for row in rows], float)
 

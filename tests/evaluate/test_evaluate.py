@@ -11,25 +11,28 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.metrics import f1_score, matthews_corrcoef, roc_auc_score
 
 from cxrzero.calibration.file import write_calibration
 from cxrzero.errors import ConfigError, LabelError
-from cxrzero.evaluate import EvalConfig, evaluate
+from cxrzero.evaluate.options import EvalOptions
 from cxrzero.evaluate.outputs import metrics_csv, metrics_json
+from cxrzero.evaluate.run import evaluate
 from cxrzero.evaluate.subgroups import age_band
+from tests.support.needs import optional
+
+sk = optional("sklearn.metrics")
 
 FAST = {"n_resamples": 200}
 
 
 def run(predictions: str, labels: str, **options: Any) -> Any:
-    return evaluate(EvalConfig(predictions, labels, **{**FAST, **options}))
+    return evaluate(EvalOptions(predictions, labels, **{**FAST, **options}))
 
 
 def test_auroc_per_label_and_macro(study: Any) -> None:
     found = run(study.predictions, study.labels)
     assert [s.label for s in found.scores] == list(study.LABELS)
-    expected = [roc_auc_score(study.truth[study.scored, k], study.scores[study.scored, k]) for k in range(3)]
+    expected = [sk.roc_auc_score(study.truth[study.scored, k], study.scores[study.scored, k]) for k in range(3)]
     assert [s.ranks.auroc.value for s in found.scores] == pytest.approx(expected, abs=1e-12)
     assert found.macro.auroc.value == pytest.approx(np.mean(expected), abs=1e-12)
     assert found.dataset.unit_name == "patient (Patient ID)"
@@ -56,12 +59,12 @@ def test_thresholds_come_from_the_validation_table(study: Any, validation: Any) 
     found = run(study.predictions, study.labels, validation=(validation.predictions, validation.labels))
     for k, label in enumerate(study.LABELS):
         scores, truth = validation.scores[validation.scored, k], validation.truth[validation.scored, k]
-        best = max(scores, key=lambda cut: matthews_corrcoef(truth, scores >= cut))
-        assert found.points[label].threshold.achieved == pytest.approx(matthews_corrcoef(truth, scores >= best))
+        best = max(scores, key=lambda cut: sk.matthews_corrcoef(truth, scores >= cut))
+        assert found.points[label].threshold.achieved == pytest.approx(sk.matthews_corrcoef(truth, scores >= best))
         called = study.scores[study.scored, k] >= found.points[label].threshold.value
         truth = study.truth[study.scored, k]
-        assert found.points[label].mcc.value == pytest.approx(matthews_corrcoef(truth, called), abs=1e-12)
-        assert found.points[label].f1.value == pytest.approx(f1_score(truth, called), abs=1e-12)
+        assert found.points[label].mcc.value == pytest.approx(sk.matthews_corrcoef(truth, called), abs=1e-12)
+        assert found.points[label].f1.value == pytest.approx(sk.f1_score(truth, called), abs=1e-12)
     assert found.shared_units == ()
     assert all(quality.brier_after < quality.brier for quality in found.quality)
 
@@ -96,7 +99,7 @@ def test_readers(study: Any, validation: Any) -> None:
     )
     with open(study.readers[0], encoding="utf-8") as stream:
         decisions = np.array([row[1] for row in list(csv.reader(stream))[1:]], dtype=int)
-    expected = matthews_corrcoef(study.truth[study.scored, 0], decisions[study.scored])
+    expected = sk.matthews_corrcoef(study.truth[study.scored, 0], decisions[study.scored])
     assert edema.readers["test_reader0"]["mcc"].value == pytest.approx(expected, abs=1e-12)
     gap = edema.differences["mcc"]
     assert gap.estimate.low < gap.estimate.value < gap.estimate.high
@@ -136,7 +139,7 @@ def test_a_worse_table_is_worse_by_delong_and_bootstrap(study: Any, write: Any) 
             assert each.auroc.p <= each.auroc.p_holm
             k = study.LABELS.index(each.label)
             assert each.auroc.other == pytest.approx(
-                roc_auc_score(study.truth[study.scored, k], noise[study.scored, k]), abs=1e-12
+                sk.roc_auc_score(study.truth[study.scored, k], noise[study.scored, k]), abs=1e-12
             )
 
 
@@ -147,7 +150,7 @@ def test_subgroups(study: Any) -> None:
     assert sum(group.n for group in sex.groups) == len(found.dataset)
     assert [group.name for group in age.groups] == ["under 18", "18 to 39", "40 to 59", "60 to 79", "80 and over"]
     women = np.array([i // 2 % 2 == 1 for i in range(study.n)]) & study.scored
-    expected = roc_auc_score(study.truth[women, 0], study.scores[women, 0])
+    expected = sk.roc_auc_score(study.truth[women, 0], study.scores[women, 0])
     assert sex.groups[0].scores[0].ranks.auroc.value == pytest.approx(expected, abs=1e-12)
     gap = sex.gaps[0]
     values = sorted(group.scores[0].ranks.auroc.value for group in sex.groups)
@@ -282,7 +285,7 @@ def test_large_tables_use_analytic_intervals(write: Any) -> None:
     found = run(*tables, threshold=0.6, n_resamples=1000)
     assert found.scores[0].ranks.auroc_bootstrap.method == "none"
     assert found.points["Edema"].mcc.method == "delta"
-    assert found.points["Edema"].mcc.value == pytest.approx(matthews_corrcoef(truth, scores >= 0.6), abs=1e-12)
+    assert found.points["Edema"].mcc.value == pytest.approx(sk.matthews_corrcoef(truth, scores >= 0.6), abs=1e-12)
     assert found.macro_point.specificity.method == "delta"
 
 

@@ -11,15 +11,9 @@ from hypothesis import strategies as st
 
 from cxrzero.errors import ConfigError, LabelError
 from cxrzero.evaluate.join import join_rows, stem, tail
-from cxrzero.evaluate.labels import (
-    LabelRules,
-    column_truth,
-    fold,
-    listed_truth,
-    match_labels,
-    parse_mapping,
-    split_findings,
-)
+from cxrzero.evaluate.match import match_labels, parse_mapping
+from cxrzero.tables.labels import LabelRules, column_truth, listed_truth, split_findings
+from cxrzero.tables.names import fold
 
 HERE = Path("labels.csv")
 

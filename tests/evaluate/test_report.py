@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from cxrzero.evaluate import EvalConfig, Evaluation, evaluate
+from cxrzero.evaluate.options import EvalOptions
+from cxrzero.evaluate.run import Evaluation, evaluate
 from cxrzero.report import render_evaluation
 from cxrzero.report.svg import nice_ticks
 
@@ -49,7 +50,7 @@ class Page(HTMLParser):
 @pytest.fixture
 def evaluation(study: Any, validation: Any) -> Evaluation:
     return evaluate(
-        EvalConfig(
+        EvalOptions(
             study.predictions,
             study.labels,
             validation=(validation.predictions, validation.labels),
@@ -95,7 +96,7 @@ def test_names_from_tables_are_text_not_markup(write: Any) -> None:
     ids = [f"{i}<b>.png" for i in range(30)]
     predictions = write("p.csv", ["image", evil], [[i, k / 30] for k, i in enumerate(ids)] + [["<img src=x>", 0.5]])
     labels = write("l.csv", ["image", evil], [[i, k % 2] for k, i in enumerate(ids)])
-    html = render_evaluation(evaluate(EvalConfig(predictions, labels, in_sample=True, n_resamples=100)))
+    html = render_evaluation(evaluate(EvalOptions(predictions, labels, in_sample=True, n_resamples=100)))
     page = Page(html)
     assert page.tags.count("script") == 1
     assert "img" not in page.tags

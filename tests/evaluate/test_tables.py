@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
-from pyarrow import parquet
 
 from cxrzero.errors import ConfigError, MissingExtraError, NoInputError
 from cxrzero.tables.read import number, open_table, read_table
+from tests.support.needs import optional
+
+pa = optional("pyarrow")
+parquet = optional("pyarrow.parquet")
 
 PLAIN = "image,score,note\na.png,0.25,first\nb.png,0.5,\nc.png,,Müller\n"
 VARIANTS = {

@@ -9,9 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.isotonic import IsotonicRegression
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import matthews_corrcoef
 
 from cxrzero.calibration.file import (
     Calibration,
@@ -25,6 +22,11 @@ from cxrzero.errors import ConfigError, NoInputError
 from cxrzero.stats.calibrators import Isotonic, LogitLine, fit_calibrator, logit
 from cxrzero.stats.metrics import Confusion, brier
 from cxrzero.stats.thresholds import Threshold, choose_threshold, parse_rule
+from tests.support.needs import optional
+
+isotonic = optional("sklearn.isotonic")
+linear_model = optional("sklearn.linear_model")
+sk = optional("sklearn.metrics")
 
 MANIFEST = {
     "models": [{"name": "mini", "fingerprint": "abc", "files": {"image_encoder.onnx": "1"}}],
@@ -47,9 +49,9 @@ def test_max_mcc_is_the_best_of_all_thresholds(seed: int) -> None:
     scores, truth = sample(seed, 120)
     chosen = choose_threshold(scores, truth, "max_mcc", None, "validation")
     assert chosen is not None
-    best = max(matthews_corrcoef(truth, scores >= cut) for cut in scores)
+    best = max(sk.matthews_corrcoef(truth, scores >= cut) for cut in scores)
     assert chosen.achieved == pytest.approx(best, abs=1e-12)
-    assert matthews_corrcoef(truth, scores >= chosen.value) == pytest.approx(best, abs=1e-12)
+    assert sk.matthews_corrcoef(truth, scores >= chosen.value) == pytest.approx(best, abs=1e-12)
 
 
 def test_youden_and_target_sensitivity() -> None:
@@ -88,7 +90,7 @@ def test_platt_is_logistic_regression_on_the_logit() -> None:
     scores, truth = sample(2, 3000)
     ours = fit_calibrator(scores, truth, "platt")
     assert isinstance(ours, LogitLine)
-    theirs = LogisticRegression(C=1e9, tol=1e-10).fit(logit(scores)[:, None], truth)
+    theirs = linear_model.LogisticRegression(C=1e9, tol=1e-10).fit(logit(scores)[:, None], truth)
     # Platt's smoothed targets move the slope by about one case in N.
     assert ours.slope == pytest.approx(float(theirs.coef_[0, 0]), rel=0.02)
     assert ours.intercept == pytest.approx(float(theirs.intercept_[0]), rel=0.02)
@@ -99,7 +101,7 @@ def test_isotonic_is_scikit_learn_s() -> None:
     scores = np.round(scores, 2)
     ours = fit_calibrator(scores, truth, "isotonic")
     assert ours is not None
-    theirs = IsotonicRegression().fit(scores, truth.astype(float))
+    theirs = isotonic.IsotonicRegression().fit(scores, truth.astype(float))
     np.testing.assert_allclose(ours(scores), theirs.predict(scores), atol=1e-12)
 
 

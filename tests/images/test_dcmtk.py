@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-
-from dcmtk_agreement import difference, generated
-
+from benchmarks.dcmtk_agreement import difference, generated
 from cxrzero.images.dicom_file import open_dicom
 from cxrzero.images.dicom_frames import read_frames, read_layout
+from tests.support.needs import program
 
-pytestmark = pytest.mark.skipif(shutil.which("dcmj2pnm") is None, reason="dcmtk is not installed")
+
+@pytest.fixture(autouse=True)
+def dcmtk() -> None:
+    program("dcmj2pnm", "dcmtk")
 
 
 def test_generated_files(tmp_path: Path) -> None:

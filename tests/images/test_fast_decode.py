@@ -22,6 +22,7 @@ def film() -> Image.Image:
 @pytest.mark.parametrize(
     ("side", "size"), [(100, (150, 125)), (126, (300, 250)), (500, (600, 500)), (501, (1200, 1000))]
 )
+@pytest.mark.slow
 def test_the_smallest_size_with_no_side_too_short(
     film: Image.Image, tmp_path: Path, suffix: str, side: int, size: tuple[int, int]
 ) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dicomfile import SECONDARY_CAPTURE, Decode, dicom_bytes
 
 from cxrzero.images import decode
 from cxrzero.images.flags import FLAGS, border_fraction, pixel_flags
+from tests.support.dicomfile import SECONDARY_CAPTURE, Decode, dicom_bytes
 
 FILM = (np.add.outer(np.arange(300), np.arange(256)) % 256).astype(np.uint8)
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dicomfile import LOSSLESS, Decode, dicom_bytes
+
+from tests.support.dicomfile import LOSSLESS, Decode, dicom_bytes
 
 ROWS, COLUMNS = 24, 22
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dicomfile import NATIVE, SECONDARY_CAPTURE, As, Decode, dicom_bytes, encapsulate, encode_frame
 
 from cxrzero.images import DecodeOptions
+from tests.support.dicomfile import NATIVE, SECONDARY_CAPTURE, As, Decode, dicom_bytes, encapsulate, encode_frame
 
 RAMP = (np.arange(20 * 30, dtype=np.uint16) * 7 % 1024).reshape(20, 30)
 
@@ -334,7 +334,7 @@ def test_colour_jpeg(decoded: Decode, photometric: str) -> None:
     coded = "RGB" if photometric == "RGB" else "YCBCR"
     stream = imagecodecs.jpeg8_encode(smooth, level=100, colorspace="RGB", outcolorspace=coded, subsampling="444")
     content = colour(
-        encapsulate([stream]), "jpeg_baseline", photometric, Rows=64, Columns=64, BitsAllocated=8, BitsStored=8,
+        encapsulate([bytes(stream)]), "jpeg_baseline", photometric, Rows=64, Columns=64, BitsAllocated=8, BitsStored=8,
         HighBit=7, PixelRepresentation=0,
     )  # fmt: skip
     assert np.abs(decoded(content)[0].pixels - luma(smooth)).max() <= 3

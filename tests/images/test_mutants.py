@@ -6,12 +6,12 @@ import time
 from typing import Any
 
 import pytest
-from dicomfile import Decode
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from mutate import dicom_seeds, mutant, raster_seeds
 
 from cxrzero.errors import ImageError
+from tests.support.dicomfile import Decode
+from tests.support.mutate import dicom_seeds, mutant, raster_seeds
 
 
 @pytest.mark.parametrize("kind", ["dicom", "raster"])

@@ -9,12 +9,12 @@ import zlib
 import imagecodecs
 import numpy as np
 import pytest
-from dicomfile import Decode
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from cxrzero.errors import ImageError
 from cxrzero.images.plain_png import read_plain_png
+from tests.support.dicomfile import Decode
 
 RANDOM = np.random.default_rng(3)
 NOISE = RANDOM.integers(0, 256, (61, 83)).astype(np.uint8)

@@ -11,11 +11,11 @@ from typing import Any
 import imagecodecs
 import numpy as np
 import pytest
-from dicomfile import Decode
 from PIL import Image
 
 from cxrzero.errors import ImageError
 from cxrzero.images import DecodeOptions, decode
+from tests.support.dicomfile import Decode
 
 RANDOM = np.random.default_rng(8)
 GREY = RANDOM.integers(0, 256, (30, 44)).astype(np.uint8)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dicomfile import dicom_bytes, encode_element, file_meta
-from mutate import raster_seeds
 
 from cxrzero.errors import ImageError
 from cxrzero.images.sniff import HEAD_BYTES, kind_of, kind_of_bytes
+from tests.support.dicomfile import dicom_bytes, encode_element, file_meta
+from tests.support.mutate import raster_seeds
 
 PICTURE = np.zeros((4, 4), np.uint8)
 

@@ -130,7 +130,7 @@ def test_ten_thousand_labels_work(tmp_path: Path) -> None:
     assert found.negative == ("no finding 9999",)
 
 
-def test_predict_asks_the_file_and_records_it(tmp_path: Path, tiny_bundle: Path, png) -> None:  # type: ignore[no-untyped-def]
+def test_predict_asks_the_file_and_records_it(tmp_path: Path, tiny_bundle: Path, png) -> None:
     image, out = png("a.png"), tmp_path / "p.csv"
     file = write(tmp_path, GOOD)
     arguments = ["predict", str(image), "--model", str(tiny_bundle), "--prompts", str(file), "--out", str(out), "-q"]

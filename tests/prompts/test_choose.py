@@ -11,7 +11,7 @@ from cxrzero.cli import app
 from cxrzero.errors import LabelError, UsageError
 from cxrzero.prompts.bank import load_bank
 from cxrzero.screener import Screener
-from cxrzero.search.prompts import choose, read_labelled
+from cxrzero.search.prompts import choose, read_films
 
 
 def labelled(folder: Path, png: Callable[..., Path], n: int = 24) -> Path:
@@ -27,7 +27,7 @@ def labelled(folder: Path, png: Callable[..., Path], n: int = 24) -> Path:
 
 def test_search_reports_the_other_half(tmp_path: Path, tiny_bundle: Path, png: Callable[..., Path]) -> None:
     table = labelled(tmp_path, png)
-    data = read_labelled(table, tmp_path / "images", None, None)
+    data = read_films(table, tmp_path / "images", None, None)
     assert data.labels == ("edema", "mass")
     result = choose(Screener(tiny_bundle, device="cpu"), data)
     assert result.n_choice + result.n_report == 24
@@ -53,9 +53,9 @@ def test_the_command_writes_templates_that_predict_takes(
 def test_bad_tables(tmp_path: Path, png: Callable[..., Path]) -> None:
     table = labelled(tmp_path, png, 2)
     with pytest.raises(LabelError, match="no column 'hernia'"):
-        read_labelled(table, tmp_path, ["hernia"], None)
+        read_films(table, tmp_path, ["hernia"], None)
     with pytest.raises(UsageError, match="--group"):
-        read_labelled(table, tmp_path, None, "ward")
+        read_films(table, tmp_path, None, "ward")
 
 
 def test_on_real_films(shared_data: Path, tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_on_real_films(shared_data: Path, tmp_path: Path) -> None:
         writer = csv.DictWriter(file, ["image", "patient_id", "Pneumonia"], extrasaction="ignore")
         writer.writeheader()
         writer.writerows(films)
-    result = choose(Screener(device="cpu"), read_labelled(table, folder, None, None))
+    result = choose(Screener(device="cpu"), read_films(table, folder, None, None))
     assert (result.n_labels, result.failed, result.n_choice + result.n_report) == (1, 0, 80)
     assert result.choice_after >= result.choice_before > 0.5
     assert result.low <= result.gain <= result.high

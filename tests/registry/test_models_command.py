@@ -11,10 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from cxrzero.cards.card import load_card
 from cxrzero.cli import app
@@ -23,8 +21,11 @@ from cxrzero.model.bundle import load_bundle, sha256_of
 from cxrzero.registry import pull as pulling
 from cxrzero.registry.folder import check_name, models_folder
 from cxrzero.registry.verify import Check, verify
-from tests.conftest import write_bundle
 from tests.registry.conftest import FakeConverter, ambiguous
+from tests.support.bundle import write_bundle
+from tests.support.needs import optional
+
+onnx = optional("onnx")
 
 Install = Callable[[str], Path]
 CHECKPOINT = "best_64_5e-05_original_22000_0.864.pt"

@@ -91,6 +91,7 @@ def test_pulled_imported_and_found_again(command: Command, hub_server: Server, m
     assert hub_server.requests == []
 
 
+@pytest.mark.slow
 def test_interrupted_and_gone_on_with(command: Command, hub_server: Server, models: Path) -> None:
     hub_server.stall_after = 21_000_000
     part = models / "downloads" / "large" / f"model.safetensors.{LARGE_SHA}.part"
@@ -112,6 +113,7 @@ def test_interrupted_and_gone_on_with(command: Command, hub_server: Server, mode
     assert [headers["range"] for headers in hub_server.headers_of("GET", "model.safetensors")] == [f"bytes={kept}-"]
 
 
+@pytest.mark.slow
 def test_what_goes_wrong_is_one_message_and_no_traceback(
     command: Command, hub_server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,6 +160,7 @@ def test_a_file_that_cannot_grow_is_named(command: Command, hub_server: Server, 
     assert f"{LARGE_SHA}.part cannot be written: File too large" in said
 
 
+@pytest.mark.slow
 def test_a_login_is_read_where_the_user_says_so(
     command: Command, hub_server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -15,8 +15,8 @@ from cxrzero.cards.card import load_card
 from cxrzero.errors import AmbiguousModelError, BundleError, OutputError, OutputExistsError, RunError, UsageError
 from cxrzero.registry import resolve_model, resolve_models
 from cxrzero.registry.sources import convert, default_name
-from tests.conftest import write_bundle
 from tests.registry.conftest import FakeConverter, ambiguous
+from tests.support.bundle import write_bundle
 
 Install = Callable[[str], Path]
 CHECKPOINT = "best_64_5e-05_original_22000_0.864.pt"

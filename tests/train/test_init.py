@@ -15,13 +15,15 @@ from cxrzero.clip.steps import chexzero_steps, clip_steps  # noqa: E402
 from cxrzero.convert import import_model  # noqa: E402
 from cxrzero.errors import AmbiguousModelError, ImportModelError, NoInputError, UsageError  # noqa: E402
 from cxrzero.model.bundle import load_bundle  # noqa: E402
-from cxrzero.train import TrainConfig, resume, train  # noqa: E402
-from cxrzero.train.model import checkpoint  # noqa: E402
+from cxrzero.train import TrainOptions, resume, train  # noqa: E402
 from cxrzero.train.model.start import make_start  # noqa: E402
-from cxrzero.train.runfolder import RunFolder  # noqa: E402
-from tests.convert.conftest import clip, save  # noqa: E402
-from tests.convert.test_folders import hf_folder  # noqa: E402
-from tests.train.drawn import TINY_CLIP, draw, tiny_clip  # noqa: E402
+from tests.support.checkpoints import (  # noqa: E402
+    clip,
+    hf_folder,
+    save,
+)
+from tests.support.pairs import TINY_CLIP, draw, tiny_clip  # noqa: E402
+from tests.support.runs import weights  # noqa: E402
 
 SIZES = {key: TINY_CLIP[key] for key in ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu")}
 
@@ -30,7 +32,7 @@ SIZES = {key: TINY_CLIP[key] for key in ("embed_dim", "vision_cfg", "text_cfg", 
 def config(tmp_path):
     """For weights of TINY_CLIP in a file."""
     pairs = draw(tmp_path / "films", 20, held_out=4)
-    return TrainConfig(
+    return TrainOptions(
         pairs, tmp_path / "run", arch=tiny_clip(tmp_path), lineage="open-clip", init=tmp_path / "weights.pt",
         epochs=1, batch_size=8, threads=1,
     )  # fmt: skip
@@ -46,11 +48,6 @@ def openai_layout():
 def untold(config, init, **more):
     """The same run, with a start that says itself what it is."""
     return replace(config, init=init, arch=None, lineage=None, **more)
-
-
-def weights(run):
-    folder = RunFolder(run)
-    return checkpoint.load(folder.checkpoint(checkpoint.load(folder.last)["best"][0]["file"]))["model"]
 
 
 def test_weights_of_a_file_and_lit(config, tmp_path, openai_layout):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -57,7 +58,7 @@ def test_tensorboard_is_told_every_number(tensorboard, tmp_path):
 
 
 def test_without_tensorboard_there_is_the_file(monkeypatch, tmp_path):
-    monkeypatch.setattr(metricslog.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with MetricsLog(tmp_path, 0, 0) as log:
         log.write({"step": 1, "loss": 2.5})
     assert metricslog.read(tmp_path) == [{"step": 1, "loss": 2.5}]
@@ -65,7 +66,7 @@ def test_without_tensorboard_there_is_the_file(monkeypatch, tmp_path):
 
 
 def test_what_was_written_after_the_checkpoint_is_cut_off(monkeypatch, tmp_path):
-    monkeypatch.setattr(metricslog.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with MetricsLog(tmp_path, 0, 0) as log:
         log.write({"step": 1})
         kept = log.position()

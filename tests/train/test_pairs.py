@@ -111,7 +111,8 @@ def test_weights_decide_how_often_images_and_texts_are_drawn(folder):
     drawn = sampler(
         folder, "a.png,rare,6,train\na.png,common,2,train\n" + "".join(f"{n}.png,t,1,train\n" for n in "bcdefg")
     )
-    seen, texts = Counter(), Counter()
+    seen: Counter[int] = Counter()
+    texts: Counter[int] = Counter()
     for epoch in range(100):
         for images, chosen in drawn.epoch(epoch):
             seen.update(int(i) for i in images)

@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
-RECIPES = Path(__file__).resolve().parents[2] / "recipes"
+from recipes import mini_composites, mini_pairs, mini_phantoms, mini_start, mini_words  # noqa: E402
 
 
 @pytest.fixture(scope="module")
 def recipe():
-    """The recipe's modules, which import each other by name."""
-    sys.path.insert(0, str(RECIPES))
-    try:
-        import mini_composites
-        import mini_pairs
-        import mini_phantoms
-        import mini_start
-        import mini_words
-    finally:
-        sys.path.remove(str(RECIPES))
+    """The recipe's modules."""
     return {
         "pairs": mini_pairs,
         "composites": mini_composites,
@@ -39,7 +28,7 @@ def test_a_model_of_phantoms_learns_what_was_drawn(recipe, tmp_path):
     """Drawn, written as pairs, trained with the recipe's own options, exported, asked: effusions against none."""
     from cxrzero import Screener
     from cxrzero.phantom import Finding, draw
-    from cxrzero.train import recipe_config, train
+    from cxrzero.train import recipe_options, train
 
     count = 240
     rows = ["image,text,patient_id,split,group,weight,truth"]
@@ -47,7 +36,7 @@ def test_a_model_of_phantoms_learns_what_was_drawn(recipe, tmp_path):
         for text, (weight, truth) in statements.items():
             rows.append(f'{image},"{text}",{patient},{split},{group},{weight},{truth}')
     (tmp_path / "pairs.csv").write_text("\n".join(rows) + "\n", "utf-8")
-    config = recipe_config(
+    config = recipe_options(
         "default", pairs=tmp_path / "pairs.csv", out=tmp_path / "run", arch="cxrzero-tiny", image_size=64,
         first_size=48, first_share=0.6, loss="sigmoid", mixup=0.2, epochs=30, batch_size=32, texts_per_image=3,
         lr=4e-3, threads=1, seed=0,

@@ -360,7 +360,8 @@ def test_the_open_i_archive(shared_data):
     archive = shared_data / "openi_reports.tgz"
     if not archive.is_file():
         pytest.skip("no Open-I archive")
-    found, stated = collections.Counter(), collections.Counter()
+    found: collections.Counter[str | None] = collections.Counter()
+    stated: collections.Counter[str | None] = collections.Counter()
     different = set()
     with tarfile.open(archive) as tar:
         for member in tar:

@@ -4,32 +4,31 @@ from __future__ import annotations
 
 import errno
 import os
-import runpy
 import signal
 import threading
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
 torch = pytest.importorskip("torch")
 
+from benchmarks import train_kill  # noqa: E402
 from cxrzero.errors import OutputError, OutputExistsError, TrainingError, UsageError  # noqa: E402
 from cxrzero.model.bundle import load_bundle  # noqa: E402
-from cxrzero.train import TrainConfig, recipe_config, resume, train  # noqa: E402
+from cxrzero.train import TrainOptions, recipe_options, resume, train  # noqa: E402
 from cxrzero.train.measure import metricslog  # noqa: E402
 from cxrzero.train.model import checkpoint  # noqa: E402
 from cxrzero.train.runfolder import RunFolder  # noqa: E402
-from tests.conftest import REPO  # noqa: E402
-from tests.train.drawn import draw, tiny_clip  # noqa: E402
+from tests.support import REPO  # noqa: E402
+from tests.support.pairs import draw, tiny_clip  # noqa: E402
 
 
 @pytest.fixture
 def config(tmp_path):
     pairs = draw(tmp_path / "films", 20, held_out=4)
-    return TrainConfig(
+    return TrainOptions(
         pairs, tmp_path / "run", arch="cxrzero-tiny", epochs=3, batch_size=8, threads=1, device="cpu", seed=7
     )
 
@@ -52,8 +51,9 @@ def stop_after(step):
 
 def test_three_kills_and_an_interrupt_change_no_loss(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(REPO))
-    script = SimpleNamespace(**runpy.run_path(str(REPO / "benchmarks" / "train_kill.py")))
-    found = script.trial(tmp_path, [signal.SIGKILL, signal.SIGKILL, signal.SIGINT, signal.SIGKILL], epochs=12, seed=1)
+    found = train_kill.trial(
+        tmp_path, [signal.SIGKILL, signal.SIGKILL, signal.SIGINT, signal.SIGKILL], epochs=12, seed=1
+    )
     assert found["equal"], found
     assert found["exit_codes"][2] == 130
     assert found["exit_codes"].count(-signal.SIGKILL) == 3
@@ -239,11 +239,11 @@ def test_a_pickle_that_runs_code_does_not_run(tmp_path):
 
 
 def test_the_recipe_of_the_paper_and_what_the_user_states(tmp_path):
-    paper = recipe_config("chexzero", pairs=tmp_path, out=tmp_path, epochs=None, batch_size=64)
+    paper = recipe_options("chexzero", pairs=tmp_path, out=tmp_path, epochs=None, batch_size=64)
     assert (paper.optimiser, paper.lr, paper.momentum, paper.schedule) == ("sgd", 1e-4, 0.9, "constant")
     assert (paper.arch, paper.epochs, paper.batch_size, paper.augment) == ("ViT-B-32-quickgelu", 4, 64, False)
     with pytest.raises(UsageError, match="choose from default, chexzero"):
-        recipe_config("clip", pairs=tmp_path, out=tmp_path)
+        recipe_options("clip", pairs=tmp_path, out=tmp_path)
 
 
 def test_training_outside_the_main_thread_leaves_signals_alone(config):

@@ -16,12 +16,12 @@ from cxrzero.clip.tokenizer import clip_tokenizer  # noqa: E402
 from cxrzero.errors import UsageError  # noqa: E402
 from cxrzero.model.bundle import load_bundle  # noqa: E402
 from cxrzero.model.preprocess import Preprocess  # noqa: E402
-from cxrzero.train import TrainConfig, train  # noqa: E402
+from cxrzero.train import TrainOptions, train  # noqa: E402
 from cxrzero.train.data.pixels import EncoderInput, split_steps, standardised, stretched  # noqa: E402
 from cxrzero.train.data.vocabulary import encode  # noqa: E402
 from cxrzero.train.model.weights import weight_groups  # noqa: E402
-from tests.train.drawn import TINY_CLIP, draw, tiny_clip  # noqa: E402
-from tests.train.test_init import weights  # noqa: E402
+from tests.support.pairs import TINY_CLIP, draw, tiny_clip  # noqa: E402
+from tests.support.runs import weights  # noqa: E402
 
 SENTENCES = [
     "no acute cardiopulmonary process",
@@ -36,7 +36,7 @@ SENTENCES = [
 @pytest.fixture
 def config(tmp_path):
     pairs = draw(tmp_path / "films", 20, held_out=4)
-    return TrainConfig(pairs, tmp_path / "run", arch=tiny_clip(tmp_path), epochs=1, batch_size=8, threads=1)
+    return TrainOptions(pairs, tmp_path / "run", arch=tiny_clip(tmp_path), epochs=1, batch_size=8, threads=1)
 
 
 def test_clip_s_tokenizer_is_open_clip_s():

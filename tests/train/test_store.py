@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from cxrzero.errors import OutputError, TrainingError, UsageError
+from cxrzero.images import decode
 from cxrzero.train.data import decodejob
 from cxrzero.train.data import store as store_module
 from cxrzero.train.data.decodejob import DecodeChunk
@@ -49,7 +52,7 @@ def small_chunks(monkeypatch):
 def decoded(monkeypatch):
     """Names of the files that were decoded, in this process."""
     names = []
-    real = decodejob.decode
+    real = decode
     monkeypatch.setattr(decodejob, "decode", lambda path: names.append(path.name) or real(path))
     return names
 
@@ -155,8 +158,30 @@ class Dying(DecodeChunk):
 
 def test_a_dead_worker_is_said(source, small_chunks, monkeypatch):
     monkeypatch.setattr(store_module, "DecodeChunk", Dying)
-    with pytest.raises(TrainingError, match="a process that decodes images died"):
+    with pytest.raises(TrainingError, match=r"over their first files.*--decode-workers 1.*what was decoded is kept"):
         open_store(read_pairs(source), source.parent / "store", GEOMETRY, quiet, workers=2)
+
+
+class DyingLater(DecodeChunk):
+    """The third chunk's decoder is killed."""
+
+    def run(self):
+        if self.number == 2:
+            time.sleep(0.5)  # the others are there by then
+            os._exit(9)
+        return super().run()
+
+
+def test_what_was_decoded_before_a_worker_died_is_kept(source, small_chunks, monkeypatch, decoded):
+    pairs, location = read_pairs(source), source.parent / "store"
+    monkeypatch.setattr(store_module, "DecodeChunk", DyingLater)
+    with pytest.raises(TrainingError, match=r"ended by itself: .*fewer --decode-workers; what was decoded is kept"):
+        open_store(pairs, location, GEOMETRY, quiet, workers=2)
+    monkeypatch.undo()
+    real = decode
+    monkeypatch.setattr(decodejob, "decode", lambda path: decoded.append(path.name) or real(path))
+    open_store(pairs, location, GEOMETRY, quiet, workers=1)
+    assert len(decoded) < 10
 
 
 SCRIPT = """
@@ -164,6 +189,7 @@ import sys, time
 from pathlib import Path
 from cxrzero.train.data import store
 from cxrzero.train.data.pairs import read_pairs
+from cxrzero.images import decode
 store.CHUNK = 2
 def slow(done, total):
     print(done, flush=True)
@@ -193,6 +219,19 @@ def test_after_kill_9_no_decoder_stays(source):
     assert process.stdout.readline() == "2\n"
     process.kill()
     process.communicate(timeout=30)  # ends when nobody holds the pipe any more
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals differ on Windows")
+def test_ctrl_c_of_a_terminal_ends_the_decoders_quietly(source):
+    """It goes to all processes; only the first one answers."""
+    command = [sys.executable, "-c", SCRIPT, source, source.parent / "store", "2"]
+    process = subprocess.Popen(
+        command, text=True, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout.readline() == "2\n"
+    os.killpg(process.pid, signal.SIGINT)
+    _, error = process.communicate(timeout=30)  # ends when nobody holds the pipes any more
+    assert error.count("Traceback") == 1, error
 
 
 def test_the_store_names_no_file(source):

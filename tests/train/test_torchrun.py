@@ -6,15 +6,13 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 pytest.importorskip("torch")
 from cxrzero.model.bundle import load_bundle
-from tests.train.drawn import draw
-
-REPO = Path(__file__).resolve().parents[2]
+from tests.support import REPO
+from tests.support.pairs import draw
 
 
 def torchrun(*arguments):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,11 +20,12 @@ from cxrzero.errors import OutputExistsError, TrainingError, UsageError  # noqa:
 from cxrzero.model.bundle import load_bundle  # noqa: E402
 from cxrzero.model.preprocess import Preprocess  # noqa: E402
 from cxrzero.model.tokenizer import Tokenizer  # noqa: E402
-from cxrzero.train import TrainConfig, train  # noqa: E402
+from cxrzero.train import TrainOptions, train  # noqa: E402
 from cxrzero.train.measure import metricslog  # noqa: E402
 from cxrzero.train.model import checkpoint  # noqa: E402
 from cxrzero.train.step import backward as step_module  # noqa: E402
 from cxrzero.train.step.backward import Encoders  # noqa: E402
+from cxrzero.train.step.loss import grouped_loss  # noqa: E402
 
 SIDES, HEIGHTS, KINDS = ("left", "right"), ("upper", "middle", "lower", "basal"), ("nodule", "mass", "line", "ring")
 SHADES = ("dense", "faint")
@@ -56,7 +58,7 @@ def pairs(tmp_path_factory):
 
 @pytest.fixture
 def config(pairs, tmp_path):
-    return TrainConfig(pairs, tmp_path / "run", arch="cxrzero-tiny", epochs=2, batch_size=16, threads=1)
+    return TrainOptions(pairs, tmp_path / "run", arch="cxrzero-tiny", epochs=2, batch_size=16, threads=1)
 
 
 def encode(bundle, paths, texts):
@@ -109,8 +111,8 @@ def test_held_out_statements_are_measured_and_set_the_scale(tmp_path):
         text = "nodule" if number // 8 % 4 == 0 else "no nodule"
         lines.append(f"{number}.png,{text},{'train' if number < 24 else 'val'}")
     (tmp_path / "pairs.csv").write_text("\n".join(lines) + "\n", "utf-8")
-    seen = []
-    config = TrainConfig(
+    seen: list[Any] = []
+    config = TrainOptions(
         tmp_path / "pairs.csv", tmp_path / "run", arch="cxrzero-tiny", epochs=1, batch_size=8, threads=1
     )
     bundle = load_bundle(train(config, seen.append))
@@ -128,7 +130,7 @@ def test_a_finished_run_is_replaced_only_on_request(config):
 
 
 def test_a_loss_that_is_not_finite_is_skipped_and_its_files_kept(config, monkeypatch):
-    real, calls = step_module.grouped_loss, []
+    real, calls = grouped_loss, []
 
     def sometimes(*arguments):
         calls.append(1)

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score
 
 torch = pytest.importorskip("torch")
 
 from cxrzero.clip.tokenizer import clip_tokenizer  # noqa: E402
 from cxrzero.errors import UsageError  # noqa: E402
 from cxrzero.model.bundle import load_bundle  # noqa: E402
-from cxrzero.train import TrainConfig, recipe_config, resume, train  # noqa: E402
+from cxrzero.train import TrainOptions, recipe_options, resume, train  # noqa: E402
 from cxrzero.train.data.batches import Batches, TextEncoder  # noqa: E402
 from cxrzero.train.data.pairs import read_pairs  # noqa: E402
 from cxrzero.train.data.truth import text_classes, truth_matrix  # noqa: E402
 from cxrzero.train.distributed import World  # noqa: E402
 from cxrzero.train.measure import metricslog  # noqa: E402
-from cxrzero.train.measure.labelled import read_labelled, score_labelled  # noqa: E402
+from cxrzero.train.measure.labelled import read_films, score_labelled  # noqa: E402
 from cxrzero.train.measure.retrieval import find_held_out, recall  # noqa: E402
 from cxrzero.train.state import Best, TrainingState  # noqa: E402
-from tests.train.drawn import draw, tiny_clip  # noqa: E402
+from tests.support.needs import optional  # noqa: E402
+from tests.support.pairs import draw, tiny_clip  # noqa: E402
+
+sk = optional("sklearn.metrics")
 
 
 @pytest.fixture
@@ -33,7 +36,7 @@ def films(tmp_path):
 
 @pytest.fixture
 def config(films, tmp_path):
-    return TrainConfig(films / "pairs.csv", tmp_path / "run", arch="cxrzero-tiny", epochs=3, batch_size=10, threads=1)
+    return TrainOptions(films / "pairs.csv", tmp_path / "run", arch="cxrzero-tiny", epochs=3, batch_size=10, threads=1)
 
 
 def labelled(films, rows="", header="image,patient_id,spot,effusion,view"):
@@ -56,16 +59,16 @@ def test_texts_that_say_the_same_are_one_class():
     ]
     assert text_classes(texts).tolist() == [0, 0, 1, 2, 3, 4, 5, 6]
     true_texts = [np.array([0]), np.array([1]), np.array([2])]
-    truths = [np.float32([1]), np.float32([0.5]), np.float32([1])]
+    truths = [np.array([p], np.float32) for p in (1, 0.5, 1)]
     truth = truth_matrix(np.arange(3), np.arange(3), true_texts, truths, text_classes(texts))
     assert truth.tolist() == [[1, 1, 0], [0.5, 0.5, 0], [0, 0, 1]]
 
 
 def test_truth_of_many_texts_in_any_order():
     classes = np.arange(6)
-    true_texts, truths = [np.array([5, 0, 3])], [np.float32([0.2, 1, 0.7])]
+    true_texts, truths = [np.array([5, 0, 3])], [np.array([0.2, 1, 0.7], np.float32)]
     truth = truth_matrix(np.array([0, 0]), np.array([3, 4, 5, 0]), true_texts, truths, classes)
-    np.testing.assert_array_equal(truth, np.float32([[0.7, 0, 0.2, 1]] * 2))
+    np.testing.assert_array_equal(truth, np.array([[0.7, 0, 0.2, 1]] * 2, np.float32))
 
 
 @pytest.fixture
@@ -143,18 +146,18 @@ def test_near_identical_reports_of_a_batch_are_no_negatives(films, config):
 
 
 def test_labelled_images_are_asked_with_eval_s_intervals(films, config):
-    table = read_labelled(labelled(films), None)
-    assert table.labels == ["spot", "effusion"]  # every film has view 1: no AUROC
+    table = read_films(labelled(films), None)
+    assert table.labels == ("spot", "effusion")  # every film has view 1: no AUROC
     rng = np.random.default_rng(0)
     d = rng.normal(size=(12, 2))
     single, mean = score_labelled(table, d)
     for column, label in enumerate(table.labels):
         known = ~np.isnan(table.truth[:, column])
-        expected = roc_auc_score(table.truth[known, column], d[known, column])
+        expected = sk.roc_auc_score(table.truth[known, column], d[known, column])
         assert single[label].value == pytest.approx(expected)
         assert single[label].low < expected < single[label].high
     assert mean.value == pytest.approx(np.mean([each.value for each in single.values()]))
-    seen = []
+    seen: list[Any] = []
     run = train(replace(config, val_labels=table_path(films)), seen.append)
     measured = [record["validation"] for record in metricslog.read(run) if "validation" in record]
     assert len(measured) == 4  # before the first step, and after each epoch
@@ -173,15 +176,15 @@ def table_path(films):
 @pytest.mark.parametrize(
     ("rows", "header", "message"),
     [
-        ("", "picture,spot", "needs a column image"),
-        ("20.png,yes\n21.png,0\n", "image,spot", "line 2: spot must be 1, 0 or blank"),
+        ("", "picture,spot", "no column names the image"),
+        ("20.png,0\n21.png,some\n", "image,spot", "column 'spot': data row 2 is no label"),
         ("20.png,1\n21.png,1\n", "image,spot", "no label column has both"),
         ("not.png,1\n21.png,0\n", "image,spot", "1 images that do not exist"),
     ],
 )
 def test_wrong_label_tables_are_refused(films, rows, header, message):
     with pytest.raises(UsageError, match=message):
-        read_labelled(labelled(films, rows, header), None)
+        read_films(labelled(films, rows, header), None)
 
 
 def test_images_that_are_trained_on_do_not_validate(films, config):
@@ -221,7 +224,7 @@ def test_the_best_are_kept_and_exported_as_an_ensemble(films, config):
 def test_patience_ends_a_run_that_stays_ended(films, config, monkeypatch):
     labelled(films)
     monkeypatch.setattr("cxrzero.train.measure.validation.Validation.score", 0.5)
-    seen = []
+    seen: list[Any] = []
     run = train(replace(config, epochs=9, patience=2, val_labels=table_path(films)), seen.append)
     steps = [record["step"] for record in metricslog.read(run) if "loss" in record]
     assert steps == [1, 2, 3, 4, 5, 6]  # the first validation is the best, two more are no better
@@ -253,7 +256,7 @@ def test_the_curves_are_one_page_that_loads_nothing(films, config):
 
 def test_the_paper_s_recipe_runs(films, tmp_path):
     run = train(
-        recipe_config(
+        recipe_options(
             "chexzero", pairs=films / "pairs.csv", out=tmp_path / "paper", arch=tiny_clip(tmp_path), epochs=1, threads=1
         )
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import threading
 import warnings
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import numpy.typing as npt
 import torch
 
 from cxrzero.backends.base import CUDA_BATCH, IMAGE, BundleEncoder, Run, Tower, check_names
-from cxrzero.backends.precision import choose_precision, offered
+from cxrzero.backends.precision import choose_precision
 from cxrzero.backends.torch.graph import TorchGraph
 from cxrzero.choices import Device, Precision
 from cxrzero.errors import DeviceError
@@ -50,8 +51,11 @@ class TorchEncoder(BundleEncoder):
         self.backend = f"torch {torch.__version__}"
         self.device, place = _choose_device(device)
         self.fixed_batch = CUDA_BATCH if self.device == "cuda" else CPU_BATCH
-        offers = offered("torch", self.device, bundle)
-        self.precision, why = choose_precision(precision, "torch", self.device, bundle, offers)
+        # Asked for by name, bf16 is computed in software where it must be; "auto" wants what is faster.
+        slow = obstacle("bf16") if self.device == "cpu" else None
+        obstacles = {"bf16": slow} if slow and precision == "auto" else {}
+        self.precision, why = choose_precision(precision, "torch", self.device, bundle, obstacles)
+        why = slow if slow and self.precision == "bf16" else why
         self.reason = f"{place}; {why}" if why else place
         if threads:
             torch.set_num_threads(threads)
@@ -79,12 +83,23 @@ class TorchEncoder(BundleEncoder):
         if self.device == "cpu":
             return nullcontext()
         if not hasattr(self._of_thread, "stream"):
-            self._of_thread.stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            self._of_thread.stream = torch.cuda.Stream()
         return torch.cuda.stream(self._of_thread.stream)
 
     def _encode(self, tower: Tower, rows: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         with _exactly():  # for the whole process, so around all calls of a batch
             return super()._encode(tower, rows)
+
+
+def obstacle(precision: str) -> str | None:
+    """Why torch gains nothing from a precision on this processor; None where it does."""
+    has_mkldnn = torch.backends.mkldnn.is_available()
+    # mkldnn counts the first AVX-512, where it converts: five times slower than fp32.
+    is_x86 = platform.machine() in ("x86_64", "AMD64")
+    has_bf16 = has_mkldnn and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if precision == "bf16" and not (has_bf16 and (torch.cpu._is_avx512_bf16_supported() or not is_x86)):
+        return "this processor does not compute bf16: torch does so in software, slower than fp32"
+    return None
 
 
 def _choose_device(device: Device) -> tuple[str, str]:

@@ -18,7 +18,6 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional
 
-from cxrzero.train.config import TrainConfig
 from cxrzero.train.data.augment import augment
 from cxrzero.train.data.pairs import Pairs
 from cxrzero.train.data.sampler import Draw, Sampler
@@ -26,6 +25,7 @@ from cxrzero.train.data.store import Pictures
 from cxrzero.train.data.truth import text_classes, truth_matrix
 from cxrzero.train.data.vocabulary import encode
 from cxrzero.train.distributed import World
+from cxrzero.train.options import TrainOptions
 
 AHEAD = 2  # batches that are made while the device computes
 
@@ -93,7 +93,7 @@ class Batches:
     """
 
     def __init__(
-        self, pairs: Pairs, pixels: Pictures, encode_texts: TextEncoder, config: TrainConfig, world: World
+        self, pairs: Pairs, pixels: Pictures, encode_texts: TextEncoder, config: TrainOptions, world: World
     ) -> None:
         self._pairs, self._pixels, self._encode_texts = pairs, pixels, encode_texts
         self._config, self._world = config, world

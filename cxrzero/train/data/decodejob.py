@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +14,7 @@ from cxrzero.images import decode
 from cxrzero.images.radiograph import GreyImage
 from cxrzero.model.bundle import sha256_of
 from cxrzero.model.preprocess import Preprocess
-from cxrzero.pipeline.decode_file import digest_of
+from cxrzero.pipeline.decode_file import digest_of, unforeseen
 
 Geometry = Sequence[Mapping[str, Any]]
 
@@ -84,18 +81,6 @@ class Fit:
         return self._preprocess.fit(pixels)
 
 
-def end_with_parent() -> None:
-    """Ends this process when the one that started it is gone: a killed training leaves no decoders behind."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def wait() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, name="parent", daemon=True).start()
-
-
 def _store(path: Path, fit: Fit, place: GreyImage) -> ImageFacts:
     """The first frame: a radiograph has one."""
     sha256 = ""
@@ -108,6 +93,5 @@ def _store(path: Path, fit: Fit, place: GreyImage) -> ImageFacts:
     except OSError as error:
         return ImageFacts(sha256, "", (), f"unreadable: {error.strerror or type(error).__name__}")
     except Exception as error:  # one strange file must not end the decoding of a million; it is named with its reason
-        code = "out_of_memory" if isinstance(error, MemoryError) else "unexpected"
-        return ImageFacts(sha256, "", (), f"{code}: {type(error).__name__} while the file was decoded")
+        return ImageFacts(sha256, "", (), str(unforeseen(error)))
     return ImageFacts(sha256, f"{digest_of(radiograph.pixels):016x}", tuple(sorted(radiograph.flags)), None)

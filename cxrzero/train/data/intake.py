@@ -81,7 +81,7 @@ class Intake:
         return found
 
 
-def listed(lines: Sequence[str]) -> str:
-    """The first of them, one a line, and how many more there are."""
-    more = f"\n  and {len(lines) - SHOWN} more; --check writes all into check.json" if len(lines) > SHOWN else ""
+def listed(lines: Sequence[str], where: str = "; --check writes all into check.json") -> str:
+    """The first of them, one a line, and how many more there are, and where."""
+    more = f"\n  and {len(lines) - SHOWN} more{where}" if len(lines) > SHOWN else ""
     return "".join(f"\n  {line}" for line in lines[:SHOWN]) + more

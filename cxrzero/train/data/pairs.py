@@ -15,13 +15,11 @@ import numpy.typing as npt
 
 from cxrzero.choices import PairsLayout, TextRule
 from cxrzero.errors import UsageError
-from cxrzero.train.data.intake import SHOWN, Intake
+from cxrzero.train.data.intake import Intake
 from cxrzero.train.data.layouts import Record, Source, read_source
 from cxrzero.train.data.reports import report_texts, says_nothing
 from cxrzero.train.data.reports.rules import ReportTexts
 from cxrzero.train.data.split import is_held_out
-
-__all__ = ["SHOWN", "Pairs", "default_labels", "gather_pairs", "read_pairs"]
 
 MOST_LABELS = 15
 LIKELY = 0.5  # truth from which a text is taken as true where only yes and no are known

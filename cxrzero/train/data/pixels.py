@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-Step = Mapping[str, Any]
+PreprocessStep = Mapping[str, Any]
 
 
 def stretched(size: int) -> list[dict[str, Any]]:
@@ -19,7 +19,7 @@ def stretched(size: int) -> list[dict[str, Any]]:
     return [{"step": "resize", "height": size, "width": size, "interpolation": "bicubic"}]
 
 
-def standardised(geometry: Sequence[Step], pixels: npt.NDArray[np.uint8]) -> list[Step]:
+def standardised(geometry: Sequence[PreprocessStep], pixels: npt.NDArray[np.uint8]) -> list[PreprocessStep]:
     """Geometry followed by rescaling to [0, 1] and normalisation to the mean and deviation of (n, H, W) pictures."""
     sample = pixels.astype(np.float64) / 255
     mean, std = round(float(sample.mean()), 4), max(round(float(sample.std()), 4), 1e-4)
@@ -30,7 +30,7 @@ def standardised(geometry: Sequence[Step], pixels: npt.NDArray[np.uint8]) -> lis
     ]
 
 
-def split_steps(steps: Sequence[Step]) -> tuple[list[Step], list[Step]]:
+def split_steps(steps: Sequence[PreprocessStep]) -> tuple[list[PreprocessStep], list[PreprocessStep]]:
     """Geometry on pictures, and what follows from `rescale` on."""
     cut = next((i for i, step in enumerate(steps) if step["step"] == "rescale"), len(steps))
     return list(steps[:cut]), list(steps[cut:])
@@ -43,7 +43,7 @@ class EncoderInput:
         steps: a bundle's preprocessing.
     """
 
-    def __init__(self, steps: Sequence[Step]) -> None:
+    def __init__(self, steps: Sequence[PreprocessStep]) -> None:
         self._numeric = split_steps(steps)[1]
 
     def __call__(self, pixels: Tensor) -> Tensor:

@@ -15,13 +15,11 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,13 +27,17 @@ import numpy as np
 import numpy.typing as npt
 
 from cxrzero.errors import OutputError, TrainingError, UsageError
-from cxrzero.train.data.decodejob import DecodeChunk, Fit, Geometry, ImageFacts, end_with_parent
+from cxrzero.pipeline.workers import Advice, Workers, most_workers
+from cxrzero.train.data.decodejob import DecodeChunk, Fit, Geometry, ImageFacts
 from cxrzero.train.data.intake import listed
 from cxrzero.train.data.pairs import Pairs
 
 CHUNK = 128  # images; what a killed worker loses
 MOST_WORKERS = 16
 VERSION = 1
+ADVICE = Advice(
+    "--decode-workers", "--decode-workers 1", "decode_workers=1", "; what was decoded is kept", TrainingError
+)
 PIXELS, DECODED, LOCK = "pixels.npy", "decoded.jsonl", "store.lock"
 
 OnImage = Callable[[int, int], None]
@@ -230,43 +232,37 @@ def _decode_missing(
     try:
         with (folder / DECODED).open("a", encoding="utf-8") as log:
             log.write("\n" if chunks else "")  # ends a line that a kill cut short
-            for number, found in _run(chunks, workers):
-                facts.update(found)
-                log.write(json.dumps({str(row): fact.as_list() for row, fact in found.items()}) + "\n")
-                log.flush()
-                done += len(chunks[number].rows)
-                on_image(done, total)
+            with closing(_run(chunks, workers)) as finished:  # at once, whatever happens here
+                for number, found in finished:
+                    facts.update(found)
+                    log.write(json.dumps({str(row): fact.as_list() for row, fact in found.items()}) + "\n")
+                    log.flush()
+                    done += len(chunks[number].rows)
+                    on_image(done, total)
     except OSError as error:
         raise OutputError(f"{folder / DECODED} cannot be written: {error.strerror}; choose another --store") from error
     if not chunks:
         on_image(total, total)
 
 
-def _run(chunks: list[DecodeChunk], workers: int) -> Iterator[tuple[int, dict[int, ImageFacts]]]:
+def _run(chunks: list[DecodeChunk], workers: int) -> Generator[tuple[int, dict[int, ImageFacts]], None, None]:
     """The chunks' results as they come, from as many processes as there is work for."""
-    workers = min(workers, len(chunks))
+    workers = most_workers(min(workers, len(chunks)))
     if workers < 2:
         yield from (chunk.run() for chunk in chunks)
         return
-    # Fresh processes, not forks: threads of this one (torch's, ONNX Runtime's) may hold locks.
-    with ProcessPoolExecutor(workers, get_context("spawn"), end_with_parent) as pool:
+    pool = Workers(workers, ADVICE)
+    try:
         left = iter(chunks)
         waiting: set[Future[tuple[int, dict[int, ImageFacts]]]] = set()
-        try:
-            while True:
-                waiting |= {pool.submit(chunk.run) for chunk in islice(left, 2 * workers - len(waiting))}
-                if not waiting:
-                    return
-                finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    yield future.result()
-        except BrokenProcessPool as error:
-            raise TrainingError(
-                "a process that decodes images died: killed, out of memory, or a decoder crashed. What was decoded is "
-                "kept; run again, with fewer --decode-workers if memory was short"
-            ) from error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        while True:
+            waiting |= {pool.submit(chunk.run) for chunk in islice(left, 2 * workers - len(waiting))}
+            if not waiting:
+                return
+            finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            yield from map(pool.result, finished)
+    finally:
+        pool.close()
 
 
 def _cores() -> int:

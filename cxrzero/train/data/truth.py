@@ -7,10 +7,8 @@ import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
+from cxrzero.maths import Float32s, Ints
 
 
 def text_classes(texts: Sequence[str]) -> Ints:
@@ -23,8 +21,8 @@ def text_classes(texts: Sequence[str]) -> Ints:
 
 
 def truth_matrix(
-    images: Ints, texts: Ints, true_texts: Sequence[Ints], truths: Sequence[Floats], classes: Ints
-) -> Floats:
+    images: Ints, texts: Ints, true_texts: Sequence[Ints], truths: Sequence[Float32s], classes: Ints
+) -> Float32s:
     """(B, T) float32: how true a text, or one that says the same, is of an image; 0 where nothing says so.
 
     Args:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from cxrzero._version import __version__
-from cxrzero.report.page import POLICY
+from cxrzero.report.document import opening
 from cxrzero.report.svg import Plot, Point, nice_ticks
 from cxrzero.train.measure import metricslog
 
@@ -21,20 +20,9 @@ MOST_POINTS = 400  # of a curve: more cannot be told apart at this size
 def write_curves(folder: Path) -> Path:
     """Draw metrics.jsonl of a run folder into curves.html."""
     plots = "".join(_plots(metricslog.read(folder)))
-    style = files("cxrzero.report").joinpath("style.css").read_text(encoding="utf-8")
     name = escape(folder.name)
-    page = f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
-<title>Training of {name}</title>
-<style>
-{style}</style>
-</head>
-<body>
-<header><h1>Training of {name}</h1></header>
+    head = opening(f"Training of {folder.name}")
+    page = f"""{head}<header><h1>Training of {name}</h1></header>
 <main><section><div class="grid-of-plots">{plots}</div></section></main>
 <footer>cxrzero {__version__}. All numbers are in metrics.jsonl beside this page.
 Research use only: not a medical device.</footer>

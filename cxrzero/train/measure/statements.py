@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from cxrzero.maths import AnyFloats, Bools, Ints
+from cxrzero.stats.metrics import auroc
 from cxrzero.train.data.pairs import Pairs
 
 FEWEST = 5  # images on either side of a statement for its AUROC to say anything
-Floats = npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Statement:
 
     positive: int
     negative: int
-    images: npt.NDArray[np.int64]
-    truth: npt.NDArray[np.bool_]
+    images: Ints
+    truth: Bools
 
 
 def find_statements(pairs: Pairs) -> list[Statement]:
@@ -49,24 +49,17 @@ def find_statements(pairs: Pairs) -> list[Statement]:
     return statements
 
 
-def auroc(truth: npt.NDArray[np.bool_], score: Floats) -> float:
-    """Area under the ROC curve by ranks (Mann-Whitney U), ties counted half."""
-    lower, upper = score[~truth], score[truth]
-    below = np.searchsorted(np.sort(lower), upper, side="left") + np.searchsorted(np.sort(lower), upper, side="right")
-    return float(below.mean() / 2 / len(lower))
-
-
-def mean_auroc(statements: list[Statement], differences: list[Floats]) -> float | None:
+def mean_auroc(statements: list[Statement], differences: list[AnyFloats]) -> float | None:
     """Mean over statements; None without any.
 
     Args:
         differences: for each statement (M,) d = cos⁺ − cos⁻ of its images.
     """
-    values = [auroc(s.truth, d) for s, d in zip(statements, differences, strict=True)]
+    values = [auroc(d.astype(np.float64), s.truth) for s, d in zip(statements, differences, strict=True)]
     return float(np.mean(values)) if values else None
 
 
-def fit_scale(statements: list[Statement], differences: list[Floats]) -> float | None:
+def fit_scale(statements: list[Statement], differences: list[AnyFloats]) -> float | None:
     """The s of p = σ(s·d) with the smallest log loss, each statement weighing the same.
 
     So p is a probability at the held-out images' own mix of findings. Grid of 0.1 to 100 in steps of 2%; None

@@ -6,21 +6,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from open_clip.model import CustomTextCLIP
 from torch import Tensor
 
+from cxrzero.maths import AnyFloats, Ints
+from cxrzero.tables.labelled import Labelled
 from cxrzero.train.data.batches import TextEncoder
 from cxrzero.train.data.pairs import Pairs
 from cxrzero.train.data.store import Pictures
-from cxrzero.train.measure.labelled import Labelled, score_labelled
+from cxrzero.train.measure.labelled import score_labelled
 from cxrzero.train.measure.retrieval import find_held_out, recall
 from cxrzero.train.measure.statements import Statement, find_statements, fit_scale, mean_auroc
 from cxrzero.train.step.backward import Encode, Encoders
 
 CHUNK = 128  # images or texts of one forward pass
-Floats = npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True)
@@ -109,20 +109,20 @@ class Validator:
             module.training = training
         return Validation(auroc, labels, statement_auroc, retrieval, fit_scale(statements, differences))
 
-    def _statement_differences(self, encoders: Encoders) -> list[Floats]:
+    def _statement_differences(self, encoders: Encoders) -> list[AnyFloats]:
         if not self._statements:
             return []
         wanted = np.unique(np.concatenate([s.images for s in self._statements]))
         asked = np.unique([[s.positive, s.negative] for s in self._statements])
         cosines = self._images(encoders, self._pixels, wanted) @ self._texts(encoders, asked).T
-        found: list[Floats] = []
+        found: list[AnyFloats] = []
         for statement in self._statements:
             rows = cosines[np.searchsorted(wanted, statement.images)]
             positive, negative = np.searchsorted(asked, [statement.positive, statement.negative])
             found.append(rows[:, positive] - rows[:, negative])
         return found
 
-    def _label_differences(self, encoders: Encoders, table: Labelled, pixels: Pictures) -> Floats:
+    def _label_differences(self, encoders: Encoders, table: Labelled, pixels: Pictures) -> AnyFloats:
         prompts = [*table.labels, *(f"no {label}" for label in table.labels)]
         texts = self._encode(encoders, prompts)
         cosines = self._images(encoders, pixels, np.arange(len(pixels))) @ texts.T
@@ -135,20 +135,20 @@ class Validator:
         images = self._images(encoders, self._pixels, self._held_out.images)
         return recall(images @ self._texts(encoders, self._held_out.texts).T, self._held_out.truth)
 
-    def _images(self, encoders: Encoders, pixels: Pictures, rows: npt.NDArray[np.int64]) -> Floats:
+    def _images(self, encoders: Encoders, pixels: Pictures, rows: Ints) -> AnyFloats:
         return _in_chunks(
             lambda part: encoders.images(torch.from_numpy(pixels[part]).to(self._device).float() / 255), rows
         )
 
-    def _texts(self, encoders: Encoders, rows: npt.NDArray[np.int64]) -> Floats:
+    def _texts(self, encoders: Encoders, rows: Ints) -> AnyFloats:
         return self._encode(encoders, [self._pairs.texts[i] for i in rows])
 
-    def _encode(self, encoders: Encoders, texts: list[str]) -> Floats:
+    def _encode(self, encoders: Encoders, texts: list[str]) -> AnyFloats:
         ids = self._encode_texts(texts).to(self._device)
         return _in_chunks(lambda part: encoders.texts(ids[torch.from_numpy(part)]), np.arange(len(texts)))
 
 
 @torch.no_grad()
-def _in_chunks(embed: Any, rows: npt.NDArray[np.int64]) -> Floats:
+def _in_chunks(embed: Any, rows: Ints) -> AnyFloats:
     parts: list[Tensor] = [embed(rows[i : i + CHUNK]).cpu() for i in range(0, len(rows), CHUNK)]
     return np.asarray(torch.cat(parts).numpy())

@@ -18,10 +18,10 @@ from cxrzero.convert.onnx_export import ExportedModel, example_ids, example_pixe
 from cxrzero.convert.towers import open_clip_towers
 from cxrzero.errors import ImportModelError, TrainingError, UsageError
 from cxrzero.model.bundle import MODEL_JSON, SCHEMA_VERSION, TOKENIZER, describe_files
-from cxrzero.train.config import TrainConfig
 from cxrzero.train.model import checkpoint
 from cxrzero.train.model.start import Start
 from cxrzero.train.model.transformers_clip import TransformersCLIP
+from cxrzero.train.options import TrainOptions
 from cxrzero.train.runfolder import ENSEMBLE, RunFolder, versions
 
 CARD_KEYS = ("name", "labels", "license", "intended_use", "training_data")
@@ -29,7 +29,7 @@ CARD_KEYS = ("name", "labels", "license", "intended_use", "training_data")
 UNFITTED_SCALE = 1.0
 
 
-def export_run(folder: RunFolder, start: Start, config: TrainConfig) -> None:
+def export_run(folder: RunFolder, start: Start, config: TrainOptions) -> None:
     """Write the bundle of a run's best checkpoint, and of its best `config.ensemble` into ensemble/.
 
     Args:

@@ -23,11 +23,12 @@ from cxrzero.errors import UsageError
 from cxrzero.model.bundle import TOKENIZER, sha256_of
 from cxrzero.registry.folder import is_bundle
 from cxrzero.registry.origin import find_origin
-from cxrzero.train.config import DEFAULT_ARCH, RECIPES, TrainConfig
 from cxrzero.train.data.pixels import stretched
 from cxrzero.train.model import checkpoint
 from cxrzero.train.model.transformers_clip import TransformersCLIP
 from cxrzero.train.model.weights import freeze_tower
+from cxrzero.train.options import DEFAULT_ARCH, TrainOptions
+from cxrzero.train.recipes import RECIPES
 from cxrzero.train.runfolder import RUN_JSON, RunFolder
 
 MINI_LR, SCRATCH_LR, INIT_LR = 1e-3, 5e-4, 5e-5
@@ -66,7 +67,7 @@ class Start:
         return int(self.arch["text_cfg"].get("context_length", 77))
 
 
-def make_start(config: TrainConfig) -> Start:
+def make_start(config: TrainOptions) -> Start:
     """Build the model of a run; random weights come from `config.seed`.
 
     Raises:
@@ -112,7 +113,7 @@ def _give_bias(start: Start, scratch: bool) -> None:
             model.logit_scale.fill_(SIGMOID_SCALE)
 
 
-def _from_scratch(config: TrainConfig) -> Start:
+def _from_scratch(config: TrainOptions) -> Start:
     arch = load_arch(config.arch or DEFAULT_ARCH, config.image_size)
     learned = learns_tokenizer(arch)
     return Start(
@@ -125,7 +126,7 @@ def _from_scratch(config: TrainConfig) -> Start:
     )
 
 
-def _from_init(config: TrainConfig, init: Path) -> Start:
+def _from_init(config: TrainOptions, init: Path) -> Start:
     if (init / RUN_JSON).is_file():
         return _from_run(config, RunFolder(init))
     if is_bundle(init):
@@ -145,7 +146,7 @@ def _from_init(config: TrainConfig, init: Path) -> Start:
     return _from_published(config, init, lineage, config.arch)
 
 
-def _check_untold(config: TrainConfig, init: Path, kind: str) -> None:
+def _check_untold(config: TrainOptions, init: Path, kind: str) -> None:
     """Options that say what `init` says itself are refused; those of a recipe give way."""
     recipe_arch = RECIPES[config.recipe].get("arch")
     for option, stated in (("--as", config.lineage), ("--arch", config.arch)):
@@ -153,7 +154,7 @@ def _check_untold(config: TrainConfig, init: Path, kind: str) -> None:
             raise UsageError(f"--init {init} is {kind}, which says itself what it is; leave out {option}")
 
 
-def _from_published(config: TrainConfig, source: Path, lineage: str | None, arch_name: str | None) -> Start:
+def _from_published(config: TrainOptions, source: Path, lineage: str | None, arch_name: str | None) -> Start:
     """Published weights with their lineage's preprocessing and tokenizer, as `cxrzero models import` reads them."""
     loaded = load_model(source, lineage, arch_name)
     size = loaded.image_size[0]
@@ -191,7 +192,7 @@ def folder_sha256(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _from_run(config: TrainConfig, folder: RunFolder) -> Start:
+def _from_run(config: TrainOptions, folder: RunFolder) -> Start:
     """The best weights of another run, with its preprocessing and tokenizer."""
     last = checkpoint.load(folder.last)
     if not last["best"]:
@@ -212,6 +213,6 @@ def _from_run(config: TrainConfig, folder: RunFolder) -> Start:
     return Start(arch, model, steps, tokenizer, sha256_of(file), INIT_LR)
 
 
-def _steps(config: TrainConfig, arch: Arch) -> list[dict[str, Any]]:
+def _steps(config: TrainOptions, arch: Arch) -> list[dict[str, Any]]:
     size = int(arch["vision_cfg"]["image_size"])
     return chexzero_steps(size) if config.preprocess == "chexzero" else stretched(size)

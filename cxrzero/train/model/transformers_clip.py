@@ -28,11 +28,11 @@ class TransformersCLIP(nn.Module):
 
     def encode_image(self, pixels: Tensor) -> Tensor:
         """(N, 3, H, W) → (N, D), of any length."""
-        return self.visual(pixel_values=pixels)  # type: ignore[no-any-return]
+        return self.visual(pixel_values=pixels)
 
     def encode_text(self, ids: Tensor) -> Tensor:
         """(T, L) int64 → (T, D), of any length."""
-        return self.text(input_ids=ids)  # type: ignore[no-any-return]
+        return self.text(input_ids=ids)
 
     def towers(self) -> Towers:
         """For the export, as for an import."""

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from cxrzero.train.config import TrainConfig
 from cxrzero.train.model.weights import weight_groups
+from cxrzero.train.options import TrainOptions
 
 BETAS = (0.9, 0.98)  # CLIP's for vision transformers (Radford et al. 2021, table 20)
 
 
-def make_optimiser(model: nn.Module, config: TrainConfig) -> Optimizer:
+def make_optimiser(model: nn.Module, config: TrainOptions) -> Optimizer:
     """AdamW or SGD over what is not frozen; the learning rate comes from `set_rate` before each step.
 
     Fused: one pass over the memory of each weight, several times faster on a CPU too.
@@ -42,7 +42,7 @@ def clip_gradients(model: nn.Module, largest: float) -> float:
     return float(norm)
 
 
-def rate_at(step: int, steps: int, peak: float, config: TrainConfig) -> float:
+def rate_at(step: int, steps: int, peak: float, config: TrainOptions) -> float:
     """Learning rate of a step: linear warm-up, then half a cosine to zero; or the peak throughout."""
     if config.schedule == "constant":
         return peak

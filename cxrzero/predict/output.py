@@ -1,0 +1,87 @@
+"""What a prediction run writes row by row: the table, the studies, and a shard's log."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Self
+
+from cxrzero.predict.plan import Plan
+from cxrzero.predict.shardlog import ShardLog
+from cxrzero.prediction import Prediction
+from cxrzero.tables.pseudonym import Pseudonymiser
+from cxrzero.tables.studies import Studies
+from cxrzero.tables.table import Table
+
+# Rows that are kept for a look at the result.
+FIRST_ROWS = 12
+
+
+class Output:
+    """The files of a run, open; each is `.partial` until `commit`.
+
+    Attributes:
+        seconds: wall time spent writing rows.
+        first_rows: the first rows as they are written, FIRST_ROWS at most.
+        first_failure: the first failed row.
+
+    Entering it raises OutputError where a place cannot be written.
+    """
+
+    def __init__(self, plan: Plan, pseudonymiser: Pseudonymiser | None, shardlog: ShardLog | None) -> None:
+        self.seconds = 0.0
+        self.first_rows: list[Prediction] = []
+        self.first_failure: Prediction | None = None
+        self._plan = plan
+        self._pseudonymiser = pseudonymiser
+        self._shardlog = shardlog
+        self._table = Table(plan.out, plan.form.columns, plan.options.format, overwrite=plan.options.overwrite)
+        labels = [prompt.label for prompt in plan.prompts]
+        self._studies = Studies(labels, plan.options.study_aggregate) if plan.studies else None
+        self._open = ExitStack()
+
+    def add(self, row: Prediction) -> Prediction:
+        """Write a row; returns it as it is written.
+
+        Raises:
+            OutputError: the disk is full or went away.
+        """
+        started = time.perf_counter()
+        shown = self._pseudonymiser(row) if self._pseudonymiser else row
+        for cells in self._plan.form.rows(shown):
+            self._table.write(cells)
+        if self._studies:
+            self._studies.add(shown)
+        self.seconds += time.perf_counter() - started
+        if len(self.first_rows) < FIRST_ROWS:
+            self.first_rows.append(shown)
+        if shown.status == "failed" and self.first_failure is None:
+            self.first_failure = shown
+        return shown
+
+    def commit(self) -> None:
+        """Give the files their names, the table last."""
+        if self._studies:
+            with Table(
+                str(self._plan.studies), self._studies.columns, "csv", overwrite=self._plan.options.overwrite
+            ) as table:
+                for row in self._studies.rows():
+                    table.write(list(row.values()))
+                table.commit()
+        if self._shardlog:
+            self._shardlog.commit()
+        self._table.commit()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as opened:
+            if self._shardlog:
+                opened.enter_context(self._shardlog)
+            opened.enter_context(self._table)
+            self._open = opened.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.__exit__(kind, error, trace)

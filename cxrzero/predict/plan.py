@@ -1,0 +1,155 @@
+"""A prediction run before it starts: everything that can be checked before an image is read, and the model loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cxrzero.choices import Notify, silent
+from cxrzero.errors import LabelError, UsageError
+from cxrzero.images.radiograph import DecodeOptions
+from cxrzero.pipeline.selection import Selection, parse_skip
+from cxrzero.predict.manifest import manifest_path
+from cxrzero.predict.options import PredictOptions
+from cxrzero.prompts import LabelPrompts
+from cxrzero.screener import Screener
+from cxrzero.sources import ImageRef, WalkCounts, check_paths, find_images
+from cxrzero.tables.rows import RowForm, row_form
+from cxrzero.tables.studies import STUDY_COLUMNS
+from cxrzero.tables.table import STDOUT, check_file, check_output, table_format_of
+
+if TYPE_CHECKING:
+    from cxrzero.calibration.applied import AppliedCalibration
+
+# Columns beside the probabilities (cxrzero.tables.rows.KINDS) of --calibration and of --scores.
+CALIBRATION_KINDS = ("calibrated", "decision")
+COSINE_KINDS = ("cos_pos", "cos_neg")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run is asked; nothing in it changes while the run goes on.
+
+    Attributes:
+        out: path of the table, "-" for standard output.
+        form: of its rows: the columns.
+        record: path of the run's record; None where the table goes to standard output.
+        studies: path of the study-level table, if one is asked for.
+        calibration: of --calibration, checked against model and prompts.
+    """
+
+    options: PredictOptions
+    screener: Screener
+    prompts: tuple[LabelPrompts, ...]
+    out: str
+    form: RowForm
+    record: Path | None = None
+    studies: Path | None = None
+    calibration: AppliedCalibration | None = None
+
+    @property
+    def settled(self) -> dict[str, Any]:
+        """What the program made of options that leave it a choice, by their names, for the run's record."""
+        screener, options = self.screener, self.options
+        return {
+            "batch_size": screener.batch_size,
+            "workers": screener.workers,
+            "decode_in": screener.decode_in,
+            "fast_decode": screener.decode_options.fast_side,
+            "skip": sorted(screener.selection.skip),
+            "study_aggregate": options.study_aggregate if options.by == "study" else None,
+            "format": table_format_of(self.out, options.format),
+        }
+
+    def files(self, counts: WalkCounts | None = None) -> Iterator[ImageRef]:
+        """The files that the run reads: all that are found, or those of its shard."""
+        refs, shard = find_images(self.options.paths, counts), self.options.shard
+        return refs if shard is None else (ref for ref in refs if ref.path in shard)
+
+
+def prepare(options: PredictOptions, notify: Notify = silent) -> Plan:
+    """Check all that can be checked before an image is read, and load the model.
+
+    Args:
+        notify: is told of notices before the run, such as the import of a checkpoint.
+
+    Raises:
+        UsageError: paths, labels or output are not usable.
+        RunError: the model or the device is not, or the output cannot be written.
+    """
+    check_paths(options.paths)
+    out = options.out or default_out(options)
+    _check_shard(options, out)
+    if options.pseudonym_key and not options.pseudonymise:
+        raise UsageError("--pseudonym-key without --pseudonymise would write real paths and UIDs; give both")
+    check_output(out, options.format, overwrite=options.overwrite)
+    record = None if out == STDOUT else manifest_path(out)
+    if record:
+        check_file(record, overwrite=options.overwrite)
+    studies = studies_path(out) if options.by == "study" else None
+    if studies:
+        check_output(str(studies), overwrite=options.overwrite)
+    screener = _open(options, notify)
+    prompts = screener.prompts(options.labels, options.prompts)
+    taken = sorted({prompt.label for prompt in prompts} & set(STUDY_COLUMNS)) if studies else []
+    if taken:
+        raise LabelError(f"the label {taken[0]!r} has the name of a column of the study table; choose other words")
+    kinds = (
+        [*CALIBRATION_KINDS] * bool(options.calibration)
+        + ["sd"] * screener.is_ensemble
+        + [*COSINE_KINDS] * options.scores
+    )
+    form = row_form([prompt.label for prompt in prompts], long=options.long, kinds=kinds)
+    calibration = screener.calibration(options.calibration, prompts) if options.calibration else None
+    return Plan(options, screener, prompts, out, form, record, studies, calibration)
+
+
+def default_out(options: PredictOptions) -> str:
+    """Where the table goes when nobody says."""
+    return f"predictions.{options.format or 'csv'}"
+
+
+def studies_path(out: str) -> Path:
+    """`<stem>.studies.csv` beside the table.
+
+    Raises:
+        UsageError: the table goes to standard output.
+    """
+    if out == STDOUT:
+        raise UsageError("--by study writes a second table, so --out must name a file")
+    path = Path(out)
+    return path.with_name(path.stem + ".studies.csv")
+
+
+def _open(options: PredictOptions, notify: Notify) -> Screener:
+    return Screener(
+        options.model,
+        device=options.device,
+        backend=options.backend,
+        precision=options.precision,
+        batch_size=options.batch_size,
+        workers=options.workers,
+        decode_in=options.decode_in,
+        decode_options=DecodeOptions(invert=options.invert),
+        selection=Selection(parse_skip(options.skip), options.only),
+        cache=options.cache,
+        fast_decode=options.fast_decode,
+        notify=notify,
+    )
+
+
+def _check_shard(options: PredictOptions, out: str) -> None:
+    """Refuse what needs to see the other shards' files, or would write over their tables."""
+    if options.shard is None:
+        return
+    if options.by == "study":
+        raise UsageError("--by study needs all files of a study, and --shard may part them; leave one out")
+    if "duplicate" in parse_skip(options.skip):
+        raise UsageError("--skip duplicate needs to see all files, and --shard sees a part; leave one out")
+    if options.long or options.format not in (None, "csv"):
+        raise UsageError("--shard writes wide CSV tables, which cxrzero merge joins; leave out --long and --format")
+    if out == default_out(options) or Path(out).suffix.lower() != ".csv":
+        example = f"part-{options.shard.index}-of-{options.shard.count}.csv"
+        raise UsageError(f"--shard needs a table of its own that ends in .csv; give for example --out {example}")

@@ -1,0 +1,49 @@
+"""What a test needs beyond the core: it is skipped where that is missing, and fails there in continuous integration.
+
+`CXRZERO_CI=1` says that everything was installed that can be: then nothing is missing by intent.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+from typing import Any
+
+import pytest
+
+CI = os.environ.get("CXRZERO_CI") == "1"
+
+
+def program(name: str, package: str) -> str:
+    """Path of a program of the Debian package `package`, which `.ci/install` installs."""
+    found = shutil.which(name)
+    if found is None:
+        _missing(f"the program {name} is not installed (Debian: apt install {package})")
+    return str(found)
+
+
+def modules(*names: str) -> None:
+    """At the head of a file of tests that all need these packages, before they are imported."""
+    for name in names:
+        if CI:
+            importlib.import_module(name)
+        else:
+            pytest.importorskip(name)
+
+
+class optional:  # noqa: N801
+    """A package that some tests of a file use: `pd = optional("pandas")`. It is imported when one of them does."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        modules(self._name)
+        return getattr(importlib.import_module(self._name), attribute)
+
+
+def _missing(why: str) -> None:
+    if CI:
+        pytest.fail(why)
+    pytest.skip(why)
