@@ -10,6 +10,7 @@
     │   └── LicenceError           terms that forbid commercial use, or are gated, were not accepted
     ├── RunError                   exit 1: the run cannot be done here
     │   ├── OutputError            the output cannot be written
+    │   │   └── WriteError         the system says no: a full disk, a disk that went away, no permission
     │   ├── BundleError            a model bundle is missing, incomplete or not what its hashes say
     │   │   └── BundleVersionError the bundle was written for a newer cxrzero
     │   ├── DownloadError          a model cannot be fetched, or is not the file that was expected
@@ -74,6 +75,10 @@ class RunError(CxrzeroError):
 
 class OutputError(RunError):
     """The output cannot be written."""
+
+
+class WriteError(OutputError):
+    pass
 
 
 class BundleError(RunError):

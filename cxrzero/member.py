@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from cxrzero.cache.entries import Entries
 from cxrzero.cache.images import ImageCache
 from cxrzero.cache.store import Store
 from cxrzero.cache.texts import TextCache
+from cxrzero.files import installed_versions
 from cxrzero.images.radiograph import DecodeOptions
 from cxrzero.model.bundle import TEXT_ENCODER, TOKENIZER, Bundle
 from cxrzero.model.preprocess import Preprocess
@@ -112,7 +112,7 @@ class Member:
             "preprocess": [dict(step) for step in self.bundle.preprocess],
             "decode": dataclasses.asdict(decode_options),
             "digest": DIGEST,
-            "versions": [__version__, *map(importlib.metadata.version, DECODING_PACKAGES)],
+            "versions": [__version__, *installed_versions(DECODING_PACKAGES).values()],
         }
         return ImageCache(Entries(self.store, "image", self.bundle.name, decisive), self.bundle.embed_dim)
 

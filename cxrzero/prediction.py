@@ -29,6 +29,7 @@ class Prediction(Mapping[str, Cell]):
         facts: what the header states; empty texts for other files than DICOM.
         flags: what is unusual about the picture, members of the closed vocabulary of docs/images.md.
         error: `code: message` for failed and skipped rows, else empty.
+        code: the code alone.
         scores: label → probability (float32 precision); empty unless status is "ok".
         cos_pos: label → cosine of image and positive prompts, in [−1, 1]; empty as `scores`.
         cos_neg: label → cosine of image and negative prompts.
@@ -53,6 +54,7 @@ class Prediction(Mapping[str, Cell]):
     sd: Mapping[str, float] = field(default_factory=dict)
     calibrated: Mapping[str, float | None] = field(default_factory=dict)
     decision: Mapping[str, int | None] = field(default_factory=dict)
+    code: str = ""
 
     def __getitem__(self, column: str) -> Cell:
         if column in self.scores:

@@ -31,8 +31,6 @@ STREAMS = 2
 # What onnxruntime's arena, torch and CUDA, and cuBLAS write.
 OUT_OF_MEMORY = ("failed to allocate memory", "out of memory", "cublas_status_alloc_failed")
 
-BACKED_OFF = "; the GPU's memory ran out, so calls are of "
-
 Run = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
 
 
@@ -73,6 +71,7 @@ class BundleEncoder(ABC):
         self._threads = threads
         self._open_towers: dict[Tower, Run] = {}
         self._is_crowded = False  # two calls at once have not fitted into the GPU's memory
+        self._first_reason = ""  # before calls had to become smaller
 
     @abstractmethod
     def _open(self, tower: Tower, path: Path) -> Run:
@@ -158,7 +157,8 @@ class BundleEncoder(ABC):
         half = size // 2
         if self.fixed_batch is None or half < self.fixed_batch:
             self.fixed_batch = half
-            self.reason = f"{self.reason.split(BACKED_OFF)[0]}{BACKED_OFF}{half} rows"
+            self._first_reason = self._first_reason or self.reason
+            self.reason = f"{self._first_reason}; the GPU's memory ran out, so calls are of {half} rows"
         return np.concatenate([self._alone(tower, rows[i : i + half], half) for i in range(0, len(rows), half)])
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
-import importlib.metadata
 import io
 import mmap
 import sys
@@ -38,6 +37,7 @@ from cxrzero.backends.onnx_part import part_for
 from cxrzero.backends.precision import choose_precision
 from cxrzero.choices import Device, Precision
 from cxrzero.errors import BundleError, DeviceError, RunError
+from cxrzero.files import installed_versions
 from cxrzero.model.bundle import Bundle
 from cxrzero.model.weights import map_tensors
 
@@ -162,14 +162,7 @@ def check_installation() -> None:
     Raises:
         RunError: both are installed.
     """
-    found = []
-    for package in ("onnxruntime", "onnxruntime-gpu"):
-        try:
-            importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-        found.append(package)
-    if len(found) == 2:
+    if len(installed_versions(("onnxruntime", "onnxruntime-gpu"))) == 2:
         raise RunError(
             "onnxruntime and onnxruntime-gpu are both installed and break each other; run: "
             "pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 from pathlib import Path
 
-from cxrzero._version import __version__
 from cxrzero.backends.base import cpu_count
+from cxrzero.files import software
 
 PACKAGES = (
     "numpy", "pillow", "pydicom", "imagecodecs", "onnxruntime", "onnxruntime-gpu", "openvino", "torch",
@@ -25,13 +24,7 @@ def machine() -> dict[str, str | int]:
 
 def versions() -> dict[str, str]:
     """Of cxrzero, Python and what decodes and encodes, where it is installed."""
-    found = {"cxrzero": __version__, "python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    return software(PACKAGES)
 
 
 def _processor() -> str:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import sys
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from cxrzero.files import user_folder
 
 SCHEMA_VERSION = 1
 FILE_NAME = "embeddings.sqlite"
@@ -71,13 +72,7 @@ def cache_folder() -> Path:
     """$CXRZERO_CACHE_DIR, else `cxrzero` in the user's cache folder (XDG, ~/Library/Caches, %LOCALAPPDATA%)."""
     if chosen := os.environ.get("CXRZERO_CACHE_DIR"):
         return Path(chosen)
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "cxrzero"
+    return user_folder("cache")
 
 
 def size_limit() -> tuple[int, str]:
@@ -213,7 +208,7 @@ class Store:
                 self._connection = self._connect()
             except sqlite3.OperationalError as error:
                 # Turning the write-ahead log on does not wait for another process that does the same.
-                if "locked" not in str(error) or attempt == OPEN_ATTEMPTS - 1:
+                if not _is_locked(error) or attempt == OPEN_ATTEMPTS - 1:
                     raise
                 time.sleep(0.1)
             else:
@@ -280,6 +275,11 @@ class Store:
     def _shrink(self) -> None:
         if self._connection:
             self._connection.execute("PRAGMA incremental_vacuum").fetchall()
+
+
+def _is_locked(error: sqlite3.OperationalError) -> bool:
+    """Whether another process has the file; the low byte is the code without its details."""
+    return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def _seal(payload: bytes) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 
 from cxrzero.calibration.file import LabelCalibration, check_binding, read_calibration
 from cxrzero.errors import ConfigError, LabelError
+from cxrzero.files import sha256_of
 from cxrzero.maths import Float32s
 from cxrzero.model.score import Scorer, Scores
 
@@ -102,9 +102,7 @@ def load_calibration(path: Path, decisive: Mapping[str, Any], labels: Sequence[s
     if missing:
         known = ", ".join(calibration.labels)
         raise LabelError(f"--calibration {path} has nothing for {', '.join(missing)}; it has {known}")
-    return AppliedCalibration(
-        hashlib.sha256(path.read_bytes()).hexdigest(), {label: calibration.labels[label] for label in labels}
-    )
+    return AppliedCalibration(sha256_of(path), {label: calibration.labels[label] for label in labels})
 
 
 def lowest_positive(threshold: float) -> np.float32:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from cxrzero._version import __version__
-from cxrzero.errors import ConfigError, NoInputError, OutputError
+from cxrzero.errors import ConfigError, NoInputError
+from cxrzero.files import write_whole
 from cxrzero.stats.calibrators import Calibrator, calibrator_from_dict
 from cxrzero.stats.thresholds import Threshold
 
@@ -115,10 +116,7 @@ def write_calibration(path: Path, calibration: Calibration) -> None:
             for label, each in calibration.labels.items()
         },
     }
-    try:
-        path.write_text(json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+    write_whole(path, json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_calibration(path: Path) -> Calibration:

@@ -87,7 +87,7 @@ def _print(evaluation: Evaluation) -> None:
                 f"Mean {name} minus the mean reader's: {_inline(difference.estimate)}, p = {difference.p:.3g}"
             )
     for warning in evaluation.warnings:
-        console.print(f"[yellow]![/] {escape(warning)}")
+        console.print(f"[yellow]![/] {escape(warning.text)}")
     console.print(f"Intervals: {evaluation.options.confidence:.0%}. Research use only, not a medical device.")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -107,17 +108,17 @@ def _write_pngs(console: Console, folder: Path, stem: str, radiograph: Radiograp
     """Numbered names: the file's own name could be a patient's."""
     from PIL import Image
 
-    from cxrzero.errors import OutputError, OutputExistsError
+    from cxrzero.errors import OutputExistsError
+    from cxrzero.files import write_whole
 
     pictures = {"upright": radiograph.pixels, "model": preprocess.picture(preprocess(radiograph.pixels))}
     for kind, pixels in pictures.items():
         path = folder / f"{stem}_{kind}.png"
         if path.exists():
             raise OutputExistsError(f"{path} exists already; give --png a new folder, so that no runs are mixed")
-        try:
-            Image.fromarray(pixels).save(path)
-        except OSError as error:
-            raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "PNG")
+        write_whole(path, buffer.getvalue())
         console.print(f"   wrote            {_text(str(path))}")
 
 

@@ -59,6 +59,7 @@ def predict(
 
 def _run(plan: Plan, quiet: bool) -> Outcome:
     from cxrzero.cli.progress import Progress
+    from cxrzero.files import partial_of
     from cxrzero.pipeline.live import Live
     from cxrzero.predict.run import run
 
@@ -69,6 +70,6 @@ def _run(plan: Plan, quiet: bool) -> Outcome:
         with Progress() as progress:
             return run(plan, progress, live)
     except KeyboardInterrupt:
-        kept = f" in {plan.out}.partial" if plan.record else ""
+        kept = f" in {partial_of(plan.out)}" if plan.record else ""
         typer.echo(f"Interrupted: {live.stats.rows:,} rows are done{kept}.", err=True)
         raise typer.Exit(INTERRUPTED) from None

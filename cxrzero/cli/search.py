@@ -31,6 +31,7 @@ def search(options: SearchOptions) -> None:
     one_blas_thread()
     from cxrzero.cli.progress import Progress
     from cxrzero.errors import UsageError, exit_code
+    from cxrzero.files import check_file
     from cxrzero.images.radiograph import DecodeOptions
     from cxrzero.pipeline.live import Live
     from cxrzero.screener import Screener
@@ -38,7 +39,7 @@ def search(options: SearchOptions) -> None:
     from cxrzero.search.archive import search as nearest
     from cxrzero.search.contactsheet import write_contact_sheet
     from cxrzero.sources import check_paths
-    from cxrzero.tables.table import check_file, check_output
+    from cxrzero.tables.table import check_output
 
     if not options.paths:
         raise UsageError('search takes a text and a folder: cxrzero search "pleural effusion" archive/')

@@ -130,7 +130,7 @@ def _print_rows(plan: Plan, outcome: Outcome) -> None:
 
 
 def _reason(row: Prediction) -> str:
-    return f"{row.status}: {row.error.partition(':')[0]}"
+    return f"{row.status}: {row.code}"
 
 
 def _fitting(labels: list[str], width: int) -> list[str]:

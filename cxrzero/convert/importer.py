@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
-import os
-import platform
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cxrzero._version import __version__
 from cxrzero.cards.card import Card
 from cxrzero.convert.checkpoint import load_checkpoint
 from cxrzero.convert.huggingface_folder import load_huggingface_folder
@@ -28,7 +21,8 @@ from cxrzero.convert.onnx_export import ExportedModel, example_ids, example_pixe
 from cxrzero.convert.openclip_folder import CONFIG as OPEN_CLIP_CONFIG
 from cxrzero.convert.openclip_folder import load_openclip_folder
 from cxrzero.errors import ImportModelError, NoInputError, OutputError, OutputExistsError, UsageError
-from cxrzero.model.bundle import MODEL_JSON, SCHEMA_VERSION, TOKENIZER, describe_files, load_bundle, sha256_of
+from cxrzero.files import cannot_write, sha256_of, software, whole_folder
+from cxrzero.model.bundle import MODEL_JSON, SCHEMA_VERSION, TOKENIZER, describe_files, load_bundle
 from cxrzero.model.preprocess import Preprocess
 from cxrzero.phantom import draw
 
@@ -115,14 +109,18 @@ def import_model(
     loaded = load_model(source, card, arch)
     _check_tokenizer(loaded)
     ids = example_ids(loaded.tokenizer, loaded.context_length, loaded.pad_id)
-    with _whole(out) as folder:
-        exported = export_onnx(loaded.towers, _pixels(loaded), ids, folder, storage="float32", any_length=False)
-        (folder / TOKENIZER).write_text(loaded.tokenizer.to_str(pretty=True), encoding="utf-8", newline="\n")
-        files = describe_files(folder)
-        content = _describe(loaded, exported, name or _name_of(source), source) | {"files": files}
-        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-        (folder / MODEL_JSON).write_text(text, encoding="utf-8")
-        load_bundle(folder)
+    try:
+        with whole_folder(out) as folder:
+            exported = export_onnx(loaded.towers, _pixels(loaded), ids, folder, storage="float32", any_length=False)
+            (folder / TOKENIZER).write_text(loaded.tokenizer.to_str(pretty=True), encoding="utf-8", newline="\n")
+            files = describe_files(folder)
+            content = _describe(loaded, exported, name or _name_of(source), source) | {"files": files}
+            text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+            (folder / MODEL_JSON).write_text(text, encoding="utf-8")
+            load_bundle(folder)
+    except OSError as error:
+        hint = "; free some space or choose another --out" if error.errno == errno.ENOSPC else ""
+        raise OutputError(f"{cannot_write(out, error)}{hint}; nothing was left there") from error
     size = sum(file["size"] for file in files.values()) / 1e6
     return ImportReport(
         out,
@@ -189,7 +187,7 @@ def _describe(loaded: LoadedModel, exported: ExportedModel, name: str, source: P
             "lineage": loaded.lineage,
             "recognised": list(loaded.stated),
             "parity": {"least_cosine": exported.cosine},
-            "versions": {"cxrzero": __version__, "python": platform.python_version()} | _versions(),
+            "versions": software(VERSIONS),
         },
         "patch_embeds": {"height": grid[0], "width": grid[1]} if grid else None,
     }
@@ -210,24 +208,3 @@ def _fact(card: Card | None, key: str) -> Any:
 def _fingerprints(source: Path) -> dict[str, str]:
     files = [source] if source.is_file() else sorted(path for path in source.iterdir() if path.is_file())
     return {path.name: sha256_of(path) for path in files}
-
-
-def _versions() -> dict[str, str]:
-    installed = {dist.name for dist in metadata.distributions()}
-    return {package: metadata.version(package) for package in VERSIONS if package in installed}
-
-
-@contextmanager
-def _whole(out: Path) -> Iterator[Path]:
-    """A folder beside `out` to write into, which takes its name when all went well, and else is gone."""
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    try:
-        partial.mkdir(parents=True)
-        yield partial
-        partial.rename(out)
-    except OSError as error:
-        full = error.errno == errno.ENOSPC
-        hint = "; free some space or choose another --out" if full else ""
-        raise OutputError(f"{out} cannot be written: {error.strerror}{hint}; nothing was left there") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

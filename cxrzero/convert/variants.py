@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
@@ -24,6 +23,7 @@ from cxrzero.backends.open import check_bf16
 from cxrzero.backends.precision import check_variants, is_small
 from cxrzero.backends.processor import instruction_sets
 from cxrzero.errors import ImportModelError
+from cxrzero.files import write_json, write_whole
 from cxrzero.maths import Floats
 from cxrzero.member import Member
 from cxrzero.model.bundle import (
@@ -88,7 +88,7 @@ def add_variants(folder: Path, precisions: Sequence[str]) -> tuple[str, ...]:
         if (make := MAKERS[precision]) is not None:
             name = f"image_encoder.{precision}.onnx"
             data = make(bundle)
-            (folder / name).write_bytes(data)
+            write_whole(folder / name, data)
             files[name] = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
         made = replace(
             bundle,
@@ -101,7 +101,7 @@ def add_variants(folder: Path, precisions: Sequence[str]) -> tuple[str, ...]:
         entries[precision] = ({"image_encoder": name} if name else {}) | {"deviation": asdict(deviation)}
         lines.append(_line(precision, deviation))
     card = dict(bundle.card) | {"files": files, "variants": entries}
-    (folder / MODEL_JSON).write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(folder / MODEL_JSON, card)
     load_bundle(folder)
     return tuple(lines)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from cxrzero.evaluate.match import LabelMatch
 from cxrzero.maths import Bools, Floats, Ints
 from cxrzero.tables.labels import Truth
 from cxrzero.tables.names import fold
+
+# What is independent of another of its kind.
+Unit = Literal["patient", "study", "image"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,8 @@ class Dataset:
         scores: label → (n,) float64, NaN where there is no score.
         truth: label → Truth with (n,) values.
         cosines: label → (cos_pos, cos_neg), each (n,), where the table has them.
-        units: (n,) number of the patient or study that a row belongs to; unit_name says which.
+        units: (n,) number of the patient, study or image (`unit`) that a row belongs to.
+        unit_column: where that is stated; None where it is the row itself.
         groups: column → (n,) text, of the columns asked for.
         reference_rows: (n,) row of the label table, for aligning several prediction tables.
         probabilities: whether all scores lie in [0, 1].
@@ -74,7 +78,8 @@ class Dataset:
     truth: dict[str, Truth]
     cosines: dict[str, tuple[Floats, Floats]]
     units: Ints
-    unit_name: str
+    unit: Unit
+    unit_column: str | None
     unit_keys: list[str]
     groups: dict[str, list[str]]
     reference_rows: Ints
@@ -87,6 +92,11 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.units)
+
+    @property
+    def unit_name(self) -> str:
+        """In words for the user."""
+        return self.unit if self.unit_column is None else f"{self.unit} ({self.unit_column})"
 
     def usable(self, label: str) -> Bools:
         """(n,) bool: the rows with both a score and a known reference value."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from cxrzero.choices import Aggregate
 from cxrzero.errors import ConfigError
-from cxrzero.evaluate.dataset import Dataset, JoinRules, RowReport
+from cxrzero.evaluate.dataset import Dataset, JoinRules, RowReport, Unit
 from cxrzero.evaluate.join import Join, join_rows
 from cxrzero.evaluate.match import LabelMatch, fitting_rules, match_labels
 from cxrzero.maths import Bools, Floats, Ints
@@ -129,7 +129,7 @@ def _joined(
             return [references.text[column][row] for row in rows]
         return [predictions.text[column][row] for row in first]
 
-    unit_name, unit_keys = _units(references, predictions, patient, join, text)
+    unit, unit_column, unit_keys = _units(references, predictions, patient, join, text)
     return Dataset(
         path=predictions.source.path,
         labels=labels,
@@ -137,7 +137,8 @@ def _joined(
         truth=kept,
         cosines=cosines,
         units=_numbered(unit_keys),
-        unit_name=unit_name,
+        unit=unit,
+        unit_column=unit_column,
         unit_keys=unit_keys,
         groups={name: text(name) for name in by_columns},
         reference_rows=rows,
@@ -217,17 +218,17 @@ def _row_report(status: list[str], scores: dict[str, Floats], truth: dict[str, T
 
 def _units(
     references: Columns, predictions: Columns, patient: str | None, join: Join, text: Any
-) -> tuple[str, list[str]]:
-    """The name of the independent unit and each joined row's: patient, else study, else the row itself."""
+) -> tuple[Unit, str | None, list[str]]:
+    """The independent unit (patient, else study, else the row itself), its column, and each joined row's."""
     if patient is not None:
-        return f"patient ({patient})", text(patient)
+        return "patient", patient, text(patient)
     if join.report.level == "image":
         for table in (references, predictions):
             for name, cells in table.text.items():
                 if fold(name) in STUDY_NAMES and all(cells):
-                    return f"study ({name})", text(name)
-        return "image", join.keys
-    return "study", join.keys
+                    return "study", name, text(name)
+        return "image", None, join.keys
+    return "study", None, join.keys
 
 
 def _numbered(keys: Sequence[str]) -> Ints:

@@ -15,6 +15,7 @@ from cxrzero._version import __version__
 from cxrzero.calibration.file import binding, write_calibration
 from cxrzero.errors import OutputError, OutputExistsError
 from cxrzero.evaluate.run import Evaluation
+from cxrzero.files import no_formula, write_whole
 from cxrzero.options import record_of
 from cxrzero.stats.intervals import Estimate
 
@@ -60,10 +61,7 @@ def write_outputs(evaluation: Evaluation, folder: Path, page: str) -> list[Path]
     fitted = evaluation.calibration is not None and not evaluation.options.calibration
     texts = {METRICS_CSV: metrics_csv(evaluation), METRICS_JSON: metrics_json(evaluation), REPORT_HTML: page}
     for name, text in texts.items():
-        try:
-            (folder / name).write_text(text, encoding="utf-8", newline="\n")
-        except OSError as error:
-            raise OutputError(f"{folder / name} cannot be written: {error.strerror}") from error
+        write_whole(folder / name, text)
     if fitted and evaluation.calibration is not None:
         write_calibration(folder / CALIBRATION_JSON, evaluation.calibration)
     return output_paths(folder, calibrated=fitted)
@@ -94,7 +92,7 @@ def metrics_json(evaluation: Evaluation) -> str:
         "rows": dataset.rows,
         "label_match": dataset.match,
         "notes": dataset.notes,
-        "warnings": evaluation.warnings,
+        "warnings": [each.text for each in evaluation.warnings],
         "shared_with_validation": len(evaluation.shared_units),
         "labels": evaluation.scores,
         "macro": evaluation.macro,
@@ -126,7 +124,7 @@ def _rows(evaluation: Evaluation) -> Iterator[list[Any]]:
         label: str, group: str, metric: str, each: Estimate, counts: tuple[Any, Any], more: tuple[Any, str]
     ) -> list[Any]:
         numbers = ("" if math.isnan(x) else repr(float(x)) for x in (each.value, each.low, each.high))
-        return [_cell(label), _cell(group), metric, *numbers, each.method, *counts, *more]
+        return [no_formula(label), no_formula(group), metric, *numbers, each.method, *counts, *more]
 
     ranked = ("auroc", "auroc_bootstrap", "average_precision", "average_precision_bootstrap")
     decided = ("mcc", "f1", "sensitivity", "specificity", "ppv", "npv", "ppv_at", "npv_at")
@@ -152,8 +150,3 @@ def _rows(evaluation: Evaluation) -> Iterator[list[Any]]:
     for quality in evaluation.quality:
         for metric in ("brier", "ece", "brier_after", "ece_after"):
             yield row(quality.label, "", metric, Estimate(getattr(quality, metric)), ("", ""), ("", ""))
-
-
-def _cell(text: str) -> str:
-    """A text that no spreadsheet takes for a formula."""
-    return "'" + text if text.startswith(("=", "+", "-", "@")) else text

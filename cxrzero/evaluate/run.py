@@ -25,8 +25,6 @@ from cxrzero.stats.resample import Resampling
 from cxrzero.stats.thresholds import Threshold, parse_rule
 from cxrzero.tables.labels import LabelRules
 
-IN_SAMPLE = "IN SAMPLE"  # starts the one warning that must not be missed
-
 Predict = Callable[[Path, Path], Path]  # (folder of images, label table) → prediction table
 
 
@@ -45,6 +43,14 @@ class ProbabilityQuality:
 
 
 @dataclass(frozen=True, slots=True)
+class Caveat:
+    """What the reader must be told, in plain sentences; a loud one must not be missed."""
+
+    text: str
+    is_loud: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """Everything that one evaluation found; the outputs are views of it.
 
@@ -52,7 +58,7 @@ class Evaluation:
         calibration: what was fitted or read; None where no thresholds were asked for.
         validation: the dataset it was fitted on, if that is another than `dataset`.
         shared_units: units (patients or studies) that occur in both tables.
-        warnings: what the reader must be told, in plain sentences.
+        warnings: the loud ones first.
     """
 
     options: EvalOptions
@@ -68,7 +74,7 @@ class Evaluation:
     readers: tuple[ReaderComparison, ...]
     comparisons: tuple[Comparison, ...]
     subgroups: tuple[Subgroups, ...]
-    warnings: tuple[str, ...]
+    warnings: tuple[Caveat, ...]
 
 
 def evaluate(options: EvalOptions, predict: Predict | None = None) -> Evaluation:
@@ -217,11 +223,11 @@ def _warnings(
     calibration: Calibration | None,
     validation: Dataset | None,
     shared: Sequence[str],
-) -> list[str]:
-    said = []
+) -> list[Caveat]:
+    loud, said = [], []
     if options.in_sample:
-        said.append(
-            f"{IN_SAMPLE}: thresholds and calibration were chosen on the same table that they are tested on. Every "
+        loud.append(
+            "IN SAMPLE: thresholds and calibration were chosen on the same table that they are tested on. Every "
             "number at a threshold and every calibrated number is too good; do not report them as performance."
         )
     if shared:
@@ -263,4 +269,4 @@ def _warnings(
         said.append(f"One class only, so nothing to discriminate: {', '.join(lone)}.")
     if not dataset.probabilities:
         said.append("Scores are not within [0, 1]: nothing that needs probabilities was computed.")
-    return said
+    return [Caveat(text, is_loud=True) for text in loud] + [Caveat(text) for text in said]

@@ -61,6 +61,7 @@ def decode_raster(path: Path, kind: Kind, options: DecodeOptions) -> Radiograph:
     except UnidentifiedImageError:
         raise ImageError("corrupt_image", f"the {kind.upper()} header is broken or of an unsupported kind") from None
     except _BROKEN as error:
+        # Pillow has no type of its own for a file that is cut off.
         cut = isinstance(error, EOFError) or "truncated" in str(error).lower()
         what = "the file ends before its last pixel" if cut else f"the {kind.upper()} file is broken"
         raise ImageError("truncated" if cut else "corrupt_image", what) from None

@@ -20,6 +20,7 @@ from types import MappingProxyType
 from typing import Any, NoReturn, TypeGuard
 
 from cxrzero.errors import BundleError, BundleVersionError
+from cxrzero.files import sha256_of
 from cxrzero.model.weights import IMAGE_WEIGHTS, stored_tensors
 
 SCHEMA_VERSION = 2
@@ -207,11 +208,6 @@ def load_bundle(path: Path) -> Bundle:
         if name not in (TOKENIZER, IMAGE_WEIGHTS):
             _check_graph(path / name, name in on_weights)
     return bundle
-
-
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def describe_files(folder: Path) -> dict[str, dict[str, Any]]:

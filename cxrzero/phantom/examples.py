@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image
 
+from cxrzero.files import write_whole
 from cxrzero.phantom.dicom import Modality, Photometric, TransferSyntax, write_dicom
 from cxrzero.phantom.draw import Phantom, draw
 from cxrzero.phantom.findings import Finding
@@ -65,13 +67,14 @@ def write_examples(folder: str | Path) -> None:
     """Write every example and labels.csv (path, then one 0/1 column per label) into a folder; make it if needed."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(("path", *LABEL_COLUMNS))
-        for example in EXAMPLES:
-            phantom = example.draw()
-            write_example(folder / example.name, example, phantom)
-            table.writerow((example.name, *(int(phantom.labels[label]) for label in LABEL_COLUMNS)))
+    labels = io.StringIO()
+    table = csv.writer(labels, lineterminator="\n")
+    table.writerow(("path", *LABEL_COLUMNS))
+    for example in EXAMPLES:
+        phantom = example.draw()
+        write_example(folder / example.name, example, phantom)
+        table.writerow((example.name, *(int(phantom.labels[label]) for label in LABEL_COLUMNS)))
+    write_whole(folder / "labels.csv", labels.getvalue())
 
 
 def write_example(path: Path, example: Example, phantom: Phantom) -> None:

@@ -177,11 +177,13 @@ def _rows(batch: Sequence[Item], scored: Iterator[dict[str, Any]], labels: Colle
     for item in batch:
         path = item.ref.path
         if isinstance(item, Failure):
-            facts = Facts(*item.error.facts or ())
-            yield Prediction(path, labels, item.error.status, item.frame, facts, error=str(item.error))
+            error, facts = item.error, Facts(*item.error.facts or ())
+            yield Prediction(path, labels, error.status, item.frame, facts, error=str(error), code=error.code)
         elif item.left_out is not None:
             error = item.left_out
-            yield Prediction(path, labels, error.status, item.frame, item.facts, item.flags, str(error))
+            yield Prediction(
+                path, labels, error.status, item.frame, item.facts, item.flags, str(error), code=error.code
+            )
         else:
             yield Prediction(path, labels, "ok", item.frame, item.facts, item.flags, **next(scored))
 

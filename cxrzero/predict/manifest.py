@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import json
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cxrzero._version import __version__
-from cxrzero.errors import OutputError
+from cxrzero.files import installed_versions
 from cxrzero.options import record_of
 
 if TYPE_CHECKING:
@@ -36,7 +34,7 @@ def build_manifest(plan: Plan, outcome: Outcome) -> dict[str, Any]:
     return {
         "schema_version": MANIFEST_SCHEMA_VERSION,
         "cxrzero": __version__,
-        "versions": {"python": platform.python_version(), **_installed_versions()},
+        "versions": {"python": platform.python_version(), **installed_versions(RECORDED_PACKAGES)},
         "platform": f"{platform.system()} {platform.machine()}",
         "backend": each_once(encoder.backend for encoder in encoders),
         "device": each_once(encoder.device for encoder in encoders),
@@ -70,27 +68,3 @@ def build_manifest(plan: Plan, outcome: Outcome) -> dict[str, Any]:
 def each_once(texts: Iterable[str]) -> str:
     """What the models of an ensemble have in common, or all that they have."""
     return " and ".join(dict.fromkeys(texts))
-
-
-def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
-    """Write the record, whole or not at all.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
-
-
-def _installed_versions() -> dict[str, str]:
-    versions = {}
-    for package in RECORDED_PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions

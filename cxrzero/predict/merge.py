@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from cxrzero.errors import RunError, UsageError
+from cxrzero.files import write_json
 from cxrzero.options import carried_out
-from cxrzero.predict.manifest import MANIFEST_SCHEMA_VERSION, manifest_path, write_manifest
+from cxrzero.predict.manifest import MANIFEST_SCHEMA_VERSION, manifest_path
 from cxrzero.predict.options import PredictOptions
 from cxrzero.predict.shardlog import read_shardlog, shardlog_path
 from cxrzero.tables.table import Table, check_output
@@ -103,7 +104,7 @@ def merge(paths: Sequence[Path], out: Path, *, overwrite: bool = False) -> dict[
             table.write(row)
         table.commit()
     record = merged_record(parts)
-    write_manifest(manifest_path(str(out)), record)
+    write_json(manifest_path(str(out)), record)
     return record
 
 

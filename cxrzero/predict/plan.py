@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cxrzero.choices import Notify, silent
 from cxrzero.errors import LabelError, UsageError
+from cxrzero.files import check_file
 from cxrzero.images.radiograph import DecodeOptions
 from cxrzero.pipeline.selection import Selection, parse_skip
 from cxrzero.predict.manifest import manifest_path
@@ -18,7 +19,7 @@ from cxrzero.screener import Screener
 from cxrzero.sources import ImageRef, WalkCounts, check_paths, find_images
 from cxrzero.tables.rows import RowForm, row_form
 from cxrzero.tables.studies import STUDY_COLUMNS
-from cxrzero.tables.table import STDOUT, check_file, check_output, table_format_of
+from cxrzero.tables.table import STDOUT, check_output, table_format_of
 
 if TYPE_CHECKING:
     from cxrzero.calibration.applied import AppliedCalibration

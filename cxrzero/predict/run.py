@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from cxrzero.errors import NoInputError, RunError, exit_code
+from cxrzero.files import write_json
 from cxrzero.model.score import ProbabilityOnly, Scorer
 from cxrzero.pipeline.items import RunStats
 from cxrzero.pipeline.live import Live, OnRow
-from cxrzero.predict.manifest import build_manifest, write_manifest
+from cxrzero.predict.manifest import build_manifest
 from cxrzero.predict.output import Output
 from cxrzero.predict.plan import Plan
 from cxrzero.predict.shardlog import ShardLog
@@ -115,7 +116,7 @@ def run(plan: Plan, on_row: OnRow | None = None, live: Live | None = None) -> Ou
         new_key,
     )
     if plan.record:
-        write_manifest(plan.record, build_manifest(plan, outcome))
+        write_json(plan.record, build_manifest(plan, outcome))
     if plan.screener.store:
         plan.screener.store.close()
     return outcome

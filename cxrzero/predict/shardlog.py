@@ -14,7 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from cxrzero.errors import OutputError, RunError
+from cxrzero.errors import RunError
+from cxrzero.files import WholeFile, cannot_write
 from cxrzero.pipeline.items import Frame, Item
 from cxrzero.predict.shard import Shard
 from cxrzero.sources import ImageRef
@@ -35,7 +36,7 @@ class ShardLog:
         shard: which part of the walk is read.
         pseudonymiser: keys the digests, so that nobody without the key can test whether a picture is among them.
 
-    Entering it raises OutputError where the place cannot be written.
+    Entering it raises OutputError where the place cannot be written. Left early it stays in `<stem>.shard.partial`.
     """
 
     def __init__(self, out: str, shard: Shard, pseudonymiser: Pseudonymiser | None = None) -> None:
@@ -44,7 +45,6 @@ class ShardLog:
         self._pseudonymiser = pseudonymiser
         self._found = self._taken = 0
         self._walk = hashlib.blake2b(digest_size=16)
-        self._partial = self.path.with_name(self.path.name + ".partial")
 
     def take(self, refs: Iterable[ImageRef]) -> Iterator[ImageRef]:
         """The files of this shard, each with its position in the whole walk."""
@@ -64,19 +64,16 @@ class ShardLog:
         """
         digest = self._keyed(item.digest.to_bytes(8, "big")) if isinstance(item, Frame) else ""
         try:
-            self._file.write(f"{item.ref.position} {digest}\n")
+            self._whole.file.write(f"{item.ref.position} {digest}\n".encode("ascii"))
         except OSError as error:
-            raise self._cannot_write(error) from error
+            raise cannot_write(self.path, error) from error
 
     def commit(self) -> None:
         """Give the complete log its name."""
         try:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
-            self._partial.replace(self.path)
+            self._whole.commit()
         except OSError as error:
-            raise self._cannot_write(error) from error
+            raise cannot_write(self.path, error) from error
 
     def record(self) -> dict[str, Any]:
         """For the run record, once the walk is over; `walk` stands for all paths in their order."""
@@ -89,22 +86,16 @@ class ShardLog:
         }
 
     def __enter__(self) -> Self:
-        try:
-            self._file = self._partial.open("w", encoding="ascii", newline="")
-        except OSError as error:
-            raise self._cannot_write(error) from error
+        self._whole = WholeFile(self.path, keep=True)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        self._whole.close()
 
     def _keyed(self, digest: bytes) -> str:
         return self._pseudonymiser.content(digest) if self._pseudonymiser else digest.hex()
-
-    def _cannot_write(self, error: OSError) -> OutputError:
-        return OutputError(f"{self.path} cannot be written: {error.strerror or type(error).__name__}")
 
 
 def read_shardlog(path: Path) -> Iterator[tuple[int, str]]:

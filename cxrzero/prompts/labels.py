@@ -13,8 +13,6 @@ from cxrzero.errors import LabelError
 from cxrzero.model.bundle import Templates
 from cxrzero.prediction import FIXED_COLUMNS
 
-MODEL_TEMPLATES = "the model's templates"
-
 
 @dataclass(frozen=True, slots=True)
 class LabelPrompts:
@@ -22,16 +20,14 @@ class LabelPrompts:
 
     Attributes:
         source: where the sentences come from, in words for the user.
+        is_from_model: whether that is the model's templates: another model is asked in its own words.
     """
 
     label: str
     positive: tuple[str, ...]
     negative: tuple[str, ...]
     source: str = "the caller"
-
-    @property
-    def is_from_model(self) -> bool:
-        return self.source == MODEL_TEMPLATES
+    is_from_model: bool = False
 
 
 def parse_labels(text: str) -> tuple[str, ...]:
@@ -97,7 +93,8 @@ def build_prompts(labels: Sequence[str], templates: Templates) -> tuple[LabelPro
             label,
             tuple(template.replace("{}", label) for template in templates.positive),
             tuple(template.replace("{}", label) for template in templates.negative),
-            MODEL_TEMPLATES,
+            "the model's templates",
+            is_from_model=True,
         )
         for label in labels
     )

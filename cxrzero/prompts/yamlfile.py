@@ -18,7 +18,7 @@ from cxrzero.errors import ConfigError
 # 10,000 labels with ten prompts of 60 bytes are 6 MB; larger files are not prompts.
 MAX_BYTES = 8 * 2**20
 MAX_DEPTH = 8
-ROOT = "the file"
+TOP = "the file"
 STRING_TAG = "tag:yaml.org,2002:str"
 
 # libyaml reads ten thousand labels in under a second; the parser in Python is the same, only slower.
@@ -27,7 +27,11 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A place in the file; every complaint names the file, the line and the key."""
+    """A place in the file; every complaint names the file, the line and the key.
+
+    Attributes:
+        where: its keys from the top on, joined by dots; empty at the top.
+    """
 
     path: Path
     where: str
@@ -46,8 +50,8 @@ class Node:
             self.fail("must be a mapping (key: value)")
         found: dict[str, Node] = {}
         for key_node, value_node in self.value.value:
-            key = Node(self.path, f"a key of {self.where}", key_node).text()
-            where = key if self.where == ROOT else f"{self.where}.{key}"
+            key = Node(self.path, f"a key of {self.where or TOP}", key_node).text()
+            where = f"{self.where}.{key}" if self.where else key
             if keys is not None and key not in keys:
                 Node(self.path, where, key_node).fail(f"is not a known key; known: {', '.join(sorted(keys))}")
             if key in found:
@@ -72,7 +76,7 @@ class Node:
         return text
 
     def fail(self, problem: str) -> NoReturn:
-        raise ConfigError(f"{self.path}, line {self.value.start_mark.line + 1}: {self.where} {problem}")
+        raise ConfigError(f"{self.path}, line {self.value.start_mark.line + 1}: {self.where or TOP} {problem}")
 
 
 def read_yaml(path: Path) -> Node:
@@ -101,7 +105,7 @@ def read_yaml(path: Path) -> Node:
         raise ConfigError(f"{path}{line}: not valid YAML: {problem}") from error
     if root is None:
         raise ConfigError(f"the prompts file {path} is empty")
-    return Node(path, ROOT, root)
+    return Node(path, "", root)
 
 
 def _check_events(path: Path, text: str) -> None:

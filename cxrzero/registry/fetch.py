@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from cxrzero.errors import DownloadError
-from cxrzero.model.bundle import sha256_of
+from cxrzero.files import sha256_of
 from cxrzero.registry.hub import Hub, Remote, TransferError
 
 if TYPE_CHECKING:

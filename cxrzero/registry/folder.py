@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from cxrzero.cards.card import iter_cards
 from cxrzero.errors import OutputError, UsageError
+from cxrzero.files import user_folder
 from cxrzero.model.bundle import MODEL_JSON
 
 IMPORTED = "imported"
@@ -27,27 +27,7 @@ def models_folder() -> Path:
     """$CXRZERO_MODELS_DIR, else `cxrzero/models` in the user's data folder (XDG, ~/Library, %LOCALAPPDATA%)."""
     if chosen := os.environ.get("CXRZERO_MODELS_DIR"):
         return Path(chosen)
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Application Support"
-    else:
-        base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(base) / "cxrzero" / "models"
-
-
-def make_private(folder: Path) -> Path:
-    """Make a folder, and those above it that are missing, so that only the user can read them.
-
-    Raises:
-        OutputError: it cannot be made.
-    """
-    try:
-        for missing in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
-            missing.mkdir(mode=0o700, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"the folder {folder} cannot be made: {error.strerror}") from error
-    return folder
+    return user_folder("data") / "models"
 
 
 def check_name(name: str) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from cxrzero.convert.lineage import OPEN_CLIP
 from cxrzero.errors import NoInputError
-from cxrzero.model.bundle import load_bundle, sha256_of
+from cxrzero.files import sha256_of
+from cxrzero.model.bundle import load_bundle
 from cxrzero.registry.folder import DOWNLOADS, models_folder
 
 OPEN_CLIP_ARCH = "open_clip "  # before open_clip's name, in model.json's architecture

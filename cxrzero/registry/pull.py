@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,9 +9,10 @@ from pathlib import Path
 
 from cxrzero.cards.card import Card, KnownFile
 from cxrzero.errors import DownloadError, LicenceError, OutputError, UsageError
+from cxrzero.files import make_private, write_json
 from cxrzero.registry.byhand import by_hand, can_pull
 from cxrzero.registry.fetch import AGAIN, check_size, fetch
-from cxrzero.registry.folder import DOWNLOADS, make_private, models_folder
+from cxrzero.registry.folder import DOWNLOADS, models_folder
 from cxrzero.registry.hub import Hub, Remote, connect, endpoint
 
 PULL_JSON = "pull.json"
@@ -114,4 +114,4 @@ def _record(folder: Path, card: Card, remotes: list[Remote], hashes: dict[str, s
         "fetched": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "files": files,
     }
-    (folder / PULL_JSON).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / PULL_JSON, content)

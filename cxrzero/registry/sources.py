@@ -6,7 +6,6 @@ The conversion itself is `cxrzero.convert`, which needs torch and is imported on
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import shlex
 import shutil
@@ -17,8 +16,9 @@ from pathlib import Path
 
 from cxrzero.cards.card import card_of_file
 from cxrzero.errors import AmbiguousModelError, NoInputError, OutputError, OutputExistsError, RunError, UsageError
-from cxrzero.model.bundle import Bundle, load_bundle, sha256_of
-from cxrzero.registry.folder import IMPORTED, check_name, is_bundle, make_private, models_folder
+from cxrzero.files import make_private, sha256_of_tree
+from cxrzero.model.bundle import Bundle, load_bundle
+from cxrzero.registry.folder import IMPORTED, check_name, is_bundle, models_folder
 
 SUFFIXES = (".pt", ".pth", ".bin", ".safetensors", ".ckpt")
 # What makes a folder of weights one model: open_clip's and Hugging Face's configuration.
@@ -144,19 +144,15 @@ def _workplace(out: Path) -> Iterator[Path]:
 
 
 def digest(source: Path) -> str:
-    """SHA-256 of a file, or of the names and SHA-256 of all files of a folder.
+    """What a source contains, as the name of a folder.
 
     Raises:
         RunError: something in it cannot be read.
     """
     try:
-        if source.is_file():
-            return sha256_of(source)
-        files = sorted(path for path in source.rglob("*") if path.is_file())
-        listing = "\n".join(f"{sha256_of(path)}  {path.relative_to(source).as_posix()}" for path in files)
+        return sha256_of_tree(source)
     except OSError as error:
         raise RunError(f"{error.filename or source} cannot be read: {error.strerror}") from error
-    return hashlib.sha256(listing.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _move(made: Path, out: Path) -> None:

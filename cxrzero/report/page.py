@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from cxrzero._version import __version__
-from cxrzero.evaluate.run import IN_SAMPLE, Evaluation
+from cxrzero.evaluate.run import Evaluation
 from cxrzero.report.cells import Cell, count, estimate, marks, number, table
 from cxrzero.report.document import opening
 from cxrzero.report.sections import (
@@ -76,8 +76,7 @@ def _size(evaluation: Evaluation) -> str:
     dataset = evaluation.dataset
     rows = "studies" if dataset.join.level == "study" else "images"
     units = len(set(dataset.unit_keys))
-    unit = dataset.unit_name.split(" ")[0]
-    plural = {"patient": "patients", "study": "studies", "image": "images"}[unit]
+    plural = {"patient": "patients", "study": "studies", "image": "images"}[dataset.unit]
     return f"{len(dataset):,} {rows}" + (f" of {units:,} {plural}" if units != len(dataset) else "")
 
 
@@ -104,9 +103,7 @@ def _interval(each: Estimate) -> str:
 def _warnings(evaluation: Evaluation) -> str:
     if not evaluation.warnings:
         return ""
-    items = "".join(
-        f"<li{LOUD if text.startswith(IN_SAMPLE) else ''}>{escape(text)}</li>" for text in evaluation.warnings
-    )
+    items = "".join(f"<li{LOUD if each.is_loud else ''}>{escape(each.text)}</li>" for each in evaluation.warnings)
     return f'<section class="warnings" aria-label="Read this first"><b>Read this first</b><ul>{items}</ul></section>'
 
 

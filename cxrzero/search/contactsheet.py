@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from cxrzero.errors import ImageError, OutputError
+from cxrzero.errors import ImageError
+from cxrzero.files import write_whole
 from cxrzero.images.radiograph import Radiograph
 from cxrzero.prediction import printable_path
 from cxrzero.search.archive import Hit
@@ -51,12 +52,7 @@ def write_contact_sheet(
         f"<p>{len(hits)} nearest images by cosine. Research use only: not a medical device. "
         f"Burned-in text stays visible in the pictures.</p>\n<main>\n{figures}\n</main></body></html>\n"
     )
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_text(page, encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+    write_whole(path, page)
 
 
 def _figure(hit: Hit, decode: Callable[[str], Iterator[Radiograph]]) -> str:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cxrzero.errors import LabelError, NoInputError, OutputError, UsageError
+from cxrzero.errors import LabelError, NoInputError, UsageError
+from cxrzero.files import write_whole
 from cxrzero.maths import Bools, Float32s, Floats, Ints
 from cxrzero.model.score import Cosine
 from cxrzero.pipeline.items import RunStats
@@ -131,10 +132,7 @@ def write_templates(path: Path, result: Choice) -> None:
     """
     sides = {"positive": [result.positive], "negative": [result.negative]}
     lines = ["templates:", *(f"  {side}: {json.dumps(texts)}" for side, texts in sides.items())]
-    try:
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+    write_whole(path, "\n".join(lines) + "\n")
 
 
 def _cosines(screener: Screener, paths: Sequence[Path], sentences: Sequence[str]) -> Float32s:

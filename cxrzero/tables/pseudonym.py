@@ -10,9 +10,11 @@ import dataclasses
 import hmac
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
-from cxrzero.errors import ConfigError, OutputError
+from cxrzero.errors import ConfigError
+from cxrzero.files import WholeFile, cannot_write, make_private, user_folder
 from cxrzero.prediction import Prediction
 
 KEY_BYTES = 32
@@ -56,8 +58,7 @@ class Pseudonymiser:
 
 def default_key_file() -> Path:
     """`pseudonym.key` in the user's configuration folder (XDG Base Directory; %APPDATA% on Windows)."""
-    base = os.environ.get("APPDATA" if os.name == "nt" else "XDG_CONFIG_HOME") or Path.home() / ".config"
-    return Path(base) / "cxrzero" / "pseudonym.key"
+    return user_folder("config") / "pseudonym.key"
 
 
 def load_key(path: Path | None = None) -> tuple[bytes, bool]:
@@ -75,22 +76,32 @@ def load_key(path: Path | None = None) -> tuple[bytes, bool]:
     """
     path = path or default_key_file()
     try:
-        key = path.read_bytes()
+        return _read_key(path), False
     except FileNotFoundError:
         return _make_key(path), True
+
+
+def _read_key(path: Path) -> bytes:
+    try:
+        key = path.read_bytes()
+    except FileNotFoundError:
+        raise
     except OSError as error:
         raise ConfigError(f"the pseudonym key {path} cannot be read: {error.strerror}") from error
     if len(key) < KEY_BYTES:
         raise ConfigError(f"the pseudonym key {path} has {len(key)} bytes, at least {KEY_BYTES} are needed")
-    return key, False
+    return key
 
 
 def _make_key(path: Path) -> bytes:
-    key = secrets.token_bytes(KEY_BYTES)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(key)
-    except OSError as error:
-        raise OutputError(f"the pseudonym key {path} cannot be written: {error.strerror}") from error
+    make_private(path.parent)
+    with WholeFile(path, private=True) as whole:
+        with suppress(FileNotFoundError):
+            return _read_key(path)  # another run was faster
+        key = secrets.token_bytes(KEY_BYTES)
+        try:
+            whole.file.write(key)
+            whole.commit()
+        except OSError as error:
+            raise cannot_write(path, error) from error
     return key

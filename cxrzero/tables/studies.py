@@ -80,5 +80,5 @@ class Studies:
 
 def _reason(row: Prediction) -> str:
     if row.status != "ok":
-        return f"{row.status}_{row.error.partition(':')[0]}"
+        return f"{row.status}_{row.code}"
     return next((flag for flag in LEFT_OUT if flag in row.flags), "")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +10,8 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from cxrzero.choices import TableFormat
-from cxrzero.errors import OutputError, OutputExistsError, UsageError
+from cxrzero.errors import UsageError
+from cxrzero.files import WholeFile, cannot_write, check_file
 from cxrzero.prediction import Cell
 from cxrzero.tables.writers import SUFFIXES, WRITERS, check_format
 
@@ -38,14 +38,13 @@ class Table:
     ) -> None:
         check_output(out, table_format, overwrite=overwrite)
         self.out = out
-        self._path = Path(os.path.realpath(out))  # a link stays, what it leads to is replaced
-        self._partial = Path(out + ".partial")
+        self._whole = None if out == STDOUT else WholeFile(out, keep=True)
+        self._file = self._whole.file if self._whole else _stdout()
         self._closed = False
         try:
-            self._file = _stdout() if out == STDOUT else _create(self._partial, out)
             self._writer = WRITERS[table_format_of(out, table_format)](self._file, columns)
         except OSError as error:
-            raise _write_error(out, error) from error
+            raise cannot_write(out, error) from error
 
     def write(self, cells: Sequence[Cell]) -> None:
         """Append one row, its cells in the order of the columns.
@@ -56,18 +55,16 @@ class Table:
         try:
             self._writer.write(cells)
         except OSError as error:
-            raise _write_error(self.out, error) from error
+            raise cannot_write(self.out, error) from error
 
     def commit(self) -> None:
         """Give the complete table its name."""
         try:
             self._close_writer()
-            if self.out != STDOUT:
-                os.fsync(self._file.fileno())
-                self._file.close()
-                self._partial.replace(self._path)
+            if self._whole:
+                self._whole.commit()
         except OSError as error:
-            raise _write_error(self.out, error) from error
+            raise cannot_write(self.out, error) from error
 
     def __enter__(self) -> Self:
         return self
@@ -79,9 +76,8 @@ class Table:
         # Where the disk is the reason, that fails again, and the first error is the one to report.
         with contextlib.suppress(OSError):
             self._close_writer()
-        if self.out != STDOUT:
-            with contextlib.suppress(OSError):
-                self._file.close()
+        if self._whole:
+            self._whole.close()
 
     def _close_writer(self) -> None:
         if not self._closed:
@@ -115,7 +111,7 @@ def check_output(out: str, table_format: TableFormat | None = None, *, overwrite
     Raises:
         UsageError: the suffix promises a format that is not written, or contradicts the one asked for.
         MissingExtraError: the format needs a package that is not installed.
-        OutputExistsError, OutputError: see `check_file`.
+        OutputExistsError, OutputError: see `cxrzero.files.check_file`.
     """
     if out == STDOUT:
         table_format_of(out, table_format)
@@ -124,51 +120,6 @@ def check_output(out: str, table_format: TableFormat | None = None, *, overwrite
     check_file(Path(out), overwrite=overwrite)
 
 
-def check_file(path: Path, *, overwrite: bool) -> None:
-    """Find out whether a file could be written at `path`, writing nothing.
-
-    Raises:
-        OutputExistsError: it exists and overwrite is false.
-        OutputError: it is no regular file, or its folder does not exist or does not allow it.
-    """
-    path = Path(os.path.realpath(path))
-    if path.is_dir():
-        raise OutputError(f"{path} is a folder; name a file in it")
-    if path.exists() and not path.is_file():
-        raise OutputError(f"{path} is a pipe or device; name a file, or - for standard output")
-    if path.exists() and not overwrite:
-        raise OutputExistsError(f"{path} exists already; name another file, or give --overwrite to replace it")
-    if not path.parent.is_dir():
-        raise OutputError(f"the folder {path.parent} does not exist; create it first")
-    if not os.access(path.parent, os.W_OK):
-        raise OutputError(f"the folder {path.parent} cannot be written")
-
-
-def _create(partial: Path, out: str) -> BinaryIO:
-    file = partial.open("ab")
-    _lock(file, out)
-    if partial.is_file():
-        file.truncate(0)
-    return file
-
-
-def _lock(file: BinaryIO, out: str) -> None:
-    """Two runs must not mix their rows in one table; the lock ends with the process, however it ends."""
-    if sys.platform == "win32":  # there a file that is open cannot be replaced by another run anyway
-        return
-    import fcntl
-
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise OutputError(f"another run is writing {out}; wait for it, or choose another --out") from None
-
-
 def _stdout() -> BinaryIO:
     sys.stdout.flush()
     return sys.stdout.buffer
-
-
-def _write_error(out: str, error: OSError) -> OutputError:
-    return OutputError(f"{out} cannot be written: {error.strerror or type(error).__name__}")

@@ -13,11 +13,9 @@ from typing import Any, BinaryIO, Protocol, cast
 
 from cxrzero.choices import TableFormat
 from cxrzero.errors import MissingExtraError
+from cxrzero.files import FORMULA_STARTS, no_formula
 from cxrzero.prediction import Cell
 from cxrzero.tables.decimals import joined_decimals
-
-# Spreadsheets run a cell that begins so as a formula (OWASP, "CSV Injection").
-FORMULA_STARTS = frozenset({"=", "+", "-", "@", "\t", "\r"})
 
 # Rows of text that are formatted at once: about 1,000 of a table for a few labels.
 BLOCK_CELLS = 2**14
@@ -74,7 +72,7 @@ class CsvWriter(BlockWriter):
         self._writer = csv.writer(_UnixLines(self._file), lineterminator=_UnixLines.END)
         self._width = len(columns)
         self._runs = _runs(columns)
-        self._writer.writerow(map(_no_formula, columns))
+        self._writer.writerow(map(no_formula, columns))
 
     def close(self) -> None:
         self._flush()
@@ -97,7 +95,7 @@ class CsvWriter(BlockWriter):
             elif kind is str:
                 texts = cast(tuple[str, ...], columns[run.start])
                 is_safe = FORMULA_STARTS.isdisjoint(text[:1] for text in set(texts))
-                yield list(texts) if is_safe else list(map(_no_formula, texts))
+                yield list(texts) if is_safe else list(map(no_formula, texts))
             else:
                 yield ["" if cell is None else str(cell) for cell in columns[run.start]]
 
@@ -195,10 +193,6 @@ def _import_pyarrow() -> tuple[Any, Any]:
     except ImportError as error:
         raise MissingExtraError("pyarrow", "parquet") from error
     return pyarrow, parquet
-
-
-def _no_formula(text: str) -> str:
-    return "'" + text if text[:1] in FORMULA_STARTS else text
 
 
 def _runs(columns: Mapping[str, type]) -> list[tuple[type, slice]]:

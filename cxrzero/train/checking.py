@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from cxrzero.errors import OutputError
+from cxrzero.files import cannot_write, write_json
 from cxrzero.train.checkpage import Seen, write_page
 from cxrzero.train.data.augment import augment
 from cxrzero.train.data.intake import listed
@@ -221,7 +220,7 @@ def _write(out: Path, found: Check, seen: list[Seen], suspects: list[Seen]) -> N
     content = {"trainable": found.trainable} | asdict(found)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        (out / JSON).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8", "surrogateescape")
     except OSError as error:
-        raise OutputError(f"{out / JSON} cannot be written: {error.strerror}") from error
+        raise cannot_write(out, error) from error
+    write_json(out / JSON, content)
     write_page(out / PAGE, found.source, seen, suspects)

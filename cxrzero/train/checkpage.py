@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from cxrzero.errors import OutputError
+from cxrzero.files import write_whole
 from cxrzero.prediction import printable_path
 from cxrzero.search.contactsheet import HEAD, thumbnail
 
@@ -49,10 +49,7 @@ def write_page(path: Path, source: str, seen: Sequence[Seen], suspects: Sequence
         )
         + "</body></html>\n"
     )
-    try:
-        path.write_text(page, "utf-8", "replace")
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+    write_whole(path, page)
 
 
 def _figures(seen: Sequence[Seen]) -> str:

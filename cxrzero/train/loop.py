@@ -14,7 +14,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from cxrzero.errors import OutputError, TrainingError
+from cxrzero.errors import OutputError, TrainingError, WriteError
+from cxrzero.files import cannot_write
 from cxrzero.train.data.batches import Batch, step_seed
 from cxrzero.train.distributed import join
 from cxrzero.train.interrupt import Interrupt
@@ -31,7 +32,7 @@ from cxrzero.train.state import Best, TrainingState
 from cxrzero.train.step.backward import Encoders, backward
 from cxrzero.train.step.optimise import clip_gradients, make_average, make_optimiser, rate_at, set_rate
 
-MOST_SKIPPED = 5  # steps whose loss was not finite
+MAX_SKIPPED = 5  # steps whose loss was not finite
 SPEED_STEPS = 20  # over which images/s is taken
 
 
@@ -53,12 +54,10 @@ def run(config: TrainOptions, on_progress: OnProgress | None = None, resume: boo
             world.wait()
         except BrokenPipeError:  # whoever read the progress went away
             raise
-        except OSError as error:  # a full disk, say, wherever it is met; `checkpoint.save` has said its own already
-            place = error.filename or folder.path
-            raise OutputError(
-                f"{place}: {error.strerror or error}. What was saved is kept; make room, then continue with "
-                f"--resume {folder.path}"
-            ) from error
+        except (WriteError, OSError) as error:  # a full disk, say, wherever it is met
+            said = cannot_write(error.filename or folder.path, error) if isinstance(error, OSError) else error
+            advice = f"What was saved is kept; make room, then continue with --resume {folder.path}"
+            raise OutputError(f"{said}. {advice}") from error
         finally:
             folder.release()
     return config.out
@@ -161,9 +160,9 @@ class _Trainer:
         if self._world.main:
             names = [self._material.pairs.images[i] for i in batch.images]
             self._folder.note_nonfinite(batch.step, stepped.loss, names)
-        if self._state.skipped > MOST_SKIPPED:
+        if self._state.skipped > MAX_SKIPPED:
             raise TrainingError(
-                f"{what} at step {batch.step}, after {MOST_SKIPPED} steps were skipped for such; lower --lr, or look "
+                f"{what} at step {batch.step}, after {MAX_SKIPPED} steps were skipped for such; lower --lr, or look "
                 f"at the images: {place}"
             )
         self._report(Progress("note", message=f"{what} at step {batch.step}: skipped; {place}"))

@@ -12,7 +12,8 @@ from tokenizers import Tokenizer
 
 from cxrzero.clip.architecture import learns_tokenizer
 from cxrzero.errors import UsageError
-from cxrzero.model.bundle import TOKENIZER, sha256_of
+from cxrzero.files import sha256_of, write_whole
+from cxrzero.model.bundle import TOKENIZER
 from cxrzero.model.preprocess import Preprocess
 from cxrzero.tables.labelled import Labelled
 from cxrzero.train.data.batches import Batches, TextEncoder
@@ -138,7 +139,7 @@ def prepare(config: TrainOptions, folder: RunFolder, world: World, report: OnPro
     }
     _record(config, folder, world, fixed, resume)
     if world.main:
-        (folder.path / TOKENIZER).write_text(tokenizer, "utf-8")
+        write_whole(folder.path / TOKENIZER, tokenizer)
 
     encode_texts = TextEncoder(start.tokenizer, start.context_length, learns_tokenizer(start.arch), start.pad_id)
     batches = Batches(pairs, store.pixels, encode_texts, config, world)

@@ -13,21 +13,19 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
-import platform
 import shutil
-import sys
-from importlib import metadata
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from cxrzero._version import __version__
 from cxrzero.errors import OutputError, OutputExistsError, UsageError
+from cxrzero.files import cannot_write, open_locked, software, write_json
 from cxrzero.model.bundle import MODEL_JSON, TOKENIZER
 from cxrzero.train.options import TrainOptions
 from cxrzero.train.recipes import from_json, to_json
 
 RUN_JSON, LOCK, CHECKPOINTS, LAST, ENSEMBLE = "run.json", "run.lock", "checkpoints", "last.pt", "ensemble"
+# What decides what a run computes.
 VERSIONED = ("torch", "open_clip_torch", "timm", "onnx", "tokenizers", "numpy", "pillow")
 
 
@@ -61,9 +59,13 @@ class RunFolder:
             raise OutputExistsError(f"{self.path} holds {kind} run;{advice} choose another folder, or pass --overwrite")
         try:
             (self.path / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
-            self._lock = _lock(self.path / LOCK)
+            self._lock = open_locked(self.path / LOCK)
+        except BlockingIOError:
+            raise OutputError(
+                f"another process is training in {self.path}; wait for it, or choose another --out"
+            ) from None
         except OSError as error:
-            raise OutputError(f"{self.path} cannot be written: {error.strerror}") from error
+            raise cannot_write(self.path, error) from error
         if not resume:
             self._clear()
 
@@ -79,11 +81,11 @@ class RunFolder:
             "command": config.command,
             "config": to_json(config),
             **facts,
-            "versions": versions(),
+            "versions": software(VERSIONED),
             "started": _now(),
             "resumed": [],
         }
-        self._write_json(content)
+        write_json(self.path / RUN_JSON, content)
 
     def description(self) -> dict[str, Any]:
         """run.json.
@@ -108,12 +110,12 @@ class RunFolder:
     def note_resumption(self, facts: dict[str, Any]) -> None:
         content = self.description()
         content["resumed"].append({"at": _now()} | facts)
-        self._write_json(content)
+        write_json(self.path / RUN_JSON, content)
 
     def note_nonfinite(self, step: int, loss: float, images: list[str]) -> Path:
         """Keep the files of a batch whose loss was not finite."""
         path = self.path / f"nonfinite-{step:08}.json"
-        path.write_text(json.dumps({"step": step, "loss": str(loss), "images": images}, indent=1), "utf-8")
+        write_json(path, {"step": step, "loss": str(loss), "images": images})
         return path
 
     def drop_checkpoints(self, kept: set[str]) -> None:
@@ -131,34 +133,6 @@ class RunFolder:
         for name in (ENSEMBLE, "tensorboard"):
             shutil.rmtree(self.path / name, ignore_errors=True)
 
-    def _write_json(self, content: dict[str, Any]) -> None:
-        part = self.path / f"{RUN_JSON}.part"
-        part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
-        os.replace(part, self.path / RUN_JSON)
-
-
-def versions() -> dict[str, str]:
-    """Of everything that decides what a run computes."""
-    packages = {package: metadata.version(package) for package in VERSIONED}
-    return {"cxrzero": __version__, "python": platform.python_version()} | packages
-
 
 def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
-def _lock(path: Path) -> BinaryIO:
-    """Two processes must not train in one folder; the lock ends with the process, however it ends."""
-    file = path.open("ab")
-    if sys.platform == "win32":
-        return file
-    import fcntl
-
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise OutputError(
-            f"another process is training in {path.parent}; wait for it, or choose another --out"
-        ) from None
-    return file

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
+import pytest
 from typer.testing import CliRunner
 
 from cxrzero.calibration.file import read_calibration
@@ -38,6 +41,31 @@ def test_a_whole_run(study: Any, validation: Any, tmp_path: Path) -> None:
     applied = invoke(study.predictions, study.labels, "--calibration", str(out / "calibration.json"))
     assert applied.exit_code == 0, applied.output
     assert "MCC" in applied.output
+
+
+@pytest.mark.parametrize("files_before", range(4))
+def test_a_full_disk_leaves_every_output_whole(
+    study: Any, validation: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files_before: int
+) -> None:
+    out, real, written = tmp_path / "out", os.fsync, 0
+    out.mkdir()
+    for name in ("calibration.json", "metrics.csv", "metrics.json", "report.html"):
+        (out / name).write_text("old")
+
+    def full(number: int) -> None:
+        nonlocal written
+        written += 1
+        if written > files_before:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(number)
+
+    monkeypatch.setattr(os, "fsync", full)
+    tables = [study.predictions, study.labels, "--validation", validation.predictions, validation.labels]
+    result = invoke(*tables, "--resamples", "0", "--out", str(out), "--overwrite")
+    assert result.exit_code == 1, result.output
+    assert "cannot be written: No space left" in result.output
+    assert sum(path.read_text() != "old" for path in out.iterdir()) == files_before
+    assert len(list(out.iterdir())) == 4
 
 
 def test_usage_errors_exit_2_in_one_line(study: Any, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_failed_rows_are_counted_with_their_positives(study: Any) -> None:
     assert found.dataset.rows.n_by_status == {"failed": int(lost.sum()), "ok": int(study.scored.sum())}
     assert found.dataset.rows.n_unscored == lost.sum()
     assert list(found.dataset.rows.unscored_positives.values()) == study.truth[lost].sum(axis=0).tolist()
-    assert any("have no score" in warning for warning in found.warnings)
+    assert any("have no score" in warning.text for warning in found.warnings)
 
 
 def test_both_protocols_side_by_side(study: Any) -> None:
@@ -72,12 +72,13 @@ def test_thresholds_come_from_the_validation_table(study: Any, validation: Any) 
 def test_patients_in_both_tables_are_reported(study: Any) -> None:
     found = run(study.predictions, study.labels, validation=(study.predictions, study.labels))
     assert len(found.shared_units) == 150
-    assert any("occur both in the validation and in the test table" in warning for warning in found.warnings)
+    assert any("occur both in the validation and in the test table" in warning.text for warning in found.warnings)
 
 
 def test_in_sample_is_loud(study: Any) -> None:
     found = run(study.predictions, study.labels, in_sample=True)
-    assert found.warnings[0].startswith("IN SAMPLE")
+    assert found.warnings[0].is_loud
+    assert found.warnings[0].text.startswith("IN SAMPLE")
     assert found.calibration.in_sample
 
 
@@ -199,7 +200,7 @@ def test_one_class(write: Any) -> None:
     assert math.isnan(found.scores[0].ranks.auroc.value)
     assert found.macro.labels == ()
     assert found.points == {}
-    assert any("One class only" in warning for warning in found.warnings)
+    assert any("One class only" in warning.text for warning in found.warnings)
 
 
 def test_missing_scores_are_counted_and_infinite_ones_refused(write: Any) -> None:
@@ -245,7 +246,7 @@ def test_study_labels_average_the_images_of_a_study(write: Any) -> None:
     assert found.dataset.join.level == "study"
     assert len(found.dataset) == 20
     assert found.dataset.scores["Edema"][4] == pytest.approx(4 / 20 + 0.05)
-    assert any("the mean over the scored images" in warning for warning in found.warnings)
+    assert any("the mean over the scored images" in warning.text for warning in found.warnings)
     highest = run(predictions, labels, aggregate="max")
     assert highest.dataset.scores["Edema"][4] == pytest.approx(4 / 20 + 0.1)
 
@@ -293,7 +294,7 @@ def test_a_calibration_for_another_model_is_refused(study: Any, tmp_path: Path) 
     beside, path = Path(study.predictions).with_name("test.run.json"), tmp_path / "calibration.json"
     write_calibration(path, run(study.predictions, study.labels, in_sample=True).calibration)
     unbound = run(study.predictions, study.labels, calibration=str(path))
-    assert any("Nothing says whether" in warning for warning in unbound.warnings)
+    assert any("Nothing says whether" in warning.text for warning in unbound.warnings)
     for fingerprint in ("one", "other"):
         beside.write_text(json.dumps({"models": [{"name": "mini", "fingerprint": fingerprint}], "prompts": []}))
         if fingerprint == "one":

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from cxrzero.errors import BundleError, BundleVersionError
-from cxrzero.model.bundle import FILES, load_bundle, sha256_of
+from cxrzero.files import sha256_of
+from cxrzero.model.bundle import FILES, load_bundle
 
 
 @pytest.fixture

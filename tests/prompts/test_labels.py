@@ -5,7 +5,7 @@ import pytest
 from cxrzero.errors import LabelError
 from cxrzero.model.bundle import Templates
 from cxrzero.prediction import FIXED_COLUMNS
-from cxrzero.prompts import build_prompts, parse_labels
+from cxrzero.prompts import LabelPrompts, build_prompts, parse_labels
 
 
 @pytest.mark.parametrize(
@@ -51,6 +51,12 @@ def test_every_fixed_column_is_refused() -> None:
     for column in FIXED_COLUMNS:
         with pytest.raises(LabelError):
             parse_labels(column)
+
+
+def test_what_is_said_of_a_source_decides_nothing() -> None:
+    (own,) = build_prompts(["edema"], Templates(("{}",), ("no {}",)))
+    assert own.is_from_model
+    assert not LabelPrompts("edema", ("wet lungs",), ("dry lungs",), own.source).is_from_model
 
 
 def test_templates_take_labels_with_braces() -> None:

@@ -10,7 +10,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from cxrzero.model.bundle import IMAGE_ENCODER, sha256_of
+from cxrzero.files import sha256_of
+from cxrzero.model.bundle import IMAGE_ENCODER
 
 
 def rehash(folder: Path, **changes: Any) -> Path:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
-from pyarrow import parquet
 
 from cxrzero.errors import ConfigError, LabelError, NoInputError, UsageError
 from cxrzero.search.prompts import read_films
 from cxrzero.tables.labelled import read_labelled
+from tests.support.needs import optional
+
+pa, parquet = optional("pyarrow"), optional("pyarrow.parquet")
 
 PLAIN = "image,patient_id,edema,mass,ward\na.png,p2,1,0,Süd\nb.png,p1,0,1,Süd\nc.png,p2,0,,Ost\n"
 LISTED = "Image Index\tFinding Labels\tPatient ID\na.png\tedema\tp2\nb.png\tmass\tp1\nc.png\tNo Finding\tp2\n"

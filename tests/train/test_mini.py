@@ -10,7 +10,8 @@ from types import ModuleType
 
 import pytest
 
-from cxrzero.model.bundle import Bundle, load_bundle, sha256_of
+from cxrzero.files import sha256_of
+from cxrzero.model.bundle import Bundle, load_bundle
 from tests.support import REPO
 from tests.support.needs import optional
 

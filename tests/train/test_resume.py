@@ -190,18 +190,22 @@ def test_a_full_disk_is_said_and_the_checkpoint_before_stays(config, monkeypatch
     with pytest.raises(OutputError, match=r"No space left.*the one before it is kept.*--resume"):
         train(config)
     assert checkpoint.load(RunFolder(config.out).last)["step"] == 2
-    assert not list(config.out.glob("checkpoints/*.part"))
+    assert not list(config.out.glob("checkpoints/*.partial"))
     monkeypatch.undo()
     resume(config.out)
     assert [step for step, _ in losses(config.out)] == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_disk_that_is_full_at_the_end_is_said_and_the_run_ends_later(config, monkeypatch):
-    def full(path, data):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    real = os.fsync
 
-    monkeypatch.setattr("cxrzero.train.model.export._replace", full)
-    with pytest.raises(OutputError, match=r"image_encoder\.onnx: No space left.*--resume"):
+    def full(number):
+        if any(config.out.glob(".bundle-*/image_weights.bin")):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(number)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match=r"(\.onnx|\.json|\.bin) cannot be written: No space left.*--resume"):
         train(config)
     monkeypatch.undo()
     load_bundle(resume(config.out))

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from cxrzero.errors import ImageError
+from cxrzero.files import sha256_of
 from cxrzero.images import decode
 from cxrzero.images.radiograph import GreyImage
-from cxrzero.model.bundle import sha256_of
 from cxrzero.model.preprocess import Preprocess
 from cxrzero.pipeline.decode_file import digest_of, unforeseen
 

@@ -14,7 +14,6 @@ import errno
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import closing, contextmanager
@@ -27,13 +26,14 @@ import numpy as np
 import numpy.typing as npt
 
 from cxrzero.errors import OutputError, TrainingError, UsageError
+from cxrzero.files import WholeFile, open_locked
 from cxrzero.pipeline.workers import Advice, Workers, most_workers
 from cxrzero.train.data.decodejob import DecodeChunk, Fit, Geometry, ImageFacts
 from cxrzero.train.data.intake import listed
 from cxrzero.train.data.pairs import Pairs
 
 CHUNK = 128  # images; what a killed worker loses
-MOST_WORKERS = 16
+MAX_WORKERS = 16
 VERSION = 1
 ADVICE = Advice(
     "--decode-workers", "--decode-workers 1", "decode_workers=1", "; what was decoded is kept", TrainingError
@@ -145,16 +145,12 @@ def _alone(folder: Path) -> Iterator[None]:
     """Of runs that share a store one decodes and the others wait, then find its images; it ends with the process."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / LOCK).open("ab")
+        file = open_locked(folder / LOCK, wait=True)
     except OSError as error:
         raise OutputError(
             f"{folder} cannot keep the decoded images: {error.strerror}; choose another --store"
         ) from error
     with file:
-        if sys.platform != "win32":
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
@@ -172,19 +168,17 @@ def _key(pairs: Pairs, geometry: Geometry) -> str:
 
 def _allocate(folder: Path, count: int, geometry: Geometry) -> Path:
     """The array with all of its disk space taken, because a map that finds the disk full kills the process."""
-    array, part = folder / PIXELS, folder / f"{PIXELS}.part"
+    array = folder / PIXELS
     shape = (count, *Fit(geometry).size)
     try:
         if array.exists():
             return array
-        folder.mkdir(parents=True, exist_ok=True)
-        np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
-        with part.open("r+b") as file:
+        with WholeFile(array) as whole:
+            np.lib.format.open_memmap(whole.partial, mode="w+", dtype=np.uint8, shape=shape)
             if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), 0, part.stat().st_size)
-        os.replace(part, array)
+                os.posix_fallocate(whole.file.fileno(), 0, whole.partial.stat().st_size)
+            whole.commit()
     except OSError as error:
-        part.unlink(missing_ok=True)
         size = f"{count * shape[1] * shape[2] / 1e9:.1f} GB for {count:,} images"
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise OutputError(
@@ -267,4 +261,4 @@ def _run(chunks: list[DecodeChunk], workers: int) -> Generator[tuple[int, dict[i
 
 def _cores() -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(MOST_WORKERS, cores)
+    return min(MAX_WORKERS, cores)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from cxrzero._version import __version__
+from cxrzero.files import write_whole
 from cxrzero.report.document import opening
 from cxrzero.report.svg import Plot, Point, nice_ticks
 from cxrzero.train.measure import metricslog
 
 FILE = "curves.html"
-MOST_POINTS = 400  # of a curve: more cannot be told apart at this size
+MAX_POINTS = 400  # of a curve: more cannot be told apart at this size
 
 
 def write_curves(folder: Path) -> Path:
@@ -30,9 +30,7 @@ Research use only: not a medical device.</footer>
 </html>
 """
     path = folder / FILE
-    part = path.with_name(FILE + ".part")
-    part.write_text(page, "utf-8")
-    os.replace(part, path)
+    write_whole(path, page)
     return path
 
 
@@ -82,7 +80,7 @@ def _plot(title: str, y_label: str, points: list[Point], others: Sequence[list[P
 
 
 def _thin(points: list[Point]) -> list[Point]:
-    """At most MOST_POINTS, each the mean of its neighbours, so that noise does not hide the course."""
-    width = -(-len(points) // MOST_POINTS) if points else 1
+    """At most MAX_POINTS, each the mean of its neighbours, so that noise does not hide the course."""
+    width = -(-len(points) // MAX_POINTS) if points else 1
     blocks = [points[i : i + width] for i in range(0, len(points), width)]
     return [(block[-1][0], sum(y for _, y in block) / len(block)) for block in blocks]

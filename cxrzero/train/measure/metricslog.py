@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from cxrzero.errors import OutputError
+from cxrzero.files import cannot_write
 
 FILE = "metrics.jsonl"
 
@@ -25,17 +26,25 @@ class MetricsLog:
     """
 
     def __init__(self, folder: Path, keep: int, step: int) -> None:
-        self._file = (folder / FILE).open("ab")
+        self._path = folder / FILE
+        self._file = self._path.open("ab")
         if self._file.tell() < keep:
             self._file.close()
-            raise OutputError(f"{folder / FILE} is shorter than when the last checkpoint was written; restore it")
+            raise OutputError(f"{self._path} is shorter than when the last checkpoint was written; restore it")
         self._file.truncate(keep)
         self._board = _tensorboard(folder, step)
 
     def write(self, record: dict[str, Any]) -> None:
-        """Add a line; `step` counts optimiser steps done."""
-        self._file.write(json.dumps(record).encode() + b"\n")
-        self._file.flush()
+        """Add a line; `step` counts optimiser steps done.
+
+        Raises:
+            WriteError: the disk is full or went away.
+        """
+        try:
+            self._file.write(json.dumps(record).encode() + b"\n")
+            self._file.flush()
+        except OSError as error:
+            raise cannot_write(self._path, error) from error
         if self._board is not None:
             for name, value in _numbers(record).items():
                 self._board.add_scalar(name, value, record["step"])

@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from cxrzero.errors import OutputError, TrainingError
+from cxrzero.errors import TrainingError, WriteError
+from cxrzero.files import WholeFile
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
     """Write beside the old file, then replace it in one step; until then the old one stays.
 
     Raises:
-        OutputError: it cannot be written (disk full, say).
+        WriteError: it cannot be written (disk full, say).
     """
-    part = path.with_name(path.name + ".part")
     try:
-        with part.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
+        with WholeFile(path) as whole:
+            torch.save(content, whole.file)
+            whole.commit()
     except (OSError, RuntimeError) as error:  # torch wraps some failed writes in a RuntimeError
-        part.unlink(missing_ok=True)
         kept = f"; the one before it is kept as {path}" if path.exists() else ""
         failed = error if isinstance(error, OSError) else error.__context__  # what torch wrapped
         reason = failed.strerror if isinstance(failed, OSError) else str(error).splitlines()[0]
-        raise OutputError(
-            f"the checkpoint {path} cannot be written ({reason}){kept}. Make room, then continue with --resume"
-        ) from error
+        raise WriteError(f"the checkpoint {path} cannot be written ({reason}){kept}") from error
 
 
 def load(path: Path) -> dict[str, Any]:

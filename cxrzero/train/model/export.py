@@ -17,12 +17,13 @@ from cxrzero.clip.architecture import learns_tokenizer
 from cxrzero.convert.onnx_export import ExportedModel, example_ids, example_pixels, export_onnx
 from cxrzero.convert.towers import open_clip_towers
 from cxrzero.errors import ImportModelError, TrainingError, UsageError
+from cxrzero.files import cannot_write, software, write_json
 from cxrzero.model.bundle import MODEL_JSON, SCHEMA_VERSION, TOKENIZER, describe_files
 from cxrzero.train.model import checkpoint
 from cxrzero.train.model.start import Start
 from cxrzero.train.model.transformers_clip import TransformersCLIP
 from cxrzero.train.options import TrainOptions
-from cxrzero.train.runfolder import ENSEMBLE, RunFolder, versions
+from cxrzero.train.runfolder import ENSEMBLE, VERSIONED, RunFolder
 
 CARD_KEYS = ("name", "labels", "license", "intended_use", "training_data")
 # The paper's rule p = e^cos⁺ / (e^cos⁺ + e^cos⁻), where there was nothing to fit a scale on.
@@ -58,17 +59,26 @@ def _write_bundle(target: Path, weights: Path, start: Start, facts: dict[str, An
     model = start.model.cpu().eval()
     model.load_state_dict(content["model"])
     assert start.tokenizer is not None
-    with tempfile.TemporaryDirectory(prefix=".bundle-", dir=target) as name:
-        made = Path(name)
+    with tempfile.TemporaryDirectory(prefix=".bundle-", dir=target) as folder:
+        made = Path(folder)
         exported = _export(model.to(memory_format=torch.contiguous_format), start, start.tokenizer, made)
         (made / TOKENIZER).write_text(start.tokenizer.to_str(pretty=True), encoding="utf-8", newline="\n")
         card = _describe(content, facts, exported, start) | {"files": describe_files(made)}
         # model.json last: a folder without it is not a bundle, and with the old one its hashes would not fit.
         (target / MODEL_JSON).unlink(missing_ok=True)
         for path in made.iterdir():
-            os.replace(path, target / path.name)
-        (made / MODEL_JSON).write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(made / MODEL_JSON, target / MODEL_JSON)
+            _move(path, target / path.name)
+    write_json(target / MODEL_JSON, card)
+
+
+def _move(path: Path, target: Path) -> None:
+    """Once it is on the disk."""
+    try:
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
+        path.replace(target)
+    except OSError as error:
+        raise cannot_write(target, error) from error
 
 
 def _export(
@@ -99,7 +109,7 @@ def _read_card(card: Path | None) -> dict[str, Any]:
 def _describe(content: dict[str, Any], facts: dict[str, Any], exported: ExportedModel, start: Start) -> dict[str, Any]:
     """The content of model.json. A fact that nobody stated is null."""
     arch, scale, grid = content["arch"], content["scale"], exported.patch_grid
-    provenance = content["provenance"] | {"versions": versions()}
+    provenance = content["provenance"] | {"versions": software(VERSIONED)}
     provenance["recipe"] |= {"scoring_scale": "fitted on held-out rows" if scale else "not fitted"}
     return {
         "schema_version": SCHEMA_VERSION,

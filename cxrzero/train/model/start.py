@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,8 @@ from cxrzero.convert import load_model
 from cxrzero.convert.lineage import OPEN_CLIP
 from cxrzero.convert.loaded import LoadedModel
 from cxrzero.errors import UsageError
-from cxrzero.model.bundle import TOKENIZER, sha256_of
+from cxrzero.files import sha256_of, sha256_of_tree
+from cxrzero.model.bundle import TOKENIZER
 from cxrzero.registry.folder import is_bundle
 from cxrzero.registry.origin import find_origin
 from cxrzero.train.data.pixels import stretched
@@ -167,7 +167,7 @@ def _from_published(config: TrainOptions, source: Path, lineage: str | None, arc
         model=model.train(),
         steps=loaded.preprocess if config.preprocess is None else _steps(config, arch),
         tokenizer=loaded.tokenizer,
-        source=sha256_of(source) if source.is_file() else folder_sha256(source),
+        source=sha256_of_tree(source),
         lr=INIT_LR,
         pad_id=loaded.pad_id,
     )
@@ -182,14 +182,6 @@ def _described(loaded: LoadedModel) -> Arch:
         "text_cfg": {"context_length": loaded.context_length},
         BORROWED: True,
     }
-
-
-def folder_sha256(folder: Path) -> str:
-    """Of the names and contents of a folder's files."""
-    digest = hashlib.sha256()
-    for path in sorted(path for path in folder.iterdir() if path.is_file()):
-        digest.update(f"{path.name}\x1f{sha256_of(path)}\x1e".encode())
-    return digest.hexdigest()
 
 
 def _from_run(config: TrainOptions, folder: RunFolder) -> Start:
