@@ -35,7 +35,7 @@ from recipes.mini_words import FINDINGS
 
 STORED = 128  # pixels of a side in the cache
 LABELS = (*FINDINGS, "child pneumonia", "child bacterial", "tuberculosis")
-FEWEST = 20  # positives of a validation split that count for the macro average
+MIN_POSITIVES = 20  # positives of a validation split that count for the macro average
 CHILDREN = 0.4  # many, and easy: they count less, as in recipes/mini_pairs.py
 RAREST = 8.0
 
@@ -219,7 +219,7 @@ def main() -> None:
     if args.val:
         val = films.part == "val"
         adult = np.array([name.startswith("nih128") for name in films.names])
-        print(json.dumps({"val": macro(films.truth[val & adult], scores[val & adult], FEWEST)}))
+        print(json.dumps({"val": macro(films.truth[val & adult], scores[val & adult], MIN_POSITIVES)}))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from recipes.mini_words import FINDINGS
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 SIZE, EPOCHS = 64, 1
-FEWEST = 10
+MIN_POSITIVES = 10
 SEEDS = (0, 1, 2)
 DRAWN = ("--phantoms", "2500", "--composites", "1500")
 TEACHERS = ("--teacher", "TEACHER-0", "TEACHER-1")
@@ -65,7 +65,7 @@ def write_labels(data: Path, path: Path) -> None:
     """The held-out adult films with their labels, for `cxrzero train --val-labels`."""
     rows = [row | {"image": f"nih128/{row['image']}"} for row in read(data / "nih128" / "nih128.csv")]
     kept = [row for row in rows if held_out(row["patient_id"])]
-    common = [label for label in FINDINGS if sum(row[label] == "1" for row in kept) >= FEWEST]
+    common = [label for label in FINDINGS if sum(row[label] == "1" for row in kept) >= MIN_POSITIVES]
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["image", "patient_id", *(FINDINGS[label][0] for label in common)])

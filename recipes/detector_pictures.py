@@ -13,7 +13,7 @@ Grey = npt.NDArray[np.uint8]
 Rng = np.random.Generator
 
 STORED_SIDE = 160  # training pictures are kept at this longest side
-SMALLEST_SIDE = 48  # what the detectors see
+MIN_SIDE = 48  # what the detectors see
 
 
 def drawn(rng: Rng) -> Grey:
@@ -150,7 +150,7 @@ def varied(rng: Rng, pixels: Grey, crop: float = 0.12) -> Grey:
         framed = Image.new("L", (w + left + right, h + top + bottom), grey)
         framed.paste(image, (left, top))
         image = framed
-    side = int(rng.integers(SMALLEST_SIDE, STORED_SIDE))
+    side = int(rng.integers(MIN_SIDE, STORED_SIDE))
     if rng.random() < 0.7:
         w, h = image.size
         scale = side / max(w, h)

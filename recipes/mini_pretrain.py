@@ -33,7 +33,7 @@ from recipes.mini_start import MEAN, STD
 SUBSETS = ("nih128", "nih64", "nih", "kermany", "shenzhen")
 EXPANDED = 1024  # width of the expander
 INVARIANCE, VARIANCE, COVARIANCE = 25.0, 25.0, 1.0
-SMALLEST_PART = 0.6  # side of a view's part of the film, at least
+MIN_PART = 0.6  # side of a view's part of the film, at least
 
 
 def load(data: Path, side: int) -> np.ndarray:
@@ -60,7 +60,7 @@ def vicreg(a: Tensor, b: Tensor) -> Tensor:
 def view(pixels: Tensor, generator: torch.Generator) -> Tensor:
     """A part of each film (N, H, W) at full size, changed at random."""
     n = len(pixels)
-    share = SMALLEST_PART + (1 - SMALLEST_PART) * torch.rand(n, generator=generator)
+    share = MIN_PART + (1 - MIN_PART) * torch.rand(n, generator=generator)
     shift = (1 - share)[:, None] * (2 * torch.rand(n, 2, generator=generator) - 1)
     theta = torch.zeros(n, 2, 3)
     theta[:, 0, 0] = theta[:, 1, 1] = share

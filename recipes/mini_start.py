@@ -42,7 +42,7 @@ WIDTH = 384  # of MiniLM's sentences
 SCALE, BIAS = math.log(40.0), -1.0
 MEAN, STD = 0.5, 0.25  # of the films, about: one grey level for the three channels
 # Added to the variance of every direction: what the captions hardly vary in (the mean is 0.0026) is noise.
-LEAST_VARIANCE = 0.003
+MIN_VARIANCE = 0.003
 
 
 def main() -> None:
@@ -136,9 +136,9 @@ def sentences(text: torch.nn.Module, tokenizer: Tokenizer) -> torch.Tensor:
 
 
 def whitening(embeds: torch.Tensor) -> torch.Tensor:
-    """(384, 384) float32: multiplies each principal direction by 1 / √(its mean square + LEAST_VARIANCE)."""
+    """(384, 384) float32: multiplies each principal direction by 1 / √(its mean square + MIN_VARIANCE)."""
     values, directions = torch.linalg.eigh(embeds.T @ embeds / len(embeds))
-    scaled = directions * (values.clamp(min=0) + LEAST_VARIANCE) ** -0.5
+    scaled = directions * (values.clamp(min=0) + MIN_VARIANCE) ** -0.5
     return (scaled @ directions.T).float()
 
 

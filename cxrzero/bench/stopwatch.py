@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-LEAST_REPEATS = 3
+MIN_REPEATS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ def measure(action: Callable[[], object], images: int, seconds: float) -> Rate:
     action()
     ends = time.perf_counter() + seconds
     rates: list[Rate] = []
-    while len(rates) < LEAST_REPEATS or time.perf_counter() < ends:
+    while len(rates) < MIN_REPEATS or time.perf_counter() < ends:
         rates.append(once(action, images))
     return Rate(max(rate.images_per_second for rate in rates), min(rate.core_ms for rate in rates))
 

@@ -21,7 +21,7 @@ from cxrzero.tables.names import fold
 from cxrzero.tables.read import MISSING
 
 AGE_EDGES = (18, 40, 60, 80)  # children, then bands of about twenty years
-MOST_GROUPS = 12
+MAX_GROUPS = 12
 NOT_STATED = "not stated"
 
 # DICOM Age String (PS3.5, section 6.2): three digits and D, W, M or Y; and plain numbers.
@@ -71,8 +71,8 @@ def by_column(dataset: Dataset, column: str, thresholds: Mapping[str, Threshold]
     """
     names = group_names(dataset.groups[column], column)
     order = sorted(set(names), key=lambda name: (name == NOT_STATED, _natural(name)))
-    if not 2 <= len(order) <= MOST_GROUPS:
-        raise ConfigError(f"--by {column}: {len(order)} different values; 2 to {MOST_GROUPS} make subgroups")
+    if not 2 <= len(order) <= MAX_GROUPS:
+        raise ConfigError(f"--by {column}: {len(order)} different values; 2 to {MAX_GROUPS} make subgroups")
     labels_of_rows = np.array(names)
     groups = []
     for name in order:

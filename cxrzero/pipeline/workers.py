@@ -25,7 +25,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 # Processes that Windows can wait for at once; `ProcessPoolExecutor` refuses more.
-MOST_ON_WINDOWS = 61
+MAX_ON_WINDOWS = 61
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ class Workers:
 
 def most_workers(wanted: int) -> int:
     """As many as this system can have in one pool."""
-    return min(wanted, MOST_ON_WINDOWS) if sys.platform == "win32" else wanted
+    return min(wanted, MAX_ON_WINDOWS) if sys.platform == "win32" else wanted
 
 
 @contextmanager

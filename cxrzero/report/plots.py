@@ -9,7 +9,7 @@ from cxrzero.maths import Bools, Floats
 from cxrzero.report.svg import Plot, Point, nice_ticks
 from cxrzero.stats.metrics import Ranking, ReliabilityBin
 
-MOST_POINTS = 200  # of a curve: more cannot be told apart at this size
+MAX_POINTS = 200  # of a curve: more cannot be told apart at this size
 HISTOGRAM_BINS = 30
 
 
@@ -96,11 +96,11 @@ def _operating(sensitivity: float, specificity: float) -> Point:
 
 
 def _thin(x: Floats, y: Floats) -> list[Point]:
-    """At most MOST_POINTS points of a curve, first and last among them; corners of short curves all stay."""
-    if len(x) > MOST_POINTS:
+    """At most MAX_POINTS points of a curve, first and last among them; corners of short curves all stay."""
+    if len(x) > MAX_POINTS:
         # Even steps along the curve's length, so that steep and flat parts keep their shape.
         length = np.append(0, np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y))))
-        keep = np.unique(np.searchsorted(length, np.linspace(0, length[-1], MOST_POINTS)))
+        keep = np.unique(np.searchsorted(length, np.linspace(0, length[-1], MAX_POINTS)))
         keep = np.unique(np.append(keep, len(x) - 1))
         x, y = x[keep], y[keep]
     return [(float(a), float(b)) for a, b in zip(x, y, strict=True)]

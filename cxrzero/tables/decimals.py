@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 # A float32 needs 9 digits at most (IEEE 754): from 1e-6 on, the last one is the 14th after the point.
-SMALLEST = 1e-6
-FEWEST_DECIMALS, MOST_DECIMALS = 7, 14
+MIN_USUAL = 1e-6
+MIN_DECIMALS, MAX_DECIMALS = 7, 14
 # Text is put together from words of four bytes, of which the empty ones are taken out in the end.
 WORD = 4
 DIGIT_WORDS = 4
@@ -42,10 +42,10 @@ def joined_decimals(scores: Sequence[Sequence[float | None]]) -> list[str]:
     if not values.size:
         return [""] * len(values)
     size = np.abs(values)
-    is_usual = (size >= SMALLEST) & (size < 1)
+    is_usual = (size >= MIN_USUAL) & (size < 1)
     words = np.empty((*values.shape, DIGIT_WORDS + 2), np.uint32)
     words[..., 0] = BEFORE_DIGITS[(values < 0).view(np.uint8)]
-    rest = _shortest(np.where(is_usual, size, np.float32(0.5))) * 10 ** (WORD * DIGIT_WORDS - MOST_DECIMALS)
+    rest = _shortest(np.where(is_usual, size, np.float32(0.5))) * 10 ** (WORD * DIGIT_WORDS - MAX_DECIMALS)
     is_end = np.ones(values.shape, np.bool_)
     for word in range(DIGIT_WORDS, 0, -1):
         before = rest // 10**WORD
@@ -62,13 +62,13 @@ def joined_decimals(scores: Sequence[Sequence[float | None]]) -> list[str]:
 
 
 def _shortest(values: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
-    """The shortest decimals of numbers in [SMALLEST, 1), times 10 ** MOST_DECIMALS."""
+    """The shortest decimals of numbers in [MIN_USUAL, 1), times 10 ** MAX_DECIMALS."""
     exact = values.astype(np.float64)
     shortest = np.zeros(values.shape)
-    for decimals in range(FEWEST_DECIMALS, MOST_DECIMALS + 1):
+    for decimals in range(MIN_DECIMALS, MAX_DECIMALS + 1):
         nearest = np.rint(exact * 10.0**decimals)
         reads_back = (nearest / 10.0**decimals).astype(np.float32) == values
-        np.copyto(shortest, nearest * 10.0 ** (MOST_DECIMALS - decimals), where=reads_back & (shortest == 0))
+        np.copyto(shortest, nearest * 10.0 ** (MAX_DECIMALS - decimals), where=reads_back & (shortest == 0))
         if shortest.all():
             break
     return shortest.astype(np.int64)

@@ -64,7 +64,7 @@ def resume(folder: Path, given: Mapping[str, Any] | None = None, on_progress: On
     from cxrzero.train.loop import run
     from cxrzero.train.runfolder import RunFolder
 
-    options = resumed_options(RunFolder(folder).config(), given or {})
+    options = resumed_options(RunFolder(folder).options(), given or {})
     return run(options, on_progress, resume=True)
 
 

@@ -83,7 +83,7 @@ class Check:
         return not self.obstacles
 
 
-def check(config: TrainOptions, on_progress: OnProgress | None = None) -> tuple[Check, list[Seen]]:
+def check(options: TrainOptions, on_progress: OnProgress | None = None) -> tuple[Check, list[Seen]]:
     """Read, decode and tokenise everything once; write check.json and check.html into `config.out`.
 
     The decoded images stay in the run's store, where a training with the same options finds them.
@@ -97,32 +97,32 @@ def check(config: TrainOptions, on_progress: OnProgress | None = None) -> tuple[
     """
     report = on_progress or (lambda _: None)
     gathered = gather_pairs(
-        config.pairs,
-        config.image_root,
-        layout=config.layout,
-        text_rule=config.text_rule,
-        val_fraction=config.val_fraction,
+        options.pairs,
+        options.image_root,
+        layout=options.layout,
+        text_rule=options.text_rule,
+        val_fraction=options.val_fraction,
     )
-    start = make_start(config)
+    start = make_start(options)
     store = open_store(
         gathered,
-        config.store or config.out / "store",
+        options.store or options.out / "store",
         split_steps(start.steps)[0],
         lambda done, total: report(Progress("decode", done, total)),
-        workers=config.decode_workers,
+        workers=options.decode_workers,
         skip_unreadable=True,
     )
-    found = _found(config, store, start)
-    seen = _sample(config, store)
-    _write(config.out, found, seen, _suspects(store))
+    found = _found(options, store, start)
+    seen = _sample(options, store)
+    _write(options.out, found, seen, _suspects(store))
     return found, seen
 
 
-def _found(config: TrainOptions, store: ImageStore, start: Start) -> Check:
+def _found(options: TrainOptions, store: ImageStore, start: Start) -> Check:
     pairs, intake = store.pairs, store.pairs.intake
     assert intake is not None
     groups, strange = _duplicates(store), _flagged(store, NOT_CHEST)
-    lengths = _lengths(config, pairs, start)
+    lengths = _lengths(options, pairs, start)
     firsts = Counter(int(true[0]) for true in pairs.true_texts)
     training = int((~pairs.validation).sum())
     return Check(
@@ -151,7 +151,7 @@ def _found(config: TrainOptions, store: ImageStore, start: Start) -> Check:
         flagged=dict(Counter(flag for fact in store.facts for flag in fact.flags)),
         not_chest=[pairs.images[row] for row in strange],
         inverted=[pairs.images[row] for row in _flagged(store, "maybe_inverted") if row not in strange],
-        obstacles=_obstacles(config, store, training),
+        obstacles=_obstacles(options, store, training),
     )
 
 
@@ -159,18 +159,18 @@ def _flagged(store: ImageStore, flag: str) -> list[int]:
     return [row for row, fact in enumerate(store.facts) if flag in fact.flags]
 
 
-def _obstacles(config: TrainOptions, store: ImageStore, training: int) -> list[str]:
+def _obstacles(options: TrainOptions, store: ImageStore, training: int) -> list[str]:
     assert store.pairs.intake is not None
-    obstacles = store.pairs.intake.obstacles(training, config.skip_unreadable)
-    if store.unreadable and not config.skip_unreadable:
+    obstacles = store.pairs.intake.obstacles(training, options.skip_unreadable)
+    if store.unreadable and not options.skip_unreadable:
         count = len(store.unreadable)
         obstacles.append(
             f"{count} image(s) cannot be read:{listed(store.unreadable)}\n"
             "Replace them, or leave them out with --skip-unreadable."
         )
-    if 2 <= training < config.batch_size:
+    if 2 <= training < options.batch_size:
         obstacles.append(
-            f"a batch of {config.batch_size} is larger than the data ({training} training images); lower --batch-size"
+            f"a batch of {options.batch_size} is larger than the data ({training} training images); lower --batch-size"
         )
     return obstacles
 
@@ -182,24 +182,24 @@ def _duplicates(store: ImageStore) -> list[list[int]]:
     return [group for group in rows.values() if len(group) > 1]
 
 
-def _lengths(config: TrainOptions, pairs: Pairs, start: Start) -> npt.NDArray[np.int64]:
+def _lengths(options: TrainOptions, pairs: Pairs, start: Start) -> npt.NDArray[np.int64]:
     """(T,) tokens of each text, start and end included."""
     if not pairs.texts:
         return np.zeros(0, np.int64)
-    tokenizer = start.tokenizer or learned_tokenizer(config, pairs, start.arch["text_cfg"]["vocab_size"])
+    tokenizer = start.tokenizer or learned_tokenizer(options, pairs, start.arch["text_cfg"]["vocab_size"])
     return np.array([len(encoding.ids) for encoding in tokenizer.encode_batch(pairs.texts)], np.int64)
 
 
-def _sample(config: TrainOptions, store: ImageStore) -> list[Seen]:
+def _sample(options: TrainOptions, store: ImageStore) -> list[Seen]:
     """The first images that the sampler draws, augmented, each with the texts drawn for it."""
     pairs = store.pairs
     count = min(SAMPLE, int((~pairs.validation).sum()))
     if not count:
         return []
-    rows, texts = next(Sampler(pairs, count, config.texts_per_image, config.seed).epoch(0))
+    rows, texts = next(Sampler(pairs, count, options.texts_per_image, options.seed).epoch(0))
     pixels = torch.from_numpy(store.pixels[rows]).float() / 255
-    if config.augment:
-        pixels = augment(pixels, torch.Generator().manual_seed(config.seed))
+    if options.augment:
+        pixels = augment(pixels, torch.Generator().manual_seed(options.seed))
     pictures = (pixels * 255).round().to(torch.uint8).numpy()
     return [
         Seen(pairs.images[row], picture, [pairs.texts[text] for text in drawn])

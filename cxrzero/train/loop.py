@@ -36,20 +36,20 @@ MAX_SKIPPED = 5  # steps whose loss was not finite
 SPEED_STEPS = 20  # over which images/s is taken
 
 
-def run(config: TrainOptions, on_progress: OnProgress | None = None, resume: bool = False) -> Path:
+def run(options: TrainOptions, on_progress: OnProgress | None = None, resume: bool = False) -> Path:
     """See `cxrzero.train.train` and `cxrzero.train.resume`."""
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
-    with join(config.device) as world:
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    with join(options.device) as world:
         report = on_progress if on_progress is not None and world.main else lambda _: None
-        folder = RunFolder(config.out)
+        folder = RunFolder(options.out)
         try:
-            material = prepare(config, folder, world, report, resume)
+            material = prepare(options, folder, world, report, resume)
             with Interrupt() as interrupt:
                 _Trainer(material, report, interrupt).fit()
             if world.main:
-                report(Progress("export", material.steps, material.steps, config.epochs))
-                export_run(folder, material.start, config)
+                report(Progress("export", material.steps, material.steps, options.epochs))
+                export_run(folder, material.start, options)
                 write_curves(folder.path)
             world.wait()
         except BrokenPipeError:  # whoever read the progress went away
@@ -60,7 +60,7 @@ def run(config: TrainOptions, on_progress: OnProgress | None = None, resume: boo
             raise OutputError(f"{said}. {advice}") from error
         finally:
             folder.release()
-    return config.out
+    return options.out
 
 
 @dataclass(frozen=True)
@@ -75,12 +75,12 @@ class _Stepped:
 class _Trainer:
     def __init__(self, material: Material, report: OnProgress, interrupt: Interrupt) -> None:
         self._material, self._report, self._interrupt = material, report, interrupt
-        self._config, self._world, self._folder = material.config, material.world, material.folder
+        self._options, self._world, self._folder = material.options, material.world, material.folder
         model = material.start.model.to(self._world.device)
         self._state = TrainingState(
-            model, make_optimiser(model, self._config), make_average(model, self._config.ema_decay)
+            model, make_optimiser(model, self._options), make_average(model, self._options.ema_decay)
         )
-        bf16 = self._config.precision == "bf16"
+        bf16 = self._options.precision == "bf16"
         self._encoders = Encoders(model, material.prepare_pixels, self._world.device, bf16)
         self._times: deque[float] = deque(maxlen=SPEED_STEPS + 1)
         self._saved_at = time.monotonic()
@@ -90,7 +90,7 @@ class _Trainer:
         keep = self._restore()
         with _log(self._material, keep, self._state.step) as log:
             self._times.append(time.monotonic())
-            _train_mode(self._state.model, self._config)
+            _train_mode(self._state.model, self._options)
             if self._state.step == 0:
                 self._measure(log)  # what the start can do already, for comparison
             for batch in self._material.batches.starting_at(self._state.step):
@@ -108,16 +108,16 @@ class _Trainer:
             self._report(Progress("note", message=message))
 
     def _take(self, batch: Batch, log: MetricsLog | None) -> None:
-        state, config = self._state, self._config
-        rate = rate_at(batch.step, self._material.steps, self._material.lr, config)
+        state, options = self._state, self._options
+        rate = rate_at(batch.step, self._material.steps, self._material.lr, options)
         set_rate(state.optimiser, rate)
-        torch.manual_seed(step_seed(config.seed, batch.step, self._world.rank))
+        torch.manual_seed(step_seed(options.seed, batch.step, self._world.rank))
         stepped = self._step(batch)
         if not stepped.taken:
             self._skip(batch, stepped)
         state.step = batch.step + 1
         self._times.append(time.monotonic())
-        speed = (len(self._times) - 1) * config.batch_size / max(1e-9, self._times[-1] - self._times[0])
+        speed = (len(self._times) - 1) * options.batch_size / max(1e-9, self._times[-1] - self._times[0])
         epoch = state.step // self._material.batches.steps_per_epoch
         if log is not None:
             log.write(
@@ -131,15 +131,15 @@ class _Trainer:
                     "images_per_second": round(speed, 1),
                 }
             )
-        left = (self._material.steps - state.step) * config.batch_size / speed
+        left = (self._material.steps - state.step) * options.batch_size / speed
         self._report(Progress("step", state.step, self._material.steps, epoch, stepped.loss, speed, left))
 
     def _step(self, batch: Batch) -> _Stepped:
-        state, config = self._state, self._config
+        state, options = self._state, self._options
         state.optimiser.zero_grad(set_to_none=True)
         statistics = [buffer.clone() for buffer in state.model.buffers()]
-        loss = backward(self._encoders, batch, self._world, config.micro_batch, config.loss).item()
-        norm = clip_gradients(state.model, config.grad_clip) if math.isfinite(loss) else math.nan
+        loss = backward(self._encoders, batch, self._world, options.micro_batch, options.loss).item()
+        norm = clip_gradients(state.model, options.grad_clip) if math.isfinite(loss) else math.nan
         if not math.isfinite(norm):
             # The forward pass counted the batch in the running statistics, which would stay NaN for ever.
             for buffer, before in zip(state.model.buffers(), statistics, strict=True):
@@ -147,7 +147,7 @@ class _Trainer:
             return _Stepped(loss, norm, False)
         state.optimiser.step()
         with torch.no_grad():
-            state.model.logit_scale.clamp_(0, math.log(config.max_logit_scale))
+            state.model.logit_scale.clamp_(0, math.log(options.max_logit_scale))
         if state.averaged is not None:
             state.averaged.update_parameters(state.model)
         return _Stepped(loss, norm, True)
@@ -174,7 +174,7 @@ class _Trainer:
         # Without anything to measure on, the newest is the best.
         score = found.score if found.score is not None else float(step)
         best = Best(step, f"best-{step:08}.pt", score, found.to_dict())
-        kept = self._state.note(best, max(self._config.keep, self._config.ensemble))
+        kept = self._state.note(best, max(self._options.keep, self._options.ensemble))
         if kept and log is not None:
             checkpoint.save(self._folder.checkpoint(best.file), self._material.weights(self._state, found))
 
@@ -191,9 +191,9 @@ class _Trainer:
         return found
 
     def _save_if_due(self, log: MetricsLog | None, due: bool) -> None:
-        config, waited = self._config, time.monotonic() - self._saved_at
-        due = due or (config.save_every is not None and self._state.step % config.save_every == 0)
-        if not self._world.any(due or self._interrupt.requested or waited > 60 * config.save_minutes):
+        options, waited = self._options, time.monotonic() - self._saved_at
+        due = due or (options.save_every is not None and self._state.step % options.save_every == 0)
+        if not self._world.any(due or self._interrupt.requested or waited > 60 * options.save_minutes):
             return
         self._world.spread_buffers(self._state.model)
         if log is not None:
@@ -207,7 +207,7 @@ class _Trainer:
             raise KeyboardInterrupt
 
     def _exhausted(self) -> bool:
-        return self._config.patience is not None and self._state.stale >= self._config.patience
+        return self._options.patience is not None and self._state.stale >= self._options.patience
 
     def _restore(self) -> int:
         """Go back to the last checkpoint, if there is one; bytes of the metrics that belong to it."""
@@ -236,10 +236,10 @@ def _log(material: Material, keep: int, step: int) -> MetricsLog | _NoLog:
     return MetricsLog(material.folder.path, keep, step) if material.world.main else _NoLog()
 
 
-def _train_mode(model: nn.Module, config: TrainOptions) -> None:
+def _train_mode(model: nn.Module, options: TrainOptions) -> None:
     """A frozen tower stays in evaluation mode, so that its running statistics stay too."""
     model.train()
-    tower = {"image": "visual", "text": "text", None: None}[config.freeze]
+    tower = {"image": "visual", "text": "text", None: None}[options.freeze]
     if tower is not None:
         getattr(model, tower).eval()
 

@@ -45,7 +45,7 @@ class Material:
         validation_steps: after which the model is measured.
     """
 
-    config: TrainOptions
+    options: TrainOptions
     folder: RunFolder
     world: World
     start: Start
@@ -60,7 +60,7 @@ class Material:
 
     def weights(self, state: TrainingState, found: Validation) -> dict[str, Any]:
         """The content of a kept checkpoint: averaged weights and what an export needs to know."""
-        config = self.config
+        options = self.options
         return {
             "arch": self.start.arch,
             "preprocess": [dict(step) for step in self.start.steps],
@@ -68,8 +68,8 @@ class Material:
             "scale": found.scale,
             "labels": default_labels(self.pairs),
             "provenance": {
-                "command": config.command,
-                "seed": config.seed,
+                "command": options.command,
+                "seed": options.seed,
                 "data_fingerprint": self.fingerprint,
                 "init_sha256": self.start.source,
                 "recipe": self._recipe() | {"epochs_done": state.step // self.batches.steps_per_epoch},
@@ -82,14 +82,14 @@ class Material:
 
     def _recipe(self) -> dict[str, Any]:
         """The fields that were decided, and the size of what they were decided for."""
-        config = self.config
+        options = self.options
         names = (
             "recipe", "epochs", "batch_size", "optimiser", "weight_decay", "schedule", "warmup", "grad_clip",
             "ema_decay", "loss", "augment", "freeze", "image_lr_scale", "text_lr_scale", "texts_per_image", "precision",
             "first_size", "first_share", "mixup",
         )  # fmt: skip
-        chosen = {name: getattr(config, name) for name in names}
-        chosen["grad_clip"] = None if config.grad_clip == float("inf") else config.grad_clip
+        chosen = {name: getattr(options, name) for name in names}
+        chosen["grad_clip"] = None if options.grad_clip == float("inf") else options.grad_clip
         return chosen | {
             "arch": self.start.arch["name"],
             "lr": self.lr,
@@ -100,35 +100,35 @@ class Material:
         }
 
 
-def prepare(config: TrainOptions, folder: RunFolder, world: World, report: OnProgress, resume: bool) -> Material:
+def prepare(options: TrainOptions, folder: RunFolder, world: World, report: OnProgress, resume: bool) -> Material:
     """Check the request, claim the folder, decode the images, and build the rest.
 
     Raises:
         UsageError: the request is wrong; nothing was trained.
         OutputExistsError, OutputError: see `RunFolder.claim`.
     """
-    pairs = _read(config, report)
-    labelled = None if config.val_labels is None else read_films(config.val_labels, config.image_root)
+    pairs = _read(options, report)
+    labelled = None if options.val_labels is None else read_films(options.val_labels, options.image_root)
     if labelled is not None and (notice := labelled.notice()):
-        report(Progress("note", message=f"{config.val_labels}: {notice}"))
-    start = make_start(config)
-    _check_sizes(config, pairs, world, labelled)
+        report(Progress("note", message=f"{options.val_labels}: {notice}"))
+    start = make_start(options)
+    _check_sizes(options, pairs, world, labelled)
     if world.main:
-        folder.claim(resume, config.overwrite)
-    store, pictures, val_fingerprint = _stores(config, pairs, labelled, start, folder, world, report)
+        folder.claim(resume, options.overwrite)
+    store, pictures, val_fingerprint = _stores(options, pairs, labelled, start, folder, world, report)
     if store.unreadable:
         pairs = store.pairs
         report(
             Progress("note", message=f"{len(store.unreadable)} unreadable image(s) left out{listed(store.unreadable)}")
         )
-        _check_sizes(config, pairs, world, labelled)
+        _check_sizes(options, pairs, world, labelled)
     strange = sum("maybe_not_chest_xray" in fact.flags for fact in store.facts)
     if strange:
         report(Progress("note", message=f"{strange:,} image(s) do not look like a chest X-ray; --check names them"))
-    start = _complete(start, config, pairs, store)
+    start = _complete(start, options, pairs, store)
     Preprocess(start.steps, (start.image_size, start.image_size))
     assert start.tokenizer is not None
-    tokenizer, lr = start.tokenizer.to_str(pretty=True), config.lr if config.lr is not None else start.lr
+    tokenizer, lr = start.tokenizer.to_str(pretty=True), options.lr if options.lr is not None else start.lr
     fixed = {
         "data_fingerprint": store.fingerprint,
         "val_labels_fingerprint": val_fingerprint,
@@ -137,19 +137,19 @@ def prepare(config: TrainOptions, folder: RunFolder, world: World, report: OnPro
         "tokenizer_sha256": _sha256(tokenizer),
         "lr": lr,
     }
-    _record(config, folder, world, fixed, resume)
+    _record(options, folder, world, fixed, resume)
     if world.main:
         write_whole(folder.path / TOKENIZER, tokenizer)
 
     encode_texts = TextEncoder(start.tokenizer, start.context_length, learns_tokenizer(start.arch), start.pad_id)
-    batches = Batches(pairs, store.pixels, encode_texts, config, world)
+    batches = Batches(pairs, store.pixels, encode_texts, options, world)
     table = None if labelled is None or pictures is None else (labelled, pictures)
     prepare_pixels = EncoderInput(start.steps)
-    bf16 = config.precision == "bf16"
+    bf16 = options.precision == "bf16"
     validator = Validator(pairs, store.pixels, table, encode_texts, prepare_pixels, world.device, bf16)
     steps = batches.steps
     return Material(
-        config=config,
+        options=options,
         folder=folder,
         world=world,
         start=start,
@@ -159,48 +159,48 @@ def prepare(config: TrainOptions, folder: RunFolder, world: World, report: OnPro
         prepare_pixels=prepare_pixels,
         lr=lr,
         steps=steps,
-        validation_steps=frozenset({*range(0, steps, config.val_every or batches.steps_per_epoch), steps} - {0}),
+        validation_steps=frozenset({*range(0, steps, options.val_every or batches.steps_per_epoch), steps} - {0}),
         fingerprint=store.fingerprint,
     )
 
 
-def _read(config: TrainOptions, report: OnProgress) -> Pairs:
+def _read(options: TrainOptions, report: OnProgress) -> Pairs:
     pairs = read_pairs(
-        config.pairs,
-        config.image_root,
-        layout=config.layout,
-        text_rule=config.text_rule,
-        val_fraction=config.val_fraction,
-        skip_unreadable=config.skip_unreadable,
+        options.pairs,
+        options.image_root,
+        layout=options.layout,
+        text_rule=options.text_rule,
+        val_fraction=options.val_fraction,
+        skip_unreadable=options.skip_unreadable,
     )
     assert pairs.intake is not None
     report(Progress("note", message=pairs.intake.summary(len(pairs.images), int(pairs.validation.sum()))))
     return pairs
 
 
-def _check_sizes(config: TrainOptions, pairs: Pairs, world: World, labelled: Labelled | None) -> None:
+def _check_sizes(options: TrainOptions, pairs: Pairs, world: World, labelled: Labelled | None) -> None:
     training = int((~pairs.validation).sum())
-    if training < config.batch_size:
+    if training < options.batch_size:
         raise UsageError(
-            f"a batch of {config.batch_size} is larger than the data ({training} training images); lower --batch-size"
+            f"a batch of {options.batch_size} is larger than the data ({training} training images); lower --batch-size"
         )
-    if config.patience is not None and labelled is None and not pairs.validation.any():
+    if options.patience is not None and labelled is None and not pairs.validation.any():
         raise UsageError(
-            f"patience {config.patience}: there is nothing to validate on; give --val-labels or --val-fraction, or "
+            f"patience {options.patience}: there is nothing to validate on; give --val-labels or --val-fraction, or "
             "state a split"
         )
-    if config.batch_size < world.size:
-        raise UsageError(f"a batch of {config.batch_size} cannot be shared by {world.size} processes")
+    if options.batch_size < world.size:
+        raise UsageError(f"a batch of {options.batch_size} cannot be shared by {world.size} processes")
     if labelled is None:
         return
     trained = {path.resolve() for path, held in zip(pairs.paths, pairs.validation, strict=True) if not held}
     both = sum(path.resolve() in trained for path in labelled.paths)
     if both:
-        raise UsageError(f"{config.val_labels}: {both} of its images are trained on; keep them out of one of the two")
+        raise UsageError(f"{options.val_labels}: {both} of its images are trained on; keep them out of one of the two")
 
 
 def _stores(
-    config: TrainOptions,
+    options: TrainOptions,
     pairs: Pairs,
     labelled: Labelled | None,
     start: Start,
@@ -216,15 +216,17 @@ def _stores(
 
     geometry = split_steps(start.steps)[0]
 
-    location, workers = config.store or folder.path / "store", config.decode_workers
+    location, workers = options.store or folder.path / "store", options.decode_workers
 
     def make() -> tuple[ImageStore, Pictures | None, str | None]:
-        skip = config.skip_unreadable
+        skip = options.skip_unreadable
         store = open_store(pairs, location, geometry, tell, workers=workers, skip_unreadable=skip)
         if labelled is None:
             return store, None, None
-        assert config.val_labels is not None
-        asked = open_store(_as_pairs(labelled, sha256_of(config.val_labels)), location, geometry, tell, workers=workers)
+        assert options.val_labels is not None
+        asked = open_store(
+            _as_pairs(labelled, sha256_of(options.val_labels)), location, geometry, tell, workers=workers
+        )
         return store, asked.pixels, asked.fingerprint
 
     if world.main:
@@ -252,28 +254,28 @@ def _as_pairs(labelled: Labelled, rows_sha256: str) -> Pairs:
     )
 
 
-def _complete(start: Start, config: TrainOptions, pairs: Pairs, store: ImageStore) -> Start:
+def _complete(start: Start, options: TrainOptions, pairs: Pairs, store: ImageStore) -> Start:
     """Measure what the start left to the data: normalisation and tokenizer."""
     geometry, numeric = split_steps(start.steps)
     if not numeric:
         sample = store.pixels[np.flatnonzero(~pairs.validation)[:SAMPLE]]
         start = replace(start, steps=[dict(step) for step in standardised(geometry, sample)])
-    tokenizer = start.tokenizer or learned_tokenizer(config, pairs, start.arch["text_cfg"]["vocab_size"])
+    tokenizer = start.tokenizer or learned_tokenizer(options, pairs, start.arch["text_cfg"]["vocab_size"])
     return replace(start, tokenizer=tokenizer)
 
 
-def learned_tokenizer(config: TrainOptions, pairs: Pairs, vocab_size: int) -> Tokenizer:
+def learned_tokenizer(options: TrainOptions, pairs: Pairs, vocab_size: int) -> Tokenizer:
     """The tokenizer that a run learns from its own texts."""
     texts = list(pairs.texts)
-    if config.tokenizer_texts is not None:
+    if options.tokenizer_texts is not None:
         try:
-            texts += config.tokenizer_texts.read_text("utf-8").splitlines()
+            texts += options.tokenizer_texts.read_text("utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"{config.tokenizer_texts} cannot be read as UTF-8 text: {error}") from error
+            raise UsageError(f"{options.tokenizer_texts} cannot be read as UTF-8 text: {error}") from error
     return learn_tokenizer(texts, vocab_size)
 
 
-def _record(config: TrainOptions, folder: RunFolder, world: World, fixed: dict[str, Any], resume: bool) -> None:
+def _record(options: TrainOptions, folder: RunFolder, world: World, fixed: dict[str, Any], resume: bool) -> None:
     """Write run.json, or check a resumed run against it.
 
     Args:
@@ -294,7 +296,7 @@ def _record(config: TrainOptions, folder: RunFolder, world: World, fixed: dict[s
         if world.main:
             folder.note_resumption(place)
     elif world.main:
-        folder.describe(config, {"seed": config.seed} | fixed | place)
+        folder.describe(options, {"seed": options.seed} | fixed | place)
     world.wait()
 
 

@@ -74,12 +74,12 @@ class RunFolder:
             self._lock.close()
             self._lock = None
 
-    def describe(self, config: TrainOptions, facts: dict[str, Any]) -> None:
+    def describe(self, options: TrainOptions, facts: dict[str, Any]) -> None:
         """Write run.json: what is needed to repeat or resume the run."""
         content = {
             "cxrzero": __version__,
-            "command": config.command,
-            "config": to_json(config),
+            "command": options.command,
+            "config": to_json(options),
             **facts,
             "versions": software(VERSIONED),
             "started": _now(),
@@ -101,7 +101,7 @@ class RunFolder:
             raise UsageError(f"{self.path / RUN_JSON} cannot be read: {error}") from error
         return content
 
-    def config(self) -> TrainOptions:
+    def options(self) -> TrainOptions:
         """The options that the run was started with."""
         recorded = self.description()["config"]
         numbers = {name: float("inf") for name, value in recorded.items() if value == "inf"}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cxrzero.tables.decimals import MOST_DECIMALS, SMALLEST, joined_decimals
+from cxrzero.tables.decimals import MAX_DECIMALS, MIN_USUAL, joined_decimals
 
 
 def by_numpy(value: np.float32) -> str:
@@ -18,12 +18,12 @@ def samples(name: str) -> np.ndarray:
         "cosines": rng.uniform(-1, 1, 20_000).astype(np.float32),
         "any bits below 1": rng.integers(ones, size=20_000, dtype=np.uint32).view(np.float32),
         "any bits from the smallest": rng.integers(
-            np.float32(SMALLEST).view(np.uint32), ones, size=20_000, dtype=np.uint32
+            np.float32(MIN_USUAL).view(np.uint32), ones, size=20_000, dtype=np.uint32
         ).view(np.float32),
         "short": (rng.integers(1, 10**4, 5_000) / 10 ** rng.integers(0, 8, 5_000)).astype(np.float32),
         # Where the distance to the neighbours changes.
         "powers of two": np.concatenate([np.nextafter(np.float32(2.0) ** np.arange(-30, 4), to) for to in (0, 9)]),
-        "ends": np.array([0.0, -0.0, 1, np.nextafter(np.float32(1), np.float32(0)), SMALLEST, 1e-45, 7], np.float32),
+        "ends": np.array([0.0, -0.0, 1, np.nextafter(np.float32(1), np.float32(0)), MIN_USUAL, 1e-45, 7], np.float32),
     }[name]
 
 
@@ -54,6 +54,6 @@ def test_rows() -> None:
 
 
 def test_the_smallest_number_fits_its_digits() -> None:
-    text = joined_decimals([[float(np.float32(SMALLEST))]])[0]
-    assert len(text) <= len("0.") + MOST_DECIMALS
-    assert np.float32(text) == np.float32(SMALLEST)
+    text = joined_decimals([[float(np.float32(MIN_USUAL))]])[0]
+    assert len(text) <= len("0.") + MAX_DECIMALS
+    assert np.float32(text) == np.float32(MIN_USUAL)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from cxrzero.errors import NoInputError, UsageError
 from cxrzero.train.data.layouts import read_source
-from cxrzero.train.data.layouts.reportfile import MOST_BYTES
+from cxrzero.train.data.layouts.reportfile import MAX_REPORT_BYTES
 from cxrzero.train.data.pairs import gather_pairs, read_pairs
 from cxrzero.train.data.split import is_held_out
 
@@ -217,7 +217,7 @@ def test_open_i_images_that_are_nowhere_are_named(tmp_path):
         ('<?xml version="1.0"?><!DOCTYPE x SYSTEM "file:///etc/passwd"><eCitation/>', "document type or entities"),
         ("<eCitation><a></eCitation>", "not well-formed"),
         ('<?xml version="1.0" encoding="klingon"?><eCitation/>', "not well-formed"),
-        ("<eCitation>" + "x" * MOST_BYTES + "</eCitation>", "over 1 MB"),
+        ("<eCitation>" + "x" * MAX_REPORT_BYTES + "</eCitation>", "over 1 MB"),
         ("<eCitation>\0</eCitation>", "UTF-16"),
     ],
 )

@@ -36,12 +36,12 @@ def test_a_model_of_phantoms_learns_what_was_drawn(recipe, tmp_path):
         for text, (weight, truth) in statements.items():
             rows.append(f'{image},"{text}",{patient},{split},{group},{weight},{truth}')
     (tmp_path / "pairs.csv").write_text("\n".join(rows) + "\n", "utf-8")
-    config = recipe_options(
+    options = recipe_options(
         "default", pairs=tmp_path / "pairs.csv", out=tmp_path / "run", arch="cxrzero-tiny", image_size=64,
         first_size=48, first_share=0.6, loss="sigmoid", mixup=0.2, epochs=30, batch_size=32, texts_per_image=3,
         lr=4e-3, threads=1, seed=0,
     )  # fmt: skip
-    run = train(config)
+    run = train(options)
     films, truth = [], []
     for n in range(60):
         findings = (Finding("pleural effusion", ("left", "right")[n % 4 // 2], severity=0.8),) if n % 2 else ()

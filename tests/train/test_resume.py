@@ -26,7 +26,7 @@ from tests.support.pairs import draw, tiny_clip  # noqa: E402
 
 
 @pytest.fixture
-def config(tmp_path):
+def options(tmp_path):
     pairs = draw(tmp_path / "films", 20, held_out=4)
     return TrainOptions(
         pairs, tmp_path / "run", arch="cxrzero-tiny", epochs=3, batch_size=8, threads=1, device="cpu", seed=7
@@ -60,28 +60,28 @@ def test_three_kills_and_an_interrupt_change_no_loss(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("step", [1, 2, 3, 5])
-def test_a_run_that_stops_anywhere_ends_in_the_same_model(config, tmp_path, step):
+def test_a_run_that_stops_anywhere_ends_in_the_same_model(options, tmp_path, step):
     """Also before the first checkpoint, and between two of them: two steps an epoch, one checkpoint each."""
-    whole = train(replace(config, out=tmp_path / "whole"))
+    whole = train(replace(options, out=tmp_path / "whole"))
     with pytest.raises(Stop):
-        train(config, stop_after(step))
-    run = resume(config.out)
+        train(options, stop_after(step))
+    run = resume(options.out)
     assert losses(run) == losses(whole)
     for name in load_bundle(whole).files:
         assert (run / name).read_bytes() == (whole / name).read_bytes()
     assert len(RunFolder(run).description()["resumed"]) == 1
 
 
-def test_an_interrupt_saves_the_step_in_progress(config):
+def test_an_interrupt_saves_the_step_in_progress(options):
     def interrupt(progress):
         if progress.stage == "step" and progress.done == 3:
             os.kill(os.getpid(), signal.SIGINT)
 
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        train(config, interrupt)
+        train(options, interrupt)
     assert signal.getsignal(signal.SIGINT) is before
-    assert checkpoint.load(RunFolder(config.out).last)["step"] == 3
+    assert checkpoint.load(RunFolder(options.out).last)["step"] == 3
 
 
 @pytest.mark.parametrize(
@@ -94,62 +94,62 @@ def test_an_interrupt_saves_the_step_in_progress(config):
         ({"precision": "bf16"}, "precision is 'bf16'"),
     ],
 )
-def test_other_options_are_refused_by_name(config, given, message):
+def test_other_options_are_refused_by_name(options, given, message):
     with pytest.raises(Stop):
-        train(config, stop_after(1))
+        train(options, stop_after(1))
     with pytest.raises(UsageError, match=message):
-        resume(config.out, given)
+        resume(options.out, given)
 
 
-def test_how_it_is_carried_out_may_change(config):
+def test_how_it_is_carried_out_may_change(options):
     with pytest.raises(Stop):
-        train(config, stop_after(1))
-    resume(config.out, {"save_every": 1, "epochs": 3, "lr": None})
+        train(options, stop_after(1))
+    resume(options.out, {"save_every": 1, "epochs": 3, "lr": None})
 
 
-def test_other_data_are_refused(config):
+def test_other_data_are_refused(options):
     with pytest.raises(Stop):
-        train(config, stop_after(1))
-    text = config.pairs.read_text("utf-8")
-    config.pairs.write_text(text.replace("film 1,", "film one,"), "utf-8")
+        train(options, stop_after(1))
+    text = options.pairs.read_text("utf-8")
+    options.pairs.write_text(text.replace("film 1,", "film one,"), "utf-8")
     with pytest.raises(UsageError, match="data_fingerprint"):
-        resume(config.out)
+        resume(options.out)
 
 
-def test_a_refused_resumption_leaves_the_finished_bundle_whole(config):
-    train(replace(config, epochs=1))
-    config.pairs.write_text(config.pairs.read_text("utf-8").replace("film 1,", "another film,"), "utf-8")
+def test_a_refused_resumption_leaves_the_finished_bundle_whole(options):
+    train(replace(options, epochs=1))
+    options.pairs.write_text(options.pairs.read_text("utf-8").replace("film 1,", "another film,"), "utf-8")
     with pytest.raises(UsageError, match="data_fingerprint"):
-        resume(config.out)
-    load_bundle(config.out)  # compares every file with its hash
+        resume(options.out)
+    load_bundle(options.out)  # compares every file with its hash
 
 
 @pytest.mark.parametrize(
     ("changed", "message"), [("words.txt", "tokenizer_sha256"), ("val.png", "val_labels_fingerprint")]
 )
-def test_whatever_else_it_learns_from_is_refused_when_changed(config, tmp_path, changed, message):
+def test_whatever_else_it_learns_from_is_refused_when_changed(options, tmp_path, changed, message):
     for number, name in enumerate(("val.png", "val2.png")):
         Image.new("L", (32, 32), 90 * number).save(tmp_path / name)
     (tmp_path / "labels.csv").write_text("image,spot\nval.png,1\nval2.png,0\n", "utf-8")
     (tmp_path / "words.txt").write_text("effusion\n" * 9, "utf-8")
-    config = replace(config, val_labels=tmp_path / "labels.csv", tokenizer_texts=tmp_path / "words.txt")
+    options = replace(options, val_labels=tmp_path / "labels.csv", tokenizer_texts=tmp_path / "words.txt")
     with pytest.raises(Stop):
-        train(config, stop_after(1))
+        train(options, stop_after(1))
     if changed == "val.png":
         Image.new("L", (32, 32), 200).save(tmp_path / changed)
     else:
         (tmp_path / changed).write_text("pneumothorax\n" * 9, "utf-8")
     with pytest.raises(UsageError, match=message):
-        resume(config.out)
+        resume(options.out)
 
 
-def test_an_architecture_file_that_changed_is_refused(config, tmp_path):
+def test_an_architecture_file_that_changed_is_refused(options, tmp_path):
     arch = Path(tiny_clip(tmp_path))
     with pytest.raises(Stop):
-        train(replace(config, arch=str(arch)), stop_after(1))
+        train(replace(options, arch=str(arch)), stop_after(1))
     arch.write_text(arch.read_text("utf-8").replace('"quick_gelu": true', '"quick_gelu": false'), "utf-8")
     with pytest.raises(UsageError, match="arch_sha256"):
-        resume(config.out)
+        resume(options.out)
 
 
 def test_nothing_to_resume(tmp_path):
@@ -157,25 +157,25 @@ def test_nothing_to_resume(tmp_path):
         resume(tmp_path)
 
 
-def test_a_started_run_is_not_replaced_unasked(config):
+def test_a_started_run_is_not_replaced_unasked(options):
     with pytest.raises(Stop):
-        train(config, stop_after(1))
+        train(options, stop_after(1))
     with pytest.raises(OutputExistsError, match="unfinished run; continue it with --resume"):
-        train(config)
-    train(replace(config, overwrite=True))
-    assert len(losses(config.out)) == 6
+        train(options)
+    train(replace(options, overwrite=True))
+    assert len(losses(options.out)) == 6
 
 
-def test_two_processes_do_not_share_a_folder(config):
-    holder = RunFolder(config.out)
+def test_two_processes_do_not_share_a_folder(options):
+    holder = RunFolder(options.out)
     holder.claim(resume=False, overwrite=False)
     with pytest.raises(OutputError, match="another process is training"):
-        train(config)
+        train(options)
     holder.release()
-    train(replace(config, epochs=1))
+    train(replace(options, epochs=1))
 
 
-def test_a_full_disk_is_said_and_the_checkpoint_before_stays(config, monkeypatch):
+def test_a_full_disk_is_said_and_the_checkpoint_before_stays(options, monkeypatch):
     real, saved = torch.save, []
 
     def full(content, file):
@@ -188,47 +188,47 @@ def test_a_full_disk_is_said_and_the_checkpoint_before_stays(config, monkeypatch
 
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(OutputError, match=r"No space left.*the one before it is kept.*--resume"):
-        train(config)
-    assert checkpoint.load(RunFolder(config.out).last)["step"] == 2
-    assert not list(config.out.glob("checkpoints/*.partial"))
+        train(options)
+    assert checkpoint.load(RunFolder(options.out).last)["step"] == 2
+    assert not list(options.out.glob("checkpoints/*.partial"))
     monkeypatch.undo()
-    resume(config.out)
-    assert [step for step, _ in losses(config.out)] == [1, 2, 3, 4, 5, 6]
+    resume(options.out)
+    assert [step for step, _ in losses(options.out)] == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_disk_that_is_full_at_the_end_is_said_and_the_run_ends_later(config, monkeypatch):
+def test_a_disk_that_is_full_at_the_end_is_said_and_the_run_ends_later(options, monkeypatch):
     real = os.fsync
 
     def full(number):
-        if any(config.out.glob(".bundle-*/image_weights.bin")):
+        if any(options.out.glob(".bundle-*/image_weights.bin")):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         real(number)
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OutputError, match=r"(\.onnx|\.json|\.bin) cannot be written: No space left.*--resume"):
-        train(config)
+        train(options)
     monkeypatch.undo()
-    load_bundle(resume(config.out))
+    load_bundle(resume(options.out))
 
 
-def test_an_image_that_goes_bad_in_epoch_3_changes_nothing(config, tmp_path):
-    whole = train(replace(config, out=tmp_path / "whole"))
+def test_an_image_that_goes_bad_in_epoch_3_changes_nothing(options, tmp_path):
+    whole = train(replace(options, out=tmp_path / "whole"))
 
     def spoil(progress):
         if progress.stage == "step" and progress.done == 5:
-            for path in config.pairs.parent.glob("*.png"):
+            for path in options.pairs.parent.glob("*.png"):
                 path.write_bytes(b"spoilt")
 
-    assert losses(train(config, spoil)) == losses(whole)
+    assert losses(train(options, spoil)) == losses(whole)
 
 
-def test_a_damaged_checkpoint_is_named(config):
+def test_a_damaged_checkpoint_is_named(options):
     with pytest.raises(Stop):
-        train(config, stop_after(3))
-    last = RunFolder(config.out).last
+        train(options, stop_after(3))
+    last = RunFolder(options.out).last
     last.write_bytes(last.read_bytes()[:1000])
     with pytest.raises(TrainingError, match=r"last\.pt cannot be read"):
-        resume(config.out)
+        resume(options.out)
 
 
 def test_a_pickle_that_runs_code_does_not_run(tmp_path):
@@ -250,10 +250,10 @@ def test_the_recipe_of_the_paper_and_what_the_user_states(tmp_path):
         recipe_options("clip", pairs=tmp_path, out=tmp_path)
 
 
-def test_training_outside_the_main_thread_leaves_signals_alone(config):
+def test_training_outside_the_main_thread_leaves_signals_alone(options):
     before = signal.getsignal(signal.SIGINT)
-    thread = threading.Thread(target=train, args=(replace(config, epochs=1),))
+    thread = threading.Thread(target=train, args=(replace(options, epochs=1),))
     thread.start()
     thread.join()
     assert signal.getsignal(signal.SIGINT) is before
-    assert (config.out / "model.json").exists()
+    assert (options.out / "model.json").exists()

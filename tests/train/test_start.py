@@ -34,7 +34,7 @@ SENTENCES = [
 
 
 @pytest.fixture
-def config(tmp_path):
+def options(tmp_path):
     pairs = draw(tmp_path / "films", 20, held_out=4)
     return TrainOptions(pairs, tmp_path / "run", arch=tiny_clip(tmp_path), epochs=1, batch_size=8, threads=1)
 
@@ -69,18 +69,18 @@ def test_quickgelu_is_kept():
     assert "GELU" not in names
 
 
-def test_an_open_clip_architecture_ends_in_a_bundle(config):
-    bundle = load_bundle(train(config))
+def test_an_open_clip_architecture_ends_in_a_bundle(options):
+    bundle = load_bundle(train(options))
     assert bundle.context_length == 77
     assert bundle.card["provenance"]["recipe"]["lr"] == 5e-4
     assert bundle.image_size == (32, 32)
 
 
-def test_a_run_goes_on_from_another_run(config, tmp_path):
-    first = train(replace(config, out=tmp_path / "first", arch="cxrzero-tiny"))
+def test_a_run_goes_on_from_another_run(options, tmp_path):
+    first = train(replace(options, out=tmp_path / "first", arch="cxrzero-tiny"))
     with pytest.raises(UsageError, match=r"is a run of cxrzero-tiny; leave out --arch"):
-        train(replace(config, init=first))
-    second = load_bundle(train(replace(config, arch=None, init=first, freeze="text", lr=1e-2, ema_decay=0.0)))
+        train(replace(options, init=first))
+    second = load_bundle(train(replace(options, arch=None, init=first, freeze="text", lr=1e-2, ema_decay=0.0)))
     assert second.card["provenance"]["recipe"]["arch"] == "cxrzero-tiny"
     assert second.preprocess == load_bundle(first).preprocess
     assert second.files["tokenizer.json"] == load_bundle(first).files["tokenizer.json"]
@@ -89,20 +89,20 @@ def test_a_run_goes_on_from_another_run(config, tmp_path):
     assert len(second.card["provenance"]["init_sha256"]) == 64
 
 
-def test_the_sigmoid_loss_brings_its_bias_along(config, tmp_path):
-    asked = replace(config, out=tmp_path / "first", arch="cxrzero-tiny", loss="sigmoid")
+def test_the_sigmoid_loss_brings_its_bias_along(options, tmp_path):
+    asked = replace(options, out=tmp_path / "first", arch="cxrzero-tiny", loss="sigmoid")
     first = weights(train(asked))
     assert first["logit_bias"].item() != -1.0  # trained
     for loss in ("sigmoid", "soft"):
         out = tmp_path / loss
-        bundle = load_bundle(train(replace(config, arch=None, out=out, init=asked.out, loss=loss, ema_decay=0.0)))
+        bundle = load_bundle(train(replace(options, arch=None, out=out, init=asked.out, loss=loss, ema_decay=0.0)))
         assert (weights(out)["logit_bias"] != first["logit_bias"]) == (loss == "sigmoid")
         assert bundle.scoring.rule == "softmax_pair"
 
 
-def test_a_frozen_tower_needs_weights(config):
+def test_a_frozen_tower_needs_weights(options):
     with pytest.raises(UsageError, match="random weights would stay random"):
-        train(replace(config, freeze="image"))
+        train(replace(options, freeze="image"))
 
 
 def test_weight_decay_and_learning_rates_by_tower():

@@ -182,13 +182,13 @@ def test_fused_steps_are_plain_steps(optimiser, tmp_path):
     Compared with plain steps over plain arrays by the same gradients: Adam divides a gradient by its own size, so that
     of two models that each compute theirs, one near zero may step either way by its last digit.
     """
-    config = TrainOptions(tmp_path, tmp_path, optimiser=optimiser)
+    options = TrainOptions(tmp_path, tmp_path, optimiser=optimiser)
     torch.manual_seed(0)
     model = build_model(load_arch("cxrzero-tiny")).to(memory_format=torch.channels_last)
     start = {name: value.detach().clone() for name, value in model.named_parameters()}
     plain = build_model(load_arch("cxrzero-tiny"))
     plain.load_state_dict(model.state_dict())
-    optimisers = [make_optimiser(each, config) for each in (model, plain)]
+    optimisers = [make_optimiser(each, options) for each in (model, plain)]
     assert all(group["fused"] for group in optimisers[0].param_groups)
     for group in optimisers[1].param_groups:
         group["fused"] = False
@@ -247,7 +247,7 @@ def test_a_frozen_text_tower_reads_each_text_once(monkeypatch):
     torch.testing.assert_close(encoders.texts(ids[:3]), expected[:3])
     torch.testing.assert_close(encoders.texts(ids), expected)
     assert seen == ids.tolist()
-    monkeypatch.setattr("cxrzero.train.step.backward.MOST_KNOWN", TEXTS)
+    monkeypatch.setattr("cxrzero.train.step.backward.MAX_KNOWN", TEXTS)
     torch.testing.assert_close(encoders.texts(ids.clone()), expected)
     other = ids.clone()
     other[:, 0] += 1

@@ -57,7 +57,7 @@ def pairs(tmp_path_factory):
 
 
 @pytest.fixture
-def config(pairs, tmp_path):
+def options(pairs, tmp_path):
     return TrainOptions(pairs, tmp_path / "run", arch="cxrzero-tiny", epochs=2, batch_size=16, threads=1)
 
 
@@ -69,8 +69,8 @@ def encode(bundle, paths, texts):
     return encoder.encode_images(pixels), encoder.encode_patches(pixels), encoder.encode_texts(ids)
 
 
-def test_64_pairs_are_learned_by_heart_and_the_bundle_knows_them(pairs, config):
-    run = train(replace(config, epochs=60, batch_size=64, lr=5e-3, ema_decay=0.8, augment=False))
+def test_64_pairs_are_learned_by_heart_and_the_bundle_knows_them(pairs, options):
+    run = train(replace(options, epochs=60, batch_size=64, lr=5e-3, ema_decay=0.8, augment=False))
     bundle = load_bundle(run)
     images, patches, texts = encode(bundle, sorted(pairs.parent.glob("*.png")), [caption(n) for n in range(64)])
     assert ((images @ texts.T).argmax(axis=1) == np.arange(64)).mean() >= 0.95
@@ -82,17 +82,17 @@ def test_64_pairs_are_learned_by_heart_and_the_bundle_knows_them(pairs, config):
     assert losses[-1] < 0.2 * losses[0]
 
 
-def test_the_same_seed_gives_the_same_files(config, tmp_path):
-    runs = [train(replace(config, out=tmp_path / name, seed=seed)) for name, seed in (("a", 3), ("b", 3), ("c", 4))]
+def test_the_same_seed_gives_the_same_files(options, tmp_path):
+    runs = [train(replace(options, out=tmp_path / name, seed=seed)) for name, seed in (("a", 3), ("b", 3), ("c", 4))]
     a, b, c = (dict(load_bundle(run).files) for run in runs)
     assert a == b
     assert a["image_weights.bin"] != c["image_weights.bin"]
 
 
-def test_model_json_states_what_is_known_and_null_for_the_rest(config, tmp_path):
+def test_model_json_states_what_is_known_and_null_for_the_rest(options, tmp_path):
     card = tmp_path / "card.json"
     card.write_text('{"labels": ["nodule"], "license": "CC0-1.0"}', "utf-8")
-    bundle = load_bundle(train(replace(config, card=card, command="cxrzero train pairs.csv --out run", seed=5)))
+    bundle = load_bundle(train(replace(options, card=card, command="cxrzero train pairs.csv --out run", seed=5)))
     assert bundle.labels == ("nodule",)
     assert bundle.scoring.scale == 1  # nothing held out to fit it on: the paper's rule
     assert bundle.card["license"] == "CC0-1.0"
@@ -112,24 +112,24 @@ def test_held_out_statements_are_measured_and_set_the_scale(tmp_path):
         lines.append(f"{number}.png,{text},{'train' if number < 24 else 'val'}")
     (tmp_path / "pairs.csv").write_text("\n".join(lines) + "\n", "utf-8")
     seen: list[Any] = []
-    config = TrainOptions(
+    options = TrainOptions(
         tmp_path / "pairs.csv", tmp_path / "run", arch="cxrzero-tiny", epochs=1, batch_size=8, threads=1
     )
-    bundle = load_bundle(train(config, seen.append))
+    bundle = load_bundle(train(options, seen.append))
     assert 0 <= [event.auroc[0] for event in seen if event.stage == "validate"][-1] <= 1
     assert bundle.card["provenance"]["recipe"]["scoring_scale"] == "fitted on held-out rows"
     assert bundle.labels == ("nodule",)
     assert {event.stage for event in seen} == {"note", "decode", "step", "validate", "export"}
 
 
-def test_a_finished_run_is_replaced_only_on_request(config):
-    train(replace(config, epochs=1))
+def test_a_finished_run_is_replaced_only_on_request(options):
+    train(replace(options, epochs=1))
     with pytest.raises(OutputExistsError):
-        train(config)
-    train(replace(config, epochs=1, overwrite=True))
+        train(options)
+    train(replace(options, epochs=1, overwrite=True))
 
 
-def test_a_loss_that_is_not_finite_is_skipped_and_its_files_kept(config, monkeypatch):
+def test_a_loss_that_is_not_finite_is_skipped_and_its_files_kept(options, monkeypatch):
     real, calls = grouped_loss, []
 
     def sometimes(*arguments):
@@ -137,14 +137,14 @@ def test_a_loss_that_is_not_finite_is_skipped_and_its_files_kept(config, monkeyp
         return real(*arguments) * (math.nan if len(calls) == 2 else 1)
 
     monkeypatch.setattr(step_module, "grouped_loss", sometimes)
-    train(config)
-    kept = json.loads((config.out / "nonfinite-00000001.json").read_text("utf-8"))
-    assert len(kept["images"]) == config.batch_size
-    losses = [record["loss"] for record in metricslog.read(config.out) if "loss" in record]
+    train(options)
+    kept = json.loads((options.out / "nonfinite-00000001.json").read_text("utf-8"))
+    assert len(kept["images"]) == options.batch_size
+    losses = [record["loss"] for record in metricslog.read(options.out) if "loss" in record]
     assert [loss is None for loss in losses] == [False, True, *[False] * 6]
 
 
-def test_a_step_that_is_skipped_leaves_no_trace_in_the_model(pairs, config, monkeypatch):
+def test_a_step_that_is_skipped_leaves_no_trace_in_the_model(pairs, options, monkeypatch):
     """Nor in batch normalisation's running statistics, which a forward pass changes and NaN would spoil for ever."""
     real, calls = Encoders.images, []
 
@@ -153,7 +153,7 @@ def test_a_step_that_is_skipped_leaves_no_trace_in_the_model(pairs, config, monk
         return real(self, pixels * (math.nan if len(calls) == 2 else 1))
 
     monkeypatch.setattr(Encoders, "images", sometimes)
-    run = train(config)
+    run = train(options)
     bundle = load_bundle(run)
     images, _, _ = encode(bundle, sorted(pairs.parent.glob("*.png"))[:2], ["left"])
     assert np.isfinite(images).all()
@@ -163,47 +163,47 @@ def test_a_step_that_is_skipped_leaves_no_trace_in_the_model(pairs, config, monk
     assert last["model"]["visual.trunk.conv1.1.num_batches_tracked"] == 7  # of 8 steps
 
 
-def test_losses_that_are_never_finite_stop_the_run(config, monkeypatch):
+def test_losses_that_are_never_finite_stop_the_run(options, monkeypatch):
     monkeypatch.setattr(step_module, "grouped_loss", lambda *_: torch.tensor(math.nan))
     with pytest.raises(
         TrainingError, match=r"loss nan at step 5, after 5 steps were skipped.*nonfinite-00000005\.json"
     ):
-        train(config)
-    assert not (config.out / "model.json").exists()
+        train(options)
+    assert not (options.out / "model.json").exists()
 
 
-def test_wrong_requests_are_refused_before_training(config, pairs):
+def test_wrong_requests_are_refused_before_training(options, pairs):
     with pytest.raises(UsageError, match="larger than the data"):
-        train(replace(config, batch_size=128))
+        train(replace(options, batch_size=128))
     with pytest.raises(UsageError, match="did you mean cxrzero-mini"):
-        train(replace(config, arch="cxrzero-mino"))
+        train(replace(options, arch="cxrzero-mino"))
     with pytest.raises(UsageError, match="patience 2: there is nothing to validate on"):
-        train(replace(config, patience=2))
+        train(replace(options, patience=2))
     with pytest.raises(UsageError, match="batch_size must be at least 2"):
-        replace(config, batch_size=1)
-    assert not config.out.exists()
+        replace(options, batch_size=1)
+    assert not options.out.exists()
 
 
-def test_images_that_cannot_be_read_are_all_named(tmp_path, config):
+def test_images_that_cannot_be_read_are_all_named(tmp_path, options):
     for name in ("one.png", "two.png"):
         (tmp_path / name).write_bytes(b"\x89PNG\r\n\x1a\n and nothing more")
     (tmp_path / "p.csv").write_text("image,text\none.png,a\ntwo.png,b\n", "utf-8")
     with pytest.raises(UsageError, match=r"2 image\(s\) cannot be read") as raised:
-        train(replace(config, pairs=tmp_path / "p.csv", batch_size=2))
+        train(replace(options, pairs=tmp_path / "p.csv", batch_size=2))
     assert "one.png" in str(raised.value)
     assert "two.png" in str(raised.value)
 
 
-def test_an_export_that_answers_differently_is_not_written(config, monkeypatch):
-    monkeypatch.setattr("cxrzero.convert.onnx_export.LEAST_COSINE", 1.1)
+def test_an_export_that_answers_differently_is_not_written(options, monkeypatch):
+    monkeypatch.setattr("cxrzero.convert.onnx_export.MIN_COSINE", 1.1)
     with pytest.raises(TrainingError, match="differ from the model"):
-        train(replace(config, epochs=1))
-    assert not (config.out / "model.json").exists()
-    assert not (config.out / "image_encoder.onnx").exists()
+        train(replace(options, epochs=1))
+    assert not (options.out / "model.json").exists()
+    assert not (options.out / "image_encoder.onnx").exists()
 
 
 @pytest.mark.parametrize("length", [3, 11, 32])
-def test_padding_changes_no_text_embedding(config, length):
+def test_padding_changes_no_text_embedding(options, length):
     model = build_model(load_arch("cxrzero-tiny")).eval()
     ids = torch.full((1, length), 7)
     ids[0, 0], ids[0, -1] = 1, 2

@@ -35,7 +35,7 @@ def films(tmp_path):
 
 
 @pytest.fixture
-def config(films, tmp_path):
+def options(films, tmp_path):
     return TrainOptions(films / "pairs.csv", tmp_path / "run", arch="cxrzero-tiny", epochs=3, batch_size=10, threads=1)
 
 
@@ -79,11 +79,11 @@ def doubted(films):
     return read_pairs(films / "doubted.csv")
 
 
-def test_a_doubted_text_is_as_true_as_its_source_says(doubted, config):
+def test_a_doubted_text_is_as_true_as_its_source_says(doubted, options):
     pixels = np.zeros((12, 4, 4), np.uint8)
     world = World(0, 1, torch.device("cpu"))
     encode = TextEncoder(clip_tokenizer(), 77, False)
-    batch = next(Batches(doubted, pixels, encode, replace(config, texts_per_image=2), world).starting_at(0))
+    batch = next(Batches(doubted, pixels, encode, replace(options, texts_per_image=2), world).starting_at(0))
     for row, image in enumerate(batch.images):
         assert batch.truth[row].tolist() == pytest.approx([0.9, 0.1] if image % 2 else [0.2, 0.8])
     assert [doubted.true_of(image).tolist() for image in (0, 1)] == [[1], [0]]
@@ -92,10 +92,10 @@ def test_a_doubted_text_is_as_true_as_its_source_says(doubted, config):
     np.testing.assert_array_equal(held_out.truth, [[False, True], [True, False]] * 6)
 
 
-def test_mixup_blends_images_of_a_group_and_what_is_true_of_them(doubted, config):
+def test_mixup_blends_images_of_a_group_and_what_is_true_of_them(doubted, options):
     pixels = np.repeat(np.arange(12, dtype=np.uint8), 16).reshape(12, 4, 4) * 20
     world = World(0, 1, torch.device("cpu"))
-    mixed = replace(config, texts_per_image=2, mixup=1.0, augment=False, seed=1)
+    mixed = replace(options, texts_per_image=2, mixup=1.0, augment=False, seed=1)
     batches = [
         next(Batches(doubted, pixels, TextEncoder(clip_tokenizer(), 77, False), each, world).starting_at(0))
         for each in (replace(mixed, mixup=0.0), mixed)
@@ -111,26 +111,26 @@ def test_mixup_blends_images_of_a_group_and_what_is_true_of_them(doubted, config
         torch.testing.assert_close(blended.truth[row], share * plain.truth[row] + (1 - share) * plain.truth[partner])
 
 
-def mix_share(config, group_sizes):
+def mix_share(options, group_sizes):
     """The share of the first batch, drawn after the partners of its groups."""
-    rng = np.random.default_rng((config.seed, 0))
+    rng = np.random.default_rng((options.seed, 0))
     for size in group_sizes:
         rng.permutation(size)
-    share = rng.beta(config.mixup, config.mixup)
+    share = rng.beta(options.mixup, options.mixup)
     return max(share, 1 - share)
 
 
-def test_the_first_steps_see_smaller_images(films, config):
+def test_the_first_steps_see_smaller_images(films, options):
     pairs = read_pairs(films / "pairs.csv")
     pixels = np.zeros((len(pairs.images), 64, 64), np.uint8)
     world = World(0, 1, torch.device("cpu"))
-    first = replace(config, epochs=2, first_size=32, first_share=0.5)
+    first = replace(options, epochs=2, first_size=32, first_share=0.5)
     batches = list(Batches(pairs, pixels, TextEncoder(clip_tokenizer(), 77, False), first, world).starting_at(0))
     sides = [batch.pixels.shape[-1] for batch in batches]
     assert sides == [32] * (len(sides) // 2) + [64] * (len(sides) // 2)
 
 
-def test_near_identical_reports_of_a_batch_are_no_negatives(films, config):
+def test_near_identical_reports_of_a_batch_are_no_negatives(films, options):
     """Eight images with one report in four spellings, and two with another: two blocks of the truth, nothing else."""
     spellings = ("no acute process", "No acute process.", "NO ACUTE  PROCESS", "no acute process;")
     rows = "".join(f"{n:02}.png,{spellings[n % 4]}\n" for n in range(8)) + "08.png,effusion\n09.png,Effusion.\n"
@@ -138,14 +138,14 @@ def test_near_identical_reports_of_a_batch_are_no_negatives(films, config):
     pairs = read_pairs(films / "same.csv")
     pixels = np.zeros((10, 4, 4), np.uint8)
     world = World(0, 1, torch.device("cpu"))
-    batch = next(Batches(pairs, pixels, TextEncoder(clip_tokenizer(), 77, False), config, world).starting_at(0))
+    batch = next(Batches(pairs, pixels, TextEncoder(clip_tokenizer(), 77, False), options, world).starting_at(0))
     assert batch.shown.shape == batch.truth.shape == (10, 6)
     assert batch.shown.sum() == 10
     for row, image in enumerate(batch.images):
         assert batch.truth[row].sum() == (4 if image < 8 else 2)
 
 
-def test_labelled_images_are_asked_with_eval_s_intervals(films, config):
+def test_labelled_images_are_asked_with_eval_s_intervals(films, options):
     table = read_films(labelled(films), None)
     assert table.labels == ("spot", "effusion")  # every film has view 1: no AUROC
     rng = np.random.default_rng(0)
@@ -158,7 +158,7 @@ def test_labelled_images_are_asked_with_eval_s_intervals(films, config):
         assert single[label].low < expected < single[label].high
     assert mean.value == pytest.approx(np.mean([each.value for each in single.values()]))
     seen: list[Any] = []
-    run = train(replace(config, val_labels=table_path(films)), seen.append)
+    run = train(replace(options, val_labels=table_path(films)), seen.append)
     measured = [record["validation"] for record in metricslog.read(run) if "validation" in record]
     assert len(measured) == 4  # before the first step, and after each epoch
     assert set(measured[0]["labels"]) == {"spot", "effusion"}
@@ -187,10 +187,10 @@ def test_wrong_label_tables_are_refused(films, rows, header, message):
         read_films(labelled(films, rows, header), None)
 
 
-def test_images_that_are_trained_on_do_not_validate(films, config):
+def test_images_that_are_trained_on_do_not_validate(films, options):
     path = labelled(films, "00.png,1\n21.png,0\n", "image,spot")
     with pytest.raises(UsageError, match="1 of its images are trained on"):
-        train(replace(config, val_labels=path))
+        train(replace(options, val_labels=path))
 
 
 def test_recall_in_both_directions():
@@ -207,9 +207,9 @@ def test_held_out_texts_are_searched_once_each(films):
     assert held.truth.sum() == 12
 
 
-def test_the_best_are_kept_and_exported_as_an_ensemble(films, config):
+def test_the_best_are_kept_and_exported_as_an_ensemble(films, options):
     labelled(films)
-    run = train(replace(config, epochs=5, keep=1, ensemble=3, val_labels=table_path(films)))
+    run = train(replace(options, epochs=5, keep=1, ensemble=3, val_labels=table_path(films)))
     measured = {r["step"]: r["validation"]["auroc"][0] for r in metricslog.read(run) if "validation" in r and r["step"]}
     best = sorted(measured, key=lambda step: -measured[step])[:3]
     members = sorted((run / "ensemble").iterdir())
@@ -221,11 +221,11 @@ def test_the_best_are_kept_and_exported_as_an_ensemble(films, config):
     )
 
 
-def test_patience_ends_a_run_that_stays_ended(films, config, monkeypatch):
+def test_patience_ends_a_run_that_stays_ended(films, options, monkeypatch):
     labelled(films)
     monkeypatch.setattr("cxrzero.train.measure.validation.Validation.score", 0.5)
     seen: list[Any] = []
-    run = train(replace(config, epochs=9, patience=2, val_labels=table_path(films)), seen.append)
+    run = train(replace(options, epochs=9, patience=2, val_labels=table_path(films)), seen.append)
     steps = [record["step"] for record in metricslog.read(run) if "loss" in record]
     assert steps == [1, 2, 3, 4, 5, 6]  # the first validation is the best, two more are no better
     assert any("stopped early" in (event.message or "") for event in seen)
@@ -241,14 +241,14 @@ def test_ties_go_to_the_earlier_checkpoint():
     assert state.stale == 2
 
 
-def test_validation_between_epochs(config):
-    run = train(replace(config, val_every=1))
+def test_validation_between_epochs(options):
+    run = train(replace(options, val_every=1))
     assert [record["step"] for record in metricslog.read(run) if "validation" in record] == [0, 1, 2, 3, 4, 5, 6]
 
 
-def test_the_curves_are_one_page_that_loads_nothing(films, config):
+def test_the_curves_are_one_page_that_loads_nothing(films, options):
     labelled(films)
-    page = (train(replace(config, val_labels=table_path(films))) / "curves.html").read_text("utf-8")
+    page = (train(replace(options, val_labels=table_path(films))) / "curves.html").read_text("utf-8")
     assert page.count("<svg") == 6
     assert "Zero-shot AUROC" in page
     assert not re.search(r"(src|href)\s*=|url\(|@import", page)

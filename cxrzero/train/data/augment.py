@@ -15,7 +15,7 @@ SHIFT = 0.08  # fraction of the side
 GAMMA = 0.35  # exposure and processing, log scale
 CONTRAST = 0.3
 BRIGHTNESS = 0.15  # of the full range
-SMALLEST = 0.4  # resampling through this fraction of the side hides how large a source's files were
+MIN_RESAMPLED = 0.4  # resampling through this fraction of the side hides how large a source's files were
 NOISE = 0.03
 ERASE = 0.3  # probability of one erased rectangle; markers and borders must not decide
 
@@ -57,7 +57,7 @@ def _move(pixels: Tensor, generator: torch.Generator) -> Tensor:
 def _resample(pixels: Tensor, generator: torch.Generator) -> Tensor:
     """Lose detail in half of the batch by going through a smaller picture."""
     side = pixels.shape[-1]
-    smaller = int(side * float(_uniform(1, SMALLEST, 0.9, generator)))
+    smaller = int(side * float(_uniform(1, MIN_RESAMPLED, 0.9, generator)))
     chosen = torch.rand(len(pixels), generator=generator, device=pixels.device) < 0.5
     if not bool(chosen.any()):
         return pixels

@@ -93,11 +93,11 @@ class Batches:
     """
 
     def __init__(
-        self, pairs: Pairs, pixels: Pictures, encode_texts: TextEncoder, config: TrainOptions, world: World
+        self, pairs: Pairs, pixels: Pictures, encode_texts: TextEncoder, options: TrainOptions, world: World
     ) -> None:
         self._pairs, self._pixels, self._encode_texts = pairs, pixels, encode_texts
-        self._config, self._world = config, world
-        self._sampler = Sampler(pairs, config.batch_size, config.texts_per_image, config.seed)
+        self._options, self._world = options, world
+        self._sampler = Sampler(pairs, options.batch_size, options.texts_per_image, options.seed)
         self._classes = text_classes(pairs.texts)
         names = sorted(set(pairs.groups))
         self._groups = torch.tensor([names.index(group) for group in pairs.groups])
@@ -109,7 +109,7 @@ class Batches:
     @property
     def steps(self) -> int:
         """Of the whole run."""
-        return self._config.epochs * self.steps_per_epoch
+        return self._options.epochs * self.steps_per_epoch
 
     def starting_at(self, step: int) -> Iterator[Batch]:
         """Every batch from step `step` to the end of the last epoch."""
@@ -117,7 +117,7 @@ class Batches:
         return ahead(batches, AHEAD) if self._world.device.type == "cuda" else batches
 
     def _from(self, step: int) -> Iterator[Batch]:
-        for epoch in range(step // self.steps_per_epoch, self._config.epochs):
+        for epoch in range(step // self.steps_per_epoch, self._options.epochs):
             first = epoch * self.steps_per_epoch
             skipped = max(0, step - first)
             for number, draw in enumerate(islice(self._sampler.epoch(epoch), skipped, None), first + skipped):
@@ -125,15 +125,15 @@ class Batches:
 
     def _make(self, step: int, draw: Draw) -> Batch:
         images, texts = draw
-        columns, shown = _columns(texts, self._config.loss == "clip")
+        columns, shown = _columns(texts, self._options.loss == "clip")
         groups = self._groups[images]
         truth = shown.float()
-        if self._config.loss != "clip":
+        if self._options.loss != "clip":
             pairs = self._pairs
             truth = torch.from_numpy(truth_matrix(images, columns, pairs.true_texts, pairs.truths, self._classes))
         else:
             groups = torch.zeros_like(groups)
-        mix = self._mix(step, groups) if self._config.mixup else None
+        mix = self._mix(step, groups) if self._options.mixup else None
         if mix is not None:
             truth = mix.share * truth + (1 - mix.share) * truth[mix.partners]
         mine = columns[self._world.part(len(columns))]
@@ -150,12 +150,12 @@ class Batches:
 
     def _mix(self, step: int, groups: Tensor) -> Mix:
         """The same in every process: partners may be another's images."""
-        rng = np.random.default_rng((self._config.seed, step))
+        rng = np.random.default_rng((self._options.seed, step))
         partners = np.arange(len(groups))
         for group in np.unique(groups.numpy()):
             members = np.flatnonzero(groups.numpy() == group)
             partners[members] = rng.permutation(members)
-        share = float(rng.beta(self._config.mixup, self._config.mixup))
+        share = float(rng.beta(self._options.mixup, self._options.mixup))
         return Mix(torch.from_numpy(partners), max(share, 1 - share))
 
     def _read(self, step: int, images: npt.NDArray[np.int64], mix: Mix | None) -> Tensor:
@@ -163,12 +163,12 @@ class Batches:
         pixels = self._load(images[part])
         if mix is not None:
             pixels = mix.share * pixels + (1 - mix.share) * self._load(images[mix.partners[part].numpy()])
-        if self._config.first_size is not None and step < self._config.first_share * self.steps:
-            pixels = _resized(pixels, self._config.first_size)
-        if not self._config.augment:
+        if self._options.first_size is not None and step < self._options.first_share * self.steps:
+            pixels = _resized(pixels, self._options.first_size)
+        if not self._options.augment:
             return pixels
         return augment(
-            pixels, torch.Generator(pixels.device).manual_seed(step_seed(self._config.seed, step, self._world.rank))
+            pixels, torch.Generator(pixels.device).manual_seed(step_seed(self._options.seed, step, self._world.rank))
         )
 
     def _load(self, images: npt.NDArray[np.int64]) -> Tensor:

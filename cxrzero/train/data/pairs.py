@@ -21,7 +21,7 @@ from cxrzero.train.data.reports import report_texts, says_nothing
 from cxrzero.train.data.reports.rules import ReportTexts
 from cxrzero.train.data.split import is_held_out
 
-MOST_LABELS = 15
+MAX_LABELS = 15
 LIKELY = 0.5  # truth from which a text is taken as true where only yes and no are known
 
 
@@ -181,7 +181,7 @@ def default_labels(pairs: Pairs) -> list[str]:
     counts = Counter(int(text) for image in range(len(pairs.images)) for text in pairs.true_of(image))
     texts = {text.lower() for text in pairs.texts}
     commonest = [pairs.texts[i] for i, _ in counts.most_common()]
-    return [text for text in commonest if f"no {text.lower()}" in texts][:MOST_LABELS] or commonest[:1]
+    return [text for text in commonest if f"no {text.lower()}" in texts][:MAX_LABELS] or commonest[:1]
 
 
 def _said(source: Source, rule: TextRule, intake: Intake) -> Iterator[tuple[Record, list[tuple[str, float]]]]:

@@ -11,7 +11,7 @@ from cxrzero.train.data.pairs import LIKELY, Pairs
 from cxrzero.train.data.truth import text_classes, truth_matrix
 
 DEPTHS = (1, 5)
-MOST = 2000  # images; recall depends on how many there are, so the number is fixed and written beside it
+MAX_IMAGES = 2000  # images; recall depends on how many there are, so the number is fixed and written beside it
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,11 @@ class HeldOut:
 
 
 def find_held_out(pairs: Pairs) -> HeldOut | None:
-    """The first MOST validation images of which something is true, and the first such text of each.
+    """The first MAX_IMAGES validation images of which something is true, and the first such text of each.
 
     None with fewer than two different texts.
     """
-    images = [int(i) for i in np.flatnonzero(pairs.validation) if len(pairs.true_of(int(i)))][:MOST]
+    images = [int(i) for i in np.flatnonzero(pairs.validation) if len(pairs.true_of(int(i)))][:MAX_IMAGES]
     if not images:
         return None
     classes = text_classes(pairs.texts)

@@ -10,7 +10,7 @@ from cxrzero.maths import AnyFloats, Bools, Ints
 from cxrzero.stats.metrics import auroc
 from cxrzero.train.data.pairs import Pairs
 
-FEWEST = 5  # images on either side of a statement for its AUROC to say anything
+MIN_IMAGES = 5  # images on either side of a statement for its AUROC to say anything
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Statement:
 
 
 def find_statements(pairs: Pairs) -> list[Statement]:
-    """All statements with at least FEWEST validation images on either side, within one group each.
+    """All statements with at least MIN_IMAGES validation images on either side, within one group each.
 
     Comparing within a group keeps a source's look from passing for a finding.
     """
@@ -43,7 +43,7 @@ def find_statements(pairs: Pairs) -> list[Statement]:
     for (group, positive), true_of in known.items():
         negative = index.get(f"no {pairs.texts[positive].lower()}", -1)
         false_of = known.get((group, negative), [])
-        if len(true_of) >= FEWEST and len(false_of) >= FEWEST:
+        if len(true_of) >= MIN_IMAGES and len(false_of) >= MIN_IMAGES:
             truth = np.repeat([True, False], [len(true_of), len(false_of)])
             statements.append(Statement(positive, negative, np.array(true_of + false_of), truth))
     return statements

@@ -30,8 +30,8 @@ CARD_KEYS = ("name", "labels", "license", "intended_use", "training_data")
 UNFITTED_SCALE = 1.0
 
 
-def export_run(folder: RunFolder, start: Start, config: TrainOptions) -> None:
-    """Write the bundle of a run's best checkpoint, and of its best `config.ensemble` into ensemble/.
+def export_run(folder: RunFolder, start: Start, options: TrainOptions) -> None:
+    """Write the bundle of a run's best checkpoint, and of its best `options.ensemble` into ensemble/.
 
     Args:
         start: the run's model (its weights are replaced), tokenizer and sizes.
@@ -43,11 +43,11 @@ def export_run(folder: RunFolder, start: Start, config: TrainOptions) -> None:
     """
     if not folder.last.exists():
         raise TrainingError(f"{folder.path} has no checkpoint: no epoch was finished there")
-    facts = _read_card(config.card)
+    facts = _read_card(options.card)
     best = checkpoint.load(folder.last)["best"]
     name = facts.get("name") or folder.path.resolve().name
     shutil.rmtree(folder.path / ENSEMBLE, ignore_errors=True)
-    for place, kept in enumerate(best[: config.ensemble], 1):
+    for place, kept in enumerate(best[: options.ensemble], 1):
         member = folder.path / ENSEMBLE / f"{place:02}-step-{kept['step']}"
         member.mkdir(parents=True)
         _write_bundle(member, folder.checkpoint(kept["file"]), start, facts | {"name": f"{name}-{kept['step']}"})

@@ -67,7 +67,7 @@ class Start:
         return int(self.arch["text_cfg"].get("context_length", 77))
 
 
-def make_start(config: TrainOptions) -> Start:
+def make_start(options: TrainOptions) -> Start:
     """Build the model of a run; random weights come from `config.seed`.
 
     Raises:
@@ -75,16 +75,16 @@ def make_start(config: TrainOptions) -> Start:
         AmbiguousModelError: a file of weights does not say whose preprocessing belongs to it.
         ImportModelError, TrainingError: `init` cannot be read, or its weights do not fit.
     """
-    torch.manual_seed(config.seed)
-    start = _from_scratch(config) if config.init is None else _from_init(config, config.init)
-    if config.first_size is not None:
-        _check_reads(start, config.first_size)
-    if config.freeze is not None:
-        if config.init is None:
-            raise UsageError(f"freeze {config.freeze}: random weights would stay random; give --init")
-        freeze_tower(start.model, config.freeze)
-    if config.loss == "sigmoid":
-        _give_bias(start, scratch=config.init is None)
+    torch.manual_seed(options.seed)
+    start = _from_scratch(options) if options.init is None else _from_init(options, options.init)
+    if options.first_size is not None:
+        _check_reads(start, options.first_size)
+    if options.freeze is not None:
+        if options.init is None:
+            raise UsageError(f"freeze {options.freeze}: random weights would stay random; give --init")
+        freeze_tower(start.model, options.freeze)
+    if options.loss == "sigmoid":
+        _give_bias(start, scratch=options.init is None)
     start.model.to(memory_format=torch.channels_last)
     return start
 
@@ -113,59 +113,59 @@ def _give_bias(start: Start, scratch: bool) -> None:
             model.logit_scale.fill_(SIGMOID_SCALE)
 
 
-def _from_scratch(config: TrainOptions) -> Start:
-    arch = load_arch(config.arch or DEFAULT_ARCH, config.image_size)
+def _from_scratch(options: TrainOptions) -> Start:
+    arch = load_arch(options.arch or DEFAULT_ARCH, options.image_size)
     learned = learns_tokenizer(arch)
     return Start(
         arch=arch,
         model=build_model(arch),
-        steps=_steps(config, arch),
+        steps=_steps(options, arch),
         tokenizer=None if learned else clip_tokenizer(),
         source=None,
         lr=MINI_LR if learned else SCRATCH_LR,
     )
 
 
-def _from_init(config: TrainOptions, init: Path) -> Start:
+def _from_init(options: TrainOptions, init: Path) -> Start:
     if (init / RUN_JSON).is_file():
-        return _from_run(config, RunFolder(init))
+        return _from_run(options, RunFolder(init))
     if is_bundle(init):
-        _check_untold(config, init, "a bundle")
+        _check_untold(options, init, "a bundle")
         origin = find_origin(init)
-        return _from_published(config, origin.path, origin.lineage, origin.arch)
+        return _from_published(options, origin.path, origin.lineage, origin.arch)
     if init.is_dir():
-        _check_untold(config, init, "a folder")
-        return _from_published(config, init, None, None)
+        _check_untold(options, init, "a folder")
+        return _from_published(options, init, None, None)
     if not init.is_file():
         raise UsageError(
             f"--init {init}: neither a run folder (with {RUN_JSON}), a bundle, a model folder nor a file of weights"
         )
-    lineage = config.lineage
-    if lineage is None and config.preprocess is not None and config.arch is not None:
+    lineage = options.lineage
+    if lineage is None and options.preprocess is not None and options.arch is not None:
         lineage = OPEN_CLIP.name  # preprocessing and activation are both stated, so nothing is left open
-    return _from_published(config, init, lineage, config.arch)
+    return _from_published(options, init, lineage, options.arch)
 
 
-def _check_untold(config: TrainOptions, init: Path, kind: str) -> None:
+def _check_untold(options: TrainOptions, init: Path, kind: str) -> None:
     """Options that say what `init` says itself are refused; those of a recipe give way."""
-    recipe_arch = RECIPES[config.recipe].get("arch")
-    for option, stated in (("--as", config.lineage), ("--arch", config.arch)):
+    recipe_arch = RECIPES[options.recipe].get("arch")
+    for option, stated in (("--as", options.lineage), ("--arch", options.arch)):
         if stated is not None and stated != recipe_arch:
             raise UsageError(f"--init {init} is {kind}, which says itself what it is; leave out {option}")
 
 
-def _from_published(config: TrainOptions, source: Path, lineage: str | None, arch_name: str | None) -> Start:
+def _from_published(options: TrainOptions, source: Path, lineage: str | None, arch_name: str | None) -> Start:
     """Published weights with their lineage's preprocessing and tokenizer, as `cxrzero models import` reads them."""
     loaded = load_model(source, lineage, arch_name)
     size = loaded.image_size[0]
-    if loaded.image_size != (size, size) or config.image_size not in (None, size):
+    if loaded.image_size != (size, size) or options.image_size not in (None, size):
         raise UsageError(f"--init {source}: its images are {loaded.image_size} pixels; leave --image-size out")
     model = loaded.model if isinstance(loaded.model, CustomTextCLIP) else TransformersCLIP(loaded.model)
     arch: Arch = {"name": source.resolve().name} | (loaded.arch or _described(loaded))
     return Start(
         arch=arch,
         model=model.train(),
-        steps=loaded.preprocess if config.preprocess is None else _steps(config, arch),
+        steps=loaded.preprocess if options.preprocess is None else _steps(options, arch),
         tokenizer=loaded.tokenizer,
         source=sha256_of_tree(source),
         lr=INIT_LR,
@@ -184,7 +184,7 @@ def _described(loaded: LoadedModel) -> Arch:
     }
 
 
-def _from_run(config: TrainOptions, folder: RunFolder) -> Start:
+def _from_run(options: TrainOptions, folder: RunFolder) -> Start:
     """The best weights of another run, with its preprocessing and tokenizer."""
     last = checkpoint.load(folder.last)
     if not last["best"]:
@@ -194,17 +194,17 @@ def _from_run(config: TrainOptions, folder: RunFolder) -> Start:
     arch: Arch = weights["arch"]
     if arch.get(BORROWED):
         raise UsageError(f"--init {folder.path}: that run began with a model folder; start from that folder again")
-    if config.arch not in (None, arch["name"], RECIPES[config.recipe].get("arch")) or config.lineage is not None:
+    if options.arch not in (None, arch["name"], RECIPES[options.recipe].get("arch")) or options.lineage is not None:
         raise UsageError(f"--init {folder.path} is a run of {arch['name']}; leave out --arch and --as")
-    if config.image_size not in (None, arch["vision_cfg"]["image_size"]):
+    if options.image_size not in (None, arch["vision_cfg"]["image_size"]):
         raise UsageError(f"--init {folder.path}: image_size must stay {arch['vision_cfg']['image_size']}")
     model = build_model(arch)
     model.load_state_dict(weights["model"])
     tokenizer = Tokenizer.from_file(str(folder.path / TOKENIZER))
-    steps = weights["preprocess"] if config.preprocess is None else _steps(config, arch)
+    steps = weights["preprocess"] if options.preprocess is None else _steps(options, arch)
     return Start(arch, model, steps, tokenizer, sha256_of(file), INIT_LR)
 
 
-def _steps(config: TrainOptions, arch: Arch) -> list[dict[str, Any]]:
+def _steps(options: TrainOptions, arch: Arch) -> list[dict[str, Any]]:
     size = int(arch["vision_cfg"]["image_size"])
-    return chexzero_steps(size) if config.preprocess == "chexzero" else stretched(size)
+    return chexzero_steps(size) if options.preprocess == "chexzero" else stretched(size)

@@ -23,7 +23,7 @@ from cxrzero.train.model.weights import tower_of
 from cxrzero.train.step.loss import grouped_loss, sigmoid_loss
 
 Encode = Callable[[Tensor], Tensor]
-MOST_KNOWN = 1 << 16  # texts of a frozen tower whose embeddings are remembered; 100 MB at 384 dimensions
+MAX_KNOWN = 1 << 16  # texts of a frozen tower whose embeddings are remembered; 100 MB at 384 dimensions
 RandomState = tuple[Tensor, Tensor | None]
 
 
@@ -55,7 +55,7 @@ class Encoders:
             return self._embed(self.model.encode_text, ids)
         keys = [row.tobytes() for row in ids.cpu().numpy()]
         new = {key: row for row, key in enumerate(keys) if key not in self._known}
-        if len(self._known) + len(new) > MOST_KNOWN:
+        if len(self._known) + len(new) > MAX_KNOWN:
             self._known.clear()
             new = {key: row for row, key in enumerate(keys)}
         if new:

@@ -16,14 +16,14 @@ from cxrzero.train.options import TrainOptions
 BETAS = (0.9, 0.98)  # CLIP's for vision transformers (Radford et al. 2021, table 20)
 
 
-def make_optimiser(model: nn.Module, config: TrainOptions) -> Optimizer:
+def make_optimiser(model: nn.Module, options: TrainOptions) -> Optimizer:
     """AdamW or SGD over what is not frozen; the learning rate comes from `set_rate` before each step.
 
     Fused: one pass over the memory of each weight, several times faster on a CPU too.
     """
-    groups = weight_groups(model, config.weight_decay, config.image_lr_scale, config.text_lr_scale)
-    if config.optimiser == "sgd":
-        return SGD(groups, lr=0.0, momentum=config.momentum, fused=True)
+    groups = weight_groups(model, options.weight_decay, options.image_lr_scale, options.text_lr_scale)
+    if options.optimiser == "sgd":
+        return SGD(groups, lr=0.0, momentum=options.momentum, fused=True)
     return AdamW(groups, lr=0.0, betas=BETAS, fused=True)
 
 
@@ -42,11 +42,11 @@ def clip_gradients(model: nn.Module, largest: float) -> float:
     return float(norm)
 
 
-def rate_at(step: int, steps: int, peak: float, config: TrainOptions) -> float:
+def rate_at(step: int, steps: int, peak: float, options: TrainOptions) -> float:
     """Learning rate of a step: linear warm-up, then half a cosine to zero; or the peak throughout."""
-    if config.schedule == "constant":
+    if options.schedule == "constant":
         return peak
-    warmup = max(1, round(config.warmup * steps))
+    warmup = max(1, round(options.warmup * steps))
     if step < warmup:
         return peak * (step + 1) / warmup
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))

@@ -7,19 +7,19 @@ from pathlib import Path
 from cxrzero.train.data.layouts.record import Source
 from cxrzero.train.data.reports import decode_report
 
-MOST_BYTES = 1 << 20  # a report has a few kB; a file of more is something else
+MAX_REPORT_BYTES = 1 << 20  # a report has a few kB; a file of more is something else
 
 
 def read_bytes(path: Path, source: Source) -> bytes | None:
     """The bytes of a small file, or None and a problem."""
     try:
         with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
+            data = file.read(MAX_REPORT_BYTES + 1)
     except OSError as error:
         source.problems.append(f"{path}: {error.strerror}")
         return None
-    if len(data) > MOST_BYTES:
-        source.problems.append(f"{path}: over {MOST_BYTES >> 20} MB, which no report has")
+    if len(data) > MAX_REPORT_BYTES:
+        source.problems.append(f"{path}: over {MAX_REPORT_BYTES >> 20} MB, which no report has")
         return None
     return data
 

@@ -10,7 +10,7 @@ import re
 from typing import Final
 
 # A sentence with more marks than this share of its words does not say any more what was seen.
-MOST_MARKED: Final = 0.34
+MAX_MARKED: Final = 0.34
 
 _M: Final = "\x00"  # stands for a run of marks; cannot occur in a report
 _MARK: Final = re.compile(r"\[\*\*[^\]\n]{0,80}\*\*\]|[\d/'-]*(?:X{3,}|_{2,})(?:[XA-Z\d_/'’-]|(?<=['’])s\b)*")
@@ -62,7 +62,7 @@ def unmark(sentence: str) -> str:
         return ""
     marked = _COMPARED.sub(" ", marked)
     words = re.findall(rf"{_M}|\w[\w'-]*", marked)
-    if words.count(_M) > MOST_MARKED * len(words):
+    if words.count(_M) > MAX_MARKED * len(words):
         return ""
     marked = _ORPHAN.sub(" ", marked)
     marked = _LINK.sub(lambda match: f"{match[1] or match[2]} ", marked)
