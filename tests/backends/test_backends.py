@@ -17,7 +17,7 @@ from cxrzero.backends import Encoder, open_encoder
 from cxrzero.backends.base import CUDA_CALLS, IMAGE, BundleEncoder, Run, Tower
 from cxrzero.backends.onnxruntime import OnnxRuntimeEncoder
 from cxrzero.backends.openvino import OpenVinoEncoder, obstacle
-from cxrzero.backends.precision import LEAST_SPEARMAN, MAX_DEVIATION, admissible
+from cxrzero.backends.precision import MIN_SPEARMAN, MAX_DEVIATION, admissible
 from cxrzero.choices import Backend, Precision
 from cxrzero.errors import BundleError, ConfigError, DeviceError, MissingExtraError, RunError, UsageError
 from cxrzero.model.bundle import IMAGE_ENCODER, TOKENIZER, Bundle, load_bundle
@@ -242,9 +242,9 @@ def test_the_bound_is_the_stated_one(tiny_bundle: Path) -> None:
         stated = dataclasses.replace(bundle, variants={"bf16": Variant(None, deviation)})
         return admissible(("fp32", "bf16"), "cpu", stated) == ["bf16"]
 
-    assert allowed(Deviation(MAX_DEVIATION, LEAST_SPEARMAN, 10))
+    assert allowed(Deviation(MAX_DEVIATION, MIN_SPEARMAN, 10))
     assert not allowed(Deviation(MAX_DEVIATION + 1e-6, 1.0, 10))
-    assert not allowed(Deviation(0.0, LEAST_SPEARMAN - 1e-6, 10))
+    assert not allowed(Deviation(0.0, MIN_SPEARMAN - 1e-6, 10))
     assert not allowed(None)
 
 
@@ -353,7 +353,7 @@ def test_only_the_embedding_is_computed_except_of_very_large_files(
 
     names, cut = outputs_and_embeds()
     assert names == ["image_embeds"]
-    monkeypatch.setattr("cxrzero.backends.onnxruntime.LARGEST_CUT", 1)
+    monkeypatch.setattr("cxrzero.backends.onnxruntime.MAX_CUT", 1)
     names, whole = outputs_and_embeds()
     assert names == ["image_embeds", "patch_embeds"]
     np.testing.assert_array_equal(whole, cut)
