@@ -17,7 +17,7 @@ from cxrzero.backends import Encoder, open_encoder
 from cxrzero.backends.base import CUDA_CALLS, IMAGE, BundleEncoder, Run, Tower
 from cxrzero.backends.onnxruntime import OnnxRuntimeEncoder
 from cxrzero.backends.openvino import OpenVinoEncoder, obstacle
-from cxrzero.backends.precision import MIN_SPEARMAN, MAX_DEVIATION, admissible
+from cxrzero.backends.precision import MAX_DEVIATION, MIN_SPEARMAN, admissible
 from cxrzero.choices import Backend, Precision
 from cxrzero.errors import BundleError, ConfigError, DeviceError, MissingExtraError, RunError, UsageError
 from cxrzero.model.bundle import IMAGE_ENCODER, TOKENIZER, Bundle, load_bundle
