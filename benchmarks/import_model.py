@@ -26,7 +26,7 @@ from cxrzero.backends.precision import offered
 from cxrzero.bench.stopwatch import measure as measure_rate
 from cxrzero.convert.variants import measure
 from cxrzero.member import Member
-from cxrzero.model.bundle import IMAGE_ENCODER, TEXT_ENCODER, TOKENIZER, load_bundle
+from cxrzero.model.bundle import FILES_OF_SCHEMA_2, TOKENIZER, load_bundle
 from cxrzero.model.preprocess import Preprocess
 from cxrzero.model.tokenizer import Tokenizer
 from cxrzero.phantom import draw, sample_findings
@@ -73,8 +73,8 @@ def make_bundle(work: Path) -> Path:
 
 def megabytes(folder: Path) -> str:
     sizes = {path.name: path.stat().st_size / 1e6 for path in sorted(folder.iterdir())}
-    encoders = ", ".join(f"{name} {sizes[name]:.0f}" for name in sizes if name.endswith(".onnx"))
-    base = sum(sizes[name] for name in (IMAGE_ENCODER, TEXT_ENCODER, TOKENIZER))
+    encoders = ", ".join(f"{name} {sizes[name]:.0f}" for name in sizes if name.endswith((".onnx", ".bin")))
+    base = sum(sizes[name] for name in FILES_OF_SCHEMA_2)
     return f"{base:.0f} MB as fp32 ({encoders})"
 
 
@@ -101,7 +101,7 @@ def compare(folder: Path, count: int, seconds: float) -> list[dict[str, object]]
             exact = d if exact is None else exact
             found = measure(exact, d, precision)
             rate = measure_rate(lambda encoder=encoder: encoder.encode_images(films[:BATCH]), BATCH, seconds)
-            size = bundle.file(bundle.image_encoder_file(precision)).stat().st_size / 1e6
+            size = sum(bundle.file(name).stat().st_size for name in bundle.image_encoder_files(precision)) / 1e6
             values = (
                 round(rate.images_per_second, 1),
                 found.max_abs_d_over_sd,

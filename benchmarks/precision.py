@@ -27,6 +27,7 @@ import numpy as np
 
 from benchmarks.end_to_end import make_model
 from cxrzero.backends.openvino import core
+from cxrzero.backends.openvino_weights import read_model
 from cxrzero.bench.machine import machine, versions
 from cxrzero.images import decode
 from cxrzero.model.bundle import IMAGE_ENCODER
@@ -65,7 +66,7 @@ def main() -> None:
 
 def differences(path: Path, hint: str, edit: Edit | None, films: np.ndarray, scorer: Any) -> np.ndarray:
     """(N, labels) float64."""
-    model = core().read_model(path)
+    model = read_model(core(), path)
     if edit:
         edit(model)
     request = core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": hint}).create_infer_request()

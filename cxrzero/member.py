@@ -104,9 +104,11 @@ class Member:
     def _image_cache(self, decode_options: DecodeOptions) -> ImageCache | None:
         if self.store is None:
             return None
+        graph, *weights = (self.bundle.files[name] for name in self.bundle.image_encoder_files(self.encoder.precision))
         decisive = {
             **self._engine(self.encoder.precision),
-            "encoder": self.bundle.files[self.bundle.image_encoder_file(self.encoder.precision)],
+            "encoder": graph,
+            **({"weights": weights} if weights else {}),  # not in the keys of older bundles, which stay as they were
             "preprocess": [dict(step) for step in self.bundle.preprocess],
             "decode": dataclasses.asdict(decode_options),
             "digest": DIGEST,

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cxrzero.errors import BundleError, CxrzeroError, RunError
-from cxrzero.model.bundle import IMAGE_ENCODER, TEXT_ENCODER, Bundle
+from cxrzero.errors import BundleError, ConfigError, CxrzeroError, RunError
+from cxrzero.model.bundle import IMAGE_ENCODER, PATCH_ENCODER, TEXT_ENCODER, Bundle
 
 # Of a CUDA call: the libraries choose an algorithm by the size of the batch, so it is always the same.
 CUDA_BATCH = 64
@@ -36,14 +36,16 @@ Run = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Tower:
-    """One encoder of the contract: its file, input and output."""
+    """One encoder of the contract: its file, input and output, and how many axes that has."""
 
     file: str
     input: str
     output: str
+    ndim: int = 2
 
 
 IMAGE = Tower(IMAGE_ENCODER, "pixel_values", "image_embeds")
+PATCH = Tower(PATCH_ENCODER, "pixel_values", "patch_embeds", 4)
 TEXT = Tower(TEXT_ENCODER, "input_ids", "text_embeds")
 
 
@@ -78,16 +80,25 @@ class BundleEncoder(ABC):
     def encode_images(self, pixel_values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         return self._encode(IMAGE, pixel_values)
 
+    def encode_patches(self, pixel_values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        if self._bundle.patch_encoder is None:
+            raise ConfigError(f"the model {self._bundle.name} has no embeddings of patches")
+        return self._encode(PATCH, pixel_values)
+
     def encode_texts(self, input_ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         return self._encode(TEXT, input_ids)
 
     def _tower(self, tower: Tower) -> Run:
         """Opened at first use: where the cache knows everything, a large model need not be loaded."""
         if tower not in self._open_towers:
-            is_variant = tower is IMAGE and self.runs_variants
-            name = self._bundle.image_encoder_file(self.precision) if is_variant else tower.file
-            self._open_towers[tower] = self._open(tower, self._bundle.file(name))
+            self._open_towers[tower] = self._open(tower, self._bundle.file(self._file(tower)))
         return self._open_towers[tower]
+
+    def _file(self, tower: Tower) -> str:
+        if tower is IMAGE and self.runs_variants:
+            return self._bundle.image_encoder_files(self.precision)[0]
+        # In schema 1 patches are a second output of the image encoder.
+        return self._bundle.patch_encoder or tower.file if tower is PATCH else tower.file
 
     def _encode(self, tower: Tower, rows: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         size = self.fixed_batch or max(len(rows), self.least_batch)
@@ -127,8 +138,10 @@ class BundleEncoder(ABC):
                 f"the model {self._bundle.name} failed on a batch of {size} on {self.device}: "
                 f"{first_line(error)}{advice}"
             ) from error
-        if embeds.shape != (len(rows), self._bundle.embed_dim) or not np.isfinite(embeds).all():
-            shape = f"(N, {self._bundle.embed_dim})"
+        n, *places, width = embeds.shape
+        expected = (len(rows), tower.ndim - 2, self._bundle.embed_dim)
+        if (n, len(places), width) != expected or not np.isfinite(embeds).all():
+            shape = f"(N, {'h, w, ' if tower is PATCH else ''}{self._bundle.embed_dim})"
             raise BundleError(f"{self._bundle.path}: {tower.output} is not finite with shape {shape}")
         return np.asarray(embeds, np.float32)
 

@@ -12,7 +12,9 @@ import functools
 import io
 import mmap
 import sys
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +39,15 @@ from cxrzero.choices import Device, Precision
 from cxrzero.errors import BundleError, DeviceError, RunError
 from cxrzero.files import installed_versions
 from cxrzero.model.bundle import Bundle
+from cxrzero.model.weights import map_tensors
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 # fp32 means fp32, not TensorFloat-32, and the algorithm follows from the shapes, not from a stopwatch.
 CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
 
-# Bytes of a file that is cut down to one output. While it is opened, and no longer, that takes once or twice its size
-# more memory, and larger towers have more blocks, of which the last matters less.
+# Bytes of a file of schema 1 that is cut down to one output. While it is opened, and no longer, that takes once or
+# twice its size more memory, and larger towers have more blocks, of which the last matters less.
 LARGEST_CUT = 2**29
 
 FATAL = 4  # onnxruntime's severity levels: 0 verbose … 4 fatal
@@ -92,7 +95,8 @@ class OnnxRuntimeEncoder(BundleEncoder):
     def _open(self, tower: Tower, path: Path) -> Run:
         provider = PROVIDERS[self.device]
         providers = [(provider, CUDA_OPTIONS if self.device == "cuda" else {})]
-        session = _open_session(path, tower.output, providers, self._options(tower))
+        weights = map_tensors(path)
+        session = _open_session(path, tower.output, weights, providers, self._options(tower))
         running = session.get_providers()[0]
         if running != provider:
             raise DeviceError(
@@ -101,7 +105,7 @@ class OnnxRuntimeEncoder(BundleEncoder):
             )
         inputs, outputs = ({item.name for item in side} for side in (session.get_inputs(), session.get_outputs()))
         check_names(path, tower, inputs, outputs)
-        run = functools.partial(_run, session, tower)
+        run: Run = _Session(session, tower, weights)
         if self._streams(tower) == 1:
             return run
         return functools.partial(_side_by_side, run, ThreadPoolExecutor(STREAMS - 1), self.least_batch)
@@ -129,8 +133,20 @@ class OnnxRuntimeEncoder(BundleEncoder):
         return options
 
 
-def _run(session: onnxruntime.InferenceSession, tower: Tower, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    return np.asarray(session.run([tower.output], {tower.input: rows})[0])
+@dataclass(frozen=True, slots=True)
+class _Session:
+    """Runs one tower: (N, …) → its output.
+
+    Attributes:
+        weights: which the session reads where they are, so they must stay.
+    """
+
+    session: onnxruntime.InferenceSession
+    tower: Tower
+    weights: Mapping[str, npt.NDArray[Any]]
+
+    def __call__(self, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return np.asarray(self.session.run([self.tower.output], {self.tower.input: rows})[0])
 
 
 def _side_by_side(run: Run, helpers: ThreadPoolExecutor, least: int, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -191,13 +207,20 @@ def _load_cuda_libraries() -> None:
 
 
 def _open_session(
-    path: Path, output: str, providers: list[tuple[str, dict[str, str]]], options: onnxruntime.SessionOptions
+    path: Path,
+    output: str,
+    weights: Mapping[str, npt.NDArray[Any]],
+    providers: list[tuple[str, dict[str, str]]],
+    options: onnxruntime.SessionOptions,
 ) -> onnxruntime.InferenceSession:
     """A session that computes one output of the file."""
     # Libraries of an unusable provider are reported through the default logger; the caller compares providers instead.
     onnxruntime.set_default_logger_severity(FATAL)
     try:
-        model = _part(path, output) or str(path)
+        shared = [onnxruntime.OrtValue.ortvalue_from_numpy(value) for value in weights.values()]
+        options.add_external_initializers(list(weights), shared)
+        # Given as bytes, a graph has no folder in which ONNX Runtime would look for weights.
+        model = path.read_bytes() if weights else _part(path, output) or str(path)
         session = onnxruntime.InferenceSession(model, options, providers=providers, enable_fallback=0)
     except Exception as error:  # onnxruntime's own errors share no base class
         raise BundleError(f"{path} cannot be loaded by onnxruntime: {first_line(error)}") from error
@@ -210,6 +233,7 @@ def _open_session(
 
 
 def _part(path: Path, output: str) -> bytes | None:
+    """Of a file of schema 1 what the output needs; None where the whole file is run."""
     if path.stat().st_size > LARGEST_CUT:
         return None
     with (

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from cxrzero.backends.precision import wanted
 from cxrzero.choices import Backend, Device, Precision
 from cxrzero.errors import ConfigError, MissingExtraError, RunError, UsageError
-from cxrzero.model.bundle import IMAGE_ENCODER, Bundle
+from cxrzero.model.bundle import Bundle
 
 DEVICES: tuple[Device, ...] = get_args(Device)
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
@@ -48,6 +48,13 @@ class Encoder(Protocol):
 
     def encode_images(self, pixel_values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """(N, 3, H, W) float32 → image_embeds (N, D) float32, rows of length 1."""
+
+    def encode_patches(self, pixel_values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """(N, 3, H, W) float32 → patch_embeds (N, h, w, D) float32, each of length 1; always in fp32.
+
+        Raises:
+            ConfigError: the model has none.
+        """
 
     def encode_texts(self, input_ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """(N, L) int64 → text_embeds (N, D) float32, rows of length 1."""
@@ -157,7 +164,7 @@ def check_bf16() -> None:
 
 
 def _is_large(bundle: Bundle) -> bool:
-    return bundle.file(IMAGE_ENCODER).stat().st_size >= LARGE_ENCODER
+    return sum(bundle.file(name).stat().st_size for name in bundle.image_encoder_files("fp32")) >= LARGE_ENCODER
 
 
 def _open_openvino_or_else(bundle: Bundle, device: Device, precision: Precision, threads: int | None) -> Encoder:

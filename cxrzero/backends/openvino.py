@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cxrzero.backends.base import IMAGE, STREAMS, BundleEncoder, Run, Tower, check_names, cpu_count, first_line
+from cxrzero.backends.openvino_weights import read_model
 from cxrzero.backends.precision import choose_precision, offered, wanted
 from cxrzero.choices import Device, Precision
 from cxrzero.errors import BundleError, DeviceError, RunError
@@ -75,7 +76,7 @@ class OpenVinoEncoder(BundleEncoder):
         if self._threads:
             options["INFERENCE_NUM_THREADS"] = self._threads
         try:
-            model = self._core.read_model(path)
+            model = read_model(self._core, path)
             inputs = {name for port in model.inputs for name in port.get_names()}
             check_names(path, tower, inputs, {name for port in model.outputs for name in port.get_names()})
             compiled = self._core.compile_model(_without_other_outputs(model, tower.output), "CPU", options)

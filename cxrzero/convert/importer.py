@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,14 +22,7 @@ from cxrzero.convert.openclip_folder import CONFIG as OPEN_CLIP_CONFIG
 from cxrzero.convert.openclip_folder import load_openclip_folder
 from cxrzero.errors import ImportModelError, NoInputError, OutputError, OutputExistsError, UsageError
 from cxrzero.files import cannot_write, sha256_of, software, whole_folder
-from cxrzero.model.bundle import (
-    IMAGE_ENCODER,
-    MODEL_JSON,
-    SCHEMA_VERSION,
-    TEXT_ENCODER,
-    TOKENIZER,
-    load_bundle,
-)
+from cxrzero.model.bundle import MODEL_JSON, SCHEMA_VERSION, TOKENIZER, describe_files, load_bundle
 from cxrzero.model.preprocess import Preprocess
 from cxrzero.phantom import draw
 
@@ -115,14 +107,21 @@ def import_model(
     if out.exists():
         raise OutputExistsError(f"{out} exists; choose another --out or --name, or delete it")
     loaded = load_model(source, card, arch)
-    tokenizer = loaded.tokenizer.to_str(pretty=True).encode()
     _check_tokenizer(loaded)
     ids = example_ids(loaded.tokenizer, loaded.context_length, loaded.pad_id)
-    exported = export_onnx(loaded.towers, _pixels(loaded), ids, storage="float32", any_length=False)
-    files = {IMAGE_ENCODER: exported.image_encoder, TEXT_ENCODER: exported.text_encoder, TOKENIZER: tokenizer}
-    content = _describe(loaded, exported, name or _name_of(source), source)
-    _write(out, files, content)
-    size = sum(map(len, files.values())) / 1e6
+    try:
+        with whole_folder(out) as folder:
+            exported = export_onnx(loaded.towers, _pixels(loaded), ids, folder, storage="float32", any_length=False)
+            (folder / TOKENIZER).write_text(loaded.tokenizer.to_str(pretty=True), encoding="utf-8", newline="\n")
+            files = describe_files(folder)
+            content = _describe(loaded, exported, name or _name_of(source), source) | {"files": files}
+            text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+            (folder / MODEL_JSON).write_text(text, encoding="utf-8")
+            load_bundle(folder)
+    except OSError as error:
+        hint = "; free some space or choose another --out" if error.errno == errno.ENOSPC else ""
+        raise OutputError(f"{cannot_write(out, error)}{hint}; nothing was left there") from error
+    size = sum(file["size"] for file in files.values()) / 1e6
     return ImportReport(
         out,
         (
@@ -209,18 +208,3 @@ def _fact(card: Card | None, key: str) -> Any:
 def _fingerprints(source: Path) -> dict[str, str]:
     files = [source] if source.is_file() else sorted(path for path in source.iterdir() if path.is_file())
     return {path.name: sha256_of(path) for path in files}
-
-
-def _write(out: Path, files: dict[str, bytes], content: dict[str, Any]) -> None:
-    """Into a folder beside `out` first; it takes its name when all of it is there and reads back."""
-    described = {name: {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)} for name, data in files.items()}
-    try:
-        with whole_folder(out) as folder:
-            for name, data in files.items():
-                (folder / name).write_bytes(data)
-            text = json.dumps(content | {"files": described}, indent=2, ensure_ascii=False) + "\n"
-            (folder / MODEL_JSON).write_text(text, encoding="utf-8")
-            load_bundle(folder)
-    except OSError as error:
-        hint = "; free some space or choose another --out" if error.errno == errno.ENOSPC else ""
-        raise OutputError(f"{cannot_write(out, error)}{hint}; nothing was left there") from error

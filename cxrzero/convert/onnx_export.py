@@ -1,4 +1,8 @@
-"""Two towers as two ONNX files whose answers are checked against them."""
+"""Two towers as ONNX files whose answers are checked against them.
+
+The picture's tower is traced once, with all its outputs; each output becomes a graph of its own, and all of them read
+one file of weights.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +23,17 @@ from torch import Tensor, nn
 
 from cxrzero.convert.towers import Towers
 from cxrzero.errors import ImportModelError
+from cxrzero.model.bundle import IMAGE_ENCODER, PATCH_ENCODER, TEXT_ENCODER
+from cxrzero.model.weights import IMAGE_WEIGHTS
 
 OPSET = 17
 LEAST_COSINE = 0.99999  # between an exported embedding and the model's own
-# A protobuf message ends at 2^31 − 1 bytes; ViT-H and larger towers pass it.
-MAX_ONNX_BYTES = 2**31 - 1
+# A protobuf message ends at 2^31 − 1 bytes. The weights of a picture's tower are not part of one; of a text tower they
+# are, beside a graph of some megabytes.
+MAX_TEXT_WEIGHTS = 2**31 - 2**24
+# Bytes from which numbers go into the file of weights. Smaller ones stay in the graph: axes and shapes are read there.
+STORED_FROM = 1024
+ALIGNMENT = 64  # bytes, of a tensor in the file of weights; a processor's cache line
 EXAMPLES = (
     "pneumonia",
     "no pleural effusion",
@@ -34,48 +44,63 @@ Storage = Literal["float32", "float16"]
 
 @dataclass(frozen=True)
 class ExportedModel:
-    """Both encoders, serialised.
+    """What was written.
 
     Attributes:
-        image_encoder: `pixel_values` (N,3,H,W) float32 → `image_embeds` (N,D) and perhaps `patch_embeds` (N,h,w,D).
-        text_encoder: `input_ids` (N,L) int64 → `text_embeds` (N,D).
         patch_grid: (h, w), or None where the architecture has no patches in the space of the texts.
         cosine: the least cosine between an exported embedding and the model's own, both towers.
     """
 
-    image_encoder: bytes
-    text_encoder: bytes
     patch_grid: tuple[int, int] | None
     cosine: float
 
 
-def export_onnx(towers: Towers, pixels: Tensor, ids: Tensor, *, storage: Storage, any_length: bool) -> ExportedModel:
+def export_onnx(
+    towers: Towers, pixels: Tensor, ids: Tensor, folder: Path, *, storage: Storage, any_length: bool
+) -> ExportedModel:
     """Trace both towers and check what comes out against the model's own forward pass.
+
+    Writes `image_encoder.onnx`, where the architecture has patches `patch_encoder.onnx`, their `image_weights.bin`, and
+    `text_encoder.onnx`; see docs/models.md.
 
     Args:
         towers: in evaluation mode, float32, on the CPU.
         pixels: (N, 3, H, W) float32, at least two pictures to trace and compare with.
         ids: (M, L) int64, at least two texts.
+        folder: an empty one, to write into.
         storage: "float16" stores matrices rounded to half precision; "float32" stores as float16 only what it holds
             exactly (a checkpoint kept in half precision stays its size). The encoders compute in float32 either way.
         any_length: whether the text encoder takes fewer than L tokens.
 
     Raises:
         ImportModelError: an exported embedding's cosine with the model's is below LEAST_COSINE, or a tower cannot be
-            traced or is too large for one ONNX file.
+            traced, or the text tower is too large for one ONNX file.
+        OSError: a file cannot be written.
     """
-    outputs = ["image_embeds", "patch_embeds"] if towers.has_patches else ["image_embeds"]
-    image_encoder = _store(_trace(towers.image, pixels, "pixel_values", outputs, {0: "N"}), storage)
-    axes = {0: "N", 1: "L"} if any_length else {0: "N"}
-    text_encoder = _store(_trace(towers.text, ids, "input_ids", ["text_embeds"], axes), storage)
+    graphs = {"image_embeds": folder / IMAGE_ENCODER}
+    if towers.has_patches:
+        graphs["patch_embeds"] = folder / PATCH_ENCODER
+    image = _trace(towers.image, pixels, "pixel_values", list(graphs), {0: "N"})
+    _store(image, storage)
+    _move_weights(image.graph, folder / IMAGE_WEIGHTS)
+    for output, path in graphs.items():
+        _write(_part(image, output), path)
+    del image
+    text_encoder = folder / TEXT_ENCODER
+    text = _trace(towers.text, ids, "input_ids", ["text_embeds"], {0: "N", 1: "L"} if any_length else {0: "N"})
+    _store(text, storage)
+    _check_size(text)
+    _write(text, text_encoder)
+    del text
+
     batches = [ids, ids[:1]] + ([ids[:1, : ids.shape[1] // 2]] if any_length else [])
-    cosines = [_compare(image_encoder, "image_embeds", towers.reference, batch) for batch in (pixels, pixels[:1])]
-    cosines += [_compare(text_encoder, "text_embeds", towers.text, batch) for batch in batches]
+    cosines = [_compare(folder / IMAGE_ENCODER, towers.reference, batch) for batch in (pixels, pixels[:1])]
+    cosines += [_compare(text_encoder, towers.text, batch) for batch in batches]
     grid = None
     if towers.has_patches:
-        shape = _answer(image_encoder, "patch_embeds", pixels[:1]).shape
+        shape = _answer(folder / PATCH_ENCODER, pixels[:1]).shape
         grid = (int(shape[1]), int(shape[2]))
-    return ExportedModel(image_encoder, text_encoder, grid, min(cosines))
+    return ExportedModel(grid, min(cosines))
 
 
 def example_pixels(image_size: tuple[int, int]) -> Tensor:
@@ -111,7 +136,7 @@ def _trace(tower: nn.Module, example: Tensor, name: str, outputs: list[str], axe
             torch.onnx.export(
                 tower.eval(),
                 (example,),
-                file,
+                str(file),  # a path object would be taken for a stream, which ends at 2 GiB
                 input_names=[name],
                 output_names=outputs,
                 dynamic_axes={name: axes} | {output: {0: "N"} for output in outputs},
@@ -125,7 +150,7 @@ def _trace(tower: nn.Module, example: Tensor, name: str, outputs: list[str], axe
         return onnx.load(file)
 
 
-def _store(model: onnx.ModelProto, storage: Storage) -> bytes:
+def _store(model: onnx.ModelProto, storage: Storage) -> None:
     """Store float32 matrices as float16 behind a Cast; vectors (norms, biases) are small and stay as they are."""
     graph = model.graph
     casts = []
@@ -146,25 +171,70 @@ def _store(model: onnx.ModelProto, storage: Storage) -> bytes:
     model.doc_string = ""
     for node in graph.node:
         node.doc_string = ""  # the exporter writes source paths of this machine here
-    if model.ByteSize() > MAX_ONNX_BYTES:
-        raise ImportModelError(f"a tower of {model.ByteSize():,} bytes does not fit into one ONNX file (2 GiB)")
-    onnx.checker.check_model(model, full_check=True)
-    return bytes(model.SerializeToString())
 
 
-def _answer(encoder: bytes, output: str, batch: Tensor) -> npt.NDArray[np.float32]:
-    session = onnxruntime.InferenceSession(encoder, providers=["CPUExecutionProvider"])
-    result: npt.NDArray[np.float32] = session.run([output], {session.get_inputs()[0].name: batch.numpy()})[0]
+def _move_weights(graph: onnx.GraphProto, path: Path) -> None:
+    """Write large tensors to a file, and leave in the graph where they are there."""
+    with path.open("wb") as file:
+        for tensor in graph.initializer:
+            values = numpy_helper.to_array(tensor)
+            if values.nbytes < STORED_FROM:
+                continue
+            file.write(bytes(-file.tell() % ALIGNMENT))
+            place = {"location": path.name, "offset": file.tell(), "length": values.nbytes}
+            values.astype(values.dtype.newbyteorder("<"), copy=False).tofile(file)
+            moved = TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
+            moved.data_location = TensorProto.EXTERNAL
+            moved.external_data.extend(onnx.StringStringEntryProto(key=k, value=str(v)) for k, v in place.items())
+            tensor.CopyFrom(moved)
+
+
+def _part(model: onnx.ModelProto, output: str) -> onnx.ModelProto:
+    """The graph of one output: what it needs, and nothing else."""
+    part = onnx.ModelProto()
+    part.CopyFrom(model)
+    graph = part.graph
+    wanted, nodes = {output}, []
+    for node in reversed(graph.node):
+        if wanted & set(node.output):
+            nodes.append(node)
+            wanted |= set(node.input)
+    for kept, items in (
+        (nodes[::-1], graph.node),
+        ([each for each in graph.initializer if each.name in wanted], graph.initializer),
+        ([each for each in graph.output if each.name == output], graph.output),
+        ([each for each in graph.value_info if each.name in wanted], graph.value_info),
+    ):
+        copies = [type(each).FromString(each.SerializeToString()) for each in kept]
+        del items[:]
+        items.extend(copies)
+    return part
+
+
+def _check_size(text: onnx.ModelProto) -> None:
+    size = sum(len(tensor.raw_data) for tensor in text.graph.initializer)
+    if size > MAX_TEXT_WEIGHTS:
+        raise ImportModelError(f"a text tower of {size:,} bytes does not fit into one ONNX file (2 GiB)")
+
+
+def _write(model: onnx.ModelProto, path: Path) -> None:
+    path.write_bytes(model.SerializeToString())
+    onnx.checker.check_model(str(path), full_check=True)
+
+
+def _answer(encoder: Path, batch: Tensor) -> npt.NDArray[np.float32]:
+    session = onnxruntime.InferenceSession(str(encoder), providers=["CPUExecutionProvider"])
+    result: npt.NDArray[np.float32] = session.run(None, {session.get_inputs()[0].name: batch.numpy()})[0]
     return result
 
 
 @torch.no_grad()
-def _compare(encoder: bytes, output: str, tower: nn.Module, batch: Tensor) -> float:
+def _compare(encoder: Path, tower: nn.Module, batch: Tensor) -> float:
     expected = tower.eval()(batch).numpy()
-    cosine = float((expected * _answer(encoder, output, batch)).sum(axis=-1).min())
+    cosine = float((expected * _answer(encoder, batch)).sum(axis=-1).min())
     if not cosine >= LEAST_COSINE:
         raise ImportModelError(
-            f"the exported {output} differ from the model's own (cosine {cosine:.6f}, at least {LEAST_COSINE} "
-            "is needed); nothing was written"
+            f"the embeddings of {encoder.name} differ from the model's own (cosine {cosine:.6f}, at least "
+            f"{LEAST_COSINE} is needed); nothing was written"
         )
     return cosine

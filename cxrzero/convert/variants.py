@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
+from onnx import numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
@@ -37,6 +38,7 @@ from cxrzero.model.bundle import (
 )
 from cxrzero.model.preprocess import Preprocess
 from cxrzero.model.tokenizer import Tokenizer
+from cxrzero.model.weights import map_tensors
 from cxrzero.phantom import draw, sample_findings
 from cxrzero.prompts import build_prompts
 from cxrzero.stats.metrics import rank_correlation
@@ -190,12 +192,23 @@ def _to_int8(bundle: Bundle) -> bytes:
 
 def _plain(bundle: Bundle, work: Path) -> Path:
     """The fp32 encoder with its constants folded: weights stored as float16 become weights again."""
-    plain = work / "plain.onnx"
+    whole, plain = work / "whole.onnx", work / "plain.onnx"
     try:
-        quant_pre_process(str(bundle.file(IMAGE_ENCODER)), str(plain), skip_symbolic_shape=True)
+        onnx.save(_with_weights(bundle.file(IMAGE_ENCODER)), whole)
+        quant_pre_process(str(whole), str(plain), skip_symbolic_shape=True)
     except Exception as error:  # ONNX Runtime raises what its optimiser raises, of many kinds
         raise ImportModelError(f"the image encoder cannot be prepared for another precision: {error}") from error
     return plain
+
+
+def _with_weights(graph: Path) -> onnx.ModelProto:
+    """The graph with its weights in it: a variant's file holds all its numbers itself."""
+    model = onnx.load(graph, load_external_data=False)
+    stored = map_tensors(graph)
+    for tensor in model.graph.initializer:
+        if tensor.name in stored:
+            tensor.CopyFrom(numpy_helper.from_array(stored[tensor.name], tensor.name))
+    return model
 
 
 class _Calibration(CalibrationDataReader):

@@ -1,8 +1,11 @@
-"""A model on disk: a folder with `model.json`, two ONNX encoders and a tokenizer.
+"""A model on disk: a folder with `model.json`, ONNX encoders and a tokenizer.
 
 Preprocessing and scoring rule travel with the weights, because right weights behind a wrong preprocessor are the
 field's most common silent error. `load_bundle` checks everything before any image is read: the schema, that each file
-is there, its size and its SHA-256.
+is there, its SHA-256, and that no graph takes numbers from anywhere but the bundle's own file of weights.
+
+    schema 1  image_encoder.onnx, perhaps with patches as a second output; text_encoder.onnx, tokenizer.json
+    schema 2  image_encoder.onnx and perhaps patch_encoder.onnx over one image_weights.bin, and the other two
 """
 
 from __future__ import annotations
@@ -18,13 +21,16 @@ from typing import Any, NoReturn, TypeGuard
 
 from cxrzero.errors import BundleError, BundleVersionError
 from cxrzero.files import sha256_of
+from cxrzero.model.weights import IMAGE_WEIGHTS, stored_tensors
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MODEL_JSON = "model.json"
 IMAGE_ENCODER = "image_encoder.onnx"
+PATCH_ENCODER = "patch_encoder.onnx"
 TEXT_ENCODER = "text_encoder.onnx"
 TOKENIZER = "tokenizer.json"
-FILES = (IMAGE_ENCODER, TEXT_ENCODER, TOKENIZER)
+FILES = (IMAGE_ENCODER, TEXT_ENCODER, TOKENIZER)  # of every bundle
+FILES_OF_SCHEMA_2 = (IMAGE_ENCODER, IMAGE_WEIGHTS, PATCH_ENCODER, TEXT_ENCODER, TOKENIZER)
 SCORING_RULES = ("softmax_pair", "sigmoid")
 VARIANTS = ("fp16", "bf16", "int8")
 
@@ -110,7 +116,7 @@ class Bundle:
         image_size: (height, width) in pixels of the encoder's input.
         preprocess: steps with their parameters, see `cxrzero.model.preprocess`.
         context_length: tokens that the text encoder reads; pad_id fills the rest.
-        labels: what `predict` asks when the user names no label.
+        labels: what `predict` asks when the user names no label; may be empty from schema 2 on.
         files: file name → SHA-256, hexadecimal.
         card: the whole of model.json.
         variants: precision → what the bundle has or states for it, besides fp32.
@@ -138,8 +144,9 @@ class Bundle:
 
     def fingerprint_at(self, precision: str) -> str:
         """The fingerprint with the image encoder of that precision in the place of the fp32 one."""
-        hashes = {name: self.files[name] for name in FILES}
-        hashes[IMAGE_ENCODER] = self.files[self.image_encoder_file(precision)]
+        graph, *weights = self.image_encoder_files(precision)
+        hashes = {name: self.files[name] for name in (*FILES, *weights)}
+        hashes[IMAGE_ENCODER] = self.files[graph]
         decisive = {
             "files": hashes,
             "preprocess": [dict(step) for step in self.preprocess],
@@ -149,10 +156,19 @@ class Bundle:
         }
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
-    def image_encoder_file(self, precision: str) -> str:
-        """The file that runs in a precision: one of its own, or the fp32 file."""
+    def image_encoder_files(self, precision: str) -> tuple[str, ...]:
+        """What runs in a precision: a graph of its own, or the fp32 graph and, from schema 2 on, its weights."""
         variant = self.variants.get(precision)
-        return IMAGE_ENCODER if variant is None or variant.image_encoder is None else variant.image_encoder
+        if variant is not None and variant.image_encoder is not None:
+            return (variant.image_encoder,)
+        return (IMAGE_ENCODER, IMAGE_WEIGHTS) if IMAGE_WEIGHTS in self.files else (IMAGE_ENCODER,)
+
+    @property
+    def patch_encoder(self) -> str | None:
+        """The file with the output patch_embeds; None where the architecture has no patches in the texts' space."""
+        if IMAGE_WEIGHTS in self.files:
+            return PATCH_ENCODER if PATCH_ENCODER in self.files else None
+        return IMAGE_ENCODER if self.card.get("patch_embeds") else None
 
     def file(self, name: str) -> Path:
         return self.path / name
@@ -166,8 +182,9 @@ def load_bundle(path: Path) -> Bundle:
         BundleError: anything else that is missing, malformed or not what its hash says.
     """
     card = _Card(_read_json(path / MODEL_JSON), path / MODEL_JSON)
-    card.check_version()
+    version = card.version()
     variants = card.variants()
+    of_variants = [each.image_encoder for each in variants.values() if each.image_encoder]
     bundle = Bundle(
         path=path,
         name=card.string("name"),
@@ -179,14 +196,24 @@ def load_bundle(path: Path) -> Bundle:
         pad_id=card.integer("pad_id", minimum=0),
         scoring=card.scoring(),
         templates=card.templates(),
-        labels=card.strings("labels"),
-        files=card.files([each.image_encoder for each in variants.values() if each.image_encoder]),
+        labels=card.strings("labels", may_be_empty=version >= 2),
+        files=card.files(version, of_variants),
         card=MappingProxyType(card.data),
         variants=variants,
     )
     for name, sha256 in bundle.files.items():
         _check_file(path / name, sha256)
+    on_weights = {IMAGE_ENCODER, PATCH_ENCODER} - {*of_variants} if version >= 2 else set()
+    for name in bundle.files:
+        if name not in (TOKENIZER, IMAGE_WEIGHTS):
+            _check_graph(path / name, name in on_weights)
     return bundle
+
+
+def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
+    """What `files` of model.json says of a folder of schema 2."""
+    found = (folder / name for name in FILES_OF_SCHEMA_2 if (folder / name).exists())
+    return {path.name: {"sha256": sha256_of(path), "size": path.stat().st_size} for path in found}
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -219,6 +246,12 @@ def _check_file(path: Path, sha256: str) -> None:
         )
 
 
+def _check_graph(path: Path, may_use_weights: bool) -> None:
+    """Raises BundleError if it takes numbers from where it must not, before a library follows it there."""
+    if stored_tensors(path) and not may_use_weights:
+        raise BundleError(f"{path} must hold all its numbers itself; it takes some from {IMAGE_WEIGHTS}")
+
+
 class _Card:
     """Typed access to model.json; every complaint names the file and the key."""
 
@@ -226,12 +259,13 @@ class _Card:
         self.data = data
         self.path = path
 
-    def check_version(self) -> None:
+    def version(self) -> int:
         version = self.integer("schema_version")
         if version > SCHEMA_VERSION:
             raise BundleVersionError(
                 f"{self.path} has schema version {version}, this cxrzero reads up to {SCHEMA_VERSION}; update cxrzero"
             )
+        return version
 
     def string(self, key: str) -> str:
         value = self._get(key)
@@ -245,8 +279,9 @@ class _Card:
             self._fail(key, f"must be a whole number of at least {minimum}")
         return int(value)
 
-    def strings(self, key: str) -> tuple[str, ...]:
-        return self._strings(self._get(key), key)
+    def strings(self, key: str, may_be_empty: bool = False) -> tuple[str, ...]:
+        value = self._get(key)
+        return () if may_be_empty and value == [] else self._strings(value, key)
 
     def image_size(self) -> tuple[int, int]:
         value = self._get("image_size")
@@ -313,10 +348,11 @@ class _Card:
             self._fail(key, "must be an object that names the backend and the processor's instruction sets")
         return MeasuredOn(value["backend"], self._strings(value.get("processor"), f"{key}.processor"))
 
-    def files(self, more: Iterable[str] = ()) -> Mapping[str, str]:
+    def files(self, version: int, more: Iterable[str]) -> Mapping[str, str]:
         value = self._object("files")
         hashes = {}
-        for name in (*FILES, *more):
+        of_version = (IMAGE_WEIGHTS, *({PATCH_ENCODER} & set(value))) if version >= 2 else ()
+        for name in (*FILES, *of_version, *more):
             entry = value.get(name)
             sha256 = entry.get("sha256") if isinstance(entry, dict) else None
             if not isinstance(sha256, str) or len(sha256) != 64:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from cxrzero.errors import LabelError
 from cxrzero.model.bundle import Bundle
 from cxrzero.prompts.bank import BUILT_IN, NORMAL, Bank, built_in_bank, key_of, load_bank
 from cxrzero.prompts.labels import LabelPrompts, build_prompts, check_labels
@@ -25,12 +26,14 @@ def resolve_prompts(
         prompts: path of a prompts file, or "default" for the built-in bank.
 
     Raises:
-        LabelError: labels that cannot be columns of one table.
+        LabelError: labels that cannot be columns of one table, or none where the model names none.
         ConfigError: the prompts file is not usable.
     """
     bank = _bank(prompts)
     if labels is None:
         labels = bank.names if bank and prompts != BUILT_IN and bank.names else bundle.labels
+        if not labels:
+            raise LabelError(f"the model {bundle.name} names no labels of its own; say with --labels what to ask it")
     return tuple(_of_label(label, bundle, bank) for label in check_labels(labels))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cxrzero.cards.card import UNVERIFIED, Card, iter_cards
-from cxrzero.model.bundle import FILES, Bundle, bundled_folder
+from cxrzero.model.bundle import FILES_OF_SCHEMA_2, Bundle, bundled_folder
 from cxrzero.registry.byhand import can_pull
 from cxrzero.registry.folder import installed
 
@@ -82,7 +82,7 @@ def _licence(folder: Path) -> str:
 
 
 def _disk_size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in (folder / name for name in FILES) if path.is_file())
+    return sum(path.stat().st_size for path in (folder / name for name in FILES_OF_SCHEMA_2) if path.is_file())
 
 
 def _size(size: int | None, card: Card | None = None) -> str:

@@ -48,6 +48,8 @@ def verify(bundle: Bundle) -> Iterator[Check]:
         return
     yield _guarded("tokenizer", lambda: _check_tokenizer(bundle, encoder))
     yield _guarded("image encoder", lambda: _check_images(bundle, encoder))
+    if bundle.patch_encoder is not None:
+        yield _guarded("patch encoder", lambda: _check_patches(bundle, encoder))
     yield _guarded("text encoder", lambda: _check_texts(bundle, encoder))
     for precision, variant in bundle.variants.items():
         if variant.image_encoder is not None:
@@ -96,10 +98,24 @@ def _check_tokenizer(bundle: Bundle, encoder: OnnxRuntimeEncoder) -> tuple[bool,
 
 
 def _check_images(bundle: Bundle, encoder: OnnxRuntimeEncoder) -> tuple[bool, str]:
+    pixels = _noise(bundle)
+    return _judge(bundle, encoder.encode_images(pixels), encoder.encode_images(pixels))
+
+
+def _check_patches(bundle: Bundle, encoder: OnnxRuntimeEncoder) -> tuple[bool, str]:
+    found = [encoder.encode_patches(_noise(bundle)) for _ in range(2)]
+    grid = bundle.card.get("patch_embeds")
+    if not isinstance(grid, dict) or (grid.get("height"), grid.get("width")) != found[0].shape[1:3]:
+        return False, f"patches are {found[0].shape[1:3]}, not as model.json says"
+    first, second = (patches.reshape(-1, bundle.embed_dim) for patches in found)
+    return _judge(bundle, first, second)
+
+
+def _noise(bundle: Bundle) -> npt.NDArray[np.float32]:
+    """(2, 3, H, W): two pictures as the encoder sees them."""
     preprocess = Preprocess(bundle.preprocess, bundle.image_size)
     noise = np.random.default_rng(0).integers(0, 256, (2, 96, 80), dtype=np.uint8)
-    pixels = np.stack([preprocess(picture) for picture in noise])
-    return _judge(bundle, encoder.encode_images(pixels), encoder.encode_images(pixels))
+    return np.stack([preprocess(picture) for picture in noise])
 
 
 def _check_variant(bundle: Bundle, precision: str) -> tuple[bool, str]:

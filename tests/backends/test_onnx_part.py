@@ -112,11 +112,6 @@ def test_what_is_run_as_a_whole() -> None:
     del model.graph.output[1]
     assert part_for(memoryview(model.SerializeToString()), "wanted") is None
 
-    for change in ({"data_location": TensorProto.EXTERNAL}, {"external_data": [{"key": "location", "value": "b"}]}):
-        outside = two_outputs()
-        outside.graph.initializer[1].MergeFrom(TensorProto(**change))
-        assert part_for(memoryview(outside.SerializeToString()), "wanted") is None
-
     within = two_outputs()
     branch = helper.make_graph(
         [helper.make_node("Identity", ["left"], ["y"])], "b", [], [helper.make_tensor_value_info("y", 1, ["N", 4])]

@@ -36,6 +36,9 @@ class FakeEncoder:
         angle = pixel_values.mean(axis=(1, 2, 3)) / 255 * np.pi / 2
         return np.stack([np.sin(angle), np.cos(angle)], axis=1).astype(np.float32)
 
+    def encode_patches(self, pixel_values: np.ndarray) -> np.ndarray:
+        raise AssertionError("the pipeline encodes no patches")
+
     def encode_texts(self, input_ids: np.ndarray) -> np.ndarray:
         raise AssertionError("the pipeline encodes no text")
 

@@ -81,7 +81,7 @@ def test_info_shows_sources_and_what_is_unverified(install: Install) -> None:
 def test_verify_passes_on_the_model_in_the_box() -> None:
     result = run("verify", "cxrzero-mini")
     assert result.exit_code == 0, result.output
-    assert result.output.count("  ok ") == 5
+    assert result.output.count("  ok ") == 6
     assert "unverified" in result.output
 
 

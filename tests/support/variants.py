@@ -15,9 +15,10 @@ from cxrzero.model.bundle import IMAGE_ENCODER
 
 
 def rehash(folder: Path, **changes: Any) -> Path:
-    """Write model.json anew for the ONNX files that are there."""
+    """Write model.json anew for the files of the model that are there."""
     card = json.loads((folder / "model.json").read_text()) | changes
-    card["files"] |= {file.name: {"sha256": sha256_of(file)} for file in folder.glob("*.onnx")}
+    files = [*folder.glob("*.onnx"), *folder.glob("image_weights.bin")]
+    card["files"] |= {file.name: {"sha256": sha256_of(file)} for file in files}
     (folder / "model.json").write_text(json.dumps(card))
     return folder
 

@@ -85,7 +85,7 @@ def test_a_run_goes_on_from_another_run(options, tmp_path):
     assert second.preprocess == load_bundle(first).preprocess
     assert second.files["tokenizer.json"] == load_bundle(first).files["tokenizer.json"]
     assert second.files["text_encoder.onnx"] == load_bundle(first).files["text_encoder.onnx"]
-    assert second.files["image_encoder.onnx"] != load_bundle(first).files["image_encoder.onnx"]
+    assert second.files["image_weights.bin"] != load_bundle(first).files["image_weights.bin"]
     assert len(second.card["provenance"]["init_sha256"]) == 64
 
 

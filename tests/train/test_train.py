@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 torch = pytest.importorskip("torch")
-import onnxruntime  # noqa: E402
 
+
+from cxrzero.backends.onnxruntime import OnnxRuntimeEncoder  # noqa: E402
 from cxrzero.clip.architecture import build_model, load_arch  # noqa: E402
 from cxrzero.errors import OutputExistsError, TrainingError, UsageError  # noqa: E402
 from cxrzero.model.bundle import load_bundle  # noqa: E402
@@ -64,12 +65,8 @@ def encode(bundle, paths, texts):
     preprocess = Preprocess(bundle.preprocess, bundle.image_size)
     pixels = np.stack([preprocess(np.asarray(Image.open(path))) for path in paths])
     ids = Tokenizer(bundle.file("tokenizer.json"), bundle.context_length, bundle.pad_id)(texts)
-    images = onnxruntime.InferenceSession(bundle.file("image_encoder.onnx"), providers=["CPUExecutionProvider"])
-    words = onnxruntime.InferenceSession(bundle.file("text_encoder.onnx"), providers=["CPUExecutionProvider"])
-    return (
-        *images.run(["image_embeds", "patch_embeds"], {"pixel_values": pixels}),
-        words.run(None, {"input_ids": ids})[0],
-    )
+    encoder = OnnxRuntimeEncoder(bundle, "cpu")
+    return encoder.encode_images(pixels), encoder.encode_patches(pixels), encoder.encode_texts(ids)
 
 
 def test_64_pairs_are_learned_by_heart_and_the_bundle_knows_them(pairs, options):
@@ -89,7 +86,7 @@ def test_the_same_seed_gives_the_same_files(options, tmp_path):
     runs = [train(replace(options, out=tmp_path / name, seed=seed)) for name, seed in (("a", 3), ("b", 3), ("c", 4))]
     a, b, c = (dict(load_bundle(run).files) for run in runs)
     assert a == b
-    assert a["image_encoder.onnx"] != c["image_encoder.onnx"]
+    assert a["image_weights.bin"] != c["image_weights.bin"]
 
 
 def test_model_json_states_what_is_known_and_null_for_the_rest(options, tmp_path):

@@ -215,7 +215,7 @@ def test_the_best_are_kept_and_exported_as_an_ensemble(films, options):
     members = sorted((run / "ensemble").iterdir())
     assert [member.name for member in members] == [f"{i:02}-step-{step}" for i, step in enumerate(best, 1)]
     assert load_bundle(members[0]).files == load_bundle(run).files
-    assert len({load_bundle(member).files["image_encoder.onnx"] for member in members}) == 3
+    assert len({load_bundle(member).files["image_weights.bin"] for member in members}) == 3
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == sorted(
         ["last.pt", *(f"best-{step:08}.pt" for step in best)]
     )

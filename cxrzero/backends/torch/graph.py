@@ -18,6 +18,7 @@ from torch import Tensor
 
 from cxrzero.backends.torch.ops import NUMERIC, STRUCTURAL, Function, to_tensor
 from cxrzero.errors import BundleError
+from cxrzero.model.weights import map_tensors
 
 OPSETS = range(13, 21)
 # Operators whose matrix may be kept in the reduced type that autocast computes in.
@@ -38,7 +39,7 @@ class TorchGraph:
     """One encoder.
 
     Args:
-        path: an ONNX file.
+        path: an ONNX file of a bundle.
         output: the one output that is wanted; what only others need is left out.
         device: where its weights are and where it runs.
         matrix_dtype: in which the matrices of products are kept.
@@ -53,7 +54,9 @@ class TorchGraph:
         self.output = output
         self.device = torch.device(device)
         nodes = _needed(model.graph.node, output)
-        self._values = {tensor.name: to_tensor(tensor) for tensor in model.graph.initializer}
+        stored = map_tensors(path)
+        self._values = {each.name: to_tensor(each) for each in model.graph.initializer if each.name not in stored}
+        self._values |= {name: torch.from_numpy(value) for name, value in stored.items()}
         self.inputs = {value.name for value in model.graph.input} - set(self._values)
         if output not in {value.name for value in model.graph.output}:
             raise BundleError(f"{path} has no output {output}")
@@ -110,7 +113,7 @@ class TorchGraph:
 
 def _read(path: Path) -> onnx.ModelProto:
     try:
-        model = onnx.load(path)
+        model = onnx.load(path, load_external_data=False)
     except Exception as error:  # protobuf's errors share no public base class
         raise BundleError(f"{path} cannot be loaded: it is not an ONNX model") from error
     versions = {opset.domain: opset.version for opset in model.opset_import}

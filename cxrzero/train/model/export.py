@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import os
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ from cxrzero.clip.architecture import learns_tokenizer
 from cxrzero.convert.onnx_export import ExportedModel, example_ids, example_pixels, export_onnx
 from cxrzero.convert.towers import open_clip_towers
 from cxrzero.errors import ImportModelError, TrainingError, UsageError
-from cxrzero.files import software, write_json, write_whole
-from cxrzero.model.bundle import IMAGE_ENCODER, MODEL_JSON, SCHEMA_VERSION, TEXT_ENCODER, TOKENIZER
+from cxrzero.files import cannot_write, software, write_json
+from cxrzero.model.bundle import MODEL_JSON, SCHEMA_VERSION, TOKENIZER, describe_files
 from cxrzero.train.model import checkpoint
 from cxrzero.train.model.start import Start
 from cxrzero.train.model.transformers_clip import TransformersCLIP
@@ -58,28 +59,37 @@ def _write_bundle(target: Path, weights: Path, start: Start, facts: dict[str, An
     model = start.model.cpu().eval()
     model.load_state_dict(content["model"])
     assert start.tokenizer is not None
-    exported = _export(model.to(memory_format=torch.contiguous_format), start, start.tokenizer)
-    files = {
-        IMAGE_ENCODER: exported.image_encoder,
-        TEXT_ENCODER: exported.text_encoder,
-        TOKENIZER: start.tokenizer.to_str(pretty=True).encode(),
-    }
-    # model.json last: a folder without it is not a bundle, and with the old one its hashes would not fit.
-    (target / MODEL_JSON).unlink(missing_ok=True)
-    for name, data in files.items():
-        write_whole(target / name, data)
-    described = {name: {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)} for name, data in files.items()}
-    card = _describe(content, facts, exported, start) | {"files": described}
+    with tempfile.TemporaryDirectory(prefix=".bundle-", dir=target) as folder:
+        made = Path(folder)
+        exported = _export(model.to(memory_format=torch.contiguous_format), start, start.tokenizer, made)
+        (made / TOKENIZER).write_text(start.tokenizer.to_str(pretty=True), encoding="utf-8", newline="\n")
+        card = _describe(content, facts, exported, start) | {"files": describe_files(made)}
+        # model.json last: a folder without it is not a bundle, and with the old one its hashes would not fit.
+        (target / MODEL_JSON).unlink(missing_ok=True)
+        for path in made.iterdir():
+            _move(path, target / path.name)
     write_json(target / MODEL_JSON, card)
 
 
-def _export(model: CustomTextCLIP | TransformersCLIP, start: Start, tokenizer: Tokenizer) -> ExportedModel:
+def _move(path: Path, target: Path) -> None:
+    """Once it is on the disk."""
+    try:
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
+        path.replace(target)
+    except OSError as error:
+        raise cannot_write(target, error) from error
+
+
+def _export(
+    model: CustomTextCLIP | TransformersCLIP, start: Start, tokenizer: Tokenizer, folder: Path
+) -> ExportedModel:
     pixels = example_pixels((start.image_size, start.image_size))
     ids = example_ids(tokenizer, start.context_length, start.pad_id)
     any_length = learns_tokenizer(start.arch)  # CLIP's causal towers read their whole context only
     towers = model.towers() if isinstance(model, TransformersCLIP) else open_clip_towers(model)
     try:
-        return export_onnx(towers, pixels, ids, storage="float16", any_length=any_length)
+        return export_onnx(towers, pixels, ids, folder, storage="float16", any_length=any_length)
     except ImportModelError as error:
         raise TrainingError(str(error)) from error
 
