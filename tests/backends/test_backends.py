@@ -312,12 +312,13 @@ def test_auto_says_why_not_cuda_and_why_openvino(tiny_bundle: Path, monkeypatch:
 
 
 def test_auto_goes_on_where_openvino_cannot_be_imported(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from cxrzero.backends.openvino import core
+    from cxrzero.backends.openvino import _has_bf16, core
 
     bundle = load_bundle(tiny_bundle)
     monkeypatch.setattr("cxrzero.backends.open.LARGE_ENCODER", 1)
     monkeypatch.setattr("cxrzero.backends.open.missing_module", lambda name: None)
     monkeypatch.setattr("cxrzero.backends.openvino.core", core.__wrapped__)  # one is open already
+    _has_bf16.cache_clear()  # and has been asked
     monkeypatch.setitem(sys.modules, "openvino", None)
     for precision in ("fp32", "auto"):
         encoder = open_encoder(bundle, "auto", "cpu", precision)
