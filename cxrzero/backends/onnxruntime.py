@@ -48,7 +48,7 @@ CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
 
 # Bytes of a file of schema 1 that is cut down to one output. While it is opened, and no longer, that takes once or
 # twice its size more memory, and larger towers have more blocks, of which the last matters less.
-LARGEST_CUT = 2**29
+MAX_CUT = 2**29
 
 FATAL = 4  # onnxruntime's severity levels: 0 verbose … 4 fatal
 WARNING = 2
@@ -234,7 +234,7 @@ def _open_session(
 
 def _part(path: Path, output: str) -> bytes | None:
     """Of a file of schema 1 what the output needs; None where the whole file is run."""
-    if path.stat().st_size > LARGEST_CUT:
+    if path.stat().st_size > MAX_CUT:
         return None
     with (
         path.open("rb") as file,

@@ -27,7 +27,7 @@ from cxrzero.model.bundle import IMAGE_ENCODER, PATCH_ENCODER, TEXT_ENCODER
 from cxrzero.model.weights import IMAGE_WEIGHTS
 
 OPSET = 17
-LEAST_COSINE = 0.99999  # between an exported embedding and the model's own
+MIN_COSINE = 0.99999  # between an exported embedding and the model's own
 # A protobuf message ends at 2^31 − 1 bytes. The weights of a picture's tower are not part of one; of a text tower they
 # are, beside a graph of some megabytes.
 MAX_TEXT_WEIGHTS = 2**31 - 2**24
@@ -73,7 +73,7 @@ def export_onnx(
         any_length: whether the text encoder takes fewer than L tokens.
 
     Raises:
-        ImportModelError: an exported embedding's cosine with the model's is below LEAST_COSINE, or a tower cannot be
+        ImportModelError: an exported embedding's cosine with the model's is below MIN_COSINE, or a tower cannot be
             traced, or the text tower is too large for one ONNX file.
         OSError: a file cannot be written.
     """
@@ -232,9 +232,9 @@ def _answer(encoder: Path, batch: Tensor) -> npt.NDArray[np.float32]:
 def _compare(encoder: Path, tower: nn.Module, batch: Tensor) -> float:
     expected = tower.eval()(batch).numpy()
     cosine = float((expected * _answer(encoder, batch)).sum(axis=-1).min())
-    if not cosine >= LEAST_COSINE:
+    if not cosine >= MIN_COSINE:
         raise ImportModelError(
             f"the embeddings of {encoder.name} differ from the model's own (cosine {cosine:.6f}, at least "
-            f"{LEAST_COSINE} is needed); nothing was written"
+            f"{MIN_COSINE} is needed); nothing was written"
         )
     return cosine

@@ -353,7 +353,7 @@ def test_only_the_embedding_is_computed_except_of_very_large_files(
 
     names, cut = outputs_and_embeds()
     assert names == ["image_embeds"]
-    monkeypatch.setattr("cxrzero.backends.onnxruntime.LARGEST_CUT", 1)
+    monkeypatch.setattr("cxrzero.backends.onnxruntime.MAX_CUT", 1)
     names, whole = outputs_and_embeds()
     assert names == ["image_embeds", "patch_embeds"]
     np.testing.assert_array_equal(whole, cut)

@@ -107,5 +107,5 @@ def test_an_existing_folder_is_not_replaced(tmp_path):
 
 
 def test_an_export_that_answers_differently_is_not_written(tmp_path, monkeypatch):
-    monkeypatch.setattr("cxrzero.convert.onnx_export.LEAST_COSINE", 1.1)
+    monkeypatch.setattr("cxrzero.convert.onnx_export.MIN_COSINE", 1.1)
     refuse(save(clip(), tmp_path / "x.pt"), tmp_path, "differ from the model")

@@ -46,7 +46,7 @@ def test_two_graphs_share_one_file_of_weights(tmp_path):
 
 
 def test_matrices_are_stored_in_half_precision_where_asked(tmp_path, monkeypatch):
-    monkeypatch.setattr(onnx_export, "LEAST_COSINE", 0.999)  # these weights are large, and rounded
+    monkeypatch.setattr(onnx_export, "MIN_COSINE", 0.999)  # these weights are large, and rounded
     model = clip(image_size=64)
     for name in ("whole", "half"):
         (tmp_path / name).mkdir()
