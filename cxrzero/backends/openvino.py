@@ -152,6 +152,7 @@ def _sums_int8_exactly() -> bool:
 
 def _compile_product(hint: str) -> Any:
     """(1, PRODUCTS) of numbers from 0 to 255 times a matrix of 127s, both quantised to 8 bits unless `hint` is bf16."""
+    plugins = core()  # first: it says in words that OpenVINO cannot be imported
     from openvino import Model
     from openvino import opset13 as op
 
@@ -162,7 +163,7 @@ def _compile_product(hint: str) -> Any:
         left = op.fake_quantize(rows, low, high, low, high, 256)
         right = op.multiply(op.convert(op.constant(np.full((PRODUCTS, 16), 127, np.int8)), "f32"), np.float32(1))
     product = op.matmul(left, right, transpose_a=False, transpose_b=False)
-    return core().compile_model(Model([product], [rows]), "CPU", {"INFERENCE_PRECISION_HINT": hint})
+    return plugins.compile_model(Model([product], [rows]), "CPU", {"INFERENCE_PRECISION_HINT": hint})
 
 
 @functools.cache
