@@ -26,7 +26,8 @@ from cxrzero.backends.precision import offered
 from cxrzero.bench.stopwatch import measure as measure_rate
 from cxrzero.convert.variants import measure
 from cxrzero.member import Member
-from cxrzero.model.bundle import FILES_OF_SCHEMA_2, TOKENIZER, load_bundle
+from cxrzero.model.bundle import load_bundle
+from cxrzero.model.model_json import FILES_OF_SCHEMA_2, TOKENIZER
 from cxrzero.model.preprocess import Preprocess
 from cxrzero.model.tokenizer import Tokenizer
 from cxrzero.phantom import draw, sample_findings

@@ -30,7 +30,7 @@ from cxrzero.backends.openvino import core
 from cxrzero.backends.openvino_weights import read_model
 from cxrzero.bench.machine import machine, versions
 from cxrzero.images import decode
-from cxrzero.model.bundle import IMAGE_ENCODER
+from cxrzero.model.model_json import IMAGE_ENCODER
 from cxrzero.screener import Screener
 from cxrzero.sources import find_images
 from cxrzero.stats.metrics import rank_correlation

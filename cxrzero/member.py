@@ -18,7 +18,8 @@ from cxrzero.cache.store import Store
 from cxrzero.cache.texts import TextCache
 from cxrzero.files import installed_versions
 from cxrzero.images.radiograph import DecodeOptions
-from cxrzero.model.bundle import TEXT_ENCODER, TOKENIZER, Bundle
+from cxrzero.model.bundle import Bundle
+from cxrzero.model.model_json import TEXT_ENCODER, TOKENIZER
 from cxrzero.model.preprocess import Preprocess
 from cxrzero.model.score import Classifier, build_classifier
 from cxrzero.model.tokenizer import Tokenizer

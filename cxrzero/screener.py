@@ -22,7 +22,8 @@ from cxrzero.images import decode
 from cxrzero.images.flags import MIN_SIDE
 from cxrzero.images.radiograph import DecodeOptions, Radiograph
 from cxrzero.member import Member
-from cxrzero.model.bundle import TOKENIZER, Bundle
+from cxrzero.model.bundle import Bundle
+from cxrzero.model.model_json import TOKENIZER
 from cxrzero.model.preprocess import Preprocess
 from cxrzero.model.score import Ensemble, Scorer
 from cxrzero.model.tokenizer import Tokenizer

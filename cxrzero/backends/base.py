@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cxrzero.errors import BundleError, ConfigError, CxrzeroError, RunError
-from cxrzero.model.bundle import IMAGE_ENCODER, PATCH_ENCODER, TEXT_ENCODER, Bundle
+from cxrzero.model.bundle import Bundle
+from cxrzero.model.model_json import IMAGE_ENCODER, PATCH_ENCODER, TEXT_ENCODER
 
 # Of a CUDA call: the libraries choose an algorithm by the size of the batch, so it is always the same.
 CUDA_BATCH = 64

@@ -13,7 +13,8 @@ from typing import get_args
 
 from cxrzero.choices import Precision
 from cxrzero.errors import ConfigError, UsageError
-from cxrzero.model.bundle import VARIANTS, Bundle, Deviation
+from cxrzero.model.bundle import Bundle
+from cxrzero.model.model_json import VARIANTS, Deviation
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 

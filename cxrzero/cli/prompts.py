@@ -32,7 +32,7 @@ def show(labels: Labels = None, prompts: Prompts = None, model: Model = DEFAULT_
 
     [bold]cxrzero prompts show --labels "pneumonia,No Finding"[/bold]
     """
-    from cxrzero.model.bundle import TOKENIZER
+    from cxrzero.model.model_json import TOKENIZER
     from cxrzero.model.tokenizer import Tokenizer
     from cxrzero.prompts import parse_labels, resolve_prompts
     from cxrzero.registry import resolve_model

@@ -22,7 +22,8 @@ from cxrzero.convert.openclip_folder import CONFIG as OPEN_CLIP_CONFIG
 from cxrzero.convert.openclip_folder import load_openclip_folder
 from cxrzero.errors import ImportModelError, NoInputError, OutputError, OutputExistsError, UsageError
 from cxrzero.files import cannot_write, sha256_of, software, whole_folder
-from cxrzero.model.bundle import MODEL_JSON, SCHEMA_VERSION, TOKENIZER, describe_files, load_bundle
+from cxrzero.model.bundle import describe_files, load_bundle
+from cxrzero.model.model_json import MODEL_JSON, SCHEMA_VERSION, TOKENIZER
 from cxrzero.model.preprocess import Preprocess
 from cxrzero.phantom import draw
 

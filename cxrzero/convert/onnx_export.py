@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from cxrzero.convert.towers import Towers
 from cxrzero.errors import ImportModelError
-from cxrzero.model.bundle import IMAGE_ENCODER, PATCH_ENCODER, TEXT_ENCODER
+from cxrzero.model.model_json import IMAGE_ENCODER, PATCH_ENCODER, TEXT_ENCODER
 from cxrzero.model.weights import IMAGE_WEIGHTS
 
 OPSET = 17

@@ -26,16 +26,8 @@ from cxrzero.errors import ImportModelError
 from cxrzero.files import write_json, write_whole
 from cxrzero.maths import Floats
 from cxrzero.member import Member
-from cxrzero.model.bundle import (
-    IMAGE_ENCODER,
-    MODEL_JSON,
-    TOKENIZER,
-    Bundle,
-    Deviation,
-    MeasuredOn,
-    Variant,
-    load_bundle,
-)
+from cxrzero.model.bundle import Bundle, load_bundle
+from cxrzero.model.model_json import IMAGE_ENCODER, MODEL_JSON, TOKENIZER, Deviation, MeasuredOn, Variant
 from cxrzero.model.preprocess import Preprocess
 from cxrzero.model.tokenizer import Tokenizer
 from cxrzero.model.weights import map_tensors
@@ -63,7 +55,7 @@ def add_variants(folder: Path, precisions: Sequence[str]) -> tuple[str, ...]:
 
     Args:
         folder: a bundle that nobody uses yet.
-        precisions: of `cxrzero.model.bundle.VARIANTS`.
+        precisions: of `cxrzero.model.model_json.VARIANTS`.
 
     Returns:
         What was measured, line by line, for the user.

@@ -1,6 +1,8 @@
 """A model on disk and what it states: files, preprocessing, tokenizer, scoring rule.
 
-bundle.py      model.json and the files beside it, checked before any image is read
+model_json.py  what model.json states, checked key by key
+bundle.py      the folder: every file's hash and every graph checked before any image is read
+weights.py     which numbers of a graph lie in image_weights.bin; protobuf.py reads the graph for it
 preprocess.py  upright grey pixels → the encoder's input
 tokenizer.py   prompts → input_ids
 score.py       embeddings → cosines and probabilities

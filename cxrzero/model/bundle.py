@@ -12,99 +12,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NoReturn, TypeGuard
+from typing import Any
 
-from cxrzero.errors import BundleError, BundleVersionError
+from cxrzero.errors import BundleError
 from cxrzero.files import sha256_of
+from cxrzero.model.model_json import (
+    FILES,
+    FILES_OF_SCHEMA_2,
+    IMAGE_ENCODER,
+    MODEL_JSON,
+    PATCH_ENCODER,
+    TOKENIZER,
+    ModelJson,
+    Scoring,
+    Templates,
+    Variant,
+    read_json,
+)
 from cxrzero.model.weights import IMAGE_WEIGHTS, stored_tensors
-
-SCHEMA_VERSION = 2
-MODEL_JSON = "model.json"
-IMAGE_ENCODER = "image_encoder.onnx"
-PATCH_ENCODER = "patch_encoder.onnx"
-TEXT_ENCODER = "text_encoder.onnx"
-TOKENIZER = "tokenizer.json"
-FILES = (IMAGE_ENCODER, TEXT_ENCODER, TOKENIZER)  # of every bundle
-FILES_OF_SCHEMA_2 = (IMAGE_ENCODER, IMAGE_WEIGHTS, PATCH_ENCODER, TEXT_ENCODER, TOKENIZER)
-SCORING_RULES = ("softmax_pair", "sigmoid")
-VARIANTS = ("fp16", "bf16", "int8")
-
-# A card is a few kilobytes; the limit only keeps a hostile file out of memory.
-MAX_MODEL_JSON_BYTES = 4 * 2**20
-
-
-@dataclass(frozen=True, slots=True)
-class Scoring:
-    """How cosines become a probability p (design: a closed set of rules).
-
-    Attributes:
-        rule: "softmax_pair": p = σ(scale·(cos⁺ − cos⁻)), the paper's rule with scale 1;
-            "sigmoid": p = σ(scale·cos⁺ + bias), SigLIP's.
-        scale: exponentiated, so larger than 0; no unit.
-        bias: added to the logit; 0 for "softmax_pair".
-    """
-
-    rule: str
-    scale: float
-    bias: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Templates:
-    """Sentences around a label; "{}" stands for the label."""
-
-    positive: tuple[str, ...]
-    negative: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class MeasuredOn:
-    """Where a measurement was made, without a machine's name.
-
-    Attributes:
-        backend: what computed, e.g. "openvino 2026.1.0".
-        processor: its architecture, then the instruction sets that decide how products are computed.
-    """
-
-    backend: str
-    processor: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Deviation:
-    """How far a faster precision was measured to be from fp32, on d = cos⁺ − cos⁻, each of the worst label.
-
-    Attributes:
-        max_abs_d_over_sd: max |Δd| in standard deviations of d over the films; no unit.
-        spearman: rank correlation of d.
-        n: films.
-        command: that measured it.
-        measured_on: None where the card does not say.
-    """
-
-    max_abs_d_over_sd: float
-    spearman: float
-    n: int
-    command: str | None = None
-    measured_on: MeasuredOn | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Variant:
-    """The image encoder in another precision.
-
-    Attributes:
-        image_encoder: its file; None where a backend computes in that precision from the fp32 file.
-        deviation: None where it was not measured.
-    """
-
-    image_encoder: str | None
-    deviation: Deviation | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,24 +110,24 @@ def load_bundle(path: Path) -> Bundle:
         BundleVersionError: model.json was written for a newer cxrzero.
         BundleError: anything else that is missing, malformed or not what its hash says.
     """
-    card = _Card(_read_json(path / MODEL_JSON), path / MODEL_JSON)
-    version = card.version()
-    variants = card.variants()
+    stated = ModelJson(read_json(path / MODEL_JSON), path / MODEL_JSON)
+    version = stated.version()
+    variants = stated.variants()
     of_variants = [each.image_encoder for each in variants.values() if each.image_encoder]
     bundle = Bundle(
         path=path,
-        name=card.string("name"),
-        architecture=card.string("architecture"),
-        embed_dim=card.integer("embed_dim"),
-        image_size=card.image_size(),
-        preprocess=card.preprocess(),
-        context_length=card.integer("context_length"),
-        pad_id=card.integer("pad_id", minimum=0),
-        scoring=card.scoring(),
-        templates=card.templates(),
-        labels=card.strings("labels", may_be_empty=version >= 2),
-        files=card.files(version, of_variants),
-        card=MappingProxyType(card.data),
+        name=stated.string("name"),
+        architecture=stated.string("architecture"),
+        embed_dim=stated.integer("embed_dim"),
+        image_size=stated.image_size(),
+        preprocess=stated.preprocess(),
+        context_length=stated.integer("context_length"),
+        pad_id=stated.integer("pad_id", minimum=0),
+        scoring=stated.scoring(),
+        templates=stated.templates(),
+        labels=stated.strings("labels", may_be_empty=version >= 2),
+        files=stated.files(version, of_variants),
+        card=MappingProxyType(stated.data),
         variants=variants,
     )
     for name, sha256 in bundle.files.items():
@@ -214,22 +143,6 @@ def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
     """What `files` of model.json says of a folder of schema 2."""
     found = (folder / name for name in FILES_OF_SCHEMA_2 if (folder / name).exists())
     return {path.name: {"sha256": sha256_of(path), "size": path.stat().st_size} for path in found}
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > MAX_MODEL_JSON_BYTES:
-            raise BundleError(f"{path} is larger than {MAX_MODEL_JSON_BYTES} bytes; this is not a model card")
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BundleError(f"{path.parent} is not a model bundle: it has no {MODEL_JSON}") from None
-    except OSError as error:
-        raise BundleError(f"{path} cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise BundleError(f"{path} is not valid JSON ({type(error).__name__}); fetch the bundle again") from error
-    if not isinstance(data, dict):
-        raise BundleError(f"{path} must hold a JSON object")
-    return data
 
 
 def _check_file(path: Path, sha256: str) -> None:
@@ -250,138 +163,6 @@ def _check_graph(path: Path, may_use_weights: bool) -> None:
     """Raises BundleError if it takes numbers from where it must not, before a library follows it there."""
     if stored_tensors(path) and not may_use_weights:
         raise BundleError(f"{path} must hold all its numbers itself; it takes some from {IMAGE_WEIGHTS}")
-
-
-class _Card:
-    """Typed access to model.json; every complaint names the file and the key."""
-
-    def __init__(self, data: dict[str, Any], path: Path) -> None:
-        self.data = data
-        self.path = path
-
-    def version(self) -> int:
-        version = self.integer("schema_version")
-        if version > SCHEMA_VERSION:
-            raise BundleVersionError(
-                f"{self.path} has schema version {version}, this cxrzero reads up to {SCHEMA_VERSION}; update cxrzero"
-            )
-        return version
-
-    def string(self, key: str) -> str:
-        value = self._get(key)
-        if not isinstance(value, str) or not value:
-            self._fail(key, "must be a text that is not empty")
-        return str(value)
-
-    def integer(self, key: str, minimum: int = 1) -> int:
-        value = self._get(key)
-        if type(value) is not int or value < minimum:
-            self._fail(key, f"must be a whole number of at least {minimum}")
-        return int(value)
-
-    def strings(self, key: str, may_be_empty: bool = False) -> tuple[str, ...]:
-        value = self._get(key)
-        return () if may_be_empty and value == [] else self._strings(value, key)
-
-    def image_size(self) -> tuple[int, int]:
-        value = self._get("image_size")
-        if not isinstance(value, list) or len(value) != 2 or any(type(n) is not int or n < 1 for n in value):
-            self._fail("image_size", "must be [height, width] in pixels")
-        return (value[0], value[1])
-
-    def preprocess(self) -> tuple[Mapping[str, Any], ...]:
-        steps = self._get("preprocess")
-        if not isinstance(steps, list) or not steps:
-            self._fail("preprocess", "must be a list of steps")
-        for step in steps:
-            if not isinstance(step, dict) or not isinstance(step.get("step"), str):
-                self._fail("preprocess", 'must hold objects like {"step": "resize", …}')
-        return tuple(MappingProxyType(step) for step in steps)
-
-    def scoring(self) -> Scoring:
-        value = self._object("scoring")
-        if value.get("rule") not in SCORING_RULES:
-            self._fail("scoring.rule", f"must be one of {', '.join(SCORING_RULES)}")
-        scale, bias = value.get("scale"), value.get("bias", 0.0)
-        if not (_is_finite(scale) and scale > 0):
-            self._fail("scoring.scale", "must be a number above 0")
-        if not _is_finite(bias):
-            self._fail("scoring.bias", "must be a finite number")
-        return Scoring(value["rule"], scale, bias)
-
-    def templates(self) -> Templates:
-        value = self._object("templates")
-        sides = [self._strings(value.get(side), f"templates.{side}") for side in ("positive", "negative")]
-        for template in (*sides[0], *sides[1]):
-            if "{}" not in template:
-                self._fail("templates", "must each contain {}, the place of the label")
-        return Templates(*sides)
-
-    def variants(self) -> Mapping[str, Variant]:
-        value = self._object("variants") if "variants" in self.data else {}
-        variants = {}
-        for precision, entry in value.items():
-            key = f"variants.{precision}"
-            if precision not in VARIANTS or not isinstance(entry, dict):
-                self._fail(key, f"must be an object, its precision one of {', '.join(VARIANTS)}")
-            name = entry.get("image_encoder")
-            if name is not None and (not isinstance(name, str) or not name or Path(name).name != name):
-                self._fail(f"{key}.image_encoder", "must be the name of a file of the bundle")
-            variants[precision] = Variant(name, self._deviation(entry.get("deviation"), f"{key}.deviation"))
-        return MappingProxyType(variants)
-
-    def _deviation(self, value: Any, key: str) -> Deviation | None:
-        if value is None:
-            return None
-        if not isinstance(value, dict):
-            self._fail(key, "must be an object")
-        largest, spearman, n = (value.get(name) for name in ("max_abs_d_over_sd", "spearman", "n"))
-        if not (_is_finite(largest) and _is_finite(spearman) and type(n) is int):
-            self._fail(key, "must state max_abs_d_over_sd and spearman as numbers and n as a whole number")
-        measured_on = self._measured_on(value.get("measured_on"), f"{key}.measured_on")
-        return Deviation(largest, spearman, n, value.get("command"), measured_on)
-
-    def _measured_on(self, value: Any, key: str) -> MeasuredOn | None:
-        if value is None:
-            return None
-        if not isinstance(value, dict) or not isinstance(value.get("backend"), str):
-            self._fail(key, "must be an object that names the backend and the processor's instruction sets")
-        return MeasuredOn(value["backend"], self._strings(value.get("processor"), f"{key}.processor"))
-
-    def files(self, version: int, more: Iterable[str]) -> Mapping[str, str]:
-        value = self._object("files")
-        hashes = {}
-        of_version = (IMAGE_WEIGHTS, *({PATCH_ENCODER} & set(value))) if version >= 2 else ()
-        for name in (*FILES, *of_version, *more):
-            entry = value.get(name)
-            sha256 = entry.get("sha256") if isinstance(entry, dict) else None
-            if not isinstance(sha256, str) or len(sha256) != 64:
-                self._fail(f"files.{name}.sha256", "must be 64 hexadecimal digits")
-            hashes[name] = str(sha256).lower()
-        return MappingProxyType(hashes)
-
-    def _get(self, key: str) -> Any:
-        if key not in self.data:
-            self._fail(key, "is missing")
-        return self.data[key]
-
-    def _object(self, key: str) -> dict[str, Any]:
-        value = self._get(key)
-        if not isinstance(value, dict):
-            self._fail(key, "must be an object")
-        return dict(value)
-
-    def _strings(self, value: Any, key: str) -> tuple[str, ...]:
-        if not isinstance(value, list) or not value or any(not isinstance(s, str) or not s.strip() for s in value):
-            self._fail(key, "must be a list of texts that are not empty")
-        return tuple(value)
-
-    def _fail(self, key: str, problem: str) -> NoReturn:
-        raise BundleError(f"{self.path}: {key} {problem}")
-
-
-def _is_finite(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def list_bundled() -> Iterator[str]:

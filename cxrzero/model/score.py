@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cxrzero.maths import Float32s, sigmoid
-from cxrzero.model.bundle import Scoring
+from cxrzero.model.model_json import Scoring
 
 Objects = npt.NDArray[np.object_]
 

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxrzero.model.bundle import Templates
+from cxrzero.model.model_json import Templates
 from cxrzero.prompts.labels import LabelPrompts
 from cxrzero.prompts.yamlfile import Node, read_yaml
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxrzero.errors import LabelError
-from cxrzero.model.bundle import Templates
+from cxrzero.model.model_json import Templates
 from cxrzero.prediction import FIXED_COLUMNS
 
 

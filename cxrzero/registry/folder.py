@@ -16,7 +16,7 @@ from pathlib import Path
 from cxrzero.cards.card import iter_cards
 from cxrzero.errors import OutputError, UsageError
 from cxrzero.files import user_folder
-from cxrzero.model.bundle import MODEL_JSON
+from cxrzero.model.model_json import MODEL_JSON
 
 IMPORTED = "imported"
 DOWNLOADS = "downloads"

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from cxrzero.cards.card import UNVERIFIED, Card, iter_cards
-from cxrzero.model.bundle import FILES_OF_SCHEMA_2, Bundle, bundled_folder
+from cxrzero.model.bundle import Bundle, bundled_folder
+from cxrzero.model.model_json import FILES_OF_SCHEMA_2
 from cxrzero.registry.byhand import can_pull
 from cxrzero.registry.folder import installed
 

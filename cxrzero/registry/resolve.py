@@ -7,7 +7,8 @@ from pathlib import Path
 from cxrzero.cards.card import Card, card_names, card_of_repository, load_card
 from cxrzero.choices import DEFAULT_MODEL, Notify, silent
 from cxrzero.errors import AmbiguousModelError, BundleError, UsageError
-from cxrzero.model.bundle import MODEL_JSON, Bundle, bundled_folder, list_bundled, load_bundle
+from cxrzero.model.bundle import Bundle, bundled_folder, list_bundled, load_bundle
+from cxrzero.model.model_json import MODEL_JSON
 from cxrzero.registry import sources
 from cxrzero.registry.byhand import how_to_get
 from cxrzero.registry.folder import bundles_in, installed, is_bundle

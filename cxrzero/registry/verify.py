@@ -15,7 +15,8 @@ from cxrzero.backends.onnxruntime import OnnxRuntimeEncoder
 from cxrzero.cards.card import UNVERIFIED, iter_cards
 from cxrzero.choices import Precision
 from cxrzero.errors import CxrzeroError
-from cxrzero.model.bundle import TOKENIZER, Bundle
+from cxrzero.model.bundle import Bundle
+from cxrzero.model.model_json import TOKENIZER
 from cxrzero.model.preprocess import Preprocess
 from cxrzero.model.tokenizer import Tokenizer
 

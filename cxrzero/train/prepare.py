@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from cxrzero.clip.architecture import learns_tokenizer
 from cxrzero.errors import UsageError
 from cxrzero.files import sha256_of, write_whole
-from cxrzero.model.bundle import TOKENIZER
+from cxrzero.model.model_json import TOKENIZER
 from cxrzero.model.preprocess import Preprocess
 from cxrzero.tables.labelled import Labelled
 from cxrzero.train.data.batches import Batches, TextEncoder

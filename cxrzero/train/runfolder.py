@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 from cxrzero._version import __version__
 from cxrzero.errors import OutputError, OutputExistsError, UsageError
 from cxrzero.files import cannot_write, open_locked, software, write_json
-from cxrzero.model.bundle import MODEL_JSON, TOKENIZER
+from cxrzero.model.model_json import MODEL_JSON, TOKENIZER
 from cxrzero.train.options import TrainOptions
 from cxrzero.train.recipes import from_json, to_json
 

@@ -20,7 +20,8 @@ from cxrzero.backends.openvino import OpenVinoEncoder, obstacle
 from cxrzero.backends.precision import MAX_DEVIATION, MIN_SPEARMAN, admissible
 from cxrzero.choices import Backend, Precision
 from cxrzero.errors import BundleError, ConfigError, DeviceError, MissingExtraError, RunError, UsageError
-from cxrzero.model.bundle import IMAGE_ENCODER, TOKENIZER, Bundle, load_bundle
+from cxrzero.model.bundle import Bundle, load_bundle
+from cxrzero.model.model_json import IMAGE_ENCODER, TOKENIZER
 from cxrzero.model.tokenizer import Tokenizer
 from cxrzero.registry import resolve_model
 from tests.support import REPO
@@ -234,7 +235,7 @@ def test_a_variant_runs_where_asked_and_by_auto_where_its_card_allows(tmp_path: 
 
 
 def test_the_bound_is_the_stated_one(tiny_bundle: Path) -> None:
-    from cxrzero.model.bundle import Deviation, Variant
+    from cxrzero.model.model_json import Deviation, Variant
 
     bundle = load_bundle(tiny_bundle)
 

@@ -16,7 +16,8 @@ from cxrzero.backends.base import IMAGE
 from cxrzero.backends.onnxruntime import OnnxRuntimeEncoder
 from cxrzero.backends.processor import instruction_sets
 from cxrzero.errors import BundleError
-from cxrzero.model.bundle import Deviation, MeasuredOn, load_bundle
+from cxrzero.model.bundle import load_bundle
+from cxrzero.model.model_json import Deviation, MeasuredOn
 from tests.support import REPO
 from tests.support.bundle import write_bundle
 from tests.support.needs import modules

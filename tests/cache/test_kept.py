@@ -16,7 +16,8 @@ import pytest
 
 from cxrzero.images.radiograph import DecodeOptions
 from cxrzero.member import Member
-from cxrzero.model.bundle import Bundle, Scoring, Templates, Variant
+from cxrzero.model.bundle import Bundle
+from cxrzero.model.model_json import Scoring, Templates, Variant
 from cxrzero.sources import ImageRef
 
 FILES = {

@@ -8,7 +8,8 @@ import pytest
 
 from cxrzero.errors import BundleError, BundleVersionError
 from cxrzero.files import sha256_of
-from cxrzero.model.bundle import FILES, load_bundle
+from cxrzero.model.bundle import load_bundle
+from cxrzero.model.model_json import FILES
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from cxrzero.maths import sigmoid
-from cxrzero.model.bundle import Scoring
+from cxrzero.model.model_json import Scoring
 from cxrzero.model.score import build_classifier, mean_direction
 
 

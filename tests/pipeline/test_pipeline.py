@@ -8,7 +8,7 @@ import pytest
 
 from cxrzero.errors import BundleError, ImageError, SkippedImage
 from cxrzero.images.radiograph import Facts, Radiograph
-from cxrzero.model.bundle import Scoring
+from cxrzero.model.model_json import Scoring
 from cxrzero.model.score import Classifier
 from cxrzero.pipeline.decode_file import Decode
 from cxrzero.pipeline.embedder import Embedder, Preprocessing

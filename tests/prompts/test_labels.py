@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from cxrzero.errors import LabelError
-from cxrzero.model.bundle import Templates
+from cxrzero.model.model_json import Templates
 from cxrzero.prediction import FIXED_COLUMNS
 from cxrzero.prompts import LabelPrompts, build_prompts, parse_labels
 

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cxrzero.cli import app
-from cxrzero.model.bundle import Templates
+from cxrzero.model.model_json import Templates
 from cxrzero.prompts import LabelPrompts, build_prompts
 from cxrzero.prompts.lint import CODES, lint
 

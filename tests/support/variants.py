@@ -11,7 +11,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from cxrzero.files import sha256_of
-from cxrzero.model.bundle import IMAGE_ENCODER
+from cxrzero.model.model_json import IMAGE_ENCODER
 
 
 def rehash(folder: Path, **changes: Any) -> Path:

@@ -18,7 +18,8 @@ from cxrzero.convert.onnx_export import ExportedModel, example_ids, example_pixe
 from cxrzero.convert.towers import open_clip_towers
 from cxrzero.errors import ImportModelError, TrainingError, UsageError
 from cxrzero.files import cannot_write, software, write_json
-from cxrzero.model.bundle import MODEL_JSON, SCHEMA_VERSION, TOKENIZER, describe_files
+from cxrzero.model.bundle import describe_files
+from cxrzero.model.model_json import MODEL_JSON, SCHEMA_VERSION, TOKENIZER
 from cxrzero.train.model import checkpoint
 from cxrzero.train.model.start import Start
 from cxrzero.train.model.transformers_clip import TransformersCLIP

@@ -20,7 +20,7 @@ from cxrzero.convert.lineage import OPEN_CLIP
 from cxrzero.convert.loaded import LoadedModel
 from cxrzero.errors import UsageError
 from cxrzero.files import sha256_of, sha256_of_tree
-from cxrzero.model.bundle import TOKENIZER
+from cxrzero.model.model_json import TOKENIZER
 from cxrzero.registry.folder import is_bundle
 from cxrzero.registry.origin import find_origin
 from cxrzero.train.data.pixels import stretched
