@@ -152,7 +152,7 @@ def _sums_int8_exactly() -> bool:
 
 def _compile_product(hint: str) -> Any:
     """(1, PRODUCTS) of numbers from 0 to 255 times a matrix of 127s, both quantised to 8 bits unless `hint` is bf16."""
-    plugins = core()  # first: it says in words that OpenVINO cannot be imported
+    plugins = core()  # which says what is wrong where it cannot be imported
     from openvino import Model
     from openvino import opset13 as op
 

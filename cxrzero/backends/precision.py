@@ -20,7 +20,7 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 # How far `auto` may deviate from fp32, on d = cos⁺ − cos⁻, which p hides at scale 1: max |Δd| in standard deviations
 # of d over test films, and rank correlation, both of the worst label.
 MAX_DEVIATION = 0.02
-LEAST_SPEARMAN = 0.998
+MIN_SPEARMAN = 0.998
 
 # What is worth taking, fastest first; fp16 gains nothing on a CPU.
 FASTEST = {"cpu": ("int8", "bf16"), "cuda": ("fp16", "bf16")}
@@ -104,6 +104,4 @@ def choose_precision(
 
 def is_small(deviation: Deviation | None) -> bool:
     """Whether `auto` may take a precision that deviates so far."""
-    return (
-        deviation is not None and deviation.max_abs_d_over_sd <= MAX_DEVIATION and deviation.spearman >= LEAST_SPEARMAN
-    )
+    return deviation is not None and deviation.max_abs_d_over_sd <= MAX_DEVIATION and deviation.spearman >= MIN_SPEARMAN

@@ -32,9 +32,10 @@ def test_a_model_of_phantoms_learns_what_was_drawn(recipe, tmp_path):
 
     count = 240
     rows = ["image,text,patient_id,split,group,weight,truth"]
-    for image, patient, split, group, statements in recipe["pairs"].phantoms(tmp_path / "phantoms", count):
+    # None is held out: which epoch a dozen find best is chance, and differed between processors.
+    for image, patient, _, group, statements in recipe["pairs"].phantoms(tmp_path / "phantoms", count):
         for text, (weight, truth) in statements.items():
-            rows.append(f'{image},"{text}",{patient},{split},{group},{weight},{truth}')
+            rows.append(f'{image},"{text}",{patient},train,{group},{weight},{truth}')
     (tmp_path / "pairs.csv").write_text("\n".join(rows) + "\n", "utf-8")
     options = recipe_options(
         "default", pairs=tmp_path / "pairs.csv", out=tmp_path / "run", arch="cxrzero-tiny", image_size=64,
