@@ -138,6 +138,20 @@ def test_another_preprocessing_or_model_is_recomputed(
     assert rows() == first
 
 
+def test_what_an_older_version_saw_is_seen_again(
+    predict: Predict, png: Draw, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """0.2.0 reads some files otherwise than 0.1.0 did: no embedding, flag or fact of that one is taken for it."""
+    png("in/a.png", 1)
+    with monkeypatch.context() as old:
+        old.setattr("cxrzero.member.__version__", "0.1.0")
+        predict("in")
+        predict("in")
+        assert counts() == (1, 0)
+    predict("in")
+    assert counts() == (0, 1)
+
+
 def test_a_mixture_of_known_and_new_files_keeps_its_order(predict: Predict, png: Draw) -> None:
     """Also where a known file waits behind one that is decoded, and where several blocks of look-ups are known."""
     for seed in range(300):
