@@ -11,6 +11,7 @@
     ├── RunError                   exit 1: the run cannot be done here
     │   ├── OutputError            the output cannot be written
     │   │   └── WriteError         the system says no: a full disk, a disk that went away, no permission
+    │   │       └── ReaderGoneError    exit 141: whoever read standard output or error has gone (`| head`)
     │   ├── BundleError            a model bundle is missing, incomplete or not what its hashes say
     │   │   └── BundleVersionError the bundle was written for a newer cxrzero
     │   ├── DownloadError          a model cannot be fetched, or is not the file that was expected
@@ -34,9 +35,12 @@ from typing import Any
 
 
 class CxrzeroError(Exception):
-    """Base of all errors of this package."""
+    """Base of all errors of this package; its arguments are the lines of its message, of which most have one."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.args))
 
 
 class UsageError(CxrzeroError):
@@ -79,6 +83,12 @@ class OutputError(RunError):
 
 class WriteError(OutputError):
     pass
+
+
+class ReaderGoneError(WriteError):
+    """Whoever read standard output or error has gone, as `| head` does: there is nobody to tell."""
+
+    exit_code = 141  # 128 + SIGPIPE, what shells expect
 
 
 class BundleError(RunError):

@@ -18,9 +18,12 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, Self
 
 from cxrzero._version import __version__
-from cxrzero.errors import OutputError, OutputExistsError, WriteError
+from cxrzero.errors import OutputError, OutputExistsError, ReaderGoneError, WriteError
 
 PARTIAL = ".partial"
+
+# In messages.
+STDOUT_NAME, STDERR_NAME = "standard output", "standard error"
 
 # Spreadsheets run a cell that begins so as a formula (OWASP, "CSV Injection").
 FORMULA_STARTS = frozenset({"=", "+", "-", "@", "\t", "\r"})
@@ -138,6 +141,8 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 def cannot_write(path: str | Path, error: OSError) -> WriteError:
     """The error to raise where writing failed."""
+    if isinstance(error, BrokenPipeError):
+        return ReaderGoneError(f"nobody reads {path} any more")
     return WriteError(f"{path} cannot be written: {error.strerror or type(error).__name__}")
 
 

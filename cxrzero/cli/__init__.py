@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Annotated
 
 import typer
 
 from cxrzero._version import __version__
 from cxrzero.cli import bench, cache, evaluate, inspect, merge, models, predict, prompts, search, train
+from cxrzero.cli.process import settle
+from cxrzero.cli.program import Program
+from cxrzero.cli.terminal import show
 
 app = typer.Typer(
     name="cxrzero",
+    cls=Program,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -32,7 +37,7 @@ cache.register(app)
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"cxrzero {__version__}")
+        show(f"cxrzero {__version__}")
         raise typer.Exit
 
 
@@ -47,4 +52,8 @@ def cxrzero(
 
 def main() -> None:
     """Entry point of the `cxrzero` command."""
-    app()
+    settle()
+    try:
+        app()
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C, while Python ends, has nothing to say

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cxrzero.bench.options import BenchOptions
-from cxrzero.cli.notices import say
 from cxrzero.cli.parameters import command
 from cxrzero.cli.process import one_blas_thread
+from cxrzero.cli.terminal import say, show
 from cxrzero.options import ADVANCED
 
 if TYPE_CHECKING:
@@ -45,9 +45,11 @@ def bench(
 
     report = run_bench(options, silent if quiet else say)
     if options.format == "json":
-        typer.echo(json.dumps(report.as_dict(), indent=2, ensure_ascii=False))
+        lines = json.dumps(report.as_dict(), indent=2, ensure_ascii=False).split("\n")
     else:
-        typer.echo("\n".join(_lines(report)))
+        lines = _lines(report)
+    for line in lines:
+        show(line)
 
 
 def _lines(report: BenchReport) -> list[str]:

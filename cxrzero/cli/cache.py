@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from cxrzero.cli.failures import reports_failures
+from cxrzero.cli.terminal import say, show
 from cxrzero.errors import ConfigError, RunError
 
 UNITS_S = {"h": 3600, "d": 86400, "w": 7 * 86400}
@@ -29,10 +30,10 @@ def info() -> None:
     from cxrzero.cache.store import Store
 
     store = Store()
-    typer.echo(f"{store.path}: {store.bytes_on_disk() / 1e6:,.1f} MB of at most {store.max_bytes / 1e9:,.1f} GB")
+    show(f"{store.path}: {store.bytes_on_disk() / 1e6:,.1f} MB of at most {store.max_bytes / 1e9:,.1f} GB")
     for usage in store.usage():
         unit = "image files" if usage.kind == "image" else "prompts"
-        typer.echo(f"{usage.model}: {usage.entries:,} {unit}, last used {_day(usage.oldest)} to {_day(usage.newest)}")
+        show(f"{usage.model}: {usage.entries:,} {unit}, last used {_day(usage.oldest)} to {_day(usage.newest)}")
     _report(store.notices, alive=store.alive)
 
 
@@ -50,7 +51,7 @@ def clear(
 
     seconds = _seconds(older_than) if older_than else 0.0
     store = Store()
-    typer.echo(f"Deleted {store.clear(model, seconds):,} entries.")
+    show(f"Deleted {store.clear(model, seconds):,} entries.")
     _report(store.notices, alive=store.alive)
 
 
@@ -67,6 +68,6 @@ def _day(seconds: int) -> str:
 
 def _report(notices: list[str], *, alive: bool) -> None:
     for notice in notices:
-        typer.echo(f"Note: {notice}", err=True)
+        say(f"Note: {notice}")
     if not alive:
         raise RunError("the cache cannot be used")

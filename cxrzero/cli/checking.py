@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from cxrzero.prediction import printable_path
-
 if TYPE_CHECKING:
     from cxrzero.train.checking import Check
     from cxrzero.train.checkpage import Seen
@@ -47,14 +45,14 @@ def check_lines(found: Check, seen: Sequence[Seen]) -> Iterator[str]:
     for each in seen[:SHOWN]:
         yield f"  {each.image}"
         yield from (f"      {text}" for text in each.texts)
-    yield from found.obstacles
+    yield from (line for obstacle in found.obstacles for line in obstacle.split("\n"))
     yield "Trainable." if found.trainable else "Not trainable as it is."
 
 
 def _named(what: str, images: Sequence[str]) -> Iterator[str]:
     if images:
         more = f", and {len(images) - SHOWN:,} more" if len(images) > SHOWN else ""
-        yield f"  {len(images):>11,}  {what}: {', '.join(map(printable_path, images[:SHOWN]))}{more}"
+        yield f"  {len(images):>11,}  {what}: {', '.join(images[:SHOWN])}{more}"
 
 
 def _counts(counted: dict[str, int]) -> str:

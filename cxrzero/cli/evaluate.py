@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 import typer
 
 from cxrzero.cli.parameters import command
+from cxrzero.cli.terminal import say
 from cxrzero.evaluate.options import EvalOptions
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from cxrzero.evaluate.run import Evaluation
     from cxrzero.stats.intervals import Estimate
 
@@ -38,26 +41,29 @@ def evaluate(options: EvalOptions) -> None:
         calibrated = options.validation is not None or options.in_sample
         check_folder(options.out, calibrated=calibrated, overwrite=options.overwrite)
     evaluation = run_evaluation(options, predictor(options, (options.out or Path()) / "predictions.csv"))
-    _print(evaluation)
-    if options.out is not None:
+    written: list[Path] = []
+    if options.out is not None:  # before anything is printed, which may fail
         page = render_evaluation(evaluation, datetime.datetime.now(datetime.UTC))
-        for path in write_outputs(evaluation, options.out, page):
-            typer.echo(f"Wrote {path}", err=True)
+        written = write_outputs(evaluation, options.out, page)
+    _print(evaluation)
+    for path in written:
+        say(f"Wrote {path}")
 
 
 def _print(evaluation: Evaluation) -> None:
     from rich import box
-    from rich.console import Console
-    from rich.markup import escape
+    from rich.console import Group
     from rich.table import Table
+    from rich.text import Text
 
+    from cxrzero.cli.console import Console
     from cxrzero.evaluate.readers import MACRO
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console()
     report = evaluation.dataset.join
     console.print(
         f"Joined {report.n_matched:,} of {report.n_references:,} label rows and {report.n_predictions:,} predictions "
-        f"by {escape(report.key)}; unit: {escape(evaluation.dataset.unit_name)}"
+        f"by {report.key}; unit: {evaluation.dataset.unit_name}"
     )
     points, macro, macro_point = evaluation.points, evaluation.macro, evaluation.macro_point
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
@@ -67,19 +73,17 @@ def _print(evaluation: Evaluation) -> None:
         table.add_column(name, no_wrap=True)
     for label in evaluation.scores:
         point = points.get(label.label)
-        name = escape(label.label) + "".join(f"\n[yellow]{mark.replace('_', ' ')}[/]" for mark in label.marks)
+        name = Group(label.label, *(Text(mark.replace("_", " "), "yellow") for mark in label.marks))
         cells = [label.ranks.auroc, label.ranks.average_precision, *((point.mcc, point.f1) if point else ())]
         table.add_row(name, f"{label.n_positive}/{label.n_negative}", *map(_estimate, cells))
     if macro.labels:
         cells = [macro.auroc, macro.average_precision, *((macro_point.mcc, macro_point.f1) if macro_point else ())]
         table.add_section()
         table.add_row(f"mean of {len(macro.labels)}", "", *map(_estimate, cells))
-    console.print(table)
+    console.print_table(table)
     for comparison in (each for each in evaluation.comparisons if each.label == MACRO):
         gap = comparison.auroc
-        console.print(
-            f"Mean AUROC minus that of {escape(comparison.other)}: {_inline(gap.analytic)}, p = {gap.p:.3g} (DeLong)"
-        )
+        console.print(f"Mean AUROC minus that of {comparison.other}: {_inline(gap.analytic)}, p = {gap.p:.3g} (DeLong)")
     for each in (each for each in evaluation.readers if each.label == MACRO):
         for metric, name in (("mcc", "MCC"), ("f1", "F1")):
             difference = each.differences[metric]
@@ -87,15 +91,17 @@ def _print(evaluation: Evaluation) -> None:
                 f"Mean {name} minus the mean reader's: {_inline(difference.estimate)}, p = {difference.p:.3g}"
             )
     for warning in evaluation.warnings:
-        console.print(f"[yellow]![/] {escape(warning.text)}")
+        console.print(Text("!", "yellow"), warning.text)
     console.print(f"Intervals: {evaluation.options.confidence:.0%}. Research use only, not a medical device.")
 
 
-def _estimate(each: Estimate) -> str:
+def _estimate(each: Estimate) -> RenderableType:
+    from rich.text import Text
+
     if math.isnan(each.value):
         return "–"
-    interval = "" if math.isnan(each.low) else f"\n[dim]{each.low:.3f}–{each.high:.3f}[/]"
-    return f"{each.value:.3f}{interval}"
+    interval = () if math.isnan(each.low) else ("\n", (f"{each.low:.3f}–{each.high:.3f}", "dim"))
+    return Text.assemble(f"{each.value:.3f}", *interval)
 
 
 def _inline(each: Estimate) -> str:

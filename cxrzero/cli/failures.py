@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import functools
 import os
-import sys
+import signal
 import traceback
 from collections.abc import Callable
 from typing import ParamSpec
 
 import typer
 
-from cxrzero.errors import CxrzeroError, UsageError
+from cxrzero.cli.terminal import say
+from cxrzero.errors import CxrzeroError, ReaderGoneError, UsageError
 
-INTERRUPTED = 130  # 128 + SIGINT, what shells expect
+INTERRUPTED = 128 + signal.SIGINT  # what shells expect
 
 P = ParamSpec("P")
 
@@ -29,32 +30,35 @@ def reports_failures(command: Callable[P, None]) -> Callable[P, None]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             command(*args, **kwargs)
+        except (typer.Exit, ReaderGoneError):
+            raise
         except CxrzeroError as error:
             if kwargs.get("debug"):
                 raise
-            typer.secho(f"Error: {error}", fg="red", err=True)
-            if isinstance(error, UsageError):
-                typer.echo("Nothing was run. See --help.", err=True)
-            raise typer.Exit(error.exit_code) from None
+            raise typer.Exit(fail(error)) from None
         except KeyboardInterrupt:
-            typer.echo("Interrupted.", err=True)
+            say("Interrupted.")
             raise typer.Exit(INTERRUPTED) from None
-        except BrokenPipeError:
-            # The reader of standard output went away (`| head`); keep Python from complaining about it at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(1) from None
-        except typer.Exit:
-            raise
         except Exception as error:
             if kwargs.get("debug"):
                 raise
             place = traceback.extract_tb(error.__traceback__)[-1]
-            typer.secho(
+            say(
                 f"Error: unexpected {type(error).__name__} in {os.path.basename(place.filename)}:{place.lineno}. "
                 "This is a defect of cxrzero; run again with --debug for the details.",
-                fg="red",
-                err=True,
+                style="red",
             )
             raise typer.Exit(1) from None
 
     return wrapped
+
+
+def fail(error: CxrzeroError) -> int:
+    """Say what is wrong; returns the exit code."""
+    first, *more = error.args
+    say(f"Error: {first}", style="red")
+    for line in more:
+        say(line, style="red")
+    if isinstance(error, UsageError):
+        say("Nothing was run. See --help.")
+    return error.exit_code

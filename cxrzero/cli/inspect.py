@@ -10,13 +10,12 @@ import typer
 
 from cxrzero.choices import DEFAULT_MODEL, Invert
 from cxrzero.cli.failures import reports_failures
-from cxrzero.cli.notices import say
 from cxrzero.cli.parameters import Debug
+from cxrzero.cli.terminal import say
 from cxrzero.options import ADVANCED
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from cxrzero.cli.console import Console
     from cxrzero.images.radiograph import Radiograph
     from cxrzero.model.preprocess import Preprocess
 
@@ -45,6 +44,7 @@ def inspect(
 
     Exit codes: 0 all readable, 1 the run failed, 2 wrong usage, 3 some files could not be read.
     """
+    from cxrzero.cli.console import Console
     from cxrzero.errors import ImageError, NoInputError, OutputError, exit_code
     from cxrzero.images import DecodeOptions, decode
     from cxrzero.model.bundle import Bundle
@@ -61,10 +61,11 @@ def inspect(
             png.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"--png {png} cannot be made: {error.strerror}") from error
-    console = _console()
+    console = Console()
     failed = number = 0
     for number, ref in enumerate(find_images(paths), start=1):
-        console.print(f"\n{number}  {_text(ref.path)}", style="bold")
+        console.print()
+        console.print(f"{number}  {ref.path}", style="bold")
         try:
             if ref.error is not None:
                 raise ref.error
@@ -74,7 +75,7 @@ def inspect(
                     _write_pngs(console, png, f"{number:04d}_{radiograph.frame}", radiograph, preprocess)
         except ImageError as error:
             failed += error.status == "failed"
-            console.print(f"   {error.status}: {_text(str(error))}", style="yellow")
+            console.print(f"   {error.status}: {error}", style="yellow")
     if not number:
         raise NoInputError(f"no image or DICOM file in {', '.join(paths)}")
     raise typer.Exit(exit_code(number, failed))
@@ -88,7 +89,7 @@ def _print_radiograph(console: Console, radiograph: Radiograph) -> None:
     frame = f", frame {radiograph.frame} of {radiograph.n_frames}" if radiograph.n_frames > 1 else ""
     console.print(f"   upright picture  {width} × {height} pixels{frame}, decoded by {radiograph.decoder}")
     for name in ("modality", "view_position", "photometric_interpretation"):
-        console.print(f"   {name.replace('_', ' '):16} {_text(getattr(radiograph.facts, name)) or 'not stated'}")
+        console.print(f"   {name.replace('_', ' '):16} {getattr(radiograph.facts, name) or 'not stated'}")
     for index, step in enumerate(radiograph.steps):
         title = "steps" if index == 0 else ""
         console.print(f"   {title:16} {step.name:18} {step.low:g} … {step.high:g}  {_parameters(step.parameters)}")
@@ -101,7 +102,7 @@ def _print_radiograph(console: Console, radiograph: Radiograph) -> None:
 
 
 def _parameters(parameters: dict[str, Any]) -> str:
-    return _text(", ".join(f"{key} {value}" for key, value in parameters.items()))
+    return ", ".join(f"{key} {value}" for key, value in parameters.items())
 
 
 def _write_pngs(console: Console, folder: Path, stem: str, radiograph: Radiograph, preprocess: Preprocess) -> None:
@@ -119,18 +120,4 @@ def _write_pngs(console: Console, folder: Path, stem: str, radiograph: Radiograp
         buffer = io.BytesIO()
         Image.fromarray(pixels).save(buffer, "PNG")
         write_whole(path, buffer.getvalue())
-        console.print(f"   wrote            {_text(str(path))}")
-
-
-def _text(value: str) -> str:
-    from rich.markup import escape
-
-    from cxrzero.prediction import printable_path
-
-    return escape(printable_path(value))
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    return Console(soft_wrap=True, highlight=False)
+        console.print(f"   wrote            {path}")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cxrzero.cli.failures import reports_failures
+from cxrzero.cli.terminal import say
 
 
 def register(app: typer.Typer) -> None:
@@ -32,9 +33,11 @@ def merge(
     """
     from cxrzero.errors import exit_code
     from cxrzero.predict import merge as job
+    from cxrzero.tables.table import STDOUT
 
     record = job.merge(parts, out, overwrite=overwrite)
     counts = record["counts"]
     rows = ", ".join(f"{counts[status]:,} {status}" for status in ("ok", "failed", "skipped"))
-    typer.echo(f"Merged {len(parts)} shards: {rows}. Wrote {out} and its record.", err=True)
+    wrote = "" if str(out) == STDOUT else f" Wrote {out} and its record."
+    say(f"Merged {len(parts)} shards: {rows}.{wrote}")
     raise typer.Exit(exit_code(counts["ok"], counts["failed"]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cxrzero.cli.failures import reports_failures
-from cxrzero.cli.notices import say
 from cxrzero.cli.parameters import Debug
+from cxrzero.cli.terminal import say, show, show_tabbed
 from cxrzero.options import ADVANCED
 
 if TYPE_CHECKING:
@@ -41,17 +40,18 @@ def list_models(debug: Debug = False) -> None:
 
     header = ("name", "what", "where", "licence", "size")
     lines = [(row.name, row.what, row.where, row.licence, row.size) for row in rows()]
-    if not sys.stdout.isatty():
-        csv.writer(sys.stdout, delimiter="\t", lineterminator="\n").writerows([header, *lines])
+    if sys.stdout is None or not sys.stdout.isatty():
+        for line in (header, *lines):
+            show_tabbed(line)
         return
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
+
+    from cxrzero.cli.console import Console
 
     table = Table(*header, box=None, pad_edge=False)
     for line in lines:
-        table.add_row(*map(escape, line))
-    Console(highlight=False).print(table)
+        table.add_row(*line)
+    Console().print_table(table)
 
 
 def info(model: Model, debug: Debug = False) -> None:
@@ -73,12 +73,15 @@ def info(model: Model, debug: Debug = False) -> None:
     except BundleError as error:
         if not is_card:
             raise
-        typer.echo(f"\n{error}")
+        show()
+        for line in error.args:
+            show(line)
         return
     for bundle in bundles:
-        typer.echo(f"\n{bundle.name} on this machine")
+        show()
+        show(f"{bundle.name} on this machine")
         for key, value in bundle_lines(bundle):
-            typer.echo(f"  {key}: {value}")
+            show(f"  {key}: {value}")
 
 
 def import_model(
@@ -133,7 +136,7 @@ def import_model(
     for one, folder, model in sources.plan(source, name, out, lineage):
         lines = sources.convert(one, folder, name=name, card=lineage, arch=arch, variants=wanted)
         _show(one, folder, lines)
-        typer.echo(f"Run it with: cxrzero predict FILES --model {model}")
+        show(f"Run it with: cxrzero predict FILES --model {model}")
 
 
 def pull(
@@ -170,16 +173,16 @@ def pull(
     card = load_card(name)
     folder = models_folder() / name
     if is_bundle(folder):
-        typer.echo(f"{name} is here already: {folder}")
+        show(f"{name} is here already: {folder}")
         return
-    typer.echo(f"Licence: {card.licence}{f', {card.licence.url}' if card.licence.url else ''}", err=True)
+    say(f"Licence: {card.licence}{f', {card.licence.url}' if card.licence.url else ''}")
     downloaded = fetch(card, say, accept_licence=accept_license or _asked(card, token), login=token)
     single = len(card.files) == 1
     source = downloaded / card.files[0].name if single else downloaded
     extras = (downloaded / PULL_JSON,)
     lines = sources.convert(source, folder, name=name, card=name if single else None, extras=extras)
     _show(source, folder, lines)
-    typer.echo(f"The files as published are kept in {downloaded}; you may delete them.")
+    show(f"The files as published are kept in {downloaded}; you may delete them.")
 
 
 def verify(model: Model, debug: Debug = False) -> None:
@@ -194,35 +197,35 @@ def verify(model: Model, debug: Debug = False) -> None:
 
     failed = 0
     for bundle in resolve_models(model, say):
-        typer.echo(f"{bundle.name} ({bundle.path})")
+        show(f"{bundle.name} ({bundle.path})")
         for check in checks_of(bundle):
-            typer.echo(f"  {'ok    ' if check.ok else 'FAILED'} {check.name}: {check.detail}")
+            show(f"  {'ok    ' if check.ok else 'FAILED'} {check.name}: {check.detail}")
             failed += not check.ok
     if failed:
-        typer.secho(f"{failed} {'check' if failed == 1 else 'checks'} failed.", fg="red", err=True)
+        say(f"{failed} {'check' if failed == 1 else 'checks'} failed.", style="red")
         raise typer.Exit(1)
 
 
 def _print_card(card: Card) -> None:
     from cxrzero.registry.overview import card_lines
 
-    typer.echo(f"{card.name}: {card.title}")
+    show(f"{card.name}: {card.title}")
     for key, value, source in card_lines(card):
-        typer.echo(f"  {key}: {value}" + (f"  [{source}]" if source else ""))
+        show(f"  {key}: {value}" + (f"  [{source}]" if source else ""))
     for note in card.notes:
-        typer.echo(f"  Note: {note}")
+        show(f"  Note: {note}")
 
 
 def _asked(card: Card, login: bool) -> bool:
     """Ask in a terminal; anywhere else only --accept-license counts."""
     from cxrzero.registry.byhand import can_pull
 
-    if not card.licence.needs_consent or not can_pull(card, login=login) or not sys.stdin.isatty():
+    if not card.licence.needs_consent or not can_pull(card, login=login) or sys.stdin is None or not sys.stdin.isatty():
         return False
     return typer.confirm("Do you accept these terms?", default=False, err=True)
 
 
 def _show(source: Path, folder: Path, lines: tuple[str, ...]) -> None:
-    typer.echo(f"{source} → {folder}")
+    show(f"{source} → {folder}")
     for line in lines:
-        typer.echo(f"  {line}")
+        show(f"  {line}")

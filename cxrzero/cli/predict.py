@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cxrzero.cli.failures import INTERRUPTED
-from cxrzero.cli.notices import say
 from cxrzero.cli.parameters import command
 from cxrzero.cli.process import one_blas_thread, rare_collections
+from cxrzero.cli.terminal import say
 from cxrzero.options import ADVANCED
 from cxrzero.predict.options import PredictOptions
 
@@ -44,7 +44,7 @@ def predict(
     from cxrzero.cli import summary
     from cxrzero.predict.plan import prepare
 
-    plan = prepare(options, say)
+    plan = prepare(options, say, look_only=dry_run)
     rare_collections()
     if dry_run:
         summary.print_plan(plan)
@@ -67,9 +67,9 @@ def _run(plan: Plan, quiet: bool) -> Outcome:
     try:
         if quiet:
             return run(plan, live=live)
-        with Progress() as progress:
+        with Progress(beside_table=plan.record is None) as progress:
             return run(plan, progress, live)
     except KeyboardInterrupt:
         kept = f" in {partial_of(plan.out)}" if plan.record else ""
-        typer.echo(f"Interrupted: {live.stats.rows:,} rows are done{kept}.", err=True)
+        say(f"Interrupted: {live.stats.rows:,} rows are done{kept}.")
         raise typer.Exit(INTERRUPTED) from None

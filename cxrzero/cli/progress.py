@@ -1,4 +1,4 @@
-"""Progress on standard error: a bar in a terminal, a plain line every few seconds in a log."""
+"""Progress on standard error: a bar in a terminal, a plain line every few seconds in a log or beside a table."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import sys
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
+
+from cxrzero.cli.terminal import say
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -18,30 +20,35 @@ SECONDS_BETWEEN_UPDATES = 0.1
 
 
 class Progress:
-    """Shows a running prediction or search; call it after each row."""
+    """Shows a running prediction or search; call it after each row.
 
-    def __init__(self) -> None:
-        self._bar: RichProgress | None = _bar() if sys.stderr.isatty() else None
-        self._task = self._bar.add_task("Screening", total=None, rate="") if self._bar else None
+    Args:
+        beside_table: rows go to standard output meanwhile. They may reach the same terminal, also through a pipe, where
+            a bar would be drawn over them.
+    """
+
+    def __init__(self, *, beside_table: bool = False) -> None:
+        self._bar = None if beside_table else _bar()
+        self._task = self._bar.add_task("Screening", total=None, done="0", rate="") if self._bar else None
+        self._live: Live | None = None
         self._started = time.monotonic()
         self._interval = SECONDS_BETWEEN_UPDATES if self._bar else SECONDS_BETWEEN_LINES
         self._next = self._started + self._interval
 
     def __call__(self, live: Live) -> None:
         """Tell what is done so far, and how many files there are where that is known."""
+        self._live = live
         now = time.monotonic()
         if now < self._next:
             return
         self._next = now + self._interval
         rows, total, seconds = live.stats.rows, live.total, now - self._started
-        rate = f"{rows / seconds:.1f} images/s"
-        if self._bar is not None and self._task is not None:
+        if self._bar:
             # Frames can outnumber files; the bar then waits at its end.
-            self._bar.update(self._task, completed=rows, total=total and max(total, rows), rate=rate)
+            self._draw(rows, total and max(total, rows))
         else:
-            of = f" of {total:,}" if total else ""
             left = f", {_time_left(rows, total, seconds)} left" if total else ""
-            print(f"{rows:,}{of} images, {live.stats.failed:,} failed, {rate}{left}", file=sys.stderr, flush=True)
+            say(f"{_of(rows, total)} images, {live.stats.failed:,} failed, {self._rate(rows)}{left}")
 
     def __enter__(self) -> Self:
         if self._bar:
@@ -52,21 +59,44 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._bar:
+            if error is None and self._live:
+                self._draw(self._live.stats.rows, self._live.stats.rows)
+            else:
+                self._bar.live.transient = True  # how far it came is said in words
             self._bar.stop()
 
+    def _draw(self, rows: int, total: int | None) -> None:
+        assert self._bar is not None
+        assert self._task is not None
+        self._bar.update(self._task, completed=rows, total=total, done=_of(rows, total), rate=self._rate(rows))
 
-def _bar() -> RichProgress:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    def _rate(self, rows: int) -> str:
+        return f"{rows / (time.monotonic() - self._started):.1f} images/s"
 
+
+def _bar() -> RichProgress | None:
+    """None where a line cannot be drawn again in its place."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        return None
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from cxrzero.cli.console import Console
+
+    console = Console(stderr=True)
+    if not console.can_redraw:
+        return None
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        TextColumn("{task.fields[done]}"),
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=console,
     )
+
+
+def _of(rows: int, total: int | None) -> str:
+    return f"{rows:,} of {total:,}" if total else f"{rows:,}"
 
 
 def _time_left(rows: int, total: int, elapsed: float) -> str:

@@ -9,8 +9,8 @@ import typer
 
 from cxrzero.choices import DEFAULT_MODEL
 from cxrzero.cli.failures import reports_failures
-from cxrzero.cli.notices import say
 from cxrzero.cli.parameters import Debug
+from cxrzero.cli.terminal import say, show
 
 FINDINGS = 3  # finished, and something was found
 
@@ -21,13 +21,15 @@ Model = Annotated[str, typer.Option("--model", "-m", metavar="MODEL", help="As i
 
 def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="Look at, check and choose the sentences that are asked.")
-    group.command("show")(reports_failures(show))
+    group.command("show")(reports_failures(show_prompts))
     group.command("check")(reports_failures(check))
     group.command("search", no_args_is_help=True)(reports_failures(search))
     app.add_typer(group, name="prompts")
 
 
-def show(labels: Labels = None, prompts: Prompts = None, model: Model = DEFAULT_MODEL, debug: Debug = False) -> None:
+def show_prompts(
+    labels: Labels = None, prompts: Prompts = None, model: Model = DEFAULT_MODEL, debug: Debug = False
+) -> None:
     """Show in full what predict would ask, with the number of tokens.
 
     [bold]cxrzero prompts show --labels "pneumonia,No Finding"[/bold]
@@ -40,10 +42,10 @@ def show(labels: Labels = None, prompts: Prompts = None, model: Model = DEFAULT_
     bundle = resolve_model(model, say)
     tokenizer = Tokenizer(bundle.file(TOKENIZER), bundle.context_length, bundle.pad_id)
     for prompt in resolve_prompts(bundle, None if labels is None else parse_labels(labels), prompts):
-        typer.echo(f"{prompt.label}  ({prompt.source})")
+        show(f"{prompt.label}  ({prompt.source})")
         for sign, texts in (("+", prompt.positive), ("-", prompt.negative)):
             for text, tokens in zip(texts, tokenizer.count(texts), strict=True):
-                typer.echo(f"  {sign} {text}  [{tokens} of {bundle.context_length} tokens]")
+                show(f"  {sign} {text}  [{tokens} of {bundle.context_length} tokens]")
 
 
 def check(labels: Labels = None, prompts: Prompts = None, model: Model = DEFAULT_MODEL, debug: Debug = False) -> None:
@@ -61,8 +63,8 @@ def check(labels: Labels = None, prompts: Prompts = None, model: Model = DEFAULT
     asked = screener.prompts(None if labels is None else parse_labels(labels), prompts)
     findings = lint(asked, screener.member.tokenizer.count, screener.member.bundle.context_length, screener.embed_texts)
     for finding in findings:
-        typer.echo(f"{finding.label}: {finding.code}: {finding.message}")
-    typer.echo(f"{len(asked):,} labels checked, {len(findings):,} findings.", err=True)
+        show(f"{finding.label}: {finding.code}: {finding.message}")
+    say(f"{len(asked):,} labels checked, {len(findings):,} findings.")
     if findings:
         raise typer.Exit(FINDINGS)
 
@@ -102,14 +104,14 @@ def search(
     if notice := data.notice():
         say(f"{table}: {notice}")
     result = choose(Screener(model, notify=say), data, seed)
-    typer.echo(f"chosen on {result.n_choice:,} images: {result.positive!r} against {result.negative!r}")
-    typer.echo(f"mean AUROC of {result.n_labels} labels there: {result.choice_before:.4f} -> {result.choice_after:.4f}")
-    typer.echo(
+    show(f"chosen on {result.n_choice:,} images: {result.positive!r} against {result.negative!r}")
+    show(f"mean AUROC of {result.n_labels} labels there: {result.choice_before:.4f} -> {result.choice_after:.4f}")
+    show(
         f"on the other {result.n_report:,}: {result.report_before:.4f} -> {result.report_after:.4f}, "
         f"gain {result.gain:+.4f} (95% interval {result.low:+.4f} to {result.high:+.4f})"
     )
     if result.failed:
-        typer.echo(f"{result.failed:,} images could not be read and took no part.", err=True)
+        say(f"{result.failed:,} images could not be read and took no part.")
     if out:
         write_templates(out, result)
     raise typer.Exit(exit_code(result.n_choice + result.n_report, result.failed))

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from cxrzero.cli.notices import say
 from cxrzero.cli.parameters import command
 from cxrzero.cli.process import one_blas_thread
+from cxrzero.cli.terminal import say
 from cxrzero.search.options import SearchOptions
 
 if TYPE_CHECKING:
@@ -61,26 +61,23 @@ def search(options: SearchOptions) -> None:
         title = f"like {options.like}" if options.like else options.words[0]
         write_contact_sheet(options.html, title, hits, screener.decode)
     stats = live.stats
-    typer.echo(
+    say(
         f"{stats.rows:,} images: {stats.ok:,} compared, {stats.failed:,} failed, {stats.skipped:,} skipped. "
-        "Research use only: not a medical device.",
-        err=True,
+        "Research use only: not a medical device."
     )
     raise typer.Exit(exit_code(stats.ok, stats.failed))
 
 
 def _print_hits(hits: list[Hit]) -> None:
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
-    from cxrzero.prediction import printable_path
+    from cxrzero.cli.console import Console
 
     table = Table("rank", "cosine", "path", box=None, pad_edge=False)
     for hit in hits:
         frame = f" (frame {hit.row.frame})" if hit.row.frame not in (None, 1) else ""
-        table.add_row(str(hit.rank), f"{hit.cosine:.4f}", escape(printable_path(hit.row.path)) + frame)
-    Console(stderr=True, highlight=False).print(table)
+        table.add_row(str(hit.rank), f"{hit.cosine:.4f}", hit.row.path + frame)
+    Console(stderr=True).print_table(table)
 
 
 def _write_table(out: str, hits: list[Hit], overwrite: bool) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 
-from rich.console import Console
-from rich.markup import escape
+from rich.cells import cell_len
 from rich.table import Table
 
+from cxrzero.cli.console import Console
+from cxrzero.display.visible import visible
 from cxrzero.predict.manifest import each_once
 from cxrzero.predict.plan import Plan
 from cxrzero.predict.run import Outcome
@@ -17,7 +18,7 @@ from cxrzero.sources import WalkCounts
 SHOWN_PATH = 28
 COLUMN_GAP = 2
 
-console = Console(stderr=True, soft_wrap=True, highlight=False)
+console = Console(stderr=True)
 
 
 def print_plan(plan: Plan) -> None:
@@ -29,21 +30,20 @@ def print_plan(plan: Plan) -> None:
     shard = f" in shard {plan.options.shard} of {counts.found:,}" if plan.options.shard else ""
     console.print(f"Would read   {total:,} files{shard} ({counts.ignored:,} other files ignored)")
     for ref in first:
-        console.print(f"             {escape(ref.path)}")
+        console.print(f"             {ref.path}")
     console.print(f"Would ask    {len(plan.prompts)} labels, {_models(plan)}")
     for prompt in plan.prompts:
-        console.print(
-            f"             {escape(' | '.join(prompt.positive))}  against  {escape(' | '.join(prompt.negative))}"
-        )
+        console.print(f"             {' | '.join(prompt.positive)}  against  {' | '.join(prompt.negative)}")
     if any(member.own(plan.prompts) != plan.prompts for member in plan.screener.members):
         console.print("             these are the first model's; each other one is asked by its own templates")
     if plan.calibration:
-        console.print(
-            f"Would decide by {escape(str(plan.options.calibration))}, fitted for this model and these prompts"
-        )
+        console.print(f"Would decide by {plan.options.calibration}, fitted for this model and these prompts")
         _print_gaps(plan)
     console.print(f"Would run    {_engine(plan)}")
-    console.print(f"Would write  {escape(plan.out)}")
+    console.print(f"Would write  {', '.join(map(str, plan.outputs)) or 'the table to standard output'}")
+    if there := plan.in_the_way:
+        names = ", ".join(map(str, there))
+        console.print(f"Note: {names} exists already: the run needs another --out, or --overwrite", style="yellow")
 
 
 def print_start(plan: Plan) -> None:
@@ -53,7 +53,7 @@ def print_start(plan: Plan) -> None:
 
 def _print_gaps(plan: Plan) -> None:
     for gap in plan.calibration.gaps() if plan.calibration else ():
-        console.print(f"Note: {escape(gap)}", style="yellow")
+        console.print(f"Note: {gap}", style="yellow")
 
 
 def print_end(plan: Plan, outcome: Outcome) -> None:
@@ -67,20 +67,19 @@ def print_end(plan: Plan, outcome: Outcome) -> None:
     )
     console.print(f"Embeddings: cached {stats.cached:,}, embedded {stats.embedded:,}")
     for notice in screener.store.notices if screener.store else ():
-        console.print(f"Note: {escape(notice)}", style="yellow")
+        console.print(f"Note: {notice}", style="yellow")
     console.print(
         f"{seconds:.1f} s, {stats.rows / seconds:.1f} images/s (decode {stats.decode_seconds:.1f} s over "
         f"{screener.workers} {screener.decode_in}, encode {stats.encode_seconds:.1f} s, "
         f"write {outcome.write_seconds:.1f} s)"
     )
     if failure := outcome.first_failure:
-        console.print(f"First failure: {escape(str(failure['path']))}: {escape(failure.error)}", style="yellow")
-    if plan.record:
-        written = (plan.out, plan.studies, plan.record)
-        console.print(f"Wrote {escape(', '.join(str(path) for path in written if path))}")
+        console.print(f"First failure: {failure['path']}: {failure.error}", style="yellow")
+    if plan.outputs:
+        console.print(f"Wrote {', '.join(map(str, plan.outputs))}")
     if outcome.new_key:
         console.print(
-            f"Made a pseudonym key: {escape(str(outcome.new_key))}. Whoever has it can test guesses; without it tables "
+            f"Made a pseudonym key: {outcome.new_key}. Whoever has it can test guesses; without it tables "
             "made later cannot be joined with this one.",
             style="yellow",
         )
@@ -93,7 +92,7 @@ def print_end(plan: Plan, outcome: Outcome) -> None:
 
 def _models(plan: Plan) -> str:
     names = [member.bundle.name for member in plan.screener.members]
-    return escape(f"model {names[0]}" if len(names) == 1 else f"ensemble of {len(names)} models ({', '.join(names)})")
+    return f"model {names[0]}" if len(names) == 1 else f"ensemble of {len(names)} models ({', '.join(names)})"
 
 
 def _engine(plan: Plan) -> str:
@@ -112,17 +111,17 @@ def _print_rows(plan: Plan, outcome: Outcome) -> None:
     rows = outcome.first_rows
     labels = [prompt.label for prompt in plan.prompts]
     statuses = {id(row): row.status if row.status == "ok" else _reason(row) for row in rows}
-    screen = Console(stderr=True, highlight=False)
-    shown = _fitting(labels, screen.width - SHOWN_PATH - max(map(len, ("status", *statuses.values()))) - 2 * COLUMN_GAP)
+    width_of_status = max(map(len, ("status", *statuses.values())))
+    shown = _fitting(labels, console.width - SHOWN_PATH - width_of_status - 2 * COLUMN_GAP)
     table = Table(box=None, pad_edge=False, padding=(0, COLUMN_GAP, 0, 0))
     table.add_column("path", no_wrap=True)
     table.add_column("status", no_wrap=True)
     for label in shown:
-        table.add_column(escape(label), justify="right", min_width=_column_width(label))
+        table.add_column(label, justify="right", min_width=_column_width(label))
     for row in rows:
         scores = [f"{row.scores[label]:.3f}" if row.scores else "" for label in shown]
-        table.add_row(escape(_tail(str(row["path"]))), escape(statuses[id(row)]), *scores)
-    screen.print(table)
+        table.add_row(_tail(visible(str(row["path"]))), statuses[id(row)], *scores)
+    console.print_table(table)
     more_rows, more_labels = outcome.stats.rows - len(rows), len(labels) - len(shown)
     if more_rows > 0 or more_labels > 0:
         parts = [f"{more_rows:,} more rows"] * (more_rows > 0) + [f"{more_labels} more labels"] * (more_labels > 0)
@@ -141,9 +140,14 @@ def _fitting(labels: list[str], width: int) -> list[str]:
 
 def _column_width(label: str) -> int:
     """A heading breaks between words only; a score takes five characters."""
-    return max(5, *map(len, label.split()))
+    return max(5, *map(cell_len, label.split()))
 
 
 def _tail(path: str) -> str:
     """The end of a long path, which tells more than its beginning."""
-    return path if len(path) <= SHOWN_PATH else "…" + path[1 - SHOWN_PATH :]
+    if cell_len(path) <= SHOWN_PATH:
+        return path
+    end = path[1 - SHOWN_PATH :]
+    while cell_len(end) >= SHOWN_PATH:  # Chinese characters are two wide
+        end = end[1:]
+    return "…" + end

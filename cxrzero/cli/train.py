@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from cxrzero.cli.parameters import command
+from cxrzero.cli.terminal import show
 from cxrzero.errors import UsageError
 from cxrzero.train.options import TrainOptions
 
@@ -66,7 +67,7 @@ def _check(given: dict[str, Any]) -> None:
         with TrainingDisplay() as display:
             found, seen = training.check(training.recipe_options(**(given | place)), display)
     for line in check_lines(found, seen):
-        typer.echo(line)
-    typer.echo(f"Wrote {given.get('out', Path()) / 'check.json'} and check.html beside it.")
+        show(line)
+    show(f"Wrote {given.get('out', Path()) / 'check.json'} and check.html beside it.")
     if not found.trainable:
         raise typer.Exit(1)

@@ -8,6 +8,8 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from cxrzero.cli.terminal import say
+
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
@@ -22,7 +24,7 @@ class TrainingDisplay:
     """Shows a running training; call it with each `Progress`."""
 
     def __init__(self) -> None:
-        self._bar: RichProgress | None = _bar() if sys.stderr.isatty() and _first() else None
+        self._bar: RichProgress | None = _bar() if _first() else None
         self._task: TaskID | None = None
         self._stage, self._measured = "", ""
         self._next_line = time.monotonic()
@@ -42,9 +44,9 @@ class TrainingDisplay:
     def say(self, text: str) -> None:
         """A line above the bar, or just a line."""
         if self._bar is not None:
-            self._bar.console.print(text, markup=False, highlight=False)
+            self._bar.console.print(text)
         elif _first():
-            print(text, file=sys.stderr, flush=True)
+            say(text)
 
     def __enter__(self) -> Self:
         if self._bar:
@@ -104,14 +106,21 @@ def _duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
 
 
-def _bar() -> RichProgress:
-    from rich.console import Console
+def _bar() -> RichProgress | None:
+    """None where a line cannot be drawn again in its place."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        return None
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+    from cxrzero.cli.console import Console
+
+    console = Console(stderr=True)
+    if not console.can_redraw:
+        return None
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[facts]}"),
-        console=Console(stderr=True),
+        console=console,
     )

@@ -26,7 +26,7 @@ class Tokenizer:
 
     def __init__(self, path: Path, context_length: int, pad_id: int) -> None:
         try:
-            self._tokenizer = tokenizers.Tokenizer.from_file(str(path))
+            self._tokenizer = tokenizers.Tokenizer.from_buffer(path.read_bytes())  # a path may be no Unicode
         except Exception as error:  # tokenizers raises plain Exception for every malformed file
             raise TokenizerError(f"{path} is not a tokenizer: {error}") from error
         self._tokenizer.no_padding()

@@ -20,7 +20,7 @@ from cxrzero.options import carried_out
 from cxrzero.predict.manifest import MANIFEST_SCHEMA_VERSION, manifest_path
 from cxrzero.predict.options import PredictOptions
 from cxrzero.predict.shardlog import read_shardlog, shardlog_path
-from cxrzero.tables.table import Table, check_output
+from cxrzero.tables.table import STDOUT, Table, check_output
 
 # What must be equal for the rows to be those of one run; Python's own version decides nothing.
 SAME = (
@@ -74,7 +74,7 @@ class Part:
 
 
 def merge(paths: Sequence[Path], out: Path, *, overwrite: bool = False) -> dict[str, Any]:
-    """Write `out` and its record from the tables of all shards.
+    """Write `out` and its record from the tables of all shards; standard output ("-") gets the table alone.
 
     Returns:
         The record of the merged run (docs/predict.md).
@@ -104,7 +104,8 @@ def merge(paths: Sequence[Path], out: Path, *, overwrite: bool = False) -> dict[
             table.write(row)
         table.commit()
     record = merged_record(parts)
-    write_json(manifest_path(str(out)), record)
+    if str(out) != STDOUT:
+        write_json(manifest_path(str(out)), record)
     return record
 
 

@@ -64,17 +64,29 @@ class Plan:
             "format": table_format_of(self.out, options.format),
         }
 
+    @property
+    def outputs(self) -> tuple[Path, ...]:
+        """The files that the run writes."""
+        table = () if self.record is None else (Path(self.out),)
+        return table + tuple(path for path in (self.studies, self.record) if path)
+
+    @property
+    def in_the_way(self) -> tuple[Path, ...]:
+        """Outputs that are there already and may not be replaced."""
+        return () if self.options.overwrite else tuple(path for path in self.outputs if path.exists())
+
     def files(self, counts: WalkCounts | None = None) -> Iterator[ImageRef]:
         """The files that the run reads: all that are found, or those of its shard."""
         refs, shard = find_images(self.options.paths, counts), self.options.shard
         return refs if shard is None else (ref for ref in refs if ref.path in shard)
 
 
-def prepare(options: PredictOptions, notify: Notify = silent) -> Plan:
+def prepare(options: PredictOptions, notify: Notify = silent, *, look_only: bool = False) -> Plan:
     """Check all that can be checked before an image is read, and load the model.
 
     Args:
         notify: is told of notices before the run, such as the import of a checkpoint.
+        look_only: the plan is not run, so that an output may be there already (`Plan.in_the_way`).
 
     Raises:
         UsageError: paths, labels or output are not usable.
@@ -85,13 +97,14 @@ def prepare(options: PredictOptions, notify: Notify = silent) -> Plan:
     _check_shard(options, out)
     if options.pseudonym_key and not options.pseudonymise:
         raise UsageError("--pseudonym-key without --pseudonymise would write real paths and UIDs; give both")
-    check_output(out, options.format, overwrite=options.overwrite)
+    overwrite = options.overwrite or look_only
+    check_output(out, options.format, overwrite=overwrite)
     record = None if out == STDOUT else manifest_path(out)
     if record:
-        check_file(record, overwrite=options.overwrite)
+        check_file(record, overwrite=overwrite)
     studies = studies_path(out) if options.by == "study" else None
     if studies:
-        check_output(str(studies), overwrite=options.overwrite)
+        check_output(str(studies), overwrite=overwrite)
     screener = _open(options, notify)
     prompts = screener.prompts(options.labels, options.prompts)
     taken = sorted({prompt.label for prompt in prompts} & set(STUDY_COLUMNS)) if studies else []

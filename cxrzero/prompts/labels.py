@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,12 +50,25 @@ def parse_labels(text: str) -> tuple[str, ...]:
             raise LabelError(f"the label file {text[1:]} is not UTF-8 text") from error
         labels: Sequence[str] = [_unquoted(line.strip()) for line in lines if line.strip()]
     else:
+        text = as_typed(text)
         try:
             rows = list(csv.reader(io.StringIO(text), skipinitialspace=True, strict=True))
         except csv.Error as error:
             raise LabelError(f"--labels: a quotation mark is not closed in {text!r}") from error
         labels = [label for row in rows for label in row]
     return check_labels(labels)
+
+
+def as_typed(text: str) -> str:
+    """Words of a command line. Where the locale knows ASCII only, Python hands over other letters byte by byte: these are
+    read as UTF-8.
+    """
+    if text.isprintable():
+        return text
+    try:
+        return os.fsencode(text).decode("utf-8")
+    except UnicodeError:
+        return text
 
 
 def _unquoted(line: str) -> str:

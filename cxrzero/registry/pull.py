@@ -42,7 +42,7 @@ def pull(card: Card, notify: Callable[[str], None], *, accept_licence: bool = Fa
     if card.bundled:
         raise UsageError(f"{card.name} comes with cxrzero; there is nothing to fetch")
     if not can_pull(card, login=login):
-        raise DownloadError("\n".join([f"{card.name} cannot be pulled: {_why_not(card)}.", *by_hand(card)]))
+        raise DownloadError(f"{card.name} cannot be pulled: {_why_not(card)}.", *by_hand(card))
     if card.licence.needs_consent and not accept_licence:
         raise LicenceError(f"{card.name}: {card.licence}, {card.licence.url}. Accept it with --accept-license")
     address = endpoint()
@@ -53,7 +53,7 @@ def pull(card: Card, notify: Callable[[str], None], *, accept_licence: bool = Fa
             hashes = {remote.name: fetch(hub, remote, folder, notify) for remote in remotes}
         _record(folder, card, remotes, hashes)
     except DownloadError as error:
-        raise DownloadError("\n".join([str(error), *by_hand(card)])) from error
+        raise DownloadError(*error.args, *by_hand(card)) from error
     except OSError as error:
         raise OutputError(f"{error.filename or folder} cannot be written: {error.strerror}") from error
     except KeyboardInterrupt:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from html import escape
 
+from cxrzero.display.page import escape
 from cxrzero.stats.intervals import Estimate
 
 DASH = "–"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from html import escape
 from importlib.resources import files
+
+from cxrzero.display.page import escape
 
 # A page may run its own script and style and load nothing at all.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterator
-from html import escape
 from importlib.resources import files
 from pathlib import Path
 
 from cxrzero._version import __version__
+from cxrzero.display.page import escape
 from cxrzero.evaluate.run import Evaluation
 from cxrzero.report.cells import Cell, count, estimate, marks, number, table
 from cxrzero.report.document import opening

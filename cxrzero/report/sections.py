@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from html import escape
 from pathlib import Path
 
+from cxrzero.display.page import escape
 from cxrzero.evaluate.readers import MACRO
 from cxrzero.evaluate.run import Evaluation
 from cxrzero.evaluate.subgroups import Subgroups

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from html import escape
+
+from cxrzero.display.page import escape
 
 WIDTH, HEIGHT = 280, 240  # user units; CSS scales the picture
 LEFT, RIGHT, TOP, BOTTOM = 40, 10, 10, 36  # margins that hold ticks and axis titles

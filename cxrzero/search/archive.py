@@ -15,6 +15,7 @@ from cxrzero.model.score import Cosine
 from cxrzero.pipeline.live import Live, OnRow
 from cxrzero.prediction import Prediction
 from cxrzero.prompts import LabelPrompts
+from cxrzero.prompts.labels import as_typed
 from cxrzero.screener import Screener
 from cxrzero.sources import check_paths, find_images
 
@@ -40,12 +41,19 @@ def text_query(screener: Screener, text: str) -> Query:
     """Embed a sentence: (D,) float32 of length 1.
 
     Raises:
-        UsageError: it is empty.
+        UsageError: it is empty, or not text.
         TokenizerError: it is too long for the model.
     """
-    if not text.strip():
+    text = as_typed(text).strip()
+    if not text:
         raise UsageError("the text to search for is empty; write a sentence, or name an image with --like")
-    return np.asarray(screener.embed_texts([text.strip()])[0], np.float32)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            "the text to search for is not in this locale's encoding; choose one of UTF-8, as LC_ALL=C.UTF-8"
+        ) from error
+    return np.asarray(screener.embed_texts([text])[0], np.float32)
 
 
 def image_query(screener: Screener, path: str) -> Query:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html
 import io
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -12,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from cxrzero.display.page import escape
 from cxrzero.errors import ImageError
 from cxrzero.files import write_whole
 from cxrzero.images.radiograph import Radiograph
-from cxrzero.prediction import printable_path
 from cxrzero.search.archive import Hit
 
 THUMBNAIL_PIXELS = 256  # the longer side
@@ -48,7 +47,7 @@ def write_contact_sheet(
     """
     figures = "\n".join(_figure(hit, decode) for hit in hits)
     page = (
-        f"{HEAD}<h1>{html.escape(title)}</h1>\n"
+        f"{HEAD}<h1>{escape(title)}</h1>\n"
         f"<p>{len(hits)} nearest images by cosine. Research use only: not a medical device. "
         f"Burned-in text stays visible in the pictures.</p>\n<main>\n{figures}\n</main></body></html>\n"
     )
@@ -56,7 +55,7 @@ def write_contact_sheet(
 
 
 def _figure(hit: Hit, decode: Callable[[str], Iterator[Radiograph]]) -> str:
-    name = html.escape(printable_path(hit.row.path)).replace("/", "/<wbr>")  # breaks between folders
+    name = escape(hit.row.path).replace("/", "/<wbr>")  # breaks between folders
     frame = f", frame {hit.row.frame}" if hit.row.frame not in (None, 1) else ""
     return (
         f'<figure><div class="picture">{_picture(hit, decode)}</div>'
@@ -71,7 +70,7 @@ def _picture(hit: Hit, decode: Callable[[str], Iterator[Radiograph]]) -> str:
                 data = base64.b64encode(thumbnail(radiograph.pixels)).decode("ascii")
                 return f'<img alt="rank {hit.rank}" src="data:image/jpeg;base64,{data}">'
     except ImageError as error:
-        return html.escape(f"no longer readable ({error.code})")
+        return escape(f"no longer readable ({error.code})")
     return "no longer there"
 
 

@@ -10,8 +10,9 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from cxrzero.choices import TableFormat
-from cxrzero.errors import UsageError
-from cxrzero.files import WholeFile, cannot_write, check_file
+from cxrzero.display.visible import visible
+from cxrzero.errors import OutputError, UsageError, WriteError
+from cxrzero.files import STDOUT_NAME, WholeFile, cannot_write, check_file
 from cxrzero.prediction import Cell
 from cxrzero.tables.writers import SUFFIXES, WRITERS, check_format
 
@@ -40,22 +41,30 @@ class Table:
         self.out = out
         self._whole = None if out == STDOUT else WholeFile(out, keep=True)
         self._file = self._whole.file if self._whole else _stdout()
+        self._on_screen = self._whole is None and sys.stdout.isatty()
         self._closed = False
         try:
-            self._writer = WRITERS[table_format_of(out, table_format)](self._file, columns)
+            names = map(visible, columns) if self._on_screen else columns
+            shown = dict(zip(names, columns.values(), strict=True))
+            self._writer = WRITERS[table_format_of(out, table_format)](self._file, shown)
         except OSError as error:
-            raise cannot_write(out, error) from error
+            raise self._lost(error) from error
 
     def write(self, cells: Sequence[Cell]) -> None:
-        """Append one row, its cells in the order of the columns.
+        """Append one row, its cells in the order of the columns; a terminal shows it at once, and its texts `visible`.
 
         Raises:
             OutputError: the disk is full or went away; what is written so far stays in `<out>.partial`.
+            ReaderGoneError: nobody reads standard output any more.
         """
         try:
-            self._writer.write(cells)
+            if self._on_screen:
+                self._writer.write([visible(cell) if isinstance(cell, str) else cell for cell in cells])
+                self._writer.flush()
+            else:
+                self._writer.write(cells)
         except OSError as error:
-            raise cannot_write(self.out, error) from error
+            raise self._lost(error) from error
 
     def commit(self) -> None:
         """Give the complete table its name."""
@@ -64,7 +73,7 @@ class Table:
             if self._whole:
                 self._whole.commit()
         except OSError as error:
-            raise cannot_write(self.out, error) from error
+            raise self._lost(error) from error
 
     def __enter__(self) -> Self:
         return self
@@ -78,6 +87,9 @@ class Table:
             self._close_writer()
         if self._whole:
             self._whole.close()
+
+    def _lost(self, error: OSError) -> WriteError:
+        return cannot_write(STDOUT_NAME if self.out == STDOUT else self.out, error)
 
     def _close_writer(self) -> None:
         if not self._closed:
@@ -111,10 +123,12 @@ def check_output(out: str, table_format: TableFormat | None = None, *, overwrite
     Raises:
         UsageError: the suffix promises a format that is not written, or contradicts the one asked for.
         MissingExtraError: the format needs a package that is not installed.
-        OutputExistsError, OutputError: see `cxrzero.files.check_file`.
+        OutputExistsError, OutputError: see `cxrzero.files.check_file`; standard output is closed.
     """
     if out == STDOUT:
         table_format_of(out, table_format)
+        if sys.stdout is None:
+            raise OutputError("standard output is closed; name a file with --out")
         return
     check_format(table_format_of(out, table_format))
     check_file(Path(out), overwrite=overwrite)

@@ -6,7 +6,6 @@ Scores are float32 in each of them; as text, see `cxrzero.tables.decimals`.
 from __future__ import annotations
 
 import csv
-import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, Protocol, cast
@@ -32,8 +31,11 @@ class Writer(Protocol):
     def write(self, cells: Sequence[Cell]) -> None:
         """Append one row, its cells in the order of the columns."""
 
+    def flush(self) -> None:
+        """Write what is still held back."""
+
     def close(self) -> None:
-        """Write what is still held back; the file stays open."""
+        """Write what is still held back, for the last time; the file stays open."""
 
 
 class BlockWriter:
@@ -52,9 +54,9 @@ class BlockWriter:
     def write(self, cells: Sequence[Cell]) -> None:
         self._rows.append(cells)
         if len(self._rows) >= self._block_rows:
-            self._flush()
+            self.flush()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
         rows, self._rows = self._rows, []
         if rows:
             self._write_block(rows)
@@ -68,15 +70,18 @@ class CsvWriter(BlockWriter):
 
     def __init__(self, file: BinaryIO, columns: Mapping[str, type]) -> None:
         super().__init__(columns)
-        self._file = io.TextIOWrapper(file, encoding="utf-8", newline="")
-        self._writer = csv.writer(_UnixLines(self._file), lineterminator=_UnixLines.END)
+        self._file = file
+        self._writer = csv.writer(_UnixLines(file), lineterminator=_UnixLines.END)
         self._width = len(columns)
         self._runs = _runs(columns)
         self._writer.writerow(map(no_formula, columns))
 
+    def flush(self) -> None:
+        super().flush()
+        self._file.flush()
+
     def close(self) -> None:
-        self._flush()
-        self._file.detach()  # flushes
+        self.flush()
 
     def _write_block(self, rows: Sequence[Sequence[Cell]]) -> None:
         lines = list(zip(*self._texts(rows), strict=True))
@@ -84,7 +89,7 @@ class CsvWriter(BlockWriter):
         if _needs_quotes(block, len(rows), self._width):
             self._writer.writerows(map(self._apart, lines))
         else:
-            self._file.write(block)
+            self._file.write(block.encode())
 
     def _texts(self, rows: Sequence[Sequence[Cell]]) -> Iterator[list[str]]:
         """For each column its cells as text; neighbouring scores are one column, joined by commas."""
@@ -106,15 +111,16 @@ class CsvWriter(BlockWriter):
 
 
 class _UnixLines:
-    """Turns CR LF into LF: `csv` quotes a CR only where it is a line end, and readers end a row at a bare CR."""
+    """Turns CR LF into LF, and text into UTF-8: `csv` quotes a CR only where it is a line end, and readers end a row at
+    a bare CR."""
 
     END = "\r\n"
 
-    def __init__(self, file: io.TextIOWrapper) -> None:
+    def __init__(self, file: BinaryIO) -> None:
         self._file = file
 
     def write(self, line: str) -> int:
-        return self._file.write(line.removesuffix(self.END) + "\n")
+        return self._file.write(f"{line.removesuffix(self.END)}\n".encode())
 
 
 class JsonlWriter(BlockWriter):
@@ -127,9 +133,12 @@ class JsonlWriter(BlockWriter):
         self._scores = [index for index, kind in enumerate(columns.values()) if kind is float]
         self._encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
-    def close(self) -> None:
-        self._flush()
+    def flush(self) -> None:
+        super().flush()
         self._file.flush()
+
+    def close(self) -> None:
+        self.flush()
 
     def _write_block(self, rows: Sequence[Sequence[Cell]]) -> None:
         scores = [[row[index] for index in self._scores] for row in rows]
@@ -158,7 +167,7 @@ class ParquetWriter(BlockWriter):
 
     def close(self) -> None:
         try:
-            self._flush()
+            self.flush()
         finally:
             self._writer.close()
 

@@ -13,7 +13,7 @@ import torch
 from cxrzero.files import cannot_write, write_json
 from cxrzero.train.checkpage import Seen, write_page
 from cxrzero.train.data.augment import augment
-from cxrzero.train.data.intake import listed
+from cxrzero.train.data.intake import listed, paragraph
 from cxrzero.train.data.pairs import Pairs, gather_pairs
 from cxrzero.train.data.pixels import split_steps
 from cxrzero.train.data.sampler import Sampler
@@ -165,8 +165,11 @@ def _obstacles(options: TrainOptions, store: ImageStore, training: int) -> list[
     if store.unreadable and not options.skip_unreadable:
         count = len(store.unreadable)
         obstacles.append(
-            f"{count} image(s) cannot be read:{listed(store.unreadable)}\n"
-            "Replace them, or leave them out with --skip-unreadable."
+            paragraph(
+                f"{count} image(s) cannot be read:",
+                *listed(store.unreadable),
+                "Replace them, or leave them out with --skip-unreadable.",
+            )
         )
     if 2 <= training < options.batch_size:
         obstacles.append(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from cxrzero.display.page import escape
 from cxrzero.files import write_whole
-from cxrzero.prediction import printable_path
 from cxrzero.search.contactsheet import HEAD, thumbnail
 
 # What the model sees is small: enlarged, with every pixel visible.
@@ -39,7 +38,7 @@ def write_page(path: Path, source: str, seen: Sequence[Seen], suspects: Sequence
         OutputError: it cannot be written.
     """
     page = (
-        f"{_HEAD}<h1>{html.escape(source)}</h1>\n"
+        f"{_HEAD}<h1>{escape(source)}</h1>\n"
         f"<p>{len(seen)} training images as the model is shown them, with the texts drawn for each. Pictures and "
         f"texts of patients: keep this page where the data may be.</p>\n{_figures(seen)}"
         + (
@@ -58,8 +57,8 @@ def _figures(seen: Sequence[Seen]) -> str:
 
 def _figure(seen: Seen) -> str:
     data = base64.b64encode(thumbnail(seen.pixels)).decode("ascii")
-    texts = "".join(f"<p>{html.escape(text)}</p>" for text in seen.texts)
-    name = html.escape(printable_path(seen.image))
+    texts = "".join(f"<p>{escape(text)}</p>" for text in seen.texts)
+    name = escape(seen.image)
     return (
         f'<figure><div class="picture"><img alt="{name}" src="data:image/jpeg;base64,{data}"></div>'
         f"<figcaption>{texts}<small>{name}</small></figcaption></figure>"

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from cxrzero.errors import OutputError, TrainingError, WriteError
+from cxrzero.errors import OutputError, ReaderGoneError, TrainingError, WriteError
 from cxrzero.files import cannot_write
 from cxrzero.train.data.batches import Batch, step_seed
 from cxrzero.train.distributed import join
@@ -52,7 +52,7 @@ def run(options: TrainOptions, on_progress: OnProgress | None = None, resume: bo
                 export_run(folder, material.start, options)
                 write_curves(folder.path)
             world.wait()
-        except BrokenPipeError:  # whoever read the progress went away
+        except ReaderGoneError:  # nobody hears of the progress, nor of its end
             raise
         except (WriteError, OSError) as error:  # a full disk, say, wherever it is met
             said = cannot_write(error.filename or folder.path, error) if isinstance(error, OSError) else error

@@ -118,9 +118,8 @@ def prepare(options: TrainOptions, folder: RunFolder, world: World, report: OnPr
     store, pictures, val_fingerprint = _stores(options, pairs, labelled, start, folder, world, report)
     if store.unreadable:
         pairs = store.pairs
-        report(
-            Progress("note", message=f"{len(store.unreadable)} unreadable image(s) left out{listed(store.unreadable)}")
-        )
+        for line in (f"{len(store.unreadable)} unreadable image(s) left out", *listed(store.unreadable)):
+            report(Progress("note", message=line))
         _check_sizes(options, pairs, world, labelled)
     strange = sum("maybe_not_chest_xray" in fact.flags for fact in store.facts)
     if strange:

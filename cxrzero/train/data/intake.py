@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from cxrzero.display.visible import visible
+
 SHOWN = 20  # file names that a message lists before it only counts
 
 
@@ -62,26 +64,37 @@ class Intake:
             skip_unreadable: go on without images and reports that are missing or cannot be read.
         """
         found = []
-        skip = "\nCorrect the paths (relative ones start at --image-root), or leave these out with --skip-unreadable."
+        skip = "Correct the paths (relative ones start at --image-root), or leave these out with --skip-unreadable."
         if self.missing and not skip_unreadable:
             count = len(self.missing)
-            found.append(f"{self.source} names {count} image files that do not exist:{listed(self.missing)}{skip}")
+            what = f"{self.source} names {count} image files that do not exist:"
+            found.append(paragraph(what, *listed(self.missing), skip))
         if self.problems and not skip_unreadable:
-            found.append(f"{self.source}: {len(self.problems)} report(s) cannot be read:{listed(self.problems)}{skip}")
+            what = f"{self.source}: {len(self.problems)} report(s) cannot be read:"
+            found.append(paragraph(what, *listed(self.problems), skip))
         if training < 2:
             silent = f" ({len(self.silent)} report(s) say nothing)" if self.silent else ""
             found.append(
-                f"{self.source} has {training} training image(s){silent}; contrastive training needs at least two"
+                paragraph(
+                    f"{self.source} has {training} training image(s){silent}; contrastive training needs at least two"
+                )
             )
         if self.shared_patients:
             found.append(
-                f"{self.source}: {len(self.shared_patients)} patient(s) are in both train and val; "
-                "keep each patient in one split"
+                paragraph(
+                    f"{self.source}: {len(self.shared_patients)} patient(s) are in both train and val; "
+                    "keep each patient in one split"
+                )
             )
         return found
 
 
-def listed(lines: Sequence[str], where: str = "; --check writes all into check.json") -> str:
-    """The first of them, one a line, and how many more there are, and where."""
-    more = f"\n  and {len(lines) - SHOWN} more{where}" if len(lines) > SHOWN else ""
-    return "".join(f"\n  {line}" for line in lines[:SHOWN]) + more
+def listed(lines: Sequence[str], where: str = "; --check writes all into check.json") -> list[str]:
+    """The first of them, and how many more there are, and where; indented."""
+    more = [f"  and {len(lines) - SHOWN} more{where}"] if len(lines) > SHOWN else []
+    return [f"  {line}" for line in lines[:SHOWN]] + more
+
+
+def paragraph(*lines: str) -> str:
+    """Lines as one text, whose line ends are none of a file's name."""
+    return "\n".join(map(visible, lines))

@@ -118,7 +118,7 @@ def read_pairs(
     assert pairs.intake is not None
     obstacles = pairs.intake.obstacles(int((~pairs.validation).sum()), skip_unreadable)
     if obstacles:
-        raise UsageError("\n".join(obstacles))
+        raise UsageError(*"\n".join(obstacles).split("\n"))
     return pairs
 
 

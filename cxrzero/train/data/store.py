@@ -129,8 +129,9 @@ def open_store(
     unreadable = [f"{path}: {f.error}" for path, f in zip(pairs.paths, known, strict=True) if f.error is not None]
     if unreadable and not skip_unreadable:
         raise UsageError(
-            f"{len(unreadable)} image(s) cannot be read:{listed(unreadable)}\n"
-            "Replace them, or go on without them with --skip-unreadable. The others are decoded and kept."
+            f"{len(unreadable)} image(s) cannot be read:",
+            *listed(unreadable),
+            "Replace them, or go on without them with --skip-unreadable. The others are decoded and kept.",
         )
     pixels = np.load(array, mmap_mode="r")
     if not unreadable:

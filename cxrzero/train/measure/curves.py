@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
 from cxrzero._version import __version__
+from cxrzero.display.page import escape
 from cxrzero.files import write_whole
 from cxrzero.report.document import opening
 from cxrzero.report.svg import Plot, Point, nice_ticks

@@ -31,7 +31,7 @@ def read_films(path: Path, image_root: Path | None) -> Labelled:
         raise UsageError(f"{path}: no label column has both 1 and 0; there is no AUROC to measure")
     absent = [str(each) for each in table.paths if not each.is_file()]
     if absent:
-        raise UsageError(f"{path} names {len(absent)} images that do not exist:{listed(absent, '')}")
+        raise UsageError(f"{path} names {len(absent)} images that do not exist:", *listed(absent, ""))
     return table.only(both, "has not both 1 and 0")
 
 
