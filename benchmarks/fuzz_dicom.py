@@ -31,7 +31,7 @@ def work(kind: str, numbers: range, notes: Path) -> None:
     """Decode cases; a line of JSON for each, written before the next begins."""
     faulthandler.enable()
     seeds = SEEDS[kind]()
-    with tempfile.TemporaryDirectory() as folder, notes.open("a") as log:
+    with tempfile.TemporaryDirectory() as folder, notes.open("a", encoding="utf-8") as log:
         path = Path(folder) / "case"
         for number in numbers:
             path.write_bytes(mutant(seeds, number))

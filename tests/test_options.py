@@ -79,11 +79,11 @@ def test_a_made_up_option_is_in_the_help_and_in_the_table(made: typer.Typer) -> 
 
 
 def test_a_made_up_option_is_read_recorded_and_checked(run: Run) -> None:
-    Path("run.toml").write_text("crop = 0.25\n")
+    Path("run.toml").write_text("crop = 0.25\n", encoding="utf-8")
     assert run("--config", "run.toml", "--out", "a.csv").exit_code == 0
-    assert json.loads(Path("a.run.json").read_text())["options"]["crop"] == 0.25
+    assert json.loads(Path("a.run.json").read_text(encoding="utf-8"))["options"]["crop"] == 0.25
     assert run("--config", "run.toml", "--crop", "0.5", "--haste", "--out", "b.csv").exit_code == 0
-    options = json.loads(Path("b.run.json").read_text())["options"]
+    options = json.loads(Path("b.run.json").read_text(encoding="utf-8"))["options"]
     assert (options["crop"], options["haste"]) == (0.5, True)
     assert run("--crop", "-1", "--out", "c.csv").exit_code == 2
     assert not Path("c.csv").exists()
@@ -99,7 +99,7 @@ def test_shards_must_agree_in_a_made_up_option_that_decides_the_result(
     assert "differ in options: crop\n" in result.output
     assert run("--shard", "2/2", "--out", "2.csv", "--crop", "0.1", "--overwrite").exit_code == 0
     assert CliRunner().invoke(app, ["merge", "1.csv", "2.csv", "--out", "merged.csv"]).exit_code == 0
-    merged = json.loads(Path("merged.run.json").read_text())["options"]
+    merged = json.loads(Path("merged.run.json").read_text(encoding="utf-8"))["options"]
     assert (merged["crop"], merged["haste"]) == (0.1, None)
 
 

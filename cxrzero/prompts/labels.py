@@ -60,8 +60,8 @@ def parse_labels(text: str) -> tuple[str, ...]:
 
 
 def as_typed(text: str) -> str:
-    """Words of a command line. Where the locale knows ASCII only, Python hands over other letters byte by byte: these are
-    read as UTF-8.
+    """Words of a command line. Where the locale knows ASCII only, Python hands over other letters byte by byte; read as
+    UTF-8 they are whole again.
     """
     if text.isprintable():
         return text

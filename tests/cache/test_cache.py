@@ -47,7 +47,7 @@ def cache(*arguments: str) -> Result:
 
 
 def counts() -> tuple[int, int]:
-    record = json.loads(DETAILS.read_text())["cache"]
+    record = json.loads(DETAILS.read_text(encoding="utf-8"))["cache"]
     return record["cached"], record["embedded"]
 
 
@@ -244,7 +244,7 @@ def test_a_newer_cache_is_left_alone(predict: Predict, png: Draw, folder: Path) 
 
 def test_an_unusable_folder_costs_a_sentence(predict: Predict, png: Draw, folder: Path) -> None:
     png("in/a.png", 1)
-    folder.write_text("a file where a folder should be")
+    folder.write_text("a file where a folder should be", encoding="utf-8")
     result = predict("in")
     assert result.exit_code == 0
     assert result.output.count("goes on without it") == 1
@@ -319,7 +319,7 @@ def test_two_processes_and_a_third_that_clears(png: Draw, tiny_bundle: Path, fol
         assert process.communicate()[1] == b""
         assert process.returncode == 0
         assert Path(f"{number}.csv").read_bytes() == Path("expected.csv").read_bytes()
-        assert json.loads(Path(f"{number}.run.json").read_text())["cache"]["notices"] == []
+        assert json.loads(Path(f"{number}.run.json").read_text(encoding="utf-8"))["cache"]["notices"] == []
 
 
 @pytest.mark.slow

@@ -32,7 +32,7 @@ def run(tiny_bundle: Path, tmp_path: Path, png: Callable[..., Path], monkeypatch
     for number in range(FILMS):
         png(f"films/{number:02}.png", seed=number)
     Path("films/zz.png").write_bytes(b"not a picture")
-    with Path("labels.csv").open("w", newline="") as file:
+    with Path("labels.csv").open("w", encoding="utf-8", newline="") as file:
         truth = [(f"{n:02}.png", n % 3 == 0, n % 2) for n in range(FILMS)]
         csv.writer(file).writerows([("image", *LABELS), *((name, int(a), b) for name, a, b in truth)])
 
@@ -50,9 +50,9 @@ CALIBRATION = "cal/calibration.json"
 
 
 def edited(change: Callable[[dict[str, Any]], None]) -> str:
-    record = json.loads(Path(CALIBRATION).read_text())
+    record = json.loads(Path(CALIBRATION).read_text(encoding="utf-8"))
     change(record)
-    Path("edited.json").write_text(json.dumps(record))
+    Path("edited.json").write_text(json.dumps(record), encoding="utf-8")
     return "edited.json"
 
 
@@ -91,16 +91,16 @@ def test_long_and_every_format(run: Run, suffix: str) -> None:
 
 def test_the_record_says_what_decided(run: Run) -> None:
     assert run("films", "--calibration", CALIBRATION, "--out", "second.csv").exit_code == 3
-    record = json.loads(Path("second.run.json").read_text())["calibration"]
+    record = json.loads(Path("second.run.json").read_text(encoding="utf-8"))["calibration"]
     assert len(record["sha256"]) == 64
     threshold = read_calibration(Path(CALIBRATION)).thresholds["edema"].value
     assert record["labels"]["edema"]["threshold"] == threshold
     assert record["labels"]["edema"]["calibrator"]["method"] == "isotonic"
-    assert json.loads(Path("first.run.json").read_text())["calibration"] is None
+    assert json.loads(Path("first.run.json").read_text(encoding="utf-8"))["calibration"] is None
 
 
 def test_from_a_configuration_file_and_in_a_dry_run(run: Run) -> None:
-    Path("run.toml").write_text(f'calibration = "{CALIBRATION}"\n')
+    Path("run.toml").write_text(f'calibration = "{CALIBRATION}"\n', encoding="utf-8")
     result = run("films", "--config", "run.toml", "--dry-run")
     assert result.exit_code == 0, result.output
     assert f"Would decide by {CALIBRATION}" in result.output
@@ -158,7 +158,9 @@ def test_decisions_survive_shards_and_merge(run: Run) -> None:
     run(*asked, "whole.csv")
     assert CliRunner().invoke(app, ["merge", *parts, "--out", "merged.csv"]).exit_code == 3
     assert Path("merged.csv").read_bytes() == Path("whole.csv").read_bytes()
-    assert json.loads(Path("merged.run.json").read_text())["calibration"]["labels"]["edema"]["threshold"]
+    assert json.loads(Path("merged.run.json").read_text(encoding="utf-8"))["calibration"]["labels"]["edema"][
+        "threshold"
+    ]
 
 
 def test_from_python(run: Run, tiny_bundle: Path) -> None:

@@ -118,7 +118,7 @@ def test_a_reader_with_probabilities_is_refused(study: Any) -> None:
 
 def test_a_table_against_itself_does_not_differ(study: Any, tmp_path: Path) -> None:
     copy = tmp_path / "copy.csv"
-    copy.write_text(Path(study.predictions).read_text())
+    copy.write_text(Path(study.predictions).read_text(encoding="utf-8"))
     found = run(study.predictions, study.labels, compare=(str(copy),))
     assert [each.label for each in found.comparisons] == [*study.LABELS, "macro"]
     for each in found.comparisons:
@@ -311,7 +311,7 @@ def foreign_named(study: Any, folder: Path) -> tuple[str, str]:
     tables = []
     for source, old in ((study.predictions, "Mass"), (study.labels, "MASS")):
         path = folder / f"renamed_{Path(source).name}"
-        text = Path(source).read_text().replace(old, "Hernia", 1)
+        text = Path(source).read_text(encoding="utf-8").replace(old, "Hernia", 1)
         path.write_text(text.replace("Edema", "x", 1).replace("Pleural Effusion", "y", 1))
         tables.append(str(path))
     return tables[0], tables[1]

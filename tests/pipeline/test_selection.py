@@ -53,7 +53,7 @@ def test_skip_and_only_make_rows_that_say_why(predict: Predict) -> None:
         "lateral: left out by --only frontal",
         "view_unknown: left out by --only frontal",
     ]
-    assert json.loads(Path("predictions.run.json").read_text())["options"]["only"] == "frontal"
+    assert json.loads(Path("predictions.run.json").read_text(encoding="utf-8"))["options"]["only"] == "frontal"
 
 
 def test_an_unknown_flag_is_wrong_usage_with_the_choices(predict: Predict) -> None:
@@ -117,7 +117,9 @@ def test_pseudonyms_hide_join_and_are_valid_uids(predict: Predict, tmp_path: Pat
     result = predict("in", "--pseudonymise", "--by", "study")
     assert result.exit_code == 3
     assert "Made a pseudonym key" in result.output
-    files = [Path(f"predictions{suffix}").read_text() for suffix in (".csv", ".studies.csv", ".run.json")]
+    files = [
+        Path(f"predictions{suffix}").read_text(encoding="utf-8") for suffix in (".csv", ".studies.csv", ".run.json")
+    ]
     for text in (*files, result.output):
         assert "SMITH" not in text
         assert "313373133731" not in text  # longer than random digits repeat by chance

@@ -69,8 +69,8 @@ def test_the_merged_table_is_the_table_of_one_run(
     result = run("merge", *reversed(parts), "--out", "merged.csv")
     assert result.exit_code == 3, result.output
     assert Path("merged.csv").read_bytes() == Path("whole.csv").read_bytes()
-    assert Path("whole.csv").read_text().count("duplicate") == 5 + 1 + 1 + 4
-    whole, merged = (json.loads(Path(f"{name}.run.json").read_text()) for name in ("whole", "merged"))
+    assert Path("whole.csv").read_text(encoding="utf-8").count("duplicate") == 5 + 1 + 1 + 4
+    whole, merged = (json.loads(Path(f"{name}.run.json").read_text(encoding="utf-8")) for name in ("whole", "merged"))
     assert merged["counts"] == whole["counts"]
     assert merged["shard"] is whole["shard"] is None
     assert [part["index"] for part in merged["merged_from"]] == list(range(1, count + 1))
@@ -89,7 +89,7 @@ def test_how_the_work_is_carried_out_may_differ_between_shards(run: Run, tiny_bu
     result = run("merge", "part-1.csv", "part-2.csv", "--out", "merged.csv")
     assert result.exit_code == 3, result.output
     assert Path("merged.csv").read_bytes() == Path("whole.csv").read_bytes()
-    options = json.loads(Path("merged.run.json").read_text())["options"]
+    options = json.loads(Path("merged.run.json").read_text(encoding="utf-8"))["options"]
     assert [options[name] for name in ("workers", "decode_in", "batch_size")] == [None, None, None]
     assert options["invert"] == "auto"
 
@@ -100,8 +100,8 @@ def test_an_empty_shard_is_a_success_and_says_so(run: Run, tiny_bundle: Path, pn
     result = run("predict", "in", "--model", tiny_bundle, "--shard", f"{index}/2", "--out", "part.csv")
     assert result.exit_code == 0, result.output
     assert "has no file" in result.output
-    assert len(Path("part.csv").read_text().splitlines()) == 1
-    assert json.loads(Path("part.run.json").read_text())["shard"]["files_found"] == 1
+    assert len(Path("part.csv").read_text(encoding="utf-8").splitlines()) == 1
+    assert json.loads(Path("part.run.json").read_text(encoding="utf-8"))["shard"]["files_found"] == 1
 
 
 def test_a_folder_without_images_is_no_empty_shard(run: Run, tiny_bundle: Path, tmp_path: Path) -> None:
@@ -208,8 +208,8 @@ def test_damaged_parts_are_refused(run: Run, shards: Shards, tmp_path: Path) -> 
 def test_a_table_that_exists_is_replaced_only_on_request(run: Run, shards: Shards, png: Callable[..., Path]) -> None:
     png("in/a.png")
     parts = shards(2)
-    Path("old.csv").write_text("precious")
+    Path("old.csv").write_text("precious", encoding="utf-8")
     assert run("merge", *parts, "--out", "old.csv").exit_code == 2
-    assert Path("old.csv").read_text() == "precious"
+    assert Path("old.csv").read_text(encoding="utf-8") == "precious"
     assert run("merge", *parts, "--out", "old.csv", "--overwrite").exit_code == 0
     assert run("merge", *parts, "--out", parts[0], "--overwrite").exit_code == 2

@@ -46,11 +46,11 @@ def test_two_runs_do_not_write_one_table(tmp_path: Path) -> None:
 
 def test_links_stay_and_pipes_are_refused(predict: Predict, png: Draw) -> None:
     png("a.png")
-    Path("real.csv").write_text("old")
+    Path("real.csv").write_text("old", encoding="utf-8")
     Path("link.csv").symlink_to("real.csv")
     assert predict("a.png", "--out", "link.csv", "--overwrite").exit_code == 0
     assert Path("link.csv").is_symlink()
-    assert Path("real.csv").read_text().startswith("path,")
+    assert Path("real.csv").read_text(encoding="utf-8").startswith("path,")
     os.mkfifo("pipe.csv")
     assert predict("a.png", "--out", "pipe.csv", "--overwrite").exit_code == 1
     assert Path("pipe.csv").is_fifo()
@@ -61,9 +61,9 @@ def test_the_record_is_checked_before_any_image(predict: Predict, png: Draw) -> 
     Path("b.run.json").mkdir()
     assert predict("a.png", "--out", "b.csv").exit_code == 1
     assert not Path("b.csv").exists()
-    Path("c.run.json").write_text("precious")
+    Path("c.run.json").write_text("precious", encoding="utf-8")
     assert predict("a.png", "--out", "c.csv").exit_code == 2
-    assert Path("c.run.json").read_text() == "precious"
+    assert Path("c.run.json").read_text(encoding="utf-8") == "precious"
 
 
 def test_a_key_without_pseudonymise_is_refused_and_a_dry_run_makes_none(
@@ -101,10 +101,10 @@ def test_a_directory_that_is_cut_is_an_error(tmp_path: Path, monkeypatch: pytest
 
 def test_label_files_take_no_comments_and_unquote(predict: Predict, png: Draw) -> None:
     png("a.png")
-    Path("labels.txt").write_text('"mass, left"\nedema\n')
+    Path("labels.txt").write_text('"mass, left"\nedema\n', encoding="utf-8")
     assert predict("a.png", "--labels", "@labels.txt").exit_code == 0
     assert list(table()[0])[-2:] == ["mass, left", "edema"]
-    Path("labels.txt").write_text("# findings\nedema\n")
+    Path("labels.txt").write_text("# findings\nedema\n", encoding="utf-8")
     assert predict("a.png", "--labels", "@labels.txt", "--overwrite").exit_code == 2
 
 

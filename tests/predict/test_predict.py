@@ -52,7 +52,7 @@ def test_a_folder_becomes_a_table_and_a_record(predict: Predict, png: Draw, tmp_
     assert all(0 < float(row["edema"]) < 1 and 0 < float(row["mass, left"]) < 1 for row in rows)
     assert len({row["edema"] for row in rows}) == 3
     assert (rows[1]["modality"], rows[1]["study_instance_uid"]) == ("DX", "2.25.2")
-    record = json.loads(Path("predictions.run.json").read_text())
+    record = json.loads(Path("predictions.run.json").read_text(encoding="utf-8"))
     assert record["counts"] == {"ok": 3, "failed": 0, "skipped": 0, "ignored_files": 1}
     assert record["prompts"][0] == {"label": "edema", "positive": ["edema"], "negative": ["no edema"]}
     assert record["models"][0]["name"] == "tiny"
@@ -131,10 +131,12 @@ def test_dry_run_reads_and_writes_nothing(predict: Predict, png: Draw) -> None:
 
 def test_options_from_a_file_and_the_command_line_wins(predict: Predict, png: Draw) -> None:
     png("a.png")
-    Path("run.toml").write_text('labels = ["edema", "mass, left"]\nbatch-size = 3\nout = "from_file.csv"\n')
+    Path("run.toml").write_text(
+        'labels = ["edema", "mass, left"]\nbatch-size = 3\nout = "from_file.csv"\n', encoding="utf-8"
+    )
     assert predict("a.png", "--config", "run.toml", "--batch-size", "5").exit_code == 0
     assert list(table("from_file.csv")[0])[-2:] == ["edema", "mass, left"]
-    assert json.loads(Path("from_file.run.json").read_text())["options"]["batch_size"] == 5
+    assert json.loads(Path("from_file.run.json").read_text(encoding="utf-8"))["options"]["batch_size"] == 5
 
 
 @pytest.mark.parametrize(
@@ -149,7 +151,7 @@ def test_options_from_a_file_and_the_command_line_wins(predict: Predict, png: Dr
 )
 def test_a_wrong_config_file_is_wrong_usage(predict: Predict, png: Draw, content: str, complaint: str) -> None:
     png("a.png")
-    Path("run.toml").write_text(content)
+    Path("run.toml").write_text(content, encoding="utf-8")
     result = predict("a.png", "--config", "run.toml")
     assert result.exit_code == 2
     assert complaint in " ".join(result.output.replace("│", " ").split())
@@ -205,7 +207,11 @@ def test_every_bad_file_is_a_row_with_its_reason(predict: Predict, tmp_path: Pat
     }
     assert found == expected
     assert "First failure" in result.output
-    everything = result.output + Path("predictions.csv").read_text() + Path("predictions.run.json").read_text()
+    everything = (
+        result.output
+        + Path("predictions.csv").read_text(encoding="utf-8")
+        + Path("predictions.run.json").read_text(encoding="utf-8")
+    )
     assert "SECRET" not in everything
     assert "31337" not in everything
 
@@ -342,7 +348,7 @@ def test_ten_thousand_labels(predict: Predict, png: Draw) -> None:
     png("in/a.png", 1)
     Path("in/b.png").write_bytes(b"nothing")
     names = [f"finding {number}" for number in range(10_000)]
-    Path("labels.txt").write_text("\n".join(names))
+    Path("labels.txt").write_text("\n".join(names), encoding="utf-8")
     assert predict("in", "--labels", "@labels.txt", "--quiet").exit_code == 3
     scored, failed = table()
     assert list(scored)[11:] == names

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 
 import numpy as np
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 pytest.importorskip("torch")
 from cxrzero.cli import app
 from cxrzero.phantom import draw
+from tests.support.hostile import HOSTILE, SHOWN, raw
 
 
 @pytest.fixture
@@ -81,6 +83,31 @@ def test_what_is_no_chest_film_is_said_and_shown(tmp_path):
     assert "1  images that look like a negative: negative.png" in result.output
     page = (tmp_path / "run" / "check.html").read_text("utf-8")
     assert page.partition("Do these show a chest?")[2].count("<img") == 3
+
+
+def test_names_and_texts_are_shown_with_what_a_terminal_would_act_on_made_visible(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    table = tmp_path / f"{HOSTILE}.csv"
+    with table.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["image", "text", "patient_id", "split"])
+        for number in range(6):
+            Image.fromarray(draw(number, 64).to_uint8()).save(tmp_path / f"{number}{HOSTILE}.png")
+            rows.writerow([f"{number}{HOSTILE}.png", f"text \x1b[2J\u202e {number}", f"p{number}", "train"])
+        rows.writerow([f"gone {HOSTILE}.png", "text", "p7", "train"])
+    trained = CliRunner().invoke(app, ["train", str(table), "--arch", "cxrzero-tiny", "--out", f"run {HOSTILE}"])
+    checked = CliRunner().invoke(
+        app, ["train", str(table), "--check", "--arch", "cxrzero-tiny", "--out", f"run {HOSTILE}"]
+    )
+    resumed = CliRunner().invoke(app, ["train", "--resume", HOSTILE])
+    for result in (trained, checked, resumed):
+        assert raw(result.output) == []
+        assert SHOWN in result.output
+    assert f"\n  gone {SHOWN}.png" in trained.stderr.replace(f"{tmp_path}/", "")
+    assert r"      text \x1b[2J\u202e" in checked.stdout
+    page = (tmp_path / f"run {HOSTILE}" / "check.html").read_text("utf-8")
+    assert raw(page) == []
+    assert f"0{SHOWN}.png" in page
 
 
 def landscape():

@@ -1,0 +1,144 @@
+"""What a person sees in a terminal: the program runs in one, and its bytes are carried out on a small screen."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import struct
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.hostile import HOSTILE, SHOWN
+
+if sys.platform == "win32":
+    pytest.skip("terminals differ on Windows", allow_module_level=True)
+import fcntl
+import pty
+import termios
+
+Draw = Callable[..., Path]
+Show = Callable[..., tuple[list[str], bytes]]
+
+ESCAPE = re.compile(r"\x1b\[(\??)([0-9;]*)([A-Za-z])")
+
+
+def screen(output: str) -> list[str]:
+    """Lines after all of `output` was carried out: what rich writes, and nothing else, is known."""
+    lines, row, column, place = [""], 0, 0, 0
+    while place < len(output):
+        if found := ESCAPE.match(output, place):
+            private, number, final = found.groups()
+            if final == "K":
+                assert number == "2"
+                lines[row] = ""
+            elif final == "A":
+                row = max(0, row - int(number or 1))
+            else:  # colours, and whether the cursor is seen
+                assert final == "m" or (private and number == "25"), found[0]
+            place = found.end()
+            continue
+        char = output[place]
+        place += 1
+        if char == "\n":
+            row += 1
+            lines += [""] * (row + 1 - len(lines))
+        elif char == "\r":
+            column = 0
+        else:
+            assert char.isprintable(), hex(ord(char))
+            lines[row] = lines[row].ljust(column)[:column] + char + lines[row][column + 1 :]
+            column += 1
+            continue
+        column = 0
+    return [line.rstrip() for line in lines]
+
+
+@pytest.fixture
+def show(tmp_path: Path, tiny_bundle: Path) -> Show:
+    """Run a command in a terminal; lines on the screen, and the bytes. `through`: of its standard output, a pipe."""
+
+    def run(
+        *arguments: str, width: int = 100, term: str = "xterm", code: int = 0, **more: str
+    ) -> tuple[list[str], bytes]:
+        process, terminal = pty.fork()
+        if not process:
+            os.chdir(tmp_path)
+            environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES", "NO_COLOR")}
+            command = [sys.executable, "-m", "cxrzero", *arguments, "--model", str(tiny_bundle)]
+            os.execve(sys.executable, command, {**environment, "TERM": term, **more})
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
+        written, deadline = b"", time.monotonic() + 120
+        while select.select([terminal], [], [], max(0, deadline - time.monotonic()))[0]:
+            try:
+                part = os.read(terminal, 65536)
+            except OSError:  # Linux, when nobody has the other end any more
+                break
+            if not part:
+                break
+            written += part
+        os.close(terminal)
+        assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == code, written
+        return screen(written.decode("utf-8")), written
+
+    return run
+
+
+def test_a_short_run_ends_with_a_whole_bar_and_a_preview(show: Show, png: Draw) -> None:
+    png(f"in/{HOSTILE}.png", 1)
+    png("in/a.png", 2)
+    lines, written = show("predict", "in", "--labels", "mass")
+    (bar,) = (line for line in lines if line.startswith("Screening"))
+    assert "2 of 2" in bar
+    assert b"/?" not in written
+    assert any(line.startswith("in/a.png  ") for line in lines)
+    assert any(line.startswith("…" + f"in/{SHOWN}.png"[-27:]) for line in lines)
+
+
+def test_a_table_on_the_screen_has_no_bar_over_it_and_is_harmless(show: Show, png: Draw) -> None:
+    for number in range(5):
+        png(f"in/{number}.png", number)
+    png(f"in/{HOSTILE}.png", 6)
+    lines, written = show("predict", "in", "--labels", "mass", "--out", "-")
+    assert b"Screening" not in written
+    first = next(index for index, line in enumerate(lines) if line.startswith("path,frame,"))
+    assert [line.partition(",")[0] for line in lines[first + 1 : first + 7]] == [
+        *(f"in/{number}.png" for number in range(5)), f"in/{SHOWN}.png",
+    ]  # fmt: skip
+
+
+def test_so_has_one_that_comes_through_a_pipe(show: Show, png: Draw) -> None:
+    """`| head` writes to the same terminal."""
+    png("in/a.png", 1)
+    lines, written = show("search", "mass", "in", "--out", "-")
+    assert sum(line.startswith("rank,cosine,path,") for line in lines) == 1
+    assert any(line.startswith("1,") and ",in/a.png," in line for line in lines)
+    assert b"/?" not in written
+
+
+@pytest.mark.parametrize("label", ["mass", "hydropneumothorax", "胸水"])
+def test_a_narrow_terminal_loses_nothing(show: Show, png: Draw, label: str) -> None:
+    png("in/a film with quite a long name.png", 1)
+    (Path(png("in/x.png")).parent / "x.png").write_bytes(b"")
+    lines, _ = show("predict", "in", "--labels", label, width=40, code=3)
+    text = "\n".join(lines)
+    assert "failed: empty_file" in text
+    assert label in text
+    assert re.search(r"name\.png +ok +0\.\d{3}", text)
+
+
+def test_a_dumb_terminal_gets_lines_without_escapes(show: Show, png: Draw) -> None:
+    png("in/a.png", 1)
+    _, written = show("predict", "in", "--labels", "mass", term="dumb")
+    assert b"\x1b" not in written
+    assert b"Screening" not in written
+
+
+def test_no_colour_where_none_is_wanted(show: Show) -> None:
+    _, written = show("predict", "nowhere", code=2, NO_COLOR="1")
+    assert b"Error: nowhere" in written
+    assert b"\x1b[31m" not in written
