@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-import os
+import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -80,7 +80,9 @@ class Prediction(Mapping[str, Cell]):
 
 def printable_path(path: str) -> str:
     r"""A path as text: bytes that are not UTF-8 (Unix allows them in names) are written as \xNN."""
-    return path if path.isascii() else os.fsencode(path).decode("utf-8", "backslashreplace")
+    if path.isascii():
+        return path
+    return path.encode("utf-8", sys.getfilesystemencodeerrors()).decode("utf-8", "backslashreplace")
 
 
 @lru_cache(maxsize=1024)

@@ -56,7 +56,7 @@ def png(tmp_path: Path) -> Callable[..., Path]:
     """Draw a grey PNG: png("a.png", seed=3)."""
 
     def draw(name: str | Path, seed: int = 0, size: tuple[int, int] = (40, 32)) -> Path:
-        path = tmp_path / name
+        path = tmp_path / os.fsdecode(os.fspath(name).encode("utf-8", "surrogateescape"))  # in an ASCII locale, too
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture(seed, size)).save(path, format="PNG")
         return path

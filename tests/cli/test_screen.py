@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-import select
+import shlex
 import struct
+import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,32 +60,36 @@ def screen(output: str) -> list[str]:
 
 @pytest.fixture
 def show(tmp_path: Path, tiny_bundle: Path) -> Show:
-    """Run a command in a terminal; lines on the screen, and the bytes. `through`: of its standard output, a pipe."""
+    """Run a command in a terminal; lines on the screen, and the bytes. `into`: what its standard output is piped to."""
 
     def run(
-        *arguments: str, width: int = 100, term: str = "xterm", code: int = 0, **more: str
+        *arguments: str, width: int = 100, term: str = "xterm", into: str = "", code: int = 0, **more: str
     ) -> tuple[list[str], bytes]:
-        process, terminal = pty.fork()
-        if not process:
-            os.chdir(tmp_path)
-            environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES", "NO_COLOR")}
-            command = [sys.executable, "-m", "cxrzero", *arguments, "--model", str(tiny_bundle)]
-            os.execve(sys.executable, command, {**environment, "TERM": term, **more})
+        terminal, end = pty.openpty()
         fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
-        written, deadline = b"", time.monotonic() + 120
-        while select.select([terminal], [], [], max(0, deadline - time.monotonic()))[0]:
-            try:
-                part = os.read(terminal, 65536)
-            except OSError:  # Linux, when nobody has the other end any more
-                break
-            if not part:
-                break
-            written += part
+        environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES", "NO_COLOR")}
+        environment |= {"TERM": term, "LC_ALL": "C.UTF-8"}
+        command = [sys.executable, "-m", "cxrzero", *arguments, "--model", str(tiny_bundle)]
+        with subprocess.Popen(
+            [each.encode() for each in (["sh", "-c", f"{shlex.join(command)} | {into}"] if into else command)],
+            cwd=tmp_path, env={**environment, **more}, stdin=end, stdout=end, stderr=end,
+        ) as process:  # fmt: skip
+            os.close(end)
+            written = b""
+            while part := _read(terminal):
+                written += part
         os.close(terminal)
-        assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == code, written
+        assert process.returncode == code, written
         return screen(written.decode("utf-8")), written
 
     return run
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65536)
+    except OSError:  # how Linux says that nobody has the other end any more
+        return b""
 
 
 def test_a_short_run_ends_with_a_whole_bar_and_a_preview(show: Show, png: Draw) -> None:
@@ -111,8 +115,17 @@ def test_a_table_on_the_screen_has_no_bar_over_it_and_is_harmless(show: Show, pn
     ]  # fmt: skip
 
 
-def test_so_has_one_that_comes_through_a_pipe(show: Show, png: Draw) -> None:
-    """`| head` writes to the same terminal."""
+def test_so_has_one_that_comes_through_a_pipe(show: Show, png: Draw, tmp_path: Path) -> None:
+    """`head` writes to the same terminal, while the run goes on."""
+    png("in/a.png", 1)
+    (tmp_path / "list.txt").write_text("in/a.png\n" * 5000, encoding="utf-8")
+    lines, written = show("predict", "@list.txt", "--labels", "mass", "--out", "-", into="head -2")
+    assert b"Screening" not in written
+    assert [line.partition(",")[0] for line in lines if "," in line and line[0] in "pi"] == ["path", "in/a.png"]
+    assert b"roken" not in written
+
+
+def test_a_search_clears_its_bar_before_its_table(show: Show, png: Draw) -> None:
     png("in/a.png", 1)
     lines, written = show("search", "mass", "in", "--out", "-")
     assert sum(line.startswith("rank,cosine,path,") for line in lines) == 1

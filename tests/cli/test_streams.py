@@ -65,7 +65,8 @@ def start(tiny_bundle: Path, png: Draw, tmp_path: Path) -> Start:
                 with begin([*PREDICT, "--shard", f"{shard}/2", "--out", f"part-{shard}.csv"]) as made:
                     made.communicate(timeout=120)
         model = ["--model", "tiny"] if arguments[0] in ("predict", "search", "prompts") else []
-        command = [sys.executable, "-m", "cxrzero", *arguments, *model]
+        # In bytes, for the tests themselves may run in an ASCII locale.
+        command = [each.encode() for each in (sys.executable, "-m", "cxrzero", *arguments, *model)]
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams
         return subprocess.Popen(command, cwd=tmp_path, env={**os.environ, **(environment or {})}, **streams)
 
@@ -108,8 +109,7 @@ def test_output_that_cannot_be_encoded_degrades(
 
 def test_labels_and_queries_are_utf_8_where_the_locale_knows_ascii_only(start: Start, tmp_path: Path) -> None:
     for arguments in (["predict", "in", "--labels", "große Lunge"], ["search", "große Lunge", "in"]):
-        # In bytes, for the tests themselves may run in such a locale.
-        with start([each.encode() for each in arguments], ASCII_LOCALE | {"CXRZERO_CACHE_DIR": "kept"}) as process:
+        with start(arguments, ASCII_LOCALE | {"CXRZERO_CACHE_DIR": "kept"}) as process:
             _, error = process.communicate(timeout=120)
         assert process.returncode == 0, error
     assert "große Lunge" in table(tmp_path / "predictions.csv")[0]

@@ -64,7 +64,7 @@ def test_a_full_disk_leaves_every_output_whole(
     result = invoke(*tables, "--resamples", "0", "--out", str(out), "--overwrite")
     assert result.exit_code == 1, result.output
     assert "cannot be written: No space left" in result.output
-    assert sum(path.read_text() != "old" for path in out.iterdir()) == files_before
+    assert sum(path.read_text(encoding="utf-8") != "old" for path in out.iterdir()) == files_before
     assert len(list(out.iterdir())) == 4
 
 
@@ -87,4 +87,5 @@ def test_a_folder_is_predicted_first(tiny_bundle: Path, png: Any, write: Any, tm
     assert result.exit_code == 0, result.output
     assert (out / "predictions.csv").is_file()
     assert "Pleural Effusion" in result.output
-    assert tiny_bundle.name in (out / "report.html").read_text() or "fingerprint" in (out / "metrics.json").read_text()
+    written = [(out / name).read_text(encoding="utf-8") for name in ("report.html", "metrics.json")]
+    assert tiny_bundle.name in written[0] or "fingerprint" in written[1]

@@ -116,7 +116,8 @@ def test_shards_are_disjoint_complete_and_never_change() -> None:
     assert sum(sizes) == 1000
     assert min(sizes) > 200
     # Jobs of different versions must agree, so these are written down.
-    assert [next(k for k in range(1, 17) if path in Shard(k, 16)) for path in ("a.png", "b.png", "é.dcm")] == [15, 2, 7]
+    names = ("a.png", "b.png", os.fsdecode("é.dcm".encode()))
+    assert [next(k for k in range(1, 17) if path in Shard(k, 16)) for path in names] == [15, 2, 7]
 
 
 @pytest.mark.parametrize("text", ["0/4", "5/4", "3", "a/b", "-1/4", "1/0", "1/401", "1/4/2", "٣/٤", ""])
@@ -203,6 +204,16 @@ def test_damaged_parts_are_refused(run: Run, shards: Shards, tmp_path: Path) -> 
     assert "not valid JSON" in refusal(run, *parts)
     largest.with_suffix(".run.json").unlink()
     assert "cut short" in refusal(run, *parts)
+
+
+def test_to_standard_output_goes_the_table_alone(run: Run, shards: Shards, png: Callable[..., Path]) -> None:
+    png("in/a.png")
+    parts = shards(2)
+    assert run("merge", *parts, "--out", "whole.csv").exit_code == 0
+    result = run("merge", *parts, "--out", "-")
+    assert result.stdout == Path("whole.csv").read_text(encoding="utf-8")
+    assert result.stderr == "Merged 2 shards: 1 ok, 0 failed, 0 skipped.\n"
+    assert not Path("-.run.json").exists()
 
 
 def test_a_table_that_exists_is_replaced_only_on_request(run: Run, shards: Shards, png: Callable[..., Path]) -> None:

@@ -129,6 +129,19 @@ def test_dry_run_reads_and_writes_nothing(predict: Predict, png: Draw) -> None:
     assert not Path("predictions.csv").exists()
 
 
+def test_dry_run_says_that_an_output_is_there_and_who_would_refuse(predict: Predict, png: Draw) -> None:
+    png("a.png")
+    Path("predictions.csv").write_text("mine", encoding="utf-8")
+    result = predict("a.png", "--dry-run", "--labels", "edema")
+    assert result.exit_code == 0
+    assert "predictions.csv exists already: the run needs another --out, or --overwrite" in result.output
+    assert "exists already" not in predict("a.png", "--dry-run", "--labels", "edema", "--overwrite").output
+    assert predict("a.png", "--labels", "edema").exit_code == 2
+    assert Path("predictions.csv").read_text(encoding="utf-8") == "mine"
+    result = predict("a.png", "--dry-run", "--labels", "edema", "--out", "-")
+    assert "Would write  the table to standard output" in result.output
+
+
 def test_options_from_a_file_and_the_command_line_wins(predict: Predict, png: Draw) -> None:
     png("a.png")
     Path("run.toml").write_text(

@@ -106,7 +106,7 @@ def _rehash(folder: Path) -> None:
 
 def test_verify_finds_a_tokenizer_of_another_model(tiny_bundle: Path, tmp_path: Path) -> None:
     folder = write_bundle(tmp_path / "b")
-    text = json.loads((folder / "tokenizer.json").read_text())
+    text = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
     text["model"]["vocab"]["beyond"] = 257  # the table has rows 0 to 256
     (folder / "tokenizer.json").write_text(json.dumps(text))
     _rehash(folder)

@@ -1,6 +1,7 @@
 """What --model means, in the order of the contract."""
 
 import errno
+import os
 import re
 import shutil
 import tempfile
@@ -29,7 +30,7 @@ def test_a_path_is_a_bundle(tiny_bundle: Path, models: Path, form: str) -> None:
 
 def test_a_folder_of_bundles_is_an_ensemble_in_byte_order(tmp_path: Path, models: Path) -> None:
     for name in ("b", "B", "a", "é"):
-        write_bundle(tmp_path / "many" / name, name=name)
+        write_bundle(tmp_path / "many" / os.fsdecode(name.encode()), name=name)
     (tmp_path / "many" / "notes").mkdir()
     assert [bundle.name for bundle in resolve_models(str(tmp_path / "many"))] == ["B", "a", "b", "é"]
     with pytest.raises(UsageError, match="ensemble of 4"):

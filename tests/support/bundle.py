@@ -21,7 +21,7 @@ def write_bundle(path: Path, seed: int = 0, **changes: Any) -> Path:
     rng = np.random.default_rng(seed)
     (path / "image_encoder.onnx").write_bytes(image_encoder(rng))
     (path / "text_encoder.onnx").write_bytes(text_encoder(rng))
-    _tokenizer().save(str(path / "tokenizer.json"))
+    (path / "tokenizer.json").write_text(_tokenizer().to_str(pretty=True), encoding="utf-8", newline="\n")
     names = ("image_encoder.onnx", "text_encoder.onnx", "tokenizer.json")
     card = {
         "schema_version": 1,
