@@ -68,14 +68,22 @@ def start(tiny_bundle: Path, png: Draw, tmp_path: Path) -> Start:
         # In bytes, for the tests themselves may run in an ASCII locale.
         command = [each.encode() for each in (sys.executable, "-m", "cxrzero", *arguments, *model)]
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams
-        return subprocess.Popen(command, cwd=tmp_path, env={**os.environ, **(environment or {})}, **streams)
+        process: subprocess.Popen[bytes] = subprocess.Popen(
+            command, cwd=tmp_path, env={**os.environ, **(environment or {})}, **streams
+        )
+        return process
 
     return begin
 
 
 def closed(*descriptors: int) -> Callable[[], None]:
     """What a shell does for `>&-`."""
-    return lambda: [os.close(each) for each in descriptors] and None
+
+    def close() -> None:
+        for each in descriptors:
+            os.close(each)
+
+    return close
 
 
 @pytest.mark.parametrize(
