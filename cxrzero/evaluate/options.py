@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxrzero.choices import DEFAULT_MODEL, Aggregate, Blank, CalibratorMethod, LabelLevel, Uncertain
+from cxrzero.choices import (
+    DEFAULT_MODEL,
+    Aggregate,
+    AggregateLabels,
+    Blank,
+    CalibratorMethod,
+    LabelLevel,
+    Uncertain,
+)
 from cxrzero.options import ADVANCED, argument, comma_list, option
 from cxrzero.predict.options import read_labels
 
@@ -38,6 +46,12 @@ class EvalOptions:
     on: str | None = option(None, "Join column A to LABELS.csv's column B.", metavar="A=B", panel=LABELS)
     level: LabelLevel = option("auto", "What a row of LABELS.csv is.", panel=LABELS)
     aggregate: Aggregate = option("mean", "How a study's images become one score.", panel=LABELS)
+    aggregate_labels: AggregateLabels | None = option(
+        None,
+        "How rows of LABELS.csv that differ on one film become one. majority leaves ties out, mean is positive from a "
+        "half on.",
+        panel=LABELS,
+    )
     patient: str | None = option(None, "The column that names the patient.", metavar="NAME", panel=LABELS)
     any_score: bool = option(False, "Accept scores outside 0 to 1 (logits).", panel=ADVANCED)
 

@@ -90,6 +90,7 @@ def metrics_json(evaluation: Evaluation) -> str:
         "n_units": len(set(dataset.unit_keys)),
         "join": dataset.join,
         "rows": dataset.rows,
+        "repeated_labels": dataset.repeats,
         "label_match": dataset.match,
         "notes": dataset.notes,
         "warnings": [each.text for each in evaluation.warnings],

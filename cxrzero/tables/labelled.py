@@ -13,8 +13,10 @@ from cxrzero.maths import Floats, Ints
 from cxrzero.tables.labels import (
     LabelRules,
     Truth,
+    are_labels,
     column_truth,
     find_list_column,
+    is_positive,
     listed_truth,
     no_label_column,
     vocabulary,
@@ -26,9 +28,10 @@ from cxrzero.tables.names import (
     find_column,
     fold,
     identifier_columns,
+    is_unnamed,
     some_of,
 )
-from cxrzero.tables.read import Columns, TableSource, open_table, read_table
+from cxrzero.tables.read import Columns, TableSource, columns_that, open_table, read_table
 
 SPLIT_NAMES = ("split", "fold")  # columns of numbers, often, that are no finding
 
@@ -52,7 +55,7 @@ class LabelTable:
         self._source, self._rules, self._text = source, rules, text
         self._list = find_list_column(source.columns, rules)
         if self._list is None:
-            self.names = tuple(name for name in source.columns if name not in apart)
+            self.names = tuple(name for name in source.columns if name not in apart and not is_unnamed(name))
         else:
             self._columns = read_table(source, text=text, categories=[self._list])
             self.names = vocabulary(self._columns.text[self._list])
@@ -65,6 +68,20 @@ class LabelTable:
         reasons = {name: no_label_column(cells[name]) for name in self.names}
         left_out = {name: reason for name, reason in reasons.items() if reason}
         return tuple(name for name in self.names if name not in left_out), left_out
+
+    def findings_among(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Those of the names that are findings: in a column of its own each, with 0, 1, −1 and blanks, and one 1."""
+        if self._list is not None:
+            return tuple(names)
+        positive: set[str] = set()
+
+        def fits(name: str, cells: list[str]) -> bool:
+            different = set(cells)
+            if any(map(is_positive, different)):
+                positive.add(name)
+            return are_labels(different)
+
+        return tuple(name for name in columns_that(self._source, names, fits) if name in positive)
 
     def read(self, wanted: Mapping[str, Sequence[str]]) -> tuple[Columns, dict[str, Truth]]:
         """The columns kept, and label → its truth.

@@ -127,6 +127,16 @@ def no_label_column(cells: Sequence[str]) -> str | None:
     return None if "yes" in kinds.values() else "no cell is 1"
 
 
+def are_labels(cells: Iterable[str]) -> bool:
+    """Whether cells have nothing but 0, 1, −1 and blanks."""
+    return all(_kind(cell) != "wrong" for cell in set(cells))
+
+
+def is_positive(cell: str) -> bool:
+    """Whether a cell says yes."""
+    return _kind(cell) == "yes"
+
+
 def vocabulary(cells: Iterable[str]) -> tuple[str, ...]:
     """All findings named in a list column, in order of first appearance."""
     return tuple(dict.fromkeys(name for cell in dict.fromkeys(cells) for name in split_findings(cell)))

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cxrzero.errors import ConfigError, LabelError
-from cxrzero.evaluate.join import join_rows, stem, tail
+from cxrzero.evaluate.join import join_rows
+from cxrzero.evaluate.keys import stem, tail
 from cxrzero.evaluate.match import match_labels, parse_mapping
 from cxrzero.tables.labels import LabelRules, column_truth, listed_truth, split_findings
 from cxrzero.tables.names import fold
