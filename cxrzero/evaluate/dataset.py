@@ -104,6 +104,14 @@ class Dataset:
         """In words for the user."""
         return self.unit if self.unit_column is None else f"{self.unit} ({self.unit_column})"
 
+    @property
+    def average_name(self) -> str:
+        """What the average over labels is called in results: "macro", unless a label is."""
+        name = "macro"
+        while name in self.labels:
+            name += " average"
+        return name
+
     def usable(self, label: str) -> Bools:
         """(n,) bool: the rows with both a score and a known reference value."""
         return ~np.isnan(self.scores[label]) & ~np.isnan(self.truth[label].values)
