@@ -89,9 +89,8 @@ def _print(evaluation: Evaluation) -> None:
             )
     for warning in evaluation.warnings:
         console.print(f"[{'bold red' if warning.is_loud else 'yellow'}]![/] {escape(warning.text)}")
-        if (
-            warning.is_loud and not console.is_terminal
-        ):  # whoever sends the results to a file should see it all the same
+        # Who sends the results to a file sees it all the same.
+        if warning.is_loud and not console.is_terminal:
             typer.echo(f"! {warning.text}", err=True)
     console.print(f"Intervals: {evaluation.options.confidence:.0%}. Research use only, not a medical device.")
 
