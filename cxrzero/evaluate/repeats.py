@@ -12,7 +12,7 @@ from cxrzero.choices import AggregateLabels
 from cxrzero.errors import ConfigError
 from cxrzero.evaluate.join import Join
 from cxrzero.maths import Bools, Floats
-from cxrzero.tables.labels import Truth
+from cxrzero.tables.labels import Truth, share_positive
 from cxrzero.tables.names import fold
 
 HALF = 0.5  # the share of a film's rows from which "mean" counts as positive, and at which "majority" is undecided
@@ -61,7 +61,7 @@ def merge_rows(
     """
     merged, differing, ties = {}, {}, {}
     for label, each in truth.items():
-        share = _share(each.values, join)
+        share = share_positive(each.values[join.label_rows], join.label_target, len(join.references))
         differs = (share > 0) & (share < 1)
         if differs.any():
             if how is None:
@@ -70,16 +70,6 @@ def merge_rows(
             ties[label] = int((share == HALF).sum())
         merged[label] = Truth(_decided(share, how), each.n_uncertain, each.n_blank, each.blank_means)
     return merged, RepeatReport(join.report.n_repeated, how, differing, ties)
-
-
-def _share(values: Floats, join: Join) -> Floats:
-    """(m,) share of a film's rows that are positive, of those that know; NaN where none does."""
-    values, target, m = values[join.label_rows], join.label_target, len(join.references)
-    known = ~np.isnan(values)
-    count = np.bincount(target[known], minlength=m)
-    positive = np.bincount(target[known], weights=values[known], minlength=m)
-    share: Floats = np.divide(positive, count, out=np.full(m, np.nan), where=count > 0)
-    return share
 
 
 def _decided(share: Floats, how: AggregateLabels | None) -> Floats:

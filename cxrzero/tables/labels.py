@@ -19,7 +19,7 @@ import numpy as np
 
 from cxrzero.choices import Blank, Uncertain
 from cxrzero.errors import ConfigError
-from cxrzero.maths import Floats
+from cxrzero.maths import Floats, Ints
 from cxrzero.tables.names import fold, some_of
 from cxrzero.tables.read import MISSING
 
@@ -113,6 +113,15 @@ def column_truth(columns: Sequence[Sequence[str]], names: Sequence[str], rules: 
     values = np.where(any_positive, 1.0, np.where(any_unknown, np.nan, 0.0))
     blank_means = " / ".join(sorted({part.blank_means for part in parts}))
     return Truth(values, sum(p.n_uncertain for p in parts), sum(p.n_blank for p in parts), blank_means)
+
+
+def share_positive(values: Floats, target: Ints, n: int) -> Floats:
+    """(n,) share of the (r,) values with the same target that are 1, of those that are known; NaN where none is."""
+    known = ~np.isnan(values)
+    count = np.bincount(target[known], minlength=n)
+    positive = np.bincount(target[known], weights=values[known], minlength=n)
+    share: Floats = np.divide(positive, count, out=np.full(n, np.nan), where=count > 0)
+    return share
 
 
 def no_label_column(cells: Sequence[str]) -> str | None:
