@@ -79,7 +79,8 @@ def _compare_label(
     rankings = [Ranking.of(dataset.scores[label][rows], truth), Ranking.of(other_scores, truth)]
     aurocs = [influences.auroc_influence(ranking, units) for ranking in rankings]
     precisions = [influences.average_precision_influence(ranking, units) for ranking in rankings]
-    draws = _resampled(rankings, units, intervals) if len(rows) <= BOOTSTRAP_ROWS else None
+    resamples = intervals.resampling.n_resamples if len(rows) <= BOOTSTRAP_ROWS else 0
+    draws = _resampled(rankings, units, intervals) if resamples else None
     spread = tuple(each.spread(rows, len(dataset)) for each in (*aurocs, *precisions))
     n_positive = int(truth.sum())
     comparison = Comparison(
