@@ -162,14 +162,15 @@ def _of_repeats(dataset: Dataset) -> Iterator[Caveat]:
     repeats = dataset.repeats
     if not repeats.n_films:
         return
-    films = counted(repeats.n_films, "film has", "films have")
+    nouns = ("study", "studies") if dataset.join.level == "study" else ("film", "films")
+    films = counted(repeats.n_films, f"{nouns[0]} has", f"{nouns[1]} have")
     if not repeats.n_differing or repeats.how is None:
         yield Caveat(f"{films} several rows of labels, which agree and count once.")
         return
     counts = ", ".join(f"{label} {n:,}" for label, n in repeats.n_differing.items())
     ties = ", ".join(f"{label} {n:,}" for label, n in repeats.n_ties.items() if n)
     yield Caveat(
-        f"{films} several rows of labels. Where they differ ({counts}), the film is positive where "
+        f"{films} several rows of labels. Where they differ ({counts}), the {nouns[0]} is positive where "
         f"{TOGETHER[repeats.how]} (--aggregate-labels {repeats.how}{'; ties: ' + ties if ties else ''})."
     )
 

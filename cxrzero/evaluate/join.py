@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from cxrzero.errors import ConfigError
-from cxrzero.evaluate.keys import Transform, is_in_powers, plain_path, stem
+from cxrzero.evaluate.keys import Transform, folder_tail, is_in_powers, is_short, plain_path, stem
 from cxrzero.evaluate.ways import Candidate, Identifiers, ways_to_join
 from cxrzero.maths import Ints
 
@@ -28,8 +28,8 @@ class JoinReport:
         n_several: of those joined, how many have several predictions (frames of a film, images of a study).
         n_repeated: of those joined, how many have several rows in the label table, which are merged.
         only_predictions, only_references: identifiers found on one side only.
-        duplicate_predictions, duplicate_references: identifiers that stand for different files, or for predictions
-            that are not frames of one; none of their rows is used.
+        duplicate_predictions, duplicate_references: identifiers that stand for different files or folders, or for
+            predictions that are not frames of one; none of their rows is used.
         hints: what may be wrong with identifiers that were not joined, in sentences.
     """
 
@@ -135,7 +135,9 @@ def _join(
     prediction_count = Counter(prediction_keys)
     several_files = _of_several_files(reference_keys, reference_cells, reference_count)
     if candidate.level == "study":
-        several_predictions = set()
+        # "study1" of two patients is two studies; a number or UID is one, wherever its films lie.
+        folders = [folder_tail(None)(cell) for cell in prediction_cells]
+        several_predictions = set(filter(is_short, _of_several_files(prediction_keys, folders, prediction_count)))
     else:
         several_predictions = {key for key, n in prediction_count.items() if n > 1}
         several_predictions -= _films_in_frames(prediction_keys, prediction_cells, prediction_count, frames)

@@ -74,5 +74,10 @@ def is_in_powers(cell: str) -> bool:
     return _IN_POWERS.fullmatch(cell.strip()) is not None
 
 
+def is_short(key: str) -> bool:
+    """Whether an identifier has fewer than four digits, so that other patients may well have the same."""
+    return sum(map(str.isdigit, key)) < 4
+
+
 def plain_path(cell: str) -> str:
     return unicodedata.normalize("NFC", cell.strip().replace("\\", "/")).removeprefix("./").rstrip("/")

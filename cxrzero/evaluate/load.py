@@ -48,6 +48,8 @@ def load_dataset(
     """
     predicted, referenced = open_table(predictions), open_table(labels)
     by_columns = [_group_column(name, predicted, referenced) for name in by]
+    if _is_ours(predicted) and {"label", "probability"} <= set(predicted.columns):
+        raise ConfigError(f"{predictions}: this is a table of --long, with a row per label; predict without --long")
     names = prediction_labels(predicted)
     on_prediction, on_reference = join_rules.on or (None, None)
     patients = (_named(source, join_rules.patient, PATIENT_NAMES) for source in (referenced, predicted))

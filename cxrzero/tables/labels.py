@@ -22,6 +22,7 @@ from cxrzero.errors import ConfigError
 from cxrzero.maths import Floats, Ints
 from cxrzero.tables.names import fold, some_of
 from cxrzero.tables.read import MISSING
+from cxrzero.tables.synonyms import finding_of
 
 LIST_COLUMNS = frozenset({"findinglabels", "labels"})  # NIH, PadChest; compared as `fold` gives them
 YES = frozenset({"1", "1.0", "1,0", "true", "yes"})
@@ -72,12 +73,17 @@ def find_list_column(columns: Sequence[str], rules: LabelRules) -> str | None:
 
 
 def split_findings(cell: str) -> tuple[str, ...]:
-    """The findings of one cell: "Mass|Nodule", "['mass', 'nodule']" or one name."""
+    """The findings of one cell: "Mass|Nodule", "['mass', 'nodule']" or one name.
+
+    A comma stands between findings where all its parts are known ones ("Edema, Mass"), else in a name ("mass, left").
+    """
     cell = cell.strip()
     if cell.startswith("["):
         items: Iterable[str] = ("".join(groups) for groups in _LIST_ITEM.findall(cell))
     else:
         items = re.split(r"[|;]", cell)
+        if len(parts := cell.split(",")) > 1 and all(map(finding_of, parts)):
+            items = parts
     return tuple(item for item in (item.strip() for item in items) if item)
 
 

@@ -18,8 +18,8 @@ STUDY_NAMES = ("studyinstanceuid", "studyuid", "studyid", "study", "studydir", "
 PATIENT_NAMES = ("patientid", "patient", "subjectid", "subject", "patientnumber", "patientkey")
 
 
-# What pandas calls the numbers of rows that it writes in front of a table, beside no name at all.
-_ROW_NUMBERS = re.compile(r"(Unnamed: \d+(_level_\d+)?)?")
+# What pandas calls the numbers of rows that it writes beside a table, if not nothing at all.
+_ROW_NUMBERS = re.compile(r"(Unnamed: \d+(_level_\d+)?|__index_level_\d+__)?")
 
 
 def fold(name: str) -> str:

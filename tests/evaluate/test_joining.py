@@ -105,6 +105,16 @@ def test_one_file_name_in_two_folders_is_two_films() -> None:
     assert joined.report.examples["duplicate_references"] == ("x.png",)
 
 
+def test_one_folder_name_of_two_patients_is_two_studies() -> None:
+    paths = [f"patient{k}/study1/view{v}.jpg" for k in range(2) for v in range(2)]
+    with pytest.raises(ConfigError, match="no prediction matches"):
+        by("path", paths, "Study", ["study1", "study2"])
+    both = by("path", paths, "Study", ["patient1/study1", "patient0/study1"])
+    assert pairs(both) == [(0, 1), (1, 1), (2, 0), (3, 0)]
+    one = by("path", ["frontal/s50410000/a.png", "lateral/s50410000/b.png"], "study_id", ["s50410000"])
+    assert pairs(one) == [(0, 0), (1, 0)]
+
+
 def test_windows_paths_blanks_and_order() -> None:
     joined = by("path", ["C:\\in\\b.png ", "C:\\in\\a.png"], "image", [" a.png", "b.png"])
     assert pairs(joined) == [(0, 1), (1, 0)]
@@ -212,6 +222,13 @@ def test_one_row_per_study_is_no_mean_of_several(write: Any) -> None:
     assert found.dataset.join.level == "study"
     assert not any("mean" in each.text or "several" in each.text for each in found.warnings)
     assert "several" not in found.dataset.join.key
+
+
+def test_a_long_table_is_told(write: Any) -> None:
+    header = ["path", "status", "label", "probability"]
+    labels = write("l.csv", ["image", "Edema"], [["a", 1]])
+    with pytest.raises(ConfigError, match="a table of --long"):
+        run(write("p.csv", header, [["a.png", "ok", "Edema", 0.5]]), labels)
 
 
 def test_labels_that_match_nothing_are_loud(write: Any, predictions: str) -> None:

@@ -58,6 +58,8 @@ def test_several_columns_are_positive_where_any_is() -> None:
         ("No Finding", ("No Finding",)),
         ("['pleural effusion', 'mass']", ("pleural effusion", "mass")),
         ("['loc right, basal']", ("loc right, basal",)),
+        ("Edema, Pleural_Thickening", ("Edema", "Pleural_Thickening")),
+        ("mass, left", ("mass, left",)),
         ("[]", ()),
         ("", ()),
     ],
