@@ -69,7 +69,7 @@ def match_labels(predicted: Sequence[str], reference: Sequence[str], rules: Labe
     if not names:
         raise LabelError(
             f"no predicted label ({some_of(predicted)}) is in the label table ({some_of(reference)}); "
-            "name pairs with --map 'predicted label=reference label', or a column that lists findings with --list-column"
+            "name pairs with --map 'predicted label=reference label', or a column of lists with --list-column"
         )
     used = {name for sources in names.values() for name in sources}
     return LabelMatch(

@@ -239,12 +239,10 @@ def test_labels_that_match_nothing_are_loud(write: Any, predictions: str) -> Non
 
 def test_patients_with_and_without_letters_are_the_same(write: Any) -> None:
     def tables(name: str, patient: str) -> tuple[str, str]:
-        rows = [[f"{name}{i}", 10000000 + i, i % 2] for i in range(30)]
-        predictions = write(
-            f"{name}.csv", ["path", "Edema"], [[row[0], row[2] / 2 + i / 100] for i, row in enumerate(rows)]
-        )
-        header = ["image", "subject_id", "Edema"]
-        return predictions, write(f"{name}_l.csv", header, [[r[0], patient.format(r[1]), r[2]] for r in rows])
+        scores = [[f"{name}{i}", i % 2 / 2 + i / 100] for i in range(30)]
+        labels = [[f"{name}{i}", patient.format(10000000 + i), i % 2] for i in range(30)]
+        predictions = write(f"{name}.csv", ["path", "Edema"], scores)
+        return predictions, write(f"{name}_l.csv", ["image", "subject_id", "Edema"], labels)
 
     found = run(*tables("test", "p{}"), validation=tables("val", "{}"))
     assert len(found.shared_units) == 30
