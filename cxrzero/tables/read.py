@@ -103,7 +103,7 @@ def read_table(
     n_rows = 0
     for first_row, n, cells_of in _chunks(source, (*text_names, *number_names)):
         for name in text_names:
-            cells = cells_of(name)
+            cells = [cell.strip() for cell in cells_of(name)]
             if name in shared:
                 cells = [shared[name].setdefault(cell, cell) for cell in cells]
             kept_text[name].extend(cells)
@@ -128,7 +128,7 @@ def columns_that(source: TableSource, names: Iterable[str], fits: Callable[[str,
     """
     left = [name for name in dict.fromkeys(names) if source.columns.count(name) == 1]
     for _, _, cells_of in _chunks(source, left) if left else ():
-        left = [name for name in left if fits(name, cells_of(name))]
+        left = [name for name in left if fits(name, [cell.strip() for cell in cells_of(name)])]
         if not left:
             break
     return tuple(left)
@@ -158,7 +158,7 @@ def _chunks(source: TableSource, names: Sequence[str]) -> Iterator[tuple[int, in
 
             def cells_of(name: str, chunk: list[Sequence[str]] = chunk) -> list[str]:
                 place = places[name]
-                return [row[place].strip() for row in chunk]
+                return [row[place] for row in chunk]
 
             yield first_row, len(chunk), cells_of
             first_row += len(chunk)
