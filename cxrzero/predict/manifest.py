@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import platform
 from collections.abc import Iterable
 from pathlib import Path
@@ -34,6 +35,9 @@ def build_manifest(plan: Plan, outcome: Outcome) -> dict[str, Any]:
     return {
         "schema_version": MANIFEST_SCHEMA_VERSION,
         "cxrzero": __version__,
+        "command": outcome.command,
+        "started": outcome.started.isoformat(timespec="milliseconds"),
+        "ended": outcome.ended.isoformat(timespec="milliseconds"),
         "versions": {"python": platform.python_version(), **installed_versions(RECORDED_PACKAGES)},
         "platform": f"{platform.system()} {platform.machine()}",
         "backend": each_once(encoder.backend for encoder in encoders),
@@ -41,8 +45,12 @@ def build_manifest(plan: Plan, outcome: Outcome) -> dict[str, Any]:
         "device_reason": each_once(encoder.reason for encoder in encoders),
         **screener.decisive(plan.prompts),
         "prompt_sources": {p.label: p.source for p in plan.prompts},
+        "remarks": [dataclasses.asdict(finding) for finding in plan.remarks],
         "calibration": plan.calibration.record() if plan.calibration else None,
         "options": record_of(plan.options, plan.settled),
+        "inputs": outcome.inputs,
+        "table_sha256": outcome.table_sha256,
+        "studies_sha256": outcome.studies_sha256,
         "shard": outcome.shard,
         "counts": {
             "ok": stats.ok,

@@ -157,6 +157,14 @@ class PredictOptions:
         panel=ADVANCED,
         recorded=False,
     )
+    key_map: Path | None = option(
+        None,
+        "With --pseudonymise: write here which film is behind each pseudonym. For the hospital alone.",
+        metavar="FILE",
+        panel=ADVANCED,
+        decides="nothing",
+        recorded=False,
+    )
     format: TableFormat | None = option(None, "Of the table; default: by the suffix of --out.", panel=ADVANCED)
     long: bool = option(False, "One row per image and label.", panel=ADVANCED)
     scores: bool = option(False, "Add the two cosines behind each probability.", panel=ADVANCED)

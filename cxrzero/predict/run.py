@@ -8,21 +8,24 @@ import time
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from cxrzero.errors import NoInputError, RunError, exit_code
 from cxrzero.files import write_json
 from cxrzero.model.score import ProbabilityOnly, Scorer
-from cxrzero.pipeline.items import RunStats
+from cxrzero.pipeline.items import Item, RunStats
 from cxrzero.pipeline.live import Live, OnRow
+from cxrzero.predict.commandline import command_line
+from cxrzero.predict.inputs import Inputs, picture_line
 from cxrzero.predict.manifest import build_manifest
 from cxrzero.predict.output import Output
 from cxrzero.predict.plan import Plan
 from cxrzero.predict.shardlog import ShardLog
 from cxrzero.prediction import Prediction
 from cxrzero.sources import find_images
-from cxrzero.tables.pseudonym import Pseudonymiser, default_key_file, load_key
+from cxrzero.tables.pseudonym import Pseudonymiser, load_key
 
 # A run that is over by then needs no time left, and is not slowed by a second walk.
 COUNT_AFTER_S = 2.0
@@ -39,7 +42,11 @@ class Outcome:
     Attributes:
         stats: rows by status, and the seconds of decoding and encoding.
         ignored: other files that the walk found.
+        started, ended: when, in UTC.
         seconds, write_seconds: wall time of the run, and what of it went into writing rows.
+        inputs: what stands for all that was read (`cxrzero.predict.inputs`).
+        command: the command line, for the record.
+        table_sha256, studies_sha256: of the tables, as they were written.
         first_rows: the first rows as they are written.
         first_failure: the first failed row.
         shard: of a sharded run, for its record.
@@ -48,9 +55,15 @@ class Outcome:
 
     stats: RunStats
     ignored: int
+    started: datetime
+    ended: datetime
     seconds: float
     write_seconds: float
+    inputs: Mapping[str, Any]
+    command: str
+    table_sha256: str
     first_rows: tuple[Prediction, ...]
+    studies_sha256: str | None = None
     first_failure: Prediction | None = None
     shard: Mapping[str, Any] | None = None
     new_key: Path | None = None
@@ -80,7 +93,7 @@ def run(plan: Plan, on_row: OnRow | None = None, live: Live | None = None) -> Ou
 
     Whatever ends the run early, the rows that are done stay in `<out>.partial`.
     """
-    started = time.perf_counter()
+    started, started_at = time.perf_counter(), datetime.now(UTC)
     live = live or Live()
     pseudonymiser, new_key = _pseudonymiser(plan)
     scorer = _scorer(plan)
@@ -91,12 +104,20 @@ def run(plan: Plan, on_row: OnRow | None = None, live: Live | None = None) -> Ou
     first = next(refs, None)
     if first is None and not live.walk.found:
         ignored = f" ({live.walk.ignored:,} other files)" if live.walk.ignored else ""
-        raise NoInputError(f"no image or DICOM file in {', '.join(plan.options.paths)}{ignored}")
+        given = map(pseudonymiser.argument, plan.options.paths) if pseudonymiser else plan.options.paths
+        raise NoInputError(f"no image or DICOM file in {', '.join(given)}{ignored}")
     if on_row:  # else nobody looks at the time left
         _count_beside(plan, live)
     files = itertools.chain([first], refs) if first else refs
+    inputs = Inputs()
+
+    def on_item(item: Item) -> None:
+        picture = picture_line(item, pseudonymiser)
+        inputs.add(picture)
+        if shardlog:
+            shardlog.note(item, picture)
+
     with Output(plan, pseudonymiser, shardlog) as output:
-        on_item = shardlog.note if shardlog else None
         with closing(plan.screener.stream(files, scorer, plan.prompts, live.stats, on_item)) as rows:
             for row in rows:
                 shown = output.add(row)
@@ -108,9 +129,15 @@ def run(plan: Plan, on_row: OnRow | None = None, live: Live | None = None) -> Ou
     outcome = Outcome(
         live.stats,
         live.walk.ignored,
+        started_at,
+        datetime.now(UTC),
         time.perf_counter() - started,
         output.seconds,
+        inputs.record(),
+        command_line(plan.options, pseudonymiser),
+        output.table_sha256,
         tuple(output.first_rows),
+        output.studies_sha256,
         output.first_failure,
         shardlog.record() if shardlog else None,
         new_key,
@@ -126,7 +153,7 @@ def _pseudonymiser(plan: Plan) -> tuple[Pseudonymiser | None, Path | None]:
     """What replaces paths and UIDs in everything that is shown or written, and its key file where that is new."""
     if not plan.options.pseudonymise:
         return None, None
-    path = plan.options.pseudonym_key or default_key_file()
+    path = plan.key_file
     key, is_new = load_key(path)
     return Pseudonymiser(key), path if is_new else None
 
