@@ -120,13 +120,17 @@ def test_what_a_shell_pattern_names_beside_images_is_skipped_not_failed(tmp_path
     assert [(ref.error.status, ref.error.code) for ref in refs if ref.error] == [("skipped", "system_file")] * 2
 
 
-def test_a_directory_of_a_medium_is_ignored_in_a_folder_whatever_its_suffix(tmp_path: Path) -> None:
-    medium(tmp_path, 1)
-    (tmp_path / "DICOMDIR").rename(tmp_path / "DICOMDIR.dcm")
-    (tmp_path / "dicomdir_old.dcm").write_bytes(b"no directory at all")
+def test_a_directory_of_a_medium_is_ignored_in_a_folder_whatever_its_suffix(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    medium(tmp_path / "disc", 1)
+    (tmp_path / "disc/DICOMDIR").rename(tmp_path / "disc/DICOMDIR.dcm")
+    (tmp_path / "disc/dicomdir_old.dcm").write_bytes(b"no directory at all")
     counts = WalkCounts()
-    assert "DICOMDIR.dcm" not in names([tmp_path], counts)
-    assert "dicomdir_old.dcm" in names([tmp_path])
+    found = names(["disc"], counts)
+    assert len(found) == 2
+    assert "dicomdir_old.dcm" in found
     assert counts.ignored == 1
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +24,7 @@ from cxrzero.predict.output import Output
 from cxrzero.predict.plan import Plan
 from cxrzero.predict.shardlog import ShardLog
 from cxrzero.prediction import Prediction
-from cxrzero.sources import find_images
+from cxrzero.sources import ImageRef, find_images
 from cxrzero.tables.pseudonym import Pseudonymiser, load_key
 
 # A run that is over by then needs no time left, and is not slowed by a second walk.
@@ -101,14 +101,7 @@ def run(plan: Plan, on_row: OnRow | None = None, live: Live | None = None) -> Ou
     shardlog = ShardLog(plan.out, plan.options.shard, pseudonymiser) if plan.options.shard else None
     if shardlog:
         refs = shardlog.take(refs)
-    first = next(refs, None)
-    if first is None and not live.walk.found:
-        ignored = f" ({live.walk.ignored:,} other files)" if live.walk.ignored else ""
-        given = map(pseudonymiser.argument, plan.options.paths) if pseudonymiser else plan.options.paths
-        raise NoInputError(f"no image or DICOM file in {', '.join(given)}{ignored}")
-    if on_row:  # else nobody looks at the time left
-        _count_beside(plan, live)
-    files = itertools.chain([first], refs) if first else refs
+    files = _some(refs, plan, live, pseudonymiser)
     inputs = Inputs()
 
     def on_item(item: Item) -> None:
@@ -117,7 +110,8 @@ def run(plan: Plan, on_row: OnRow | None = None, live: Live | None = None) -> Ou
         if shardlog:
             shardlog.note(item, picture)
 
-    with Output(plan, pseudonymiser, shardlog) as output:
+    # The second walk is for the time left, which nobody looks at without `on_row`.
+    with _counted_beside(plan, live) if on_row else nullcontext(), Output(plan, pseudonymiser, shardlog) as output:
         with closing(plan.screener.stream(files, scorer, plan.prompts, live.stats, on_item)) as rows:
             for row in rows:
                 shown = output.add(row)
@@ -128,19 +122,19 @@ def run(plan: Plan, on_row: OnRow | None = None, live: Live | None = None) -> Ou
         output.commit()
     outcome = Outcome(
         live.stats,
-        live.walk.ignored,
-        started_at,
-        datetime.now(UTC),
-        time.perf_counter() - started,
-        output.seconds,
-        inputs.record(),
-        command_line(plan.options, pseudonymiser),
-        output.table_sha256,
-        tuple(output.first_rows),
-        output.studies_sha256,
-        output.first_failure,
-        shardlog.record() if shardlog else None,
-        new_key,
+        ignored=live.walk.ignored,
+        started=started_at,
+        ended=datetime.now(UTC),
+        seconds=time.perf_counter() - started,
+        write_seconds=output.seconds,
+        inputs=inputs.record(),
+        command=command_line(plan.options, pseudonymiser),
+        table_sha256=output.table_sha256,
+        studies_sha256=output.studies_sha256,
+        first_rows=tuple(output.first_rows),
+        first_failure=output.first_failure,
+        shard=shardlog.record() if shardlog else None,
+        new_key=new_key,
     )
     if plan.record:
         write_json(plan.record, build_manifest(plan, outcome))
@@ -165,12 +159,32 @@ def _scorer(plan: Plan) -> Scorer:
     return scorer if plan.options.scores else ProbabilityOnly(scorer)
 
 
-def _count_beside(plan: Plan, live: Live) -> None:
+def _some(refs: Iterator[ImageRef], plan: Plan, live: Live, pseudonymiser: Pseudonymiser | None) -> Iterator[ImageRef]:
+    """The files, of which there must be any in the whole walk.
+
+    Raises:
+        NoInputError: nothing to read was found.
+    """
+    first = next(refs, None)
+    if first is None and not live.walk.found:
+        ignored = f" ({live.walk.ignored:,} other files)" if live.walk.ignored else ""
+        given = map(pseudonymiser.argument, plan.options.paths) if pseudonymiser else plan.options.paths
+        raise NoInputError(f"no image or DICOM file in {', '.join(given)}{ignored}")
+    return itertools.chain([first], refs) if first else refs
+
+
+@contextmanager
+def _counted_beside(plan: Plan, live: Live) -> Iterator[None]:
     """Count the files in a second walk beside the first, so that time left can be told without holding a list."""
 
     def count() -> None:
-        live.total = sum(1 for _ in plan.files())
+        with suppress(NoInputError):  # a list went away meanwhile; the run itself says so, or does not need it any more
+            live.total = sum(1 for _ in plan.files())
 
     timer = threading.Timer(COUNT_AFTER_S, count)
     timer.daemon = True
     timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
