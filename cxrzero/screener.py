@@ -33,8 +33,9 @@ from cxrzero.pipeline.selection import Selection
 from cxrzero.pipeline.threads import DECODE_IN, PROCESSES_FROM, OpenDecoders, ThreadDecoders
 from cxrzero.prediction import Prediction
 from cxrzero.prompts import LabelPrompts, resolve_prompts
+from cxrzero.prompts.bank import BUILT_IN
 from cxrzero.prompts.lint import Finding
-from cxrzero.prompts.remarks import lines, remarks_on
+from cxrzero.prompts.remarks import UNMEASURED, lines, remarks_on
 from cxrzero.registry import resolve_models
 from cxrzero.sources import ImageRef, check_paths, find_images
 
@@ -150,7 +151,7 @@ class Screener:
         check_paths(given)
         asked = self.prompts(labels, prompts)
         applied = self.calibration(calibration, asked) if calibration is not None else None
-        for line in lines(self.remarks(asked)):
+        for line in lines(self.remarks(asked, is_typed=labels is not None or prompts not in (None, BUILT_IN))):
             self._notify(line)
         scorer: Scorer = self.classifier(asked)
         rows = list(self.stream(find_images(given), applied(scorer) if applied else scorer, asked))
@@ -191,9 +192,16 @@ class Screener:
             raise LabelError('labels must be a list of texts, for example ["pneumonia", "edema"]')
         return resolve_prompts(self.members[0].bundle, labels, prompts)
 
-    def remarks(self, prompts: Sequence[LabelPrompts]) -> list[Finding]:
-        """What to know of the words of these prompts, and of how well they were measured (docs/prompts.md)."""
-        return remarks_on(prompts, [member.bundle for member in self.members], self.members[0].tokenizer.pieces)
+    def remarks(self, prompts: Sequence[LabelPrompts], *, is_typed: bool = True) -> list[Finding]:
+        """What to know of the words of these prompts, and of how well they were measured (docs/prompts.md).
+
+        Args:
+            is_typed: whether the user named the labels; else they are the model's own, and that some of them were never
+                measured is not said.
+        """
+        bundles = [member.bundle for member in self.members]
+        found = remarks_on(prompts, bundles, self.members[0].tokenizer.pieces)
+        return [each for each in found if is_typed or each.code != UNMEASURED]
 
     def calibration(self, path: PathLike, prompts: Sequence[LabelPrompts]) -> AppliedCalibration:
         """Read a calibration for these prompts, see `cxrzero.calibration.applied.load_calibration`."""

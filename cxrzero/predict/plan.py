@@ -16,6 +16,7 @@ from cxrzero.pipeline.selection import Selection, parse_skip
 from cxrzero.predict.manifest import manifest_path
 from cxrzero.predict.options import PredictOptions
 from cxrzero.prompts import LabelPrompts
+from cxrzero.prompts.bank import BUILT_IN
 from cxrzero.prompts.lint import Finding
 from cxrzero.screener import Screener
 from cxrzero.sources import ImageRef, WalkCounts, check_paths, find_images
@@ -119,7 +120,8 @@ def prepare(options: PredictOptions, notify: Notify = silent) -> Plan:
     )
     form = row_form([prompt.label for prompt in prompts], long=options.long, kinds=kinds)
     calibration = screener.calibration(options.calibration, prompts) if options.calibration else None
-    remarks = tuple(screener.remarks(prompts))
+    is_typed = options.labels is not None or options.prompts not in (None, BUILT_IN)
+    remarks = tuple(screener.remarks(prompts, is_typed=is_typed))
     return Plan(options, screener, prompts, out, form, record, studies, calibration, remarks)
 
 

@@ -283,6 +283,14 @@ def test_the_models_own_labels_do_not_drown_the_user(run: Callable[..., Result])
     assert line.startswith("nodule: measured at chance with cxrzero-mini (AUROC 0.53")
 
 
+def test_that_a_models_own_labels_were_never_measured_is_said_when_they_are_typed(
+    run: Callable[..., Result], tiny_bundle: Path
+) -> None:
+    assert notes(run("predict", "in", "--model", tiny_bundle, "--dry-run").output) == []
+    typed = notes(run("predict", "in", "--model", tiny_bundle, "--labels", "pneumonia,edema", "--dry-run").output)
+    assert [line.partition(":")[0] for line in typed] == ["pneumonia", "edema"]
+
+
 def test_a_model_of_another_language_is_not_told_to_learn_english(run: Callable[..., Result], tmp_path: Path) -> None:
     results = [result_of(label, 0.7) for label in ("Lungenentzündung", "Erguss")]
     templates = {"positive": ["{}"], "negative": ["kein {}"]}
