@@ -74,7 +74,14 @@ free air under the diaphragm|honeycombing|oesophageal dilatation|haemothorax|pul
 hyperinflation of the lungs|bibasilar atelectasis|reticulonodular interstitial pattern|thoracolumbar scoliosis|
 left-sided chest tube|interstitial lung disease|mediastinal lymphadenopathy|hydatid cyst|miliary tuberculosis|
 aspergilloma|non-calcified nodule|3 cm mass|PA view"""
-SETS = {"NIH": NIH, "CheXpert": CHEXPERT, "VinDr": VINDR, "CXR-LT": CXR_LT, "PadChest": PADCHEST, "common": COMMON}
+SETS: dict[str, list[str] | str] = {
+    "NIH": NIH,
+    "CheXpert": CHEXPERT,
+    "VinDr": VINDR,
+    "CXR-LT": CXR_LT,
+    "PadChest": PADCHEST,
+    "common": COMMON,
+}
 
 Draw = Callable[..., Path]
 
