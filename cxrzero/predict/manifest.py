@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from cxrzero._version import __version__
 from cxrzero.files import installed_versions
 from cxrzero.options import record_of
+from cxrzero.predict.commandline import HIDDEN
+from cxrzero.predict.options import PredictOptions
 
 if TYPE_CHECKING:
     from cxrzero.backends.open import Encoder
@@ -45,7 +47,7 @@ def build_manifest(plan: Plan, outcome: Outcome) -> dict[str, Any]:
         "device": each_once(encoder.device for encoder in encoders),
         "device_reason": reasons(encoders),
         **screener.decisive(plan.prompts),
-        "prompt_sources": {p.label: p.source for p in plan.prompts},
+        "prompt_sources": {p.label: _source(p.source, plan.options) for p in plan.prompts},
         "remarks": [dataclasses.asdict(finding) for finding in plan.remarks],
         "calibration": plan.calibration.record() if plan.calibration else None,
         "options": record_of(plan.options, plan.settled),
@@ -72,6 +74,11 @@ def build_manifest(plan: Plan, outcome: Outcome) -> dict[str, Any]:
             "write": round(outcome.write_seconds, 3),
         },
     }
+
+
+def _source(source: str, options: PredictOptions) -> str:
+    """Where sentences come from; under --pseudonymise a file is not named."""
+    return source.replace(Path(options.prompts).name, HIDDEN) if options.pseudonymise and options.prompts else source
 
 
 def each_once(texts: Iterable[str]) -> str:

@@ -214,16 +214,18 @@ def test_under_pseudonymise_the_command_line_has_the_tables_pseudonyms(predict: 
     archive(png)
     Path("list_of_MUELLER.txt").write_text("in/sub\n")
     Path("ward").mkdir()
+    Path("MUELLER.yaml").write_text("templates: {positive: ['sign of {}'], negative: ['no {}']}\n")
     result = predict(
         "in", "in/MUELLER_ANNA.png", "@list_of_MUELLER.txt", "--pseudonymise", "--pseudonym-key", "key", "--out",
-        "ward/MUELLER.csv", "--key-map", "MUELLER.keys.csv",
+        "ward/MUELLER.csv", "--key-map", "MUELLER.keys.csv", "--prompts", "MUELLER.yaml",
     )  # fmt: skip
     assert result.exit_code == 3, result.output
     words = shlex.split(record("ward/MUELLER")["command"])
     folder, name = table("ward/MUELLER.csv")[0]["path"].split("/")
     assert words[2:5] == [f"{folder}/", f"{folder}/{name}", "@" + Pseudonymiser(KEY).path("list_of_MUELLER.txt")]
-    hidden = ("--model", "--out", "--pseudonym-key", "--key-map")
-    assert [words[words.index(flag) + 1] for flag in hidden] == [HIDDEN] * 4
+    assert record("ward/MUELLER")["prompt_sources"]["edema"] == "the templates of the prompts file ***"
+    hidden = ("--prompts", "--model", "--out", "--pseudonym-key", "--key-map")
+    assert [words[words.index(flag) + 1] for flag in hidden] == [HIDDEN] * 5
     written = Path("ward/MUELLER.run.json").read_text() + Path("ward/MUELLER.csv").read_text()
     for secret in ("MUELLER", "313373133731", str(Path.cwd()), "keys.csv", "list_of", '"in"', " in "):
         assert secret not in written, secret
