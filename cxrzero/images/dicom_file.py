@@ -270,10 +270,10 @@ def numbers(header: Dataset, keyword: str) -> list[float]:
 
 def _raw_texts(header: Dataset, keyword: str) -> list[str]:
     """The values of a decimal or integer string that pydicom could not convert, stripped."""
-    element = header.get_item(keyword)
-    if dictionary_VR(keyword) not in ("DS", "IS") or not isinstance(element.value, bytes):
+    value = raw_value(header, keyword)
+    if dictionary_VR(keyword) not in ("DS", "IS") or not isinstance(value, bytes):
         raise ImageError("bad_header", f"{keyword} cannot be read")
-    return [v.strip(" \0") for v in element.value.decode("latin-1").split("\\")]
+    return [v.strip(" \0") for v in value.decode("latin-1").split("\\")]
 
 
 def _with_point(number: str) -> str:
@@ -329,6 +329,12 @@ def binary(header: Dataset, keyword: str) -> bytes | None:
         return np.asarray(values, dtype="<i8").astype("<u2").tobytes()
     except (TypeError, ValueError, OverflowError):
         raise ImageError("bad_header", f"{keyword} is not binary data") from None
+
+
+def raw_value(header: Dataset, keyword: str) -> Any:
+    """The value as it stands in the file, bytes where it was not converted yet; None when absent."""
+    tag = tag_for_keyword(keyword)
+    return next((element.value for found, element in header.items() if found == tag), None)
 
 
 def _value(header: Dataset, keyword: str) -> Any:

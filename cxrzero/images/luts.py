@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 
 from cxrzero.errors import ImageError
 from cxrzero.images.chain import Lut, Values
-from cxrzero.images.dicom_file import binary, required_items
+from cxrzero.images.dicom_file import binary, raw_value, required_items
 
 # PS3.3, C.11.1.1.1: entries have 8 to 16 bits.
 MIN_BITS = 8
@@ -45,7 +45,7 @@ def read_lut(header: Dataset, keyword: str, values: Values, signed: bool, big_en
 
 def _states(item: Dataset, keyword: str) -> bool:
     """Whether the attribute is there with a value, readable or not."""
-    return keyword in item and item.get_item(keyword).value not in (None, b"", "")
+    return raw_value(item, keyword) not in (None, b"", "")
 
 
 def _lut(descriptor: bytes, data: bytes, values: Values, signed: bool, swapped: bool) -> Lut:

@@ -42,15 +42,18 @@ def read_shutter(header: Dataset, rows: int, columns: int, row_over_column: floa
         rows, columns: of the picture as stored.
         row_over_column: distance of rows over distance of columns; a circle is one in the patient's plane.
     """
+    shapes = [shape.upper() for shape in texts(header, "ShutterShape") if shape]
+    if not shapes:
+        return Shutter()
     visible = np.ones((rows, columns), np.bool_)
     used, unusable = [], []
-    for shape in texts(header, "ShutterShape"):
-        opening = _opening(header, shape.upper(), rows, columns, row_over_column)
+    for shape in shapes:
+        opening = _opening(header, shape, rows, columns, row_over_column)
         if opening is None:
-            unusable.append(shape.upper())
+            unusable.append(shape)
         else:
             visible &= opening
-            used.append(shape.upper())
+            used.append(shape)
     if not visible.any():
         return Shutter(unusable=(*used, *unusable))
     return Shutter(None if visible.all() else visible, tuple(used), tuple(unusable))
