@@ -60,5 +60,5 @@ def fail(error: CxrzeroError) -> int:
     for line in more:
         say(line, style="red")
     if isinstance(error, UsageError):
-        say("Nothing was run. See --help.")
+        say("Nothing was run.")
     return error.exit_code

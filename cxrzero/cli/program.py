@@ -7,9 +7,9 @@ from typing import Any
 
 import typer
 from typer import rich_utils
-from typer.core import TyperGroup
 
 from cxrzero.cli.failures import INTERRUPTED, fail
+from cxrzero.cli.helppage import Group
 from cxrzero.cli.process import TERMINATED, is_terminated, let_go
 from cxrzero.cli.terminal import say
 from cxrzero.display.visible import visible
@@ -20,7 +20,7 @@ from cxrzero.files import STDOUT_NAME, cannot_write
 ClickError: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 
-class Program(TyperGroup):
+class Program(Group):
     """All commands. Ends by `typer`'s rules where its own apply, and where they do not:
 
     - what was typed wrong is quoted with what a terminal would act on made visible;

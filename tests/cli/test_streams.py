@@ -23,7 +23,7 @@ from tests.support.tables import table
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="pipes, descriptors and signals differ on Windows")
 
 Draw = Callable[..., Path]
-Start = Callable[..., subprocess.Popen[bytes]]
+Start = Callable[..., subprocess.Popen[Any]]
 GONE = ReaderGoneError.exit_code
 
 HELP, INSPECT, EVAL = ["--help"], ["inspect", "in"], ["eval", "p.csv", "l.csv", "--out", "results"]
@@ -57,9 +57,7 @@ def start(tiny_bundle: Path, png: Draw, tmp_path: Path) -> Start:
         rows = [f"{row}.png,{score.format(row if name == 'p.csv' else row % 2)}" for row in range(40)]
         (tmp_path / name).write_text("\n".join(["image,mass", *rows]) + "\n", encoding="utf-8")
 
-    def begin(
-        arguments: list[str], environment: dict[str, str] | None = None, **streams: Any
-    ) -> subprocess.Popen[bytes]:
+    def begin(arguments: list[str], environment: dict[str, str] | None = None, **streams: Any) -> subprocess.Popen[Any]:
         if arguments[0] == "merge":
             for shard in (1, 2):
                 with begin([*PREDICT, "--shard", f"{shard}/2", "--out", f"part-{shard}.csv"]) as made:
@@ -68,10 +66,7 @@ def start(tiny_bundle: Path, png: Draw, tmp_path: Path) -> Start:
         # In bytes, for the tests themselves may run in an ASCII locale.
         command = [each.encode() for each in (sys.executable, "-m", "cxrzero", *arguments, *model)]
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams
-        process: subprocess.Popen[bytes] = subprocess.Popen(
-            command, cwd=tmp_path, env={**os.environ, **(environment or {})}, **streams
-        )
-        return process
+        return subprocess.Popen(command, cwd=tmp_path, env={**os.environ, **(environment or {})}, **streams)
 
     return begin
 
