@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 MANIFEST_SCHEMA_VERSION = 1
 
 # What takes part between the file and the probability.
-RECORDED_PACKAGES = ("numpy", "pillow", "pydicom", "imagecodecs", "tokenizers", "onnxruntime-gpu", "onnxruntime")
+RECORDED_PACKAGES = (
+    "numpy", "pillow", "pydicom", "imagecodecs", "tifffile", "tokenizers", "onnxruntime-gpu", "onnxruntime",
+)  # fmt: skip
 
 
 def manifest_path(out: str) -> Path:
