@@ -157,21 +157,38 @@ def _segments(page: TiffPage, data: bytes, compression: int, fill_order: int) ->
     down = ceil(height / rows)
     for index in range(planes * down * ceil(width / columns)):
         offset = page.dataoffsets[index] if index < len(page.dataoffsets) else 0
-        if compression == _NONE:
-            count = row_bytes * (rows if page.is_tiled else min(rows, height - index % down * rows))
-        else:
+        size = row_bytes * (rows if page.is_tiled else min(rows, height - index % down * rows))
+        count = size
+        if compression != _NONE:
             count = page.databytecounts[index] if index < len(page.databytecounts) else 0
-        encoded = data[offset : offset + count]
-        if not (offset and encoded) or (compression == _NONE and len(encoded) < count):
-            raise ImageError("truncated", "strips or tiles of the TIFF file are missing")
+        content = data[offset : offset + count]
+        if not (offset and content):
+            raise _truncated()
         if compression not in (_NONE, *_CODECS):
-            _check_code_stream(encoded, page, rows * columns)
-        elif fill_order == 2:  # the first bit is each byte's lowest
-            encoded = bytes(imagecodecs.bitorder_decode(encoded))
+            _check_code_stream(content, page, rows * columns)
+            yield content
+            continue
+        if fill_order == 2:  # the first bit is each byte's lowest
+            content = bytes(imagecodecs.bitorder_decode(content))
         if compression in _CODECS:
             # The last strip may have been written as long as the others; a run of PackBits has 128 bytes at most.
-            encoded = getattr(imagecodecs, _CODECS[compression])(encoded, out=rows * row_bytes + 128)
-        yield encoded
+            content = _decompressed(content, compression, rows * row_bytes + 128, is_cut=offset + count > len(data))
+        if len(content) < size:
+            raise _truncated()
+        yield content
+
+
+def _decompressed(encoded: bytes, compression: int, most: int, is_cut: bool) -> bytes:
+    try:
+        return bytes(getattr(imagecodecs, _CODECS[compression])(encoded, out=most))
+    except RuntimeError:  # the base of what imagecodecs raises
+        if is_cut:
+            raise _truncated() from None
+        raise
+
+
+def _truncated() -> ImageError:
+    return ImageError("truncated", "strips or tiles of the TIFF file are missing, or end before their last row")
 
 
 def _check_code_stream(stream: bytes, page: TiffPage, most_pixels: int) -> None:
