@@ -7,6 +7,7 @@ it allocates. Few kinds are left to Pillow, which has libtiff decode them to RGB
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
@@ -46,9 +47,13 @@ _COLOURS: dict[int, tuple[Literal["grey", "rgb", "cmyk", "palette"], int]] = {
 }  # fmt: skip
 
 _ORIENTATION, _COLOR_MAP, _INK_SET, _EXTRA_SAMPLES, _SAMPLE_FORMAT, _PHOTOMETRIC = 274, 320, 332, 338, 339, 262
+_OFFSETS_AND_COUNTS = frozenset({273, 279, 324, 325})  # of strips and of tiles
 _PLANES = 2  # PlanarConfiguration: every band by itself
 _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3  # SampleFormat
 _PREMULTIPLIED, _STRAIGHT = 1, (2, 999)  # ExtraSamples; Corel Draw wrote 999
+
+# tifffile makes a Python integer of each. Four planes with a strip for each row of a film of 65535 rows have fewer.
+_MOST_SEGMENTS = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,7 @@ def read_tiff(data: bytes, max_pixels: int) -> TiffPicture | None:
         ValueError, RuntimeError and what else tifffile and imagecodecs raise: the file is broken.
     """
     ignore_warnings_of("tifffile")
+    _check_directory(data)
     # Formats of microscopes, of which tifffile would visit every page before the first is looked at.
     with TiffFile(io.BytesIO(data), is_lsm=False, is_scanimage=False, is_ndpi=False) as file:
         page = file.pages.first
@@ -77,6 +83,22 @@ def read_tiff(data: bytes, max_pixels: int) -> TiffPicture | None:
         samples = _samples(page, data)
         orientation = page.tags.valueof(_ORIENTATION, 1)
         return TiffPicture(_meaning(page, samples), orientation, _has_second_page(file))
+
+
+def _check_directory(data: bytes) -> None:
+    """Refuse, before tifffile reads them, more strips or tiles than a picture can have (TIFF 6.0, section 2)."""
+    order = "<" if data[:2] == b"II" else ">"
+    is_big = (
+        struct.unpack_from(order + "H", data, 2)[0] == 43
+    )  # BigTIFF: 8 bytes where TIFF has 4, and 8 for a count of tags
+    size, kind = (20, "Q") if is_big else (12, "I")
+    start = struct.unpack_from(order + kind, data, 8 if is_big else 4)[0]
+    count = struct.unpack_from(order + ("Q" if is_big else "H"), data, start)[0]
+    first = start + (8 if is_big else 2)
+    for at in range(first, min(first + count * size, len(data) - size), size):
+        tag, _, values = struct.unpack_from(f"{order}HH{kind}", data, at)
+        if tag in _OFFSETS_AND_COUNTS and values > _MOST_SEGMENTS:
+            raise ImageError("corrupt_image", f"the TIFF file claims {values} strips or tiles")
 
 
 def _is_for_pillow(page: TiffPage) -> bool:

@@ -174,7 +174,13 @@ def test_png_of_every_depth(decoded: Decode, bits: int) -> None:
 
 
 def jpeg2000(samples: np.ndarray, bits: int, container: str = "jp2") -> bytes:
-    how: dict[str, Any] = {"level": 0, "reversible": True, "codecformat": container, "bitspersample": bits, "mct": False}
+    how: dict[str, Any] = {
+        "level": 0,
+        "reversible": True,
+        "codecformat": container,
+        "bitspersample": bits,
+        "mct": False,
+    }
     return bytes(imagecodecs.jpeg2k_encode(samples, **how))
 
 

@@ -367,3 +367,11 @@ def test_claims_are_checked_before_anything_is_allocated(decoded: Decode) -> Non
     claims = ({256: [65535], 257: [65535]}, {322: [65520], 323: [65520]}, {256: [9000], 257: [20000], 277: [8]})
     for more in claims:
         assert refused(decoded, tiff(bits(8), 8, 1, compression=8, more=more)).code == "too_many_pixels", more
+
+
+@pytest.mark.parametrize("big", [False, True])
+def test_more_strips_than_a_picture_can_have(decoded: Decode, big: bool) -> None:
+    data = bytearray(written(bits(8)[..., 0].astype(np.uint8), bigtiff=big))
+    at = data.index(struct.pack("<HHQ" if big else "<HHI", 273, 16 if big else 4, 1)) + 4
+    data[at : at + 4] = struct.pack("<I", (1 << 20) + 1)
+    assert "strips or tiles" in refused(decoded, bytes(data)).message
