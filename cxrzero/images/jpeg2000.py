@@ -12,7 +12,7 @@ import numpy as np
 
 from cxrzero.errors import ImageError
 from cxrzero.images.codestream import read_claim
-from cxrzero.images.stored import MAX_SAMPLE_BYTES, Stored
+from cxrzero.images.raster_samples import MAX_SAMPLE_BYTES, RasterSamples
 
 # SOC and SIZ (ISO/IEC 15444-1, A.4.1 and A.5.1): Csiz is at 40, then a depth and two subsampling factors a component.
 _START, _BANDS_AT = b"\xff\x4f\xff\x51", 40
@@ -24,7 +24,7 @@ _OPENJPEG_BYTES = 4  # a sample, while it decodes
 _READ_SPACES = frozenset({16, 17})
 
 
-def read_deep_jpeg2000(data: bytes, max_pixels: int) -> Stored | None:
+def read_deep_jpeg2000(data: bytes, max_pixels: int) -> RasterSamples | None:
     """The samples of such a file as stored; None for a file that Pillow reads without loss.
 
     Raises:
@@ -50,7 +50,7 @@ def read_deep_jpeg2000(data: bytes, max_pixels: int) -> Stored | None:
     samples = samples if samples.ndim == 3 else samples[..., np.newaxis]
     if samples.shape != (claim.rows, claim.columns, claim.samples):
         raise ImageError("corrupt_image", "the JPEG 2000 pixels are not what their header says")
-    return Stored(samples, claim.bits, "rgb" if len(components) > 2 else "grey",
+    return RasterSamples(samples, claim.bits, "rgb" if len(components) > 2 else "grey",
                   alpha="straight" if len(components) in (2, 4) else None)  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """PNG, JPEG, TIFF, BMP, GIF, WebP and JPEG 2000 files → one grey picture.
 
 8-bit pictures keep their values: Pillow's "L" conversion (ITU-R 601-2 luma) and nothing else, which is what the
-reference system of the field does. Others keep their depth until `stored.py` maps their range to 8 bits.
+reference system of the field does. Others keep their depth until `raster_samples.py` maps their range to 8 bits.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from cxrzero.images.jpeg2000 import read_deep_jpeg2000
 from cxrzero.images.plain_png import read_plain_png
 from cxrzero.images.quiet import ignore_warnings_of
 from cxrzero.images.radiograph import DecodeOptions, GreyImage, Radiograph, Step
+from cxrzero.images.raster_samples import RasterSamples, grey_of, over_black
 from cxrzero.images.sniff import Kind
-from cxrzero.images.stored import Stored, grey_of, over_black
 from cxrzero.images.tiff import read_tiff
 
 # The formats that content detection knows, by Pillow's names; nothing else is tried on a hostile file.
@@ -95,7 +95,7 @@ def _radiograph(data: bytes, kind: Kind, options: DecodeOptions) -> Radiograph:
 
 
 def _of_stored(
-    stored: Stored, file_format: str, decoder: str, orientation: int, found: set[str], options: DecodeOptions
+    stored: RasterSamples, file_format: str, decoder: str, orientation: int, found: set[str], options: DecodeOptions
 ) -> Radiograph:
     samples = stored.samples
     what = {"format": file_format, "samples": f"{samples.dtype} × {samples.shape[2]}", "colour": stored.colour}
@@ -110,7 +110,7 @@ def _of_pillow(image: Image.Image, data: bytes, options: DecodeOptions) -> Radio
         raise ImageError("truncated", "the strips or tiles do not cover the image; Pillow would leave the rest black")
     found: set[str] = set()
     if image.format == "PNG" and (plain := read_plain_png(data)) is not None:
-        return _of_stored(Stored(plain[..., np.newaxis], 8), "PNG", "imagecodecs/png", 1, found, options)
+        return _of_stored(RasterSamples(plain[..., np.newaxis], 8), "PNG", "imagecodecs/png", 1, found, options)
     if getattr(image, "is_animated", False):
         found.add("multi_page")
         image.seek(0)
@@ -130,16 +130,16 @@ def _of_pillow(image: Image.Image, data: bytes, options: DecodeOptions) -> Radio
     return _finished(_upright(pixels, orientation), f"pillow/{image.format}", steps, found, options)
 
 
-def _deep(image: Image.Image, data: bytes) -> tuple[Stored, str] | None:
+def _deep(image: Image.Image, data: bytes) -> tuple[RasterSamples, str] | None:
     """The samples that Pillow's 8 bits cannot hold, and their decoder; None for all others."""
     if image.format == "PNG" and _pillow_would_lose(image, data):
         samples = np.asarray(imagecodecs.png_decode(data))
         samples = samples if samples.ndim == 3 else samples[..., np.newaxis]
         bands, bits = samples.shape[2], samples.dtype.itemsize * 8
         alpha: Literal["straight"] | None = "straight" if bands in (2, 4) else None
-        return Stored(samples, bits, "rgb" if bands > 2 else "grey", alpha=alpha), "imagecodecs/png"
+        return RasterSamples(samples, bits, "rgb" if bands > 2 else "grey", alpha=alpha), "imagecodecs/png"
     if image.mode in _DEEP_MODES:
-        return Stored(np.asarray(image)[..., np.newaxis], 16), f"pillow/{image.format}"
+        return RasterSamples(np.asarray(image)[..., np.newaxis], 16), f"pillow/{image.format}"
     return None
 
 

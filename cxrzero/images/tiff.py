@@ -22,7 +22,7 @@ from tifffile import TiffFile, TiffPage
 from cxrzero.errors import ImageError
 from cxrzero.images.codestream import read_claim
 from cxrzero.images.quiet import ignore_warnings_of
-from cxrzero.images.stored import MAX_SAMPLE_BYTES, Stored
+from cxrzero.images.raster_samples import MAX_SAMPLE_BYTES, RasterSamples
 
 # Values of Compression (TIFF 6.0, section 3, its supplements, and what libtiff registered).
 _NONE, _OLD_JPEG, _JPEG, _JPEG_2000 = 1, 6, 7, frozenset({34712, 33005})
@@ -60,7 +60,7 @@ _MOST_SEGMENTS = 1 << 20
 class TiffPicture:
     """The first page: what is stored, its Orientation, and whether more pages follow."""
 
-    stored: Stored
+    stored: RasterSamples
     orientation: int
     is_multi_page: bool
 
@@ -220,7 +220,7 @@ def _check_code_stream(stream: bytes, page: TiffPage, most_pixels: int) -> None:
         raise ImageError("corrupt_image", "the TIFF's compressed pixels are not what its header says")
 
 
-def _meaning(page: TiffPage, samples: npt.NDArray[Any]) -> Stored:
+def _meaning(page: TiffPage, samples: npt.NDArray[Any]) -> RasterSamples:
     """Colour and transparency, by PhotometricInterpretation and ExtraSamples (TIFF 6.0, sections 8 and 18)."""
     photometric = page.tags.valueof(_PHOTOMETRIC)
     if photometric is None:
@@ -240,7 +240,7 @@ def _meaning(page: TiffPage, samples: npt.NDArray[Any]) -> Stored:
         alpha = "premultiplied"
     palette = _palette(page) if colour == "palette" else None
     kept = samples[..., : bands + (alpha is not None)]
-    return Stored(kept, page.bitspersample, colour, photometric == _WHITE_IS_ZERO, alpha, palette)
+    return RasterSamples(kept, page.bitspersample, colour, photometric == _WHITE_IS_ZERO, alpha, palette)
 
 
 def _palette(page: TiffPage) -> npt.NDArray[np.uint8]:

@@ -24,7 +24,7 @@ MAX_SAMPLE_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class RasterSamples:
     """A picture as its file holds it.
 
     Attributes:
@@ -44,7 +44,7 @@ class Stored:
     palette: npt.NDArray[np.uint8] | None = None
 
 
-def grey_of(stored: Stored) -> tuple[GreyImage, Step]:
+def grey_of(stored: RasterSamples) -> tuple[GreyImage, Step]:
     """(H, W) uint8 as stored (not yet upright), transparent pixels black; and the step that made it.
 
     Raises:
@@ -79,15 +79,15 @@ def over_black(image: Image.Image) -> GreyImage:
     return np.asarray(image.convert("L"))
 
 
-def _looked_up(stored: Stored) -> Stored:
+def _looked_up(stored: RasterSamples) -> RasterSamples:
     """The colours that the palette has for the indices. Tables of grey stay what they are: luma of v, v, v is v."""
     assert stored.palette is not None
     colours = stored.palette[stored.samples[..., 0].astype(np.intp)]
     samples = colours if stored.alpha is None else np.dstack([colours, stored.samples[..., 1:]])
-    return Stored(samples, 8, "rgb", alpha=stored.alpha)
+    return RasterSamples(samples, 8, "rgb", alpha=stored.alpha)
 
 
-def _eight_bit_grey(stored: Stored) -> GreyImage:
+def _eight_bit_grey(stored: RasterSamples) -> GreyImage:
     """(H, W): samples of at most 8 bits, in the mode that Pillow has for them, made "L" by Pillow."""
     samples = stored.samples
     if stored.bits < 8:
@@ -104,7 +104,7 @@ def _eight_bit_grey(stored: Stored) -> GreyImage:
     return over_black(Image.frombytes(mode, samples.shape[1::-1], samples.tobytes(), "raw", raw))
 
 
-def _deep_grey(stored: Stored) -> Values:
+def _deep_grey(stored: RasterSamples) -> Values:
     """(H, W) of any numeric type, ascending from black to white."""
     samples = stored.samples
     if stored.colour == "cmyk":
