@@ -6,6 +6,7 @@ must not be allocated) and that notices when a value was cut.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import struct
 import zlib
@@ -37,6 +38,8 @@ from cxrzero.images.radiograph import Facts
 KEYWORDS = (
     "SOPClassUID",
     "SOPInstanceUID",
+    "PatientID",
+    "IssuerOfPatientID",
     "Modality",
     "PresentationIntentType",
     "BodyPartExamined",
@@ -317,7 +320,21 @@ def facts_of(header: Dataset) -> Facts:
         study_instance_uid=_fact(header, "StudyInstanceUID"),
         series_instance_uid=_fact(header, "SeriesInstanceUID"),
         sop_instance_uid=_fact(header, "SOPInstanceUID"),
+        patient_check=_patient_check(header),
     )
+
+
+def _patient_check(header: Dataset) -> str:
+    """Two hexadecimal digits from Patient ID and its issuer, salted with the study; empty where the header has no ID.
+
+    Eight bits show that a study holds two patients in 255 of 256 cases. They are too few to find out who is meant: of a
+    hundred thousand numbers four hundred have the same, and others in the next study.
+    """
+    patient = _fact(header, "PatientID")
+    if not patient:
+        return ""
+    who = "\0".join((_fact(header, "StudyInstanceUID"), _fact(header, "IssuerOfPatientID"), patient))
+    return hashlib.blake2b(who.encode(), digest_size=1).hexdigest()
 
 
 def _fact(header: Dataset, keyword: str) -> str:

@@ -40,7 +40,7 @@ class DecodeOptions:
 
 
 class Facts(NamedTuple):
-    """Attributes copied from a DICOM header into the table; empty where it states none. Names and dates never appear.
+    """Attributes of a DICOM header, empty where it states none. Names, dates and patients' numbers never appear.
 
     Attributes:
         modality: e.g. "CR", "DX".
@@ -49,6 +49,7 @@ class Facts(NamedTuple):
         study_instance_uid: of the study that the image belongs to.
         series_instance_uid: of its series.
         sop_instance_uid: its own.
+        patient_check: tells two patients of one study apart and says of none who it is. The last; not in the table.
     """
 
     modality: str = ""
@@ -57,10 +58,11 @@ class Facts(NamedTuple):
     study_instance_uid: str = ""
     series_instance_uid: str = ""
     sop_instance_uid: str = ""
+    patient_check: str = ""
 
     def as_dict(self) -> dict[str, str]:
         """Column name → value, in the order of the prediction table."""
-        return self._asdict()
+        return {name: value for name, value in self._asdict().items() if name != "patient_check"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,7 @@ def build_manifest(plan: Plan, outcome: Outcome) -> dict[str, Any]:
             "skipped": stats.skipped,
             "ignored_files": outcome.ignored,
         },
+        "studies": {**asdict(outcome.studies), "warnings": outcome.studies.warnings()} if outcome.studies else None,
         "cache": {
             "used": screener.store is not None and screener.store.alive,
             "cached": stats.cached,

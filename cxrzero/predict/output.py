@@ -11,7 +11,7 @@ from cxrzero.predict.plan import Plan
 from cxrzero.predict.shardlog import ShardLog
 from cxrzero.prediction import Prediction
 from cxrzero.tables.pseudonym import Pseudonymiser
-from cxrzero.tables.studies import Studies
+from cxrzero.tables.studies import Studies, StudySummary
 from cxrzero.tables.table import Table
 
 # Rows that are kept for a look at the result.
@@ -72,6 +72,11 @@ class Output:
         if self._shardlog:
             self._shardlog.commit()
         self._table.commit()
+
+    @property
+    def studies(self) -> StudySummary | None:
+        """Of --by study: what was joined."""
+        return self._studies.summary() if self._studies else None
 
     def __enter__(self) -> Self:
         with ExitStack() as opened:

@@ -23,6 +23,7 @@ from cxrzero.predict.shardlog import ShardLog
 from cxrzero.prediction import Prediction
 from cxrzero.sources import find_images
 from cxrzero.tables.pseudonym import Pseudonymiser, default_key_file, load_key
+from cxrzero.tables.studies import StudySummary
 
 # A run that is over by then needs no time left, and is not slowed by a second walk.
 COUNT_AFTER_S = 2.0
@@ -44,6 +45,7 @@ class Outcome:
         first_failure: the first failed row.
         shard: of a sharded run, for its record.
         new_key: the key file, where --pseudonymise made one for this run.
+        studies: of --by study, what was joined.
     """
 
     stats: RunStats
@@ -54,6 +56,7 @@ class Outcome:
     first_failure: Prediction | None = None
     shard: Mapping[str, Any] | None = None
     new_key: Path | None = None
+    studies: StudySummary | None = None
 
     @property
     def is_empty_shard(self) -> bool:
@@ -114,6 +117,7 @@ def run(plan: Plan, on_row: OnRow | None = None, live: Live | None = None) -> Ou
         output.first_failure,
         shardlog.record() if shardlog else None,
         new_key,
+        output.studies,
     )
     if plan.record:
         write_json(plan.record, build_manifest(plan, outcome))

@@ -35,14 +35,14 @@ def write_dicom(path: Path, sop_class: str, modality: str, rows: int = 64, with_
     return path
 
 
-def film(path: str, seed: int, view: str = "PA", study: str = "2.25.7") -> None:
+def film(path: str, seed: int, view: str = "PA", study: str = "2.25.7", patient: str = "") -> None:
     dataset = pydicom.Dataset()
     dataset.file_meta = pydicom.dataset.FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = DX
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = UID(f"2.25.{seed + 1000}")
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = study, "2.25.8"
-    dataset.Modality, dataset.ViewPosition = "DX", view
+    dataset.Modality, dataset.ViewPosition, dataset.PatientID = "DX", view, patient
     dataset.Rows, dataset.Columns = 64, 48
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
     dataset.BitsAllocated = dataset.BitsStored = 8
