@@ -10,18 +10,21 @@ from typing import Any
 import numpy as np
 
 from cxrzero.choices import Aggregate
-from cxrzero.errors import ConfigError
+from cxrzero.errors import ConfigError, LabelError
 from cxrzero.evaluate.dataset import Dataset, JoinRules, RowReport, Unit
 from cxrzero.evaluate.join import Join, join_rows
 from cxrzero.evaluate.match import LabelMatch, fitting_rules, match_labels
+from cxrzero.evaluate.repeats import merge_rows
 from cxrzero.maths import Bools, Floats, Ints
 from cxrzero.prediction import FIXED_COLUMNS
 from cxrzero.tables.labelled import LabelTable
-from cxrzero.tables.labels import LabelRules, Truth
-from cxrzero.tables.names import PATIENT_NAMES, STUDY_NAMES, fold, identifier_columns
-from cxrzero.tables.read import Columns, TableSource, open_table, read_table
+from cxrzero.tables.labels import LabelRules, Truth, are_labels, find_list_column
+from cxrzero.tables.names import PATIENT_NAMES, STUDY_NAMES, fold, identifier_columns, is_unnamed
+from cxrzero.tables.read import Columns, TableSource, columns_that, number, open_table, read_table
+from cxrzero.tables.studies import STUDY_COLUMNS
 
 # Columns that a prediction table has beside a label's own, by suffix.
+STUDIES_ONLY = "left_out_reasons"  # a column that the study-level table alone has
 DERIVED_SUFFIXES = ("_calibrated", "_decision", "_sd", "_cos_pos", "_cos_neg")
 
 
@@ -45,6 +48,8 @@ def load_dataset(
     """
     predicted, referenced = open_table(predictions), open_table(labels)
     by_columns = [_group_column(name, predicted, referenced) for name in by]
+    if _is_ours(predicted) and {"label", "probability"} <= set(predicted.columns):
+        raise ConfigError(f"{predictions}: this is a table of --long, with a row per label; predict without --long")
     names = prediction_labels(predicted)
     on_prediction, on_reference = join_rules.on or (None, None)
     patients = (_named(source, join_rules.patient, PATIENT_NAMES) for source in (referenced, predicted))
@@ -53,11 +58,22 @@ def load_dataset(
         raise ConfigError(f"neither {predictions} nor {labels} has a column {join_rules.patient!r} for --patient")
 
     identifiers = identifier_columns(referenced.columns, on_reference)
+    if not identifiers:  # challenges name a film by its patient
+        identifiers = [name for name in referenced.columns if fold(name) in PATIENT_NAMES]
     reference_text = [*identifiers, *(name for name in (*by_columns, patient) if name in referenced.columns)]
     label_table = LabelTable(referenced, label_rules, text=reference_text, apart=(*identifiers, patient))
     rules = label_rules if like is None else fitting_rules(label_rules, names, label_table.names)
-    match = match_labels(names, label_table.names, rules)
-    table, truth = label_table.read(match.names)
+    try:
+        match = match_labels(names, label_table.names, rules)
+        table, truth = label_table.read(match.names)
+    except (ConfigError, LabelError) as error:
+        if are_swapped(predicted, referenced):
+            raise type(error)(f"{error}. Are predictions and labels swapped?") from None
+        raise
+    match = match.of_findings(
+        scores_among(predicted, list(match.only_predicted), any_score=join_rules.any_score),
+        label_table.findings_among(match.only_reference),
+    )
 
     scores_table = _read_predictions(predicted, match, on_prediction, [n for n in (*by_columns, patient) if n])
     join = join_rows(
@@ -65,30 +81,66 @@ def load_dataset(
         {name: table.text[name] for name in identifiers},
         join_rules.on,
         join_rules.level,
+        scores_table.text.get("frame"),
     )
     dataset = _joined(scores_table, table, join, match, truth, join_rules, patient, by_columns)
     return dataset if like is None else dataset.named_like(like)
 
 
+def are_swapped(predictions: TableSource, labels: TableSource) -> bool:
+    """Whether what was given as predictions looks like labels, and the other way round."""
+    ours = ({"path", "status"} <= set(source.columns) for source in (predictions, labels))
+    lists = (find_list_column(source.columns, LabelRules()) is not None for source in (predictions, labels))
+    if tuple(ours) == (False, True) or tuple(lists) == (True, False):
+        return True
+    shared = {fold(name) for name in labels.columns} & {fold(name) for name in prediction_labels(predictions)}
+    ones, others = ([n for n in source.columns if fold(n) in shared] for source in (predictions, labels))
+    are_zero_or_one = columns_that(predictions, ones, lambda _, cells: are_labels(cells))
+    return bool(ones) and len(are_zero_or_one) == len(ones) and bool(scores_among(labels, others))
+
+
+def scores_among(source: TableSource, names: Sequence[str], *, any_score: bool = False) -> tuple[str, ...]:
+    """Those of the columns that hold predictions: in our own table all, else numbers, and probabilities unless any."""
+    if _is_ours(source):
+        return tuple(names)
+    stated: set[str] = set()
+
+    def fits(name: str, cells: list[str]) -> bool:
+        try:
+            values = np.array([number(cell) for cell in set(cells)])
+        except ValueError:
+            return False
+        known = values[~np.isnan(values)]
+        if known.size:
+            stated.add(name)
+        return any_score or bool(((known >= 0) & (known <= 1)).all())
+
+    return tuple(name for name in columns_that(source, names, fits) if name in stated)
+
+
 def prediction_labels(source: TableSource) -> list[str]:
     """Columns of a prediction table that may be labels: not fixed, not an identifier, not derived from another."""
-    columns = set(source.columns)
-    ours = "path" in columns and "status" in columns
+    columns, ours = set(source.columns), _is_ours(source)
+    fixed = {*FIXED_COLUMNS, *(STUDY_COLUMNS if STUDIES_ONLY in columns else ())}
     labels = []
     for name in source.columns:
         base = next((name.removesuffix(s) for s in DERIVED_SUFFIXES if name.endswith(s)), name)
-        if name in FIXED_COLUMNS or (base != name and base in columns):
+        if name in fixed or is_unnamed(name) or (base != name and base in columns):
             continue
         if ours or (fold(name) not in PATIENT_NAMES and name not in identifier_columns(source.columns, None)):
             labels.append(name)
     return labels
 
 
+def _is_ours(source: TableSource) -> bool:
+    return {"path", "status"} <= set(source.columns) or STUDIES_ONLY in source.columns
+
+
 def _read_predictions(source: TableSource, match: LabelMatch, on: str | None, others: Sequence[str]) -> Columns:
     cosines = [f"{label}{suffix}" for label in match.names for suffix in ("_cos_pos", "_cos_neg")]
     text = identifier_columns(source.columns, on)
     text += [name for name in others if name in source.columns]
-    categories = [name for name in ("status",) if name in source.columns]
+    categories = [name for name in ("status", "frame") if name in source.columns and name not in text]
     return read_table(
         source, text=text, categories=categories, numbers=[*match.names, *(c for c in cosines if c in source.columns)]
     )
@@ -120,7 +172,7 @@ def _joined(
         if f"{label}_cos_pos" in predictions.numbers and f"{label}_cos_neg" in predictions.numbers
     }
     rows = join.references
-    kept = {label: Truth(t.values[rows], t.n_uncertain, t.n_blank, t.blank_means) for label, t in truth.items()}
+    kept, repeats = merge_rows(truth, join, rules.aggregate_labels, references.source.columns, references.source.path)
     first = np.zeros(len(rows), dtype=np.int64)
     first[join.target[::-1]] = join.predictions[::-1]  # the first prediction row of each joined row
 
@@ -145,6 +197,8 @@ def _joined(
         match=match,
         join=join.report,
         rows=_row_report(status, scores, kept, join),
+        repeats=repeats,
+        aggregate=rules.aggregate,
         probabilities=probabilities,
         notes=tuple(f"{t.source.path.name}: {note}" for t in (predictions, references) for note in t.source.notes),
         manifest=read_manifest(predictions.source.path),
