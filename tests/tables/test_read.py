@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cxrzero.errors import ConfigError
-from cxrzero.evaluate.load import prediction_labels
+from cxrzero.evaluate.columns import prediction_labels
 from cxrzero.tables.labelled import LabelTable, read_labelled
 from cxrzero.tables.labels import LabelRules
 from cxrzero.tables.read import columns_that, open_table, read_table
