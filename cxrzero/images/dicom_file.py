@@ -37,6 +37,8 @@ from cxrzero.images.radiograph import Facts
 KEYWORDS = (
     "SOPClassUID",
     "SOPInstanceUID",
+    "PatientID",
+    "IssuerOfPatientID",
     "Modality",
     "PresentationIntentType",
     "BodyPartExamined",
