@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
     group.command("list")(reports_failures(list_models))
     group.command("info", no_args_is_help=True)(reports_failures(info))
     group.command("import", no_args_is_help=True)(reports_failures(import_model))
-    group.command("pull", no_args_is_help=True)(reports_failures(pull))
+    group.command("pull", no_args_is_help=True)(reports_failures(pull, network=True))
     group.command("verify", no_args_is_help=True)(reports_failures(verify))
     app.add_typer(group, name="models")
 

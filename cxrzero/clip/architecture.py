@@ -14,6 +14,7 @@ from open_clip.model import CustomTextCLIP
 
 from cxrzero.clip.tokenizer import CLIP_VOCABULARY, END_ID, PAD_ID
 from cxrzero.errors import UsageError
+from cxrzero.outside.offline import offline
 
 Arch = dict[str, Any]
 
@@ -60,11 +61,12 @@ def learns_tokenizer(arch: Arch) -> bool:
     return bool(arch["text_cfg"].get("eos_id") == END_ID)
 
 
+@offline
 def build_model(arch: Arch) -> CustomTextCLIP:
     """A model with random weights (from torch's global generator).
 
     Raises:
-        UsageError: open_clip or timm does not know what the architecture asks for.
+        UsageError: open_clip or timm does not know what the architecture asks for, or would have to fetch it.
     """
     logging.getLogger("timm").setLevel(logging.ERROR)
     vision = dict(arch["vision_cfg"])
@@ -75,6 +77,11 @@ def build_model(arch: Arch) -> CustomTextCLIP:
         model = CustomTextCLIP(arch["embed_dim"], vision, dict(arch["text_cfg"]), **extras)
     except (RuntimeError, TypeError, ValueError, AssertionError) as error:
         raise UsageError(f"the architecture {arch['architecture']!r} cannot be built: {error}") from error
+    except OSError as error:  # huggingface_hub's, which advises to let it fetch
+        raise UsageError(
+            f"the architecture {arch['architecture']!r} names a tower that is not here, and nothing is fetched: take "
+            "one that open_clip or timm builds itself, or keep a local copy in the Hugging Face cache"
+        ) from error
     if learns_tokenizer(arch):
         # open_clip's text configuration cannot ask for it; without it [PAD] would take part in attention.
         model.text.use_pad_mask = True
