@@ -13,7 +13,8 @@ docs. So a new option is named where it is declared and where it is used. Import
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from typing import Any, Literal, TypeVar, get_type_hints
 
@@ -42,7 +43,6 @@ class Option:
         minimum, maximum: of a number.
         parse: makes the value of the text typed; raises a UsageError. Without it the type says how a text is read, and
             a tuple is an option that may be given several times.
-        shown_default: words for a default that depends on something.
         decides: see `Decides`.
         recorded: whether the record of a run has it among its `options`; some have keys of their own there.
         is_argument: it stands on the command line without a flag.
@@ -58,7 +58,6 @@ class Option:
     minimum: float | None = None
     maximum: float | None = None
     parse: Callable[[str], Any] | None = None
-    shown_default: str | None = None
     decides: Decides = "result"
     recorded: bool = True
     is_argument: bool = False
@@ -110,6 +109,25 @@ def record_of(options: Any, settled: Mapping[str, Any] | None = None) -> dict[st
         for each in options_of(type(options))
         if each.recorded
     }
+
+
+def command_line(command: str, options: Any, without: Sequence[str] = ()) -> str:
+    """What to type for these options, but for those at their defaults and those named in `without`."""
+    words = command.split()
+    for each in options_of(type(options)):
+        value = getattr(options, each.name)
+        if each.name in without or value == each.default or value is None:
+            continue
+        values = value if isinstance(value, tuple) else (value,)
+        if each.parse is comma_list:
+            values = (",".join(values),)
+        if each.is_argument:
+            words += map(str, values)
+        elif isinstance(value, bool):
+            words.append(each.flags)
+        else:
+            words += (word for one in values for word in (each.flags, str(one)))
+    return shlex.join(words)
 
 
 def comma_list(text: str) -> tuple[str, ...]:

@@ -128,7 +128,7 @@ class Screener:
 
         Args:
             paths: a file, a folder (searched recursively), or several; "@list.txt" names a file of paths.
-            labels: findings in plain words; None asks the model's own list.
+            labels: findings in plain words; None asks the calibration's, and without one the model's own list.
             prompts: a prompts file, or "default" for the built-in bank; None asks by the model's own templates.
             calibration: file of `cxrzero eval`; the rows then have `calibrated` and `decision`.
 
@@ -144,7 +144,7 @@ class Screener:
         """
         given = [os.fspath(paths)] if isinstance(paths, str | os.PathLike) else [os.fspath(path) for path in paths]
         check_paths(given)
-        asked = self.prompts(labels, prompts)
+        asked = self.prompts(labels, prompts, calibration)
         applied = self.calibration(calibration, asked) if calibration is not None else None
         scorer: Scorer = self.classifier(asked)
         rows = list(self.stream(find_images(given), applied(scorer) if applied else scorer, asked))
@@ -175,14 +175,22 @@ class Screener:
     def is_ensemble(self) -> bool:
         return len(self.members) > 1
 
-    def prompts(self, labels: Sequence[str] | None = None, prompts: str | None = None) -> tuple[LabelPrompts, ...]:
+    def prompts(
+        self, labels: Sequence[str] | None = None, prompts: str | None = None, calibration: PathLike | None = None
+    ) -> tuple[LabelPrompts, ...]:
         """The sentences asked for each label, see `cxrzero.prompts.resolve_prompts`.
+
+        Without labels those of the calibration are asked, if one is given.
 
         Of an ensemble those of its first model, whose own labels and templates they come from where nothing else is
         given; every other model is asked by its own templates (`cxrzero.member.Member.own`).
         """
         if isinstance(labels, str) or not all(isinstance(label, str) for label in labels or ()):
             raise LabelError('labels must be a list of texts, for example ["pneumonia", "edema"]')
+        if labels is None and calibration is not None:
+            from cxrzero.calibration.applied import fitted_labels  # brings the evaluation's modules along
+
+            labels = fitted_labels(Path(calibration))
         return resolve_prompts(self.members[0].bundle, labels, prompts)
 
     def calibration(self, path: PathLike, prompts: Sequence[LabelPrompts]) -> AppliedCalibration:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cxrzero.predict.manifest import each_once
+from cxrzero.predict.manifest import each_once, reasons
 from cxrzero.predict.plan import Plan
 from cxrzero.predict.run import Outcome
 from cxrzero.prediction import Prediction
@@ -16,6 +16,8 @@ from cxrzero.sources import WalkCounts
 
 SHOWN_PATH = 28
 COLUMN_GAP = 2
+CELL = len("0.123")
+CALIBRATED_CELL = len("0.123 0.123 1")
 
 console = Console(stderr=True, soft_wrap=True, highlight=False)
 
@@ -99,11 +101,9 @@ def _models(plan: Plan) -> str:
 def _engine(plan: Plan) -> str:
     screener = plan.screener
     encoders = [member.encoder for member in screener.members]
-    backend, device, reason = (
-        each_once(getattr(e, name) for e in encoders) for name in ("backend", "device", "reason")
-    )
+    backend, device = (each_once(getattr(e, name) for e in encoders) for name in ("backend", "device"))
     return (
-        f"{backend} on {device} in {screener.precision} ({reason}), "
+        f"{backend} on {device} in {screener.precision} ({reasons(encoders)}), "
         f"batch size {screener.batch_size}, {screener.workers} decoding {screener.decode_in}"
     )
 
@@ -113,35 +113,51 @@ def _print_rows(plan: Plan, outcome: Outcome) -> None:
     labels = [prompt.label for prompt in plan.prompts]
     statuses = {id(row): row.status if row.status == "ok" else _reason(row) for row in rows}
     screen = Console(stderr=True, highlight=False)
-    shown = _fitting(labels, screen.width - SHOWN_PATH - max(map(len, ("status", *statuses.values()))) - 2 * COLUMN_GAP)
+    narrowest = CALIBRATED_CELL if plan.calibration else CELL
+    shown = _fitting(
+        labels, narrowest, screen.width - SHOWN_PATH - max(map(len, ("status", *statuses.values()))) - 2 * COLUMN_GAP
+    )
     table = Table(box=None, pad_edge=False, padding=(0, COLUMN_GAP, 0, 0))
     table.add_column("path", no_wrap=True)
     table.add_column("status", no_wrap=True)
     for label in shown:
-        table.add_column(escape(label), justify="right", min_width=_column_width(label))
+        table.add_column(escape(label), justify="right", min_width=_column_width(label, narrowest))
     for row in rows:
-        scores = [f"{row.scores[label]:.3f}" if row.scores else "" for label in shown]
+        scores = [_cell(row, label) for label in shown]
         table.add_row(escape(_tail(str(row["path"]))), escape(statuses[id(row)]), *scores)
     screen.print(table)
+    if plan.calibration:
+        console.print("of each label: probability, calibrated probability, decision", style="dim")
     more_rows, more_labels = outcome.stats.rows - len(rows), len(labels) - len(shown)
     if more_rows > 0 or more_labels > 0:
         parts = [f"{more_rows:,} more rows"] * (more_rows > 0) + [f"{more_labels} more labels"] * (more_labels > 0)
         console.print(f"… {' and '.join(parts)} in the table", style="dim")
 
 
+def _cell(row: Prediction, label: str) -> str:
+    """A row's probability; with a calibration also the calibrated one and the decision, – where it has none."""
+    if not row.scores:
+        return ""
+    parts = [f"{row.scores[label]:.3f}"]
+    if row.calibrated:
+        calibrated, decision = row.calibrated[label], row.decision[label]
+        parts += ["–" if calibrated is None else f"{calibrated:.3f}", "–" if decision is None else str(decision)]
+    return " ".join(parts)
+
+
 def _reason(row: Prediction) -> str:
     return f"{row.status}: {row.code}"
 
 
-def _fitting(labels: list[str], width: int) -> list[str]:
+def _fitting(labels: list[str], narrowest: int, width: int) -> list[str]:
     """As many labels as have room beside each other; at least one."""
-    ends = itertools.accumulate(_column_width(label) + COLUMN_GAP for label in labels)
+    ends = itertools.accumulate(_column_width(label, narrowest) + COLUMN_GAP for label in labels)
     return labels[: max(1, sum(end <= width for end in ends))]
 
 
-def _column_width(label: str) -> int:
-    """A heading breaks between words only; a score takes five characters."""
-    return max(5, *map(len, label.split()))
+def _column_width(label: str, narrowest: int) -> int:
+    """A heading breaks between words only."""
+    return max(narrowest, *map(len, label.split()))
 
 
 def _tail(path: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,10 +12,12 @@ from cxrzero.choices import Notify, silent
 from cxrzero.errors import LabelError, UsageError
 from cxrzero.files import check_file
 from cxrzero.images.radiograph import DecodeOptions
+from cxrzero.options import command_line
 from cxrzero.pipeline.selection import Selection, parse_skip
 from cxrzero.predict.manifest import manifest_path
 from cxrzero.predict.options import PredictOptions
 from cxrzero.prompts import LabelPrompts
+from cxrzero.prompts.labels import written_labels
 from cxrzero.screener import Screener
 from cxrzero.sources import ImageRef, WalkCounts, check_paths, find_images
 from cxrzero.tables.rows import RowForm, row_form
@@ -93,7 +96,7 @@ def prepare(options: PredictOptions, notify: Notify = silent) -> Plan:
     if studies:
         check_output(str(studies), overwrite=options.overwrite)
     screener = _open(options, notify)
-    prompts = screener.prompts(options.labels, options.prompts)
+    prompts = screener.prompts(options.labels, options.prompts, options.calibration)
     taken = sorted({prompt.label for prompt in prompts} & set(STUDY_COLUMNS)) if studies else []
     if taken:
         raise LabelError(f"the label {taken[0]!r} has the name of a column of the study table; choose other words")
@@ -103,7 +106,7 @@ def prepare(options: PredictOptions, notify: Notify = silent) -> Plan:
         + [*COSINE_KINDS] * options.scores
     )
     form = row_form([prompt.label for prompt in prompts], long=options.long, kinds=kinds)
-    calibration = screener.calibration(options.calibration, prompts) if options.calibration else None
+    calibration = _calibration(options, screener, prompts)
     return Plan(options, screener, prompts, out, form, record, studies, calibration)
 
 
@@ -139,6 +142,24 @@ def _open(options: PredictOptions, notify: Notify) -> Screener:
         fast_decode=options.fast_decode,
         notify=notify,
     )
+
+
+def _calibration(
+    options: PredictOptions, screener: Screener, prompts: Sequence[LabelPrompts]
+) -> AppliedCalibration | None:
+    """The calibration asked for; where it lacks labels, the error says what to type."""
+    if options.calibration is None:
+        return None
+    from cxrzero.calibration.applied import UnfittedLabelError
+
+    try:
+        return screener.calibration(options.calibration, prompts)
+    except UnfittedLabelError as error:
+        fitted = [prompt.label for prompt in prompts if prompt.label in error.fitted]
+        typed = command_line("cxrzero predict", options, without=("labels",))
+        if fitted:
+            typed += " --labels " + shlex.quote(written_labels(fitted))
+        raise LabelError(f"{error}. To ask for those alone that it has, type: {typed}") from None
 
 
 def _check_shard(options: PredictOptions, out: str) -> None:

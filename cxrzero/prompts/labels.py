@@ -57,6 +57,13 @@ def parse_labels(text: str) -> tuple[str, ...]:
     return check_labels(labels)
 
 
+def written_labels(labels: Sequence[str]) -> str:
+    """Labels as a user types them: what `parse_labels` reads."""
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="").writerow(labels)
+    return stream.getvalue()
+
+
 def _unquoted(line: str) -> str:
     """A line of a label file; quotes around a whole line, as the comma list needs them, are taken off."""
     if line.startswith("#"):

@@ -60,11 +60,9 @@ def read_films(table: Path, images: Path, labels: Sequence[str] | None, group: s
     not fit.
 
     Raises:
-        UsageError: see `cxrzero.tables.labelled.read_labelled`, or two rows name one image.
+        UsageError: see `cxrzero.tables.labelled.read_labelled`.
     """
     data = read_labelled(table, images, None if labels is None else check_labels(labels), group)
-    if len(set(data.paths)) < len(data.paths):
-        raise UsageError(f"{table} names an image twice; give each image one row")
     if labels is not None:
         return data
     findings = [place for place, label in enumerate(data.labels) if not is_normal(label)]
