@@ -19,8 +19,8 @@ pytestmark = pytest.mark.slow
 
 Watch = Callable[..., Watched]
 FILMS, LABELS = str(REPO / "examples"), str(REPO / "examples" / "labels.csv")
-# Every command that loads a library of others, which could have something to say. What needs more than the core is
-# run where it is installed. A new command, backend or extra gets a line here.
+# Between them these load every library that cxrzero runs on; what needs more than the core runs where it is installed.
+# A new backend, extra or dependency gets a line here.
 COMMANDS = {
     "predict": ("predict", FILMS, "--labels", "pneumonia,edema", "--backend", "onnxruntime", "--out", "out/table.csv"),
     "predict without a cache": ("predict", FILMS, "--labels", "edema", "--no-cache", "--out", "out/table.csv"),
