@@ -13,8 +13,7 @@ docs. So a new option is named where it is declared and where it is used. Import
 from __future__ import annotations
 
 import dataclasses
-import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass
 from typing import Any, Literal, TypeVar, get_type_hints
 
@@ -109,25 +108,6 @@ def record_of(options: Any, settled: Mapping[str, Any] | None = None) -> dict[st
         for each in options_of(type(options))
         if each.recorded
     }
-
-
-def command_line(command: str, options: Any, without: Sequence[str] = ()) -> str:
-    """What to type for these options, but for those at their defaults and those named in `without`."""
-    words = command.split()
-    for each in options_of(type(options)):
-        value = getattr(options, each.name)
-        if each.name in without or value == each.default or value is None:
-            continue
-        values = value if isinstance(value, tuple) else (value,)
-        if each.parse is comma_list:
-            values = (",".join(values),)
-        if each.is_argument:
-            words += map(str, values)
-        elif isinstance(value, bool):
-            words.append(each.flags)
-        else:
-            words += (word for one in values for word in (each.flags, str(one)))
-    return shlex.join(words)
 
 
 def comma_list(text: str) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from cxrzero.cli.helppage import Command
+from cxrzero.cli.notices import say
 from cxrzero.cli.parameters import command
 from cxrzero.evaluate.options import EvalOptions
 
@@ -38,7 +39,7 @@ def evaluate(options: EvalOptions) -> None:
     if options.out is not None:
         calibrated = options.validation is not None or options.in_sample
         check_folder(options.out, calibrated=calibrated, overwrite=options.overwrite)
-    evaluation = run_evaluation(options, predictor(options, (options.out or Path()) / "predictions.csv"))
+    evaluation = run_evaluation(options, predictor(options, (options.out or Path()) / "predictions.csv", say))
     _print(evaluation)
     if options.out is not None:
         page = render_evaluation(evaluation, datetime.datetime.now(datetime.UTC))

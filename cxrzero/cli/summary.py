@@ -12,7 +12,9 @@ from cxrzero.predict.manifest import each_once, reasons
 from cxrzero.predict.plan import Plan
 from cxrzero.predict.run import Outcome
 from cxrzero.prediction import Prediction
-from cxrzero.sources import WalkCounts
+from cxrzero.prompts.remarks import lines
+from cxrzero.sources import ImageRef, WalkCounts
+from cxrzero.tables.pseudonym import Pseudonymiser, load_key
 
 SHOWN_PATH = 28
 COLUMN_GAP = 2
@@ -30,8 +32,8 @@ def print_plan(plan: Plan) -> None:
     total = len(first) + sum(1 for _ in files)
     shard = f" in shard {plan.options.shard} of {counts.found:,}" if plan.options.shard else ""
     console.print(f"Would read   {total:,} files{shard} ({counts.ignored:,} other files ignored)")
-    for ref in first:
-        console.print(f"             {escape(ref.path)}")
+    for name in _names(plan, first):
+        console.print(f"             {escape(name)}")
     console.print(f"Would ask    {len(plan.prompts)} labels, {_models(plan)}")
     for prompt in plan.prompts:
         console.print(
@@ -43,17 +45,31 @@ def print_plan(plan: Plan) -> None:
         console.print(
             f"Would decide by {escape(str(plan.options.calibration))}, fitted for this model and these prompts"
         )
-        _print_gaps(plan)
+    _print_notes(plan)
     console.print(f"Would run    {_engine(plan)}")
     console.print(f"Would write  {escape(plan.out)}")
+    if plan.options.key_map:
+        console.print(f"             {escape(str(plan.options.key_map))}, which film is behind each pseudonym")
+
+
+def _names(plan: Plan, refs: list[ImageRef]) -> list[str]:
+    """Films as the table would name them; under --pseudonymise none where there is no key yet, for none is made."""
+    if not plan.options.pseudonymise:
+        return [ref.path for ref in refs]
+    if not plan.key_file.exists():
+        return []
+    pseudonymiser = Pseudonymiser(load_key(plan.key_file)[0])
+    return [pseudonymiser.path(ref.path) for ref in refs]
 
 
 def print_start(plan: Plan) -> None:
     console.print(f"{_models(plan)[0].upper()}{_models(plan)[1:]}, {len(plan.prompts)} labels, {_engine(plan)}")
-    _print_gaps(plan)
+    _print_notes(plan)
 
 
-def _print_gaps(plan: Plan) -> None:
+def _print_notes(plan: Plan) -> None:
+    for line in lines(plan.remarks):
+        console.print(f"Note: {escape(line)}", style="yellow")
     for gap in plan.calibration.gaps() if plan.calibration else ():
         console.print(f"Note: {escape(gap)}", style="yellow")
 
@@ -80,6 +96,10 @@ def print_end(plan: Plan, outcome: Outcome) -> None:
     if plan.record:
         written = (plan.out, plan.studies, plan.record)
         console.print(f"Wrote {escape(', '.join(str(path) for path in written if path))}")
+    else:  # no record beside it that would say so
+        console.print(f"SHA-256 of the table: {outcome.table_sha256}", style="dim")
+    if key_map := plan.options.key_map:
+        console.print(f"Wrote {escape(str(key_map))}: it names the films, so keep it in the hospital.", style="yellow")
     if outcome.new_key:
         console.print(
             f"Made a pseudonym key: {escape(str(outcome.new_key))}. Whoever has it can test guesses; without it tables "

@@ -14,7 +14,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from cxrzero.cards.card import load_card
 from cxrzero.errors import AmbiguousModelError, BundleError, OutputError, OutputExistsError, RunError, UsageError
 from cxrzero.registry import resolve_model, resolve_models, sources
-from cxrzero.registry.sources import convert, default_name
+from cxrzero.registry.sources import convert, default_name, find
 from tests.registry.conftest import FakeConverter, ambiguous
 from tests.support.bundle import write_bundle
 
@@ -271,3 +271,9 @@ def test_a_run_is_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for part in ("killed", "killed/checkpoints", "killed/checkpoints/last.pt"):
         with pytest.raises(UsageError, match=r"cxrzero train --resume killed$"):
             sources.plan(Path(part))
+
+
+def test_a_resource_fork_is_no_checkpoint(tmp_path: Path) -> None:
+    for name in ("b.pt", "a.pt", "._a.pt", "notes.txt"):
+        (tmp_path / name).write_bytes(b"")
+    assert [path.name for path in find(tmp_path)] == ["a.pt", "b.pt"]
