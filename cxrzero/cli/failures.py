@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
@@ -12,14 +13,17 @@ from typing import ParamSpec
 import typer
 
 from cxrzero.errors import CxrzeroError, UsageError
+from cxrzero.outside.offline import offline
 
 INTERRUPTED = 130  # 128 + SIGINT, what shells expect
 
 P = ParamSpec("P")
 
 
-def reports_failures(command: Callable[P, None]) -> Callable[P, None]:
+def reports_failures(command: Callable[P, None], *, network: bool = False) -> Callable[P, None]:
     """Wrap a command: typed errors become a line on standard error and their exit code.
+
+    No library reaches the Hugging Face Hub meanwhile, unless the command is what uses the `network`.
 
     An error that nobody expected is named by its type and place only, because its text could quote a file's header.
     The command's parameter `debug` lets everything through.
@@ -28,7 +32,8 @@ def reports_failures(command: Callable[P, None]) -> Callable[P, None]:
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            command(*args, **kwargs)
+            with contextlib.nullcontext() if network else offline:
+                command(*args, **kwargs)
         except CxrzeroError as error:
             if kwargs.get("debug"):
                 raise

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,8 @@ import open_clip
 from open_clip.model import CustomTextCLIP
 
 from cxrzero.clip.tokenizer import CLIP_VOCABULARY, END_ID, PAD_ID
-from cxrzero.errors import UsageError
+from cxrzero.errors import MissingExtraError, UsageError
+from cxrzero.outside.offline import offline
 
 Arch = dict[str, Any]
 
@@ -60,11 +63,12 @@ def learns_tokenizer(arch: Arch) -> bool:
     return bool(arch["text_cfg"].get("eos_id") == END_ID)
 
 
+@offline
 def build_model(arch: Arch) -> CustomTextCLIP:
     """A model with random weights (from torch's global generator).
 
     Raises:
-        UsageError: open_clip or timm does not know what the architecture asks for.
+        UsageError: open_clip or timm does not know what the architecture asks for, or would have to fetch it.
     """
     logging.getLogger("timm").setLevel(logging.ERROR)
     vision = dict(arch["vision_cfg"])
@@ -72,13 +76,45 @@ def build_model(arch: Arch) -> CustomTextCLIP:
         vision["timm_model_pretrained"] = False  # never a download
     extras = {key: arch[key] for key in EXTRAS if key in arch}
     try:
-        model = CustomTextCLIP(arch["embed_dim"], vision, dict(arch["text_cfg"]), **extras)
+        with _no_code_of_others() if "hf_model_name" in arch["text_cfg"] else nullcontext():
+            model = CustomTextCLIP(arch["embed_dim"], vision, dict(arch["text_cfg"]), **extras)
     except (RuntimeError, TypeError, ValueError, AssertionError) as error:
         raise UsageError(f"the architecture {arch['architecture']!r} cannot be built: {error}") from error
+    except OSError as error:  # huggingface_hub's, which advises to let it fetch
+        raise UsageError(
+            f"the architecture {arch['architecture']!r} names a tower that is not here, and nothing is fetched: take "
+            "one that open_clip or timm builds itself, or keep a local copy in the Hugging Face cache"
+        ) from error
     if learns_tokenizer(arch):
         # open_clip's text configuration cannot ask for it; without it [PAD] would take part in attention.
         model.text.use_pad_mask = True
     return model
+
+
+@contextmanager
+def _no_code_of_others() -> Iterator[None]:
+    """Left alone, transformers asks in the terminal whether to run code that a configuration brings; here it refuses.
+
+    Raises:
+        UsageError: the configuration is none without its code.
+        MissingExtraError: transformers is not installed.
+    """
+    try:
+        from transformers import dynamic_module_utils
+    except ImportError as error:
+        raise MissingExtraError("transformers", "hf") from error
+    before = dynamic_module_utils.TIME_OUT_REMOTE_CODE
+    dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0  # seconds to answer in; without any it does not ask
+    try:
+        yield
+    except ValueError as error:
+        if "custom code" not in str(error):
+            raise
+        raise UsageError(
+            "its configuration brings a text tower as code of its own, which is not run; transformers' own are"
+        ) from error
+    finally:
+        dynamic_module_utils.TIME_OUT_REMOTE_CODE = before
 
 
 def _parse(name: str, text: str) -> Arch:

@@ -25,6 +25,7 @@ from cxrzero.files import cannot_write, sha256_of, software, whole_folder
 from cxrzero.model.bundle import describe_files, load_bundle
 from cxrzero.model.model_json import MODEL_JSON, SCHEMA_VERSION, TOKENIZER
 from cxrzero.model.preprocess import Preprocess
+from cxrzero.outside.offline import offline
 from cxrzero.phantom import draw
 
 # The 14 observations of CheXpert (Irvin et al., AAAI 2019), what models of this field are asked first.
@@ -61,6 +62,7 @@ class ImportReport:
     lines: tuple[str, ...]
 
 
+@offline
 def load_model(source: Path, card: str | None = None, arch: str | None = None) -> LoadedModel:
     """Recognise a source and load it with torch.
 

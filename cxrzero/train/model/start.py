@@ -23,13 +23,14 @@ from cxrzero.files import sha256_of, sha256_of_tree
 from cxrzero.model.model_json import TOKENIZER
 from cxrzero.registry.folder import is_bundle
 from cxrzero.registry.origin import find_origin
+from cxrzero.registry.trainingrun import RUN_JSON
 from cxrzero.train.data.pixels import stretched
 from cxrzero.train.model import checkpoint
 from cxrzero.train.model.transformers_clip import TransformersCLIP
 from cxrzero.train.model.weights import freeze_tower
 from cxrzero.train.options import DEFAULT_ARCH, TrainOptions
 from cxrzero.train.recipes import RECIPES
-from cxrzero.train.runfolder import RUN_JSON, RunFolder
+from cxrzero.train.runfolder import RunFolder
 
 MINI_LR, SCRATCH_LR, INIT_LR = 1e-3, 5e-4, 5e-5
 SIGMOID_SCALE = math.log(10.0)  # SigLIP's start (Zhai et al. 2023, section 3.2), as a logarithm
