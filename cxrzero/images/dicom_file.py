@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
+from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
@@ -44,7 +45,10 @@ KEYWORDS = (
     "StudyInstanceUID",
     "SeriesInstanceUID",
     "ViewCodeSequence",
+    "ViewModifierCodeSequence",
+    "AnatomicRegionSequence",
     "CodeValue",
+    "CodeMeaning",
     "BurnedInAnnotation",
     "SamplesPerPixel",
     "PhotometricInterpretation",
@@ -241,6 +245,25 @@ def text(header: Dataset, keyword: str) -> str:
     if isinstance(value, MultiValue | list):
         value = value[0] if value else None
     return str(value).strip(" \0") if isinstance(value, str) else ""
+
+
+def wording(header: Dataset, keyword: str) -> str:
+    """All values of a code string as they were meant to be read, parted by blanks; "" when absent or unreadable.
+
+    Code strings are ASCII (PS3.5, 6.2), and pydicom reads them so; files that put TÓRAX there mean the character set
+    that they state.
+    """
+    try:
+        value, character_set = _value(header, keyword), _value(header, "SpecificCharacterSet")
+    except ImageError:
+        return ""
+    said = " ".join(map(str, value if isinstance(value, MultiValue | list) else [value or ""])).strip(" \0")
+    if said.isascii():
+        return said
+    try:
+        return decode_bytes(said.encode("latin-1"), convert_encodings(character_set), set())
+    except (UnicodeError, LookupError, TypeError, ValueError):
+        return said  # it was decoded already, or the character set is none
 
 
 def numbers(header: Dataset, keyword: str) -> list[float]:

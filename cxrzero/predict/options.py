@@ -144,7 +144,7 @@ class PredictOptions:
         metavar="FLAGS",
         parse=comma_list,
     )
-    only: View | None = option(None, "Score only what the header calls a frontal view (PA or AP).")
+    only: View | None = option(None, "Score only what the header calls a frontal view (PA or AP, in any spelling).")
 
     # What the table looks like.
     by: Level = option("image", "study adds a table with one row per study, frontal views aggregated.")
