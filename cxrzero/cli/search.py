@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from cxrzero.cli.helppage import Command
 from cxrzero.cli.notices import say
 from cxrzero.cli.parameters import command
 from cxrzero.cli.process import one_blas_thread
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    app.command("search", no_args_is_help=True)(command(search, SearchOptions))
+    app.command("search", cls=Command, no_args_is_help=True)(command(search, SearchOptions))
 
 
 def search(options: SearchOptions) -> None:
@@ -34,6 +35,7 @@ def search(options: SearchOptions) -> None:
     from cxrzero.files import check_file
     from cxrzero.images.radiograph import DecodeOptions
     from cxrzero.pipeline.live import Live
+    from cxrzero.prompts.remarks import lines, remarks_on_text
     from cxrzero.screener import Screener
     from cxrzero.search.archive import image_query, text_query
     from cxrzero.search.archive import search as nearest
@@ -50,6 +52,11 @@ def search(options: SearchOptions) -> None:
         check_file(options.html, overwrite=options.overwrite)
     decode_options = DecodeOptions(invert=options.invert)
     screener = Screener(options.model, device=options.device, decode_options=decode_options, notify=say)
+    member = screener.member
+    for line in (
+        () if options.like else lines(remarks_on_text(options.words[0], member.bundle, member.tokenizer.pieces))
+    ):
+        say(f"Note: {line}")
     query = image_query(screener, options.like) if options.like else text_query(screener, options.words[0])
     live = Live()
     with Progress() as progress:

@@ -1,13 +1,13 @@
-"""The coded statements of a DICOM header: View Code Sequence, Anatomic Region Sequence and the like (PS3.3, 8.8)."""
+"""What a DICOM header says in code: its code strings (PS3.5, 6.2), and its sequences of codes (PS3.3, 8.8)."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.dataset import Dataset
 
-from cxrzero.errors import ImageError
-from cxrzero.images.dicom_file import items, text
+from cxrzero.images.dicom_file import items, text, texts
 
 
 class Code(NamedTuple):
@@ -32,14 +32,23 @@ def codes(header: Dataset, keyword: str, modifiers: str = "") -> tuple[Code, ...
         keyword: of the sequence.
         modifiers: keyword of the sequence in each item that modifies it.
     """
+    return tuple(
+        Code(text(item, "CodeValue"), text(item, "CodeMeaning"), codes(item, modifiers) if modifiers else ())
+        for item in items(header, keyword)
+    )
+
+
+def wording(header: Dataset, keyword: str) -> str:
+    """All values of a code string as they were meant to be read, parted by blanks; "" when absent or unreadable.
+
+    Code strings are ASCII, and pydicom reads them so; files that put TÓRAX there mean the character set that they
+    state.
+    """
+    said = " ".join(texts(header, keyword))
+    if said.isascii():
+        return said
     try:
-        return tuple(
-            Code(
-                text(item, "CodeValue"),
-                text(item, "CodeMeaning"),
-                codes(item, modifiers) if modifiers else (),
-            )
-            for item in items(header, keyword)
-        )
-    except ImageError:  # a broken description is no reason to refuse the pixels
-        return ()
+        encodings = convert_encodings(texts(header, "SpecificCharacterSet") or None)
+        return decode_bytes(said.encode("latin-1"), encodings, set())
+    except (UnicodeError, LookupError, TypeError, ValueError):
+        return said  # it was decoded already, or the character set is none
