@@ -59,6 +59,18 @@ def test_skip_and_only_make_rows_that_say_why(predict: Predict) -> None:
     assert json.loads(Path("predictions.run.json").read_text())["options"]["only"] == "frontal"
 
 
+def test_what_the_header_means_decides_and_not_how_it_is_spelled(predict: Predict) -> None:
+    film("in/1.dcm", 1, "AP SUPINE", "2.25.11")
+    film("in/2.dcm", 2, "XTABLE LATERAL", "2.25.11")
+    film("in/3.dcm", 3, "PA ERECT", "2.25.11")
+    assert predict("in", "--only", "frontal", "--by", "study").exit_code == 0
+    assert [row["status"] for row in table()] == ["ok", "skipped", "ok"]
+    assert [row["view_position"] for row in table()] == ["AP SUPINE", "XTABLE LATERAL", "PA ERECT"]
+    assert predict("in", "--by", "study").exit_code == 0
+    (study,) = table("predictions.studies.csv")
+    assert (study["images_used"], study["left_out_reasons"]) == ("2", "lateral:1")
+
+
 def test_an_unknown_flag_is_wrong_usage_with_the_choices(predict: Predict) -> None:
     film("in/1.dcm", 1)
     result = predict("in", "--skip", "sideways")
