@@ -57,6 +57,10 @@ class LabelTable:
             self._columns = read_table(source, text=text, categories=[self._list])
             self.names = vocabulary(self._columns.text[self._list])
 
+    @property
+    def lists_findings(self) -> bool:
+        return self._list is not None
+
     def findings(self) -> tuple[tuple[str, ...], dict[str, str]]:
         """The names that are findings, by their cells; those that are none, each with the reason."""
         if self._list is not None:
@@ -97,6 +101,7 @@ class Labelled:
         units: (N,) int64: rows of one patient (or study, or image) share a number.
         left_out: columns that are neither labels nor known otherwise, or that nothing can be measured on, each with
             the reason.
+        from_cells: the labels are words of a column that lists findings, not headings.
     """
 
     paths: tuple[Path, ...]
@@ -104,6 +109,7 @@ class Labelled:
     truth: Floats
     units: Ints
     left_out: Mapping[str, str]
+    from_cells: bool = False
 
     def only(self, keep: Sequence[int], why: str) -> Labelled:
         """The same images with some of the labels, by their places, and why the others are left out."""
@@ -154,7 +160,7 @@ def read_labelled(path: Path, images: Path, labels: Sequence[str] | None = None,
     together = names if unit is None else [cell or name for cell, name in zip(columns.text[unit], names, strict=True)]
     units = np.unique(together, return_inverse=True)[1].astype(np.int64)
     values = np.column_stack([truth[label].values for label in found])
-    return Labelled(tuple(images / name for name in names), found, values, units, left_out)
+    return Labelled(tuple(images / name for name in names), found, values, units, left_out, table.lists_findings)
 
 
 def _named(labels: Sequence[str], names: Sequence[str], path: Path) -> tuple[str, ...]:
