@@ -157,7 +157,7 @@ class SkippedImage(ImageError):
 
 
 def exit_code(done: int, failed: int) -> int:
-    """Of a command that went through images: 0 all done or skipped, 1 nothing done, 3 finished, and some failed."""
+    """The exit code of a command over images: 0 all done or skipped, 1 nothing done, 3 some failed."""
     if not done:
         return 1
     return 3 if failed else 0

@@ -42,7 +42,6 @@ class Option:
         minimum, maximum: of a number.
         parse: makes the value of the text typed; raises a UsageError. Without it the type says how a text is read, and
             a tuple is an option that may be given several times.
-        shown_default: words for a default that depends on something.
         decides: see `Decides`.
         recorded: whether the record of a run has it among its `options`; some have keys of their own there.
         is_argument: it stands on the command line without a flag.
@@ -58,7 +57,6 @@ class Option:
     minimum: float | None = None
     maximum: float | None = None
     parse: Callable[[str], Any] | None = None
-    shown_default: str | None = None
     decides: Decides = "result"
     recorded: bool = True
     is_argument: bool = False

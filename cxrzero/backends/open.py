@@ -127,7 +127,7 @@ def _choose_backend(bundle: Bundle, device: Device, precision: Precision) -> str
         return _choose_backend(bundle, device, "fp32")
     if obstacles:
         raise ConfigError(f"--precision {precision} does not run here ({'; '.join(obstacles)}); choose fp32 or auto")
-    # What nobody offers, ONNX Runtime refuses in words.
+    # No backend offers it: ONNX Runtime says why not.
     return next(iter(able), "onnxruntime")
 
 
@@ -186,7 +186,7 @@ def _open_openvino_or_else(bundle: Bundle, device: Device, precision: Precision,
         return encoder
     place = choose_device(device)[1]
     if _is_large(bundle):
-        place += ", and OpenVINO is installed, which encodes large models faster"
+        place += "; OpenVINO is installed, which encodes large models faster"
     return OpenVinoEncoder(bundle, device, precision, threads, place)
 
 

@@ -14,15 +14,15 @@ class BenchOptions:
     """One `cxrzero bench`; each field says what it is for."""
 
     paths: tuple[str, ...] = argument(
-        "[PATH...]", "Your own images, folders or @list.txt; without any, films are drawn.", default=()
+        "[PATH...]", "Give your own images, folders or @list.txt; without any, films are drawn.", default=()
     )
-    model: str = option(DEFAULT_MODEL, "As in predict.", short="-m", metavar="MODEL")
-    device: Device = option("auto", "As in predict.")
-    images: int = option(32, "Files to read at most.", metavar="N", minimum=1, maximum=10_000)
-    format: Literal["text", "json"] = option("text", "How the result is printed, on standard output.")
+    model: str = option(DEFAULT_MODEL, "Measure this model; see predict.", short="-m", metavar="MODEL")
+    device: Device = option("auto", "Compute on this device; see predict.")
+    images: int = option(32, "Read at most N files.", metavar="N", minimum=1, maximum=10_000)
+    format: Literal["text", "json"] = option("text", "Print the result in this form, on standard output.")
     seconds: float = option(
         4.0,
-        "For about how long each figure is measured.",
+        "Measure each figure for about S seconds.",
         metavar="S",
         minimum=0.1,
         maximum=600,

@@ -26,7 +26,7 @@ class Entries:
         self._seed = hashlib.blake2b(json.dumps(decisive, sort_keys=True).encode(), digest_size=KEY_BYTES)
 
     def key(self, words: bytes) -> bytes:
-        """Of the entry that these words name."""
+        """Make the key of the entry that these words name."""
         digest = self._seed.copy()
         digest.update(words)
         return digest.digest()

@@ -8,8 +8,10 @@ import typer
 
 from cxrzero._version import __version__
 from cxrzero.cli import bench, cache, evaluate, inspect, merge, models, predict, prompts, search, train
+from cxrzero.cli.helppage import Group
 
 app = typer.Typer(
+    cls=Group,
     name="cxrzero",
     no_args_is_help=True,
     add_completion=False,

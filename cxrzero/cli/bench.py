@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cxrzero.bench.options import BenchOptions
+from cxrzero.cli.helppage import Command
 from cxrzero.cli.notices import say
 from cxrzero.cli.parameters import command
 from cxrzero.cli.process import one_blas_thread
@@ -19,13 +20,13 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    app.command("bench")(command(bench, BenchOptions))
+    app.command("bench", cls=Command)(command(bench, BenchOptions))
 
 
 def bench(
     options: BenchOptions,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", rich_help_panel=ADVANCED, help="No notes on what is being measured.")
+        bool, typer.Option("--quiet", "-q", rich_help_panel=ADVANCED, help="Do not say what is being measured.")
     ] = False,
 ) -> None:
     """Measure this machine: images per second of each stage and of the whole, what bounds it, and what to set.

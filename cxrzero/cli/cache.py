@@ -9,20 +9,23 @@ from typing import Annotated
 import typer
 
 from cxrzero.cli.failures import reports_failures
+from cxrzero.cli.helppage import Command, Group
 from cxrzero.errors import ConfigError, RunError
 
 UNITS_S = {"h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(no_args_is_help=True, help="What is kept of images and prompts already embedded.")
-    group.command("info")(reports_failures(info))
-    group.command("clear")(reports_failures(clear))
+    group = typer.Typer(
+        cls=Group, no_args_is_help=True, help="Show and delete what is kept of images and prompts that were embedded."
+    )
+    group.command("info", cls=Command)(reports_failures(info))
+    group.command("clear", cls=Command)(reports_failures(clear))
     app.add_typer(group, name="cache")
 
 
 def info() -> None:
-    """Show where the cache is, how large, and what it holds.
+    """Show where the cache is, how large it is and what it holds.
 
     [bold]cxrzero cache info[/bold]
     """
@@ -37,9 +40,9 @@ def info() -> None:
 
 
 def clear(
-    model: Annotated[str | None, typer.Option(metavar="NAME", help="Only what belongs to this model.")] = None,
+    model: Annotated[str | None, typer.Option(metavar="NAME", help="Delete only what belongs to this model.")] = None,
     older_than: Annotated[
-        str | None, typer.Option(metavar="AGE", help="Only what was not used for so long: 12h, 30d or 8w.")
+        str | None, typer.Option(metavar="AGE", help="Delete only what was not used for so long: 12h, 30d or 8w.")
     ] = None,
 ) -> None:
     """Delete kept embeddings; running predictions go on and embed what they miss.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from cxrzero.cli.helppage import Command
 from cxrzero.cli.parameters import command
 from cxrzero.evaluate.options import EvalOptions
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    app.command("eval", no_args_is_help=True)(command(evaluate, EvalOptions, config=True))
+    app.command("eval", cls=Command, no_args_is_help=True)(command(evaluate, EvalOptions, config=True))
 
 
 def evaluate(options: EvalOptions) -> None:

@@ -34,7 +34,7 @@ def reports_failures(command: Callable[P, None]) -> Callable[P, None]:
                 raise
             typer.secho(f"Error: {error}", fg="red", err=True)
             if isinstance(error, UsageError):
-                typer.echo("Nothing was run. See --help.", err=True)
+                typer.echo("Nothing was run.", err=True)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
             typer.echo("Interrupted.", err=True)

@@ -10,6 +10,7 @@ import typer
 
 from cxrzero.choices import DEFAULT_MODEL, Invert
 from cxrzero.cli.failures import reports_failures
+from cxrzero.cli.helppage import Command
 from cxrzero.cli.notices import say
 from cxrzero.cli.parameters import Debug
 from cxrzero.options import ADVANCED
@@ -22,22 +23,27 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    app.command("inspect", no_args_is_help=True)(reports_failures(inspect))
+    app.command("inspect", cls=Command, no_args_is_help=True)(reports_failures(inspect))
 
 
 def inspect(
-    paths: Annotated[list[str], typer.Argument(metavar="FILE...", help="Images, folders or @list.txt.")],
+    paths: Annotated[list[str], typer.Argument(metavar="FILE...", help="Give images, folders or @list.txt.")],
     png: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Write the upright picture and exactly what the model sees, numbered."),
+        typer.Option(
+            metavar="DIR",
+            help="Write the upright picture and exactly what the model sees to this folder, as numbered files.",
+        ),
     ] = None,
     model: Annotated[
-        str, typer.Option("--model", "-m", metavar="MODEL", help="Whose preprocessing --png shows.")
+        str, typer.Option("--model", "-m", metavar="MODEL", help="Show the preprocessing of this model with --png.")
     ] = DEFAULT_MODEL,
-    invert: Annotated[Invert, typer.Option(rich_help_panel=ADVANCED, help="As in predict.")] = "auto",
+    invert: Annotated[
+        Invert, typer.Option(rich_help_panel=ADVANCED, help="Invert every image or none; see predict.")
+    ] = "auto",
     debug: Debug = False,
 ) -> None:
-    """Show what the tool sees in an image: facts, flags, and each step from stored values to grey.
+    """Show what cxrzero sees in an image: facts, flags, and each step from stored values to grey.
 
     Attributes that identify a patient (names, dates, numbers, UIDs) are never printed.
 

@@ -8,23 +8,26 @@ from typing import Annotated
 import typer
 
 from cxrzero.cli.failures import reports_failures
+from cxrzero.cli.helppage import Command
 
 
 def register(app: typer.Typer) -> None:
-    app.command("merge", no_args_is_help=True)(reports_failures(merge))
+    app.command("merge", cls=Command, no_args_is_help=True)(reports_failures(merge))
 
 
 def merge(
     parts: Annotated[
         list[Path],
-        typer.Argument(metavar="PART...", help="The tables of all shards, in any order, their .run.json beside them."),
+        typer.Argument(
+            metavar="PART...", help="Give the tables of all shards in any order; their .run.json lie beside them."
+        ),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The joined table.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Write the joined table to this file.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a table that exists already.")] = False,
 ) -> None:
     """Join the tables of predict --shard into the table that one run would have written.
 
-    Refuses unless every shard is there once and all were made alike.
+    It refuses unless every shard is there once and all were made alike.
 
     [bold]cxrzero merge part-*.csv --out predictions.csv[/bold]
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cxrzero.cli.failures import reports_failures
+from cxrzero.cli.helppage import Command, Group
 from cxrzero.cli.notices import say
 from cxrzero.cli.parameters import Debug
 from cxrzero.options import ADVANCED
@@ -17,21 +18,26 @@ from cxrzero.options import ADVANCED
 if TYPE_CHECKING:
     from cxrzero.cards.card import Card
 
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="A known name, a bundle's folder, or as --model takes it.")]
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL", help="Name a model as --model does: a known name, a bundle's folder or a checkpoint."
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(no_args_is_help=True, help="Known models: look at, fetch, import and check them.")
-    group.command("list")(reports_failures(list_models))
-    group.command("info", no_args_is_help=True)(reports_failures(info))
-    group.command("import", no_args_is_help=True)(reports_failures(import_model))
-    group.command("pull", no_args_is_help=True)(reports_failures(pull))
-    group.command("verify", no_args_is_help=True)(reports_failures(verify))
+    group = typer.Typer(cls=Group, no_args_is_help=True, help="List, fetch, import and check models.")
+    group.command("list", cls=Command)(reports_failures(list_models))
+    group.command("info", cls=Command, no_args_is_help=True)(reports_failures(info))
+    group.command("import", cls=Command, no_args_is_help=True)(reports_failures(import_model))
+    group.command("pull", cls=Command, no_args_is_help=True)(reports_failures(pull))
+    group.command("verify", cls=Command, no_args_is_help=True)(reports_failures(verify))
     app.add_typer(group, name="models")
 
 
 def list_models(debug: Debug = False) -> None:
-    """List known models and yours: what they are, where they are, under which licence.
+    """List known models and your own, with what they are, where they are and their licences.
 
     In a pipe the table is tab-separated.
 
@@ -86,22 +92,24 @@ def import_model(
         Path,
         typer.Argument(
             metavar="SOURCE",
-            help="A checkpoint (.pt, .safetensors), a folder of open_clip or Hugging Face format, or a folder of "
+            help="Give a checkpoint (.pt, .safetensors), a folder of open_clip or Hugging Face format, or a folder of "
             "checkpoints.",
         ),
     ],
     name: Annotated[
-        str | None, typer.Option(metavar="NAME", help="What to call it; default: the source's name.")
+        str | None,
+        typer.Option(metavar="NAME", help="Call the model by this name; by default by the name of its source."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="The bundle's folder; default: in your models folder.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Write the bundle to this folder; by default to one in your models folder."),
     ] = None,
     lineage: Annotated[
         str | None,
         typer.Option(
             "--as",
             metavar="CARD",
-            help="Whose preprocessing and scoring apply, if a file cannot tell: chexzero, openai-clip, open-clip.",
+            help="Say whose preprocessing and scoring apply, where a file does not: chexzero, openai-clip, open-clip.",
         ),
     ] = None,
     variants: Annotated[
@@ -109,12 +117,16 @@ def import_model(
         typer.Option(
             metavar="LIST",
             rich_help_panel=ADVANCED,
-            help="Faster precisions to add and measure: fp16, bf16, int8, or several with commas. For --precision.",
+            help="Add these number formats for --precision, and measure them: fp16,bf16,int8.",
         ),
     ] = None,
     arch: Annotated[
         str | None,
-        typer.Option(metavar="ARCH", rich_help_panel=ADVANCED, help="open_clip's name of the architecture."),
+        typer.Option(
+            metavar="ARCH",
+            rich_help_panel=ADVANCED,
+            help="Name the architecture as open_clip does, where a file cannot tell.",
+        ),
     ] = None,
     debug: Debug = False,
 ) -> None:
@@ -137,11 +149,11 @@ def import_model(
 
 
 def pull(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A known model; see cxrzero models list.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name a known model; see cxrzero models list.")],
     accept_license: Annotated[
         bool,
         typer.Option(
-            "--accept-license", help="You have read terms that forbid commercial use or are gated, and accept them."
+            "--accept-license", help="Accept terms that forbid commercial use or ask for a login; read them first."
         ),
     ] = False,
     token: Annotated[

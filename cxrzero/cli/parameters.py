@@ -18,7 +18,7 @@ from cxrzero.options import ADVANCED, REQUIRED, Option, options_of
 Debug = Annotated[
     bool,
     typer.Option(
-        "--debug", rich_help_panel=ADVANCED, help="Tracebacks instead of messages. They may quote file headers."
+        "--debug", rich_help_panel=ADVANCED, help="Show tracebacks instead of messages; they may quote file headers."
     ),
 ]
 Config = Annotated[
@@ -28,7 +28,7 @@ Config = Annotated[
         rich_help_panel=ADVANCED,
         is_eager=True,
         callback=load_config,
-        help="Options from a file; the command line wins.",
+        help="Take options from this file; the command line goes first.",
     ),
 ]
 # Turns an option off that has a default.
@@ -82,7 +82,6 @@ def _parameter(option: Option, required: bool) -> inspect.Parameter:
         "rich_help_panel": option.panel,
         "min": option.minimum,
         "max": option.maximum,
-        "show_default": option.shown_default or True,
     }
     if option.is_argument:
         return _keyword(option.name, default, Annotated[kind, typer.Argument(**facts)])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cxrzero.cli.failures import INTERRUPTED
+from cxrzero.cli.helppage import Command
 from cxrzero.cli.notices import say
 from cxrzero.cli.parameters import command
 from cxrzero.cli.process import one_blas_thread, rare_collections
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    app.command("predict", no_args_is_help=True)(command(predict, PredictOptions, config=True))
+    app.command("predict", cls=Command, no_args_is_help=True)(command(predict, PredictOptions, config=True))
 
 
 def predict(
@@ -28,7 +29,8 @@ def predict(
         bool, typer.Option("--dry-run", help="Show what would be read, asked and written; read no image.")
     ] = False,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", rich_help_panel=ADVANCED, help="No progress and no summary; errors only.")
+        bool,
+        typer.Option("--quiet", "-q", rich_help_panel=ADVANCED, help="Show errors only, no progress and no summary."),
     ] = False,
 ) -> None:
     """Score chest X-rays for findings named in plain words.

@@ -9,21 +9,24 @@ import typer
 
 from cxrzero.choices import DEFAULT_MODEL
 from cxrzero.cli.failures import reports_failures
+from cxrzero.cli.helppage import Command, Group
 from cxrzero.cli.notices import say
 from cxrzero.cli.parameters import Debug
 
 FINDINGS = 3  # finished, and something was found
 
-Labels = Annotated[str | None, typer.Option(metavar="LIST", help="As in predict.")]
-Prompts = Annotated[str | None, typer.Option(metavar="FILE", help="A prompts file; default is the built-in bank.")]
-Model = Annotated[str, typer.Option("--model", "-m", metavar="MODEL", help="As in predict.")]
+Labels = Annotated[str | None, typer.Option(metavar="LIST", help="Name the findings in plain words; see predict.")]
+Prompts = Annotated[
+    str | None, typer.Option(metavar="FILE", help="Take the sentences from this file instead of the built-in bank.")
+]
+Model = Annotated[str, typer.Option("--model", "-m", metavar="MODEL", help="Ask this model; see predict.")]
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(no_args_is_help=True, help="Look at, check and choose the sentences that are asked.")
-    group.command("show")(reports_failures(show))
-    group.command("check")(reports_failures(check))
-    group.command("search", no_args_is_help=True)(reports_failures(search))
+    group = typer.Typer(cls=Group, no_args_is_help=True, help="Show, check and choose the sentences that are asked.")
+    group.command("show", cls=Command)(reports_failures(show))
+    group.command("check", cls=Command)(reports_failures(check))
+    group.command("search", cls=Command, no_args_is_help=True)(reports_failures(search))
     app.add_typer(group, name="prompts")
 
 
@@ -47,7 +50,7 @@ def show(labels: Labels = None, prompts: Prompts = None, model: Model = DEFAULT_
 
 
 def check(labels: Labels = None, prompts: Prompts = None, model: Model = DEFAULT_MODEL, debug: Debug = False) -> None:
-    """Find prompts that mean something else than they seem to: a linter.
+    """Find prompts that mean something else than they seem to.
 
     [bold]cxrzero prompts check --prompts prompts.yaml[/bold]
 
@@ -68,24 +71,32 @@ def check(labels: Labels = None, prompts: Prompts = None, model: Model = DEFAULT
 
 
 def search(
-    images: Annotated[Path, typer.Argument(metavar="PATH", help="The folder in which the table's images lie.")],
+    images: Annotated[Path, typer.Argument(metavar="PATH", help="Give the folder in which the table's images lie.")],
     table: Annotated[
         Path,
-        typer.Argument(metavar="LABELS.csv", help="A column image, and label columns of 0 and 1."),
+        typer.Argument(metavar="LABELS.csv", help="Give a table with a column image and label columns of 0 and 1."),
     ],
     labels: Labels = None,
     group: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Rows that stay in one half; default: patient_id or study_id.")
+        str | None,
+        typer.Option(
+            metavar="COLUMN", help="Keep rows with the same value here in one half; by default patient_id or study_id."
+        ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="YAML", help="Write the chosen templates for --prompts.")
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="YAML", help="Write the chosen templates to this file, which --prompts takes."
+        ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists already.")] = False,
-    seed: Annotated[int, typer.Option(metavar="N", help="Of the two halves and of the resamples.")] = 0,
+    seed: Annotated[
+        int, typer.Option(metavar="N", help="Seed the random numbers of the halves and of the resamples.")
+    ] = 0,
     model: Model = DEFAULT_MODEL,
     debug: Debug = False,
 ) -> None:
-    """Choose the template pair with the best mean AUROC on one half, and report its gain on the other.
+    """Choose the pair of templates with the best mean AUROC on one half, and state its gain on the other half.
 
     [bold]cxrzero prompts search images/ labels.csv --out chosen.yaml[/bold]
 

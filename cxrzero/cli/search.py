@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from cxrzero.cli.helppage import Command
 from cxrzero.cli.notices import say
 from cxrzero.cli.parameters import command
 from cxrzero.cli.process import one_blas_thread
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    app.command("search", no_args_is_help=True)(command(search, SearchOptions))
+    app.command("search", cls=Command, no_args_is_help=True)(command(search, SearchOptions))
 
 
 def search(options: SearchOptions) -> None:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cxrzero.predict.manifest import each_once
+from cxrzero.predict.manifest import each_once, reasons
 from cxrzero.predict.plan import Plan
 from cxrzero.predict.run import Outcome
 from cxrzero.prediction import Prediction
@@ -99,11 +99,9 @@ def _models(plan: Plan) -> str:
 def _engine(plan: Plan) -> str:
     screener = plan.screener
     encoders = [member.encoder for member in screener.members]
-    backend, device, reason = (
-        each_once(getattr(e, name) for e in encoders) for name in ("backend", "device", "reason")
-    )
+    backend, device = (each_once(getattr(e, name) for e in encoders) for name in ("backend", "device"))
     return (
-        f"{backend} on {device} in {screener.precision} ({reason}), "
+        f"{backend} on {device} in {screener.precision} ({reasons(encoders)}), "
         f"batch size {screener.batch_size}, {screener.workers} decoding {screener.decode_in}"
     )
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cxrzero.cli.helppage import Command
 from cxrzero.cli.parameters import command
 from cxrzero.errors import UsageError
 from cxrzero.train.options import TrainOptions
@@ -16,7 +17,7 @@ from cxrzero.train.options import TrainOptions
 
 def register(app: typer.Typer) -> None:
     # A recipe decides what the user leaves open, a run to resume even SOURCE and --out.
-    app.command("train", no_args_is_help=True)(command(train, TrainOptions, config=True, complete=False))
+    app.command("train", cls=Command, no_args_is_help=True)(command(train, TrainOptions, config=True, complete=False))
 
 
 def train(

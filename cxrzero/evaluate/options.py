@@ -16,11 +16,11 @@ LABELS = "Labels and joining"
 class EvalOptions:
     """One evaluation; each field says what it is for. Of labels see `cxrzero.evaluate.labels.LabelRules`."""
 
-    predictions: str = argument("PREDICTIONS", "Prediction table, or a folder of images.")
-    labels: str = argument("LABELS.csv", "Reference labels.")
+    predictions: str = argument("PREDICTIONS", "Give a table of predictions, or a folder of images to predict first.")
+    labels: str = argument("LABELS.csv", "Give the table of reference labels.")
     out: Path | None = option(
         None,
-        "Write metrics.csv, metrics.json, report.html, calibration.json.",
+        "Write metrics.csv, metrics.json, report.html and calibration.json to this folder.",
         short="-o",
         metavar="DIR",
         decides="nothing",
@@ -30,44 +30,71 @@ class EvalOptions:
 
     # What the labels say, and to which prediction each belongs.
     mapping: tuple[str, ...] = option(
-        (), "Predicted label A is B or C in LABELS.csv.", flag="--map", metavar="A=B|C", panel=LABELS
+        (),
+        "Say that the predicted label A is called B or C in LABELS.csv.",
+        flag="--map",
+        metavar="A=B|C",
+        panel=LABELS,
     )
-    list_column: str | None = option(None, "The column that lists findings.", metavar="NAME", panel=LABELS)
-    uncertain: Uncertain = option("ignore", "What -1 counts as.", panel=LABELS)
-    blank: Blank = option("auto", "What blanks count as; auto: negative where -1 or no 0 is used.", panel=LABELS)
-    on: str | None = option(None, "Join column A to LABELS.csv's column B.", metavar="A=B", panel=LABELS)
-    level: LabelLevel = option("auto", "What a row of LABELS.csv is.", panel=LABELS)
-    aggregate: Aggregate = option("mean", "How a study's images become one score.", panel=LABELS)
-    patient: str | None = option(None, "The column that names the patient.", metavar="NAME", panel=LABELS)
+    list_column: str | None = option(None, "Name the column that lists findings.", metavar="NAME", panel=LABELS)
+    uncertain: Uncertain = option("ignore", "Say what -1 counts as.", panel=LABELS)
+    blank: Blank = option(
+        "auto",
+        "Say what a blank counts as; auto takes it as negative where the table uses -1 or never 0.",
+        panel=LABELS,
+    )
+    on: str | None = option(
+        None, "Join column A of the predictions to column B of LABELS.csv.", metavar="A=B", panel=LABELS
+    )
+    level: LabelLevel = option("auto", "Say what a row of LABELS.csv stands for.", panel=LABELS)
+    aggregate: Aggregate = option("mean", "Join the scores of a study's images in this way.", panel=LABELS)
+    patient: str | None = option(None, "Name the column that tells patients apart.", metavar="NAME", panel=LABELS)
     any_score: bool = option(False, "Accept scores outside 0 to 1 (logits).", panel=ADVANCED)
 
     # Where thresholds and calibrators come from.
     validation: tuple[str, str] | None = option(
-        None, "Choose thresholds and calibrate on these separate tables.", metavar="PREDICTIONS LABELS"
+        None, "Choose thresholds and calibrate on these two separate tables.", metavar="PREDICTIONS LABELS"
     )
     calibration: str | None = option(None, "Apply the thresholds and calibration of an earlier run.", metavar="JSON")
-    in_sample: bool = option(False, "Choose thresholds on the tested table itself: too good.", panel=ADVANCED)
-    threshold: float | None = option(None, "One threshold for all labels.", metavar="X", panel=ADVANCED)
-    threshold_rule: str = option("max-mcc", "max-mcc, youden, or sensitivity=0.9.", metavar="RULE")
-    calibrator: CalibratorMethod | None = option("platt", "How probabilities are calibrated.", panel=ADVANCED)
+    in_sample: bool = option(
+        False, "Choose thresholds on the tested table itself; what comes out is too optimistic.", panel=ADVANCED
+    )
+    threshold: float | None = option(None, "Decide every label at this one threshold.", metavar="X", panel=ADVANCED)
+    threshold_rule: str = option(
+        "max-mcc", "Choose thresholds by this rule: max-mcc, youden, or sensitivity=0.9.", metavar="RULE"
+    )
+    calibrator: CalibratorMethod | None = option("platt", "Calibrate probabilities by this method.", panel=ADVANCED)
 
     # What is compared and stated.
-    prevalence: float | None = option(None, "State PPV and NPV at this prevalence too.", metavar="X")
+    prevalence: float | None = option(
+        None, "State the predictive values (PPV and NPV) at this prevalence too.", metavar="X"
+    )
     readers: tuple[str, ...] = option(
-        (), "A reader's 0/1 decisions; give it once per reader.", flag="--reader", metavar="CSV"
+        (),
+        "Compare with the 0/1 decisions of a human reader; give it once for each reader.",
+        flag="--reader",
+        metavar="CSV",
     )
-    compare: tuple[str, ...] = option((), "Other predictions for the same labels; repeatable.", metavar="CSV")
+    compare: tuple[str, ...] = option(
+        (), "Compare with other predictions for the same labels; give it once for each table.", metavar="CSV"
+    )
     by: tuple[str, ...] = option(
-        (), "Subgroups, for example sex,age,view_position.", metavar="COLUMNS", parse=comma_list
+        (), "Evaluate subgroups too, for example sex,age,view_position.", metavar="COLUMNS", parse=comma_list
     )
-    confidence: float = option(0.95, "Of intervals.", metavar="X", panel=ADVANCED)
-    n_resamples: int = option(1000, "Bootstrap resamples; 0: none.", flag="--resamples", metavar="N", panel=ADVANCED)
-    seed: int = option(0, "Of the bootstrap.", metavar="N", panel=ADVANCED)
+    confidence: float = option(0.95, "State intervals at this level of confidence.", metavar="X", panel=ADVANCED)
+    n_resamples: int = option(
+        1000,
+        "Draw N bootstrap resamples for the intervals; 0 computes no intervals.",
+        flag="--resamples",
+        metavar="N",
+        panel=ADVANCED,
+    )
+    seed: int = option(0, "Seed the random numbers of the bootstrap.", metavar="N", panel=ADVANCED)
 
     # Of a folder that is predicted first; the predictions' own record has them.
     asked: tuple[str, ...] | None = option(
         None,
-        "For a folder: what to ask, as in predict.",
+        "Name the findings to ask where PREDICTIONS is a folder of images, as in predict.",
         flag="--labels",
         metavar="LIST",
         parse=read_labels,
@@ -75,5 +102,10 @@ class EvalOptions:
         recorded=False,
     )
     model: tuple[str, ...] = option(
-        (DEFAULT_MODEL,), "For a folder: as in predict.", short="-m", metavar="MODEL", panel=ADVANCED, recorded=False
+        (DEFAULT_MODEL,),
+        "Ask this model where PREDICTIONS is a folder of images, as in predict.",
+        short="-m",
+        metavar="MODEL",
+        panel=ADVANCED,
+        recorded=False,
     )

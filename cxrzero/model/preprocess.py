@@ -104,7 +104,7 @@ class Preprocess:
 
     @property
     def largest_side(self) -> int:
-        """Of the pictures between the steps and at the end: more pixels than that are averaged away."""
+        """The longest side of any picture between the steps or at the end; a larger picture loses its detail there."""
         sizes: Iterator[int] = (step[key] for step in self._steps for key in ("height", "width", "size") if key in step)
         return max(*self.image_size, *sizes)
 
@@ -129,7 +129,7 @@ class Preprocess:
 def _tabulate(
     factor: float, numeric: Sequence[Callable[[FloatImage], FloatImage]]
 ) -> tuple[FloatImage, list[Callable[[FloatImage], FloatImage]]]:
-    """What becomes of each of the 256 grey levels: (1 or 3, 256) float32; and the steps that look beyond one pixel.
+    """Tabulate what becomes of the 256 grey levels, (1 or 3, 256) float32, beside the steps that need neighbours.
 
     One row stands for three equal channels.
     """

@@ -185,7 +185,7 @@ def _entry(data: memoryview, field: Field) -> tuple[str, str]:
 
 
 def _numbers(data: memoryview, field: Field) -> list[int]:
-    """Of a repeated field, which may be packed."""
+    """Read the numbers of a repeated field, which may be packed."""
     if field.kind == VARINT:
         return [read_varint(data, field.body)[0]]
     found, at = [], field.body

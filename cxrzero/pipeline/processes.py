@@ -158,7 +158,7 @@ def _slim(item: Item, preprocesses: Sequence[Preprocess]) -> Item:
 
 
 def _in_three_channels(item: Item) -> Item:
-    """What `_slim` left away."""
+    """Put back what `_slim` left out."""
     if isinstance(item, Frame):
         whole = {id(v): np.broadcast_to(v, (3, *v.shape[1:])) for v in item.pixel_values if v is not None}
         item.pixel_values = [whole.get(id(v)) for v in item.pixel_values]

@@ -173,7 +173,7 @@ class Pipeline:
 
 
 def _rows(batch: Sequence[Item], scored: Iterator[dict[str, Any]], labels: Collection[str]) -> Iterator[Prediction]:
-    """Of each item its row; `scored` has the numbers of those that are."""
+    """Make the row of each item; `scored` holds the scores of the items that have some."""
     for item in batch:
         path = item.ref.path
         if isinstance(item, Failure):

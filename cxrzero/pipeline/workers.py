@@ -83,7 +83,7 @@ class Workers:
             ) from error
 
     def result(self, future: Future[T]) -> T:
-        """What came of it, once it is there.
+        """Wait for the result.
 
         Raises:
             RunError (or the advice's): a process ended before.
@@ -112,7 +112,7 @@ class Workers:
             raise self._advice.error(f"processes cannot be used here ({error}); use {self._advice.alone}") from error
 
     def _ended(self) -> RunError:
-        """Names no file: paths are not for the eyes of whoever asked for pseudonyms."""
+        """Say what happened without naming a file, since under --pseudonymise paths are not shown."""
         advice = self._advice
         if self._came_back:
             return advice.error(
@@ -127,7 +127,7 @@ class Workers:
 
 
 def most_workers(wanted: int) -> int:
-    """As many as this system can have in one pool."""
+    """Limit a number of workers to what this system can have in one pool."""
     return min(wanted, MAX_ON_WINDOWS) if sys.platform == "win32" else wanted
 
 

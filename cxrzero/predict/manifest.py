@@ -12,6 +12,7 @@ from cxrzero.files import installed_versions
 from cxrzero.options import record_of
 
 if TYPE_CHECKING:
+    from cxrzero.backends.open import Encoder
     from cxrzero.predict.plan import Plan
     from cxrzero.predict.run import Outcome
 
@@ -38,7 +39,7 @@ def build_manifest(plan: Plan, outcome: Outcome) -> dict[str, Any]:
         "platform": f"{platform.system()} {platform.machine()}",
         "backend": each_once(encoder.backend for encoder in encoders),
         "device": each_once(encoder.device for encoder in encoders),
-        "device_reason": each_once(encoder.reason for encoder in encoders),
+        "device_reason": reasons(encoders),
         **screener.decisive(plan.prompts),
         "prompt_sources": {p.label: p.source for p in plan.prompts},
         "calibration": plan.calibration.record() if plan.calibration else None,
@@ -68,3 +69,8 @@ def build_manifest(plan: Plan, outcome: Outcome) -> dict[str, Any]:
 def each_once(texts: Iterable[str]) -> str:
     """What the models of an ensemble have in common, or all that they have."""
     return " and ".join(dict.fromkeys(texts))
+
+
+def reasons(encoders: Iterable[Encoder]) -> str:
+    """Why the models run where they run; a reason that several of them have is stated once."""
+    return "; ".join(dict.fromkeys(part for encoder in encoders for part in encoder.reason.split("; ")))

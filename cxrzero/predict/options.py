@@ -33,13 +33,13 @@ class PredictOptions:
     """One `cxrzero predict`; each field says what it is for. None leaves a choice to the program."""
 
     paths: tuple[str, ...] = argument(
-        "PATH...", "Images, folders (searched recursively) or @list.txt (one path a line).", recorded=False
+        "PATH...", "Give images, folders (searched recursively) or @list.txt (one path on each line).", recorded=False
     )
 
     # What is asked. The record has these under keys of their own.
     labels: tuple[str, ...] | None = option(
         None,
-        'Findings in plain words: pneumonia,"mass, left" or @labels.txt. Without it: the model\'s own list.',
+        'Name the findings in plain words: pneumonia,"mass, left" or @labels.txt. Default: the model\'s list.',
         metavar="LIST",
         parse=read_labels,
         decides="scores",
@@ -47,7 +47,8 @@ class PredictOptions:
     )
     prompts: str | None = option(
         None,
-        "YAML with sentences for and against each label; default is the built-in bank. See cxrzero prompts.",
+        "Take the sentences for and against each label from this YAML file, not from the built-in bank; see "
+        "cxrzero prompts.",
         metavar="FILE",
         panel=ADVANCED,
         decides="scores",
@@ -55,7 +56,7 @@ class PredictOptions:
     )
     calibration: str | None = option(
         None,
-        "calibration.json of cxrzero eval: adds calibrated numbers and 0/1 decisions.",
+        "Add calibrated probabilities and 0/1 decisions by the calibration.json that cxrzero eval wrote.",
         metavar="FILE",
         recorded=False,
     )
@@ -63,10 +64,9 @@ class PredictOptions:
     # Where the answer goes.
     out: str | None = option(
         None,
-        "The table, .csv, .jsonl or .parquet; - is standard output.",
+        "Write the table to this file (.csv, .jsonl or .parquet), by default predictions.csv; - is standard output.",
         short="-o",
         metavar="FILE",
-        shown_default="predictions.csv",
         decides="nothing",
         recorded=False,
     )
@@ -75,17 +75,22 @@ class PredictOptions:
     # Who answers. The record states what really ran.
     model: tuple[str, ...] = option(
         (DEFAULT_MODEL,),
-        "A known name (cxrzero models list), a bundle's folder, or a checkpoint; several are an ensemble.",
+        "Ask this model: a known name (cxrzero models list), a bundle's folder or a checkpoint. Give it several times "
+        "for an ensemble.",
         short="-m",
         metavar="MODEL",
         decides="scores",
         recorded=False,
     )
-    device: Device = option("auto", "auto takes a GPU where one works, and says what it chose.", recorded=False)
-    backend: Backend = option("auto", "What runs the model; in fp32 all agree.", panel=ADVANCED, recorded=False)
+    device: Device = option(
+        "auto", "Compute on this device; auto takes a GPU where one works, and says what it chose.", recorded=False
+    )
+    backend: Backend = option(
+        "auto", "Run the model with this library; in fp32 all give the same answer.", panel=ADVANCED, recorded=False
+    )
     precision: Precision = option(
         "fp32",
-        "auto: the fastest that is known to deviate little.",
+        "Compute in this number format; auto takes the fastest that is known to deviate little.",
         panel=ADVANCED,
         decides="scores",
         recorded=False,
@@ -94,7 +99,7 @@ class PredictOptions:
     # How the work is carried out.
     batch_size: int | None = option(
         None,
-        "Images of one encoder call.",
+        "Encode N images in one call; by default the number that suits the device.",
         metavar="N",
         minimum=1,
         maximum=4096,
@@ -103,7 +108,7 @@ class PredictOptions:
     )
     workers: int | None = option(
         None,
-        "Files decoded at once; default: cores, to 16.",
+        "Decode N files at once; by default one for each core, at most 16.",
         metavar="N",
         minimum=1,
         maximum=256,
@@ -112,13 +117,13 @@ class PredictOptions:
     )
     decode_in: DecodeIn = option(
         "auto",
-        "auto: in processes from 8 workers on, where threads get slow.",
+        "Decode in threads or in processes; auto takes processes from 8 workers on, where threads get slow.",
         panel=ADVANCED,
         decides="nothing",
     )
     cache: bool = option(
         True,
-        "Neither use nor keep embeddings (cxrzero cache).",
+        "Neither use nor keep embeddings; see cxrzero cache.",
         flag="--no-cache",
         panel=ADVANCED,
         decides="nothing",
@@ -128,7 +133,7 @@ class PredictOptions:
     # How images are read, and which of them are scored.
     invert: Invert = option(
         "auto",
-        "auto trusts the header's PhotometricInterpretation; yes and no override it for every image.",
+        "Invert every image (yes) or none (no); auto follows the header's Photometric Interpretation.",
         panel=ADVANCED,
     )
     fast_decode: bool = option(
@@ -144,25 +149,32 @@ class PredictOptions:
         metavar="FLAGS",
         parse=comma_list,
     )
-    only: View | None = option(None, "Score only what the header calls a frontal view (PA or AP).")
+    only: View | None = option(None, "Score only images whose header says a frontal view (PA or AP).")
 
     # What the table looks like.
-    by: Level = option("image", "study adds a table with one row per study, frontal views aggregated.")
-    study_aggregate: Aggregate = option("mean", "How --by study joins the views' probabilities.", panel=ADVANCED)
+    by: Level = option(
+        "image", "Write one row per image; study adds a table with one row per study, its frontal views joined."
+    )
+    study_aggregate: Aggregate = option(
+        "mean", "Join the probabilities of a study's views in this way, with --by study.", panel=ADVANCED
+    )
     pseudonymise: bool = option(False, "Replace paths and UIDs in the table by keyed digests.")
     pseudonym_key: Path | None = option(
         None,
-        "Key of --pseudonymise; default: the user's own, made at first use. Keep it secret, and keep it.",
+        "Read the key of --pseudonymise from this file; by default your own, made at first use. Keep it secret and do "
+        "not lose it.",
         metavar="FILE",
         panel=ADVANCED,
         recorded=False,
     )
-    format: TableFormat | None = option(None, "Of the table; default: by the suffix of --out.", panel=ADVANCED)
-    long: bool = option(False, "One row per image and label.", panel=ADVANCED)
+    format: TableFormat | None = option(
+        None, "Write the table in this format; by default the suffix of --out decides.", panel=ADVANCED
+    )
+    long: bool = option(False, "Write one row per image and label.", panel=ADVANCED)
     scores: bool = option(False, "Add the two cosines behind each probability.", panel=ADVANCED)
     shard: Shard | None = option(
         None,
-        "Read only part K of N, for job arrays; cxrzero merge joins the tables.",
+        "Read only part K of N, as a job of an array does; cxrzero merge joins the tables.",
         metavar="K/N",
         parse=parse_shard,
         panel=ADVANCED,

@@ -14,20 +14,22 @@ from cxrzero.options import ADVANCED, argument, option
 class SearchOptions:
     """One `cxrzero search`; each field says what it is for."""
 
-    words: tuple[str, ...] = argument("[TEXT] PATH...", "What to look for, then images, folders or @list.txt.")
-    like: str | None = option(None, "Look for images like this one; then no TEXT is given.", metavar="IMAGE")
-    top: int = option(20, "How many images to show.", metavar="N", minimum=1, maximum=100_000)
+    words: tuple[str, ...] = argument("[TEXT] PATH...", "Say what to look for, then name images, folders or @list.txt.")
+    like: str | None = option(None, "Look for images like this one, without a TEXT.", metavar="IMAGE")
+    top: int = option(20, "Show the N nearest images.", metavar="N", minimum=1, maximum=100_000)
     out: str | None = option(
         None,
-        "A table of the result, .csv, .jsonl or .parquet; - is standard output.",
+        "Write the result to this table (.csv, .jsonl or .parquet); - is standard output.",
         short="-o",
         metavar="FILE",
     )
-    html: Path | None = option(None, "A contact sheet in one file.", metavar="FILE")
-    model: str = option(DEFAULT_MODEL, "As in predict.", short="-m", metavar="MODEL")
-    device: Device = option("auto", "As in predict.")
+    html: Path | None = option(
+        None, "Write a contact sheet of the result: one page with its pictures in it.", metavar="FILE"
+    )
+    model: str = option(DEFAULT_MODEL, "Ask this model; see predict.", short="-m", metavar="MODEL")
+    device: Device = option("auto", "Compute on this device; see predict.")
     overwrite: bool = option(False, "Replace files that exist already.")
-    invert: Invert = option("auto", "As in predict.", panel=ADVANCED)
+    invert: Invert = option("auto", "Invert every image or none; see predict.", panel=ADVANCED)
 
     @property
     def paths(self) -> Sequence[str]:

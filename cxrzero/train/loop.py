@@ -238,7 +238,7 @@ class _Trainer:
 
 
 class _NoLog:
-    """Where a process that does not write puts nothing."""
+    """Keep no log, in the processes that do not write."""
 
     def __enter__(self) -> None:
         return None

@@ -21,110 +21,157 @@ class TrainOptions:
     """
 
     # What is learned from; see `cxrzero.train.data`.
-    pairs: Path = argument("SOURCE", "CSV of image,text or image,report; or a folder of images and reports.")
+    pairs: Path = argument("SOURCE", "Give a CSV of image,text or image,report, or a folder of images and reports.")
     out: Path = option(
-        REQUIRED, "Run folder; ends as a bundle for predict.", short="-o", metavar="DIR", decides="nothing"
+        REQUIRED,
+        "Write the run to this folder, which in the end is a model for predict.",
+        short="-o",
+        metavar="DIR",
+        decides="nothing",
     )
-    image_root: Path | None = option(None, "Where relative image paths start.", metavar="DIR", panel=ADVANCED)
-    layout: PairsLayout = option("auto", "What SOURCE is; else recognised.", panel=ADVANCED)
-    text_rule: TextRule = option("sentences", "Which words of a report are taken.", panel=ADVANCED)
-    val_fraction: float = option(0.0, "Patients kept out where SOURCE states no split.", metavar="X", panel=ADVANCED)
-    skip_unreadable: bool = option(False, "Go on without what is missing or cannot be read.", panel=ADVANCED)
+    image_root: Path | None = option(None, "Start relative image paths at this folder.", metavar="DIR", panel=ADVANCED)
+    layout: PairsLayout = option(
+        "auto", "Say how SOURCE is laid out; auto recognises it and says what it found.", panel=ADVANCED
+    )
+    text_rule: TextRule = option("sentences", "Take these words of a report.", panel=ADVANCED)
+    val_fraction: float = option(
+        0.0, "Keep this share of the patients for validation where SOURCE states no split.", metavar="X", panel=ADVANCED
+    )
+    skip_unreadable: bool = option(
+        False, "Leave out files that are missing or cannot be read, and go on.", panel=ADVANCED
+    )
     store: Path | None = option(
-        None, "Decoded images, for several runs to share.", metavar="DIR", panel=ADVANCED, decides="nothing"
+        None,
+        "Keep the decoded images in this folder, which several runs can share.",
+        metavar="DIR",
+        panel=ADVANCED,
+        decides="nothing",
     )
     decode_workers: int | None = option(
         None,
-        "Decoding processes. Default: one for each core.",
+        "Decode in N processes; by default one for each core.",
         metavar="N",
         panel=ADVANCED,
         decides="nothing",
     )
 
     # Where the model comes from; see `cxrzero.train.model.start`.
-    recipe: Recipe = option("default", "chexzero: the training of CheXzero's paper.")
-    arch: str | None = option(None, f"Built-in, any of open_clip's, or a JSON file. Default: {DEFAULT_ARCH}.")
-    init: Path | None = option(None, "Start from a run, bundle, model folder or file of weights.", metavar="MODEL")
+    recipe: Recipe = option("default", "Train by this recipe; chexzero is the training of CheXzero's paper.")
+    arch: str | None = option(
+        None,
+        f"Build this architecture: a built-in one, any of open_clip's, or a JSON file. Default: {DEFAULT_ARCH}.",
+        metavar="ARCH",
+    )
+    init: Path | None = option(
+        None, "Start from the weights of a run, a bundle, a model's folder or a file.", metavar="MODEL"
+    )
     lineage: str | None = option(
-        None, "Whose weights a bare file of --init holds.", flag="--as", metavar="CARD", panel=ADVANCED
+        None, "Say whose weights a bare file of --init holds.", flag="--as", metavar="CARD", panel=ADVANCED
     )
 
     # The steps. An epoch draws as many images as there are.
-    epochs: int = option(20, "Passes over the data.", metavar="N")
-    batch_size: int = option(128, "Images that one step contrasts, over all processes.", metavar="N")
+    epochs: int = option(20, "Go through the data N times.", metavar="N")
+    batch_size: int = option(128, "Contrast N images in each step, over all processes.", metavar="N")
     micro_batch: int | None = option(
         None,
-        "Images of one forward pass; same loss, less memory, about a third slower.",
+        "Compute N images in one forward pass: the same loss in less memory, about a third slower.",
         metavar="N",
         panel=ADVANCED,
         decides="nothing",
     )
-    optimiser: Optimiser = option("adamw", "What takes the steps.", hidden=True)
-    lr: float | None = option(None, "Peak learning rate. Default: by start, see docs/train.md.", metavar="X")
-    momentum: float = option(0.9, "Of sgd.", hidden=True)
-    weight_decay: float = option(0.05, "Of matrices and kernels.", metavar="X", panel=ADVANCED)
-    schedule: Schedule = option(
-        "cosine", "cosine falls to zero after the warm-up; constant has no warm-up either.", hidden=True
+    optimiser: Optimiser = option("adamw", "Take the steps with this optimiser.", hidden=True)
+    lr: float | None = option(
+        None,
+        "Set the peak of the learning rate; its default depends on the start, see docs/train.md.",
+        metavar="X",
     )
-    warmup: float = option(0.05, "Part of the steps in which the rate rises.", hidden=True)
-    grad_clip: float = option(1.0, "Largest norm of the gradient.", hidden=True)
-    max_logit_scale: float = option(100.0, "The logit scale is kept in [1, this].", hidden=True)
+    momentum: float = option(0.9, "Set the momentum of sgd.", hidden=True)
+    weight_decay: float = option(
+        0.05, "Set the weight decay of matrices and kernels; biases and norms have none.", metavar="X", panel=ADVANCED
+    )
+    schedule: Schedule = option(
+        "cosine",
+        "Change the learning rate by this rule: cosine falls to zero after the warm-up; constant has no warm-up.",
+        hidden=True,
+    )
+    warmup: float = option(0.05, "Let the learning rate rise over this part of the steps.", hidden=True)
+    grad_clip: float = option(1.0, "Limit the norm of the gradient.", hidden=True)
+    max_logit_scale: float = option(100.0, "Keep the logit scale between 1 and this.", hidden=True)
     ema_decay: float = option(
         0.998,
-        "Largest decay per step of the averaged weights that are validated and exported; 0: no average.",
+        "Set the largest decay per step of the averaged weights that are validated and exported; 0 takes no average.",
         hidden=True,
     )
     freeze: TowerName | None = option(
-        None, "Keep this tower's weights (LiT, Zhai et al. 2022); needs --init.", panel=ADVANCED
+        None, "Keep the weights of this tower as they are (LiT, Zhai et al. 2022); needs --init.", panel=ADVANCED
     )
-    image_lr_scale: float = option(1.0, "Factor on --lr for the image tower.", metavar="X", panel=ADVANCED)
-    text_lr_scale: float = option(1.0, "Factor on --lr for the text tower.", metavar="X", panel=ADVANCED)
+    image_lr_scale: float = option(1.0, "Multiply --lr by this for the image tower.", metavar="X", panel=ADVANCED)
+    text_lr_scale: float = option(1.0, "Multiply --lr by this for the text tower.", metavar="X", panel=ADVANCED)
     loss: Loss = option(
         "soft",
-        "soft contrasts, sigmoid asks of each text whether it is true, clip is CLIP's.",
+        "Learn by this loss: soft contrasts, sigmoid asks whether each text is true, clip is that of CLIP.",
         panel=ADVANCED,
     )
-    augment: bool = option(True, "Vary training images; never flipped.", flag="--augment/--no-augment", panel=ADVANCED)
+    augment: bool = option(
+        True, "Vary the training images, which are never flipped.", flag="--augment/--no-augment", panel=ADVANCED
+    )
     mixup: float = option(
-        0.0, "Blend pairs of images and their truths; e.g. 0.4 (Zhang et al. 2018).", metavar="X", panel=ADVANCED
+        0.0, "Blend pairs of images and their truths, for example 0.4 (Zhang et al. 2018).", metavar="X", panel=ADVANCED
     )
     preprocess: Literal["chexzero"] | None = option(
         None,
-        "chexzero: the reference's; else the start's own, else stretched and standardised by the data.",
+        "Prepare images as CheXzero did; by default as the model of --init does, else stretched and standardised.",
         hidden=True,
     )
-    seed: int = option(0, "Of weights, sampling and augmentation.", metavar="N")
-    image_size: int | None = option(None, "Default: the architecture's own.", metavar="PIXELS", panel=ADVANCED)
-    first_size: int | None = option(
-        None, "Smaller images for the first steps; convolutions only.", metavar="PIXELS", panel=ADVANCED
+    seed: int = option(0, "Seed the weights, the sampling and the augmentation.", metavar="N")
+    image_size: int | None = option(
+        None, "Train at this size; by default the architecture's own.", metavar="PIXELS", panel=ADVANCED
     )
-    first_share: float = option(0.5, "Part of the steps at --first-size.", metavar="X", panel=ADVANCED)
-    texts_per_image: int = option(2, "Texts drawn for an image each time.", metavar="N", panel=ADVANCED)
-    precision: TrainPrecision = option("fp32", "bf16: autocast; weights stay float32.", panel=ADVANCED)
-    device: Device = option("auto", "Where to compute.", panel=ADVANCED, decides="nothing")
-    threads: int | None = option(None, "CPU threads.", metavar="N", panel=ADVANCED, decides="nothing")
+    first_size: int | None = option(
+        None,
+        "Take smaller images for the first steps; of convolutional networks only.",
+        metavar="PIXELS",
+        panel=ADVANCED,
+    )
+    first_share: float = option(0.5, "Spend this part of the steps at --first-size.", metavar="X", panel=ADVANCED)
+    texts_per_image: int = option(2, "Draw N texts for an image each time.", metavar="N", panel=ADVANCED)
+    precision: TrainPrecision = option(
+        "fp32", "Compute in this number format; with bf16 (autocast) the weights stay float32.", panel=ADVANCED
+    )
+    device: Device = option("auto", "Compute on this device.", panel=ADVANCED, decides="nothing")
+    threads: int | None = option(
+        None, "Compute with N threads of the CPU.", metavar="N", panel=ADVANCED, decides="nothing"
+    )
 
     # What is measured on the way, and what is kept.
     val_labels: Path | None = option(
-        None, "Labelled images (image, then 0/1 columns), asked every epoch.", metavar="CSV"
+        None, "Measure every epoch on labelled images: a column image, then columns of 0 and 1.", metavar="CSV"
     )
-    val_every: int | None = option(None, "Steps between validations.", metavar="N", panel=ADVANCED)
-    keep: int = option(1, "Best checkpoints kept.", metavar="K", panel=ADVANCED)
+    val_every: int | None = option(None, "Validate every N steps.", metavar="N", panel=ADVANCED)
+    keep: int = option(1, "Keep the K best checkpoints.", metavar="K", panel=ADVANCED)
     ensemble: int = option(
         0,
-        "Export the best K as DIR/ensemble, for --model.",
+        "Export the best K checkpoints to DIR/ensemble, which --model of predict takes.",
         metavar="K",
         panel=ADVANCED,
         decides="nothing",
     )
-    patience: int | None = option(None, "Stop after N validations without a better one.", metavar="N", panel=ADVANCED)
-    save_every: int | None = option(None, "Steps between checkpoints.", metavar="N", panel=ADVANCED, decides="nothing")
-    save_minutes: float = option(15.0, "Minutes between checkpoints.", metavar="M", panel=ADVANCED, decides="nothing")
-    tokenizer_texts: Path | None = option(
-        None, "More text for the tokenizer to learn from.", metavar="TXT", panel=ADVANCED
+    patience: int | None = option(
+        None, "Stop after N validations in a row that bring nothing better.", metavar="N", panel=ADVANCED
     )
-    card: Path | None = option(None, "Facts for the model's card.", metavar="JSON", panel=ADVANCED, decides="nothing")
-    command: str | None = option(None, "The command line, as provenance.", hidden=True, decides="nothing")
+    save_every: int | None = option(
+        None, "Save a checkpoint every N steps.", metavar="N", panel=ADVANCED, decides="nothing"
+    )
+    save_minutes: float = option(
+        15.0, "Save a checkpoint every M minutes.", metavar="M", panel=ADVANCED, decides="nothing"
+    )
+    tokenizer_texts: Path | None = option(
+        None, "Let the tokenizer learn from this text too.", metavar="TXT", panel=ADVANCED
+    )
+    card: Path | None = option(
+        None, "Add these facts to the model's card.", metavar="JSON", panel=ADVANCED, decides="nothing"
+    )
+    command: str | None = option(None, "Record this command line as provenance.", hidden=True, decides="nothing")
     overwrite: bool = option(False, "Replace a run that is in DIR already.", decides="nothing")
 
     def __post_init__(self) -> None:

@@ -308,7 +308,7 @@ def test_auto_says_why_not_cuda_and_why_openvino(tiny_bundle: Path, monkeypatch:
     monkeypatch.setattr("cxrzero.backends.onnxruntime._cuda_obstacle", lambda: "no NVIDIA driver was found")
     monkeypatch.setattr("cxrzero.backends.open.LARGE_ENCODER", 1)
     reason = open_encoder(bundle).reason
-    assert reason == "no NVIDIA driver was found, and OpenVINO is installed, which encodes large models faster"
+    assert reason == "no NVIDIA driver was found; OpenVINO is installed, which encodes large models faster"
     assert open_encoder(bundle, "openvino").reason == "openvino runs on the CPU"
 
 

@@ -108,7 +108,7 @@ class Batches:
 
     @property
     def steps(self) -> int:
-        """Of the whole run."""
+        """The number of steps in the whole run."""
         return self._options.epochs * self.steps_per_epoch
 
     def starting_at(self, step: int) -> Iterator[Batch]:

@@ -142,7 +142,7 @@ def open_store(
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Of runs that share a store one decodes and the others wait, then find its images; it ends with the process."""
+    """Let one of the runs that share a store decode while the others wait; the lock ends with the process."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = open_locked(folder / LOCK, wait=True)
