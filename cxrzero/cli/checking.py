@@ -58,7 +58,7 @@ def _identifying(found: Check) -> Iterator[str]:
     for kind, places in found.identifying.items():
         lines = [where.rpartition(LINE)[2] for where in places if LINE in where]
         more = ", …" if len(lines) > SHOWN else ""
-        at = f" (line {', '.join(lines[:SHOWN])}{more})" if lines else ""
+        at = f" (line{'s' if len(lines) > 1 else ''} {', '.join(lines[:SHOWN])}{more})" if lines else ""
         yield f"  {len(places):>11,}  texts with probable {kind}{at}"
     if found.identifying:
         yield "  Weights can memorise what they were trained on: take such words out of the texts; see docs/train.md."

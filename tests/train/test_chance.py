@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 pytest.importorskip("torch")
 
+from cxrzero.cli.train import _next
 from cxrzero.cli.training import _measured
 from cxrzero.train.measure.chance import Luck, chance_of, luck_of, z_of
 from cxrzero.train.measure.retrieval import recall
@@ -164,3 +166,16 @@ def test_chance_stands_beside_the_results_of_an_epoch():
     shown = _measured(Progress("validate", auroc=(0.61, 0.55, 0.67), recall=0.4, recall_chance=0.125))
     assert shown == "AUROC 0.610 (0.550 to 0.670; chance 0.5), R@5 0.400 (chance 0.125)"
     assert _measured(Progress("validate", auroc=(0.61, math.nan, math.nan))) == "AUROC 0.610 (chance 0.5)"
+
+
+@pytest.mark.parametrize(
+    ("learned", "labels", "said"),
+    [
+        (True, ["edema"], ". Try: cxrzero predict FOLDER --model {}"),
+        (None, [], ". Try: cxrzero predict FOLDER --model {} --labels FINDINGS"),
+        (False, ["edema"], ", a model that did not learn: its results say nothing of a film"),
+    ],
+)
+def test_a_run_ends_with_what_to_do_next(tmp_path, learned, labels, said):
+    (tmp_path / "model.json").write_text(json.dumps({"labels": labels, "provenance": {"beyond_chance": learned}}))
+    assert _next(tmp_path) == said.format(tmp_path)

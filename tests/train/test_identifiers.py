@@ -64,6 +64,7 @@ def test_a_rare_word_with_a_capital_is_probably_a_name():
 
 
 def test_check_warns_of_them_by_place_and_never_says_them(tmp_path):
+    pytest.importorskip("torch")
     texts = ["Mrs Featherstonehaugh: effusion", "seen 12.03.1950", "MRN4471928", "clear lungs", "mass"]
     lines = ["image,text"]
     for number, text in enumerate(texts):
