@@ -19,6 +19,7 @@ Aggregate = Literal["mean", "max"]
 
 # Of reference labels: what a row is, what −1 and a blank cell count as.
 LabelLevel = Literal["auto", "image", "study"]
+AggregateLabels = Literal["any", "majority", "mean"]
 Uncertain = Literal["ignore", "positive", "negative"]
 Blank = Literal["auto", "ignore", "negative"]
 ThresholdRule = Literal["max_mcc", "youden", "sensitivity"]

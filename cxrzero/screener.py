@@ -33,6 +33,9 @@ from cxrzero.pipeline.selection import Selection
 from cxrzero.pipeline.threads import DECODE_IN, PROCESSES_FROM, OpenDecoders, ThreadDecoders
 from cxrzero.prediction import Prediction
 from cxrzero.prompts import LabelPrompts, resolve_prompts
+from cxrzero.prompts.bank import BUILT_IN
+from cxrzero.prompts.lint import Finding
+from cxrzero.prompts.remarks import UNMEASURED, lines, remarks_on
 from cxrzero.registry import resolve_models
 from cxrzero.sources import ImageRef, check_paths, find_images
 
@@ -70,7 +73,8 @@ class Screener:
         selection: which readable images are left out; None scores them all.
         cache: keep embeddings in the user's cache folder and use those that are there (docs/cache.md).
         fast_decode: decode JPEG and JPEG 2000 files no larger than needed, see `DecodeOptions.fast_side`.
-        notify: is told before something slow happens, such as the import of a checkpoint.
+        notify: is told before something slow happens, such as the import of a checkpoint, and what there is to say of
+            the labels; by default nobody is.
 
     Raises:
         UsageError: a number below 1, an unknown word, no model at all, or the same one twice.
@@ -102,6 +106,7 @@ class Screener:
             raise UsageError("batch_size and workers must be at least 1")
         if decode_in not in DECODE_IN:
             raise UsageError(f"decode_in {decode_in!r} is unknown; choose one of {', '.join(DECODE_IN)}")
+        self._notify = notify
         self.store: Store | None = Store() if cache else None
         specs = [model] if isinstance(model, str | os.PathLike) else list(model)
         bundles = [bundle for spec in specs for bundle in resolve_models(os.fspath(spec), notify)]
@@ -128,7 +133,7 @@ class Screener:
 
         Args:
             paths: a file, a folder (searched recursively), or several; "@list.txt" names a file of paths.
-            labels: findings in plain words; None asks the model's own list.
+            labels: findings in plain words; None asks the calibration's, and without one the model's own list.
             prompts: a prompts file, or "default" for the built-in bank; None asks by the model's own templates.
             calibration: file of `cxrzero eval`; the rows then have `calibrated` and `decision`.
 
@@ -144,8 +149,10 @@ class Screener:
         """
         given = [os.fspath(paths)] if isinstance(paths, str | os.PathLike) else [os.fspath(path) for path in paths]
         check_paths(given)
-        asked = self.prompts(labels, prompts)
+        asked = self.prompts(labels, prompts, calibration)
         applied = self.calibration(calibration, asked) if calibration is not None else None
+        for line in lines(self.remarks(asked, is_typed=labels is not None or prompts not in (None, BUILT_IN))):
+            self._notify(line)
         scorer: Scorer = self.classifier(asked)
         rows = list(self.stream(find_images(given), applied(scorer) if applied else scorer, asked))
         if not rows:
@@ -175,15 +182,34 @@ class Screener:
     def is_ensemble(self) -> bool:
         return len(self.members) > 1
 
-    def prompts(self, labels: Sequence[str] | None = None, prompts: str | None = None) -> tuple[LabelPrompts, ...]:
+    def prompts(
+        self, labels: Sequence[str] | None = None, prompts: str | None = None, calibration: PathLike | None = None
+    ) -> tuple[LabelPrompts, ...]:
         """The sentences asked for each label, see `cxrzero.prompts.resolve_prompts`.
+
+        Without labels those of the calibration are asked, if one is given.
 
         Of an ensemble those of its first model, whose own labels and templates they come from where nothing else is
         given; every other model is asked by its own templates (`cxrzero.member.Member.own`).
         """
         if isinstance(labels, str) or not all(isinstance(label, str) for label in labels or ()):
             raise LabelError('labels must be a list of texts, for example ["pneumonia", "edema"]')
+        if labels is None and calibration is not None:
+            from cxrzero.calibration.applied import fitted_labels  # brings the evaluation's modules along
+
+            labels = fitted_labels(Path(calibration))
         return resolve_prompts(self.members[0].bundle, labels, prompts)
+
+    def remarks(self, prompts: Sequence[LabelPrompts], *, is_typed: bool = True) -> list[Finding]:
+        """What to know of the words of these prompts, and of how well they were measured (docs/prompts.md).
+
+        Args:
+            is_typed: whether the user named the labels; else they are the model's own, and that some of them were never
+                measured is not said.
+        """
+        bundles = [member.bundle for member in self.members]
+        found = remarks_on(prompts, bundles, self.members[0].tokenizer.pieces)
+        return [each for each in found if is_typed or each.code != UNMEASURED]
 
     def calibration(self, path: PathLike, prompts: Sequence[LabelPrompts]) -> AppliedCalibration:
         """Read a calibration for these prompts, see `cxrzero.calibration.applied.load_calibration`."""

@@ -3,8 +3,9 @@
 Arguments come in the order given; inside a folder the walk is depth first and compares names as bytes
 (`os.fsencode`), so a table has the same rows in the same places on every machine. What becomes a row: every file named
 explicitly, every file whose suffix claims an image, and every file that is an image or DICOM by content. Everything
-else in a folder is ignored and counted. A DICOMDIR that is named stands for the images that it lists; in a folder it is
-ignored, because the walk finds those images itself.
+else in a folder is ignored and counted, and so is what systems leave there (`cxrzero.images.leftovers`). A DICOMDIR
+that is named stands for the images that it lists; in a folder it is ignored, because the walk finds those images
+itself.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from cxrzero.errors import ImageError, NoInputError
+from cxrzero.errors import ImageError, NoInputError, SkippedImage
+from cxrzero.images.leftovers import FORK, count_files, is_leftover_file, is_leftover_folder
 from cxrzero.images.sniff import kind_of
 
 IMAGE_SUFFIXES = frozenset({".dcm", ".dicom", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".jp2"})
@@ -57,11 +59,11 @@ def find_images(paths: Sequence[str], counts: WalkCounts | None = None) -> Itera
     """Stream the files behind files, folders and `@list` files.
 
     Args:
-        paths: what the user gave; `@list.txt` names a file with one path a line, relative to the current folder.
+        paths: what the user gave; `@list.txt` names a file with one path a line (see `_read_list`).
         counts: filled while the stream is consumed.
 
     Raises:
-        NoInputError: a list file cannot be read.
+        NoInputError: a list file cannot be read, or is no list of paths.
     """
     counts = WalkCounts() if counts is None else counts
     for path in expand_lists(paths):
@@ -75,14 +77,14 @@ def check_paths(paths: Sequence[str]) -> None:
 
     Raises:
         NoInputError: nothing given, a path that does not exist (a broken link exists: it becomes a failed row), or a
-            list file that cannot be read.
+            list file that cannot be read, or is no list of paths.
     """
     if not paths:
         raise NoInputError("no input: name a file, a folder or @list.txt")
     for path in paths:
         if not path.startswith("@") and not os.path.lexists(path):
             raise NoInputError(f"{path} does not exist")
-    if next(expand_lists(paths), None) is None:
+    if not sum(1 for _ in expand_lists(paths)):  # reads every list to its end
         raise NoInputError("the list files name no path")
 
 
@@ -95,19 +97,44 @@ def expand_lists(paths: Sequence[str]) -> Iterator[str]:
 
 
 def _read_list(path: str) -> Iterator[str]:
+    """The paths of a list file, one a line, relative to the current folder.
+
+    A line that exists as it stands is taken so. Else blanks around it and quotation marks around it are taken off, and
+    a line that begins with "#" is a comment.
+
+    Raises:
+        NoInputError: it cannot be read, is a pipe, or has what is no path in it.
+    """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             # It is read more than once: checked, counted, walked. A pipe would lose lines.
             raise NoInputError(f"the list {path or '@'} is not a file; save it to one first")
         with open(path, "rb") as file:
-            for number, line in enumerate(file):
-                entry = line.rstrip(b"\r\n")
-                if number == 0:
-                    entry = entry.removeprefix(b"\xef\xbb\xbf")  # UTF-8 byte order mark
-                if entry.strip():
-                    yield os.fsdecode(entry)
+            for number, line in enumerate(file, start=1):
+                if number == 1:
+                    line = line.removeprefix(b"\xef\xbb\xbf")  # UTF-8 byte order mark
+                if b"\0" in line:
+                    raise NoInputError(f"the list {path}, line {number}: no text; save it as UTF-8, one path a line")
+                entry = _path_in(os.fsdecode(line.rstrip(b"\r\n")))
+                if entry.startswith("@") and not os.path.lexists(entry):
+                    raise NoInputError(
+                        f"the list {path}, line {number}: a list in a list is not read; name it beside this one"
+                    )
+                if entry:
+                    yield entry
     except OSError as error:
         raise NoInputError(f"the list file {path} cannot be read: {error.strerror}") from error
+
+
+def _path_in(line: str) -> str:
+    """The path on a line of a list, or nothing."""
+    plain = line.strip()
+    is_odd = plain != line or plain[:1] in ("#", '"', "'")
+    if not is_odd or not plain or os.path.lexists(line):
+        return plain and line
+    if plain.startswith("#"):
+        return ""
+    return plain[1:-1] if len(plain) > 1 and plain[0] == plain[-1] and plain[0] in "\"'" else plain
 
 
 def _from_argument(path: str, counts: WalkCounts) -> Iterator[ImageRef]:
@@ -127,7 +154,11 @@ def _from_argument(path: str, counts: WalkCounts) -> Iterator[ImageRef]:
 def _follow(path: str, identity: FileIdentity) -> Iterator[ImageRef]:
     """A file that is named: itself, or what it lists if it is a DICOMDIR."""
     try:
-        if kind_of(path) != "dicomdir":
+        kind = kind_of(path)
+        if kind is None and is_leftover_file(path, os.path.basename(path)):
+            yield ImageRef(path, SkippedImage("system_file", "left by the operating system; it holds no image"))
+            return
+        if kind != "dicomdir":
             yield ImageRef(path, identity=identity)
             return
         from cxrzero.images.dicomdir import referenced_files
@@ -153,7 +184,7 @@ def _walk(folder: str, counts: WalkCounts, ancestors: tuple[tuple[int, int], ...
         try:
             status = os.stat(path)
         except OSError as error:
-            if _claims_image(name):
+            if _claims_image(name) and not name.startswith(FORK):
                 yield ImageRef(path, _open_error(path, error))
             else:
                 counts.ignored += 1
@@ -165,6 +196,9 @@ def _walk(folder: str, counts: WalkCounts, ancestors: tuple[tuple[int, int], ...
                 continue
         elif stat.S_ISDIR(status.st_mode):
             place = (status.st_dev, status.st_ino)
+            if is_leftover_folder(name):
+                counts.ignored += count_files(path)
+                continue
             if place not in ancestors:  # as a link back to a folder that is being walked is
                 yield from _walk(path, counts, (*ancestors, place))
                 continue
@@ -182,10 +216,15 @@ def _claims_image(name: str) -> bool:
 
 
 def _ref_in_folder(path: str, name: str, identity: FileIdentity) -> ImageRef | None:
-    if _claims_image(name):
+    if name[:1] == "." and is_leftover_file(path, name):
+        return None
+    claims_image = _claims_image(name)
+    if claims_image and not name.upper().startswith("DICOMDIR"):
         return ImageRef(path, None, identity)
     try:
-        return ImageRef(path, identity=identity) if kind_of(path) not in (None, "dicomdir") else None
+        kind = kind_of(path)
+        is_image = kind != "dicomdir" and (claims_image or kind is not None)
+        return ImageRef(path, identity=identity) if is_image else None
     except ImageError as error:
         # DICOM archives often have no suffix: a file that cannot be opened may be a lost image, so it is a row.
         return ImageRef(path, error)

@@ -17,6 +17,14 @@ from cxrzero.maths import Float32s
 from cxrzero.model.score import Scorer, Scores
 
 
+class UnfittedLabelError(LabelError):
+    """A calibration has nothing for a label that is asked; `fitted` are those that it has."""
+
+    def __init__(self, path: Path, missing: Sequence[str], fitted: Sequence[str]) -> None:
+        super().__init__(f"--calibration {path} has nothing for {', '.join(missing)}; it has {', '.join(fitted)}")
+        self.fitted = tuple(fitted)
+
+
 @dataclass(frozen=True, slots=True)
 class AppliedCalibration:
     """A calibration file that was fitted for this run's model and prompts.
@@ -80,6 +88,15 @@ class CalibratedScorer:
         return dataclasses.replace(scores, calibrated=calibrated, decision=decision)
 
 
+def fitted_labels(path: Path) -> tuple[str, ...]:
+    """The labels that a calibration file was fitted for: what is asked with it where nobody says.
+
+    Raises:
+        NoInputError, ConfigError: see `cxrzero.calibration.file.read_calibration`.
+    """
+    return tuple(read_calibration(path).labels)
+
+
 def load_calibration(path: Path, decisive: Mapping[str, Any], labels: Sequence[str]) -> AppliedCalibration:
     """Read a calibration file for a run.
 
@@ -100,8 +117,7 @@ def load_calibration(path: Path, decisive: Mapping[str, Any], labels: Sequence[s
         raise ConfigError(f"--calibration {path}: {error}") from None
     missing = [label for label in labels if label not in calibration.labels]
     if missing:
-        known = ", ".join(calibration.labels)
-        raise LabelError(f"--calibration {path} has nothing for {', '.join(missing)}; it has {known}")
+        raise UnfittedLabelError(path, missing, tuple(calibration.labels))
     return AppliedCalibration(sha256_of(path), {label: calibration.labels[label] for label in labels})
 
 

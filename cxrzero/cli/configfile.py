@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,6 +56,7 @@ def _read(path: Path, known: dict[str, Any]) -> dict[str, Any]:
 
 
 def _comma_list(values: list[Any]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(values)
-    return text.getvalue()
+    """As it would be typed; a value that holds what parts labels is quoted."""
+    from cxrzero.prompts.labels import listed  # a label is read there again
+
+    return listed([str(value) for value in values])

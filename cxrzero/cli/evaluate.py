@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from cxrzero.cli.helppage import Command
+from cxrzero.cli.notices import say
 from cxrzero.cli.parameters import command
 from cxrzero.evaluate.options import EvalOptions
 
@@ -38,7 +39,7 @@ def evaluate(options: EvalOptions) -> None:
     if options.out is not None:
         calibrated = options.validation is not None or options.in_sample
         check_folder(options.out, calibrated=calibrated, overwrite=options.overwrite)
-    evaluation = run_evaluation(options, predictor(options, (options.out or Path()) / "predictions.csv"))
+    evaluation = run_evaluation(options, predictor(options, (options.out or Path()) / "predictions.csv", say))
     _print(evaluation)
     if options.out is not None:
         page = render_evaluation(evaluation, datetime.datetime.now(datetime.UTC))
@@ -52,14 +53,15 @@ def _print(evaluation: Evaluation) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from cxrzero.evaluate.readers import MACRO
-
     console = Console(highlight=False, soft_wrap=True)
     report = evaluation.dataset.join
+    films = f" ({report.n_matched:,} films)" if report.n_repeated else ""
     console.print(
-        f"Joined {report.n_matched:,} of {report.n_references:,} label rows and {report.n_predictions:,} predictions "
-        f"by {escape(report.key)}; unit: {escape(evaluation.dataset.unit_name)}"
+        f"Joined {report.n_matched_rows:,} of {report.n_references:,} label rows{films} and {report.n_predictions:,} "
+        f"predictions by {escape(report.key)}; unit: {escape(evaluation.dataset.unit_name)}"
     )
+    for words in evaluation.dataset.match.synonyms.values():
+        console.print(escape(words))
     points, macro, macro_point = evaluation.points, evaluation.macro, evaluation.macro_point
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("Label", min_width=10)
@@ -76,19 +78,22 @@ def _print(evaluation: Evaluation) -> None:
         table.add_section()
         table.add_row(f"mean of {len(macro.labels)}", "", *map(_estimate, cells))
     console.print(table)
-    for comparison in (each for each in evaluation.comparisons if each.label == MACRO):
+    for comparison in (each for each in evaluation.comparisons if each.is_average):
         gap = comparison.auroc
         console.print(
             f"Mean AUROC minus that of {escape(comparison.other)}: {_inline(gap.analytic)}, p = {gap.p:.3g} (DeLong)"
         )
-    for each in (each for each in evaluation.readers if each.label == MACRO):
+    for each in (each for each in evaluation.readers if each.is_average):
         for metric, name in (("mcc", "MCC"), ("f1", "F1")):
             difference = each.differences[metric]
             console.print(
                 f"Mean {name} minus the mean reader's: {_inline(difference.estimate)}, p = {difference.p:.3g}"
             )
     for warning in evaluation.warnings:
-        console.print(f"[yellow]![/] {escape(warning.text)}")
+        console.print(f"[{'bold red' if warning.is_loud else 'yellow'}]![/] {escape(warning.text)}")
+        # Who sends the results to a file sees it all the same.
+        if warning.is_loud and not console.is_terminal:
+            typer.echo(f"! {warning.text}", err=True)
     console.print(f"Intervals: {evaluation.options.confidence:.0%}. Research use only, not a medical device.")
 
 

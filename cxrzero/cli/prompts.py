@@ -58,11 +58,20 @@ def check(labels: Labels = None, prompts: Prompts = None, model: Model = DEFAULT
     """
     from cxrzero.prompts import parse_labels
     from cxrzero.prompts.lint import lint
+    from cxrzero.prompts.remarks import is_english
     from cxrzero.screener import Screener
 
     screener = Screener(model, device="cpu", notify=say)
     asked = screener.prompts(None if labels is None else parse_labels(labels), prompts)
-    findings = lint(asked, screener.member.tokenizer.count, screener.member.bundle.context_length, screener.embed_texts)
+    bundle, tokenizer = screener.member.bundle, screener.member.tokenizer
+    findings = lint(
+        asked,
+        tokenizer.count,
+        bundle.context_length,
+        screener.embed_texts,
+        tokenizer.pieces,
+        is_english(bundle),
+    )
     for finding in findings:
         typer.echo(f"{finding.label}: {finding.code}: {finding.message}")
     typer.echo(f"{len(asked):,} labels checked, {len(findings):,} findings.", err=True)
@@ -71,7 +80,10 @@ def check(labels: Labels = None, prompts: Prompts = None, model: Model = DEFAULT
 
 
 def search(
-    images: Annotated[Path, typer.Argument(metavar="PATH", help="Give the folder in which the table's images lie.")],
+    images: Annotated[
+        str,
+        typer.Argument(metavar="PATH", help="Give the folder in which the table's images lie, or @list.txt."),
+    ],
     table: Annotated[
         Path,
         typer.Argument(metavar="LABELS.csv", help="Give a table with a column image and label columns of 0 and 1."),

@@ -35,6 +35,7 @@ def search(options: SearchOptions) -> None:
     from cxrzero.files import check_file
     from cxrzero.images.radiograph import DecodeOptions
     from cxrzero.pipeline.live import Live
+    from cxrzero.prompts.remarks import lines, remarks_on_text
     from cxrzero.screener import Screener
     from cxrzero.search.archive import image_query, text_query
     from cxrzero.search.archive import search as nearest
@@ -51,6 +52,11 @@ def search(options: SearchOptions) -> None:
         check_file(options.html, overwrite=options.overwrite)
     decode_options = DecodeOptions(invert=options.invert)
     screener = Screener(options.model, device=options.device, decode_options=decode_options, notify=say)
+    member = screener.member
+    for line in (
+        () if options.like else lines(remarks_on_text(options.words[0], member.bundle, member.tokenizer.pieces))
+    ):
+        say(f"Note: {line}")
     query = image_query(screener, options.like) if options.like else text_query(screener, options.words[0])
     live = Live()
     with Progress() as progress:

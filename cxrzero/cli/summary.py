@@ -12,10 +12,14 @@ from cxrzero.predict.manifest import each_once, reasons
 from cxrzero.predict.plan import Plan
 from cxrzero.predict.run import Outcome
 from cxrzero.prediction import Prediction
-from cxrzero.sources import WalkCounts
+from cxrzero.prompts.remarks import lines
+from cxrzero.sources import ImageRef, WalkCounts
+from cxrzero.tables.pseudonym import Pseudonymiser, load_key
 
 SHOWN_PATH = 28
 COLUMN_GAP = 2
+CELL = len("0.123")
+CALIBRATED_CELL = len("0.123 0.123 1")
 
 console = Console(stderr=True, soft_wrap=True, highlight=False)
 
@@ -28,8 +32,8 @@ def print_plan(plan: Plan) -> None:
     total = len(first) + sum(1 for _ in files)
     shard = f" in shard {plan.options.shard} of {counts.found:,}" if plan.options.shard else ""
     console.print(f"Would read   {total:,} files{shard} ({counts.ignored:,} other files ignored)")
-    for ref in first:
-        console.print(f"             {escape(ref.path)}")
+    for name in _names(plan, first):
+        console.print(f"             {escape(name)}")
     console.print(f"Would ask    {len(plan.prompts)} labels, {_models(plan)}")
     for prompt in plan.prompts:
         console.print(
@@ -41,17 +45,31 @@ def print_plan(plan: Plan) -> None:
         console.print(
             f"Would decide by {escape(str(plan.options.calibration))}, fitted for this model and these prompts"
         )
-        _print_gaps(plan)
+    _print_notes(plan)
     console.print(f"Would run    {_engine(plan)}")
     console.print(f"Would write  {escape(plan.out)}")
+    if plan.options.key_map:
+        console.print(f"             {escape(str(plan.options.key_map))}, which film is behind each pseudonym")
+
+
+def _names(plan: Plan, refs: list[ImageRef]) -> list[str]:
+    """Films as the table would name them; under --pseudonymise none where there is no key yet, for none is made."""
+    if not plan.options.pseudonymise:
+        return [ref.path for ref in refs]
+    if not plan.key_file.exists():
+        return []
+    pseudonymiser = Pseudonymiser(load_key(plan.key_file)[0])
+    return [pseudonymiser.path(ref.path) for ref in refs]
 
 
 def print_start(plan: Plan) -> None:
     console.print(f"{_models(plan)[0].upper()}{_models(plan)[1:]}, {len(plan.prompts)} labels, {_engine(plan)}")
-    _print_gaps(plan)
+    _print_notes(plan)
 
 
-def _print_gaps(plan: Plan) -> None:
+def _print_notes(plan: Plan) -> None:
+    for line in lines(plan.remarks):
+        console.print(f"Note: {escape(line)}", style="yellow")
     for gap in plan.calibration.gaps() if plan.calibration else ():
         console.print(f"Note: {escape(gap)}", style="yellow")
 
@@ -78,6 +96,10 @@ def print_end(plan: Plan, outcome: Outcome) -> None:
     if plan.record:
         written = (plan.out, plan.studies, plan.record)
         console.print(f"Wrote {escape(', '.join(str(path) for path in written if path))}")
+    else:  # no record beside it that would say so
+        console.print(f"SHA-256 of the table: {outcome.table_sha256}", style="dim")
+    if key_map := plan.options.key_map:
+        console.print(f"Wrote {escape(str(key_map))}: it names the films, so keep it in the hospital.", style="yellow")
     if outcome.new_key:
         console.print(
             f"Made a pseudonym key: {escape(str(outcome.new_key))}. Whoever has it can test guesses; without it tables "
@@ -111,35 +133,51 @@ def _print_rows(plan: Plan, outcome: Outcome) -> None:
     labels = [prompt.label for prompt in plan.prompts]
     statuses = {id(row): row.status if row.status == "ok" else _reason(row) for row in rows}
     screen = Console(stderr=True, highlight=False)
-    shown = _fitting(labels, screen.width - SHOWN_PATH - max(map(len, ("status", *statuses.values()))) - 2 * COLUMN_GAP)
+    narrowest = CALIBRATED_CELL if plan.calibration else CELL
+    shown = _fitting(
+        labels, narrowest, screen.width - SHOWN_PATH - max(map(len, ("status", *statuses.values()))) - 2 * COLUMN_GAP
+    )
     table = Table(box=None, pad_edge=False, padding=(0, COLUMN_GAP, 0, 0))
     table.add_column("path", no_wrap=True)
     table.add_column("status", no_wrap=True)
     for label in shown:
-        table.add_column(escape(label), justify="right", min_width=_column_width(label))
+        table.add_column(escape(label), justify="right", min_width=_column_width(label, narrowest))
     for row in rows:
-        scores = [f"{row.scores[label]:.3f}" if row.scores else "" for label in shown]
+        scores = [_cell(row, label) for label in shown]
         table.add_row(escape(_tail(str(row["path"]))), escape(statuses[id(row)]), *scores)
     screen.print(table)
+    if plan.calibration:
+        console.print("of each label: probability, calibrated probability, decision", style="dim")
     more_rows, more_labels = outcome.stats.rows - len(rows), len(labels) - len(shown)
     if more_rows > 0 or more_labels > 0:
         parts = [f"{more_rows:,} more rows"] * (more_rows > 0) + [f"{more_labels} more labels"] * (more_labels > 0)
         console.print(f"… {' and '.join(parts)} in the table", style="dim")
 
 
+def _cell(row: Prediction, label: str) -> str:
+    """A row's probability; with a calibration also the calibrated one and the decision, – where it has none."""
+    if not row.scores:
+        return ""
+    parts = [f"{row.scores[label]:.3f}"]
+    if row.calibrated:
+        calibrated, decision = row.calibrated[label], row.decision[label]
+        parts += ["–" if calibrated is None else f"{calibrated:.3f}", "–" if decision is None else str(decision)]
+    return " ".join(parts)
+
+
 def _reason(row: Prediction) -> str:
     return f"{row.status}: {row.code}"
 
 
-def _fitting(labels: list[str], width: int) -> list[str]:
+def _fitting(labels: list[str], narrowest: int, width: int) -> list[str]:
     """As many labels as have room beside each other; at least one."""
-    ends = itertools.accumulate(_column_width(label) + COLUMN_GAP for label in labels)
+    ends = itertools.accumulate(_column_width(label, narrowest) + COLUMN_GAP for label in labels)
     return labels[: max(1, sum(end <= width for end in ends))]
 
 
-def _column_width(label: str) -> int:
-    """A heading breaks between words only; a score takes five characters."""
-    return max(5, *map(len, label.split()))
+def _column_width(label: str, narrowest: int) -> int:
+    """A heading breaks between words only."""
+    return max(narrowest, *map(len, label.split()))
 
 
 def _tail(path: str) -> str:

@@ -9,7 +9,6 @@ import numpy as np
 
 from cxrzero.evaluate.dataset import Dataset
 from cxrzero.evaluate.discrimination import BOOTSTRAP_ROWS, NOTHING, Intervals
-from cxrzero.evaluate.readers import MACRO
 from cxrzero.maths import Floats
 from cxrzero.stats import influence as influences
 from cxrzero.stats.influence import Influence
@@ -40,7 +39,7 @@ class PairedDifference:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One label, or the macro average, against one other table."""
+    """One label, or the average over labels (`is_average`), against one other table."""
 
     other: str
     label: str
@@ -48,6 +47,7 @@ class Comparison:
     n_negative: int
     auroc: PairedDifference
     average_precision: PairedDifference
+    is_average: bool = False
 
 
 def compare_tables(
@@ -79,7 +79,8 @@ def _compare_label(
     rankings = [Ranking.of(dataset.scores[label][rows], truth), Ranking.of(other_scores, truth)]
     aurocs = [influences.auroc_influence(ranking, units) for ranking in rankings]
     precisions = [influences.average_precision_influence(ranking, units) for ranking in rankings]
-    draws = _resampled(rankings, units, intervals) if len(rows) <= BOOTSTRAP_ROWS else None
+    resamples = intervals.resampling.n_resamples if len(rows) <= BOOTSTRAP_ROWS else 0
+    draws = _resampled(rankings, units, intervals) if resamples else None
     spread = tuple(each.spread(rows, len(dataset)) for each in (*aurocs, *precisions))
     n_positive = int(truth.sum())
     comparison = Comparison(
@@ -124,17 +125,18 @@ def _macro(dataset: Dataset, name: str, parts: Sequence[tuple[Influence, ...]], 
     means = [influences.mean([part[place] for part in parts]) for place in range(4)]
     return Comparison(
         name,
-        MACRO,
+        dataset.average_name,
         0,
         0,
         _difference(means[0], means[1], dataset, None, intervals),
         _difference(means[2], means[3], dataset, None, intervals),
+        is_average=True,
     )
 
 
 def _with_holm(made: Sequence[Comparison]) -> list[Comparison]:
     """Adjust over all labels and tables; macro averages are one question per table and stay as they are."""
-    per_label = [each for each in made if each.label != MACRO]
+    per_label = [each for each in made if not each.is_average]
     adjusted: dict[int, Comparison] = {}
     auroc = holm([each.auroc.p for each in per_label])
     precision = holm([each.average_precision.p for each in per_label])

@@ -8,10 +8,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from cxrzero.choices import Aggregate, LabelLevel
+from cxrzero.choices import Aggregate, AggregateLabels, LabelLevel
 from cxrzero.errors import LabelError
 from cxrzero.evaluate.join import JoinReport
 from cxrzero.evaluate.match import LabelMatch
+from cxrzero.evaluate.repeats import RepeatReport
 from cxrzero.maths import Bools, Floats, Ints
 from cxrzero.tables.labels import Truth
 from cxrzero.tables.names import fold
@@ -28,6 +29,7 @@ class JoinRules:
         on: (prediction column, label column); None recognises the usual identifiers.
         level: "image", "study", or "auto".
         aggregate: how the images of a study become one score.
+        aggregate_labels: how several rows of labels for one film become one; None where they must agree.
         patient: the column that says which rows are one patient; None recognises the usual names.
         any_score: accept scores outside [0, 1] (logits); nothing that needs probabilities is computed then.
     """
@@ -35,6 +37,7 @@ class JoinRules:
     on: tuple[str, str] | None = None
     level: LabelLevel = "auto"
     aggregate: Aggregate = "mean"
+    aggregate_labels: AggregateLabels | None = None
     patient: str | None = None
     any_score: bool = False
 
@@ -65,6 +68,7 @@ class Dataset:
         scores: label → (n,) float64, NaN where there is no score.
         truth: label → Truth with (n,) values.
         cosines: label → (cos_pos, cos_neg), each (n,), where the table has them.
+        aggregate: how several predictions of one row became a score.
         units: (n,) number of the patient, study or image (`unit`) that a row belongs to.
         unit_column: where that is stated; None where it is the row itself.
         groups: column → (n,) text, of the columns asked for.
@@ -86,6 +90,8 @@ class Dataset:
     match: LabelMatch
     join: JoinReport
     rows: RowReport
+    repeats: RepeatReport
+    aggregate: Aggregate
     probabilities: bool
     notes: tuple[str, ...] = ()
     manifest: dict[str, Any] | None = field(default=None, repr=False)
@@ -97,6 +103,14 @@ class Dataset:
     def unit_name(self) -> str:
         """In words for the user."""
         return self.unit if self.unit_column is None else f"{self.unit} ({self.unit_column})"
+
+    @property
+    def average_name(self) -> str:
+        """What the average over labels is called in results: "macro", unless a label is."""
+        name = "macro"
+        while name in self.labels:
+            name += " average"
+        return name
 
     def usable(self, label: str) -> Bools:
         """(n,) bool: the rows with both a score and a known reference value."""
@@ -131,7 +145,11 @@ class Dataset:
             scores={new: self.scores[old] for old, new in new_names.items()},
             truth={new: self.truth[old] for old, new in new_names.items()},
             cosines={new: self.cosines[old] for old, new in new_names.items() if old in self.cosines},
-            match=replace(self.match, names={new: self.match.names[old] for old, new in new_names.items()}),
+            match=replace(
+                self.match,
+                names={new: self.match.names[old] for old, new in new_names.items()},
+                synonyms={new: self.match.synonyms[o] for o, new in new_names.items() if o in self.match.synonyms},
+            ),
         )
 
     def subset(self, rows: Bools) -> Dataset:

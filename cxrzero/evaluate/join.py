@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from cxrzero.errors import ConfigError
+from cxrzero.evaluate.keys import Transform, folder_tail, is_in_powers, is_short, plain_path, stem
+from cxrzero.evaluate.ways import Candidate, Identifiers, ways_to_join
 from cxrzero.maths import Ints
-from cxrzero.tables.names import PATH_NAMES, SOP_NAMES, STUDY_NAMES, fold
 
 EXAMPLES = 5  # identifiers shown for each kind of mismatch
 
@@ -22,10 +22,15 @@ class JoinReport:
 
     Attributes:
         key: what was compared, in words.
-        level: "image" one prediction per reference row, "study" several predictions averaged for one.
-        n_predictions, n_references, n_matched: rows of each table; reference rows with a prediction.
+        level: "image" one prediction per film, "study" all predictions of a study for one row.
+        n_predictions, n_references: rows of each table.
+        n_matched, n_matched_rows: films (or studies) that both tables have; the label table's rows of them.
+        n_several: of those joined, how many have several predictions (frames of a film, images of a study).
+        n_repeated: of those joined, how many have several rows in the label table, which are merged.
         only_predictions, only_references: identifiers found on one side only.
-        duplicate_predictions, duplicate_references: identifiers that occur more than once; none of their rows is used.
+        duplicate_predictions, duplicate_references: identifiers that stand for different files or folders, or for
+            predictions that are not frames of one; none of their rows is used.
+        hints: what may be wrong with identifiers that were not joined, in sentences.
     """
 
     key: str
@@ -33,11 +38,15 @@ class JoinReport:
     n_predictions: int
     n_references: int
     n_matched: int
+    n_matched_rows: int
+    n_several: int = 0
+    n_repeated: int = 0
     n_only_predictions: int = 0
     n_only_references: int = 0
     n_duplicate_predictions: int = 0
     n_duplicate_references: int = 0
     examples: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    hints: tuple[str, ...] = ()
 
     @property
     def decisive(self) -> bool:
@@ -52,60 +61,48 @@ class Join:
     """Row numbers of the pairs.
 
     Attributes:
-        references: (m,) rows of the reference table that have a prediction, ascending.
-        predictions: (k,) rows of the prediction table that are used; k = m at image level.
+        references: (m,) the first row of each film (or study) in the reference table, of those with a prediction.
+        predictions: (k,) rows of the prediction table that are used.
         target: (k,) position in `references` that each of them belongs to.
-        keys: (m,) identifier of each joined row.
+        label_rows: (r,) all rows of those films in the reference table; r = m where each has one.
+        label_target: (r,) position in `references` that each of them belongs to.
+        keys: (m,) identifier of each.
     """
 
     references: Ints
     predictions: Ints
     target: Ints
+    label_rows: Ints
+    label_target: Ints
     keys: list[str]
     report: JoinReport
 
 
-Identifiers = dict[str, list[str]]
-Transform = Callable[[str], str]
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """One way to join: a column of each table, what is done to its cells, and the level."""
-
-    prediction_column: str
-    reference_column: str
-    how: str
-    to_prediction_key: Transform
-    to_reference_key: Transform
-    level: str
-
-    @property
-    def words(self) -> str:
-        columns = self.prediction_column
-        if self.reference_column != self.prediction_column:
-            columns += f" = {self.reference_column}"
-        return f"{columns} ({self.how})"
-
-
 def join_rows(
-    predictions: Identifiers, references: Identifiers, on: tuple[str, str] | None = None, level: str = "auto"
+    predictions: Identifiers,
+    references: Identifiers,
+    on: tuple[str, str] | None = None,
+    level: str = "auto",
+    frames: Sequence[str] | None = None,
 ) -> Join:
-    """Join two tables by the identifier that pairs most reference rows; equal ones: the strictest.
+    """Join two tables by the identifier that pairs most; equal ones: the strictest.
+
+    Several rows of the reference table for one film are all joined to it.
 
     Args:
         predictions, references: identifier columns by name.
         on: (prediction column, reference column) to use; None tries those whose names are known.
         level: "image", "study", or "auto" for the better of the two.
+        frames: of each prediction, its frame: predictions of one file with different frames are one film's.
 
     Raises:
-        ConfigError: there is no column to join by, or no pair was found.
+        ConfigError: there is no column to join by, no pair was found, or a spreadsheet has destroyed identifiers.
     """
     best: Join | None = None
-    for candidate in _candidates(predictions, references, on, level):
-        joined = _join(candidate, predictions, references)
-        if best is None or joined.report.n_matched > best.report.n_matched:
-            best = joined
+    for candidate in ways_to_join(predictions, references, on, level):
+        joined = _join(candidate, predictions, references, frames)
+        if best is None or _worth(joined.report) > _worth(best.report):
+            best, chosen = joined, candidate
         if best.report.decisive:
             break
     if best is None:
@@ -114,100 +111,51 @@ def join_rows(
             f"name the columns with --on PREDICTION=LABEL. Predictions: {', '.join(predictions) or 'none'}; "
             f"labels: {', '.join(references) or 'none'}"
         )
+    columns = {"predictions": predictions[chosen.prediction_column], "labels": references[chosen.reference_column]}
+    _check_digits(columns)
+    hints = _hints(chosen, columns["predictions"], columns["labels"])
     if best.report.n_matched == 0:
         shown = best.report.examples
         raise ConfigError(
             f"no prediction matches a label row by {best.report.key}: predictions have "
             f"{_first(shown.get('only_predictions'))}, labels have {_first(shown.get('only_references'))}; "
-            "name other columns with --on PREDICTION=LABEL"
+            f"name other columns with --on PREDICTION=LABEL{''.join(f'. {hint}' for hint in hints)}"
         )
-    return best
+    return replace(best, report=replace(best.report, hints=hints))
 
 
-def tail(parts: int | None) -> Transform:
-    """The last `parts` components of a path (all for None), with / and in one Unicode form."""
-
-    def key(cell: str) -> str:
-        whole = _plain_path(cell)
-        return whole if parts is None else "/".join(whole.split("/")[-parts:])
-
-    return key
-
-
-def stem(cell: str) -> str:
-    """File name without its last suffix."""
-    name = _plain_path(cell).rsplit("/", 1)[-1]
-    return name.rsplit(".", 1)[0] if "." in name[1:] else name
-
-
-def folder_tail(parts: int | None) -> Transform:
-    """The last components of a path's folder."""
-    keep = tail(parts)
-    return lambda cell: keep(_plain_path(cell).rpartition("/")[0])
-
-
-def _plain_path(cell: str) -> str:
-    return unicodedata.normalize("NFC", cell.strip().replace("\\", "/")).removeprefix("./").rstrip("/")
-
-
-def _candidates(
-    predictions: Identifiers, references: Identifiers, on: tuple[str, str] | None, level: str
-) -> Iterator[Candidate]:
-    """Ways to join, strictest first."""
-    if on is not None:
-        pairs = {"path": [on]} if level != "study" else {}
-        study_pairs = [on] if level != "image" else []
-        folder_pairs = study_pairs
-    else:
-        pairs = {
-            "sop": _pairs(predictions, references, SOP_NAMES, SOP_NAMES) if level != "study" else [],
-            "path": _pairs(predictions, references, PATH_NAMES, PATH_NAMES) if level != "study" else [],
-        }
-        study_pairs = _pairs(predictions, references, STUDY_NAMES, STUDY_NAMES) if level != "image" else []
-        folder_pairs = _pairs(predictions, references, PATH_NAMES, STUDY_NAMES) if level != "image" else []
-    for one, other in pairs.get("sop", []):
-        yield Candidate(one, other, "exact", str.strip, str.strip, "image")
-    for one, other in pairs.get("path", []):
-        yield Candidate(one, other, "whole path", tail(None), tail(None), "image")
-        for n in (5, 4, 3, 2):
-            yield Candidate(one, other, f"last {n} path components", tail(n), tail(n), "image")
-        yield Candidate(one, other, "file name", tail(1), tail(1), "image")
-        yield Candidate(one, other, "file name without suffix", stem, stem, "image")
-    for one, other in study_pairs:
-        yield Candidate(one, other, "exact, several images per study", str.strip, str.strip, "study")
-    for one, other in folder_pairs:
-        yield Candidate(one, other, "folder of the image", folder_tail(None), tail(None), "study")
-        for n in (4, 3, 2, 1):
-            yield Candidate(one, other, f"folder, last {n} components", folder_tail(n), tail(n), "study")
-
-
-def _pairs(
-    predictions: Identifiers, references: Identifiers, prediction_names: Sequence[str], reference_names: Sequence[str]
-) -> list[tuple[str, str]]:
-    ones = [name for name in predictions if fold(name) in prediction_names and any(predictions[name])]
-    others = [name for name in references if fold(name) in reference_names and any(references[name])]
-    return [(one, other) for one in ones for other in others]
-
-
-def _join(candidate: Candidate, predictions: Identifiers, references: Identifiers) -> Join:
-    prediction_keys = [candidate.to_prediction_key(cell) for cell in predictions[candidate.prediction_column]]
-    reference_keys = [candidate.to_reference_key(cell) for cell in references[candidate.reference_column]]
+def _join(
+    candidate: Candidate, predictions: Identifiers, references: Identifiers, frames: Sequence[str] | None
+) -> Join:
+    prediction_cells = predictions[candidate.prediction_column]
+    reference_cells = references[candidate.reference_column]
+    prediction_keys = [candidate.to_prediction_key(cell) for cell in prediction_cells]
+    reference_keys = [candidate.to_reference_key(cell) for cell in reference_cells]
     reference_count = Counter(reference_keys)
     prediction_count = Counter(prediction_keys)
-    many = candidate.level == "study"
+    several_files = _of_several_files(reference_keys, reference_cells, reference_count)
+    if candidate.level == "study":
+        # "study1" of two patients is two studies; a number or UID is one, wherever its films lie.
+        folders = [folder_tail(None)(cell) for cell in prediction_cells]
+        several_predictions = set(filter(is_short, _of_several_files(prediction_keys, folders, prediction_count)))
+    else:
+        several_predictions = {key for key, n in prediction_count.items() if n > 1}
+        several_predictions -= _films_in_frames(prediction_keys, prediction_cells, prediction_count, frames)
     place: dict[str, int] = {}
     rows: list[int] = []
     for row, key in enumerate(reference_keys):
-        if key and reference_count[key] == 1 and (n := prediction_count.get(key, 0)) and (many or n == 1):
+        if key and key in prediction_count and key not in place and key not in several_files | several_predictions:
             place[key] = len(rows)
             rows.append(row)
-    used = [(row, place[key]) for row, key in enumerate(prediction_keys) if key in place]
-    pairs = np.array(used, dtype=np.int64).reshape(-1, 2)
+    pairs, label_pairs = (
+        np.array([(row, place[key]) for row, key in enumerate(keys) if key in place], np.int64).reshape(-1, 2)
+        for keys in (prediction_keys, reference_keys)
+    )
     mismatches = {
         "only_predictions": [key for key in prediction_keys if key not in reference_count or not key],
         "only_references": [key for key in reference_keys if key not in prediction_count or not key],
-        "duplicate_predictions": [] if many else [key for key, n in prediction_count.items() if n > 1 and key],
-        "duplicate_references": [key for key, n in reference_count.items() if n > 1 and key],
+        "duplicate_predictions": [key for key in prediction_count if key and key in several_predictions],
+        "duplicate_references": [key for key, n in reference_count.items() if n > 1 and key and key not in place],
     }
     report = JoinReport(
         key=candidate.words,
@@ -215,11 +163,78 @@ def _join(candidate: Candidate, predictions: Identifiers, references: Identifier
         n_predictions=len(prediction_keys),
         n_references=len(reference_keys),
         n_matched=len(rows),
-        **{f"n_{kind}": len(keys) for kind, keys in mismatches.items()},
+        n_matched_rows=len(label_pairs),
+        n_several=sum(prediction_count[key] > 1 for key in place),
+        n_repeated=sum(reference_count[key] > 1 for key in place),
+        n_only_predictions=len(mismatches["only_predictions"]),
+        n_only_references=len(mismatches["only_references"]),
+        n_duplicate_predictions=len(mismatches["duplicate_predictions"]),
+        n_duplicate_references=len(mismatches["duplicate_references"]),
         examples={kind: tuple(keys[:EXAMPLES]) for kind, keys in mismatches.items() if keys},
     )
     keys = [reference_keys[row] for row in rows]
-    return Join(np.array(rows, dtype=np.int64), pairs[:, 0], pairs[:, 1], keys, report)
+    return Join(np.array(rows, np.int64), pairs[:, 0], pairs[:, 1], label_pairs[:, 0], label_pairs[:, 1], keys, report)
+
+
+def _worth(report: JoinReport) -> tuple[int, int]:
+    """What makes one way to join better than another: films with one row of labels, then films."""
+    return report.n_matched - report.n_repeated, report.n_matched
+
+
+def _of_several_files(keys: Sequence[str], cells: Sequence[str], count: Counter[str]) -> set[str]:
+    """Keys that stand for different cells, such as one file name in two folders."""
+    first: dict[str, str] = {}
+    found = set()
+    for key, cell in zip(keys, cells, strict=True):
+        if count[key] > 1 and first.setdefault(key, plain_path(cell)) != plain_path(cell):
+            found.add(key)
+    return found
+
+
+def _films_in_frames(
+    keys: Sequence[str], cells: Sequence[str], count: Counter[str], frames: Sequence[str] | None
+) -> set[str]:
+    """Keys of one file each, whose rows are its frames."""
+    if frames is None:
+        return set()
+    seen: dict[str, set[str]] = {key: set() for key, n in count.items() if n > 1}
+    for key, frame in zip(keys, frames, strict=True):
+        if key in seen and frame:
+            seen[key].add(frame)
+    return {key for key, each in seen.items() if len(each) == count[key]} - _of_several_files(keys, cells, count)
+
+
+def _check_digits(columns: Mapping[str, Sequence[str]]) -> None:
+    for table, cells in columns.items():
+        row = next((row for row, cell in enumerate(cells) if is_in_powers(cell)), None)
+        if row is not None:
+            raise ConfigError(
+                f"the {table} have the identifier {cells[row]!r} (data row {row + 1}): a spreadsheet made a number of "
+                "it and lost digits, so that it may be anyone's; export the column as text"
+            )
+
+
+def _hints(candidate: Candidate, predictions: Sequence[str], references: Sequence[str]) -> tuple[str, ...]:
+    """Sentences on what would join rows that were not joined, and was not tried because it may be wrong."""
+    alone = (set(map(candidate.to_prediction_key, predictions)), set(map(candidate.to_reference_key, references)))
+    alone = (alone[0] - alone[1], alone[1] - alone[0])
+    if not all(alone):
+        return ()
+
+    def would_join(change: Transform) -> int:
+        one, other = ({change(key) for key in keys if key} for keys in alone)
+        return len((one & other) - {""})
+
+    cases = would_join(str.casefold)
+    zeros = would_join(lambda key: stem(key).lstrip("0") if stem(key).isdigit() else "")
+    hints = []
+    if cases:
+        hints.append(f"{cases:,} more would match if upper and lower case were the same")
+    if zeros:
+        hints.append(
+            f"{zeros:,} more would match but for zeros in front, which spreadsheets drop; export the column as text"
+        )
+    return tuple(hints)
 
 
 def _first(examples: tuple[str, ...] | None) -> str:

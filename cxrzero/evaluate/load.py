@@ -10,19 +10,17 @@ from typing import Any
 import numpy as np
 
 from cxrzero.choices import Aggregate
-from cxrzero.errors import ConfigError
+from cxrzero.errors import ConfigError, LabelError
+from cxrzero.evaluate.columns import are_swapped, is_ours, prediction_labels, scores_among
 from cxrzero.evaluate.dataset import Dataset, JoinRules, RowReport, Unit
 from cxrzero.evaluate.join import Join, join_rows
 from cxrzero.evaluate.match import LabelMatch, fitting_rules, match_labels
+from cxrzero.evaluate.repeats import merge_rows
 from cxrzero.maths import Bools, Floats, Ints
-from cxrzero.prediction import FIXED_COLUMNS
 from cxrzero.tables.labelled import LabelTable
 from cxrzero.tables.labels import LabelRules, Truth
 from cxrzero.tables.names import PATIENT_NAMES, STUDY_NAMES, fold, identifier_columns
 from cxrzero.tables.read import Columns, TableSource, open_table, read_table
-
-# Columns that a prediction table has beside a label's own, by suffix.
-DERIVED_SUFFIXES = ("_calibrated", "_decision", "_sd", "_cos_pos", "_cos_neg")
 
 
 def load_dataset(
@@ -45,6 +43,8 @@ def load_dataset(
     """
     predicted, referenced = open_table(predictions), open_table(labels)
     by_columns = [_group_column(name, predicted, referenced) for name in by]
+    if is_ours(predicted) and {"label", "probability"} <= set(predicted.columns):
+        raise ConfigError(f"{predictions}: this is a table of --long, with a row per label; predict without --long")
     names = prediction_labels(predicted)
     on_prediction, on_reference = join_rules.on or (None, None)
     patients = (_named(source, join_rules.patient, PATIENT_NAMES) for source in (referenced, predicted))
@@ -53,11 +53,22 @@ def load_dataset(
         raise ConfigError(f"neither {predictions} nor {labels} has a column {join_rules.patient!r} for --patient")
 
     identifiers = identifier_columns(referenced.columns, on_reference)
+    if not identifiers:  # challenges name a film by its patient
+        identifiers = [name for name in referenced.columns if fold(name) in PATIENT_NAMES]
     reference_text = [*identifiers, *(name for name in (*by_columns, patient) if name in referenced.columns)]
     label_table = LabelTable(referenced, label_rules, text=reference_text, apart=(*identifiers, patient))
     rules = label_rules if like is None else fitting_rules(label_rules, names, label_table.names)
-    match = match_labels(names, label_table.names, rules)
-    table, truth = label_table.read(match.names)
+    try:
+        match = match_labels(names, label_table.names, rules)
+        table, truth = label_table.read(match.names)
+    except (ConfigError, LabelError) as error:
+        if are_swapped(predicted, referenced):
+            raise type(error)(f"{error}. Are predictions and labels swapped?") from None
+        raise
+    match = match.of_findings(
+        scores_among(predicted, list(match.only_predicted), any_score=join_rules.any_score),
+        label_table.findings_among(match.only_reference),
+    )
 
     scores_table = _read_predictions(predicted, match, on_prediction, [n for n in (*by_columns, patient) if n])
     join = join_rows(
@@ -65,30 +76,17 @@ def load_dataset(
         {name: table.text[name] for name in identifiers},
         join_rules.on,
         join_rules.level,
+        scores_table.text.get("frame"),
     )
     dataset = _joined(scores_table, table, join, match, truth, join_rules, patient, by_columns)
     return dataset if like is None else dataset.named_like(like)
-
-
-def prediction_labels(source: TableSource) -> list[str]:
-    """Columns of a prediction table that may be labels: not fixed, not an identifier, not derived from another."""
-    columns = set(source.columns)
-    ours = "path" in columns and "status" in columns
-    labels = []
-    for name in source.columns:
-        base = next((name.removesuffix(s) for s in DERIVED_SUFFIXES if name.endswith(s)), name)
-        if name in FIXED_COLUMNS or (base != name and base in columns):
-            continue
-        if ours or (fold(name) not in PATIENT_NAMES and name not in identifier_columns(source.columns, None)):
-            labels.append(name)
-    return labels
 
 
 def _read_predictions(source: TableSource, match: LabelMatch, on: str | None, others: Sequence[str]) -> Columns:
     cosines = [f"{label}{suffix}" for label in match.names for suffix in ("_cos_pos", "_cos_neg")]
     text = identifier_columns(source.columns, on)
     text += [name for name in others if name in source.columns]
-    categories = [name for name in ("status",) if name in source.columns]
+    categories = [name for name in ("status", "frame") if name in source.columns and name not in text]
     return read_table(
         source, text=text, categories=categories, numbers=[*match.names, *(c for c in cosines if c in source.columns)]
     )
@@ -120,7 +118,7 @@ def _joined(
         if f"{label}_cos_pos" in predictions.numbers and f"{label}_cos_neg" in predictions.numbers
     }
     rows = join.references
-    kept = {label: Truth(t.values[rows], t.n_uncertain, t.n_blank, t.blank_means) for label, t in truth.items()}
+    kept, repeats = merge_rows(truth, join, rules.aggregate_labels, references.source.columns, references.source.path)
     first = np.zeros(len(rows), dtype=np.int64)
     first[join.target[::-1]] = join.predictions[::-1]  # the first prediction row of each joined row
 
@@ -145,6 +143,8 @@ def _joined(
         match=match,
         join=join.report,
         rows=_row_report(status, scores, kept, join),
+        repeats=repeats,
+        aggregate=rules.aggregate,
         probabilities=probabilities,
         notes=tuple(f"{t.source.path.name}: {note}" for t in (predictions, references) for note in t.source.notes),
         manifest=read_manifest(predictions.source.path),

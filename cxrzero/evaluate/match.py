@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from cxrzero.errors import ConfigError, LabelError
 from cxrzero.tables.labels import LabelRules
 from cxrzero.tables.names import fold, some_of
+from cxrzero.tables.synonyms import finding_of, in_words, synonyms_among
+
+CLOSE = 0.75  # difflib's ratio from which a name may be the same word, spelt otherwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,46 +21,84 @@ class LabelMatch:
     Attributes:
         names: predicted label → names in the label table.
         only_predicted: predicted labels without reference, each with the nearest reference name or "".
-        only_reference: reference names that nothing was predicted for.
+        only_reference: reference names that nothing was predicted for; after `of_findings` those that are findings.
+        synonyms: predicted label → in words, which built-in synonym found its reference.
+        unused: reference names that a label's own name was preferred to, each with the label.
     """
 
     names: dict[str, tuple[str, ...]]
     only_predicted: dict[str, str]
     only_reference: tuple[str, ...]
+    synonyms: dict[str, str] = field(default_factory=dict)
+    unused: dict[str, str] = field(default_factory=dict)
+
+    def of_findings(self, predicted: Sequence[str], reference: Sequence[str]) -> LabelMatch:
+        """Without the names on one side only that are no findings: `predicted` and `reference` are those that are."""
+        return replace(
+            self,
+            only_predicted={label: near for label, near in self.only_predicted.items() if label in predicted},
+            only_reference=tuple(name for name in self.only_reference if name in reference),
+        )
 
 
 def match_labels(predicted: Sequence[str], reference: Sequence[str], rules: LabelRules) -> LabelMatch:
-    """Find each predicted label among the reference names.
+    """Find each predicted label among the reference names: by its own name, else by a built-in synonym.
+
+    A reference name that belongs to one label by its own name is no other's synonym.
 
     Raises:
         LabelError: a name fits two, the explicit map names something that does not exist, or nothing fits at all.
     """
-    folded: dict[str, list[str]] = {}
-    for name in reference:
-        folded.setdefault(fold(name), []).append(name)
     mapping = {label: tuple(sources) for label, sources in (rules.mapping or {}).items()}
     _check_mapping(mapping, predicted, reference)
-    names: dict[str, tuple[str, ...]] = {}
-    missing: dict[str, str] = {}
+    names = dict(mapping)
     for label in predicted:
-        found = folded.get(fold(label), [])
-        if label in mapping:
-            names[label] = mapping[label]
-        elif len(found) == 1:
-            names[label] = (found[0],)
-        elif found:
-            raise LabelError(f"label {label!r} fits {' and '.join(map(repr, found))}; say which with --map")
-        else:
-            nearest = difflib.get_close_matches(fold(label), folded, n=1)
-            missing[label] = folded[nearest[0]][0] if nearest else ""
+        found = [name for name in reference if fold(name) == fold(label)]
+        if label not in mapping and found:
+            names[label] = (_only(label, found),)
+    taken = {name for sources in names.values() for name in sources}
+    by_synonym = {
+        label: (_only(label, found),)
+        for label in predicted
+        if label not in names and (found := [name for name in synonyms_among(label, reference) if name not in taken])
+    }
+    rivals = [label for label, found in by_synonym.items() if list(by_synonym.values()).count(found) > 1]
+    synonyms = {label: found for label, found in by_synonym.items() if label not in rivals}
+    names = {label: (names | synonyms)[label] for label in predicted if label in names or label in synonyms}
     _check_not_twice(names)
     if not names:
         raise LabelError(
             f"no predicted label ({some_of(predicted)}) is in the label table ({some_of(reference)}); "
-            "name pairs with --map 'predicted label=reference label'"
+            "name pairs with --map 'predicted label=reference label', or a column of lists with --list-column"
         )
     used = {name for sources in names.values() for name in sources}
-    return LabelMatch(names, missing, tuple(name for name in reference if name not in used))
+    return LabelMatch(
+        names,
+        {label: nearest(label, reference, used) for label in predicted if label not in names},
+        tuple(name for name in reference if name not in used),
+        {label: in_words(label, name) for label, (name,) in synonyms.items()},
+        {
+            name: label
+            for label in names
+            if label not in mapping and label not in synonyms
+            for name in synonyms_among(label, reference)
+            if name not in used
+        },
+    )
+
+
+def nearest(label: str, reference: Sequence[str], used: Iterable[str] = ()) -> str:
+    """The reference name that `--map` may be meant for, "" where none is like it.
+
+    A synonym, even one that is used already; else a similar word. Names that are known to mean another finding are not
+    proposed, however alike they look: pneumonia and pneumothorax.
+    """
+    if known := synonyms_among(label, reference):
+        return known[0]
+    free = [name for name in reference if name not in used and None in (finding_of(label), finding_of(name))]
+    folded = {fold(name): name for name in reversed(free)}
+    alike = difflib.get_close_matches(fold(label), folded, n=1, cutoff=CLOSE)
+    return folded[alike[0]] if alike else ""
 
 
 def fitting_rules(rules: LabelRules, predicted: Sequence[str], reference: Sequence[str]) -> LabelRules:
@@ -85,6 +126,17 @@ def parse_mapping(items: Iterable[str]) -> dict[str, tuple[str, ...]]:
             raise ConfigError(f"--map {item!r}: write 'predicted label=reference label', several joined by |")
         mapping[label.strip()] = names
     return mapping
+
+
+def _only(label: str, found: Sequence[str]) -> str:
+    if len(set(found)) < len(found):
+        raise LabelError(f"the label table has more than one column named {found[0]!r}; rename or remove one")
+    if len(found) > 1:
+        raise LabelError(
+            f"label {label!r} fits {' and '.join(map(repr, found))}; say which with "
+            f'--map "{label}={found[0]}", or --map "{label}={"|".join(found)}" for any of them'
+        )
+    return found[0]
 
 
 def _check_mapping(mapping: Mapping[str, Sequence[str]], predicted: Sequence[str], reference: Sequence[str]) -> None:

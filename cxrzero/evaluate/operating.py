@@ -77,12 +77,12 @@ def operating_points(
         ]
     )
     macro_labels = [label for label in labels if label in enough] or labels
-    spreads = _spreads(dataset, decided, tables, labels, macro_labels, intervals)
+    spreads, macro = _spreads(dataset, decided, tables, labels, macro_labels, intervals)
     points = {
         label: _point(label, thresholds[label], table, spreads[label], intervals, prevalence)
         for label, table in zip(labels, tables, strict=True)
     }
-    return points, MacroOperating(tuple(macro_labels), *(spreads["macro"][metric] for metric in MACRO_METRICS))
+    return points, MacroOperating(tuple(macro_labels), *(macro[metric] for metric in MACRO_METRICS))
 
 
 def _spreads(
@@ -92,22 +92,23 @@ def _spreads(
     labels: Sequence[str],
     macro_labels: Sequence[str],
     intervals: Intervals,
-) -> dict[str, dict[str, Estimate]]:
-    """Estimates that need resampling: MCC and F1 per label, and the macro averages (under the key "macro")."""
+) -> tuple[dict[str, dict[str, Estimate]], dict[str, Estimate]]:
+    """Estimates that need resampling: MCC and F1 per label, and the macro averages."""
     if tables.shape[1] > BOOTSTRAP_ROWS or not intervals.resampling.n_resamples:
         return _delta_spreads(dataset, decided, labels, macro_labels, intervals)
     observed, resampled = _sum(tables), resampled_confusions(tables, intervals.resampling)
-    out: dict[str, dict[str, Estimate]] = {label: {} for label in (*labels, "macro")}
+    out: dict[str, dict[str, Estimate]] = {label: {} for label in labels}
+    macro: dict[str, Estimate] = {}
     in_macro = [place for place, label in enumerate(labels) if label in macro_labels]
     for metric in MACRO_METRICS:
         values, draws = getattr(observed, metric), getattr(resampled, metric)
-        out["macro"][metric] = percentile(
+        macro[metric] = percentile(
             float(values[in_macro].mean()), draws[:, in_macro].mean(axis=1), intervals.confidence
         )
         if metric in ("mcc", "f1"):
             for place, label in enumerate(labels):
                 out[label][metric] = percentile(float(values[place]), draws[:, place], intervals.confidence)
-    return out
+    return out, macro
 
 
 def _delta_spreads(
@@ -116,7 +117,7 @@ def _delta_spreads(
     labels: Sequence[str],
     macro_labels: Sequence[str],
     intervals: Intervals,
-) -> dict[str, dict[str, Estimate]]:
+) -> tuple[dict[str, dict[str, Estimate]], dict[str, Estimate]]:
     """The same by the delta method, for tables so large that it agrees with the bootstrap."""
     out: dict[str, dict[str, Estimate]] = {}
     parts: dict[str, list[Influence]] = {metric: [] for metric in MACRO_METRICS}
@@ -134,8 +135,8 @@ def _delta_spreads(
         if label in macro_labels:
             for metric, each in made.items():
                 parts[metric].append(each.spread(rows, len(dataset)))
-    out["macro"] = {metric: _delta(influences.mean(each), dataset.units, intervals) for metric, each in parts.items()}
-    return out
+    macro = {metric: _delta(influences.mean(each), dataset.units, intervals) for metric, each in parts.items()}
+    return out, macro
 
 
 def _delta(each: Influence, units: np.ndarray, intervals: Intervals) -> Estimate:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxrzero.choices import DEFAULT_MODEL, Aggregate, Blank, CalibratorMethod, LabelLevel, Uncertain
+from cxrzero.choices import (
+    DEFAULT_MODEL,
+    Aggregate,
+    AggregateLabels,
+    Blank,
+    CalibratorMethod,
+    LabelLevel,
+    Uncertain,
+)
 from cxrzero.options import ADVANCED, argument, comma_list, option
 from cxrzero.predict.options import read_labels
 
@@ -48,6 +56,12 @@ class EvalOptions:
     )
     level: LabelLevel = option("auto", "Say what a row of LABELS.csv stands for.", panel=LABELS)
     aggregate: Aggregate = option("mean", "Join the scores of a study's images in this way.", panel=LABELS)
+    aggregate_labels: AggregateLabels | None = option(
+        None,
+        "Join rows of LABELS.csv that differ on one film in this way; majority leaves ties out, mean takes a half as "
+        "positive.",
+        panel=LABELS,
+    )
     patient: str | None = option(None, "Name the column that tells patients apart.", metavar="NAME", panel=LABELS)
     any_score: bool = option(False, "Accept scores outside 0 to 1 (logits).", panel=ADVANCED)
 

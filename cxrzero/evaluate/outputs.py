@@ -90,6 +90,7 @@ def metrics_json(evaluation: Evaluation) -> str:
         "n_units": len(set(dataset.unit_keys)),
         "join": dataset.join,
         "rows": dataset.rows,
+        "repeated_labels": dataset.repeats,
         "label_match": dataset.match,
         "notes": dataset.notes,
         "warnings": [each.text for each in evaluation.warnings],
@@ -143,10 +144,11 @@ def _rows(evaluation: Evaluation) -> Iterator[list[Any]]:
                 more = (repr(point.threshold.value), marks)
                 for metric in decided:
                     yield row(label.label, group, metric, getattr(point, metric), counts, more)
+    average = evaluation.dataset.average_name
     for metric in ("auroc", "average_precision"):
-        yield row("macro", "", metric, getattr(evaluation.macro, metric), ("", ""), ("", ""))
+        yield row(average, "", metric, getattr(evaluation.macro, metric), ("", ""), ("", ""))
     for metric in ("mcc", "f1", "sensitivity", "specificity") if evaluation.macro_point else ():
-        yield row("macro", "", metric, getattr(evaluation.macro_point, metric), ("", ""), ("", ""))
+        yield row(average, "", metric, getattr(evaluation.macro_point, metric), ("", ""), ("", ""))
     for quality in evaluation.quality:
         for metric in ("brier", "ece", "brier_after", "ece_after"):
             yield row(quality.label, "", metric, Estimate(getattr(quality, metric)), ("", ""), ("", ""))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cxrzero.choices import Notify, silent
 from cxrzero.errors import LabelError
 from cxrzero.evaluate.match import parse_mapping
 from cxrzero.evaluate.options import EvalOptions
@@ -15,8 +16,8 @@ from cxrzero.tables.names import PATIENT_NAMES, fold, identifier_columns
 from cxrzero.tables.read import open_table
 
 
-def predictor(options: EvalOptions, table: Path) -> Predict:
-    """A function that predicts a folder into `table` and returns its path.
+def predictor(options: EvalOptions, table: Path, notify: Notify = silent) -> Predict:
+    """A function that predicts a folder into `table` and returns its path; `notify` is told what there is to say first.
 
     What is asked, unless the options say it, is the findings of the label table (explicit maps under their predicted
     name).
@@ -25,19 +26,22 @@ def predictor(options: EvalOptions, table: Path) -> Predict:
     def predict(folder: Path, references: Path) -> Path:
         from cxrzero.predict.plan import prepare
         from cxrzero.predict.run import run
+        from cxrzero.prompts.remarks import lines
 
         asked = options.asked if options.asked is not None else asked_labels(options, references)
-        run(
-            prepare(
-                PredictOptions(
-                    (str(folder),),
-                    labels=asked,
-                    out=str(table),
-                    overwrite=options.overwrite,
-                    model=options.model,
-                )
-            )
+        plan = prepare(
+            PredictOptions(
+                (str(folder),),
+                labels=asked,
+                out=str(table),
+                overwrite=options.overwrite,
+                model=options.model,
+            ),
+            notify,
         )
+        for line in lines(plan.remarks):
+            notify(f"Note: {line}")
+        run(plan)
         return table
 
     return predict

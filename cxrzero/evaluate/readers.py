@@ -21,8 +21,6 @@ from cxrzero.stats.metrics import Confusion
 from cxrzero.stats.resample import outcome_table, resampled_confusions
 from cxrzero.stats.thresholds import Threshold
 
-MACRO = "macro"  # name of the average over labels in the results
-
 
 @dataclass(frozen=True, slots=True)
 class Difference:
@@ -35,7 +33,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class ReaderComparison:
-    """One label (or the macro average) over the cases that the model and every reader decided.
+    """One label (or the average over labels, `is_average`) over the cases that the model and every reader decided.
 
     Attributes:
         readers: reader → metric → value with interval; in the order given.
@@ -50,6 +48,7 @@ class ReaderComparison:
     mean_reader: dict[str, Estimate]
     model: dict[str, Estimate]
     differences: dict[str, Difference]
+    is_average: bool = False
 
 
 def compare_readers(
@@ -84,17 +83,17 @@ def compare_readers(
             ]
         )
         cases.append((int(usable.sum()), int(np.sum(truth[usable] == 1))))
-    return _results(labels, list(readers), np.array(tables), cases, intervals)
+    return _results((*labels, dataset.average_name), list(readers), np.array(tables), cases, intervals)
 
 
 def _results(
-    labels: Sequence[str],
+    names: Sequence[str],
     readers: Sequence[str],
     tables: Floats,
     cases: Sequence[tuple[int, int]],
     intervals: Intervals,
 ) -> list[ReaderComparison]:
-    """From (L, 1 + R, U, 4) outcome tables, the model's first, to comparisons; the last is the macro average."""
+    """From (L, 1 + R, U, 4) outcome tables, the model's first, to comparisons; the last name is the average's."""
     n_labels, n_raters, n_units, _ = tables.shape
     flat = tables.reshape(n_labels * n_raters, n_units, 4)
     observed = Confusion(*np.moveaxis(flat.sum(axis=1), 1, 0))
@@ -105,7 +104,7 @@ def _results(
     values = {m: np.vstack([v, v.mean(axis=0)]) for m, v in values.items()}
     draws = {m: np.concatenate([d, d.mean(axis=1, keepdims=True)], axis=1) for m, d in draws.items()}
     made = []
-    for place, label in enumerate([*labels, MACRO]):
+    for place, name in enumerate(names):
         n, n_positive = cases[place] if place < n_labels else (max(c[0] for c in cases), sum(c[1] for c in cases))
         raters = [
             {
@@ -122,7 +121,8 @@ def _results(
             gap = percentile(float(values[m][place, 0]) - mean_value, gaps, intervals.confidence)
             differences[m] = Difference(gap, bootstrap_p(gaps))
         named = dict(zip(readers, raters[1:], strict=True))
-        made.append(ReaderComparison(label, n, n_positive, named, mean_reader, raters[0], differences))
+        is_average = place == n_labels
+        made.append(ReaderComparison(name, n, n_positive, named, mean_reader, raters[0], differences, is_average))
     return _with_holm(made)
 
 

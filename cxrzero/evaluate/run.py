@@ -11,9 +11,11 @@ import numpy as np
 from cxrzero.calibration.file import Calibration, check_binding, read_calibration
 from cxrzero.errors import ConfigError, LabelError
 from cxrzero.evaluate.calibrate import fit_calibration
+from cxrzero.evaluate.caveats import Caveat, caveats
 from cxrzero.evaluate.compare import Comparison, compare_tables
 from cxrzero.evaluate.dataset import Dataset, JoinRules
 from cxrzero.evaluate.discrimination import Intervals, LabelScores, MacroScores, macro_scores, score_label
+from cxrzero.evaluate.keys import bare
 from cxrzero.evaluate.load import load_dataset
 from cxrzero.evaluate.match import parse_mapping
 from cxrzero.evaluate.operating import MacroOperating, OperatingPoint, operating_points
@@ -40,14 +42,6 @@ class ProbabilityQuality:
     brier_after: float = float("nan")
     ece_after: float = float("nan")
     bins_after: tuple[ReliabilityBin, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Caveat:
-    """What the reader must be told, in plain sentences; a loud one must not be missed."""
-
-    text: str
-    is_loud: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +83,19 @@ def evaluate(options: EvalOptions, predict: Predict | None = None) -> Evaluation
     _check(options)
     intervals = Intervals(options.confidence, Resampling(options.n_resamples, options.seed))
     label_rules = LabelRules(parse_mapping(options.mapping), options.list_column, options.uncertain, options.blank)
-    join_rules = JoinRules(_on(options.on), options.level, options.aggregate, options.patient, options.any_score)
+    join_rules = JoinRules(
+        _on(options.on),
+        options.level,
+        options.aggregate,
+        options.aggregate_labels,
+        options.patient,
+        options.any_score,
+    )
 
     def load(predictions: str, labels: str, like: Dataset | None = None) -> Dataset:
         table = Path(predictions)
+        if Path(labels).is_dir():
+            raise ConfigError(f"{labels} is a folder, and labels are a table; are predictions and labels swapped?")
         if table.is_dir():
             if predict is None:
                 raise ConfigError(f"{table} is a folder; predict first and give the prediction table")
@@ -127,7 +130,7 @@ def evaluate(options: EvalOptions, predict: Predict | None = None) -> Evaluation
         readers=tuple(compare_readers(dataset, readers, thresholds, intervals)) if readers else (),
         comparisons=tuple(compare_tables(dataset, others, macro.labels, intervals)),
         subgroups=tuple(by_column(dataset, column, thresholds, intervals) for column in dataset.groups),
-        warnings=tuple(_warnings(options, dataset, scores, calibration, validation, shared)),
+        warnings=tuple(caveats(options, dataset, scores, calibration, validation, shared, readers | others)),
     )
 
 
@@ -213,60 +216,5 @@ def _names(paths: Sequence[str]) -> dict[str, str]:
 def _shared_units(dataset: Dataset, validation: Dataset | None) -> tuple[str, ...]:
     if validation is None:
         return ()
-    return tuple(sorted(set(dataset.unit_keys) & set(validation.unit_keys)))
-
-
-def _warnings(
-    options: EvalOptions,
-    dataset: Dataset,
-    scores: Sequence[LabelScores],
-    calibration: Calibration | None,
-    validation: Dataset | None,
-    shared: Sequence[str],
-) -> list[Caveat]:
-    loud, said = [], []
-    if options.in_sample:
-        loud.append(
-            "IN SAMPLE: thresholds and calibration were chosen on the same table that they are tested on. Every "
-            "number at a threshold and every calibrated number is too good; do not report them as performance."
-        )
-    if shared:
-        said.append(
-            f"{len(shared)} units ({dataset.unit_name}) occur both in the validation and in the test table: thresholds "
-            "and calibration have seen them."
-        )
-    if validation is not None and dataset.unit_name != validation.unit_name:
-        said.append(
-            f"Overlap of validation and test could not be checked: units are {dataset.unit_name} here and "
-            f"{validation.unit_name} there."
-        )
-    if calibration is not None and validation is None and not options.in_sample and calibration.in_sample:
-        said.append("The calibration file was fitted in sample: it is not evidence of performance on its own table.")
-    if options.calibration and calibration is not None and None in (calibration.binding, dataset.manifest):
-        said.append("Nothing says whether the calibration was fitted for the model of these predictions.")
-    report = dataset.join
-    for kind, where in (("only_predictions", "predictions"), ("only_references", "labels")):
-        if n := getattr(report, f"n_{kind}"):
-            said.append(f"{n} rows are in the {where} only and were not evaluated.")
-    for kind, where in (("duplicate_predictions", "predictions"), ("duplicate_references", "labels")):
-        if n := getattr(report, f"n_{kind}"):
-            said.append(f"{n} identifiers occur more than once in the {where}; none of their rows was evaluated.")
-    if report.level == "study":
-        said.append(f"Labels are per study: the {options.aggregate} over the scored images of a study was evaluated.")
-    if dataset.rows.n_unscored:
-        said.append(
-            f"{dataset.rows.n_unscored} labelled rows have no score (failed or skipped images, or blank cells) and are "
-            "in no metric; if they differ from the others, the metrics are biased."
-        )
-    for result in scores:
-        if result.n_blank and result.blank_means == "negative":
-            said.append(f"{result.label}: {result.n_blank} blank labels were taken for negative; see --blank.")
-    few = [each.label for each in scores if each.marks and each.computable]
-    if few:
-        said.append(f"Fewer than 10 positives or negatives, too few to judge: {', '.join(few)}.")
-    lone = [each.label for each in scores if not each.computable]
-    if lone:
-        said.append(f"One class only, so nothing to discriminate: {', '.join(lone)}.")
-    if not dataset.probabilities:
-        said.append("Scores are not within [0, 1]: nothing that needs probabilities was computed.")
-    return [Caveat(text, is_loud=True) for text in loud] + [Caveat(text) for text in said]
+    theirs = set(map(bare, validation.unit_keys))
+    return tuple(sorted(key for key in set(dataset.unit_keys) if bare(key) in theirs))

@@ -21,6 +21,11 @@ from cxrzero.tables.names import fold
 from cxrzero.tables.read import MISSING
 
 AGE_EDGES = (18, 40, 60, 80)  # children, then bands of about twenty years
+AGE_BANDS = (
+    f"under {AGE_EDGES[0]}",
+    *(f"{low} to {high - 1}" for low, high in itertools.pairwise(AGE_EDGES)),
+    f"{AGE_EDGES[-1]} and over",
+)
 MAX_GROUPS = 12
 NOT_STATED = "not stated"
 
@@ -31,12 +36,13 @@ _YEARS = {"": 1.0, "Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One subgroup's results."""
+    """One subgroup's results; `is_stated` is false for the rows whose cell says nothing."""
 
     name: str
     n: int
     scores: tuple[LabelScores, ...]
     points: Mapping[str, OperatingPoint]
+    is_stated: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +75,7 @@ def by_column(dataset: Dataset, column: str, thresholds: Mapping[str, Threshold]
     Raises:
         ConfigError: the column has one value, or too many to be groups.
     """
-    names = group_names(dataset.groups[column], column)
-    order = sorted(set(names), key=lambda name: (name == NOT_STATED, _natural(name)))
+    names, order = group_names(dataset.groups[column], column)
     if not 2 <= len(order) <= MAX_GROUPS:
         raise ConfigError(f"--by {column}: {len(order)} different values; 2 to {MAX_GROUPS} make subgroups")
     labels_of_rows = np.array(names)
@@ -80,16 +85,20 @@ def by_column(dataset: Dataset, column: str, thresholds: Mapping[str, Threshold]
         scores = tuple(score_label(part, label, intervals) for label in part.labels)
         enough = [each.label for each in scores if each.enough]
         points, _ = operating_points(part, thresholds, enough, intervals)
-        groups.append(Group(name, len(part), scores, points))
+        groups.append(Group(name, len(part), scores, points, name != NOT_STATED))
     gaps = [gap for label in dataset.labels if (gap := _largest_gap(dataset, label, labels_of_rows, groups, intervals))]
     return Subgroups(column, tuple(groups), tuple(gaps))
 
 
-def group_names(cells: Sequence[str], column: str) -> list[str]:
-    """The group of each cell: age bands for a column of ages, else the cell itself."""
+def group_names(cells: Sequence[str], column: str) -> tuple[list[str], list[str]]:
+    """The group of each cell: age bands for a column of ages, else the cell itself; and the groups in their order."""
     if "age" in re.split(r"[\W_]+", column.casefold()) or fold(column) in ("age", "patientage"):
-        return [age_band(cell) for cell in cells]
-    return [NOT_STATED if cell.strip().lower() in MISSING else cell.strip() for cell in cells]
+        names = [age_band(cell) for cell in cells]
+        order = [band for band in AGE_BANDS if band in names]
+    else:
+        names = [NOT_STATED if cell.strip().lower() in {*MISSING, NOT_STATED} else cell.strip() for cell in cells]
+        order = sorted({*names} - {NOT_STATED}, key=_natural)
+    return names, order + [NOT_STATED] * (NOT_STATED in names)
 
 
 def age_band(cell: str) -> str:
@@ -98,11 +107,7 @@ def age_band(cell: str) -> str:
     if not match:
         return NOT_STATED
     years = int(match[1]) * _YEARS[match[2].upper()]
-    below = [edge for edge in AGE_EDGES if years >= edge]
-    above = [edge for edge in AGE_EDGES if years < edge]
-    if not below:
-        return f"under {AGE_EDGES[0]}"
-    return f"{below[-1]} to {above[0] - 1}" if above else f"{below[-1]} and over"
+    return AGE_BANDS[sum(years >= edge for edge in AGE_EDGES)]
 
 
 def _largest_gap(
@@ -111,7 +116,7 @@ def _largest_gap(
     aurocs: dict[str, Influence] = {}
     for group in groups:
         result = next(each for each in group.scores if each.label == label)
-        if result.enough and group.name != NOT_STATED:
+        if result.enough and group.is_stated:
             rows = np.flatnonzero(group_of_row == group.name)
             part = dataset.subset(group_of_row == group.name)
             aurocs[group.name] = label_influences(part, label)[0].spread(rows, len(dataset))
@@ -132,6 +137,7 @@ def _largest_gap(
     return Gap(label, high, low, estimate, adjusted[largest])
 
 
-def _natural(name: str) -> tuple[float, str]:
+def _natural(name: str) -> tuple[float, bool, str]:
+    """By the first number in it; of equal ones, "under 5" is before "5 to 9"."""
     number = re.search(r"\d+", name)
-    return (float(number[0]) - name.startswith("under") if number else math.inf, name)
+    return (float(number[0]) if number else math.inf, name[:1].isdigit(), name)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cxrzero.errors import ImageError
+from cxrzero.errors import ImageError, SkippedImage
 from cxrzero.images.sniff import Kind, kind_of
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ def decode(path: AnyPath, options: DecodeOptions | None = None) -> Iterator[Radi
         One Radiograph per frame.
 
     Raises:
-        SkippedImage: readable, but nothing to score: "no_pixels", "not_projection_radiography", "not_chest_modality".
+        SkippedImage: readable, but nothing to score: "no_pixels", "not_projection_radiography", "not_chest_modality",
+            "dicomdir".
         ImageError: every other reason, see docs/images.md for the codes. Both carry `facts` where the header was read.
     """
     from cxrzero.images.detectors import detector_flags
@@ -49,7 +50,7 @@ def decode(path: AnyPath, options: DecodeOptions | None = None) -> Iterator[Radi
             raise ImageError("empty_file", "the file is empty")
         raise ImageError("not_an_image", "the content is not that of a known image format")
     if kind == "dicomdir":
-        raise ImageError("dicomdir", "a DICOMDIR lists images and holds none; give it as an input, not as an image")
+        raise SkippedImage("dicomdir", "a DICOMDIR lists images and holds none; give it as an input, not as an image")
     for radiograph in _frames(file, kind, options):
         yield replace(radiograph, flags=radiograph.flags | detector_flags(radiograph.pixels))
 

@@ -38,6 +38,12 @@ class Tokenizer:
         """Tokens of each prompt, special ones included, whether or not they fit."""
         return [len(encoding.ids) for encoding in self._tokenizer.encode_batch(list(prompts))]
 
+    def pieces(self, word: str) -> list[str]:
+        """What a word is taken apart into; none where it has a letter that the tokenizer does not know."""
+        encoding = self._tokenizer.encode(word, add_special_tokens=False)
+        unknown = getattr(self._tokenizer.model, "unk_token", None)
+        return [] if unknown in encoding.tokens else list(encoding.tokens)
+
     def __call__(self, prompts: Sequence[str]) -> npt.NDArray[np.int64]:
         """Encode prompts.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import platform
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from cxrzero._version import __version__
 from cxrzero.files import installed_versions
 from cxrzero.options import record_of
+from cxrzero.predict.commandline import HIDDEN
+from cxrzero.predict.options import PredictOptions
 
 if TYPE_CHECKING:
     from cxrzero.backends.open import Encoder
@@ -35,15 +38,22 @@ def build_manifest(plan: Plan, outcome: Outcome) -> dict[str, Any]:
     return {
         "schema_version": MANIFEST_SCHEMA_VERSION,
         "cxrzero": __version__,
+        "command": outcome.command,
+        "started": outcome.started.isoformat(timespec="milliseconds"),
+        "ended": outcome.ended.isoformat(timespec="milliseconds"),
         "versions": {"python": platform.python_version(), **installed_versions(RECORDED_PACKAGES)},
         "platform": f"{platform.system()} {platform.machine()}",
         "backend": each_once(encoder.backend for encoder in encoders),
         "device": each_once(encoder.device for encoder in encoders),
         "device_reason": reasons(encoders),
         **screener.decisive(plan.prompts),
-        "prompt_sources": {p.label: p.source for p in plan.prompts},
+        "prompt_sources": {p.label: _source(p.source, plan.options) for p in plan.prompts},
+        "remarks": [dataclasses.asdict(finding) for finding in plan.remarks],
         "calibration": plan.calibration.record() if plan.calibration else None,
         "options": record_of(plan.options, plan.settled),
+        "inputs": outcome.inputs,
+        "table_sha256": outcome.table_sha256,
+        "studies_sha256": outcome.studies_sha256,
         "shard": outcome.shard,
         "counts": {
             "ok": stats.ok,
@@ -64,6 +74,11 @@ def build_manifest(plan: Plan, outcome: Outcome) -> dict[str, Any]:
             "write": round(outcome.write_seconds, 3),
         },
     }
+
+
+def _source(source: str, options: PredictOptions) -> str:
+    """Where sentences come from; under --pseudonymise a file is not named."""
+    return source.replace(Path(options.prompts).name, HIDDEN) if options.pseudonymise and options.prompts else source
 
 
 def each_once(texts: Iterable[str]) -> str:

@@ -9,14 +9,16 @@ from __future__ import annotations
 import csv
 import heapq
 import json
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cxrzero.errors import RunError, UsageError
-from cxrzero.files import write_json
+from cxrzero.files import sha256_of, write_json
 from cxrzero.options import carried_out
+from cxrzero.predict.inputs import Inputs
 from cxrzero.predict.manifest import MANIFEST_SCHEMA_VERSION, manifest_path
 from cxrzero.predict.options import PredictOptions
 from cxrzero.predict.shardlog import read_shardlog, shardlog_path
@@ -36,6 +38,8 @@ SAME = (
     "calibration",
     "options",
 )
+# What the merged record keeps of each part's.
+OF_PARTS = ("command", "started", "ended", "inputs", "table_sha256")
 SUMMED = {"counts": ("ok", "failed", "skipped"), "cache": ("cached", "embedded")}
 
 Row = tuple[int, str, list[str]]
@@ -94,16 +98,18 @@ def merge(paths: Sequence[Path], out: Path, *, overwrite: bool = False) -> dict[
     parts.sort(key=lambda part: int(part.shard["index"]))
     flags, status = columns.index("flags"), columns.index("status")
     seen: set[str] = set()
+    inputs = Inputs()
     # Cells are written as the shards wrote them: texts are safe for spreadsheets already, and −0.1 is no text.
     with Table(str(out), dict.fromkeys(columns, object), "csv", overwrite=overwrite) as table:
         for _, digest, row in _in_order(parts, columns):
+            inputs.add(digest)
             if digest in seen:
                 row[flags] = ";".join(sorted({*filter(None, row[flags].split(";")), "duplicate"}))
             elif digest and row[status] == "ok":  # of equal pictures, the first that is scored stands for all
                 seen.add(digest)
             table.write(row)
         table.commit()
-    record = merged_record(parts)
+    record = {**merged_record(parts, out), "inputs": inputs.record(), "table_sha256": table.sha256}
     write_json(manifest_path(str(out)), record)
     return record
 
@@ -112,7 +118,7 @@ def read_part(path: Path) -> Part:
     """A shard's table with its record.
 
     Raises:
-        UsageError: no record, or the record of something else than a shard.
+        UsageError: no record, the record of something else than a shard, or a table that was changed since.
     """
     source = manifest_path(str(path))
     if not path.is_file():
@@ -133,7 +139,16 @@ def read_part(path: Path) -> Part:
     missing += [key for key in SAME if key not in record]
     if missing:
         raise UsageError(f"{source} is not the whole record of a shard: {', '.join(missing)} missing")
+    if record.get("table_sha256") not in (None, _sha256(path)):
+        raise UsageError(f"{path} is not the table that its .run.json was written for; run that shard again")
     return Part(path, record)
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return sha256_of(path)
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}") from error
 
 
 _NEEDED = {**SUMMED, "shard": ("index", "count", "files", "files_found", "walk"), "seconds": ("wall",)}
@@ -184,7 +199,7 @@ def check_alike(parts: Sequence[Part]) -> list[str]:
     return columns
 
 
-def merged_record(parts: Sequence[Part]) -> dict[str, Any]:
+def merged_record(parts: Sequence[Part], out: Path) -> dict[str, Any]:
     """The first shard's record with the counts and seconds of all; every walk counts the same `ignored_files`."""
     records = [part.record for part in parts]
     merged = {**records[0], "shard": None}
@@ -198,7 +213,12 @@ def merged_record(parts: Sequence[Part]) -> dict[str, Any]:
         name: value if all(record["options"].get(name) == value for record in records) else None
         for name, value in records[0]["options"].items()
     }
-    merged["merged_from"] = [{"table": part.path.name, **part.shard} for part in parts]
+    for key, first_or_last in (("started", min), ("ended", max)):  # equal offsets, so texts have the order of times
+        merged[key] = first_or_last((str(record[key]) for record in records if key in record), default=None)
+    merged["command"] = shlex.join(["cxrzero", "merge", *(part.path.name for part in parts), "--out", out.name])
+    merged["merged_from"] = [
+        {"table": part.path.name, **{key: part.record.get(key) for key in OF_PARTS}, **part.shard} for part in parts
+    ]
     return merged
 
 

@@ -167,6 +167,14 @@ class PredictOptions:
         panel=ADVANCED,
         recorded=False,
     )
+    key_map: Path | None = option(
+        None,
+        "Write to this file which film is behind each pseudonym of --pseudonymise, for the hospital alone.",
+        metavar="FILE",
+        panel=ADVANCED,
+        decides="nothing",
+        recorded=False,
+    )
     format: TableFormat | None = option(
         None, "Write the table in this format; by default the suffix of --out decides.", panel=ADVANCED
     )

@@ -1,4 +1,4 @@
-"""What a prediction run writes row by row: the table, the studies, and a shard's log."""
+"""What a prediction run writes row by row: the table, the studies, a shard's log, and the key map."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Self
 from cxrzero.predict.plan import Plan
 from cxrzero.predict.shardlog import ShardLog
 from cxrzero.prediction import Prediction
+from cxrzero.tables.keymap import KeyMap
 from cxrzero.tables.pseudonym import Pseudonymiser
 from cxrzero.tables.studies import Studies
 from cxrzero.tables.table import Table
@@ -25,6 +26,7 @@ class Output:
         seconds: wall time spent writing rows.
         first_rows: the first rows as they are written, FIRST_ROWS at most.
         first_failure: the first failed row.
+        studies_sha256: of the study table, once it is complete.
 
     Entering it raises OutputError where a place cannot be written.
     """
@@ -33,13 +35,20 @@ class Output:
         self.seconds = 0.0
         self.first_rows: list[Prediction] = []
         self.first_failure: Prediction | None = None
+        self.studies_sha256: str | None = None
         self._plan = plan
         self._pseudonymiser = pseudonymiser
         self._shardlog = shardlog
         self._table = Table(plan.out, plan.form.columns, plan.options.format, overwrite=plan.options.overwrite)
         labels = [prompt.label for prompt in plan.prompts]
         self._studies = Studies(labels, plan.options.study_aggregate) if plan.studies else None
+        self._key_map: KeyMap | None = None
         self._open = ExitStack()
+
+    @property
+    def table_sha256(self) -> str:
+        """Of the table, once it is complete."""
+        return self._table.sha256
 
     def add(self, row: Prediction) -> Prediction:
         """Write a row; returns it as it is written.
@@ -53,6 +62,8 @@ class Output:
             self._table.write(cells)
         if self._studies:
             self._studies.add(shown)
+        if self._key_map:
+            self._key_map.add(row, shown)
         self.seconds += time.perf_counter() - started
         if len(self.first_rows) < FIRST_ROWS:
             self.first_rows.append(shown)
@@ -69,8 +80,11 @@ class Output:
                 for row in self._studies.rows():
                     table.write(list(row.values()))
                 table.commit()
+            self.studies_sha256 = table.sha256
         if self._shardlog:
             self._shardlog.commit()
+        if self._key_map:
+            self._key_map.commit()
         self._table.commit()
 
     def __enter__(self) -> Self:
@@ -78,6 +92,9 @@ class Output:
             if self._shardlog:
                 opened.enter_context(self._shardlog)
             opened.enter_context(self._table)
+            if self._plan.options.key_map:
+                key_map = KeyMap(self._plan.options.key_map, overwrite=self._plan.options.overwrite)
+                self._key_map = opened.enter_context(key_map)
             self._open = opened.pop_all()
         return self
 

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cxrzero.choices import Notify, silent
-from cxrzero.errors import LabelError, UsageError
+from cxrzero.errors import LabelError, NoInputError, UsageError
 from cxrzero.files import check_file
 from cxrzero.images.radiograph import DecodeOptions
 from cxrzero.pipeline.selection import Selection, parse_skip
+from cxrzero.predict.commandline import command_line
 from cxrzero.predict.manifest import manifest_path
 from cxrzero.predict.options import PredictOptions
 from cxrzero.prompts import LabelPrompts
+from cxrzero.prompts.bank import BUILT_IN
+from cxrzero.prompts.lint import Finding
 from cxrzero.screener import Screener
 from cxrzero.sources import ImageRef, WalkCounts, check_paths, find_images
+from cxrzero.tables.keymap import check_key_map
+from cxrzero.tables.pseudonym import default_key_file
 from cxrzero.tables.rows import RowForm, row_form
 from cxrzero.tables.studies import STUDY_COLUMNS
 from cxrzero.tables.table import STDOUT, check_output, table_format_of
@@ -39,6 +46,7 @@ class Plan:
         record: path of the run's record; None where the table goes to standard output.
         studies: path of the study-level table, if one is asked for.
         calibration: of --calibration, checked against model and prompts.
+        remarks: what to know of the labels before the answer.
     """
 
     options: PredictOptions
@@ -49,6 +57,7 @@ class Plan:
     record: Path | None = None
     studies: Path | None = None
     calibration: AppliedCalibration | None = None
+    remarks: tuple[Finding, ...] = ()
 
     @property
     def settled(self) -> dict[str, Any]:
@@ -63,6 +72,11 @@ class Plan:
             "study_aggregate": options.study_aggregate if options.by == "study" else None,
             "format": table_format_of(self.out, options.format),
         }
+
+    @property
+    def key_file(self) -> Path:
+        """The key of --pseudonymise."""
+        return self.options.pseudonym_key or default_key_file()
 
     def files(self, counts: WalkCounts | None = None) -> Iterator[ImageRef]:
         """The files that the run reads: all that are found, or those of its shard."""
@@ -80,11 +94,15 @@ def prepare(options: PredictOptions, notify: Notify = silent) -> Plan:
         UsageError: paths, labels or output are not usable.
         RunError: the model or the device is not, or the output cannot be written.
     """
-    check_paths(options.paths)
+    _check_paths(options)
     out = options.out or default_out(options)
     _check_shard(options, out)
     if options.pseudonym_key and not options.pseudonymise:
         raise UsageError("--pseudonym-key without --pseudonymise would write real paths and UIDs; give both")
+    if options.key_map:
+        if not options.pseudonymise:
+            raise UsageError("--key-map says what is behind the pseudonyms of --pseudonymise; give both")
+        check_key_map(options.key_map, out, overwrite=options.overwrite)
     check_output(out, options.format, overwrite=options.overwrite)
     record = None if out == STDOUT else manifest_path(out)
     if record:
@@ -93,7 +111,7 @@ def prepare(options: PredictOptions, notify: Notify = silent) -> Plan:
     if studies:
         check_output(str(studies), overwrite=options.overwrite)
     screener = _open(options, notify)
-    prompts = screener.prompts(options.labels, options.prompts)
+    prompts = screener.prompts(options.labels, options.prompts, options.calibration)
     taken = sorted({prompt.label for prompt in prompts} & set(STUDY_COLUMNS)) if studies else []
     if taken:
         raise LabelError(f"the label {taken[0]!r} has the name of a column of the study table; choose other words")
@@ -103,8 +121,10 @@ def prepare(options: PredictOptions, notify: Notify = silent) -> Plan:
         + [*COSINE_KINDS] * options.scores
     )
     form = row_form([prompt.label for prompt in prompts], long=options.long, kinds=kinds)
-    calibration = screener.calibration(options.calibration, prompts) if options.calibration else None
-    return Plan(options, screener, prompts, out, form, record, studies, calibration)
+    calibration = _calibration(options, screener, prompts)
+    is_typed = options.labels is not None or options.prompts not in (None, BUILT_IN)
+    remarks = tuple(screener.remarks(prompts, is_typed=is_typed))
+    return Plan(options, screener, prompts, out, form, record, studies, calibration, remarks)
 
 
 def default_out(options: PredictOptions) -> str:
@@ -139,6 +159,30 @@ def _open(options: PredictOptions, notify: Notify) -> Screener:
         fast_decode=options.fast_decode,
         notify=notify,
     )
+
+
+def _calibration(
+    options: PredictOptions, screener: Screener, prompts: Sequence[LabelPrompts]
+) -> AppliedCalibration | None:
+    """The calibration asked for; where it lacks labels, the error says what to type."""
+    if options.calibration is None:
+        return None
+    from cxrzero.calibration.applied import UnfittedLabelError
+
+    try:
+        return screener.calibration(options.calibration, prompts)
+    except UnfittedLabelError as error:
+        fitted = tuple(prompt.label for prompt in prompts if prompt.label in error.fitted)
+        typed = command_line(dataclasses.replace(options, labels=fitted or None))
+        raise LabelError(f"{error}. To ask for those alone that it has, type: {typed}") from None
+
+
+def _check_paths(options: PredictOptions) -> None:
+    """As `check_paths`; under --pseudonymise what is missing is named by its place, for its name may be a patient's."""
+    for number, path in enumerate(options.paths, start=1):
+        if options.pseudonymise and not path.startswith("@") and not os.path.lexists(path):
+            raise NoInputError(f"PATH number {number} does not exist (its name is not shown under --pseudonymise)")
+    check_paths(options.paths)
 
 
 def _check_shard(options: PredictOptions, out: str) -> None:

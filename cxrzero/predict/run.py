@@ -5,24 +5,27 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from cxrzero.errors import NoInputError, RunError, exit_code
 from cxrzero.files import write_json
 from cxrzero.model.score import ProbabilityOnly, Scorer
-from cxrzero.pipeline.items import RunStats
+from cxrzero.pipeline.items import Item, RunStats
 from cxrzero.pipeline.live import Live, OnRow
+from cxrzero.predict.commandline import command_line
+from cxrzero.predict.inputs import Inputs, picture_line
 from cxrzero.predict.manifest import build_manifest
 from cxrzero.predict.output import Output
 from cxrzero.predict.plan import Plan
 from cxrzero.predict.shardlog import ShardLog
 from cxrzero.prediction import Prediction
-from cxrzero.sources import find_images
-from cxrzero.tables.pseudonym import Pseudonymiser, default_key_file, load_key
+from cxrzero.sources import ImageRef, find_images
+from cxrzero.tables.pseudonym import Pseudonymiser, load_key
 
 # A run that is over by then needs no time left, and is not slowed by a second walk.
 COUNT_AFTER_S = 2.0
@@ -39,7 +42,11 @@ class Outcome:
     Attributes:
         stats: rows by status, and the seconds of decoding and encoding.
         ignored: other files that the walk found.
+        started, ended: when, in UTC.
         seconds, write_seconds: wall time of the run, and what of it went into writing rows.
+        inputs: what stands for all that was read (`cxrzero.predict.inputs`).
+        command: the command line, for the record.
+        table_sha256, studies_sha256: of the tables, as they were written.
         first_rows: the first rows as they are written.
         first_failure: the first failed row.
         shard: of a sharded run, for its record.
@@ -48,9 +55,15 @@ class Outcome:
 
     stats: RunStats
     ignored: int
+    started: datetime
+    ended: datetime
     seconds: float
     write_seconds: float
+    inputs: Mapping[str, Any]
+    command: str
+    table_sha256: str
     first_rows: tuple[Prediction, ...]
+    studies_sha256: str | None = None
     first_failure: Prediction | None = None
     shard: Mapping[str, Any] | None = None
     new_key: Path | None = None
@@ -80,7 +93,7 @@ def run(plan: Plan, on_row: OnRow | None = None, live: Live | None = None) -> Ou
 
     Whatever ends the run early, the rows that are done stay in `<out>.partial`.
     """
-    started = time.perf_counter()
+    started, started_at = time.perf_counter(), datetime.now(UTC)
     live = live or Live()
     pseudonymiser, new_key = _pseudonymiser(plan)
     scorer = _scorer(plan)
@@ -88,15 +101,17 @@ def run(plan: Plan, on_row: OnRow | None = None, live: Live | None = None) -> Ou
     shardlog = ShardLog(plan.out, plan.options.shard, pseudonymiser) if plan.options.shard else None
     if shardlog:
         refs = shardlog.take(refs)
-    first = next(refs, None)
-    if first is None and not live.walk.found:
-        ignored = f" ({live.walk.ignored:,} other files)" if live.walk.ignored else ""
-        raise NoInputError(f"no image or DICOM file in {', '.join(plan.options.paths)}{ignored}")
-    if on_row:  # else nobody looks at the time left
-        _count_beside(plan, live)
-    files = itertools.chain([first], refs) if first else refs
-    with Output(plan, pseudonymiser, shardlog) as output:
-        on_item = shardlog.note if shardlog else None
+    files = _some(refs, plan, live, pseudonymiser)
+    inputs = Inputs()
+
+    def on_item(item: Item) -> None:
+        picture = picture_line(item, pseudonymiser)
+        inputs.add(picture)
+        if shardlog:
+            shardlog.note(item, picture)
+
+    # The second walk is for the time left, which nobody looks at without `on_row`.
+    with _counted_beside(plan, live) if on_row else nullcontext(), Output(plan, pseudonymiser, shardlog) as output:
         with closing(plan.screener.stream(files, scorer, plan.prompts, live.stats, on_item)) as rows:
             for row in rows:
                 shown = output.add(row)
@@ -107,13 +122,19 @@ def run(plan: Plan, on_row: OnRow | None = None, live: Live | None = None) -> Ou
         output.commit()
     outcome = Outcome(
         live.stats,
-        live.walk.ignored,
-        time.perf_counter() - started,
-        output.seconds,
-        tuple(output.first_rows),
-        output.first_failure,
-        shardlog.record() if shardlog else None,
-        new_key,
+        ignored=live.walk.ignored,
+        started=started_at,
+        ended=datetime.now(UTC),
+        seconds=time.perf_counter() - started,
+        write_seconds=output.seconds,
+        inputs=inputs.record(),
+        command=command_line(plan.options, pseudonymiser),
+        table_sha256=output.table_sha256,
+        studies_sha256=output.studies_sha256,
+        first_rows=tuple(output.first_rows),
+        first_failure=output.first_failure,
+        shard=shardlog.record() if shardlog else None,
+        new_key=new_key,
     )
     if plan.record:
         write_json(plan.record, build_manifest(plan, outcome))
@@ -126,7 +147,7 @@ def _pseudonymiser(plan: Plan) -> tuple[Pseudonymiser | None, Path | None]:
     """What replaces paths and UIDs in everything that is shown or written, and its key file where that is new."""
     if not plan.options.pseudonymise:
         return None, None
-    path = plan.options.pseudonym_key or default_key_file()
+    path = plan.key_file
     key, is_new = load_key(path)
     return Pseudonymiser(key), path if is_new else None
 
@@ -138,12 +159,32 @@ def _scorer(plan: Plan) -> Scorer:
     return scorer if plan.options.scores else ProbabilityOnly(scorer)
 
 
-def _count_beside(plan: Plan, live: Live) -> None:
+def _some(refs: Iterator[ImageRef], plan: Plan, live: Live, pseudonymiser: Pseudonymiser | None) -> Iterator[ImageRef]:
+    """The files, of which there must be any in the whole walk.
+
+    Raises:
+        NoInputError: nothing to read was found.
+    """
+    first = next(refs, None)
+    if first is None and not live.walk.found:
+        ignored = f" ({live.walk.ignored:,} other files)" if live.walk.ignored else ""
+        given = map(pseudonymiser.argument, plan.options.paths) if pseudonymiser else plan.options.paths
+        raise NoInputError(f"no image or DICOM file in {', '.join(given)}{ignored}")
+    return itertools.chain([first], refs) if first else refs
+
+
+@contextmanager
+def _counted_beside(plan: Plan, live: Live) -> Iterator[None]:
     """Count the files in a second walk beside the first, so that time left can be told without holding a list."""
 
     def count() -> None:
-        live.total = sum(1 for _ in plan.files())
+        with suppress(NoInputError):  # a list went away meanwhile; the run itself says so, or does not need it any more
+            live.total = sum(1 for _ in plan.files())
 
     timer = threading.Timer(COUNT_AFTER_S, count)
     timer.daemon = True
     timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

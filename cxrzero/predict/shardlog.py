@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from cxrzero.errors import RunError
 from cxrzero.files import WholeFile, cannot_write
-from cxrzero.pipeline.items import Frame, Item
+from cxrzero.pipeline.items import Item
 from cxrzero.predict.shard import Shard
 from cxrzero.sources import ImageRef
 from cxrzero.tables.pseudonym import Pseudonymiser
@@ -56,15 +56,14 @@ class ShardLog:
                 self._taken += 1
                 yield ref._replace(position=position)
 
-    def note(self, item: Item) -> None:
-        """Note the row that is made of `item`.
+    def note(self, item: Item, picture: str) -> None:
+        """Note the row that is made of `item`, see `cxrzero.predict.inputs.picture_line`.
 
         Raises:
             OutputError: the disk is full or went away.
         """
-        digest = self._keyed(item.digest.to_bytes(8, "big")) if isinstance(item, Frame) else ""
         try:
-            self._whole.file.write(f"{item.ref.position} {digest}\n".encode("ascii"))
+            self._whole.file.write(f"{item.ref.position} {picture}\n".encode("ascii"))
         except OSError as error:
             raise cannot_write(self.path, error) from error
 
@@ -77,12 +76,13 @@ class ShardLog:
 
     def record(self) -> dict[str, Any]:
         """For the run record, once the walk is over; `walk` stands for all paths in their order."""
+        walk = self._walk.digest()
         return {
             "index": self._shard.index,
             "count": self._shard.count,
             "files": self._taken,
             "files_found": self._found,
-            "walk": self._keyed(self._walk.digest()),
+            "walk": self._pseudonymiser.content(walk) if self._pseudonymiser else walk.hex(),
         }
 
     def __enter__(self) -> Self:
@@ -93,9 +93,6 @@ class ShardLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._whole.close()
-
-    def _keyed(self, digest: bytes) -> str:
-        return self._pseudonymiser.content(digest) if self._pseudonymiser else digest.hex()
 
 
 def read_shardlog(path: Path) -> Iterator[tuple[int, str]]:

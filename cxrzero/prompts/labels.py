@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,12 @@ from pathlib import Path
 from cxrzero.errors import LabelError
 from cxrzero.model.model_json import Templates
 from cxrzero.prediction import FIXED_COLUMNS
+
+# What people put between labels: a comma, the columns and lines of a spreadsheet, the bar of NIH's own lists, and the
+# commas of East Asian and Arabic keyboards. A label that holds one is put in quotation marks.
+SEPARATORS = ",;|\t\r\n，；、،؛"
+_QUOTED = r"""[ ]*(?:"(?P<quoted>(?:[^"]|"")*)"|[“„](?P<curly>[^“”]*)[“”])[ ]*"""
+_FIELD = re.compile(rf"{_QUOTED}(?=[{SEPARATORS}]|$)|(?P<plain>[^{SEPARATORS}]*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,27 +39,51 @@ def parse_labels(text: str) -> tuple[str, ...]:
     """Read labels as a user types them.
 
     Args:
-        text: a comma list (`pneumonia,edema`), in which a label with a comma is quoted (`"mass, left",edema`), or
-            `@file` with one label a line.
+        text: a list (`pneumonia,edema`; SEPARATORS are all that may stand for the comma), in which a label that holds
+            one of these is quoted (`"mass, left",edema`), or `@file` with one label a line.
 
     Raises:
         LabelError: the file cannot be read, or a label is not usable (see `check_labels`).
     """
-    if text.startswith("@"):
-        try:
-            lines = Path(text[1:]).read_text(encoding="utf-8-sig").splitlines()
-        except OSError as error:
-            raise LabelError(f"the label file {text[1:]} cannot be read: {error.strerror}") from error
-        except UnicodeDecodeError as error:
-            raise LabelError(f"the label file {text[1:]} is not UTF-8 text") from error
-        labels: Sequence[str] = [_unquoted(line.strip()) for line in lines if line.strip()]
-    else:
-        try:
-            rows = list(csv.reader(io.StringIO(text), skipinitialspace=True, strict=True))
-        except csv.Error as error:
-            raise LabelError(f"--labels: a quotation mark is not closed in {text!r}") from error
-        labels = [label for row in rows for label in row]
-    return check_labels(labels)
+    return check_labels(_read_lines(text[1:]) if text.startswith("@") else _split(text))
+
+
+def listed(labels: Sequence[str]) -> str:
+    """Labels as `parse_labels` reads them again."""
+    return ",".join(
+        '"' + label.replace('"', '""') + '"' if re.search(rf'["“„{SEPARATORS}]', label) else label for label in labels
+    )
+
+
+def _split(text: str) -> list[str]:
+    """The labels of a list; blank lines in it are none."""
+    text = text.strip("\r\n")
+    labels, at = [], 0
+    while True:
+        field = _FIELD.match(text, at)
+        assert field is not None, "the second branch matches everything"
+        quoted, curly, plain = field.groups()
+        if plain is not None and plain.lstrip().startswith('"'):
+            raise LabelError(f"--labels: a quotation mark is not closed in {text!r}")
+        ends_line = field.end() == len(text) or text[field.end()] in "\r\n"
+        starts_line = at == 0 or text[at - 1] in "\r\n"
+        if plain is None:
+            labels.append(curly if quoted is None else quoted.replace('""', '"'))
+        elif plain.strip() or not (starts_line and ends_line):
+            labels.append(plain)
+        at = field.end() + 1
+        if at > len(text):
+            return labels
+
+
+def _read_lines(path: str) -> list[str]:
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise LabelError(f"the label file {path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise LabelError(f"the label file {path} is not UTF-8 text") from error
+    return [_unquoted(line.strip()) for line in lines if line.strip()]
 
 
 def _unquoted(line: str) -> str:
@@ -75,7 +104,7 @@ def check_labels(labels: Sequence[str]) -> tuple[str, ...]:
         raise LabelError("no labels given; name findings, for example --labels pneumonia,edema")
     for label in trimmed:
         if not label:
-            raise LabelError("a label is empty; look for two commas in a row or one at the end")
+            raise LabelError("a label is empty; look for two separators in a row or one at the end")
         if not label.isprintable():
             raise LabelError(f"the label {label!r} contains a control character")
         if label in FIXED_COLUMNS:

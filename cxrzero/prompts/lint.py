@@ -6,12 +6,15 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from cxrzero.model.score import mean_direction
+from cxrzero.prompts.ask import is_normal
 from cxrzero.prompts.labels import LabelPrompts
+from cxrzero.prompts.words import Pieces, denied_in, foreign_in, several_in, unknown_in
 
 Embed = Callable[[Sequence[str]], npt.NDArray[np.float32]]
 
@@ -20,7 +23,7 @@ Embed = Callable[[Sequence[str]], npt.NDArray[np.float32]]
 NEARLY_EQUAL = 0.98
 BLOCK = 512  # labels compared at once: 512 × 10,000 cosines are 20 MB
 
-NEGATIONS = r"(?:no|not|without|never|neither|nor|absent|absence|negative|free)"
+NEGATIONS = r"(?:no|not|without|never|neither|nor|absent|absence|negative for|free of|free from)"
 # Two negations in one clause; a comma, "and" or "or" starts the next one ("no effusion and no edema" is sound).
 DOUBLE = re.compile(rf"\b{NEGATIONS}\b(?:(?!\b(?:and|or|but)\b)[^,;.])*?\b{NEGATIONS}\b")
 AFTER_NO = re.compile(
@@ -38,6 +41,10 @@ CODES = {
     "duplicate": "a prompt twice on one side, or two labels with the same prompts",
     "same_on_both_sides": "a prompt both for and against the label",
     "too_long": "more tokens than the model reads",
+    "negated": "a label that denies a finding",
+    "several_labels": "one label that is a list of findings",
+    "language": "another language than English",
+    "unknown_word": "a word that neither the vocabulary of radiology nor the tokenizer has",
     "nearly_equal_labels": f"directions of two labels with a cosine of at least {NEARLY_EQUAL}",
 }
 
@@ -56,6 +63,8 @@ def lint(
     count_tokens: Callable[[Sequence[str]], Sequence[int]] | None = None,
     context_length: int = 0,
     embed: Embed | None = None,
+    pieces: Pieces | None = None,
+    is_english: bool = True,
 ) -> list[Finding]:
     """Check prompts.
 
@@ -63,14 +72,35 @@ def lint(
         count_tokens, context_length: without them the length is not checked.
         embed: T sentences → (T, D) float32; without it embeddings are not compared, nor when a prompt is empty or
             too long.
+        pieces: a word → what the tokenizer takes it apart into; what is one piece is a word.
+        is_english: whether the model reads English; without it words are not judged.
     """
-    findings = [finding for prompt in prompts for finding in _wording(prompt)]
+    words = [finding for prompt in prompts for finding in _words(prompt, pieces, is_english)]
+    negated = {finding.label for finding in words if finding.code == "negated"}  # says it better than what follows
+    wording = [finding for prompt in prompts for finding in _wording(prompt)]
+    findings = [each for each in wording if each.code != "double_negative" or each.label not in negated] + words
     findings += _same_prompts(prompts)
     if count_tokens:
         findings += _too_long(prompts, count_tokens, context_length)
     if embed and not any(finding.code in ("empty", "too_long") for finding in findings):
         findings += _nearly_equal(prompts, embed)
     return findings
+
+
+def _words(prompt: LabelPrompts, pieces: Pieces | None, is_english: bool) -> Iterator[Finding]:
+    """What is odd about a label's own words, and about those of its sentences."""
+    is_read = any(prompt.label in text for text in prompt.positive)  # else it only names the sentences
+    if is_read and (denied := denied_in(prompt.label)) and not is_normal(prompt.label):
+        advice = f"ask for {denied!r}: a low probability of it is what this label means"
+        yield Finding("negated", prompt.label, f"denies a finding; {advice}")
+    if is_read and (several := several_in(prompt.label)):
+        yield Finding("several_labels", prompt.label, f"is asked as one finding; part {len(several)} by commas")
+    if is_english:
+        texts = tuple(dict.fromkeys([prompt.label] * is_read + [*prompt.positive, *prompt.negative]))
+        for code, said in (("language", foreign_in), ("unknown_word", partial(unknown_in, pieces=pieces))):
+            if message := next(filter(None, map(said, texts)), None):
+                yield Finding(code, prompt.label, message)
+                return
 
 
 def _wording(prompt: LabelPrompts) -> Iterator[Finding]:

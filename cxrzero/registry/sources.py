@@ -17,6 +17,7 @@ from pathlib import Path
 from cxrzero.cards.card import card_of_file
 from cxrzero.errors import AmbiguousModelError, NoInputError, OutputError, OutputExistsError, RunError, UsageError
 from cxrzero.files import make_private, sha256_of_tree
+from cxrzero.images.leftovers import FORK
 from cxrzero.model.bundle import Bundle, load_bundle
 from cxrzero.registry.folder import IMPORTED, check_name, is_bundle, models_folder
 
@@ -33,7 +34,8 @@ def find(path: Path) -> list[Path]:
         return []
     if any((path / name).is_file() for name in CONFIGS):
         return [path]
-    files = [file for file in path.iterdir() if file.is_file() and file.suffix.lower() in SUFFIXES]
+    named = [file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and not file.name.startswith(FORK)]
+    files = [file for file in named if file.is_file()]
     return sorted(files, key=lambda file: os.fsencode(file.name))
 
 

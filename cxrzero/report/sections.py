@@ -6,7 +6,6 @@ import json
 from html import escape
 from pathlib import Path
 
-from cxrzero.evaluate.readers import MACRO
 from cxrzero.evaluate.run import Evaluation
 from cxrzero.evaluate.subgroups import Subgroups
 from cxrzero.report.cells import Cell, count, estimate, facts, marks, number, p_value, table, text
@@ -86,7 +85,7 @@ def reader_section(evaluation: Evaluation) -> str:
         rows = []
         for each in evaluation.readers:
             difference = each.differences[metric]
-            title = text("mean over labels") if each.label == MACRO else text(each.label)
+            title = text("mean over labels") if each.is_average else text(each.label)
             rows.append(
                 [
                     title,
@@ -118,7 +117,7 @@ def comparison_section(evaluation: Evaluation) -> str:
         auroc, precision = each.auroc, each.average_precision
         rows.append(
             [
-                text("mean over labels") if each.label == MACRO else text(each.label),
+                text("mean over labels") if each.is_average else text(each.label),
                 text(each.other),
                 number(auroc.this),
                 number(auroc.other),
@@ -193,11 +192,12 @@ def probability_section(evaluation: Evaluation) -> str:
 def join_section(evaluation: Evaluation) -> str:
     dataset, report = evaluation.dataset, evaluation.dataset.join
     status = ", ".join(f"{n:,} {state}" for state, n in dataset.rows.n_by_status.items())
+    films = f" to {report.n_matched:,} films" if report.n_repeated else ""
     pairs = [
         ("Joined by", escape(report.key)),
         ("Level", "one score per study" if report.level == "study" else "one prediction per label row"),
         ("Prediction rows", f"{report.n_predictions:,} ({escape(status)})"),
-        ("Label rows", f"{report.n_references:,}, of which {report.n_matched:,} joined"),
+        ("Label rows", f"{report.n_references:,}, of which {report.n_matched_rows:,} joined{films}"),
         ("Joined without a score", f"{dataset.rows.n_unscored:,}{_examples(dataset.rows.unscored_examples)}"),
     ]
     for kind, words in MISMATCHES.items():
@@ -205,7 +205,9 @@ def join_section(evaluation: Evaluation) -> str:
         pairs.append((f"Identifiers {words}", f"{n:,}{_examples(examples)}"))
     match = dataset.match
     named = "; ".join(
-        escape(f"{label} = {' or '.join(names)}") for label, names in match.names.items() if names != (label,)
+        escape(match.synonyms.get(label) or f"{label} = {' or '.join(names)}")
+        for label, names in match.names.items()
+        if names != (label,)
     )
     pairs.append(("Labels under another name", named or "none"))
     missing = "; ".join(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from cxrzero.errors import LabelError, NoInputError, UsageError
+from cxrzero.errors import ConfigError, LabelError, NoInputError, UsageError
 from cxrzero.files import write_whole
 from cxrzero.maths import Bools, Float32s, Floats, Ints
 from cxrzero.model.score import Cosine
@@ -17,7 +17,7 @@ from cxrzero.pipeline.items import RunStats
 from cxrzero.prompts.ask import is_normal
 from cxrzero.prompts.labels import LabelPrompts, check_labels
 from cxrzero.screener import Screener
-from cxrzero.sources import ImageRef
+from cxrzero.sources import ImageRef, check_paths, find_images
 from cxrzero.stats.metrics import Ranking, auroc_from_tallies
 from cxrzero.tables.labelled import Labelled, read_labelled
 
@@ -55,22 +55,53 @@ class Choice:
         return self.report_after - self.report_before
 
 
-def read_films(table: Path, images: Path, labels: Sequence[str] | None, group: str | None) -> Labelled:
+def read_films(table: Path, images: str | Path, labels: Sequence[str] | None, group: str | None) -> Labelled:
     """Read a labelled table; without `labels` all of its findings, but none such as "No Finding", which templates do
     not fit.
 
+    Args:
+        images: the folder that the table's paths start from; or `@list.txt`, whose files, and those in its folders,
+            the table names by the end of their paths. Rows of other images are then left out.
+
     Raises:
-        UsageError: see `cxrzero.tables.labelled.read_labelled`, or two rows name one image.
+        UsageError: see `cxrzero.tables.labelled.read_labelled`.
+        NoInputError: the list cannot be read, or names none of the table's images.
+        ConfigError: a row fits two files of the list.
     """
-    data = read_labelled(table, images, None if labels is None else check_labels(labels), group)
-    if len(set(data.paths)) < len(data.paths):
-        raise UsageError(f"{table} names an image twice; give each image one row")
+    wanted = None if labels is None else check_labels(labels)
+    if str(images).startswith("@"):
+        data = _in_list(read_labelled(table, Path(), wanted, group), str(images), table)
+    else:
+        data = read_labelled(table, Path(images), wanted, group)
     if labels is not None:
         return data
     findings = [place for place, label in enumerate(data.labels) if not is_normal(label)]
     if not findings:
         raise LabelError(f"{table} has no label but {', '.join(data.labels)}, which templates do not fit")
     return data.only(findings, "templates do not fit")
+
+
+def _in_list(data: Labelled, listed: str, table: Path) -> Labelled:
+    """The rows whose images a list names, each with the path that it has there."""
+    check_paths([listed])
+    by_name: dict[str, list[Path]] = {}
+    for ref in find_images([listed]):
+        path = Path(ref.path)
+        by_name.setdefault(path.name, []).append(path)
+    rows: list[int] = []
+    paths: list[Path] = []
+    for row, named in enumerate(data.paths):
+        found = {path for path in by_name.get(named.name, ()) if path.parts[-len(named.parts) :] == named.parts}
+        if len(found) > 1:
+            raise ConfigError(f"{table}: {named} fits {len(found)} files of {listed[1:]}; give more of its path")
+        if found:
+            rows.append(row)
+            paths.extend(found)
+    if not rows:
+        raise NoInputError(f"{listed[1:]} names no image of {table}")
+    if len(set(paths)) < len(paths):
+        raise UsageError(f"{table} names an image of {listed[1:]} in two ways; give each image one row")
+    return replace(data, paths=tuple(paths), truth=data.truth[rows], units=data.units[rows])
 
 
 def choose(screener: Screener, data: Labelled, seed: int = 0) -> Choice:

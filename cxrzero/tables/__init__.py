@@ -8,6 +8,7 @@ studies.py    the study-level table
 pseudonym.py  paths and UIDs → keyed digests
 read.py       tables as people have them → columns
 names.py      what their columns are called
+synonyms.py   what else a finding is called (synonyms.yaml)
 labels.py     what a cell says of a finding
 labelled.py   a table of images and what is true of them
 """

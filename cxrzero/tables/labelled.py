@@ -13,10 +13,13 @@ from cxrzero.maths import Floats, Ints
 from cxrzero.tables.labels import (
     LabelRules,
     Truth,
+    are_labels,
     column_truth,
     find_list_column,
+    is_positive,
     listed_truth,
     no_label_column,
+    share_positive,
     vocabulary,
 )
 from cxrzero.tables.names import (
@@ -26,10 +29,13 @@ from cxrzero.tables.names import (
     find_column,
     fold,
     identifier_columns,
+    is_unnamed,
     some_of,
 )
-from cxrzero.tables.read import Columns, TableSource, open_table, read_table
+from cxrzero.tables.read import Columns, TableSource, columns_that, open_table, read_table
+from cxrzero.tables.synonyms import in_words, other_names, synonyms_among
 
+LONGEST_NAME = 60  # characters of a text that may be the name of a finding
 SPLIT_NAMES = ("split", "fold")  # columns of numbers, often, that are no finding
 
 
@@ -52,7 +58,7 @@ class LabelTable:
         self._source, self._rules, self._text = source, rules, text
         self._list = find_list_column(source.columns, rules)
         if self._list is None:
-            self.names = tuple(name for name in source.columns if name not in apart)
+            self.names = tuple(name for name in source.columns if name not in apart and not is_unnamed(name))
         else:
             self._columns = read_table(source, text=text, categories=[self._list])
             self.names = vocabulary(self._columns.text[self._list])
@@ -69,6 +75,20 @@ class LabelTable:
         reasons = {name: no_label_column(cells[name]) for name in self.names}
         left_out = {name: reason for name, reason in reasons.items() if reason}
         return tuple(name for name in self.names if name not in left_out), left_out
+
+    def findings_among(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Those of the names that are findings: in a column of its own each, with 0, 1, −1 and blanks, and one 1."""
+        if self._list is not None:
+            return tuple(names)
+        positive: set[str] = set()
+
+        def fits(name: str, cells: list[str]) -> bool:
+            different = set(cells)
+            if any(map(is_positive, different)):
+                positive.add(name)
+            return are_labels(different)
+
+        return tuple(name for name in columns_that(self._source, names, fits) if name in positive)
 
     def read(self, wanted: Mapping[str, Sequence[str]]) -> tuple[Columns, dict[str, Truth]]:
         """The columns kept, and label → its truth.
@@ -96,11 +116,12 @@ class Labelled:
 
     Attributes:
         paths: of N images.
-        labels: L of them, named as in the table.
+        labels: L of them, named as in the table; where that is another name of the same finding, as was asked.
         truth: (N, L) float64: 1, 0, or NaN where it is not known.
         units: (N,) int64: rows of one patient (or study, or image) share a number.
         left_out: columns that are neither labels nor known otherwise, or that nothing can be measured on, each with
             the reason.
+        synonyms: in words, which columns were found by another name.
         from_cells: the labels are words of a column that lists findings, not headings.
     """
 
@@ -109,6 +130,7 @@ class Labelled:
     truth: Floats
     units: Ints
     left_out: Mapping[str, str]
+    synonyms: tuple[str, ...] = ()
     from_cells: bool = False
 
     def only(self, keep: Sequence[int], why: str) -> Labelled:
@@ -117,10 +139,22 @@ class Labelled:
         left_out = {**self.left_out, **{label: why for label in self.labels if label not in labels}}
         return replace(self, labels=labels, truth=self.truth[:, list(keep)], left_out=left_out)
 
+    def asked_as(self, texts: Collection[str]) -> Labelled:
+        """The same with labels under the name that these texts have for the finding, where they have but another."""
+        known = {fold(text) for text in texts if len(text) <= LONGEST_NAME}
+        labels = list(self.labels)
+        for place, label in enumerate(self.labels):
+            name = next((other for other in other_names(label) if fold(other) in known), None)
+            if fold(label) not in known and name is not None and name not in labels:
+                labels[place] = name
+        found = [in_words(new, old) for new, old in zip(labels, self.labels, strict=True) if new != old]
+        return replace(self, labels=tuple(labels), synonyms=(*self.synonyms, *found))
+
     def notice(self) -> str | None:
-        """What is left out, in words; None if nothing is."""
+        """What is left out and what was found by another name, in words; None if nothing is."""
         columns = [f"{name} ({why})" for name, why in self.left_out.items()]
-        return f"columns not taken as labels: {some_of(columns, 6)}" if columns else None
+        left_out = [f"columns not taken as labels: {some_of(columns, 6)}"] if columns else []
+        return "; ".join([*self.synonyms, *left_out]) or None
 
 
 def read_labelled(path: Path, images: Path, labels: Sequence[str] | None = None, unit: str | None = None) -> Labelled:
@@ -149,26 +183,66 @@ def read_labelled(path: Path, images: Path, labels: Sequence[str] | None = None,
     known = {fold(column): column for column in source.columns}
     apart = {*identifier_columns(source.columns, unit), *(known.get(name) for name in (*PATIENT_NAMES, *SPLIT_NAMES))}
     table = LabelTable(source, LabelRules(), text=[image] if unit is None else [image, unit], apart=apart)
-    found, left_out = table.findings() if labels is None else (_named(labels, table.names, path), {})
+    found, left_out = table.findings() if labels is None else (tuple(labels), {})
+    columns_of = {name: name for name in found} if labels is None else _named(labels, table.names, path)
     if not found:
         reasons = "; ".join(f"column {name!r}: {why}" for name, why in left_out.items())
         raise LabelError(f"{path}: no column holds labels: 0, 1, -1 and blank{f' ({reasons})' if reasons else ''}")
-    columns, truth = table.read({label: (label,) for label in found})
+    columns, truth = table.read({label: (column,) for label, column in columns_of.items()})
     names = columns.text[image]
     if "" in names:
         raise ConfigError(f"{path}: data row {names.index('') + 1} has no {image!r}")
     together = names if unit is None else [cell or name for cell, name in zip(columns.text[unit], names, strict=True)]
     units = np.unique(together, return_inverse=True)[1].astype(np.int64)
-    values = np.column_stack([truth[label].values for label in found])
-    return Labelled(tuple(images / name for name in names), found, values, units, left_out, table.lists_findings)
+    values = np.column_stack([truth[label].values for label in columns_of])
+    synonyms = [in_words(label, column) for label, column in columns_of.items() if fold(label) != fold(column)]
+    data = Labelled(
+        paths=tuple(images / name for name in names),
+        labels=tuple(columns_of),
+        truth=values,
+        units=units,
+        left_out=left_out,
+        synonyms=tuple(synonyms),
+        from_cells=table.lists_findings,
+    )
+    return _one_row_each(data, path)
 
 
-def _named(labels: Sequence[str], names: Sequence[str], path: Path) -> tuple[str, ...]:
-    """The table's names for labels in the user's spelling."""
-    found = []
+def _one_row_each(data: Labelled, path: Path) -> Labelled:
+    """With one row for each image: rows that say the same are merged, where one does not know the other counts.
+
+    Raises:
+        ConfigError: two rows of an image differ.
+    """
+    place = {image: number for number, image in enumerate(dict.fromkeys(data.paths))}
+    if len(place) == len(data.paths):
+        return data
+    target = np.array([place[image] for image in data.paths], np.int64)
+    shares = np.column_stack([share_positive(column, target, len(place)) for column in data.truth.T])
+    differs = (shares > 0) & (shares < 1)
+    if differs.any():
+        row, column = np.argwhere(differs)[0]
+        rows = np.flatnonzero(target == row) + 1
+        raise ConfigError(
+            f"{path}: the table names an image twice, and the rows differ: {data.labels[column]!r} in data rows "
+            f"{rows[0]} to {rows[-1]}; give each image one row"
+        )
+    first = np.unique(target, return_index=True)[1]
+    return replace(data, paths=tuple(place), truth=shares, units=data.units[first])
+
+
+def _named(labels: Sequence[str], names: Sequence[str], path: Path) -> dict[str, str]:
+    """Label → its column: in the user's spelling named as the column, by another name of the finding as asked."""
+    found = {}
     for label in labels:
         name = label if label in names else next((name for name in names if fold(name) == fold(label)), None)
-        if name is None:
+        if name is not None:
+            found[name] = name
+            continue
+        others = synonyms_among(label, names)
+        if len(others) > 1:
+            raise LabelError(f"{path}: {label!r} may be {' or '.join(map(repr, others))}; name the column you mean")
+        if not others:
             raise LabelError(f"{path} has no column {label!r}; its labels: {some_of(names)}")
-        found.append(name)
-    return tuple(dict.fromkeys(found))
+        found[label] = others[0]
+    return found

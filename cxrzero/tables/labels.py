@@ -19,9 +19,10 @@ import numpy as np
 
 from cxrzero.choices import Blank, Uncertain
 from cxrzero.errors import ConfigError
-from cxrzero.maths import Floats
+from cxrzero.maths import Floats, Ints
 from cxrzero.tables.names import fold, some_of
 from cxrzero.tables.read import MISSING
+from cxrzero.tables.synonyms import finding_of
 
 LIST_COLUMNS = frozenset({"findinglabels", "labels"})  # NIH, PadChest; compared as `fold` gives them
 YES = frozenset({"1", "1.0", "1,0", "true", "yes"})
@@ -72,12 +73,17 @@ def find_list_column(columns: Sequence[str], rules: LabelRules) -> str | None:
 
 
 def split_findings(cell: str) -> tuple[str, ...]:
-    """The findings of one cell: "Mass|Nodule", "['mass', 'nodule']" or one name."""
+    """The findings of one cell: "Mass|Nodule", "['mass', 'nodule']" or one name.
+
+    A comma stands between findings where all its parts are known ones ("Edema, Mass"), else in a name ("mass, left").
+    """
     cell = cell.strip()
     if cell.startswith("["):
         items: Iterable[str] = ("".join(groups) for groups in _LIST_ITEM.findall(cell))
     else:
         items = re.split(r"[|;]", cell)
+        if len(parts := cell.split(",")) > 1 and all(map(finding_of, parts)):
+            items = parts
     return tuple(item for item in (item.strip() for item in items) if item)
 
 
@@ -115,6 +121,15 @@ def column_truth(columns: Sequence[Sequence[str]], names: Sequence[str], rules: 
     return Truth(values, sum(p.n_uncertain for p in parts), sum(p.n_blank for p in parts), blank_means)
 
 
+def share_positive(values: Floats, target: Ints, n: int) -> Floats:
+    """(n,) share of the (r,) values with the same target that are 1, of those that are known; NaN where none is."""
+    known = ~np.isnan(values)
+    count = np.bincount(target[known], minlength=n)
+    positive = np.bincount(target[known], weights=values[known], minlength=n)
+    share: Floats = np.divide(positive, count, out=np.full(n, np.nan), where=count > 0)
+    return share
+
+
 def no_label_column(cells: Sequence[str]) -> str | None:
     """Why a column is none of labels, which has nothing but 0, 1, −1 and blanks, and at least one 1; None if it is.
 
@@ -125,6 +140,16 @@ def no_label_column(cells: Sequence[str]) -> str | None:
     if wrong is not None:
         return f"data row {wrong + 1} is no label"
     return None if "yes" in kinds.values() else "no cell is 1"
+
+
+def are_labels(cells: Iterable[str]) -> bool:
+    """Whether cells have nothing but 0, 1, −1 and blanks."""
+    return all(_kind(cell) != "wrong" for cell in set(cells))
+
+
+def is_positive(cell: str) -> bool:
+    """Whether a cell says yes."""
+    return _kind(cell) == "yes"
 
 
 def vocabulary(cells: Iterable[str]) -> tuple[str, ...]:

@@ -18,9 +18,18 @@ STUDY_NAMES = ("studyinstanceuid", "studyuid", "studyid", "study", "studydir", "
 PATIENT_NAMES = ("patientid", "patient", "subjectid", "subject", "patientnumber", "patientkey")
 
 
+# What pandas calls the numbers of rows that it writes beside a table, if not nothing at all.
+_ROW_NUMBERS = re.compile(r"(Unnamed: \d+(_level_\d+)?|__index_level_\d+__)?")
+
+
 def fold(name: str) -> str:
     """A name without case, accents' encoding, spaces and punctuation: Pleural_Thickening = "pleural thickening"."""
     return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", name).casefold())
+
+
+def is_unnamed(column: str) -> bool:
+    """Whether a column has no name, as the row numbers that pandas writes, so that it is neither label nor score."""
+    return _ROW_NUMBERS.fullmatch(column) is not None
 
 
 def find_column(columns: Sequence[str], names: Sequence[str]) -> str | None:

@@ -42,7 +42,13 @@ class Pseudonymiser:
     def path(self, path: str) -> str:
         """Folder and file name separately, so that files of one folder still stand together."""
         folder, name = os.path.split(os.path.abspath(path))
-        return f"{self._digest('folder', os.fsencode(folder)).hex()}/{self._digest('name', os.fsencode(name)).hex()}"
+        return f"{self._folder(folder)}/{self._digest('name', os.fsencode(name)).hex()}"
+
+    def argument(self, path: str) -> str:
+        """What a user gave to be read: a folder is what stands before the slash in the rows of its files."""
+        if path.startswith("@"):
+            return "@" + self.path(path[1:])
+        return self._folder(os.path.abspath(path)) + "/" if os.path.isdir(path) else self.path(path)
 
     def uid(self, uid: str) -> str:
         """A valid UID below 2.25, the arc for UIDs made from 128-bit numbers (PS3.5, B.2); empty stays empty."""
@@ -51,6 +57,9 @@ class Pseudonymiser:
     def content(self, digest: bytes) -> str:
         """For what stands for a picture or a list of files: without the key nobody can test whether one is meant."""
         return self._digest("content", digest).hex()
+
+    def _folder(self, folder: str) -> str:
+        return self._digest("folder", os.fsencode(folder)).hex()
 
     def _digest(self, kind: str, value: bytes) -> bytes:
         return hmac.digest(self._key, kind.encode() + b"\0" + value, "sha256")[:16]
@@ -61,11 +70,12 @@ def default_key_file() -> Path:
     return user_folder("config") / "pseudonym.key"
 
 
-def load_key(path: Path | None = None) -> tuple[bytes, bool]:
+def load_key(path: Path | None = None, *, make: bool = True) -> tuple[bytes, bool]:
     """Read the key, or make one, readable by its owner only, where there is none.
 
     Args:
         path: the key file; None takes the user's own.
+        make: else a key that is not there is an error.
 
     Returns:
         The key, and whether it was made now.
@@ -77,7 +87,9 @@ def load_key(path: Path | None = None) -> tuple[bytes, bool]:
     path = path or default_key_file()
     try:
         return _read_key(path), False
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        if not make:
+            raise ConfigError(f"the pseudonym key {path} does not exist") from error
         return _make_key(path), True
 
 

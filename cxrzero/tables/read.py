@@ -11,7 +11,8 @@ import importlib
 import io
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from cxrzero.tables.names import some_of
 
 CHUNK_ROWS = 50_000  # rows turned into arrays at a time; bounds the number of Python strings alive
 DELIMITERS = (",", ";", "\t")
+_SEPARATOR_LINE = re.compile(r'"?sep=([^\w\s"]|\t)"?', re.IGNORECASE)
 MISSING = frozenset({"", "nan", "na", "n/a", "null", "none", "-"})  # compared lower-case and stripped
 
 
@@ -96,27 +98,40 @@ def read_table(
     """
     shared: dict[str, dict[str, str]] = {name: {} for name in categories}
     text_names, number_names = tuple(dict.fromkeys((*text, *shared))), tuple(dict.fromkeys(numbers))
-    places = {name: _place(source, name) for name in (*text_names, *number_names)}
     kept_text: dict[str, list[str]] = {name: [] for name in text_names}
     kept_numbers: dict[str, list[Floats]] = {name: [] for name in number_names}
     n_rows = 0
-    rows = _rows(source)
-    try:
-        while chunk := list(itertools.islice(rows, CHUNK_ROWS)):
-            for name in text_names:
-                cells = [row[places[name]].strip() for row in chunk]
-                if name in shared:
-                    cells = [shared[name].setdefault(cell, cell) for cell in cells]
-                kept_text[name].extend(cells)
-            for name in number_names:
-                cells = [row[places[name]] for row in chunk]
-                kept_numbers[name].append(_floats(cells, source.path, name, n_rows))
-            n_rows += len(chunk)
-    except csv.Error as error:
-        raise ConfigError(f"{source.path}: not readable as CSV near data row {n_rows + 1}: {error}") from None
+    for first_row, n, cells_of in _chunks(source, (*text_names, *number_names)):
+        for name in text_names:
+            cells = [cell.strip() for cell in cells_of(name)]
+            if name in shared:
+                cells = [shared[name].setdefault(cell, cell) for cell in cells]
+            kept_text[name].extend(cells)
+        for name in number_names:
+            kept_numbers[name].append(_floats(cells_of(name), source.path, name, first_row))
+        n_rows = first_row + n
     if n_rows == 0:
         raise NoInputError(f"{source.path}: the table has a header but no rows")
     return Columns(source, n_rows, kept_text, {name: np.concatenate(parts) for name, parts in kept_numbers.items()})
+
+
+def columns_that(source: TableSource, names: Iterable[str], fits: Callable[[str, list[str]], bool]) -> tuple[str, ...]:
+    """Those of the named columns of which every part fits; nothing is kept of any, and one that does not is left alone.
+
+    Columns whose name another one has are not looked at.
+
+    Args:
+        fits: of a column's name and some thousands of its cells, in order.
+
+    Raises:
+        ConfigError: a row is ragged.
+    """
+    left = [name for name in dict.fromkeys(names) if source.columns.count(name) == 1]
+    for _, _, cells_of in _chunks(source, left) if left else ():
+        left = [name for name in left if fits(name, [cell.strip() for cell in cells_of(name)])]
+        if not left:
+            break
+    return tuple(left)
 
 
 def number(cell: str) -> float:
@@ -131,6 +146,24 @@ def number(cell: str) -> float:
     if cell.count(",") == 1 and "." not in cell:
         cell = cell.replace(",", ".")
     return float(cell)
+
+
+def _chunks(source: TableSource, names: Sequence[str]) -> Iterator[tuple[int, int, Callable[[str], list[str]]]]:
+    """For some thousands of rows at a time: the first one's number from 0, how many they are, and cells by column."""
+    places = {name: _place(source, name) for name in names}
+    first_row = 0
+    rows = _rows(source)
+    try:
+        while chunk := list(itertools.islice(rows, CHUNK_ROWS)):
+
+            def cells_of(name: str, chunk: list[Sequence[str]] = chunk) -> list[str]:
+                place = places[name]
+                return [row[place] for row in chunk]
+
+            yield first_row, len(chunk), cells_of
+            first_row += len(chunk)
+    except csv.Error as error:
+        raise ConfigError(f"{source.path}: not readable as CSV near data row {first_row + 1}: {error}") from None
 
 
 def _floats(cells: Sequence[str], path: Path, column: str, first_row: int) -> Floats:
@@ -171,15 +204,39 @@ def _encoding(path: Path, head: bytes) -> str:
 
 
 def _header(path: Path, encoding: str) -> tuple[str, tuple[str, ...]]:
-    """The delimiter that splits the first line into most columns, and those columns."""
+    """The delimiter that is stated, else that which splits the heading into most columns, and those columns."""
     with _open_text(path, encoding) as stream:
-        line = next((line for line in stream if line.strip()), "")
-    parsed = {d: next(csv.reader([line], delimiter=d), []) for d in DELIMITERS}
-    delimiter = max(DELIMITERS, key=lambda d: len(parsed[d]))
-    columns = tuple(cell.strip() for cell in parsed[delimiter])
+        stated, _ = _after_separator_line(stream)
+    parsed = {each: _first_record(path, encoding, each) for each in (stated or DELIMITERS)}
+    delimiter = max(parsed, key=lambda each: len(parsed[each]))
+    # A name may be broken over two lines inside its quotes.
+    columns = tuple(re.sub(r"\s*[\r\n]+\s*", " ", cell.strip()) for cell in parsed[delimiter])
     if len(columns) < 2:
         raise ConfigError(f"{path}: no table: the first line has no comma, semicolon or tab between column names")
     return delimiter, columns
+
+
+def _first_record(path: Path, encoding: str, delimiter: str) -> list[str]:
+    with _open_text(path, encoding) as stream:
+        try:
+            return next(
+                (row for row in csv.reader(_after_separator_line(stream)[1], delimiter=delimiter) if any(row)), []
+            )
+        except csv.Error as error:
+            raise ConfigError(f"{path}: not readable as CSV in its heading: {error}") from None
+
+
+def _after_separator_line(stream: Iterable[str]) -> tuple[str, Iterator[str]]:
+    """The delimiter that a first line `sep=;` states, as Excel writes it, else ""; and the lines that follow it."""
+    lines = iter(stream)
+    for line in lines:
+        if not line.strip():
+            continue
+        stated = _SEPARATOR_LINE.fullmatch(line.strip(" \r\n"))
+        if stated:
+            return stated[1], lines
+        return "", itertools.chain([line], lines)
+    return "", lines
 
 
 def _open_text(path: Path, encoding: str) -> io.TextIOWrapper:
@@ -198,7 +255,7 @@ def _rows(source: TableSource) -> Iterator[Sequence[str]]:
 def _csv_rows(source: TableSource) -> Iterator[Sequence[str]]:
     width = len(source.columns)
     with _open_text(source.path, source.encoding) as stream:
-        reader = csv.reader(stream, delimiter=source.delimiter)
+        reader = csv.reader(_after_separator_line(stream)[1], delimiter=source.delimiter)
         seen_header = False
         row_number = 0
         for row in reader:

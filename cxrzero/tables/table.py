@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import io
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Any, BinaryIO, Self, cast
 
 from cxrzero.choices import TableFormat
 from cxrzero.errors import UsageError
@@ -16,6 +18,34 @@ from cxrzero.prediction import Cell
 from cxrzero.tables.writers import SUFFIXES, WRITERS, check_format
 
 STDOUT = "-"
+
+
+class Digested(io.BufferedIOBase):
+    """Writes to a file that someone else closes, and takes the SHA-256 of what it writes."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._sha256 = hashlib.sha256()
+
+    @property
+    def sha256(self) -> str:
+        """Of all that was written so far, hexadecimal."""
+        return self._sha256.hexdigest()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:
+        self._file.write(data)
+        self._sha256.update(data)
+        return memoryview(data).nbytes
+
+    def flush(self) -> None:
+        if not self._file.closed:
+            self._file.flush()
+
+    def close(self) -> None:
+        """Nothing: the file is not its own."""
 
 
 class Table:
@@ -28,21 +58,28 @@ class Table:
         columns: name → type of its cells (str, int or float), in order.
         table_format: None goes by the suffix of `out`.
         overwrite: replace a table that exists already.
+        private: readable by the user only.
 
     Raises:
         UsageError, OutputExistsError, OutputError, MissingExtraError: see `check_output`.
     """
 
     def __init__(
-        self, out: str, columns: Mapping[str, type], table_format: TableFormat | None = None, *, overwrite: bool = False
+        self,
+        out: str,
+        columns: Mapping[str, type],
+        table_format: TableFormat | None = None,
+        *,
+        overwrite: bool = False,
+        private: bool = False,
     ) -> None:
         check_output(out, table_format, overwrite=overwrite)
         self.out = out
-        self._whole = None if out == STDOUT else WholeFile(out, keep=True)
-        self._file = self._whole.file if self._whole else _stdout()
+        self._whole = None if out == STDOUT else WholeFile(out, keep=True, private=private)
+        self._file = Digested(self._whole.file if self._whole else _stdout())
         self._closed = False
         try:
-            self._writer = WRITERS[table_format_of(out, table_format)](self._file, columns)
+            self._writer = WRITERS[table_format_of(out, table_format)](cast(BinaryIO, self._file), columns)
         except OSError as error:
             raise cannot_write(out, error) from error
 
@@ -65,6 +102,11 @@ class Table:
                 self._whole.commit()
         except OSError as error:
             raise cannot_write(self.out, error) from error
+
+    @property
+    def sha256(self) -> str:
+        """Of the bytes written, hexadecimal; of the whole table once it is complete."""
+        return self._file.sha256
 
     def __enter__(self) -> Self:
         return self

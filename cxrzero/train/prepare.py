@@ -111,7 +111,7 @@ def prepare(options: TrainOptions, folder: RunFolder, world: World, report: OnPr
         OutputExistsError, OutputError: see `RunFolder.claim`.
     """
     pairs = _read(options, report)
-    labelled = None if options.val_labels is None else read_films(options.val_labels, options.image_root)
+    labelled = None if options.val_labels is None else read_films(options.val_labels, options.image_root, pairs.texts)
     if labelled is not None and (notice := labelled.notice()):
         report(Progress("note", message=f"{options.val_labels}: {notice}"))
     start = make_start(options)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,8 @@ def run(tiny_bundle: Path, tmp_path: Path, png: Callable[..., Path], monkeypatch
         truth = [(f"{n:02}.png", n % 3 == 0, n % 2) for n in range(FILMS)]
         csv.writer(file).writerows([("image", *LABELS), *((name, int(a), b) for name, a, b in truth)])
 
-    def invoke(*arguments: str, model: Path = tiny_bundle) -> Result:
-        asked = [] if "--labels" in arguments else ["--labels", 'edema,"mass, left"']
+    def invoke(*arguments: str, model: Path = tiny_bundle, labels: str = 'edema,"mass, left"') -> Result:
+        asked = [] if "--labels" in arguments or not labels else ["--labels", labels]
         return CliRunner().invoke(app, ["predict", *arguments, *asked, "--model", str(model)], env={"COLUMNS": "200"})
 
     assert invoke("films", "--out", "first.csv").exit_code == 3
@@ -140,6 +141,40 @@ def test_a_label_that_hides_a_decision_is_refused(run: Run) -> None:
     assert "edema_decision" in result.output
 
 
+def test_without_labels_those_of_the_file_are_asked(run: Run) -> None:
+    """The README's own flow: predict, eval, predict --calibration, while the model's own labels are others."""
+    result = run("films", "--calibration", CALIBRATION, "--out", "second.csv", labels="")
+    assert result.exit_code == 3, result.output
+    first, second = (pd.read_csv(name) for name in ("first.csv", "second.csv"))
+    assert tuple(second.columns[11:13]) == LABELS
+    np.testing.assert_array_equal(first[list(LABELS)], second[list(LABELS)])
+    assert second["edema_decision"].notna().sum() == FILMS
+
+
+def test_more_labels_than_fitted_are_refused_with_the_command_to_type(run: Run) -> None:
+    typed = ["films", "--calibration", CALIBRATION, "--skip", "lateral", "--out", "second.csv"]
+    result = run(*typed, "--labels", 'tuberculosis,"mass, left",pneumonia,edema')
+    assert result.exit_code == 2
+    assert "has nothing for tuberculosis, pneumonia; it has edema, mass, left" in result.output
+    words = shlex.split(result.output.partition("type: ")[2].splitlines()[0])
+    assert words[:3] == ["cxrzero", "predict", "films"]
+    again = CliRunner().invoke(app, words[1:])
+    assert again.exit_code == 3, again.output
+    assert list(pd.read_csv("second.csv").columns[11:13]) == ["mass, left", "edema"]
+    alone = run("films", "--calibration", CALIBRATION, "--labels", "tuberculosis", "--out", "third.csv")
+    assert "--labels" not in alone.output.partition("type: ")[2]
+
+
+def test_the_rows_in_the_terminal_have_the_decisions(run: Run) -> None:
+    result = run("films", "--calibration", CALIBRATION, "--out", "second.csv")
+    first = pd.read_csv("second.csv").iloc[0]
+    for label in LABELS:
+        numbers = f"{first[label]:.3f} {first[f'{label}_calibrated']:.3f} {first[f'{label}_decision']:.0f}"
+        assert numbers in result.output
+    assert "of each label: probability, calibrated probability, decision" in result.output
+    assert "of each label" not in run("films", "--out", "third.csv").output
+
+
 def test_what_could_not_be_fitted_stays_empty_and_is_said(run: Run) -> None:
     path = edited(lambda record: record["labels"]["edema"].update(threshold=None, calibrator=None))
     result = run("films", "--calibration", path, "--out", "second.csv")
@@ -170,6 +205,8 @@ def test_from_python(run: Run, tiny_bundle: Path) -> None:
     assert rows[-1].decision == {}
     with pytest.raises(LabelError, match="nothing for pneumonia"):
         Screener(tiny_bundle).predict("films", ["pneumonia"], calibration=CALIBRATION)
+    asked = Screener(tiny_bundle).predict("films", calibration=CALIBRATION)
+    assert tuple(asked[0].scores) == LABELS
 
 
 @pytest.mark.parametrize("threshold", [0.7, 0.5, 0.1, 1e-9, 0.6999999881, 1.0])

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cxrzero.errors import ConfigError, LabelError
-from cxrzero.evaluate.join import join_rows, stem, tail
+from cxrzero.evaluate.join import join_rows
+from cxrzero.evaluate.keys import stem, tail
 from cxrzero.evaluate.match import match_labels, parse_mapping
 from cxrzero.tables.labels import LabelRules, column_truth, listed_truth, split_findings
 from cxrzero.tables.names import fold
@@ -57,6 +58,8 @@ def test_several_columns_are_positive_where_any_is() -> None:
         ("No Finding", ("No Finding",)),
         ("['pleural effusion', 'mass']", ("pleural effusion", "mass")),
         ("['loc right, basal']", ("loc right, basal",)),
+        ("Edema, Pleural_Thickening", ("Edema", "Pleural_Thickening")),
+        ("mass, left", ("mass, left",)),
         ("[]", ()),
         ("", ()),
     ],

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cxrzero.cli import app
-from cxrzero.errors import LabelError, UsageError
+from cxrzero.errors import ConfigError, LabelError, NoInputError, UsageError
 from cxrzero.prompts.bank import load_bank
 from cxrzero.screener import Screener
 from cxrzero.search.prompts import choose, read_films
@@ -48,6 +48,30 @@ def test_the_command_writes_templates_that_predict_takes(
     assert "1 images could not be read" in done.output
     assert "95% interval" in done.output
     assert load_bank(out).templates is not None
+
+
+def test_a_list_says_which_films_are_looked_at_and_where_they_are(
+    tmp_path: Path, tiny_bundle: Path, png: Callable[..., Path]
+) -> None:
+    table = labelled(tmp_path, png)
+    films = tmp_path / "images"
+    (films / "part").mkdir()
+    (films / "20.png").rename(films / "part/20.png")
+    listed = [f"images/{seed}.png" for seed in range(20)] + ["images/part", "# the others are elsewhere"]
+    (tmp_path / "list.txt").write_text("\n".join(f"{tmp_path}/{line}" if line[0] != "#" else line for line in listed))
+    data = read_films(table, f"@{tmp_path}/list.txt", None, None)
+    assert data.paths == (*(films / f"{seed}.png" for seed in range(20)), films / "part/20.png")
+    assert data.truth.shape == (21, 2)
+    assert data.truth[:, 0].tolist() == [seed % 2 for seed in range(21)]
+    arguments = ["prompts", "search", f"@{tmp_path}/list.txt", str(table), "--model", str(tiny_bundle)]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    (tmp_path / "list.txt").write_text(f"{films}/part/20.png\n{png('other/20.png')}\n")
+    with pytest.raises(ConfigError, match=r"20\.png fits 2 files"):
+        read_films(table, f"@{tmp_path}/list.txt", None, None)
+    (tmp_path / "list.txt").write_text(f"{png('elsewhere.png')}\n")
+    with pytest.raises(NoInputError, match="names no image"):
+        read_films(table, f"@{tmp_path}/list.txt", None, None)
 
 
 def test_bad_tables(tmp_path: Path, png: Callable[..., Path]) -> None:

@@ -1,11 +1,14 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from cxrzero.errors import LabelError
 from cxrzero.model.model_json import Templates
 from cxrzero.prediction import FIXED_COLUMNS
 from cxrzero.prompts import LabelPrompts, build_prompts, parse_labels
+from cxrzero.prompts.labels import listed
 
 
 @pytest.mark.parametrize(
@@ -17,10 +20,28 @@ from cxrzero.prompts import LabelPrompts, build_prompts, parse_labels
         ('edema, "mass, left"', ("edema", "mass, left")),
         ('"say ""hilum"""', ('say "hilum"',)),
         ("Lungenödem", ("Lungenödem",)),
+        ("pneumonia; edema", ("pneumonia", "edema")),
+        ("pneumonia\tedema", ("pneumonia", "edema")),
+        ("pneumonia\r\nedema\n\nmass\n", ("pneumonia", "edema", "mass")),
+        ("Atelectasis|Effusion", ("Atelectasis", "Effusion")),
+        ("肺炎、胸水，気胸；結節", ("肺炎", "胸水", "気胸", "結節")),
+        ('"mass; left";edema', ("mass; left", "edema")),
+        ("“mass, left”,edema", ("mass, left", "edema")),
+        ("„mass; left“;edema", ("mass; left", "edema")),
+        ("edema,“quoted” lung", ("edema", "“quoted” lung")),
+        ('5" tube,edema', ('5" tube', "edema")),
+        ("pneumonia/edema", ("pneumonia/edema",)),
     ],
 )
 def test_comma_lists(text: str, labels: tuple[str, ...]) -> None:
     assert parse_labels(text) == labels
+
+
+@given(st.lists(st.text(st.sampled_from("ab \"',;|，；“”x"), min_size=1), min_size=1, max_size=4))
+def test_what_is_listed_is_read_again(labels: list[str]) -> None:
+    wanted = tuple(label.strip() for label in labels)
+    assume(all(wanted) and len(set(wanted)) == len(wanted))
+    assert parse_labels(listed(wanted)) == wanted
 
 
 def test_label_file_takes_lines_as_they_are(tmp_path: Path) -> None:
@@ -35,11 +56,14 @@ def test_label_file_takes_lines_as_they_are(tmp_path: Path) -> None:
         ("", "no labels"),
         ("edema,,mass", "empty"),
         ("edema,", "empty"),
+        ("edema;;mass", "empty"),
+        ("edema;", "empty"),
+        ("edema, ,mass", "empty"),
         ("edema, edema", "more than once"),
         ("status", "fixed column"),
         ('"edema', "not closed"),
         ("@nowhere.txt", "cannot be read"),
-        ("a\tb", "control character"),
+        ("a\x07b", "control character"),
     ],
 )
 def test_labels_that_cannot_be_columns(text: str, complaint: str) -> None:

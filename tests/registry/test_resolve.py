@@ -14,7 +14,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from cxrzero.cards.card import load_card
 from cxrzero.errors import AmbiguousModelError, BundleError, OutputError, OutputExistsError, RunError, UsageError
 from cxrzero.registry import resolve_model, resolve_models
-from cxrzero.registry.sources import convert, default_name
+from cxrzero.registry.sources import convert, default_name, find
 from tests.registry.conftest import FakeConverter, ambiguous
 from tests.support.bundle import write_bundle
 
@@ -214,3 +214,9 @@ def test_a_part_of_a_repository_may_hold_all_that_a_model_needs(converter: FakeC
 def test_an_installed_model_answers_to_its_repository(install: Install) -> None:
     install("whyxrayclip")
     assert resolve_model("hf-hub:yyupenn/whyxrayclip").path.name == "whyxrayclip"
+
+
+def test_a_resource_fork_is_no_checkpoint(tmp_path: Path) -> None:
+    for name in ("b.pt", "a.pt", "._a.pt", "notes.txt"):
+        (tmp_path / name).write_bytes(b"")
+    assert [path.name for path in find(tmp_path)] == ["a.pt", "b.pt"]

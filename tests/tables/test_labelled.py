@@ -101,6 +101,37 @@ def test_what_cannot_be_used_is_named(
     assert "Meier" not in str(raised.value)
 
 
+def test_a_label_is_found_by_another_name_of_the_finding(tmp_path: Path) -> None:
+    path = written(tmp_path, "image,Effusion,Edema\na.png,1,0\nb.png,0,1\n")
+    data = read_films(path, tmp_path, ["pleural effusion", "EDEMA"], None)
+    assert data.labels == ("pleural effusion", "Edema")
+    np.testing.assert_array_equal(data.truth, [[1, 0], [0, 1]])
+    assert data.notice() == "pleural effusion ← Effusion (built-in synonym of NIH)"
+    with pytest.raises(LabelError, match="no column 'pneumonia'"):
+        read_films(path, tmp_path, ["pneumonia"], None)
+    two = written(tmp_path, "image,Effusion,derrame pleural\na.png,1,0\n")
+    with pytest.raises(LabelError, match="may be 'Effusion' or 'derrame pleural'"):
+        read_labelled(two, tmp_path, ["pleural effusion"])
+
+
+def test_a_training_asks_in_the_words_of_its_texts(tmp_path: Path) -> None:
+    path = written(tmp_path, "image,Effusion,Edema,Mass\na.png,1,0,1\nb.png,0,1,0\n")
+    texts = ["pleural effusion", "no pleural effusion", "Edema", "pulmonary edema", "the mass is large"]
+    data = read_labelled(path, tmp_path).asked_as(texts)
+    assert data.labels == ("pleural effusion", "Edema", "Mass")
+    assert data.notice() == "pleural effusion ← Effusion (built-in synonym of NIH)"
+    both = written(tmp_path, "image,Effusion,Pleural Effusion\na.png,1,0\nb.png,0,1\n")
+    assert read_labelled(both, tmp_path).asked_as(["derrame pleural"]).labels == ("derrame pleural", "Pleural Effusion")
+
+
+def test_rows_of_an_image_that_agree_are_one(tmp_path: Path) -> None:
+    rows = "a.png,p1,1,\nb.png,p2,0,1\n./a.png,p1,1,0\n"
+    data = read_labelled(written(tmp_path, f"image,patient,mass,edema\n{rows}"), tmp_path)
+    assert data.paths == (tmp_path / "a.png", tmp_path / "b.png")
+    np.testing.assert_array_equal(data.truth, [[1, 0], [0, 1]])
+    assert data.units.tolist() == [0, 1]
+
+
 def test_a_search_wants_each_image_once(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="names an image twice"):
+    with pytest.raises(UsageError, match="names an image twice, and the rows differ: 'mass' in data rows 1 to 2"):
         read_films(written(tmp_path, "image,mass\na.png,1\n./a.png,0\n"), tmp_path, None, None)

@@ -316,3 +316,17 @@ def test_without_patients_studies_or_images_are_held_out(tmp_path):
     assert read_pairs(tmp_path, val_fraction=0.4).intake.split_by == "image"
     with pytest.raises(UsageError, match="val_fraction"):
         read_pairs(tmp_path, val_fraction=1)
+
+
+def test_what_systems_leave_beside_films_is_neither_film_nor_report(tmp_path):
+    for name in "ab":
+        draw(tmp_path / "in" / f"{name}.png")
+        say(tmp_path / "in" / f"{name}.txt", "IMPRESSION: Small effusion.")
+    for name in ("._a.png", "._a.txt", "__MACOSX/in/._a.png", "__MACOSX/in/._a.txt"):
+        say(tmp_path / "in" / name, b"\0\5\x16\7")
+    draw(tmp_path / "in" / "@eaDir" / "a.png")
+    say(tmp_path / "in" / "@eaDir" / "a.txt", "IMPRESSION: Large effusion.")
+    pairs = read_pairs(tmp_path / "in")
+    assert texts_of(pairs) == {"a.png": ["Small effusion."], "b.png": ["Small effusion."]}
+    assert pairs.intake.counts.get("text files without an image", 0) == 0
+    assert pairs.intake.counts.get("images without a text file", 0) == 0

@@ -46,6 +46,13 @@ def labelled(films, rows="", header="image,patient_id,spot,effusion,view"):
     return path
 
 
+def test_labels_are_asked_in_the_words_of_the_training(films):
+    table = read_films(labelled(films), None, ["no spot", "pleural effusion"])
+    assert table.labels == ("spot", "pleural effusion")
+    assert "pleural effusion ← effusion (built-in synonym of NIH)" in table.synonyms
+    assert read_films(labelled(films), None, ["effusion", "pleural effusion"]).labels == ("spot", "effusion")
+
+
 def test_texts_that_say_the_same_are_one_class():
     texts = [
         "No acute disease.",

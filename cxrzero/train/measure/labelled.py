@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,10 @@ from cxrzero.train.data.intake import listed
 CONFIDENCE = Intervals().confidence
 
 
-def read_films(path: Path, image_root: Path | None) -> Labelled:
+def read_films(path: Path, image_root: Path | None, texts: Collection[str] = ()) -> Labelled:
     """Read a table of labelled images, of its labels those that have both classes.
+
+    A finding for which the training's texts have another name is asked by that: NIH's "Effusion" as "pleural effusion".
 
     Raises:
         UsageError: see `cxrzero.tables.labelled.read_labelled`; images are missing (all named), or no label has both
@@ -34,7 +37,7 @@ def read_films(path: Path, image_root: Path | None) -> Labelled:
     absent = [str(each) for each in table.paths if not each.is_file()]
     if absent:
         raise UsageError(f"{path} names {len(absent)} images that do not exist:{listed(absent, '')}")
-    return table.only(both, "has not both 1 and 0")
+    return table.only(both, "has not both 1 and 0").asked_as(texts)
 
 
 def score_labelled(table: Labelled, differences: AnyFloats) -> tuple[dict[str, Estimate], Estimate]:

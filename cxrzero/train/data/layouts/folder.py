@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
+from cxrzero.images.leftovers import FORK
 from cxrzero.train.data.layouts.listing import Folder
 from cxrzero.train.data.layouts.record import Record, Source
 from cxrzero.train.data.layouts.reportfile import read_report
@@ -36,5 +37,5 @@ def read_folder(source: Source, folders: Iterable[Folder]) -> None:
 
 
 def _texts(folder: Folder) -> dict[str, str]:
-    names = (name for name in folder.names if name.lower().endswith(".txt"))
+    names = (name for name in folder.names if name.lower().endswith(".txt") and not name.startswith(FORK))
     return {os.path.splitext(name)[0]: name for name in names}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxrzero.errors import NoInputError
+from cxrzero.images.leftovers import is_leftover_file, is_leftover_folder
 from cxrzero.images.sniff import kind_of
 from cxrzero.sources import IMAGE_SUFFIXES
 
@@ -25,6 +26,8 @@ class Folder:
 
 
 def is_image(folder: Path, name: str) -> bool:
+    if is_leftover_file(str(folder / name), name):
+        return False
     suffix = os.path.splitext(name)[1].lower()
     return suffix in IMAGE_SUFFIXES or (not suffix and kind_of(folder / name) not in (None, "dicomdir"))
 
@@ -51,5 +54,5 @@ def _walk(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Folder]:
         raise NoInputError(f"the folder {folder} cannot be listed: {error.strerror}") from error
     inside = set(folders)
     yield Folder(folder, tuple(entry.name for entry in listed if entry.name not in inside))
-    for name in folders:
+    for name in (name for name in folders if not is_leftover_folder(name)):
         yield from _walk(folder / name, (*above, identity))

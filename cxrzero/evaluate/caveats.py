@@ -1,0 +1,197 @@
+"""What the reader of an evaluation must be told: what was left out, what was assumed, what is too good."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from cxrzero.calibration.file import Calibration
+from cxrzero.evaluate.dataset import Dataset
+from cxrzero.evaluate.discrimination import LabelScores
+from cxrzero.evaluate.options import EvalOptions
+from cxrzero.tables.names import some_of
+
+# How rows of labels became one, after "they are positive where".
+TOGETHER = {
+    "any": "one row is",
+    "majority": "more than half of the rows are, and left out where it is half",
+    "mean": "at least half of the rows are",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Caveat:
+    """What the reader must be told, in plain sentences; a loud one must not be missed."""
+
+    text: str
+    is_loud: bool = False
+
+
+def caveats(
+    options: EvalOptions,
+    dataset: Dataset,
+    scores: Sequence[LabelScores],
+    calibration: Calibration | None,
+    validation: Dataset | None,
+    shared: Sequence[str],
+    others: Mapping[str, Dataset],
+) -> list[Caveat]:
+    """All of them, the loud ones first.
+
+    Args:
+        shared: units that occur in both the validation and the test table.
+        others: readers' tables and those compared with, by name.
+    """
+    found = [
+        *_of_options(options),
+        *_of_labels(dataset),
+        *_of_join(dataset),
+        *_of_calibration(options, dataset, calibration, validation, shared),
+        *_of_repeats(dataset),
+        *_of_others(dataset, others),
+        *_of_scores(dataset, scores),
+    ]
+    return sorted(found, key=lambda each: not each.is_loud)
+
+
+def map_option(label: str, column: str) -> str:
+    """What to type so that a column is taken for a label."""
+    return f'--map "{label}={column}"'
+
+
+def counted(n: int, one: str, several: str | None = None) -> str:
+    """ "1 row", "2 rows"."""
+    return f"{n:,} {one if n == 1 else several or one + 's'}"
+
+
+def _of_options(options: EvalOptions) -> Iterator[Caveat]:
+    if options.in_sample:
+        yield Caveat(
+            "IN SAMPLE: thresholds and calibration were chosen on the same table that they are tested on. Every "
+            "number at a threshold and every calibrated number is too good; do not report them as performance.",
+            is_loud=True,
+        )
+
+
+def _of_labels(dataset: Dataset) -> Iterator[Caveat]:
+    match = dataset.match
+    for label, near in match.only_predicted.items():
+        if near:
+            yield Caveat(
+                f"NOT EVALUATED: {label!r} is predicted, and the label table has no column of that name. If {near!r} "
+                f"is the same finding, give {map_option(label, near)}.",
+                is_loud=True,
+            )
+    absent = [label for label, near in match.only_predicted.items() if not near]
+    if absent:
+        yield Caveat(
+            f"NOT EVALUATED: {', '.join(absent)}: predicted, but the label table has no such column, nor one with "
+            "another name of the same finding.",
+            is_loud=True,
+        )
+    for name, label in match.unused.items():
+        yield Caveat(f"{name!r} in the labels means {label!r} too, which has a column of its own; it was not used.")
+    if match.only_reference:
+        yield Caveat(f"In the labels and not predicted: {some_of(match.only_reference, 30)}.")
+
+
+def _of_join(dataset: Dataset) -> Iterator[Caveat]:
+    report = dataset.join
+    for kind, where in (("only_references", "labels"), ("only_predictions", "predictions")):
+        if n := getattr(report, f"n_{kind}"):
+            verbs = "is in the {} only and was" if n == 1 else "are in the {} only and were"
+            yield Caveat(f"{counted(n, 'row')} {verbs.format(where)} not evaluated.", is_loud=where == "labels")
+    for hint in report.hints:
+        yield Caveat(f"Of the identifiers that were not joined, {hint}.", is_loud=True)
+    for kind, where in (("duplicate_predictions", "predictions"), ("duplicate_references", "labels")):
+        if n := getattr(report, f"n_{kind}"):
+            verb = "occurs" if n == 1 else "occur"
+            yield Caveat(
+                f"{counted(n, 'identifier')} {verb} more than once in the {where}; none of their rows was evaluated.",
+                is_loud=True,
+            )
+    how = dataset.aggregate
+    if report.n_several and report.level == "study":
+        yield Caveat(
+            f"Labels are per study, and {counted(report.n_several, 'study has', 'studies have')} several images: the "
+            f"{how} over the scored images of a study was evaluated."
+        )
+    elif report.n_several:
+        yield Caveat(
+            f"{counted(report.n_several, 'film has', 'films have')} several frames: the {how} over the scored "
+            "frames of a film was evaluated."
+        )
+    if n := dataset.rows.n_unscored:
+        rows = counted(n, "labelled row has", "labelled rows have")
+        yield Caveat(
+            f"{rows} no score (failed or skipped images, or blank cells) and {'is' if n == 1 else 'are'} in no metric; "
+            "if they differ from the others, the metrics are biased."
+        )
+
+
+def _of_calibration(
+    options: EvalOptions,
+    dataset: Dataset,
+    calibration: Calibration | None,
+    validation: Dataset | None,
+    shared: Sequence[str],
+) -> Iterator[Caveat]:
+    if shared:
+        yield Caveat(
+            f"{len(shared)} units ({dataset.unit_name}) occur both in the validation and in the test table: thresholds "
+            "and calibration have seen them."
+        )
+    if validation is not None and dataset.unit_name != validation.unit_name:
+        yield Caveat(
+            f"Overlap of validation and test could not be checked: units are {dataset.unit_name} here and "
+            f"{validation.unit_name} there."
+        )
+    if calibration is None:
+        return
+    without = [label for label in dataset.labels if label not in calibration.labels]
+    if without:
+        where = "validation table has no labels" if validation is not None else "calibration has nothing"
+        yield Caveat(f"The {where} for {', '.join(without)}: no threshold.", is_loud=True)
+    if validation is None and not options.in_sample and calibration.in_sample:
+        yield Caveat("The calibration file was fitted in sample: it is not evidence of performance on its own table.")
+    if options.calibration and None in (calibration.binding, dataset.manifest):
+        yield Caveat("Nothing says whether the calibration was fitted for the model of these predictions.")
+
+
+def _of_repeats(dataset: Dataset) -> Iterator[Caveat]:
+    repeats = dataset.repeats
+    if not repeats.n_films:
+        return
+    nouns = ("study", "studies") if dataset.join.level == "study" else ("film", "films")
+    films = counted(repeats.n_films, f"{nouns[0]} has", f"{nouns[1]} have")
+    if not repeats.n_differing or repeats.how is None:
+        yield Caveat(f"{films} several rows of labels, which agree and count once.")
+        return
+    counts = ", ".join(f"{label} {n:,}" for label, n in repeats.n_differing.items())
+    ties = ", ".join(f"{label} {n:,}" for label, n in repeats.n_ties.items() if n)
+    yield Caveat(
+        f"{films} several rows of labels. Where they differ ({counts}), the {nouns[0]} is positive where "
+        f"{TOGETHER[repeats.how]} (--aggregate-labels {repeats.how}{'; ties: ' + ties if ties else ''})."
+    )
+
+
+def _of_others(dataset: Dataset, others: Mapping[str, Dataset]) -> Iterator[Caveat]:
+    for name, other in others.items():
+        absent = [label for label in dataset.labels if label not in other.labels]
+        if absent:
+            yield Caveat(f"{name} has nothing for {', '.join(absent)}: not compared.", is_loud=True)
+
+
+def _of_scores(dataset: Dataset, scores: Sequence[LabelScores]) -> Iterator[Caveat]:
+    for result in scores:
+        if result.n_blank and result.blank_means == "negative":
+            blanks = counted(result.n_blank, "blank label was", "blank labels were")
+            yield Caveat(f"{result.label}: {blanks} taken for negative; see --blank.")
+    few = [each.label for each in scores if each.marks and each.computable]
+    if few:
+        yield Caveat(f"Fewer than 10 positives or negatives, too few to judge: {', '.join(few)}.")
+    lone = [each.label for each in scores if not each.computable]
+    if lone:
+        yield Caveat(f"One class only, so nothing to discriminate: {', '.join(lone)}.")
+    if not dataset.probabilities:
+        yield Caveat("Scores are not within [0, 1]: nothing that needs probabilities was computed.")
