@@ -20,9 +20,6 @@ from cxrzero.maths import sigmoid
 
 Values = npt.NDArray[Any]
 
-# A film has sides of 35 and 43 cm and square samples within a few percent; a ratio beyond this is a broken header.
-MAX_PIXEL_ASPECT = 10.0
-
 
 @dataclass(frozen=True, slots=True)
 class Lut:
@@ -95,27 +92,6 @@ class GreyLevels:
             block = slice(start, start + _TAKEN)
             np.take(table, flat[block], out=picture[block], mode="clip")  # which needs no check: all are in the table
         return picture.reshape(self._pixels.shape)
-
-
-def unpack_stored(raw: Values, bits_stored: int, shift: int, signed: bool) -> Values:
-    """The stored values of PS3.5, 8.1.1: `bits_stored` bits from bit `shift` up, two's complement when signed.
-
-    Overlay bits and anything else outside of these bits is dropped.
-
-    Args:
-        raw: integer array of any shape and sign.
-        bits_stored: 1 to 32.
-        shift: High Bit + 1 − Bits Stored.
-
-    Returns:
-        int32 array, or int64 where 32 unsigned bits need it.
-    """
-    wide: Values = raw.astype(np.int64 if bits_stored + shift > 31 else np.int32)
-    stored = (wide >> shift) & ((1 << bits_stored) - 1)
-    if not signed:
-        return stored
-    sign = 1 << (bits_stored - 1)
-    return (stored ^ sign) - sign
 
 
 def apply_lut(values: Values, lut: Lut) -> npt.NDArray[np.uint16]:
@@ -194,21 +170,19 @@ def ybr_to_rgb(ybr: Values, partial: bool = False) -> npt.NDArray[np.uint8]:
     return np.floor(np.clip(rgb, 0.0, 255.0) + 0.5).astype(np.uint8)
 
 
-def make_square(pixels: GreyImage, row_spacing: float, column_spacing: float, max_pixels: int) -> GreyImage:
+def make_square(pixels: GreyImage, row_over_column: float, max_pixels: int) -> GreyImage:
     """Resample to square pixels: the coarser direction is enlarged (bilinear), so nothing is lost.
 
     Args:
         pixels: (H, W) uint8.
-        row_spacing, column_spacing: distance between rows and between columns, in any common unit, > 0.
+        row_over_column: distance between rows over distance between columns, > 0.
         max_pixels: size above which the result is refused.
 
     Raises:
-        ImageError: "bad_pixel_spacing" when the ratio cannot be that of an image, "too_many_pixels".
+        ImageError: "too_many_pixels".
     """
-    ratio = row_spacing / column_spacing
-    if not 1.0 / MAX_PIXEL_ASPECT <= ratio <= MAX_PIXEL_ASPECT:
-        raise ImageError("bad_pixel_spacing", "a pixel cannot have sides of more than 1 to 10")
     height, width = pixels.shape
+    ratio = row_over_column
     size = (round(width / ratio), height) if ratio < 1.0 else (width, round(height * ratio))
     if size == (width, height):
         return pixels

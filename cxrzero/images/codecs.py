@@ -41,6 +41,22 @@ class FrameShape:
         return (self.rows, self.columns, self.samples)[: 3 if self.samples > 1 else 2]
 
 
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One decoded frame.
+
+    Attributes:
+        samples: (rows, columns) or (rows, columns, samples) integers. Colours are those of the header's photometric
+            interpretation, or RGB for `DECODED_TO_RGB`.
+        decoder: its name.
+        claim: what its code stream says; None where there is none: samples are words as allocated (native, RLE).
+    """
+
+    samples: Samples
+    decoder: str
+    claim: Claim | None = None
+
+
 Decoder = Callable[[bytes, FrameShape, Claim], Samples]
 
 
@@ -67,8 +83,8 @@ def _pillow_jpeg(stream: bytes, shape: FrameShape, claim: Claim) -> Samples:
 
 
 def _pillow_jpeg2000(stream: bytes, shape: FrameShape, claim: Claim) -> Samples:
-    if claim.bits > 8:
-        raise ValueError("Pillow shifts samples of more than 8 bits")
+    if claim.bits != 8 or claim.signed:
+        raise ValueError("Pillow shifts samples of other than 8 bits, and those with a sign")
     with Image.open(io.BytesIO(stream), formats=["JPEG2000"]) as image:
         return np.asarray(image)
 
@@ -120,7 +136,12 @@ DECODERS = MappingProxyType(
 )
 
 
-def decode_frame(stream: bytes, transfer_syntax: str, shape: FrameShape) -> tuple[Samples, str]:
+def is_compressed(transfer_syntax: str) -> bool:
+    """Whether a standard transfer syntax says so: RLE, and all that stand beside JPEG (PS3.5, A.4; PS3.6, A)."""
+    return transfer_syntax == RLE_LOSSLESS or transfer_syntax.startswith("1.2.840.10008.1.2.4.")
+
+
+def decode_frame(stream: bytes, transfer_syntax: str, shape: FrameShape) -> Frame:
     """Decode one frame.
 
     Args:
@@ -128,15 +149,11 @@ def decode_frame(stream: bytes, transfer_syntax: str, shape: FrameShape) -> tupl
         transfer_syntax: its UID.
         shape: what the header claims.
 
-    Returns:
-        (rows, columns) or (rows, columns, samples) integers and the decoder's name. Colours are those of the
-        header's photometric interpretation, or RGB for `DECODED_TO_RGB`.
-
     Raises:
         ImageError: "unsupported_transfer_syntax", "missing_codec", "truncated", "corrupt_codestream", "size_mismatch".
     """
     if transfer_syntax == RLE_LOSSLESS:
-        return decode_rle(stream, shape), "cxrzero/rle"
+        return Frame(decode_rle(stream, shape), "cxrzero/rle")
     decoders = DECODERS.get(transfer_syntax)
     if decoders is None:
         raise ImageError("unsupported_transfer_syntax", f"no decoder for the transfer syntax {transfer_syntax[:64]}")
@@ -158,11 +175,11 @@ def decode_frame(stream: bytes, transfer_syntax: str, shape: FrameShape) -> tupl
         except Exception:
             continue
         if samples.shape == shape.array_shape and samples.dtype.kind in "iu":
-            return samples, name
+            return Frame(samples, name, claim)
     if missing:
         raise ImageError("missing_codec", f"this installation lacks {', '.join(missing)}; reinstall imagecodecs")
     tried = ", ".join(name for name, _ in decoders)
-    raise ImageError("corrupt_codestream", f"the compressed pixels cannot be decoded (tried {tried})")
+    raise ImageError("corrupt_codestream", f"the compressed pixels ({claim.kind}) cannot be decoded (tried {tried})")
 
 
 def decode_rle(stream: bytes, shape: FrameShape) -> Samples:
@@ -194,11 +211,23 @@ def decode_rle(stream: bytes, shape: FrameShape) -> Samples:
 
 
 def _unpack_bits(segment: bytes, size: int) -> npt.NDArray[np.uint8]:
-    """PackBits (PS3.5, G.3.2). A segment may end in padding, but cannot grow beyond its plane by more than a run."""
+    """PackBits (PS3.5, G.3.2). What follows the plane's last byte is padding, whatever its length."""
     try:
         out = np.frombuffer(imagecodecs.packbits_decode(segment, out=size + 128), np.uint8)
     except RuntimeError:  # the base of imagecodecs.ImcdError, which exists only once its module is loaded
-        raise ImageError("corrupt_codestream", "an RLE segment ends within a run or is longer than its plane") from None
+        out = np.frombuffer(imagecodecs.packbits_decode(_runs(segment, size), out=size + 128), np.uint8)
     if len(out) < size:
         raise ImageError("truncated", "an RLE segment ends before its last pixel")
     return out[:size]
+
+
+def _runs(segment: bytes, size: int) -> bytes:
+    """The runs of a segment until they make `size` bytes, or as many as are whole."""
+    at = made = end = 0
+    while made < size and at < len(segment):
+        head = segment[at]
+        at, run = (at + 2 + head, head + 1) if head < 128 else (at + 2, 257 - head) if head > 128 else (at + 1, 0)
+        if at > len(segment):
+            break
+        end, made = at, made + run
+    return segment[:end]

@@ -7,19 +7,27 @@ from __future__ import annotations
 
 import re
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from cxrzero.errors import ImageError
 
 # ITU-T T.81, table B.1: SOF0-15 except DHT (C4), JPG (C8) and DAC (CC); ITU-T T.87: SOF55 (F7).
 _FRAME_MARKERS = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
 _JPEG_LS = 0xF7
+# T.81, table B.1: sequential, differential, and both with arithmetic coding; all other processes are lossy.
+_LOSSLESS = frozenset({0xC3, 0xC7, 0xCB, 0xCF})
 _SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
 
 # In a scan, FF 00 is a stuffed FF, FF D0-D7 a restart, FF FF a fill byte (T.81, B.1.1.5);
 # in JPEG-LS a bit, not a byte, is stuffed: FF is followed by a byte below 80 (T.87, 9.1).
 _MARKER_IN_SCAN = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")
 _MARKER_IN_JPEG_LS_SCAN = re.compile(rb"\xff+[\x80-\xcf\xd8-\xfe]")
+
+# ISO/IEC 15444-1, table A.2: coding style (of a component), start of a tile-part, end of the code stream.
+_COD, _COC, _SOT, _EOC = 0xFF52, 0xFF53, 0xFF90, 0xFFD9
+
+Kind = Literal["JPEG", "lossless JPEG", "JPEG-LS", "JPEG 2000"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +37,9 @@ class Claim:
     Attributes:
         rows, columns, samples: the shape that a decoder would allocate.
         bits: precision of a sample.
+        kind: which standard it follows; HTJ2K is JPEG 2000.
+        lossy: decoded samples may differ from what was encoded: any JPEG but the lossless process, JPEG-LS with
+            NEAR > 0, JPEG 2000 with the irreversible transform.
         signed: two's complement samples (JPEG 2000 only).
         is_ybr: a JPEG's components are YCbCr, by the Adobe or JFIF marker; None where the stream does not say.
     """
@@ -37,8 +48,15 @@ class Claim:
     columns: int
     samples: int
     bits: int
+    kind: Kind
+    lossy: bool
     signed: bool = False
     is_ybr: bool | None = None
+
+
+def begins_stream(head: bytes) -> bool:
+    """Whether a JPEG, JPEG-LS or JPEG 2000 stream, or a JP2 file, starts with these (12) bytes."""
+    return head[:3] == b"\xff\xd8\xff" or head[:4] == b"\xff\x4f\xff\x51" or head[4:8] == b"jP  "
 
 
 def read_claim(stream: bytes) -> Claim:
@@ -72,7 +90,8 @@ def _jpeg_claim(stream: bytes) -> Claim:
         if marker in _FRAME_MARKERS:
             bits, rows, columns, samples = struct.unpack_from(">BHHB", body)
             ids = bytes(body[6 + 3 * i] for i in range(samples))
-            claim = Claim(rows, columns, samples, bits)
+            kind: Kind = "JPEG-LS" if marker == _JPEG_LS else "lossless JPEG" if marker in _LOSSLESS else "JPEG"
+            claim = Claim(rows, columns, samples, bits, kind, lossy=kind == "JPEG")
             scan = _MARKER_IN_JPEG_LS_SCAN if marker == _JPEG_LS else _MARKER_IN_SCAN
         elif marker == 0xEE and body[:5] == b"Adobe" and len(body) >= 12:
             adobe = body[11]
@@ -80,23 +99,50 @@ def _jpeg_claim(stream: bytes) -> Claim:
             jfif = True
         at += length
         if marker == _SOS:
+            if claim is not None and claim.kind == "JPEG-LS":  # NEAR follows the components' selectors (T.87, C.2.3)
+                claim = replace(claim, lossy=claim.lossy or body[1 + 2 * body[0]] > 0)
             found = scan.search(stream, at)
             if found is None:
-                raise ImageError("truncated", "the JPEG stream ends inside its pixels")
+                raise ImageError("truncated", "the JPEG stream ends before its end marker")
             at = found.end() - 2
     if claim is None:
         raise ImageError("corrupt_codestream", "the JPEG stream has no frame header")
     is_ybr = adobe != 0 if adobe is not None else True if jfif else False if ids == b"RGB" else None
-    return Claim(claim.rows, claim.columns, claim.samples, claim.bits, is_ybr=is_ybr if claim.samples == 3 else None)
+    return replace(claim, is_ybr=is_ybr if claim.samples == 3 else None)
 
 
 def _jpeg2000_claim(stream: bytes) -> Claim:
-    """Read the SIZ segment (ISO/IEC 15444-1, A.5.1); a JP2 file's boxes before it are skipped by looking for it."""
+    """Walk the main header from SIZ (ISO/IEC 15444-1, A.5.1); a JP2 file's boxes before it are skipped."""
     start = stream.find(b"\xff\x4f\xff\x51")
     if start < 0:
         raise ImageError("corrupt_codestream", "the compressed pixels are neither JPEG nor JPEG 2000")
     right, bottom, left, top = struct.unpack_from(">4I", stream, start + 8)
     samples, depth = struct.unpack_from(">HB", stream, start + 40)
-    if b"\xff\xd9" not in stream[-64:].rstrip(b"\0")[-3:]:
+    at, lossy = start + 2, False
+    while (marker := struct.unpack_from(">H", stream, at)[0]) != _SOT:
+        if marker < 0xFF00:
+            raise ImageError("corrupt_codestream", "the JPEG 2000 stream has no marker where one must be")
+        body = stream[at + 4 : at + 2 + struct.unpack_from(">H", stream, at + 2)[0]]
+        # The last number of the coding style that both have is the transform: 0 is irreversible (A.6.1 and A.6.2).
+        if marker == _COD:
+            lossy |= body[9] == 0
+        elif marker == _COC:
+            lossy |= body[6 if samples < 257 else 7] == 0
+        at += 4 + len(body)
+    if not _reaches_its_end(stream, at):
         raise ImageError("truncated", "the JPEG 2000 stream has no end marker")
-    return Claim(bottom - top, right - left, samples, (depth & 0x7F) + 1, signed=bool(depth & 0x80))
+    return Claim(bottom - top, right - left, samples, (depth & 0x7F) + 1, "JPEG 2000", lossy, signed=bool(depth & 0x80))
+
+
+def _reaches_its_end(stream: bytes, at: int) -> bool:
+    """Whether the end marker follows the tile-parts, of which each states its length (A.4.2); else comes last of all.
+
+    What stands behind it is padding.
+    """
+    while stream[at : at + 2] == _SOT.to_bytes(2):
+        length = int.from_bytes(stream[at + 6 : at + 10])
+        if length < 14:  # 0: this tile-part runs to the end marker, which cannot occur within it
+            return length == 0 and stream.find(_EOC.to_bytes(2), at) > 0
+        at += length
+    end = _EOC.to_bytes(2)
+    return stream[at : at + 2] == end or end in stream.rstrip(b"\0")[-3:]

@@ -7,18 +7,23 @@ radiograph's. Frames are read one at a time. Names, dates and private attributes
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from pydicom.dataset import Dataset
 
 from cxrzero.errors import ImageError, SkippedImage
+from cxrzero.images.aspect import Aspect, read_aspect
 from cxrzero.images.chain import make_square
-from cxrzero.images.dicom_file import facts_of, integer, items, numbers, open_dicom, text
+from cxrzero.images.dicom_file import facts_of, integer, items, open_dicom, text
 from cxrzero.images.dicom_frames import read_frames, read_layout
 from cxrzero.images.dicom_grey import Grey, colour_to_grey, monochrome_to_grey
 from cxrzero.images.flags import body_part_flags, pixel_flags, view_flags
+from cxrzero.images.functional_groups import frame_header
 from cxrzero.images.radiograph import DecodeOptions, Radiograph, Step
+from cxrzero.images.shutter import read_shutter
+from cxrzero.images.stored import StoredBits
 
 # PS3.3, C.7.3.1.1.1: Computed Radiography, Digital Radiography, Radiographic imaging (film/screen). DR is written by
 # vendors for DX and never was a defined term.
@@ -52,16 +57,19 @@ def decode_dicom(path: Path, options: DecodeOptions) -> Iterator[Radiograph]:
             layout = read_layout(dicom, options.max_pixels)
             to_grey = monochrome_to_grey if layout.photometric.startswith("MONOCHROME") else colour_to_grey
             header_flags = flags_of(dicom.header, layout.frames)
-            for number, (samples, decoder) in enumerate(read_frames(dicom, layout), start=1):
-                stored = Step("stored", _as_stored(layout.bits_stored, layout.signed), *_extent(samples))
-                grey = square(to_grey(dicom, layout, samples, decoder, options), dicom.header, options)
+            for number, frame in enumerate(read_frames(dicom, layout), start=1):
+                own = replace(dicom, header=frame_header(dicom.header, number))
+                aspect = read_aspect(own.header)
+                shutter = read_shutter(own.header, layout.rows, layout.columns, aspect.row_over_column)
+                stored = Step("stored", _as_stored(layout.stored), *_extent(frame.samples))
+                grey = square(to_grey(own, layout, frame, shutter, options), aspect, options)
                 yield Radiograph(
                     pixels=np.ascontiguousarray(grey.pixels),
                     facts=facts,
                     flags=frozenset(header_flags | pixel_flags(grey.pixels)),
                     frame=number,
                     n_frames=layout.frames,
-                    decoder=decoder,
+                    decoder=frame.decoder,
                     steps=(stored, *grey.steps),
                 )
         except ImageError as error:
@@ -69,8 +77,8 @@ def decode_dicom(path: Path, options: DecodeOptions) -> Iterator[Radiograph]:
             raise
 
 
-def _as_stored(bits: int, signed: bool) -> dict[str, object]:
-    return {"bits": bits, "signed": signed}
+def _as_stored(stored: StoredBits) -> dict[str, object]:
+    return {"bits": stored.bits, "signed": stored.signed}
 
 
 def _extent(samples: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> tuple[float, float]:
@@ -121,24 +129,13 @@ def flags_of(header: Dataset, frames: int) -> set[str]:
     return found
 
 
-# Pixel Aspect Ratio is stated only where no spacing is (PS3.3, C.7.6.3.1.7). All are "row\\column" (10.7.1.3), and the
-# ratio in the plane of the patient is that in the plane of the detector.
-SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio")
-
-
-def square(grey: Grey, header: Dataset, options: DecodeOptions) -> Grey:
-    """Correct the aspect of pixels that are not square; a spacing such as 0\\0 says nothing, and the step says so."""
-    unusable = []
-    for keyword in SPACINGS:
-        spacing = numbers(header, keyword)
-        if len(spacing) == 2 and all(0 < value < float("inf") for value in spacing):
-            pixels = make_square(grey.pixels, spacing[0], spacing[1], options.max_pixels)
-            parameters: dict[str, object] = {"from": keyword, "row_over_column": spacing[0] / spacing[1]}
-            break
-        if spacing:
-            unusable.append(keyword)
+def square(grey: Grey, aspect: Aspect, options: DecodeOptions) -> Grey:
+    """Correct the aspect of pixels that are not square; a spacing that says nothing is told in the step."""
+    if aspect.source:
+        pixels = make_square(grey.pixels, aspect.row_over_column, options.max_pixels)
+        parameters: dict[str, object] = {"from": aspect.source, "row_over_column": aspect.row_over_column}
     else:
-        pixels, parameters = grey.pixels, {"unusable": unusable}
-    if pixels is grey.pixels and not unusable:
+        pixels, parameters = grey.pixels, {"unusable": list(aspect.unusable)}
+    if pixels is grey.pixels and not aspect.unusable:
         return grey
     return Grey(pixels, (*grey.steps, Step("square_pixels", parameters, *_extent(pixels))))

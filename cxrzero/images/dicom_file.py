@@ -1,7 +1,6 @@
 """The bytes of a DICOM file up to its pixels → a pydicom Dataset of the attributes that are needed, and nothing else.
 
-pydicom's parser is used as it is, behind a file object that refuses to read beyond the end (a length field of 4 GB
-must not be allocated) and that notices when a value was cut.
+pydicom's parser is used as it is, behind a file object (`bounded_file.py`) that makes lying lengths harmless.
 """
 
 from __future__ import annotations
@@ -14,10 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Literal, cast
 
 import numpy as np
-from pydicom.datadict import tag_for_keyword
+from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.multival import MultiValue
@@ -31,6 +30,7 @@ from pydicom.uid import (
 )
 
 from cxrzero.errors import ImageError
+from cxrzero.images.bounded_file import BoundedFile
 from cxrzero.images.quiet import ignore_warnings_of
 from cxrzero.images.radiograph import Facts
 
@@ -81,7 +81,16 @@ KEYWORDS = (
     "SegmentedGreenPaletteColorLookupTableData",
     "SegmentedBluePaletteColorLookupTableData",
     "ExtendedOffsetTable",
-    "ExtendedOffsetTableLengths",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+    "ShutterShape",
+    "ShutterLeftVerticalEdge",
+    "ShutterRightVerticalEdge",
+    "ShutterUpperHorizontalEdge",
+    "ShutterLowerHorizontalEdge",
+    "CenterOfCircularShutter",
+    "RadiusOfCircularShutter",
+    "VerticesOfThePolygonalShutter",
 )
 _TAGS: list[BaseTag | int] = [cast(int, tag_for_keyword(keyword)) for keyword in KEYWORDS]
 
@@ -92,31 +101,6 @@ UNDEFINED_LENGTH = 0xFFFFFFFF
 
 # Bytes that a deflated file may grow to: a 43 cm detector makes 37 MB, so a series of seven fits.
 MAX_INFLATED_BYTES = 256 * 1024 * 1024
-
-
-class BoundedFile:
-    """A binary file whose reads never ask for more than is there; `cut` says whether one came back short."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.size = file.seek(0, os.SEEK_END)
-        self.cut = False
-        file.seek(0)
-
-    def read(self, size: int = -1) -> bytes:
-        left = max(0, self.size - self._file.tell())
-        if size > left:
-            self.cut = self.cut or left > 0
-            size = left
-        return self._file.read(size)
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        position = offset + (0, self._file.tell(), self.size)[whence]
-        self.cut = self.cut or position > self.size
-        return self._file.seek(min(max(position, 0), self.size))
-
-    def tell(self) -> int:
-        return self._file.tell()
 
 
 @dataclass(slots=True)
@@ -196,7 +180,10 @@ def _at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
 def _inflated(file: BoundedFile) -> BoundedFile:
     """What follows, inflated (PS3.5, A.5), with a limit on its size."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    data = inflater.decompress(file.read(), MAX_INFLATED_BYTES)
+    try:
+        data = inflater.decompress(file.read(), MAX_INFLATED_BYTES)
+    except zlib.error:
+        raise ImageError("bad_header", "the transfer syntax says that the file is deflated; it is not") from None
     if inflater.unconsumed_tail:
         raise ImageError("file_too_large", f"the deflated file grows beyond {MAX_INFLATED_BYTES} bytes")
     if not inflater.eof:
@@ -205,15 +192,23 @@ def _inflated(file: BoundedFile) -> BoundedFile:
 
 
 def _encoding(file: BoundedFile, syntax: str) -> tuple[bool, bool]:
-    """(implicit VR, little endian) of the data set that follows, guessed from its first element if not stated."""
-    if syntax:
-        return syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian
+    """(implicit VR, little endian) of the data set that follows, guessed from its first element if not stated.
+
+    Raises:
+        ImageError: "bad_header" when its first element has the other byte order.
+    """
     start = file.tell()
     head = file.read(6)
     file.seek(start)
     # A first group of 0004 to 00FF reads as 0400 to FF00 in the wrong byte order.
     little = len(head) < 2 or struct.unpack_from("<H", head)[0] < 0x0400
-    return not head[4:6].isalpha(), little
+    if not syntax:
+        return not head[4:6].isalpha(), little
+    stated: Literal["little", "big"] = "big" if syntax == ExplicitVRBigEndian else "little"
+    # Nearly every data set begins with group 0008, which no file means by 0800.
+    if int.from_bytes(head[:2], stated) == 0x0800:
+        raise ImageError("bad_header", "the header does not have the byte order that its transfer syntax states")
+    return syntax == ImplicitVRLittleEndian, stated == "little"
 
 
 def _read_pixel_element(dicom: DicomFile, implicit: bool, order: str) -> None:
@@ -229,33 +224,61 @@ def _read_pixel_element(dicom: DicomFile, implicit: bool, order: str) -> None:
         dicom.pixel_length = struct.unpack_from(order + "I", head, 4)[0]
         return
     dicom.pixel_vr = head[4:6].decode("latin-1")
+    if dicom.pixel_vr not in ("OB", "OW", "UN", "OF", "OD"):
+        raise ImageError("bad_header", "the pixel data has a VR that it cannot have", facts=facts_of(dicom.header))
     length = dicom.file.read(4)
     if len(length) < 4:
         raise ImageError("truncated", "the file ends where its pixels begin", facts=facts_of(dicom.header))
     dicom.pixel_length = struct.unpack(order + "I", length)[0]
 
 
+def texts(header: Dataset, keyword: str) -> list[str]:
+    """All values as stripped strings; [] when absent, unreadable or not text."""
+    try:
+        value = _value(header, keyword)
+    except ImageError:  # a description that cannot be read is no reason to refuse the pixels
+        return []
+    values = value if isinstance(value, MultiValue | list) else [value]
+    return [v.strip(" \0") for v in values if isinstance(v, str)]
+
+
 def text(header: Dataset, keyword: str) -> str:
-    """The value as one stripped string; the first of several, "" when absent or not text."""
-    value = _value(header, keyword)
-    if isinstance(value, MultiValue | list):
-        value = value[0] if value else None
-    return str(value).strip(" \0") if isinstance(value, str) else ""
+    """The first value as a stripped string; "" when absent, unreadable or not text."""
+    return (texts(header, keyword) or [""])[0]
 
 
 def numbers(header: Dataset, keyword: str) -> list[float]:
-    """All values as floats; [] when absent or empty.
+    """All values as floats; [] when absent or empty. Decimal commas and separators before or behind all are read.
 
     Raises:
         ImageError: "bad_header" when a value is not a number.
     """
-    value = _value(header, keyword)
-    if value is None or value == "":
-        return []
     try:
-        return [float(v) for v in (value if isinstance(value, MultiValue | list) else [value])]
+        value = _value(header, keyword)
+    except ImageError:
+        value = _raw_texts(header, keyword)
+    values = list(value) if isinstance(value, MultiValue | list) else [value]
+    while values and values[-1] in (None, ""):
+        values.pop()
+    while values and values[0] in (None, ""):
+        values.pop(0)
+    try:
+        return [float(_with_point(v) if isinstance(v, str) else v) for v in values]
     except (TypeError, ValueError, OverflowError):
         raise ImageError("bad_header", f"{keyword} is not a number") from None
+
+
+def _raw_texts(header: Dataset, keyword: str) -> list[str]:
+    """The values of a decimal or integer string that pydicom could not convert, stripped."""
+    value = raw_value(header, keyword)
+    if dictionary_VR(keyword) not in ("DS", "IS") or not isinstance(value, bytes):
+        raise ImageError("bad_header", f"{keyword} cannot be read")
+    return [v.strip(" \0") for v in value.decode("latin-1").split("\\")]
+
+
+def _with_point(number: str) -> str:
+    """A decimal comma, as European systems write, made a point (PS3.5, 6.2 allows the point alone)."""
+    return number.replace(",", ".") if number.count(",") == 1 and "." not in number else number
 
 
 def integer(header: Dataset, keyword: str, default: int | None = None) -> int:
@@ -275,7 +298,15 @@ def integer(header: Dataset, keyword: str, default: int | None = None) -> int:
 
 
 def items(header: Dataset, keyword: str) -> list[Dataset]:
-    """The items of a sequence; [] when absent.
+    """The items of a sequence that describes; [] when absent or unreadable."""
+    try:
+        return required_items(header, keyword)
+    except ImageError:
+        return []
+
+
+def required_items(header: Dataset, keyword: str) -> list[Dataset]:
+    """The items of a sequence that decides pixels; [] when absent.
 
     Raises:
         ImageError: "bad_header" when the value is not a sequence.
@@ -300,6 +331,12 @@ def binary(header: Dataset, keyword: str) -> bytes | None:
         raise ImageError("bad_header", f"{keyword} is not binary data") from None
 
 
+def raw_value(header: Dataset, keyword: str) -> Any:
+    """The value as it stands in the file, bytes where it was not converted yet; None when absent."""
+    tag = tag_for_keyword(keyword)
+    return next((element.value for found, element in header.items() if found == tag), None)
+
+
 def _value(header: Dataset, keyword: str) -> Any:
     try:
         return header.get(keyword)
@@ -322,8 +359,4 @@ def facts_of(header: Dataset) -> Facts:
 
 def _fact(header: Dataset, keyword: str) -> str:
     """One line of printable text of at most 64 characters, the longest that PS3.5, 6.2 allows for UI, CS and LO."""
-    try:
-        value = text(header, keyword)
-    except ImageError:  # an unreadable fact is an unstated one; unreadable pixels are what fails a file
-        return ""
-    return "".join(c for c in value if c.isprintable())[:64]
+    return "".join(c for c in text(header, keyword) if c.isprintable())[:64]

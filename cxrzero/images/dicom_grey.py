@@ -14,10 +14,15 @@ from pydicom.uid import ExplicitVRBigEndian
 from cxrzero.errors import ImageError
 from cxrzero.images import chain
 from cxrzero.images.chain import Lut, Values, Window
-from cxrzero.images.codecs import DECODED_TO_RGB
-from cxrzero.images.dicom_file import DicomFile, binary, items, numbers, text
+from cxrzero.images.codecs import DECODED_TO_RGB, Frame
+from cxrzero.images.dicom_file import DicomFile, numbers, text
 from cxrzero.images.dicom_frames import PixelLayout
+from cxrzero.images.luts import read_lut
 from cxrzero.images.radiograph import DecodeOptions, GreyImage, Step
+from cxrzero.images.shutter import Shutter
+from cxrzero.images.stored import StoredBits, stored_values
+
+Levels = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +45,10 @@ class _Trail:
 
 
 def monochrome_to_grey(
-    dicom: DicomFile, layout: PixelLayout, samples: Values, decoder: str, options: DecodeOptions
+    dicom: DicomFile, layout: PixelLayout, frame: Frame, shutter: Shutter, options: DecodeOptions
 ) -> Grey:
-    """MONOCHROME1 and MONOCHROME2: modality LUT, VOI, inversion (PS3.4, N.2); padding is black in the end.
+    """MONOCHROME1 and MONOCHROME2: modality LUT, VOI, inversion (PS3.4, N.2); padding and what a shutter covers are
+    black in the end.
 
     Every step maps a value by itself, so each value that occurs goes through the chain once, not each pixel.
 
@@ -52,81 +58,109 @@ def monochrome_to_grey(
     if layout.samples != 1 or layout.photometric not in ("MONOCHROME1", "MONOCHROME2"):
         raise ImageError("unsupported_photometric_interpretation", "grey pixels are not one sample of MONOCHROME1 or 2")
     header, trail = dicom.header, _Trail()
-    levels = chain.GreyLevels.of(samples)
-    values = stored_values(layout, levels.raw, decoder)
-    trail.add("stored_bits", {"bits_stored": layout.bits_stored, "signed": layout.signed}, values)
-    padding = padding_mask(header, layout, values)
-    values, first_is_signed = modality(dicom, layout, values, trail)
-    y = voi(dicom, values, padding, first_is_signed, trail)
+    levels = chain.GreyLevels.of(frame.samples)
+    values, stored = stored_values(levels.raw, frame.claim, layout.stored)
+    trail.add("stored_bits", {"bits_stored": stored.bits, "signed": stored.signed}, values)
+    padding = padding_mask(header, stored, values)
+    ignored = _ignored(padding, levels, frame.samples, shutter)
+    values, may_be_negative = modality(dicom, values, stored.signed, trail)
+    y = voi(dicom, values, ignored, may_be_negative, trail)
     if options.invert == "yes" or (options.invert == "auto" and layout.photometric == "MONOCHROME1"):
         y = trail.add("invert", {"photometric_interpretation": layout.photometric, "invert": options.invert}, 1.0 - y)
     grey = chain.to_grey(y)
     if padding is not None:
         grey[padding] = 0
         trail.add("padding", {"pixels": int(levels.counts[padding].sum())}, grey)
-    return Grey(levels.picture(grey), tuple(trail.steps))
+    return Grey(_covered(levels.picture(grey), shutter, trail), tuple(trail.steps))
 
 
-def stored_values(layout: PixelLayout, samples: Values, decoder: str) -> Values:
-    """The stored bits of each sample. Decoders of image formats return them right-aligned; RLE and raw data do not."""
-    as_allocated = decoder in ("numpy", "cxrzero/rle")
-    return chain.unpack_stored(samples, layout.bits_stored, layout.shift if as_allocated else 0, layout.signed)
+def _ignored(padding: Levels | None, levels: chain.GreyLevels, samples: Values, shutter: Shutter) -> Levels | None:
+    """Levels that no range may count: padding, and those that occur behind the shutter only."""
+    if shutter.visible is None:
+        return padding
+    seen = chain.GreyLevels.of(samples[shutter.visible]).raw
+    behind = np.isin(levels.raw, seen, invert=True)
+    return behind if padding is None else behind | padding
 
 
-def padding_mask(header: Dataset, layout: PixelLayout, values: Values) -> npt.NDArray[np.bool_] | None:
+def _covered(pixels: GreyImage, shutter: Shutter, trail: _Trail) -> GreyImage:
+    """What the shutter covers, black; a shutter that cannot be applied is told in the step."""
+    if shutter.visible is not None:
+        pixels = np.where(shutter.visible, pixels, np.uint8(0))
+    if shutter.visible is not None or shutter.unusable:
+        parameters = {"shapes": list(shutter.shapes), "unusable": list(shutter.unusable)}
+        trail.add("shutter", {name: value for name, value in parameters.items() if value}, pixels)
+    return pixels
+
+
+def padding_mask(header: Dataset, stored: StoredBits, values: Values) -> Levels | None:
     """True where a value is padding: the value, or the range between it and the limit (PS3.3, C.7.5.1.1.2).
 
     A value of the wrong sign is read modulo 2^16, as the US and SS encodings of the same two bytes.
     """
-    ends = [
-        _as_represented(int(found[0]), layout)
-        for found in (numbers(header, "PixelPaddingValue"), numbers(header, "PixelPaddingRangeLimit"))
-        if found and np.isfinite(found[0])
-    ]
-    if not numbers(header, "PixelPaddingValue"):
+    found = [_first_number(header, keyword) for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
+    if found[0] is None:
         return None
+    ends = [_as_represented(int(end), stored) for end in found if end is not None]
     mask = (values >= min(ends)) & (values <= max(ends))
     return mask if mask.any() else None
 
 
-def _as_represented(value: int, layout: PixelLayout) -> int:
-    if layout.signed:
-        return value - 65536 if value > 32767 and layout.bits_stored <= 16 else value
+def _first_number(header: Dataset, keyword: str) -> float | None:
+    """The first value where it is a number; padding that cannot be read is none, the pixels are there without it."""
+    try:
+        found = numbers(header, keyword)
+    except ImageError:
+        return None
+    return found[0] if found and np.isfinite(found[0]) else None
+
+
+def _as_represented(value: int, stored: StoredBits) -> int:
+    if stored.signed:
+        return value - 65536 if value > 32767 and stored.bits <= 16 else value
     return value % 65536 if value < 0 else value
 
 
-def modality(dicom: DicomFile, layout: PixelLayout, values: Values, trail: _Trail) -> tuple[Values, bool]:
+def modality(dicom: DicomFile, values: Values, signed: bool, trail: _Trail) -> tuple[Values, bool]:
     """Modality LUT, else rescale (PS3.3, C.11.1). Returns the values and whether they may be negative."""
-    tables = items(dicom.header, "ModalityLUTSequence")
-    if tables:
-        lut = read_lut(tables[0], layout.signed, dicom.transfer_syntax == ExplicitVRBigEndian)
+    lut = _read_lut(dicom, "ModalityLUTSequence", values, signed, instead=("RescaleSlope", "RescaleIntercept"))
+    if lut is not None:
         return trail.add("modality_lut", _described(lut), chain.apply_lut(values, lut)), False
     slope, intercept = numbers(dicom.header, "RescaleSlope"), numbers(dicom.header, "RescaleIntercept")
     if not slope and not intercept:
-        return values, layout.signed
+        return values, signed
     m, b = (slope or [1.0])[0], (intercept or [0.0])[0]
     if not np.isfinite([m, b]).all() or m == 0.0 or abs(m) > 1e9 or abs(b) > 1e15:
         raise ImageError("bad_rescale", "the rescale slope or intercept is impossible")
     if (m, b) == (1.0, 0.0):
-        return values, layout.signed
+        return values, signed
     rescaled = values.astype(np.float64) * m + b
-    return trail.add("rescale", {"slope": m, "intercept": b}, rescaled), layout.signed or bool(rescaled.min() < 0)
+    return trail.add("rescale", {"slope": m, "intercept": b}, rescaled), signed or bool(rescaled.min() < 0)
+
+
+def _read_lut(dicom: DicomFile, keyword: str, values: Values, signed: bool, *, instead: tuple[str, str]) -> Lut | None:
+    """The table; None where there is none, or none that is whole and the header states the numbers `instead`."""
+    try:
+        return read_lut(dicom.header, keyword, values, signed, dicom.transfer_syntax == ExplicitVRBigEndian)
+    except ImageError as error:
+        if error.code != "bad_lut" or any(_first_number(dicom.header, number) is None for number in instead):
+            raise
+        return None
 
 
 def voi(
-    dicom: DicomFile, values: Values, padding: npt.NDArray[np.bool_] | None, signed: bool, trail: _Trail
+    dicom: DicomFile, values: Values, ignored: Levels | None, signed: bool, trail: _Trail
 ) -> npt.NDArray[np.float64]:
-    """VOI LUT, else the first window, else the range of the pixels that are not padding; in [0, 1]."""
-    tables = items(dicom.header, "VOILUTSequence")
-    if tables:
-        lut = read_lut(tables[0], signed, dicom.transfer_syntax == ExplicitVRBigEndian)
+    """VOI LUT, else the first window, else the range of the pixels that are not to be ignored; in [0, 1]."""
+    lut = _read_lut(dicom, "VOILUTSequence", values, signed, instead=("WindowCenter", "WindowWidth"))
+    if lut is not None:
         y = chain.apply_lut(values, lut).astype(np.float64) / (2**lut.bits - 1)
         return trail.add("voi_lut", _described(lut), y)
     window = read_window(dicom.header)
     if window is not None:
         parameters = {"center": window.center, "width": window.width, "function": window.function}
         return trail.add("window", parameters, chain.apply_window(values, window))
-    valid = values if padding is None else values[~padding]
+    valid = values if ignored is None else values[~ignored]
     low, high = (float(valid.min()), float(valid.max())) if valid.size else (0.0, 0.0)
     return trail.add("range", {"low": low, "high": high}, chain.apply_range(values, low, high))
 
@@ -146,43 +180,6 @@ def read_window(header: Dataset) -> Window | None:
     return Window(centers[0], widths[0], cast(Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"], function))
 
 
-def read_lut(item: Dataset, signed: bool, big_endian: bool = False) -> Lut:
-    """A lookup table: LUT Descriptor and LUT Data (PS3.3, C.11.1.1.1 and C.11.2.1.1).
-
-    Args:
-        item: of the Modality or VOI LUT Sequence.
-        signed: the values that it maps may be negative, and so may be the first that it maps.
-        big_endian: byte order of LUT Data where it is stored as OW.
-
-    Raises:
-        ImageError: "bad_lut" when the descriptor and the data contradict each other.
-    """
-    descriptor = binary(item, "LUTDescriptor") or b""
-    data = binary(item, "LUTData")
-    if len(descriptor) != 6 or not data:
-        raise ImageError("bad_lut", "a lookup table has no data or no descriptor of three numbers")
-    entries, first, bits = (int(v) for v in np.frombuffer(descriptor, "<u2"))
-    entries = entries or 65536  # C.11.1.1.1: 0 means 2^16
-    if signed and first > 32767:
-        first -= 65536
-    if not 8 <= bits <= 16:
-        raise ImageError("bad_lut", "a lookup table has entries of fewer than 8 or more than 16 bits")
-    words = np.frombuffer(data[: len(data) // 2 * 2], ">u2" if big_endian and _is_ow(item) else "<u2").astype("<u2")
-    if len(data) == 2 * entries:
-        table = words.astype(np.uint16)
-    elif bits == 8 and len(data) == entries + entries % 2:  # two entries to a word
-        table = words.view(np.uint8)[:entries].astype(np.uint16)
-    else:
-        raise ImageError("bad_lut", "a lookup table has more or fewer entries than its descriptor says")
-    if int(table.max()) >= 2**bits:
-        raise ImageError("bad_lut", "a lookup table has entries of more bits than its descriptor says")
-    return Lut(first, bits, table)
-
-
-def _is_ow(item: Dataset) -> bool:
-    return str(item["LUTData"].VR) in ("OW", "US or OW", "UN")
-
-
 def _described(lut: Lut) -> dict[str, Any]:
     return {"entries": len(lut.data), "first_mapped": lut.first, "bits": lut.bits}
 
@@ -192,7 +189,7 @@ _RGB = frozenset({"RGB", "YBR_ICT", "YBR_RCT"})
 
 
 def colour_to_grey(
-    dicom: DicomFile, layout: PixelLayout, samples: Values, decoder: str, options: DecodeOptions
+    dicom: DicomFile, layout: PixelLayout, frame: Frame, shutter: Shutter, options: DecodeOptions
 ) -> Grey:
     """RGB, YBR and PALETTE COLOR (PS3.3, C.7.6.3.1.2): luma of the colours as they are; colour has no VOI.
 
@@ -200,8 +197,8 @@ def colour_to_grey(
         ImageError: "unsupported_photometric_interpretation", "bad_lut".
     """
     trail = _Trail()
-    stored = chain.unpack_stored(samples, layout.bits_stored, layout.shift if decoder == "numpy" else 0, False)
-    bits, name = layout.bits_stored, layout.photometric
+    stored, found = stored_values(frame.samples, frame.claim, layout.stored._replace(signed=False))
+    bits, name = found.bits, layout.photometric
     if name == "PALETTE COLOR" and layout.samples == 1:
         rgb, bits = palette_to_rgb(dicom.header, stored)
     elif name in _YBR and layout.samples == 3:
@@ -218,7 +215,7 @@ def colour_to_grey(
     if options.invert == "yes":
         pixels = 255 - pixels
         trail.add("invert", {"invert": "yes"}, pixels)
-    return Grey(pixels, tuple(trail.steps))
+    return Grey(_covered(pixels, shutter, trail), tuple(trail.steps))
 
 
 def _eight_bits(stored: Values, bits: int) -> Values:

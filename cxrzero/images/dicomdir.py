@@ -10,7 +10,7 @@ from pydicom import dcmread
 from pydicom.tag import Tag
 
 from cxrzero.errors import ImageError
-from cxrzero.images.dicom_file import BoundedFile
+from cxrzero.images.bounded_file import BoundedFile
 from cxrzero.images.quiet import ignore_warnings_of
 
 DIRECTORY_RECORDS = Tag(0x0004, 0x1220)

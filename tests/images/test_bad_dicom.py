@@ -16,7 +16,9 @@ from cxrzero.errors import ImageError, SkippedImage
 from cxrzero.images import DecodeOptions, codecs, decode
 from cxrzero.images.radiograph import Facts
 from tests.support.dicomfile import (
+    CR_STORAGE,
     LOSSLESS,
+    SYNTAXES,
     As,
     Decode,
     dicom_bytes,
@@ -58,7 +60,9 @@ BAD_HEADERS: list[tuple[str, dict[str, Any]]] = [
     ("bad_header", {"NumberOfFrames": "many"}),
     ("bad_header", {"NumberOfFrames": "1.5"}),
     ("bad_header", {"Rows": As("LO", "sixty-four")}),
-    ("unsupported_pixels", {"BitsAllocated": 12}),
+    ("unsupported_pixels", {"BitsAllocated": 24}),
+    ("unsupported_pixels", {"BitsAllocated": 64}),
+    ("unsupported_pixels", {"BitsAllocated": 7}),
     ("unsupported_pixels", {"SamplesPerPixel": 2}),
     ("unsupported_pixels", {"SamplesPerPixel": 0}),
     ("unsupported_photometric_interpretation", {"PhotometricInterpretation": None}),
@@ -80,15 +84,12 @@ BAD_HEADERS: list[tuple[str, dict[str, Any]]] = [
     ("bad_rescale", {"RescaleSlope": "1", "RescaleIntercept": "-inf"}),
     ("bad_pixel_spacing", {"PixelSpacing": ["1e9", "1e-9"]}),
     ("bad_pixel_spacing", {"PixelAspectRatio": [1000, 1]}),
-    ("bad_lut", {"VOILUTSequence": [LUT | {"LUTDescriptor": [257, 0, 16]}]}),
-    ("bad_lut", {"VOILUTSequence": [LUT | {"LUTDescriptor": [0, 0, 16]}]}),
-    ("bad_lut", {"VOILUTSequence": [LUT | {"LUTDescriptor": [255, 0, 16]}]}),
-    ("bad_lut", {"VOILUTSequence": [LUT | {"LUTDescriptor": [256, 0, 7]}]}),
-    ("bad_lut", {"VOILUTSequence": [LUT | {"LUTDescriptor": [256, 0, 32]}]}),
     ("bad_lut", {"VOILUTSequence": [LUT | {"LUTDescriptor": [256, 0]}]}),
     ("bad_lut", {"VOILUTSequence": [{"LUTDescriptor": [256, 0, 16]}]}),
     ("bad_lut", {"ModalityLUTSequence": [{"LUTData": [1, 2]}]}),
-    ("bad_lut", {"VOILUTSequence": [{"LUTDescriptor": [256, 0, 8], "LUTData": [256] * 256}]}),
+    ("bad_lut", {"VOILUTSequence": [{"LUTDescriptor": [256, 0, 16], "LUTData": As("OW", b"")}]}),
+    ("bad_lut", {"VOILUTSequence": [{"LUTDescriptor": [256, 0, 16]}], "WindowCenter": "5", "WindowWidth": ""}),
+    ("bad_lut", {"ModalityLUTSequence": [{"LUTDescriptor": [256, 0, 16]}]}),
     ("bad_header", {"VOILUTSequence": As("LO", "not a sequence")}),
 ]  # fmt: skip
 
@@ -165,13 +166,47 @@ def test_unknown_transfer_syntax(decoded: Decode) -> None:
     assert error_of(decoded, content).code == "unsupported_transfer_syntax"
 
 
-@pytest.mark.parametrize(("stated", "real"), [("explicit", "rle"), ("jpegls", "explicit")])
-def test_transfer_syntax_that_lies(decoded: Decode, stated: str, real: str) -> None:
-    from tests.support.dicomfile import SYNTAXES
+@pytest.mark.parametrize(
+    ("stated", "body", "code", "words"),
+    [("explicit", dicom_bytes(PICTURE, "rle", preamble=False, **GOOD),
+      "corrupt_codestream", "the pixels are compressed, the transfer syntax says they are not"),
+     ("explicit", dicom_bytes(PICTURE, preamble=False, pixel_length=0xFFFFFFFF, **GOOD),
+      "corrupt_codestream", "states no length and has no fragments"),
+     ("jpegls", dicom_bytes(PICTURE.tobytes() + b"more", preamble=False, Rows=64, Columns=80, BitsAllocated=16, **GOOD),
+      "corrupt_codestream", "says that the pixels are compressed; they are not"),
+     ("jpegls", dicom_bytes(PICTURE, "jpeg_lossless", preamble=False, **GOOD),
+      "corrupt_codestream", "(lossless JPEG) cannot be decoded"),
+     ("jpeg2000", dicom_bytes(PICTURE, "jpegls", preamble=False, **GOOD),
+      "corrupt_codestream", "(JPEG-LS) cannot be decoded"),
+     ("explicit", dicom_bytes(PICTURE, "big_endian", preamble=False, **GOOD), "bad_header", "byte order"),
+     ("big_endian", dicom_bytes(PICTURE, preamble=False, **GOOD), "bad_header", "byte order"),
+     ("deflated", dicom_bytes(PICTURE, preamble=False, **GOOD), "bad_header", "says that the file is deflated"),
+     ("deflated", zlib.compress(dicom_bytes(PICTURE, preamble=False, **GOOD)), "bad_header", "says that the file is"),
+     ("explicit", dicom_bytes(PICTURE, preamble=False, pixel_vr="ox", **GOOD), "bad_header", "VR that it cannot have"),
+    ],
+    ids=lambda v: v[:20] if isinstance(v, str) else "",
+)  # fmt: skip
+def test_what_neither_gdcm_nor_dcmtk_reads_is_named(
+    decoded: Decode, stated: str, body: bytes, code: str, words: str
+) -> None:
+    error = error_of(decoded, file_meta(SYNTAXES[stated], CR_STORAGE) + body)
+    assert error.code == code
+    assert words in error.message
 
-    body = dicom_bytes(PICTURE, real, preamble=False, **GOOD)
-    error = error_of(decoded, file_meta(SYNTAXES[stated], "1.2.840.10008.5.1.4.1.1.1") + body)
-    assert error.code == "corrupt_codestream"
+
+def test_private_pixels_of_another_length(decoded: Decode) -> None:
+    """A private transfer syntax may compress without fragments; its pixels are not called truncated then."""
+    body = dicom_bytes(PICTURE.tobytes()[:1000], preamble=False, Rows=64, Columns=80, BitsAllocated=16, **GOOD)
+    error = error_of(decoded, file_meta("1.2.3.4.5", CR_STORAGE) + body)
+    assert error.code == "unsupported_transfer_syntax"
+    assert "1.2.3.4.5 is not known" in error.message
+
+
+def test_many_empty_fragments(decoded: Decode) -> None:
+    """Each of 300,000 would cost memory, and says nothing."""
+    content = dicom_bytes(struct.pack("<HHI", 0xFFFE, 0xE000, 0) * 300_000, "jpegls", Rows=64, Columns=80,
+                          BitsAllocated=16, **GOOD)  # fmt: skip
+    assert error_of(decoded, content).code == "corrupt_codestream"
 
 
 @pytest.mark.parametrize("length", [0, 2, 0xFFFFFFFE])

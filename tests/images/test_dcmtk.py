@@ -43,6 +43,6 @@ def test_12_bit_jpeg(tmp_path: Path, name: str) -> None:
     subprocess.run(["dcmdjpeg", str(source), str(tmp_path / "plain.dcm")], check=True, capture_output=True)
     theirs = pydicom.dcmread(tmp_path / "plain.dcm").pixel_array
     with open_dicom(source) as dicom:
-        ((ours, decoder),) = read_frames(dicom, read_layout(dicom, 10**9))
-    assert decoder == "imagecodecs/jpeg8"
-    assert np.abs(ours.astype(int) - theirs.astype(int)).max() <= 1
+        (frame,) = read_frames(dicom, read_layout(dicom, 10**9))
+    assert frame.decoder == "imagecodecs/jpeg8"
+    assert np.abs(frame.samples.astype(int) - theirs.astype(int)).max() <= 1

@@ -20,8 +20,8 @@ from cxrzero.images import decode
 from cxrzero.images.codecs import DECODED_TO_RGB
 from cxrzero.images.dicom_file import open_dicom
 from cxrzero.images.dicom_frames import read_frames, read_layout
-from cxrzero.images.dicom_grey import stored_values
 from cxrzero.images.radiograph import Facts
+from cxrzero.images.stored import stored_values
 from tests.support.needs import modules
 
 FOLDER = Path(pydicom.__file__).parent / "data" / "test_files"
@@ -99,7 +99,7 @@ def test_samples_are_those_of_pydicom(path: Path) -> None:
         pytest.skip("no pixel data")
     with open_dicom(path) as dicom:
         layout = read_layout(dicom, 10**9)
-        frames = [stored_values(layout, samples, name) for samples, name in read_frames(dicom, layout)]
+        frames = [stored_values(f.samples, f.claim, layout.stored)[0] for f in read_frames(dicom, layout)]
         to_rgb = dicom.transfer_syntax in DECODED_TO_RGB and layout.samples == 3
     if dicom.transfer_syntax in NEEDS_MORE:
         modules("gdcm", "jpeg_ls", "openjpeg")

@@ -207,6 +207,13 @@ def test_truncated(decoded: Decode, file_format: str, share: float) -> None:
     assert caught.value.code in ("truncated", "corrupt_image")
 
 
+@pytest.mark.parametrize("tail", [bytes(64), struct.pack(">I4s", 120, b"uuid") + bytes(range(1, 113))])
+def test_what_stands_behind_a_jpeg_2000_stream(decoded: Decode, tail: bytes) -> None:
+    """Padding, or boxes of a JP2 file: the stream ends where its tile-parts do."""
+    whole = saved(GREY, "JPEG2000", irreversible=False)
+    np.testing.assert_array_equal(decoded(whole + tail)[0].pixels, decoded(whole)[0].pixels)
+
+
 def test_a_truncated_gif_of_which_pixels_are_missing(decoded: Decode) -> None:
     content = saved(Image.fromarray(GREY).resize((300, 200)), "GIF")
     with pytest.raises(ImageError):

@@ -40,7 +40,7 @@ LOSSLESS = (*NATIVE, "rle", "jpeg_lossless", "jpeg_lossless_sv1", "jpegls", "jpe
 CR_STORAGE = "1.2.840.10008.5.1.4.1.1.1"
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
-_LONG = {"OB", "OW", "UN", "SQ", "UT", "OF", "OD"}
+_LONG = {"OB", "OW", "UN", "SQ", "UT", "OF", "OD", "OV"}
 _NUMBER = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "AT": "I", "FD": "d", "OV": "Q"}
 
 

@@ -44,6 +44,12 @@ def dicom_seeds() -> tuple[bytes, ...]:
         dicom_bytes(PICTURE, ModalityLUTSequence=[lut], VOILUTSequence=[lut], PixelPaddingValue=5,
                     PixelPaddingRangeLimit=50, PhotometricInterpretation="MONOCHROME1"),
         dicom_bytes(eight, PhotometricInterpretation="PALETTE COLOR", **palette),
+        dicom_bytes([PICTURE, PICTURE[::-1]], BitsStored=12, ShutterShape=["RECTANGULAR", "CIRCULAR", "POLYGONAL"],
+                    ShutterLeftVerticalEdge="2", ShutterRightVerticalEdge="38", ShutterUpperHorizontalEdge="3",
+                    ShutterLowerHorizontalEdge="44", CenterOfCircularShutter=["24", "20"],
+                    RadiusOfCircularShutter="23", VerticesOfThePolygonalShutter=["1", "1", "48", "1", "30", "40"],
+                    SharedFunctionalGroupsSequence=[{"FrameVOILUTSequence": [{"VOILUTSequence": [lut]}]}],
+                    PerFrameFunctionalGroupsSequence=[{}, {"PixelMeasuresSequence": [{"PixelSpacing": "0,2\\0,1"}]}]),
         *(dicom_bytes(COLOUR, name, **rgb) for name in ("explicit", "rle", "jpeg_baseline", "jpeg2000", "jpegls")),
     )  # fmt: skip
 
