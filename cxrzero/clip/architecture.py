@@ -20,6 +20,7 @@ from cxrzero.outside.offline import offline
 
 Arch = dict[str, Any]
 
+_FOLDER = resources.files("cxrzero.clip") / "archs"
 # What an open_clip configuration may ask for beside the towers.
 EXTRAS = ("quick_gelu", "init_logit_scale", "init_logit_bias")
 
@@ -32,17 +33,18 @@ def load_arch(name: str, image_size: int | None = None) -> Arch:
         image_size: replaces the architecture's own; pixels.
 
     Returns:
-        open_clip's configuration with `name` and `architecture` (a description) added.
+        open_clip's configuration with `name` and `architecture` (a description) added; the name of a file is its
+        description, since a path may say anything.
 
     Raises:
         UsageError: there is no such architecture (near names are offered), or the file is not one.
     """
-    folder = resources.files("cxrzero.clip") / "archs"
-    ours = sorted(entry.name.removesuffix(".json") for entry in folder.iterdir() if entry.name.endswith(".json"))
+    ours = _ours()
     if name in ours:
-        arch = _parse(name, (folder / f"{name}.json").read_text("utf-8"))
+        arch = _parse(name, (_FOLDER / f"{name}.json").read_text("utf-8"))
     elif name.endswith(".json") and Path(name).is_file():
         arch = _parse(name, Path(name).read_text("utf-8"))
+        arch["name"] = arch["architecture"]
     elif name in open_clip.list_models():
         arch = {"architecture": f"open_clip {name}"} | open_clip.get_model_config(name)
         _check_tokenizer(name, arch)
@@ -50,12 +52,21 @@ def load_arch(name: str, image_size: int | None = None) -> Arch:
         known = [*ours, *open_clip.list_models()]
         near = _near(name, known) or ours
         raise UsageError(f"there is no architecture {name!r}; did you mean {' or '.join(near)}? (or give a .json file)")
-    arch["name"] = name
+    arch.setdefault("name", name)
     if image_size is not None:
         arch["vision_cfg"]["image_size"] = image_size
     if not isinstance(arch["vision_cfg"]["image_size"], int):
         raise UsageError(f"{name} takes pictures that are not square; give --image-size")
     return arch
+
+
+def is_named(name: str) -> bool:
+    """Whether it is a name of ours or of open_clip's, and no path."""
+    return name in _ours() or name in open_clip.list_models()
+
+
+def _ours() -> list[str]:
+    return sorted(entry.name.removesuffix(".json") for entry in _FOLDER.iterdir() if entry.name.endswith(".json"))
 
 
 def learns_tokenizer(arch: Arch) -> bool:

@@ -25,6 +25,7 @@ from cxrzero.registry.folder import is_bundle
 from cxrzero.registry.origin import find_origin
 from cxrzero.registry.trainingrun import RUN_JSON
 from cxrzero.train.data.pixels import stretched
+from cxrzero.train.data.words import LearnableWords
 from cxrzero.train.model import checkpoint
 from cxrzero.train.model.transformers_clip import TransformersCLIP
 from cxrzero.train.model.weights import freeze_tower
@@ -47,6 +48,7 @@ class Start:
         arch: open_clip's configuration; with BORROWED, what there is instead.
         steps: preprocessing; without `rescale` and what follows, these are measured from the data.
         tokenizer: None = learned from the run's texts.
+        words: that such a tokenizer was learned from; None = it was not learned here.
         source: sha256 of the file that the weights came from; None = random.
         lr: peak learning rate where the user states none.
     """
@@ -58,6 +60,7 @@ class Start:
     source: str | None
     lr: float
     pad_id: int = PAD_ID
+    words: LearnableWords | None = None
 
     @property
     def image_size(self) -> int:
@@ -162,7 +165,7 @@ def _from_published(options: TrainOptions, source: Path, lineage: str | None, ar
     if loaded.image_size != (size, size) or options.image_size not in (None, size):
         raise UsageError(f"--init {source}: its images are {loaded.image_size} pixels; leave --image-size out")
     model = loaded.model if isinstance(loaded.model, CustomTextCLIP) else TransformersCLIP(loaded.model)
-    arch: Arch = {"name": source.resolve().name} | (loaded.arch or _described(loaded))
+    arch: Arch = {"name": loaded.architecture} | (loaded.arch or _described(loaded))
     return Start(
         arch=arch,
         model=model.train(),
