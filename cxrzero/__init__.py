@@ -26,6 +26,7 @@ from cxrzero.errors import (
     TokenizerError,
     UsageError,
 )
+from cxrzero.outside import telemetry as _telemetry
 
 if TYPE_CHECKING:
     from cxrzero.images.radiograph import DecodeOptions, Facts
@@ -53,6 +54,8 @@ __all__ = [
     "UsageError",
     "__version__",
 ]
+
+_telemetry.turn_off()  # before the libraries that have some are imported
 
 # Imported on first use, so that `cxrzero --help` loads neither NumPy nor ONNX Runtime.
 _HOMES = {

@@ -30,7 +30,7 @@ from cxrzero.prompts import LabelPrompts, build_prompts
 TEXT_BATCH = 64
 TEXT_PRECISION = "fp32"
 # What stands between a file and its embedding besides this package: another version may give other pixels.
-DECODING_PACKAGES = ("numpy", "pillow", "pydicom", "imagecodecs")
+DECODING_PACKAGES = ("numpy", "pillow", "pydicom", "imagecodecs", "tifffile")
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,7 @@ class Prediction(Mapping[str, Cell]):
     def fixed(self) -> list[Cell]:
         """The values of FIXED_COLUMNS, in their order; one call is faster than a look-up for each."""
         flags = _joined(self.flags)
-        return [printable_path(self.path), self.frame, *self.facts, self.status, flags, self.error]
+        return [printable_path(self.path), self.frame, *self.facts[: len(FACT_COLUMNS)], self.status, flags, self.error]
 
     def __iter__(self) -> Iterator[str]:
         yield from FIXED_COLUMNS

@@ -7,7 +7,8 @@ Not chest: the other figures of roco, drawn pictures, and chest films cut into t
 scrambled, which look like the chest films' own source in everything but the anatomy. Every picture of either class is
 cropped, framed, rotated, blurred and compressed at random, so that neither size nor sharpness nor a white frame tells
 the class.
-One patient (article) in eight is held out, and the thresholds are chosen there.
+One patient (article) in eight is held out, and the thresholds are chosen there. recipes/not_chest.py then fits the last
+layer of "not chest" anew.
 
 About 10 minutes on one core. `--scores FILE` lists what the model says of every picture: the most surprising
 ones are worth a look.
@@ -17,24 +18,20 @@ from __future__ import annotations
 
 import argparse
 import csv
-import hashlib
 import itertools
-import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 from torch import nn
 
 from cxrzero.images.detectors import SIDE, thumbnail
 from cxrzero.phantom import draw
 from recipes.detector_pictures import STORED_SIDE, Grey, Rng, drawn, scrambled, shuffled, varied
+from recipes.detector_sources import Picture, load
 
-HELD_OUT_IN = 8  # one patient in so many
 # Of the roco figures that their captions do not call chest films, those that a briefly trained model scores below this
 # were, when looked at, nearly all chest films after all (the caption names only the finding). They are left out.
 FIRST_EPOCHS = 2
@@ -47,76 +44,7 @@ EPOCH = {
     "lateral": 700, "phantom": 100,
     "roco": 3200, "drawn": 500, "shuffled": 600, "scrambled": 300,
 }  # fmt: skip
-# Lateral chest films among the frontal ones, found by looking at the films that an early model found strangest.
-LATERAL = frozenset(
-    [
-        "00000517_001",
-        "00000591_003",
-        "00000732_007",
-        "00000966_000",
-        "00001085_000",
-        "00001104_011",
-        "00001136_001",
-        "00001153_005",
-        "00001223_001",
-        "00001602_000",
-        "00001803_003",
-        "00002097_000",
-        "00002117_003",
-        "00002705_000",
-        "00003023_000",
-        "00003122_001",
-        "PMC2848035_1749-8090-5-12-3",
-        "PMC3000416_1752-1947-4-380-6",
-    ]
-)
 CHEST = ("lateral", "kermany", "nih", "nih64", "nih128", "shenzhen", "hannover", "roco chest", "phantom")
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One training picture; `group` is what must not be split (a patient, an article)."""
-
-    name: str
-    source: str
-    group: str
-    pixels: Grey
-
-    @property
-    def held_out(self) -> bool:
-        return int(hashlib.sha256(self.group.encode()).hexdigest(), 16) % HELD_OUT_IN == 0
-
-
-def load(data: Path) -> Iterator[Picture]:
-    """Every picture of the train splits, small."""
-    for subset in ("kermany", "nih", "nih64", "nih128", "shenzhen", "hannover", "roco"):
-        with open(data / subset / f"{subset}.csv", newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                if row.get("split", "train") != "train":
-                    continue
-                source = subset
-                if subset == "roco":
-                    source = "roco chest" if row["is_chest_xray"] == "1" else "roco"
-                if Path(row["image"]).stem in LATERAL:
-                    source = "lateral"
-                yield Picture(row["image"], source, group_of(subset, row), small(data / subset / row["image"]))
-
-
-def group_of(subset: str, row: dict[str, str]) -> str:
-    """The patient, or the nearest thing that the file name tells."""
-    if subset == "kermany":
-        return "kermany " + re.split(r"[_.]", Path(row["image"]).name)[0]
-    if subset == "roco":
-        return row["image"].split("_")[0]
-    family = "nih" if subset.startswith("nih") else subset
-    return f"{family} {row.get('patient_id') or row['image']}"
-
-
-def small(path: Path) -> Grey:
-    with Image.open(path) as image:
-        image = image.convert("L")
-        image.thumbnail((STORED_SIDE, STORED_SIDE), Image.Resampling.BOX)
-        return np.asarray(image).copy()
 
 
 class Detectors(nn.Module):

@@ -41,6 +41,8 @@ from cxrzero.files import installed_versions
 from cxrzero.model.bundle import Bundle
 from cxrzero.model.weights import map_tensors
 
+onnxruntime.disable_telemetry_events()  # Windows' own log of events, which no variable turns off
+
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 # fp32 means fp32, not TensorFloat-32, and the algorithm follows from the shapes, not from a stopwatch.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from cxrzero.backends.precision import choose_precision, offered, wanted
 from cxrzero.choices import Device, Precision
 from cxrzero.errors import BundleError, DeviceError, RunError
 from cxrzero.model.bundle import Bundle
+from cxrzero.outside.telemetry import openvino_unheard
 
 PRODUCTS = 64  # in a sum; enough for the kernels that a model runs
 
@@ -176,19 +176,9 @@ def core() -> Any:
     Raises:
         RunError: OpenVINO cannot be imported.
     """
-    return _import_offline().Core()
-
-
-def _import_offline() -> Any:
-    """Import OpenVINO without its telemetry package, in whose place it then takes a stub of its own."""
-    blocked = "openvino_telemetry" not in sys.modules
-    if blocked:
-        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     try:
-        import openvino
+        with openvino_unheard():
+            import openvino
     except ImportError as error:
         raise RunError(f"openvino is installed but cannot be imported: {first_line(error)}") from error
-    finally:
-        if blocked:
-            del sys.modules["openvino_telemetry"]
-    return openvino
+    return openvino.Core()

@@ -10,7 +10,7 @@ from cxrzero.backends.base import cpu_count
 from cxrzero.files import software
 
 PACKAGES = (
-    "numpy", "pillow", "pydicom", "imagecodecs", "onnxruntime", "onnxruntime-gpu", "openvino", "torch",
+    "numpy", "pillow", "pydicom", "imagecodecs", "tifffile", "onnxruntime", "onnxruntime-gpu", "openvino", "torch",
 )  # fmt: skip
 
 

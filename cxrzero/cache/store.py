@@ -35,6 +35,8 @@ USE_RESOLUTION_S = 3600
 # How long to wait for another process to finish writing; a batch takes milliseconds, a clearing of gigabytes seconds.
 BUSY_TIMEOUT_S = 60.0
 OPEN_ATTEMPTS = 50
+# Entries deleted in one transaction, between which other processes write and the log is emptied.
+DELETED_AT_ONCE = 10_000
 # What one eviction frees beyond the limit, so that evictions are rare.
 KEPT_AFTER_EVICTION = 0.9
 CHECKSUM_BYTES = 4
@@ -144,16 +146,31 @@ class Store:
         query = "SELECT model, kind, count(*), min(used), max(used) FROM entries GROUP BY model, kind"
         return [Usage(*row) for row in self._connection.execute(query)] if self._connection else []
 
+    def count(self, model: str | None = None, unused_for_s: float = 0.0) -> int:
+        """How many entries `clear` would delete."""
+        where, values = _chosen(model, unused_for_s)
+        with self._guarded():
+            if self._connection:
+                query = f"SELECT count(*) FROM entries WHERE {where}"
+                return int(self._connection.execute(query, values).fetchone()[0])
+        return 0
+
     def clear(self, model: str | None = None, unused_for_s: float = 0.0) -> int:
-        """Delete entries, of one model or all, that were not used for a time; returns how many."""
-        conditions, values = ["used <= ?"], [time.time() - unused_for_s]
+        """Delete entries, of one model or all, that were not used for a time; returns how many.
+
+        The file gets smaller, at once where no other process is reading it, else when that has ended.
+        """
+        where, values = _chosen(model, unused_for_s)
+        some = f"SELECT rowid FROM entries WHERE {where} LIMIT {DELETED_AT_ONCE}"
         deleted = 0
         with self._guarded():
             if self._connection:
-                where = " AND ".join(conditions + ["model = ?"] * (model is not None))
-                parameters = [*values, *([model] if model is not None else [])]
-                deleted = self._connection.execute(f"DELETE FROM entries WHERE {where}", parameters).rowcount
-                self._shrink()
+                while found := self._connection.execute(
+                    f"DELETE FROM entries WHERE rowid IN ({some})", values
+                ).rowcount:
+                    deleted += found
+                self._shrink(0)
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         return deleted
 
     def bytes_on_disk(self) -> int:
@@ -258,10 +275,10 @@ class Store:
             raise
 
     def _bytes_used(self) -> int:
-        if not self._connection:
-            return 0
-        pages, free = (self._connection.execute(f"PRAGMA {n}").fetchone()[0] for n in ("page_count", "freelist_count"))
-        return int((pages - free) * PAGE_SIZE)
+        return (self._pragma("page_count") - self._pragma("freelist_count")) * PAGE_SIZE
+
+    def _pragma(self, name: str) -> int:
+        return int(self._connection.execute(f"PRAGMA {name}").fetchone()[0]) if self._connection else 0
 
     def _evict(self) -> None:
         """Delete what was not used for longest, a tenth at a time, until the rest fits well."""
@@ -270,11 +287,20 @@ class Store:
             oldest = "SELECT rowid FROM entries ORDER BY used, rowid LIMIT ?"
             if not self._connection.execute(f"DELETE FROM entries WHERE rowid IN ({oldest})", (tenth,)).rowcount:
                 break
-        self._shrink()
+        self._shrink(self.max_bytes)
 
-    def _shrink(self) -> None:
-        if self._connection:
-            self._connection.execute("PRAGMA incremental_vacuum").fetchall()
+    def _shrink(self, size: int) -> None:
+        """Give free pages back, of what the file has above so many bytes."""
+        surplus = self._pragma("page_count") - size // PAGE_SIZE
+        if self._connection and surplus > 0:
+            # Each step frees one page; of the ways to execute only this one takes all steps.
+            self._connection.executescript(f"PRAGMA incremental_vacuum({surplus})")
+
+
+def _chosen(model: str | None, unused_for_s: float) -> tuple[str, list[float | str]]:
+    """Conditions for a WHERE, and their values."""
+    where, values = "used <= ?", [time.time() - unused_for_s]
+    return (where, [*values]) if model is None else (f"{where} AND model = ?", [*values, model])
 
 
 def _is_locked(error: sqlite3.OperationalError) -> bool:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cxrzero.cli.failures import reports_failures
 from cxrzero.cli.helppage import Command, Group
 from cxrzero.cli.terminal import say, show
-from cxrzero.errors import ConfigError, RunError
+from cxrzero.display.visible import visible
+from cxrzero.errors import ConfigError, RunError, UsageError
+
+if TYPE_CHECKING:
+    from cxrzero.cache.store import Store
 
 UNITS_S = {"h": 3600, "d": 86400, "w": 7 * 86400}
 
@@ -33,7 +38,7 @@ def info() -> None:
     from cxrzero.cache.store import Store
 
     store = Store()
-    show(f"{store.path}: {store.bytes_on_disk() / 1e6:,.1f} MB of at most {store.max_bytes / 1e9:,.1f} GB")
+    show(f"{store.path}: {_megabytes(store)} of at most {store.max_bytes / 1e9:,.1f} GB")
     for usage in store.usage():
         unit = "image files" if usage.kind == "image" else "prompts"
         show(f"{usage.model}: {usage.entries:,} {unit}, last used {_day(usage.oldest)} to {_day(usage.newest)}")
@@ -41,10 +46,15 @@ def info() -> None:
 
 
 def clear(
-    model: Annotated[str | None, typer.Option(metavar="NAME", help="Delete only what belongs to this model.")] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Delete only what belongs to this model, as cache info names it.")
+    ] = None,
     older_than: Annotated[
         str | None, typer.Option(metavar="AGE", help="Delete only what was not used for so long: 12h, 30d or 8w.")
     ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Delete without asking. Scripts need it: nobody can be asked there.")
+    ] = False,
 ) -> None:
     """Delete kept embeddings; running predictions go on and embed what they miss.
 
@@ -53,9 +63,38 @@ def clear(
     from cxrzero.cache.store import Store
 
     seconds = _seconds(older_than) if older_than else 0.0
+    if not yes and not (sys.stdin and sys.stdin.isatty()):
+        raise UsageError("cache clear deletes what is kept, and there is no terminal in which to ask: add --yes")
     store = Store()
-    show(f"Deleted {store.clear(model, seconds):,} entries.")
+    if store.alive and model is not None:
+        _check_kept(store, model)
+    chosen = store.count(model, seconds)
+    if (
+        chosen
+        and not yes
+        and not typer.confirm(f"Delete {_entries(chosen)} from {visible(str(store.path))}?", err=True)
+    ):
+        show("Nothing was deleted.")
+        return
+    show(f"Deleted {_entries(store.clear(model, seconds))}; {store.path} has {_megabytes(store)} now.")
     _report(store.notices, alive=store.alive)
+
+
+def _check_kept(store: Store, model: str) -> None:
+    """Say that nothing is kept of a model.
+
+    Raises:
+        UsageError: there is no model of that name either.
+    """
+    from cxrzero.registry.resolve import known_names
+
+    kept = sorted({usage.model for usage in store.usage()})
+    if model in kept:
+        return
+    what = f"nothing is kept of {model!r}, only of {', '.join(kept)}" if kept else "nothing is kept of any model"
+    if model not in known_names():
+        raise UsageError(f"--model {model}: {what}")
+    say(f"Note: {what}")
 
 
 def _seconds(age: str) -> float:
@@ -63,6 +102,14 @@ def _seconds(age: str) -> float:
     if not match:
         raise ConfigError(f"--older-than {age}: write a number and h, d or w, for example 30d")
     return float(int(match[1]) * UNITS_S[match[2]])
+
+
+def _entries(count: int) -> str:
+    return "1 entry" if count == 1 else f"{count:,} entries"
+
+
+def _megabytes(store: Store) -> str:
+    return f"{store.bytes_on_disk() / 1e6:,.1f} MB"
 
 
 def _day(seconds: int) -> str:

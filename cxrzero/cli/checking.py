@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from cxrzero.train.checking import Check
     from cxrzero.train.checkpage import Seen
 
-SHOWN = 3  # images whose texts or names are printed
+SHOWN = 3  # images or lines that are named
+LINE = ", line "  # in where a row of a table stands
 
 
 def check_lines(found: Check, seen: Sequence[Seen]) -> Iterator[str]:
@@ -30,6 +31,7 @@ def check_lines(found: Check, seen: Sequence[Seen]) -> Iterator[str]:
     yield from (f"  passed over  {count:,} {what}" for what, count in found.passed_over.items())
     notes = {
         "reports or texts that say nothing under the text rule, left out": len(found.silent_reports),
+        "of these, texts that are missing (blank, '-', '#N/A', 'todo' and the like)": found.missing_texts,
         "image files that do not exist": len(found.missing),
         "reports that cannot be read": len(found.unreadable_reports),
         "images that cannot be read": len(found.unreadable_images),
@@ -42,11 +44,22 @@ def check_lines(found: Check, seen: Sequence[Seen]) -> Iterator[str]:
     yield from (f"  {count:>11,}  {what}" for what, count in notes.items() if count)
     yield from _named("images that do not look like a chest X-ray", found.not_chest)
     yield from _named("images that look like a negative", found.inverted)
-    for each in seen[:SHOWN]:
-        yield f"  {each.image}"
-        yield from (f"      {text}" for text in each.texts)
+    yield from _identifying(found)
+    if seen:
+        yield f"  {len(seen)} training images with their texts are on the page, not here: terminals are logged."
     yield from (line for obstacle in found.obstacles for line in obstacle.split("\n"))
     yield "Trainable." if found.trainable else "Not trainable as it is."
+
+
+def _identifying(found: Check) -> Iterator[str]:
+    """How many texts probably name somebody, and where; never what they say."""
+    for kind, places in found.identifying.items():
+        lines = [where.rpartition(LINE)[2] for where in places if LINE in where]
+        more = ", …" if len(lines) > SHOWN else ""
+        at = f" (line{'s' if len(lines) > 1 else ''} {', '.join(lines[:SHOWN])}{more})" if lines else ""
+        yield f"  {len(places):>11,}  texts with probable {kind}{at}"
+    if found.identifying:
+        yield "  Weights can memorise what they were trained on: take such words out of the texts; see docs/train.md."
 
 
 def _named(what: str, images: Sequence[str]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import signal
@@ -13,14 +14,17 @@ import typer
 
 from cxrzero.cli.terminal import say
 from cxrzero.errors import CxrzeroError, ReaderGoneError, UsageError
+from cxrzero.outside.offline import offline
 
 INTERRUPTED = 128 + signal.SIGINT  # what shells expect
 
 P = ParamSpec("P")
 
 
-def reports_failures(command: Callable[P, None]) -> Callable[P, None]:
+def reports_failures(command: Callable[P, None], *, network: bool = False) -> Callable[P, None]:
     """Wrap a command: typed errors become a line on standard error and their exit code.
+
+    No library reaches the Hugging Face Hub meanwhile, unless the command is what uses the `network`.
 
     An error that nobody expected is named by its type and place only, because its text could quote a file's header.
     The command's parameter `debug` lets everything through.
@@ -29,7 +33,8 @@ def reports_failures(command: Callable[P, None]) -> Callable[P, None]:
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            command(*args, **kwargs)
+            with contextlib.nullcontext() if network else offline:
+                command(*args, **kwargs)
         except (typer.Exit, ReaderGoneError):
             raise
         except CxrzeroError as error:

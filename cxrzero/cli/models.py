@@ -30,7 +30,7 @@ def register(app: typer.Typer) -> None:
     group.command("list", cls=Command)(reports_failures(list_models))
     group.command("info", cls=Command, no_args_is_help=True)(reports_failures(info))
     group.command("import", cls=Command, no_args_is_help=True)(reports_failures(import_model))
-    group.command("pull", cls=Command, no_args_is_help=True)(reports_failures(pull))
+    group.command("pull", cls=Command, no_args_is_help=True)(reports_failures(pull, network=True))
     group.command("verify", cls=Command, no_args_is_help=True)(reports_failures(verify))
     app.add_typer(group, name="models")
 

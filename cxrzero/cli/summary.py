@@ -16,6 +16,7 @@ from cxrzero.prediction import Prediction
 from cxrzero.prompts.remarks import lines
 from cxrzero.sources import ImageRef, WalkCounts
 from cxrzero.tables.pseudonym import Pseudonymiser, load_key
+from cxrzero.tables.studies import StudySummary
 
 SHOWN_PATH = 28
 COLUMN_GAP = 2
@@ -93,6 +94,8 @@ def print_end(plan: Plan, outcome: Outcome) -> None:
     )
     if failure := outcome.first_failure:
         console.print(f"First failure: {failure['path']}: {failure.error}", style="yellow")
+    if outcome.studies:
+        _print_studies(outcome.studies)
     if plan.record:
         console.print(f"Wrote {', '.join(map(str, plan.outputs))}")
     else:  # no record beside it that would say so
@@ -110,6 +113,15 @@ def print_end(plan: Plan, outcome: Outcome) -> None:
     elif not stats.ok:
         console.print("No image could be scored.", style="red")
     console.print("Research use only: not a medical device.", style="dim")
+
+
+def _print_studies(studies: StudySummary) -> None:
+    parts = [f"{studies.studies - studies.folders:,} by Study Instance UID"]
+    if studies.folders:
+        parts.append(f"{studies.folders:,} by folder ({studies.images_by_folder:,} images without a UID)")
+    console.print(f"Studies: {', '.join(parts)}; at most {studies.most_images:,} images in one")
+    for warning in studies.warnings():
+        console.print(f"Warning: {warning}", style="yellow")
 
 
 def _models(plan: Plan) -> str:

@@ -49,7 +49,18 @@ def train(
                 raise UsageError(f"{' and '.join(missing)} must be given (or --resume DIR)")
             command_line = shlex.join(["cxrzero", *sys.argv[1:]])
             folder = training.train(training.recipe_options(**given, command=command_line), display)
-    display.say(f"Wrote {folder}. Try: cxrzero predict FOLDER --model {folder}")
+    display.say(f"Wrote {folder}{_next(folder)}")
+
+
+def _next(folder: Path) -> str:
+    """What to do with a finished run, as the end of a sentence."""
+    from cxrzero.model.model_json import MODEL_JSON, read_json
+
+    card = read_json(folder / MODEL_JSON)
+    if card["provenance"]["beyond_chance"] is False:
+        return ", a model that did not learn: its results say nothing of a film"
+    labels = "" if card["labels"] else " --labels FINDINGS"
+    return f". Try: cxrzero predict FOLDER --model {folder}{labels}"
 
 
 def _check(given: dict[str, Any]) -> None:

@@ -94,10 +94,11 @@ def _measured(progress: Progress) -> str:
     parts = []
     if progress.auroc is not None:
         value, low, high = progress.auroc
-        interval = f" ({low:.3f} to {high:.3f})" if low == low else ""
-        parts.append(f"AUROC {value:.3f}{interval}")
+        interval = f"{low:.3f} to {high:.3f}; " if low == low else ""
+        parts.append(f"AUROC {value:.3f} ({interval}chance 0.5)")
     if progress.recall is not None:
-        parts.append(f"R@5 {progress.recall:.3f}")
+        chance = f" (chance {progress.recall_chance:.3f})" if progress.recall_chance is not None else ""
+        parts.append(f"R@5 {progress.recall:.3f}{chance}")
     return ", ".join(parts)
 
 

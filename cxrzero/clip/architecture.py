@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,12 @@ import open_clip
 from open_clip.model import CustomTextCLIP
 
 from cxrzero.clip.tokenizer import CLIP_VOCABULARY, END_ID, PAD_ID
-from cxrzero.errors import UsageError
+from cxrzero.errors import MissingExtraError, UsageError
+from cxrzero.outside.offline import offline
 
 Arch = dict[str, Any]
 
+_FOLDER = resources.files("cxrzero.clip") / "archs"
 # What an open_clip configuration may ask for beside the towers.
 EXTRAS = ("quick_gelu", "init_logit_scale", "init_logit_bias")
 
@@ -29,17 +33,18 @@ def load_arch(name: str, image_size: int | None = None) -> Arch:
         image_size: replaces the architecture's own; pixels.
 
     Returns:
-        open_clip's configuration with `name` and `architecture` (a description) added.
+        open_clip's configuration with `name` and `architecture` (a description) added; the name of a file is its
+        description, since a path may say anything.
 
     Raises:
         UsageError: there is no such architecture (near names are offered), or the file is not one.
     """
-    folder = resources.files("cxrzero.clip") / "archs"
-    ours = sorted(entry.name.removesuffix(".json") for entry in folder.iterdir() if entry.name.endswith(".json"))
+    ours = _ours()
     if name in ours:
-        arch = _parse(name, (folder / f"{name}.json").read_text("utf-8"))
+        arch = _parse(name, (_FOLDER / f"{name}.json").read_text("utf-8"))
     elif name.endswith(".json") and Path(name).is_file():
         arch = _parse(name, Path(name).read_text("utf-8"))
+        arch["name"] = arch["architecture"]
     elif name in open_clip.list_models():
         arch = {"architecture": f"open_clip {name}"} | open_clip.get_model_config(name)
         _check_tokenizer(name, arch)
@@ -47,7 +52,7 @@ def load_arch(name: str, image_size: int | None = None) -> Arch:
         known = [*ours, *open_clip.list_models()]
         near = _near(name, known) or ours
         raise UsageError(f"there is no architecture {name!r}; did you mean {' or '.join(near)}? (or give a .json file)")
-    arch["name"] = name
+    arch.setdefault("name", name)
     if image_size is not None:
         arch["vision_cfg"]["image_size"] = image_size
     if not isinstance(arch["vision_cfg"]["image_size"], int):
@@ -55,16 +60,26 @@ def load_arch(name: str, image_size: int | None = None) -> Arch:
     return arch
 
 
+def is_named(name: str) -> bool:
+    """Whether it is a name of ours or of open_clip's, and no path."""
+    return name in _ours() or name in open_clip.list_models()
+
+
+def _ours() -> list[str]:
+    return sorted(entry.name.removesuffix(".json") for entry in _FOLDER.iterdir() if entry.name.endswith(".json"))
+
+
 def learns_tokenizer(arch: Arch) -> bool:
     """Whether the run learns its own tokenizer; otherwise it is CLIP's."""
     return bool(arch["text_cfg"].get("eos_id") == END_ID)
 
 
+@offline
 def build_model(arch: Arch) -> CustomTextCLIP:
     """A model with random weights (from torch's global generator).
 
     Raises:
-        UsageError: open_clip or timm does not know what the architecture asks for.
+        UsageError: open_clip or timm does not know what the architecture asks for, or would have to fetch it.
     """
     logging.getLogger("timm").setLevel(logging.ERROR)
     vision = dict(arch["vision_cfg"])
@@ -72,13 +87,45 @@ def build_model(arch: Arch) -> CustomTextCLIP:
         vision["timm_model_pretrained"] = False  # never a download
     extras = {key: arch[key] for key in EXTRAS if key in arch}
     try:
-        model = CustomTextCLIP(arch["embed_dim"], vision, dict(arch["text_cfg"]), **extras)
+        with _no_code_of_others() if "hf_model_name" in arch["text_cfg"] else nullcontext():
+            model = CustomTextCLIP(arch["embed_dim"], vision, dict(arch["text_cfg"]), **extras)
     except (RuntimeError, TypeError, ValueError, AssertionError) as error:
         raise UsageError(f"the architecture {arch['architecture']!r} cannot be built: {error}") from error
+    except OSError as error:  # huggingface_hub's, which advises to let it fetch
+        raise UsageError(
+            f"the architecture {arch['architecture']!r} names a tower that is not here, and nothing is fetched: take "
+            "one that open_clip or timm builds itself, or keep a local copy in the Hugging Face cache"
+        ) from error
     if learns_tokenizer(arch):
         # open_clip's text configuration cannot ask for it; without it [PAD] would take part in attention.
         model.text.use_pad_mask = True
     return model
+
+
+@contextmanager
+def _no_code_of_others() -> Iterator[None]:
+    """Left alone, transformers asks in the terminal whether to run code that a configuration brings; here it refuses.
+
+    Raises:
+        UsageError: the configuration is none without its code.
+        MissingExtraError: transformers is not installed.
+    """
+    try:
+        from transformers import dynamic_module_utils
+    except ImportError as error:
+        raise MissingExtraError("transformers", "hf") from error
+    before = dynamic_module_utils.TIME_OUT_REMOTE_CODE
+    dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0  # seconds to answer in; without any it does not ask
+    try:
+        yield
+    except ValueError as error:
+        if "custom code" not in str(error):
+            raise
+        raise UsageError(
+            "its configuration brings a text tower as code of its own, which is not run; transformers' own are"
+        ) from error
+    finally:
+        dynamic_module_utils.TIME_OUT_REMOTE_CODE = before
 
 
 def _parse(name: str, text: str) -> Arch:

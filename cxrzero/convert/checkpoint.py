@@ -31,8 +31,9 @@ def load_checkpoint(path: Path, card: str | None, arch_name: str | None) -> Load
         UsageError: the architecture is unknown.
     """
     weights = dict(convert_to_custom_text_state_dict(read_weights(path)))
-    lineage, how = choose_lineage(card, path.name)
-    arch = _architecture(weights, lineage, arch_name)
+    given = load_arch(arch_name) if arch_name is not None else None
+    lineage, how = choose_lineage(card, path.name, given)
+    arch = _architecture(weights, lineage, given)
     model = build_model(arch).eval()
     check_keys(model, weights, arch["architecture"])
     model.load_state_dict(weights)
@@ -62,19 +63,18 @@ def load_checkpoint(path: Path, card: str | None, arch_name: str | None) -> Load
     )
 
 
-def _architecture(weights: StateDict, lineage: Lineage, arch_name: str | None) -> Arch:
-    if arch_name is None:
+def _architecture(weights: StateDict, lineage: Lineage, arch: Arch | None) -> Arch:
+    if arch is None:
         if lineage.quick_gelu is None:
             raise AmbiguousModelError(
                 f"weights of {lineage.name} do not tell their activation (QuickGELU or GELU): name the architecture, "
                 "for example --arch ViT-B-32 or --arch ViT-B-32-quickgelu"
             )
         return recognise(weights, lineage.quick_gelu)
-    arch = load_arch(arch_name)
     if lineage.quick_gelu is not None and bool(arch.get("quick_gelu", False)) != lineage.quick_gelu:
         raise AmbiguousModelError(
-            f"--arch {arch_name} computes with GELU, and models of the lineage {lineage.name} were trained with "
-            f"QuickGELU: every result would be slightly wrong. Leave --arch out, or take {arch_name}-quickgelu"
+            f"--arch {arch['name']} computes with GELU, and models of the lineage {lineage.name} were trained with "
+            f"QuickGELU: every result would be slightly wrong. Leave --arch out, or take {arch['name']}-quickgelu"
         )
     return arch
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cxrzero.cards.card import Card
+from cxrzero.cards.card import Card, iter_cards
 from cxrzero.convert.checkpoint import load_checkpoint
 from cxrzero.convert.huggingface_folder import load_huggingface_folder
 from cxrzero.convert.lineage import card_of_folder
@@ -25,6 +26,7 @@ from cxrzero.files import cannot_write, sha256_of, software, whole_folder
 from cxrzero.model.bundle import describe_files, load_bundle
 from cxrzero.model.model_json import MODEL_JSON, SCHEMA_VERSION, TOKENIZER
 from cxrzero.model.preprocess import Preprocess
+from cxrzero.outside.offline import offline
 from cxrzero.phantom import draw
 
 # The 14 observations of CheXpert (Irvin et al., AAAI 2019), what models of this field are asked first.
@@ -45,6 +47,12 @@ LABELS = [
     "support devices",
 ]
 VERSIONS = ("torch", "open_clip_torch", "timm", "transformers", "onnx", "onnxruntime-gpu", "onnxruntime", "tokenizers")
+# Files of open_clip's and transformers' folders.
+MODEL_FILE = re.compile(
+    r"(?:config|open_clip_config|preprocessor_config|processor_config|tokenizer|tokenizer_config|special_tokens_map"
+    r"|added_tokens|vocab)\.json|(?:vocab|merges)\.txt|spiece\.model"
+    r"|(?:pytorch_model|model|open_clip_pytorch_model|open_clip_model)(?:-\d+-of-\d+)?\.(?:bin|safetensors)(?:\.index\.json)?"
+)
 WEIGHT_SUFFIXES = (".pt", ".pth", ".bin", ".safetensors", ".ckpt")
 
 
@@ -61,6 +69,7 @@ class ImportReport:
     lines: tuple[str, ...]
 
 
+@offline
 def load_model(source: Path, card: str | None = None, arch: str | None = None) -> LoadedModel:
     """Recognise a source and load it with torch.
 
@@ -207,5 +216,11 @@ def _fact(card: Card | None, key: str) -> Any:
 
 
 def _fingerprints(source: Path) -> dict[str, str]:
-    files = [source] if source.is_file() else sorted(path for path in source.iterdir() if path.is_file())
+    """Name → SHA-256 of the file, or of a folder's files that such models have; what else lies there is not told."""
+    files = [source] if source.is_file() else sorted(filter(_is_of_a_model, source.iterdir()))
     return {path.name: sha256_of(path) for path in files}
+
+
+def _is_of_a_model(path: Path) -> bool:
+    published = {file.name for card in iter_cards() for file in card.files}
+    return path.is_file() and (path.name in published or bool(MODEL_FILE.fullmatch(path.name)))

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from cxrzero.cards.card import Card, card_names, card_of_file, load_card
 from cxrzero.clip.steps import Steps, chexzero_steps, clip_steps
 from cxrzero.errors import AmbiguousModelError
+
+if TYPE_CHECKING:
+    from cxrzero.clip.architecture import Arch
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,12 @@ STEPS = {"chexzero": chexzero_steps, "openai-clip": clip_steps}
 ACTIVATIONS = {"quickgelu": True, "gelu": False}
 
 
-def choose_lineage(stated: str | None, file_name: str) -> tuple[Lineage, str]:
+def choose_lineage(stated: str | None, file_name: str, arch: Arch | None = None) -> tuple[Lineage, str]:
     """The lineage of a file of weights and how it is known.
+
+    Args:
+        stated: by `--as`.
+        arch: stated by `--arch`; it tells the activation, and nothing of the preprocessing.
 
     Raises:
         AmbiguousModelError: nobody says it, or `stated` is unknown or wants a folder; names the choices.
@@ -56,9 +64,26 @@ def choose_lineage(stated: str | None, file_name: str) -> tuple[Lineage, str]:
     if card is not None:
         return _of_card(card), f"its name, one of {card.title}'s released files"
     raise AmbiguousModelError(
-        f"{file_name}: the weights do not tell whose preprocessing and scoring rule belong to them; say it with "
-        "--as chexzero (padded to 320 pixels, QuickGELU, scale 1), --as openai-clip (cropped, QuickGELU) or "
-        "--as open-clip with --arch (cropped, the architecture's activation)"
+        f"{file_name}: the weights do not tell whose preprocessing and scoring rule belong to them; "
+        f"{_what_to_say(arch)}"
+    )
+
+
+def _what_to_say(arch: Arch | None) -> str:
+    """What is still open, beside the architecture where that was given."""
+    if arch is None:
+        return (
+            "say it with --as chexzero (padded to 320 pixels, QuickGELU, scale 1), --as openai-clip (cropped, "
+            "QuickGELU) or --as open-clip with --arch (cropped, the architecture's activation)"
+        )
+    if arch.get("quick_gelu"):
+        return (
+            f"say it beside --arch {arch['name']} with --as chexzero (padded to 320 pixels, scale 1), --as openai-clip "
+            "(cropped) or --as open-clip (cropped)"
+        )
+    return (
+        f"if they are your own, say it beside --arch {arch['name']} with --as open-clip (cropped). This architecture "
+        "computes with GELU, those of chexzero and openai-clip were trained with QuickGELU: name them without --arch"
     )
 
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 import torch
+from google.protobuf.message import Message
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer
 from torch import Tensor, nn
@@ -168,9 +169,19 @@ def _store(model: onnx.ModelProto, storage: Storage) -> None:
     nodes = [*casts, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
-    model.doc_string = ""
-    for node in graph.node:
-        node.doc_string = ""  # the exporter writes source paths of this machine here
+    _undocument(model)
+
+
+def _undocument(message: Message) -> None:
+    """Take out what the exporter says of where things came from: source paths of this machine, names of modules."""
+    for field in {"doc_string", "metadata_props"}.intersection(message.DESCRIPTOR.fields_by_name):
+        message.ClearField(field)
+    for _, value in message.ListFields():
+        if isinstance(value, Message):
+            _undocument(value)
+        elif hasattr(value, "add"):  # a repeated field of messages
+            for each in value:
+                _undocument(each)
 
 
 def _move_weights(graph: onnx.GraphProto, path: Path) -> None:

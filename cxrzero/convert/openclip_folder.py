@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -142,7 +143,13 @@ def _described(arch: Mapping[str, Any]) -> str:
     vision, text = arch["vision_cfg"], arch["text_cfg"]
     image = vision.get("timm_model_name") or f"ViT {vision.get('layers')}x{vision.get('width')}"
     words = text.get("hf_model_name") or f"transformer {text.get('layers')}x{text.get('width')}"
-    return f"open_clip: {image} + {words}"
+    return f"open_clip: {image} + {_published(words)}"
+
+
+def _published(name: str) -> str:
+    """A name on the Hub (organisation/model), or the last part of what is a path on its author's machine."""
+    parts = re.split(r"[/\\]", name)
+    return name if len(parts) <= 2 and all(part.strip(".~") for part in parts) else parts[-1]
 
 
 def _steps(config: Mapping[str, Any], size: tuple[int, int]) -> Steps:

@@ -22,6 +22,7 @@ from cxrzero.backends.base import IMAGE
 from cxrzero.backends.open import check_bf16
 from cxrzero.backends.precision import check_variants, is_small
 from cxrzero.backends.processor import instruction_sets
+from cxrzero.convert.importer import LABELS
 from cxrzero.errors import ImportModelError
 from cxrzero.files import write_json, write_whole
 from cxrzero.maths import Floats
@@ -121,11 +122,11 @@ def _line(precision: str, found: Deviation) -> str:
 
 
 def _differences(bundle: Bundle, encoder: Encoder, films: Sequence[npt.NDArray[np.float32]]) -> Floats:
-    """(TEST_FILMS, L) d of batches of films for the bundle's own labels."""
+    """(TEST_FILMS, L) d of batches of films for the bundle's own labels; CheXpert's where it has none."""
     preprocess = Preprocess(bundle.preprocess, bundle.image_size)
     tokenizer = Tokenizer(bundle.file(TOKENIZER), bundle.context_length, bundle.pad_id)
     member = Member(bundle, tokenizer, preprocess, encoder, None)
-    scores = member.classifier(build_prompts(bundle.labels, bundle.templates))
+    scores = member.classifier(build_prompts(bundle.labels or LABELS, bundle.templates))
     found = scores(np.concatenate([encoder.encode_images(batch) for batch in films]))
     assert found.cos_pos is not None
     assert found.cos_neg is not None

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from cxrzero.calibration.file import Calibration
 from cxrzero.evaluate.dataset import Dataset
 from cxrzero.evaluate.discrimination import LabelScores
+from cxrzero.evaluate.join import JoinReport
 from cxrzero.evaluate.options import EvalOptions
 from cxrzero.tables.names import some_of
+from cxrzero.tables.studies import MOST_IMAGES
 
 # How rows of labels became one, after "they are positive where".
 TOGETHER = {
@@ -95,6 +97,23 @@ def _of_labels(dataset: Dataset) -> Iterator[Caveat]:
         yield Caveat(f"In the labels and not predicted: {some_of(match.only_reference, 30)}.")
 
 
+def _of_strangers(report: JoinReport) -> Iterator[Caveat]:
+    """Studies that are probably not one: loose files of a folder, or a UID that was given twice."""
+    if n := report.n_crowded:
+        yield Caveat(
+            f"{counted(n, 'study has', 'studies have')} more than {MOST_IMAGES} images, more than a study of the chest "
+            "has: films of several patients may have been joined. Give each study a folder of its own, or evaluate "
+            "labels of images.",
+            is_loud=True,
+        )
+    if n := report.n_mixed:
+        yield Caveat(
+            f"{counted(n, 'row of labels was', 'rows of labels were')} joined with images of different Study Instance "
+            "UIDs. Join by that UID, or give each study a folder of its own.",
+            is_loud=True,
+        )
+
+
 def _of_join(dataset: Dataset) -> Iterator[Caveat]:
     report = dataset.join
     for kind, where in (("only_references", "labels"), ("only_predictions", "predictions")):
@@ -116,6 +135,7 @@ def _of_join(dataset: Dataset) -> Iterator[Caveat]:
             f"Labels are per study, and {counted(report.n_several, 'study has', 'studies have')} several images: the "
             f"{how} over the scored images of a study was evaluated."
         )
+        yield from _of_strangers(report)
     elif report.n_several:
         yield Caveat(
             f"{counted(report.n_several, 'film has', 'films have')} several frames: the {how} over the scored "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -12,6 +12,7 @@ from cxrzero.errors import ConfigError
 from cxrzero.evaluate.keys import Transform, folder_tail, is_in_powers, is_short, plain_path, stem
 from cxrzero.evaluate.ways import Candidate, Identifiers, ways_to_join
 from cxrzero.maths import Ints
+from cxrzero.tables.studies import MOST_IMAGES
 
 EXAMPLES = 5  # identifiers shown for each kind of mismatch
 
@@ -27,6 +28,8 @@ class JoinReport:
         n_matched, n_matched_rows: films (or studies) that both tables have; the label table's rows of them.
         n_several: of those joined, how many have several predictions (frames of a film, images of a study).
         n_repeated: of those joined, how many have several rows in the label table, which are merged.
+        n_crowded: of studies joined, how many have more images than a study has (`tables/studies.py: MOST_IMAGES`).
+        n_mixed: of studies joined, how many have images of different Study Instance UIDs.
         only_predictions, only_references: identifiers found on one side only.
         duplicate_predictions, duplicate_references: identifiers that stand for different files or folders, or for
             predictions that are not frames of one; none of their rows is used.
@@ -41,6 +44,8 @@ class JoinReport:
     n_matched_rows: int
     n_several: int = 0
     n_repeated: int = 0
+    n_crowded: int = 0
+    n_mixed: int = 0
     n_only_predictions: int = 0
     n_only_references: int = 0
     n_duplicate_predictions: int = 0
@@ -157,6 +162,7 @@ def _join(
         "duplicate_predictions": [key for key in prediction_count if key and key in several_predictions],
         "duplicate_references": [key for key, n in reference_count.items() if n > 1 and key and key not in place],
     }
+    is_study = candidate.level == "study"
     report = JoinReport(
         key=candidate.words,
         level=candidate.level,
@@ -166,6 +172,8 @@ def _join(
         n_matched_rows=len(label_pairs),
         n_several=sum(prediction_count[key] > 1 for key in place),
         n_repeated=sum(reference_count[key] > 1 for key in place),
+        n_crowded=sum(prediction_count[key] > MOST_IMAGES for key in place) if is_study else 0,
+        n_mixed=_of_several_uids(pairs, predictions) if is_study else 0,
         n_only_predictions=len(mismatches["only_predictions"]),
         n_only_references=len(mismatches["only_references"]),
         n_duplicate_predictions=len(mismatches["duplicate_predictions"]),
@@ -179,6 +187,17 @@ def _join(
 def _worth(report: JoinReport) -> tuple[int, int]:
     """What makes one way to join better than another: films with one row of labels, then films."""
     return report.n_matched - report.n_repeated, report.n_matched
+
+
+def _of_several_uids(pairs: Ints, predictions: Identifiers) -> int:
+    """How many joined rows have predictions with different Study Instance UIDs; pairs as (prediction, target)."""
+    cells = predictions.get("study_instance_uid")
+    if cells is None:
+        return 0
+    uids: defaultdict[int, set[str]] = defaultdict(set)
+    for row, target in pairs.tolist():
+        uids[target].add(cells[row])
+    return sum(len(found - {""}) > 1 for found in uids.values())
 
 
 def _of_several_files(keys: Sequence[str], cells: Sequence[str], count: Counter[str]) -> set[str]:

@@ -15,15 +15,18 @@ from pydicom.dataset import Dataset
 
 from cxrzero.errors import ImageError, SkippedImage
 from cxrzero.images.aspect import Aspect, read_aspect
+from cxrzero.images.body_parts import body_part_flags
 from cxrzero.images.chain import make_square
-from cxrzero.images.dicom_file import facts_of, integer, items, open_dicom, text
+from cxrzero.images.codes import codes, wording
+from cxrzero.images.dicom_file import facts_of, integer, open_dicom, text
 from cxrzero.images.dicom_frames import read_frames, read_layout
 from cxrzero.images.dicom_grey import Grey, colour_to_grey, monochrome_to_grey
-from cxrzero.images.flags import body_part_flags, pixel_flags, view_flags
+from cxrzero.images.flags import pixel_flags
 from cxrzero.images.functional_groups import frame_header
 from cxrzero.images.radiograph import DecodeOptions, Radiograph, Step
 from cxrzero.images.shutter import read_shutter
 from cxrzero.images.stored import StoredBits
+from cxrzero.images.views import view_flags
 
 # PS3.3, C.7.3.1.1.1: Computed Radiography, Digital Radiography, Radiographic imaging (film/screen). DR is written by
 # vendors for DX and never was a defined term.
@@ -114,9 +117,9 @@ def is_secondary_capture(sop_class: str) -> bool:
 
 def flags_of(header: Dataset, frames: int) -> set[str]:
     """The flags that follow from the header."""
-    views = items(header, "ViewCodeSequence")
-    found = view_flags(text(header, "ViewPosition"), text(views[0], "CodeValue") if views else "")
-    found |= body_part_flags(text(header, "BodyPartExamined"))
+    views = codes(header, "ViewCodeSequence", modifiers="ViewModifierCodeSequence")
+    found = view_flags(wording(header, "ViewPosition"), views)
+    found |= body_part_flags(wording(header, "BodyPartExamined"), codes(header, "AnatomicRegionSequence"))
     sop_class = text(header, "SOPClassUID")
     if sop_class == DX_FOR_PROCESSING or text(header, "PresentationIntentType").upper() == "FOR PROCESSING":
         found.add("for_processing")

@@ -40,7 +40,7 @@ class DecodeOptions:
 
 
 class Facts(NamedTuple):
-    """Attributes copied from a DICOM header into the table; empty where it states none. Names and dates never appear.
+    """Attributes of a DICOM header, empty where it states none. Names, dates and patients' numbers never appear.
 
     Attributes:
         modality: e.g. "CR", "DX".

@@ -1,28 +1,31 @@
 """PNG, JPEG, TIFF, BMP, GIF, WebP and JPEG 2000 files → one grey picture.
 
 8-bit pictures keep their values: Pillow's "L" conversion (ITU-R 601-2 luma) and nothing else, which is what the
-reference system of the field does. Deeper pictures keep their depth until their range is mapped to 8 bits.
+reference system of the field does. Others keep their depth until `raster_samples.py` maps their range to 8 bits.
 """
 
 from __future__ import annotations
 
 import io
 import os
+import struct
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import imagecodecs
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from cxrzero.errors import ImageError
-from cxrzero.images.chain import GreyLevels, apply_range, luma, to_grey
 from cxrzero.images.codestream import read_claim
 from cxrzero.images.flags import pixel_flags
+from cxrzero.images.jpeg2000 import read_deep_jpeg2000
 from cxrzero.images.plain_png import read_plain_png
 from cxrzero.images.quiet import ignore_warnings_of
 from cxrzero.images.radiograph import DecodeOptions, GreyImage, Radiograph, Step
+from cxrzero.images.raster_samples import RasterSamples, grey_of, over_black
 from cxrzero.images.sniff import Kind
+from cxrzero.images.tiff import read_tiff
 
 # The formats that content detection knows, by Pillow's names; nothing else is tried on a hostile file.
 _PILLOW_FORMAT = {
@@ -32,12 +35,15 @@ _PILLOW_FORMAT = {
 
 # No film needs more: a 43 × 43 cm detector at 100 µm is 18.5 million pixels, 37 MB; scanned colour films reach 300 MB.
 MAX_FILE_BYTES = 512 * 1024 * 1024
+# Pillow's modes of more than 8 bits.
+_DEEP_MODES = frozenset({"I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
 # libjpeg's scaled decoding knows 1/2, 1/4 and 1/8.
 MAX_HALVINGS = 3
 
-# What Pillow raises on broken files, besides OSError: struct, index and type errors from its parsers in Python.
+# What Pillow and tifffile raise on broken files, besides OSError: whatever their parsers in Python happen to.
 _BROKEN = (OSError, ValueError, SyntaxError, TypeError, IndexError, KeyError, AttributeError, EOFError, MemoryError,
-           OverflowError, RuntimeError, ZeroDivisionError, Image.DecompressionBombError)  # fmt: skip
+           OverflowError, RuntimeError, ZeroDivisionError, AssertionError, struct.error,
+           Image.DecompressionBombError)  # fmt: skip
 
 
 def decode_raster(path: Path, kind: Kind, options: DecodeOptions) -> Radiograph:
@@ -54,11 +60,13 @@ def decode_raster(path: Path, kind: Kind, options: DecodeOptions) -> Radiograph:
     if kind == "jpeg":
         read_claim(data)
     try:
-        with Image.open(io.BytesIO(data), formats=[_PILLOW_FORMAT[kind]]) as image:
-            return _radiograph(image, data, options)
+        return _radiograph(data, kind, options)
     except Image.DecompressionBombError:
         raise ImageError("too_many_pixels", "the image claims more pixels than any radiograph has") from None
     except UnidentifiedImageError:
+        if kind == "jpeg":  # whose header has been read
+            what = "JPEG-LS, and JPEG of more than 8 bits a sample, are read inside of DICOM files only"
+            raise ImageError("unsupported_image", what) from None
         raise ImageError("corrupt_image", f"the {kind.upper()} header is broken or of an unsupported kind") from None
     except _BROKEN as error:
         # Pillow has no type of its own for a file that is cut off.
@@ -76,16 +84,33 @@ def _read(path: Path) -> bytes:
         raise ImageError("unreadable", f"the file cannot be read ({error.strerror or os.strerror(5)})") from None
 
 
-def _radiograph(image: Image.Image, data: bytes, options: DecodeOptions) -> Radiograph:
+def _radiograph(data: bytes, kind: Kind, options: DecodeOptions) -> Radiograph:
+    if kind == "tiff" and (tiff := read_tiff(data, options.max_pixels)) is not None:
+        found = {"multi_page"} if tiff.is_multi_page else set()
+        return _of_stored(tiff.stored, "TIFF", "tifffile", tiff.orientation, found, options)
+    if kind in ("jp2", "j2k") and (deep := read_deep_jpeg2000(data, options.max_pixels)) is not None:
+        return _of_stored(deep, "JPEG2000", "imagecodecs/jpeg2k", 1, set(), options)
+    with Image.open(io.BytesIO(data), formats=[_PILLOW_FORMAT[kind]]) as image:
+        return _of_pillow(image, data, options)
+
+
+def _of_stored(
+    stored: RasterSamples, file_format: str, decoder: str, orientation: int, found: set[str], options: DecodeOptions
+) -> Radiograph:
+    samples = stored.samples
+    what = {"format": file_format, "samples": f"{samples.dtype} × {samples.shape[2]}", "colour": stored.colour}
+    pixels, step = grey_of(stored)
+    return _finished(_upright(pixels, orientation), decoder, [_stored_step(what, samples), step], found, options)
+
+
+def _of_pillow(image: Image.Image, data: bytes, options: DecodeOptions) -> Radiograph:
     if image.width * image.height > options.max_pixels:
         raise ImageError("too_many_pixels", f"the image claims {image.width} × {image.height} pixels")
     if image.format == "TIFF" and _covered(image) < image.width * image.height:
         raise ImageError("truncated", "the strips or tiles do not cover the image; Pillow would leave the rest black")
-    found = {"view_unknown"}
+    found: set[str] = set()
     if image.format == "PNG" and (plain := read_plain_png(data)) is not None:
-        extent = _extent(plain)
-        steps = [Step("stored", {"format": "PNG", "mode": "L"}, *extent), _luma_step(extent)]
-        return _finished(plain, "imagecodecs/png", steps, found, options)
+        return _of_stored(RasterSamples(plain[..., np.newaxis], 8), "PNG", "imagecodecs/png", 1, found, options)
     if getattr(image, "is_animated", False):
         found.add("multi_page")
         image.seek(0)
@@ -93,29 +118,37 @@ def _radiograph(image: Image.Image, data: bytes, options: DecodeOptions) -> Radi
     if options.fast_side is not None:
         _scale_down(image, options.fast_side)
     image.load()
-    stored = np.asarray(image)
-    extent = _extent(stored)
-    steps = [Step("stored", {"format": image.format, "mode": image.mode}, *extent)]
+    orientation = image.getexif().get(_ORIENTATION, 1)
+    if (deep := _deep(image, data)) is not None:
+        return _of_stored(deep[0], str(image.format), deep[1], orientation, found, options)
+    values = np.asarray(image)
+    steps = [_stored_step({"format": image.format, "mode": image.mode}, values)]
     if image.width != stored_width:
-        steps.append(Step("fast_decode", {"from_width": stored_width, "to_width": image.width}, *extent))
-    decoder = f"pillow/{image.format}"
-    deep = _deep_values(image, data)
-    if deep is None and image.mode == "L" and not image.has_transparency_data:  # nearly all are; one copy is enough
-        pixels = _upright(stored, image.getexif().get(_ORIENTATION, 1))
-        steps.append(_luma_step(extent))
-    elif deep is None:
-        pixels = np.asarray(_over_black(ImageOps.exif_transpose(image)))
-        steps.append(_luma_step(_extent(pixels)))
-    else:
-        values, decoder = deep
-        low, high = float(values.min()), float(values.max())
-        if values.dtype == np.uint16:
-            levels = GreyLevels.of(values)
-            pixels = levels.picture(to_grey(apply_range(levels.raw, low, high)))
-        else:
-            pixels = to_grey(apply_range(values, low, high))
-        steps.append(Step("range", {"low": low, "high": high}, *_extent(pixels)))
-    return _finished(pixels, decoder, steps, found, options)
+        steps.append(Step("fast_decode", {"from_width": stored_width, "to_width": image.width}, *_extent(values)))
+    pixels = values if image.mode == "L" and not image.has_transparency_data else over_black(image)
+    steps.append(Step("luma", {"weights": "ITU-R 601-2"}, *_extent(pixels)))
+    return _finished(_upright(pixels, orientation), f"pillow/{image.format}", steps, found, options)
+
+
+def _deep(image: Image.Image, data: bytes) -> tuple[RasterSamples, str] | None:
+    """The samples that Pillow's 8 bits cannot hold, and their decoder; None for all others."""
+    if image.format == "PNG" and _pillow_would_lose(image, data):
+        samples = np.asarray(imagecodecs.png_decode(data))
+        samples = samples if samples.ndim == 3 else samples[..., np.newaxis]
+        bands, bits = samples.shape[2], samples.dtype.itemsize * 8
+        alpha: Literal["straight"] | None = "straight" if bands in (2, 4) else None
+        return RasterSamples(samples, bits, "rgb" if bands > 2 else "grey", alpha=alpha), "imagecodecs/png"
+    if image.mode in _DEEP_MODES:
+        return RasterSamples(np.asarray(image)[..., np.newaxis], 16), f"pillow/{image.format}"
+    return None
+
+
+def _pillow_would_lose(image: Image.Image, data: bytes) -> bool:
+    """Pillow halves the depth of 16-bit colour, and knows a transparent grey (tRNS) of 1 and of 8 bits only."""
+    bits, colour_type = data[24], data[25]
+    if colour_type == 0:
+        return bits in (2, 4, 16) and "transparency" in image.info
+    return bits == 16
 
 
 def _finished(
@@ -126,14 +159,14 @@ def _finished(
         steps.append(Step("invert", {"because": "--invert yes"}, *_extent(pixels)))
     return Radiograph(
         pixels=np.ascontiguousarray(pixels),
-        flags=frozenset(found | pixel_flags(pixels)),
+        flags=frozenset({"view_unknown"} | found | pixel_flags(pixels)),
         decoder=decoder,
         steps=tuple(steps),
     )
 
 
-def _luma_step(extent: tuple[float, float]) -> Step:
-    return Step("luma", {"weights": "ITU-R 601-2"}, *extent)
+def _stored_step(what: dict[str, Any], samples: np.ndarray[Any, np.dtype[Any]]) -> Step:
+    return Step("stored", what, *_extent(samples))
 
 
 def _scale_down(image: Image.Image, side: int) -> None:
@@ -156,51 +189,6 @@ def _covered(image: Image.Image) -> int:
 def _extent(values: np.ndarray[Any, np.dtype[Any]]) -> tuple[float, float]:
     """Lowest and highest value over all bands (Image.getextrema does not know every 16-bit mode)."""
     return float(values.min()), float(values.max())
-
-
-def _over_black(image: Image.Image) -> Image.Image:
-    """Mode "L"; transparent pixels become black, as padding does. Without transparency exactly `image.convert("L")`."""
-    if not image.has_transparency_data:
-        return image.convert("L") if image.mode != "CMYK" else image.convert("RGB").convert("L")
-    image = image.convert("RGBA")
-    return Image.composite(image.convert("RGB"), Image.new("RGB", image.size), image.getchannel("A")).convert("L")
-
-
-# TIFF tags: BitsPerSample and PhotometricInterpretation, whose value 0 is WhiteIsZero (TIFF 6.0, section 8).
-_BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262
-_DEEP_MODES = frozenset({"I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
-
-
-def _deep_values(image: Image.Image, data: bytes) -> tuple[np.ndarray[Any, np.dtype[Any]], str] | None:
-    """Upright grey values of more than 8 bits and their decoder, or None for an 8-bit picture.
-
-    Pillow halves the depth of 16-bit colour; imagecodecs keeps it.
-    """
-    tags = getattr(image, "tag_v2", {})
-    if image.mode in _DEEP_MODES:
-        values, decoder = np.asarray(image), f"pillow/{image.format}"
-        if tags.get(_PHOTOMETRIC) == 0:
-            values = -values if values.dtype.kind == "f" else ~values  # either reverses the order of all values
-    elif image.format == "PNG" and data[24] == 16:
-        values, decoder = _grey_of(imagecodecs.png_decode(data)), "imagecodecs/png"
-    elif image.format == "TIFF" and max(tags.get(_BITS_PER_SAMPLE, (8,))) > 8:
-        values, decoder = _grey_of(imagecodecs.tiff_decode(data, index=0)), "imagecodecs/tiff"
-    else:
-        return None
-    if not np.isfinite(values).all():
-        raise ImageError("corrupt_image", "the image holds values that are not numbers")
-    return _upright(values, image.getexif().get(_ORIENTATION, 1)), decoder
-
-
-def _grey_of(samples: np.ndarray[Any, np.dtype[Any]]) -> np.ndarray[Any, np.dtype[Any]]:
-    """(H, W, 2 to 4) samples → (H, W) luma, transparent pixels 0."""
-    if samples.ndim != 3 or samples.dtype.kind != "u":
-        raise ImageError("unsupported_image", "deep colour images need unsigned samples, interleaved")
-    bands = samples.shape[2]
-    grey = luma(samples[..., :3]) if bands >= 3 else samples[..., 0]
-    if bands in (2, 4):
-        grey = grey.astype(np.float64) * samples[..., -1] / np.iinfo(samples.dtype).max
-    return np.asarray(grey)
 
 
 # EXIF 2.32, tag 274: what must be done to see the picture upright.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import platform
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 MANIFEST_SCHEMA_VERSION = 1
 
 # What takes part between the file and the probability.
-RECORDED_PACKAGES = ("numpy", "pillow", "pydicom", "imagecodecs", "tokenizers", "onnxruntime-gpu", "onnxruntime")
+RECORDED_PACKAGES = (
+    "numpy", "pillow", "pydicom", "imagecodecs", "tifffile", "tokenizers", "onnxruntime-gpu", "onnxruntime",
+)  # fmt: skip
 
 
 def manifest_path(out: str) -> Path:
@@ -61,6 +64,7 @@ def build_manifest(plan: Plan, outcome: Outcome) -> dict[str, Any]:
             "skipped": stats.skipped,
             "ignored_files": outcome.ignored,
         },
+        "studies": {**asdict(outcome.studies), "warnings": outcome.studies.warnings()} if outcome.studies else None,
         "cache": {
             "used": screener.store is not None and screener.store.alive,
             "cached": stats.cached,

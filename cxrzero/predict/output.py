@@ -12,7 +12,7 @@ from cxrzero.predict.shardlog import ShardLog
 from cxrzero.prediction import Prediction
 from cxrzero.tables.keymap import KeyMap
 from cxrzero.tables.pseudonym import Pseudonymiser
-from cxrzero.tables.studies import Studies
+from cxrzero.tables.studies import Studies, StudySummary
 from cxrzero.tables.table import Table
 
 # Rows that are kept for a look at the result.
@@ -86,6 +86,11 @@ class Output:
         if self._key_map:
             self._key_map.commit()
         self._table.commit()
+
+    @property
+    def studies(self) -> StudySummary | None:
+        """Of --by study: what was joined."""
+        return self._studies.summary() if self._studies else None
 
     def __enter__(self) -> Self:
         with ExitStack() as opened:

@@ -26,6 +26,7 @@ from cxrzero.predict.shardlog import ShardLog
 from cxrzero.prediction import Prediction
 from cxrzero.sources import ImageRef, find_images
 from cxrzero.tables.pseudonym import Pseudonymiser, load_key
+from cxrzero.tables.studies import StudySummary
 
 # A run that is over by then needs no time left, and is not slowed by a second walk.
 COUNT_AFTER_S = 2.0
@@ -51,6 +52,7 @@ class Outcome:
         first_failure: the first failed row.
         shard: of a sharded run, for its record.
         new_key: the key file, where --pseudonymise made one for this run.
+        studies: of --by study, what was joined.
     """
 
     stats: RunStats
@@ -67,6 +69,7 @@ class Outcome:
     first_failure: Prediction | None = None
     shard: Mapping[str, Any] | None = None
     new_key: Path | None = None
+    studies: StudySummary | None = None
 
     @property
     def is_empty_shard(self) -> bool:
@@ -135,6 +138,7 @@ def run(plan: Plan, on_row: OnRow | None = None, live: Live | None = None) -> Ou
         first_failure=output.first_failure,
         shard=shardlog.record() if shardlog else None,
         new_key=new_key,
+        studies=output.studies,
     )
     if plan.record:
         write_json(plan.record, build_manifest(plan, outcome))

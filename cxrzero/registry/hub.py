@@ -1,8 +1,9 @@
 """The Hugging Face Hub, asked through `huggingface_hub`: which hosts, what is sent, and refusals in plain words.
 
-The library retries, resumes and shows progress. What it may not do is decided here: its telemetry is off before it is
-imported, only the Hub's own hosts are asked and only over HTTPS, no cookie is sent back, and a login only where the
-user said so. Files come over plain HTTPS; its second transport (Xet), which asks further hosts, is not used.
+The library retries, resumes and shows progress. What it may not do is decided here: only the Hub's own hosts are asked
+and only over HTTPS, no cookie is sent back, and a login only where the user said so. Its telemetry is off
+(`outside/telemetry.py`), also where another package has imported it before. Files come over plain HTTPS; its second
+transport (Xet), which asks further hosts, is not used.
 """
 
 from __future__ import annotations
@@ -47,12 +48,11 @@ class Remote:
 
 def library() -> ModuleType:
     """`huggingface_hub`, which tells nobody about this machine, nor the terminal what a server wrote."""
-    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     import huggingface_hub
     from huggingface_hub import constants
     from huggingface_hub.utils.logging import set_verbosity
 
-    constants.HF_HUB_DISABLE_TELEMETRY = True  # where another package has imported it before
+    constants.HF_HUB_DISABLE_TELEMETRY = True  # which it reads when it is imported, perhaps before cxrzero
     set_verbosity(logging.ERROR)
     return huggingface_hub
 

@@ -13,6 +13,7 @@ from cxrzero.registry import sources
 from cxrzero.registry.byhand import how_to_get
 from cxrzero.registry.folder import bundles_in, installed, is_bundle
 from cxrzero.registry.snapshot import find_snapshot
+from cxrzero.registry.trainingrun import why_no_model
 
 HUB, LOCAL = "hf-hub:", "local-dir:"
 
@@ -44,7 +45,7 @@ def resolve_models(spec: str = DEFAULT_MODEL, notify: Notify = silent) -> list[B
         )
     if known:
         return _from_name(spec)
-    if path.exists():
+    if path.exists() or why_no_model(path):
         return _from_path(path, notify)
     raise BundleError(
         f"no model {spec!r}: not a path here, and not a known model ({', '.join(sorted(known_names()))}); "
@@ -97,6 +98,8 @@ def _from_path(path: Path, notify: Notify) -> list[Bundle]:
         return [load_bundle(path)]
     if members := bundles_in(path) if path.is_dir() else []:
         return [load_bundle(member) for member in members]
+    if why := why_no_model(path):
+        raise BundleError(why)
     found = sources.find(path)
     if found:
         return [sources.imported(source, notify) for source in found]

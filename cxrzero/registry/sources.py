@@ -20,6 +20,7 @@ from cxrzero.files import make_private, sha256_of_tree
 from cxrzero.images.leftovers import FORK
 from cxrzero.model.bundle import Bundle, load_bundle
 from cxrzero.registry.folder import IMPORTED, check_name, is_bundle, models_folder
+from cxrzero.registry.trainingrun import why_no_model
 
 SUFFIXES = (".pt", ".pth", ".bin", ".safetensors", ".ckpt")
 # What makes a folder of weights one model: open_clip's and Hugging Face's configuration.
@@ -76,10 +77,13 @@ def plan(
 
     Raises:
         NoInputError: no such path.
-        UsageError: one name for several checkpoints, or a name that cannot be one.
+        UsageError: a training run, which makes its model itself; one name for several checkpoints, or a name that
+            cannot be one.
     """
     if not source.exists():
         raise NoInputError(f"{source} does not exist")
+    if why := why_no_model(source):
+        raise UsageError(why)
     found = find(source) or [source]
     if len(found) > 1 and name is not None:
         raise UsageError(f"{source} holds {len(found)} checkpoints; --name names one, so import them one by one")

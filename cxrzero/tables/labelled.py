@@ -63,6 +63,10 @@ class LabelTable:
             self._columns = read_table(source, text=text, categories=[self._list])
             self.names = vocabulary(self._columns.text[self._list])
 
+    @property
+    def lists_findings(self) -> bool:
+        return self._list is not None
+
     def findings(self) -> tuple[tuple[str, ...], dict[str, str]]:
         """The names that are findings, by their cells; those that are none, each with the reason."""
         if self._list is not None:
@@ -118,6 +122,7 @@ class Labelled:
         left_out: columns that are neither labels nor known otherwise, or that nothing can be measured on, each with
             the reason.
         synonyms: in words, which columns were found by another name.
+        from_cells: the labels are words of a column that lists findings, not headings.
     """
 
     paths: tuple[Path, ...]
@@ -126,6 +131,7 @@ class Labelled:
     units: Ints
     left_out: Mapping[str, str]
     synonyms: tuple[str, ...] = ()
+    from_cells: bool = False
 
     def only(self, keep: Sequence[int], why: str) -> Labelled:
         """The same images with some of the labels, by their places, and why the others are left out."""
@@ -190,10 +196,16 @@ def read_labelled(path: Path, images: Path, labels: Sequence[str] | None = None,
     units = np.unique(together, return_inverse=True)[1].astype(np.int64)
     values = np.column_stack([truth[label].values for label in columns_of])
     synonyms = [in_words(label, column) for label, column in columns_of.items() if fold(label) != fold(column)]
-    found = tuple(columns_of)
-    return _one_row_each(
-        Labelled(tuple(images / name for name in names), found, values, units, left_out, tuple(synonyms)), path
+    data = Labelled(
+        paths=tuple(images / name for name in names),
+        labels=tuple(columns_of),
+        truth=values,
+        units=units,
+        left_out=left_out,
+        synonyms=tuple(synonyms),
+        from_cells=table.lists_findings,
     )
+    return _one_row_each(data, path)
 
 
 def _one_row_each(data: Labelled, path: Path) -> Labelled:

@@ -13,6 +13,7 @@ import torch
 from cxrzero.files import cannot_write, write_json
 from cxrzero.train.checkpage import Seen, write_page
 from cxrzero.train.data.augment import augment
+from cxrzero.train.data.identifying import identifying
 from cxrzero.train.data.intake import listed, paragraph
 from cxrzero.train.data.pairs import Pairs, gather_pairs
 from cxrzero.train.data.pixels import split_steps
@@ -20,8 +21,8 @@ from cxrzero.train.data.sampler import Sampler
 from cxrzero.train.data.store import ImageStore, open_store
 from cxrzero.train.model.start import Start, make_start
 from cxrzero.train.options import TrainOptions
-from cxrzero.train.prepare import learned_tokenizer
 from cxrzero.train.progress import OnProgress, Progress
+from cxrzero.train.tokenizing import learned_tokenizer
 
 JSON, PAGE = "check.json", "check.html"
 SAMPLE = 24  # pictures on the page, of either kind
@@ -36,6 +37,9 @@ class Check:
         source, layout, split_by: see `Intake`.
         images, training, validation, texts: that can be trained on; `texts` counts different ones.
         sections, encodings, passed_over: see `Intake` (`counts`).
+        missing_texts: of `silent_reports`, how many are only a sign that there is no text: blank, "-", "#N/A", "todo".
+        identifying: names, dates, record numbers, contacts → where texts stand that probably have such, each text
+            where it is said first. A heuristic, which misses some; the texts themselves are not repeated here.
         silent_reports, missing, unreadable_reports, unreadable_images: all of them, with reasons.
         duplicate_images: files with the same picture, by group.
         duplicates_across: groups of these that are in both training and validation.
@@ -61,6 +65,8 @@ class Check:
     sections: dict[str, int]
     encodings: dict[str, int]
     passed_over: dict[str, int]
+    missing_texts: int
+    identifying: dict[str, list[str]]
     silent_reports: list[str]
     missing: list[str]
     unreadable_reports: list[str]
@@ -136,6 +142,8 @@ def _found(options: TrainOptions, store: ImageStore, start: Start) -> Check:
         sections=dict(intake.sections),
         encodings=dict(intake.encodings),
         passed_over={what: count for what, count in intake.counts.items() if count},
+        missing_texts=intake.missing_texts,
+        identifying={kind: [intake.stated[i] for i in at] for kind, at in identifying(pairs.texts).items()},
         silent_reports=intake.silent,
         missing=intake.missing,
         unreadable_reports=intake.problems,
@@ -189,7 +197,7 @@ def _lengths(options: TrainOptions, pairs: Pairs, start: Start) -> npt.NDArray[n
     """(T,) tokens of each text, start and end included."""
     if not pairs.texts:
         return np.zeros(0, np.int64)
-    tokenizer = start.tokenizer or learned_tokenizer(options, pairs, start.arch["text_cfg"]["vocab_size"])
+    tokenizer = start.tokenizer or learned_tokenizer(options, pairs, start.arch["text_cfg"]["vocab_size"])[0]
     return np.array([len(encoding.ids) for encoding in tokenizer.encode_batch(pairs.texts)], np.int64)
 
 

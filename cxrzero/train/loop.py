@@ -19,14 +19,16 @@ from cxrzero.files import cannot_write
 from cxrzero.train.data.batches import Batch, step_seed
 from cxrzero.train.distributed import join
 from cxrzero.train.interrupt import Interrupt
+from cxrzero.train.measure import metricslog
 from cxrzero.train.measure.curves import write_curves
-from cxrzero.train.measure.metricslog import MetricsLog
 from cxrzero.train.measure.validation import Validation
+from cxrzero.train.measure.verdict import judge
 from cxrzero.train.model import checkpoint
 from cxrzero.train.model.export import export_run
 from cxrzero.train.options import TrainOptions
 from cxrzero.train.prepare import Material, prepare
 from cxrzero.train.progress import OnProgress, Progress
+from cxrzero.train.provenance import public_validation
 from cxrzero.train.runfolder import RunFolder
 from cxrzero.train.state import Best, TrainingState
 from cxrzero.train.step.backward import Encoders, backward
@@ -49,8 +51,11 @@ def run(options: TrainOptions, on_progress: OnProgress | None = None, resume: bo
                 _Trainer(material, report, interrupt).fit()
             if world.main:
                 report(Progress("export", material.steps, material.steps, options.epochs))
-                export_run(folder, material.start, options)
-                write_curves(folder.path)
+                verdict = judge(metricslog.read(folder.path))
+                export_run(folder, material.start, options, verdict.learned)
+                write_curves(folder.path, verdict.lines)
+                for line in verdict.lines:
+                    report(Progress("note", message=line))
             world.wait()
         except ReaderGoneError:  # nobody hears of the progress, nor of its end
             raise
@@ -107,7 +112,7 @@ class _Trainer:
             )
             self._report(Progress("note", message=message))
 
-    def _take(self, batch: Batch, log: MetricsLog | None) -> None:
+    def _take(self, batch: Batch, log: metricslog.MetricsLog | None) -> None:
         state, options = self._state, self._options
         rate = rate_at(batch.step, self._material.steps, self._material.lr, options)
         set_rate(state.optimiser, rate)
@@ -167,18 +172,18 @@ class _Trainer:
             )
         self._report(Progress("note", message=f"{what} at step {batch.step}: skipped; {place}"))
 
-    def _validate(self, log: MetricsLog | None) -> None:
+    def _validate(self, log: metricslog.MetricsLog | None) -> None:
         """Measure, and keep the weights if they are among the best."""
         self._world.spread_buffers(self._state.model)
         found, step = self._measure(log), self._state.step
         # Without anything to measure on, the newest is the best.
         score = found.score if found.score is not None else float(step)
-        best = Best(step, f"best-{step:08}.pt", score, found.to_dict())
+        best = Best(step, f"best-{step:08}.pt", score, public_validation(found.to_dict()))
         kept = self._state.note(best, max(self._options.keep, self._options.ensemble))
         if kept and log is not None:
             checkpoint.save(self._folder.checkpoint(best.file), self._material.weights(self._state, found))
 
-    def _measure(self, log: MetricsLog | None) -> Validation:
+    def _measure(self, log: metricslog.MetricsLog | None) -> Validation:
         """Only the first process does; all learn of it."""
         found = self._world.from_main(self._material.validator(self._state.result) if self._world.main else None)
         assert isinstance(found, Validation)
@@ -187,10 +192,20 @@ class _Trainer:
         if found.score is not None:
             if log is not None:
                 log.write({"step": step, "epoch": epoch, "validation": found.to_dict()})
-            self._report(Progress("validate", step, total, epoch, auroc=_auroc(found), recall=found.recall))
+            self._report(
+                Progress(
+                    "validate",
+                    step,
+                    total,
+                    epoch,
+                    auroc=_auroc(found),
+                    recall=found.recall,
+                    recall_chance=found.luck.chance if found.luck else None,
+                )
+            )
         return found
 
-    def _save_if_due(self, log: MetricsLog | None, due: bool) -> None:
+    def _save_if_due(self, log: metricslog.MetricsLog | None, due: bool) -> None:
         options, waited = self._options, time.monotonic() - self._saved_at
         due = due or (options.save_every is not None and self._state.step % options.save_every == 0)
         if not self._world.any(due or self._interrupt.requested or waited > 60 * options.save_minutes):
@@ -232,8 +247,8 @@ class _NoLog:
         return None
 
 
-def _log(material: Material, keep: int, step: int) -> MetricsLog | _NoLog:
-    return MetricsLog(material.folder.path, keep, step) if material.world.main else _NoLog()
+def _log(material: Material, keep: int, step: int) -> metricslog.MetricsLog | _NoLog:
+    return metricslog.MetricsLog(material.folder.path, keep, step) if material.world.main else _NoLog()
 
 
 def _train_mode(model: nn.Module, options: TrainOptions) -> None:

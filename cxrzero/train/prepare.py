@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer
 
 from cxrzero.clip.architecture import learns_tokenizer
 from cxrzero.errors import UsageError
@@ -17,19 +16,21 @@ from cxrzero.model.model_json import TOKENIZER
 from cxrzero.model.preprocess import Preprocess
 from cxrzero.tables.labelled import Labelled
 from cxrzero.train.data.batches import Batches, TextEncoder
+from cxrzero.train.data.identifying import warning_of
 from cxrzero.train.data.intake import listed
 from cxrzero.train.data.pairs import Pairs, default_labels, read_pairs
 from cxrzero.train.data.pixels import EncoderInput, split_steps, standardised
 from cxrzero.train.data.store import ImageStore, Pictures, open_store
-from cxrzero.train.data.vocabulary import learn_tokenizer
 from cxrzero.train.distributed import World
 from cxrzero.train.measure.labelled import read_films
 from cxrzero.train.measure.validation import Validation, Validator
 from cxrzero.train.model.start import Start, make_start
 from cxrzero.train.options import TrainOptions
 from cxrzero.train.progress import OnProgress, Progress
+from cxrzero.train.provenance import arch_name, public_validation
 from cxrzero.train.runfolder import RunFolder
 from cxrzero.train.state import TrainingState
+from cxrzero.train.tokenizing import inherited_warning, learned_tokenizer
 
 SAMPLE = 2048  # training images whose pixels give mean and deviation
 
@@ -41,6 +42,7 @@ class Material:
     Attributes:
         start: with preprocessing and tokenizer complete.
         lr: peak learning rate.
+        labels: what the model is asked without --labels.
         steps: optimiser steps of the whole run.
         validation_steps: after which the model is measured.
     """
@@ -57,6 +59,7 @@ class Material:
     steps: int
     validation_steps: frozenset[int]
     fingerprint: str
+    labels: list[str]
 
     def weights(self, state: TrainingState, found: Validation) -> dict[str, Any]:
         """The content of a kept checkpoint: averaged weights and what an export needs to know."""
@@ -66,9 +69,8 @@ class Material:
             "preprocess": [dict(step) for step in self.start.steps],
             "model": state.result.state_dict(),
             "scale": found.scale,
-            "labels": default_labels(self.pairs),
+            "labels": self.labels,
             "provenance": {
-                "command": options.command,
                 "seed": options.seed,
                 "data_fingerprint": self.fingerprint,
                 "init_sha256": self.start.source,
@@ -76,7 +78,8 @@ class Material:
                 "steps_done": state.step,
                 "steps_skipped": state.skipped,
                 "held_out_statement_auroc": found.statement_auroc,
-                "validation": found.to_dict(),
+                "validation": public_validation(found.to_dict()),
+                "vocabulary": None if self.start.words is None else self.start.words.to_dict(),
             },
         }
 
@@ -91,7 +94,7 @@ class Material:
         chosen = {name: getattr(options, name) for name in names}
         chosen["grad_clip"] = None if options.grad_clip == float("inf") else options.grad_clip
         return chosen | {
-            "arch": self.start.arch["name"],
+            "arch": arch_name(self.start.arch),
             "lr": self.lr,
             "image_size": self.start.image_size,
             "training_images": int((~self.pairs.validation).sum()),
@@ -124,6 +127,10 @@ def prepare(options: TrainOptions, folder: RunFolder, world: World, report: OnPr
     strange = sum("maybe_not_chest_xray" in fact.flags for fact in store.facts)
     if strange:
         report(Progress("note", message=f"{strange:,} image(s) do not look like a chest X-ray; --check names them"))
+    if world.main and not resume:
+        for warning in (warning_of(pairs.texts), inherited_warning(start, pairs.texts)):
+            if warning:
+                report(Progress("note", message=warning))
     start = _complete(start, options, pairs, store)
     Preprocess(start.steps, (start.image_size, start.image_size))
     assert start.tokenizer is not None
@@ -146,7 +153,10 @@ def prepare(options: TrainOptions, folder: RunFolder, world: World, report: OnPr
     prepare_pixels = EncoderInput(start.steps)
     bf16 = options.precision == "bf16"
     validator = Validator(pairs, store.pixels, table, encode_texts, prepare_pixels, world.device, bf16)
-    steps = batches.steps
+    steps, labels = batches.steps, default_labels(pairs)
+    if not labels:
+        told = "The texts speak of no finding of the built-in bank: predict will ask for --labels with this model"
+        report(Progress("note", message=told))
     return Material(
         options=options,
         folder=folder,
@@ -160,6 +170,7 @@ def prepare(options: TrainOptions, folder: RunFolder, world: World, report: OnPr
         steps=steps,
         validation_steps=frozenset({*range(0, steps, options.val_every or batches.steps_per_epoch), steps} - {0}),
         fingerprint=store.fingerprint,
+        labels=labels,
     )
 
 
@@ -259,19 +270,10 @@ def _complete(start: Start, options: TrainOptions, pairs: Pairs, store: ImageSto
     if not numeric:
         sample = store.pixels[np.flatnonzero(~pairs.validation)[:SAMPLE]]
         start = replace(start, steps=[dict(step) for step in standardised(geometry, sample)])
-    tokenizer = start.tokenizer or learned_tokenizer(options, pairs, start.arch["text_cfg"]["vocab_size"])
-    return replace(start, tokenizer=tokenizer)
-
-
-def learned_tokenizer(options: TrainOptions, pairs: Pairs, vocab_size: int) -> Tokenizer:
-    """The tokenizer that a run learns from its own texts."""
-    texts = list(pairs.texts)
-    if options.tokenizer_texts is not None:
-        try:
-            texts += options.tokenizer_texts.read_text("utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"{options.tokenizer_texts} cannot be read as UTF-8 text: {error}") from error
-    return learn_tokenizer(texts, vocab_size)
+    if start.tokenizer is not None:
+        return start
+    tokenizer, words = learned_tokenizer(options, pairs, start.arch["text_cfg"]["vocab_size"])
+    return replace(start, tokenizer=tokenizer, words=words)
 
 
 def _record(options: TrainOptions, folder: RunFolder, world: World, fixed: dict[str, Any], resume: bool) -> None:

@@ -20,6 +20,7 @@ class Progress:
         seconds_left: estimate for the whole training.
         auroc: (value, low, high) of the mean zero-shot AUROC; low and high are NaN where there is no interval.
         recall: mean of both directions' R@5 on the held-out pairs.
+        recall_chance: what it is by chance.
         message: a sentence for the user.
     """
 
@@ -32,6 +33,7 @@ class Progress:
     seconds_left: float | None = None
     auroc: tuple[float, float, float] | None = None
     recall: float | None = None
+    recall_chance: float | None = None
     message: str | None = None
 
 

@@ -21,10 +21,11 @@ from cxrzero._version import __version__
 from cxrzero.errors import OutputError, OutputExistsError, UsageError
 from cxrzero.files import cannot_write, open_locked, software, write_json
 from cxrzero.model.model_json import MODEL_JSON, TOKENIZER
+from cxrzero.registry.trainingrun import CHECKPOINTS, RUN_JSON
 from cxrzero.train.options import TrainOptions
 from cxrzero.train.recipes import from_json, to_json
 
-RUN_JSON, LOCK, CHECKPOINTS, LAST, ENSEMBLE = "run.json", "run.lock", "checkpoints", "last.pt", "ensemble"
+LOCK, LAST, ENSEMBLE = "run.lock", "last.pt", "ensemble"
 # What decides what a run computes.
 VERSIONED = ("torch", "open_clip_torch", "timm", "onnx", "tokenizers", "numpy", "pillow")
 

@@ -283,10 +283,101 @@ def test_info_and_clear(predict: Predict, png: Draw) -> None:
     png("in/a.png", 1)
     predict("in", "--labels", "edema")
     assert "tiny: 1 image files" in cache("info").output
-    assert "Deleted 0 entries" in cache("clear", "--older-than", "30d").output
-    assert "Deleted 0 entries" in cache("clear", "--model", "other").output
-    assert "Deleted 3 entries" in cache("clear", "--model", "tiny").output
-    assert cache("clear", "--older-than", "soon").exit_code == 2
+    assert "Deleted 0 entries" in cache("clear", "--older-than", "30d", "--yes").output
+    assert "Deleted 3 entries" in cache("clear", "--model", "tiny", "--yes").output
+    assert cache("clear", "--older-than", "soon", "--yes").exit_code == 2
+
+
+def test_clearing_what_is_not_kept_says_so(predict: Predict, png: Draw) -> None:
+    """A name that is no model's is a slip, and nobody must believe that something was deleted."""
+    png("in/a.png", 1)
+    predict("in", "--labels", "edema")
+    slip = cache("clear", "--model", "tinny", "--yes")
+    assert (slip.exit_code, slip.stdout) == (2, "")
+    assert "--model tinny: nothing is kept of 'tinny', only of tiny" in slip.stderr
+    known = cache("clear", "--model", "cxrzero-mini", "--yes")
+    assert known.exit_code == 0
+    assert "nothing is kept of 'cxrzero-mini', only of tiny" in known.stderr
+    cache("clear", "--yes")
+    assert "nothing is kept of any model" in cache("clear", "--model", "tiny", "--yes").stderr
+
+
+@pytest.mark.parametrize("options", [(), ("--model", "tiny"), ("--older-than", "12h")])
+def test_without_a_terminal_nothing_is_deleted_unless_yes_was_said(
+    predict: Predict, png: Draw, options: tuple[str, ...]
+) -> None:
+    png("in/a.png", 1)
+    predict("in", "--labels", "edema")
+    refused = cache("clear", *options)
+    assert refused.exit_code == 2
+    assert "add --yes" in refused.stderr
+    assert "tiny: 1 image files" in cache("info").output
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
+@pytest.mark.parametrize(("answer", "left"), [("n", 3), ("", 3), ("y", 0)])
+def test_in_a_terminal_it_asks(folder: Path, answer: str, left: int) -> None:
+    store = Store(folder)
+    store.put("image", "tiny", {bytes([number]): b"" for number in range(3)})
+    ours, theirs = os.openpty()
+    os.write(ours, f"{answer}\n".encode())
+    command = [sys.executable, "-m", "cxrzero", "cache", "clear"]
+    done = subprocess.run(command, stdin=theirs, env=environment(), capture_output=True, text=True, check=True)
+    assert "Delete 3 entries from" in done.stderr
+    assert ("Nothing was deleted." in done.stdout) == bool(left)
+    assert sum(usage.entries for usage in store.usage()) == left
+    store.close()
+    os.close(ours)
+    os.close(theirs)
+
+
+def filled(folder: Path, entries: int = 1000) -> Store:
+    store = Store(folder)
+    for number in range(entries):
+        store.put("image", "even" if number % 2 == 0 else "odd", {number.to_bytes(16, "big"): bytes(3000)})
+    return store
+
+
+def test_the_file_shrinks_by_what_is_cleared_while_others_use_it(tmp_path: Path) -> None:
+    store, other = filled(tmp_path), Store(tmp_path)
+    full = store.bytes_on_disk()
+    assert full > 3_000_000
+    assert len(other.get([(0).to_bytes(16, "big")])) == 1
+    assert store.clear("even") == 500
+    assert store.bytes_on_disk() < 0.6 * full
+    assert len(other.get([number.to_bytes(16, "big") for number in range(1000)])) == 500
+    other.put("image", "even", {bytes(16): b"again"})
+    assert other.clear() == 501
+    assert store.bytes_on_disk() < 200_000
+    assert store.usage() == []
+    assert store.notices == other.notices == []
+    store.close()
+    other.close()
+
+
+def test_clearing_beside_a_reader_takes_nothing_from_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is reading goes on with what was there; the file shrinks with the next clearing."""
+    monkeypatch.setattr("cxrzero.cache.store.BUSY_TIMEOUT_S", 0.1)
+    store = filled(tmp_path)
+    reader = sqlite3.connect(store.path, isolation_level=None)
+    reader.execute("BEGIN")
+    assert reader.execute("SELECT count(*) FROM entries").fetchone() == (1000,)
+    assert store.clear() == 1000
+    assert len(reader.execute("SELECT payload FROM entries").fetchall()) == 1000
+    reader.close()
+    assert store.alive
+    assert store.clear() == 0
+    assert store.bytes_on_disk() < 200_000
+    assert store.notices == []
+    store.close()
+
+
+def test_a_smaller_limit_makes_the_file_smaller(tmp_path: Path) -> None:
+    filled(tmp_path).close()
+    store = Store(tmp_path, max_bytes=1_000_000)
+    store.put("image", "odd", {b"one more": b""})
+    store.close()  # which empties the log
+    assert store.bytes_on_disk() <= 1_000_000
 
 
 def command(bundle: Path, out: str, *options: str) -> list[str]:

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 import cxrzero
 from cxrzero.cli import app
 
-HEAVY = ("torch", "onnxruntime", "pydicom", "numpy", "PIL", "tokenizers", "imagecodecs", "huggingface_hub")
+HEAVY = ("torch", "onnxruntime", "pydicom", "numpy", "PIL", "tokenizers", "imagecodecs", "tifffile", "huggingface_hub")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ open_clip = pytest.importorskip("open_clip")
 from safetensors.torch import save_file  # noqa: E402
 
 from cxrzero.convert import import_model  # noqa: E402
-from cxrzero.errors import AmbiguousModelError, ImportModelError  # noqa: E402
+from cxrzero.errors import AmbiguousModelError, ImportModelError, UsageError  # noqa: E402
 from tests.support.agreement import PROMPTS, assert_same, embeds  # noqa: E402
 from tests.support.checkpoints import clip, write_json  # noqa: E402
 
@@ -52,6 +52,24 @@ def test_open_clips_own_files(tmp_path, arch, form, custom_text):
     assert_same(images, model.encode_image(pixels))
     assert_same(texts, model.encode_text(open_clip.tokenize(PROMPTS)))
     assert bundle.scoring.scale == pytest.approx(float(model.logit_scale.detach().exp()))
+
+
+@pytest.mark.parametrize(
+    ("arch", "message"),
+    [
+        (None, r"--as chexzero .*--as open-clip with --arch \("),
+        ("ViT-B-32", r"beside --arch ViT-B-32 with --as open-clip \(cropped\)\. .*name them without --arch$"),
+        ("ViT-B-32-quickgelu", r"beside --arch ViT-B-32-quickgelu with --as chexzero .*or --as open-clip \(cropped\)$"),
+    ],
+)
+def test_what_was_said_is_not_asked_again(tmp_path, arch, message):
+    with pytest.raises(AmbiguousModelError, match=message):
+        import_model(write(clip(), tmp_path, "safetensors"), tmp_path / "b", arch=arch)
+
+
+def test_an_unknown_architecture_is_named_before_anything_is_asked(tmp_path):
+    with pytest.raises(UsageError, match="there is no architecture 'ViT-B-31'; did you mean"):
+        import_model(write(clip(), tmp_path, "safetensors"), tmp_path / "b", arch="ViT-B-31")
 
 
 def test_the_activation_has_to_be_said(tmp_path):

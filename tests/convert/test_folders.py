@@ -142,3 +142,21 @@ def test_a_tokenizer_that_is_larger_than_the_text_tower(tmp_path):
     word_tokenizer(folder / "tokenizer.json", words=[f"word{n}" for n in range(99)])
     with pytest.raises(ImportModelError, match="do not belong together"):
         import_model(folder, tmp_path / "b")
+
+
+def test_code_in_a_folder_is_neither_run_nor_asked_about(tmp_path, monkeypatch):
+    """transformers' own question is one that a hurried user answers with yes."""
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "configuration_own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n", "utf-8")
+    own = {"hidden_size": 8, "model_type": "own", "auto_map": {"AutoConfig": "configuration_own.A"}}
+    write_json(folder / "config.json", own)
+    text = {"hf_model_name": "someone/bert", "hf_pooler_type": "cls_pooler", "hf_proj_type": "linear"}
+    vision = {"image_size": 64, "layers": 1, "width": 64, "patch_size": 32}
+    model = {"embed_dim": 16, "vision_cfg": vision, "text_cfg": text}
+    write_json(folder / "open_clip_config.json", {"model_cfg": model})
+    save_file({"logit_scale": torch.zeros(())}, folder / "open_clip_model.safetensors")
+    with pytest.raises(UsageError, match="as code of its own, which is not run"):
+        import_model(folder, tmp_path / "b")
+    assert not (tmp_path / "ran").exists()

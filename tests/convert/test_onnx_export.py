@@ -61,3 +61,26 @@ def test_only_a_text_tower_has_to_fit_into_one_file(tmp_path, monkeypatch):
     with pytest.raises(ImportModelError, match=r"a text tower of [\d,]+ bytes does not fit into one ONNX file"):
         export(clip(image_size=64), tmp_path)
     assert (tmp_path / "image_weights.bin").stat().st_size > 1000
+
+
+def test_a_graph_says_nothing_of_the_machine_it_was_traced_on():
+    """Whatever an exporter writes, and however deep: documentation and metadata go, the graph stays."""
+    secret = "/home/przybylski/towers.py"
+    inner = onnx.helper.make_graph(
+        [onnx.helper.make_node("Identity", ["x"], ["y"], doc_string=secret)],
+        "inner",
+        [],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1], doc_string=secret)],
+        doc_string=secret,
+    )
+    node = onnx.helper.make_node("If", ["c"], ["y"], then_branch=inner, else_branch=inner, doc_string=secret)
+    node.metadata_props.add(key="pkg.torch.onnx.stack_trace", value=secret)
+    weights = onnx.helper.make_tensor("w", onnx.TensorProto.FLOAT, [2, 2], [1.0, 2.0, 3.0, 4.0])
+    weights.doc_string = secret
+    graph = onnx.helper.make_graph([node], "main", [], [], [weights], doc_string=secret)
+    model = onnx.helper.make_model(graph, doc_string=secret)
+    model.metadata_props.add(key="path", value=secret)
+    assert model.SerializeToString().count(secret.encode()) == 12
+    onnx_export._store(model, "float16")
+    assert secret.encode() not in model.SerializeToString()
+    assert [each.op_type for each in model.graph.node] == ["Cast", "If"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -126,6 +127,28 @@ def test_frames_of_a_film_are_one() -> None:
     assert pairs(joined) == [(0, 0), (1, 0)]
     assert joined.report.n_several == 1
     assert joined.report.examples["duplicate_predictions"] == ("b",)
+
+
+def test_studies_that_are_probably_several(tmp_path: Path) -> None:
+    """Seven loose films in a folder are more than a study has, five are not; two UIDs in a folder are two studies."""
+    folders = {
+        "f_loose": [""] * 7,
+        "f_five": [""] * 5,
+        "f_two": ["2.25.1", "2.25.2"],
+        "f_one": ["2.25.3", "2.25.3", ""],
+    }
+    paths = [f"in/{folder}/{n}.png" for folder, uids in folders.items() for n in range(len(uids))]
+    uids = [uid for each in folders.values() for uid in each]
+    joined = join_rows({"path": paths, "study_instance_uid": uids}, {"study_id": list(folders)})
+    assert (joined.report.level, joined.report.n_matched, joined.report.n_several) == ("study", 4, 4)
+    assert (joined.report.n_crowded, joined.report.n_mixed) == (1, 1)
+    rows = "".join(f"{path},{uid},ok,0.{n}\n" for n, (path, uid) in enumerate(zip(paths, uids, strict=True)))
+    (tmp_path / "p.csv").write_text(f"path,study_instance_uid,status,Edema\n{rows}")
+    labels = "".join(f"{name},{n % 2}\n" for n, name in enumerate(folders))
+    (tmp_path / "l.csv").write_text(f"study_id,Edema\n{labels}")
+    loud = [caveat.text for caveat in run(str(tmp_path / "p.csv"), str(tmp_path / "l.csv")).warnings if caveat.is_loud]
+    assert any(text.startswith("1 study has more than 5 images") for text in loud)
+    assert any(text.startswith("1 row of labels was joined with images of different Study") for text in loud)
 
 
 def run(predictions: str, labels: str, **options: Any) -> Any:

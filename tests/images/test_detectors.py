@@ -14,6 +14,8 @@ from cxrzero.images import GreyImage, decode
 from cxrzero.images.detectors import detect, detector_flags, inverted_score, not_chest_score
 from cxrzero.images.flags import FLAGS
 from cxrzero.phantom import draw
+from recipes.captions import ABDOMINAL, MAYBE_CHEST, MIXED, RADIOGRAPH, UNSTATED, kind_of
+from recipes.detector_sources import group_of, held_out
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +130,33 @@ def test_real_pictures(shared_data: Path) -> None:
     assert _share(shared_data, "nih128", films, "maybe_inverted", negative=True) >= 0.95
     assert _share(shared_data, "nih128", films, "maybe_not_chest_xray") <= 0.05
     assert _share(shared_data, "not_chest", others, "maybe_not_chest_xray") >= 0.9
+
+
+def test_films_of_other_parts_are_not_taken_for_the_chest(shared_data: Path) -> None:
+    """Films that no training read, at the size they have; docs/detectors.md has all."""
+    with (shared_data / "roco" / "roco.csv").open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["is_chest_xray"] == "0"]
+    unseen = [row for row in rows if row["split"] == "val" or held_out(group_of("roco", row))]
+
+    def flagged(kind: str) -> tuple[int, int]:
+        named = [shared_data / "roco" / row["image"] for row in unseen if kind_of(row["text"]) == kind]
+        return sum("maybe_not_chest_xray" in next(decode(path)).flags for path in named), len(named)
+
+    assert flagged(ABDOMINAL) == (9, 10)
+    assert flagged(RADIOGRAPH) == (71, 72)
+    hip = next(decode(shared_data / "dicom" / "nema_wg04_RG2_JPLY.dcm"))
+    assert "maybe_not_chest_xray" in hip.flags
+
+
+@pytest.mark.parametrize(
+    ("caption", "kind"),
+    [("Plain abdominal X-ray.", ABDOMINAL), ("KUB showing two calculi", ABDOMINAL), ("Hip radiograph", RADIOGRAPH),
+     ("Chest X-ray with free abdominal air", MAYBE_CHEST), ("Bilateral pneumonia with effusion.", MAYBE_CHEST),
+     ("Axial CT of the abdomen", "CT"), ("T2 weighted image", "MR"), ("Radiograph and CT of the pelvis", MIXED),
+     ("Pertrochanteric fracture treated with a nail.", UNSTATED)],
+)  # fmt: skip
+def test_what_a_caption_says(caption: str, kind: str) -> None:
+    assert kind_of(caption) == kind
 
 
 def test_dicom_films_come_out_upright(shared_data: Path) -> None:

@@ -39,7 +39,7 @@ def stretched(values: np.ndarray) -> np.ndarray:
 def test_8_bit_grey_is_untouched(decoded: Decode, file_format: str) -> None:
     (image,) = decoded(saved(GREY, file_format))
     np.testing.assert_array_equal(image.pixels, GREY)
-    assert image.decoder == ("imagecodecs/png" if file_format == "PNG" else f"pillow/{file_format}")
+    assert image.decoder == {"PNG": "imagecodecs/png", "TIFF": "tifffile"}.get(file_format, f"pillow/{file_format}")
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "TIFF", "BMP", "JPEG", "WEBP"])
@@ -71,11 +71,11 @@ def test_16_bit_grey_keeps_its_depth(decoded: Decode, file_format: str) -> None:
 
 def test_16_bit_tiff_of_either_byte_order_and_white_is_zero(decoded: Decode) -> None:
     white_is_zero = 3000 - DEEP.astype(int)
-    for order, photometric, wanted in (("<", 1, DEEP), (">", 1, DEEP), ("<", 0, white_is_zero)):
+    for order, photometric, wanted in (
+        ("<", 1, DEEP), (">", 1, DEEP), ("<", 0, white_is_zero), (">", 0, white_is_zero)
+    ):  # fmt: skip
         content = tiff(order, 44, 30, 16, photometric, DEEP.astype(f"{order}u2").tobytes())
         np.testing.assert_array_equal(decoded(content)[0].pixels, stretched(wanted))
-    with pytest.raises(ImageError, match="unsupported"):  # Pillow has no such mode
-        decoded(tiff(">", 44, 30, 16, 0, DEEP.astype(">u2").tobytes()))
 
 
 def tiff(order: str, width: int, height: int, bits: int, photometric: int, data: bytes) -> bytes:
@@ -140,6 +140,106 @@ def test_transparent_pixels_are_black(decoded: Decode) -> None:
     np.testing.assert_array_equal(image.pixels[10:], np.asarray(Image.fromarray(RGB).convert("L"))[10:])
 
 
+def png_chunk(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+def grey_png(values: np.ndarray, bits: int, *chunks: bytes) -> bytes:
+    """A greyscale PNG of any depth; the chunks stand in front of the pixels."""
+    digits = (values.astype(np.int64)[..., None] >> np.arange(bits - 1, -1, -1)) & 1
+    rows = np.packbits(digits.astype(np.uint8).reshape(len(values), -1), axis=1)
+    header = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], bits, 0, 0, 0, 0)
+    data = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
+    return (b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + b"".join(chunks) + png_chunk(b"IDAT", data)
+            + png_chunk(b"IEND", b""))  # fmt: skip
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+def test_a_grey_that_stands_for_transparent_is_black(decoded: Decode, bits: int) -> None:
+    """tRNS (PNG specification, 11.3.2.1) of a greyscale image holds one sample, in the image's own depth."""
+    values = RANDOM.integers(0, 1 << bits, (30, 44))
+    for key in (0, 1, (1 << bits) - 1):
+        shown = np.where(values == key, 0, values)
+        wanted = shown * 255 // ((1 << bits) - 1) if bits <= 8 else stretched(shown)
+        (image,) = decoded(grey_png(values, bits, png_chunk(b"tRNS", struct.pack(">H", key))))
+        np.testing.assert_array_equal(image.pixels, wanted)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+def test_png_of_every_depth(decoded: Decode, bits: int) -> None:
+    values = RANDOM.integers(0, 1 << bits, (30, 44))
+    wanted = values * 255 // ((1 << bits) - 1) if bits <= 8 else stretched(values)
+    for chunk in (b"", png_chunk(b"gAMA", struct.pack(">I", 45455)), png_chunk(b"sBIT", b"\1")):
+        np.testing.assert_array_equal(decoded(grey_png(values, bits, chunk))[0].pixels, wanted)
+
+
+def jpeg2000(samples: np.ndarray, bits: int, container: str = "jp2") -> bytes:
+    how: dict[str, Any] = {
+        "level": 0,
+        "reversible": True,
+        "codecformat": container,
+        "bitspersample": bits,
+        "mct": False,
+    }
+    return bytes(imagecodecs.jpeg2k_encode(samples, **how))
+
+
+@pytest.mark.parametrize("container", ["jp2", "j2k"])
+@pytest.mark.parametrize("bits", [8, 10, 12, 16, 20])
+@pytest.mark.parametrize("signed", [False, True])
+def test_jpeg_2000_of_every_depth(decoded: Decode, bits: int, signed: bool, container: str) -> None:
+    size = 1 if bits == 8 else 2 if bits <= 16 else 4
+    limits = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
+    samples = RANDOM.integers(*limits, (30, 44, 3), endpoint=True)
+    samples[0, 0], samples[0, 1] = limits
+    stored = samples.astype(f"{'i' if signed else 'u'}{size}")
+    (grey,) = decoded(jpeg2000(stored[..., 0], bits, container))
+    plain = samples[..., 0] - limits[0] if bits == 8 else stretched(samples[..., 0])  # 8 bits keep their values
+    np.testing.assert_array_equal(grey.pixels, plain)
+    (colour,) = decoded(jpeg2000(stored, bits, container))
+    luma = samples @ np.array([19595, 38470, 7471]) / 65536
+    wanted = np.floor(luma - limits[0] + 0.5) if bits == 8 else stretched(luma).astype(int)
+    assert np.abs(colour.pixels - wanted).max() <= (8 < bits < 16)  # luma's integers are steps of the range there
+    assert (colour.pixels != wanted).mean() < 0.2
+
+
+def test_transparency_in_deep_jpeg_2000(decoded: Decode) -> None:
+    samples = RANDOM.integers(0, 65536, (30, 44, 4)).astype(np.uint16)
+    (image,) = decoded(jpeg2000(samples[..., :2], 16))
+    np.testing.assert_array_equal(image.pixels, stretched(samples[..., 0] * (samples[..., 1] / 65535)))
+    grey = np.floor(samples[..., :3] @ np.array([19595, 38470, 7471]) / 65536 + 0.5)
+    np.testing.assert_array_equal(decoded(jpeg2000(samples, 16))[0].pixels, stretched(grey * samples[..., 3] / 65535))
+
+
+def test_deep_jpeg_2000_with_more_behind_it_or_less(decoded: Decode) -> None:
+    samples = RANDOM.integers(0, 65536, (30, 44, 3)).astype(np.uint16)
+    content = jpeg2000(samples, 16)
+    wanted = decoded(content)[0].pixels
+    box = struct.pack(">I", 208) + b"xml " + b"x" * 200
+    np.testing.assert_array_equal(decoded(content + box)[0].pixels, wanted)
+    for cut in (2, 300, len(content) // 2):
+        with pytest.raises(ImageError, match="truncated"):
+            decoded(content[:-cut])
+    at = content.index(b"colr") + 7
+    with pytest.raises(ImageError, match="grey or RGB"):  # 18 is sYCC
+        decoded(content[:at] + struct.pack(">I", 18) + content[at + 4 :])
+    with pytest.raises(ImageError, match="too_many_pixels"):
+        decoded(content, DecodeOptions(max_pixels=30 * 44 - 1))
+    with pytest.raises(ImageError, match="26 bits"):
+        decoded(jpeg2000(samples.astype(np.uint32) << 10, 26))
+
+
+def test_kinds_of_jpeg_that_only_dicom_has(decoded: Decode) -> None:
+    for content in (
+        imagecodecs.jpeg8_encode(DEEP, bitspersample=12), imagecodecs.ljpeg_encode(DEEP, bitspersample=16),
+        imagecodecs.jpegls_encode(GREY), imagecodecs.jpegls_encode(DEEP),
+    ):  # fmt: skip
+        with pytest.raises(ImageError) as caught:
+            decoded(bytes(content))
+        assert caught.value.code == "unsupported_image"
+        assert "inside of DICOM" in caught.value.message
+
+
 def interlaced(pixels: np.ndarray) -> bytes:
     """An Adam7 PNG (PNG specification, 8.2), which Pillow cannot write."""
     passes = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
@@ -148,11 +248,9 @@ def interlaced(pixels: np.ndarray) -> bytes:
         for x, y, dx, dy in passes for row in pixels[y::dy, x::dx] if row.size
     )  # fmt: skip
 
-    def chunk(name: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-
     header = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], pixels.dtype.itemsize * 8, 0, 0, 0, 1)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return (b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", zlib.compress(rows))
+            + png_chunk(b"IEND", b""))  # fmt: skip
 
 
 def test_interlaced_png(decoded: Decode) -> None:

@@ -1,9 +1,11 @@
 """What is left out, told twice, joined and made anonymous: --skip, --only, duplicates, --by study, --pseudonymise."""
 
 import json
+import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -22,6 +24,7 @@ from tests.support.films import film, medium
 from tests.support.tables import table
 
 Predict = Callable[..., Result]
+Draw = Callable[..., Path]
 
 
 @pytest.fixture
@@ -54,6 +57,18 @@ def test_skip_and_only_make_rows_that_say_why(predict: Predict) -> None:
         "view_unknown: left out by --only frontal",
     ]
     assert json.loads(Path("predictions.run.json").read_text(encoding="utf-8"))["options"]["only"] == "frontal"
+
+
+def test_what_the_header_means_decides_and_not_how_it_is_spelled(predict: Predict) -> None:
+    film("in/1.dcm", 1, "AP SUPINE", "2.25.11")
+    film("in/2.dcm", 2, "XTABLE LATERAL", "2.25.11")
+    film("in/3.dcm", 3, "PA ERECT", "2.25.11")
+    assert predict("in", "--only", "frontal", "--by", "study").exit_code == 0
+    assert [row["status"] for row in table()] == ["ok", "skipped", "ok"]
+    assert [row["view_position"] for row in table()] == ["AP SUPINE", "XTABLE LATERAL", "PA ERECT"]
+    assert predict("in", "--by", "study").exit_code == 0
+    (study,) = table("predictions.studies.csv")
+    assert (study["images_used"], study["left_out_reasons"]) == ("2", "lateral:1")
 
 
 def test_an_unknown_flag_is_wrong_usage_with_the_choices(predict: Predict) -> None:
@@ -97,6 +112,50 @@ def test_studies_are_joined_from_frontal_views(predict: Predict) -> None:
     assert predict("in", "--by", "study", "--study-aggregate", "max").exit_code == 3
     largest = max(float(images["1.dcm"]["edema"]), float(images["2.dcm"]["edema"]))
     assert float(table("predictions.studies.csv")[0]["edema"]) == pytest.approx(largest, abs=1e-7)
+
+
+def warnings() -> dict[str, Any]:
+    studies: dict[str, Any] = json.loads(Path("predictions.run.json").read_text(encoding="utf-8"))["studies"]
+    return studies
+
+
+def test_strangers_in_one_folder_are_warned_of(predict: Predict, png: Draw) -> None:
+    """Five loose films may be a study, six are not; a folder of its own for each ends the warning."""
+    for seed in range(6):
+        png(f"loose/{seed}.png", seed)
+        png(f"apart/{seed}/film.png", seed)
+    shutil.copytree("loose", "five", ignore=lambda *_: ["5.png"])
+    result = predict("loose", "--by", "study")
+    assert "1 folder with more than 5 images without a Study Instance UID became one study" in " ".join(
+        result.output.split()
+    )
+    assert "0 by Study Instance UID, 1 by folder (6 images without a UID); at most 6 images in one" in result.output
+    found = warnings()
+    assert [found[key] for key in ("studies", "folders", "images_by_folder", "large_folders")] == [1, 1, 6, 1]
+    for folder, studies in (("five", 1), ("apart", 6)):
+        assert "Warning" not in predict(folder, "--by", "study").output
+        assert (warnings()["studies"], warnings()["warnings"]) == (studies, [])
+    assert predict("loose").exit_code == 0
+    assert warnings() is None
+
+
+def test_files_without_a_uid_beside_studies_that_have_one(predict: Predict, png: Draw) -> None:
+    film("in/1.dcm", 1, study="2.25.11")
+    film("in/2.dcm", 2, study="2.25.22")
+    png("in/3.png", 3)
+    png("elsewhere/4.png", 4)
+    result = predict("in", "elsewhere", "--by", "study")
+    assert "lie beside files of 2 studies with one, in 1 folder," in " ".join(result.output.split())
+    found = warnings()
+    assert [found[key] for key in ("studies", "folders", "shared_folders", "studies_beside")] == [4, 2, 1, 2]
+
+
+def test_more_films_under_a_uid_than_a_study_has(predict: Predict) -> None:
+    for number in range(6):
+        film(f"in/{number}.dcm", number, "LL" if number % 2 else "PA", "2.25.11")
+    result = predict("in", "--by", "study")
+    assert "1 Study Instance UID with more than 5 images" in " ".join(result.output.split())
+    assert (warnings()["large_uids"], warnings()["most_images"]) == (1, 6)
 
 
 def test_a_study_table_needs_a_file(predict: Predict) -> None:

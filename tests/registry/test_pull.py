@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 from huggingface_hub import constants, file_download
 
+import cxrzero
 from cxrzero.cards.card import Card, KnownFile, load_card
 from cxrzero.errors import DownloadError, LicenceError, UsageError
 from cxrzero.registry import fetch as fetching
@@ -106,8 +107,7 @@ def test_nothing_is_told_that_was_not_asked(
     for _, path, headers in server.requests:
         assert path.startswith(f"/{REPOSITORY}/resolve/")
         assert not {"authorization", "cookie", "proxy-authorization"} & set(headers)
-        assert "torch" not in headers["user-agent"]
-        assert headers["user-agent"].startswith("cxrzero/")
+        assert headers["user-agent"] == f"cxrzero/{cxrzero.__version__}"
 
 
 def test_a_login_is_shown_to_the_hub_alone_and_only_on_demand(

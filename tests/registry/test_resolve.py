@@ -14,7 +14,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 
 from cxrzero.cards.card import load_card
 from cxrzero.errors import AmbiguousModelError, BundleError, OutputError, OutputExistsError, RunError, UsageError
-from cxrzero.registry import resolve_model, resolve_models
+from cxrzero.registry import resolve_model, resolve_models, sources
 from cxrzero.registry.sources import convert, default_name, find
 from tests.registry.conftest import FakeConverter, ambiguous
 from tests.support.bundle import write_bundle
@@ -215,6 +215,63 @@ def test_a_part_of_a_repository_may_hold_all_that_a_model_needs(converter: FakeC
 def test_an_installed_model_answers_to_its_repository(install: Install) -> None:
     install("whyxrayclip")
     assert resolve_model("hf-hub:yyupenn/whyxrayclip").path.name == "whyxrayclip"
+
+
+def a_run(folder: Path) -> Path:
+    """What `train` leaves when it is killed."""
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "checkpoints" / "last.pt").write_bytes(b"weights")
+    (folder / "run.json").write_text("{}")
+    return folder
+
+
+PARTS = [
+    "runs/killed",
+    "runs/killed/",
+    "runs",
+    "local-dir:runs/killed",
+    "runs/killed/model.json",
+    "runs/killed/run.json",
+]
+PARTS += ["runs/killed/checkpoints", "runs/killed/checkpoints/last.pt"]
+
+
+@pytest.mark.parametrize("spec", PARTS)
+def test_a_run_that_was_killed_is_told_how_to_go_on(
+    spec: str, converter: FakeConverter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    a_run(tmp_path / "runs" / "killed")
+    with pytest.raises(BundleError, match=r"has not ended.*: cxrzero train --resume runs/killed$"):
+        resolve_models(spec)
+    assert converter.calls == []
+
+
+def test_the_command_to_go_on_can_be_pasted(tmp_path: Path) -> None:
+    run = a_run(tmp_path / "my runs")
+    with pytest.raises(BundleError, match=re.escape(f"cxrzero train --resume '{run}'")):
+        resolve_models(str(run / "checkpoints"))
+
+
+def test_checkpoints_of_a_run_that_has_ended_name_its_model(
+    converter: FakeConverter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_bundle(tmp_path / "whole")
+    a_run(tmp_path / "whole")
+    assert resolve_model("whole").name == "tiny"
+    with pytest.raises(BundleError, match=r"has ended; its model is --model whole$"):
+        resolve_models("whole/checkpoints/last.pt")
+    a_run(tmp_path / "killed")  # beside one that has a model
+    assert [bundle.path.name for bundle in resolve_models(".")] == ["whole"]
+
+
+def test_a_run_is_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    a_run(tmp_path / "killed")
+    for part in ("killed", "killed/checkpoints", "killed/checkpoints/last.pt"):
+        with pytest.raises(UsageError, match=r"cxrzero train --resume killed$"):
+            sources.plan(Path(part))
 
 
 def test_a_resource_fork_is_no_checkpoint(tmp_path: Path) -> None:

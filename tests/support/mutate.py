@@ -8,10 +8,12 @@ from functools import cache
 from random import Random
 from typing import Any
 
+import imagecodecs
 import numpy as np
 from PIL import Image
 
 from tests.support.dicomfile import SECONDARY_CAPTURE, SYNTAXES, As, dicom_bytes
+from tests.support.tifffiles import written
 
 PICTURE = (np.add.outer(np.arange(48) ** 2, np.arange(40) * 3) % 4096).astype(np.uint16)
 COLOUR = (np.stack([PICTURE, PICTURE[:, ::-1], PICTURE[::-1]], axis=-1) // 16).astype(np.uint8)
@@ -75,6 +77,12 @@ def raster_seeds() -> tuple[bytes, ...]:
         saved(deep, format="PNG"), saved(deep, format="TIFF"), saved(grey, format="TIFF", compression="tiff_lzw"),
         saved(rgb.quantize(16), format="PNG"), saved(rgb.convert("RGBA"), format="PNG"),
         saved(grey, format="GIF", save_all=True, append_images=[grey.rotate(90)]),
+        written(PICTURE, byteorder=">", compression="zlib", predictor=2, tile=(16, 32)),
+        written(PICTURE.astype(np.float32), bigtiff=True, compression="lzw", predictor=3, rowsperstrip=7),
+        written(np.moveaxis(COLOUR, -1, 0), photometric="rgb", planarconfig="separate", compression="packbits"),
+        written(COLOUR.astype(np.uint16), photometric="rgb", compression="jpeg2000", tile=(32, 32)),
+        written(COLOUR, photometric="ycbcr", compression="jpeg", subsampling=(2, 2)),
+        bytes(imagecodecs.jpeg2k_encode(COLOUR.astype(np.uint16), codecformat="jp2")),
     )  # fmt: skip
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -21,6 +23,21 @@ def program(name: str, package: str) -> str:
     if found is None:
         _missing(f"the program {name} is not installed (Debian: apt install {package})")
     return str(found)
+
+
+def empty_network() -> list[str]:
+    """What, before a command, runs it as root of a network namespace of its own, where nobody is reached."""
+    if sys.platform != "linux":
+        pytest.skip("network namespaces are Linux's")
+    program("ip", "iproute2")
+    unshare, refusal = program("unshare", "util-linux"), ""
+    for command in ([unshare, "--map-root-user", "--net"], [unshare, "--net"]):
+        tried = subprocess.run([*command, "true"], capture_output=True, text=True, check=False)
+        if tried.returncode == 0:
+            return command
+        refusal = refusal or tried.stderr.strip()
+    _missing(f"an empty network namespace is not permitted here ({refusal})")
+    return []
 
 
 def modules(*names: str) -> None:

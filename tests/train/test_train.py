@@ -98,7 +98,8 @@ def test_model_json_states_what_is_known_and_null_for_the_rest(options, tmp_path
     assert bundle.card["license"] == "CC0-1.0"
     assert bundle.card["intended_use"] is None
     provenance = bundle.card["provenance"]
-    assert provenance["command"] == "cxrzero train pairs.csv --out run"
+    typed = "--arch cxrzero-tiny --epochs 2 --batch-size 16 --seed 5 --threads 1"
+    assert provenance["command"] == f"cxrzero train SOURCE --out DIR {typed} --card JSON"  # no path of the user
     assert provenance["seed"] == 5
     assert provenance["recipe"]["epochs_done"] == 2
     assert len(provenance["data_fingerprint"]) == 64

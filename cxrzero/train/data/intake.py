@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cxrzero.display.visible import visible
+from cxrzero.train.data.reports import is_missing
 
 SHOWN = 20  # file names that a message lists before it only counts
 
 
-@dataclass(frozen=True)
+@dataclass
 class Intake:
     """The account of one source.
 
@@ -21,10 +22,12 @@ class Intake:
         sections: which section of a report became the text → reports; "text" = given as text.
         encodings: encoding of report files → files.
         counts: what was passed over, in words → how often.
-        silent: where reports stand that say nothing under the text rule; their images are left out.
+        silent: where reports or texts stand that say nothing under the text rule; their images are left out.
+        missing_texts: of these, how many are only a sign that there is none: blank, "-", "#N/A", "todo".
         missing: image files that do not exist.
         problems: reports that cannot be read, with the reason.
         shared_patients: patients that are both in train and in val.
+        stated: (T,) where each text of the pairs is said first.
         split_by: who is kept together: "source" (it states the split), "patient", "study" or "image"; "" = no split.
     """
 
@@ -35,10 +38,17 @@ class Intake:
     encodings: Counter[str] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)
     silent: list[str] = field(default_factory=list)
+    missing_texts: int = 0
     missing: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     shared_patients: list[str] = field(default_factory=list)
+    stated: list[str] = field(default_factory=list)
     split_by: str = ""
+
+    def leave_out(self, where: str, said: str) -> None:
+        """Note a report or text that says nothing."""
+        self.silent.append(where)
+        self.missing_texts += is_missing(said)
 
     def summary(self, images: int, validation: int) -> str:
         """One line: what was read as what, and what was left out.
@@ -52,6 +62,8 @@ class Intake:
         other = {name: count for name, count in self.encodings.items() if name != "utf-8"}
         parts += [f"{count:,} report file(s) in {name}" for name, count in other.items()]
         parts += [f"{count:,} {what}" for what, count in self.counts.items() if count]
+        gone = self.missing_texts
+        parts += [f"{gone:,} missing texts (blank, '-', '#N/A', 'todo' and the like) left out"] if gone else []
         left_out = len(self.missing) + len(self.problems)
         parts += [f"{left_out:,} missing or unreadable left out"] if left_out else []
         return "; ".join(parts)

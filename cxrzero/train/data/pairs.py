@@ -15,9 +15,11 @@ import numpy.typing as npt
 
 from cxrzero.choices import PairsLayout, TextRule
 from cxrzero.errors import UsageError
+from cxrzero.prompts.bank import key_of
+from cxrzero.prompts.mentions import mentioned
 from cxrzero.train.data.intake import Intake
 from cxrzero.train.data.layouts import Record, Source, read_source
-from cxrzero.train.data.reports import report_texts, says_nothing
+from cxrzero.train.data.reports import is_missing, report_texts
 from cxrzero.train.data.reports.rules import ReportTexts
 from cxrzero.train.data.split import is_held_out
 
@@ -155,7 +157,10 @@ def gather_pairs(
         if (image.split, image.group, image.patient) != (split, record.group, record.patient):
             raise UsageError(f"{record.where}: {record.image} has another split, group or patient_id in an earlier row")
         for text, weight in found:
-            image.texts[texts.setdefault(text, len(texts))] = (weight, record.truth)
+            if text not in texts:
+                texts[text] = len(texts)
+                intake.stated.append(record.where)
+            image.texts[texts[text]] = (weight, record.truth)
             doubt = () if record.truth == 1 else (repr(record.truth),)
             row = (record.image, text, record.patient, split, record.group, repr(weight), *doubt)
             digest.update("\x1f".join(row).encode("utf-8", "surrogateescape") + b"\x1e")
@@ -177,11 +182,24 @@ def gather_pairs(
 
 
 def default_labels(pairs: Pairs) -> list[str]:
-    """What a model of these pairs is asked without --labels: texts "X" that have a "no X", else the commonest."""
-    counts = Counter(int(text) for image in range(len(pairs.images)) for text in pairs.true_of(image))
-    texts = {text.lower() for text in pairs.texts}
-    commonest = [pairs.texts[i] for i, _ in counts.most_common()]
-    return [text for text in commonest if f"no {text.lower()}" in texts][:MAX_LABELS] or commonest[:1]
+    """What a model of these pairs is asked without --labels: findings of the built-in bank that the texts speak of.
+
+    Those with a text "X" and a text "no X", if there are any; the commonest first. Only the bank's own names: a
+    label that were a text of the pairs could be a sentence about a patient.
+    """
+    images = Counter(int(text) for image in range(len(pairs.images)) for text in pairs.true_of(image))
+    texts = {key_of(text) for text in pairs.texts}
+    spoken: Counter[tuple[str, str]] = Counter()  # (finding, name) → images
+    opposed: Counter[tuple[str, str]] = Counter()
+    for text, count in images.items():
+        for found in mentioned(pairs.texts[text]).items():
+            spoken[found] += count
+            if key_of(pairs.texts[text]) == key_of(found[1]) and f"no {key_of(found[1])}" in texts:
+                opposed[found] += count
+    names: dict[str, str] = {}
+    for (finding, name), _ in (opposed or spoken).most_common():
+        names.setdefault(finding, name)
+    return list(names.values())[:MAX_LABELS]
 
 
 def _said(source: Source, rule: TextRule, intake: Intake) -> Iterator[tuple[Record, list[tuple[str, float]]]]:
@@ -190,10 +208,10 @@ def _said(source: Source, rule: TextRule, intake: Intake) -> Iterator[tuple[Reco
     reports: set[str] = set()
     for record in source.records:
         if record.text is not None:
-            nothing = says_nothing(record.text)
-            intake.sections["nothing" if nothing else "text"] += 1
-            if nothing:
-                intake.silent.append(record.where)
+            missing = is_missing(record.text)
+            intake.sections["nothing" if missing else "text"] += 1
+            if missing:
+                intake.leave_out(record.where, record.text)
             else:
                 yield record, [(" ".join(record.text.split()), record.weight)]
             continue
@@ -202,7 +220,7 @@ def _said(source: Source, rule: TextRule, intake: Intake) -> Iterator[tuple[Reco
             reports.add(record.where)
             intake.sections[found.section or "nothing"] += 1
             if found.section is None:
-                intake.silent.append(record.where)
+                intake.leave_out(record.where, record.report or "")
         if found.section is not None:
             yield record, _weighted(found, record.weight)
 

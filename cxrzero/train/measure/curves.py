@@ -17,13 +17,16 @@ FILE = "curves.html"
 MAX_POINTS = 400  # of a curve: more cannot be told apart at this size
 
 
-def write_curves(folder: Path) -> Path:
-    """Draw metrics.jsonl of a run folder into curves.html."""
+def write_curves(folder: Path, remarks: Sequence[str] = ()) -> Path:
+    """Draw metrics.jsonl of a run folder into curves.html.
+
+    Args:
+        remarks: sentences to put above the pictures.
+    """
     plots = "".join(_plots(metricslog.read(folder)))
-    name = escape(folder.name)
-    head = opening(f"Training of {folder.name}")
-    page = f"""{head}<header><h1>Training of {name}</h1></header>
-<main><section><div class="grid-of-plots">{plots}</div></section></main>
+    said = "".join(f"<p><strong>{escape(remark)}</strong></p>" for remark in remarks)
+    page = f"""{opening("Training")}<header><h1>Training</h1></header>
+<main><section>{said}<div class="grid-of-plots">{plots}</div></section></main>
 <footer>cxrzero {__version__}. All numbers are in metrics.jsonl beside this page.
 Research use only: not a medical device.</footer>
 </body>
@@ -45,16 +48,17 @@ def _plots(records: Sequence[dict[str, Any]]) -> list[str]:
     auroc = [(step, v["auroc"]) for step, v in found if "auroc" in v]
     if auroc:
         value, low, high = ([(step, each[i]) for step, each in auroc] for i in range(3))
-        plots.append(_plot("Zero-shot AUROC, 95% interval", "AUROC", value, (low, high)))
+        plots.append(_plot("Zero-shot AUROC, 95% interval; chance is 0.5", "AUROC", value, (low, high)))
     statements = [(step, v["statement_auroc"]) for step, v in found if "statement_auroc" in v]
-    plots.append(_plot("AUROC of held-out statements", "AUROC", statements))
+    plots.append(_plot("AUROC of held-out statements; chance is 0.5", "AUROC", statements))
     for direction in ("image_to_text", "text_to_image"):
         first, fifth = (
             [(step, v["retrieval"][f"{direction}_r{k}"]) for step, v in found if "retrieval" in v] for k in (1, 5)
         )
-        plots.append(
-            _plot(f"Held-out retrieval, {direction.replace('_', ' ')}: R@5, R@1 dashed", "recall", fifth, (first,))
-        )
+        chance: dict[str, float] = next((v["retrieval_chance"] for _, v in found if "retrieval_chance" in v), {})
+        by_chance = [f" (chance {chance[f'{direction}_r{k}']:.3f})" if chance else "" for k in (1, 5)]
+        title = f"Held-out retrieval, {direction.replace('_', ' ')}: R@5{by_chance[1]}, R@1 dashed{by_chance[0]}"
+        plots.append(_plot(title, "recall", fifth, (first,)))
     return [plot for plot in plots if plot]
 
 

@@ -10,6 +10,8 @@ import numpy as np
 from cxrzero.errors import UsageError
 from cxrzero.evaluate.discrimination import Intervals, auroc_estimate
 from cxrzero.maths import AnyFloats
+from cxrzero.prompts.bank import key_of
+from cxrzero.prompts.mentions import listed_names
 from cxrzero.stats import influence
 from cxrzero.stats.intervals import Estimate, wald
 from cxrzero.stats.metrics import Ranking
@@ -57,3 +59,12 @@ def score_labelled(table: Labelled, differences: AnyFloats) -> tuple[dict[str, E
     macro = influence.mean(spread)
     error = macro.standard_error(table.units)
     return single, wald(macro.value, error, CONFIDENCE, "delong_macro") if error > 0 else Estimate(macro.value)
+
+
+def shown_names(table: Labelled) -> tuple[str, ...]:
+    """What results call the labels: headings as they are; words of cells, which anybody may have typed, only where the
+    built-in bank lists them."""
+    if not table.from_cells:
+        return table.labels
+    names = enumerate(table.labels, 1)
+    return tuple(name if key_of(name) in listed_names() else f"label {number}" for number, name in names)

@@ -55,8 +55,12 @@ def recall(cosines: npt.NDArray[np.floating], truth: npt.NDArray[np.bool_]) -> d
     """
     found = {}
     for name, scores, answers in (("image_to_text", cosines, truth), ("text_to_image", cosines.T, truth.T)):
-        order = np.argsort(-scores, axis=1, kind="stable")
-        hits = np.take_along_axis(answers, order, axis=1)
+        hits = np.take_along_axis(answers, nearest(scores, DEPTHS[-1]), axis=1)
         for depth in DEPTHS:
             found[f"{name}_r{depth}"] = float(hits[:, :depth].any(axis=1).mean())
     return found
+
+
+def nearest(scores: npt.NDArray[np.floating], depth: int) -> npt.NDArray[np.int64]:
+    """(Q, depth) places of the largest of each row, the first of equal ones first."""
+    return np.argsort(-scores, axis=1, kind="stable")[:, :depth]

@@ -59,6 +59,16 @@ def mean_auroc(statements: list[Statement], differences: list[AnyFloats]) -> flo
     return float(np.mean(values)) if values else None
 
 
+def auroc_spread(statements: list[Statement]) -> float:
+    """Standard deviation of `mean_auroc` around 0.5 for a model that tells nothing apart.
+
+    Of one statement √((m + n + 1) / 12mn) (Mann and Whitney 1947); of several the mean, the widest there is, because
+    the same images may stand in all of them.
+    """
+    sizes = [(int(s.truth.sum()), int((~s.truth).sum())) for s in statements]
+    return float(np.mean([np.sqrt((m + n + 1) / (12 * m * n)) for m, n in sizes])) if sizes else 0.0
+
+
 def fit_scale(statements: list[Statement], differences: list[AnyFloats]) -> float | None:
     """The s of p = σ(s·d) with the smallest log loss, each statement weighing the same.
 

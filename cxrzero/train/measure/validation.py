@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,10 @@ from cxrzero.tables.labelled import Labelled
 from cxrzero.train.data.batches import TextEncoder
 from cxrzero.train.data.pairs import Pairs
 from cxrzero.train.data.store import Pictures
-from cxrzero.train.measure.labelled import score_labelled
+from cxrzero.train.measure.chance import Luck, chance_of, luck_of
+from cxrzero.train.measure.labelled import score_labelled, shown_names
 from cxrzero.train.measure.retrieval import find_held_out, recall
-from cxrzero.train.measure.statements import Statement, find_statements, fit_scale, mean_auroc
+from cxrzero.train.measure.statements import Statement, auroc_spread, find_statements, fit_scale, mean_auroc
 from cxrzero.train.step.backward import Encode, Encoders
 
 CHUNK = 128  # images or texts of one forward pass
@@ -33,6 +34,9 @@ class Validation:
         statement_auroc: mean AUROC of held-out statements against their negations.
         retrieval: R@1 and R@5 in both directions.
         scale: fitted s of p = σ(s·d).
+        retrieval_chance: of each of these by chance.
+        luck: how far luck takes R@5.
+        statement_spread: standard deviation of `statement_auroc` around 0.5 by chance.
     """
 
     auroc: tuple[float, float, float] | None
@@ -40,6 +44,9 @@ class Validation:
     statement_auroc: float | None
     retrieval: dict[str, float]
     scale: float | None
+    retrieval_chance: dict[str, float] = field(default_factory=dict)
+    luck: Luck | None = None
+    statement_spread: float | None = None
 
     @property
     def recall(self) -> float | None:
@@ -58,7 +65,10 @@ class Validation:
             "auroc": self.auroc,
             "labels": self.labels,
             "statement_auroc": self.statement_auroc,
+            "statement_spread": self.statement_spread,
             "retrieval": self.retrieval,
+            "retrieval_chance": self.retrieval_chance,
+            "luck": None if self.luck is None else self.luck.to_dict(),
             "scale": self.scale,
         }
         return {name: value for name, value in named.items() if value not in (None, {})}
@@ -86,6 +96,7 @@ class Validator:
         self._encode_texts, self._prepare, self._device, self._bf16 = encode_texts, prepare, device, bf16
         self._statements = find_statements(pairs)
         self._held_out = find_held_out(pairs)
+        self._chance = {} if self._held_out is None else chance_of(self._held_out.truth)
 
     def __call__(self, model: CustomTextCLIP) -> Validation:
         """Measure in evaluation mode; the model comes back in the modes that it had."""
@@ -99,15 +110,25 @@ class Validator:
             d = self._label_differences(encoders, table, pixels)
             single, mean = score_labelled(table, d)
             auroc = (mean.value, mean.low, mean.high)
-            labels = {name: (each.value, each.low, each.high) for name, each in single.items()}
+            scored = zip(shown_names(table), single.values(), strict=True)
+            labels = {name: (each.value, each.low, each.high) for name, each in scored}
             for column in range(len(table.labels)):
                 rows = np.flatnonzero(~np.isnan(table.truth[:, column]))
                 statements.append(Statement(0, 0, rows, table.truth[rows, column] == 1))
                 differences.append(d[rows, column])
-        retrieval = self._retrieval(encoders)
+        retrieval, luck = self._retrieval(encoders)
         for module, training in modes:
             module.training = training
-        return Validation(auroc, labels, statement_auroc, retrieval, fit_scale(statements, differences))
+        return Validation(
+            auroc=auroc,
+            labels=labels,
+            statement_auroc=statement_auroc,
+            retrieval=retrieval,
+            scale=fit_scale(statements, differences),
+            retrieval_chance=self._chance,
+            luck=luck,
+            statement_spread=auroc_spread(self._statements) if self._statements else None,
+        )
 
     def _statement_differences(self, encoders: Encoders) -> list[AnyFloats]:
         if not self._statements:
@@ -129,11 +150,12 @@ class Validator:
         positive, negative = np.split(cosines, 2, axis=1)
         return np.asarray(positive - negative)
 
-    def _retrieval(self, encoders: Encoders) -> dict[str, float]:
+    def _retrieval(self, encoders: Encoders) -> tuple[dict[str, float], Luck | None]:
         if self._held_out is None:
-            return {}
+            return {}, None
         images = self._images(encoders, self._pixels, self._held_out.images)
-        return recall(images @ self._texts(encoders, self._held_out.texts).T, self._held_out.truth)
+        cosines, truth = images @ self._texts(encoders, self._held_out.texts).T, self._held_out.truth
+        return recall(cosines, truth), luck_of(cosines, truth)
 
     def _images(self, encoders: Encoders, pixels: Pictures, rows: Ints) -> AnyFloats:
         return _in_chunks(

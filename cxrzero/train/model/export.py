@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from cxrzero.train.model import checkpoint
 from cxrzero.train.model.start import Start
 from cxrzero.train.model.transformers_clip import TransformersCLIP
 from cxrzero.train.options import TrainOptions
+from cxrzero.train.provenance import arch_name, command_of, listed_labels, name_of, public_validation
 from cxrzero.train.runfolder import ENSEMBLE, VERSIONED, RunFolder
 
 CARD_KEYS = ("name", "labels", "license", "intended_use", "training_data")
@@ -31,12 +33,13 @@ CARD_KEYS = ("name", "labels", "license", "intended_use", "training_data")
 UNFITTED_SCALE = 1.0
 
 
-def export_run(folder: RunFolder, start: Start, options: TrainOptions) -> None:
+def export_run(folder: RunFolder, start: Start, options: TrainOptions, learned: bool | None) -> None:
     """Write the bundle of a run's best checkpoint, and of its best `options.ensemble` into ensemble/.
 
     Args:
         start: the run's model (its weights are replaced), tokenizer and sizes.
-        config: names the card: a JSON file with any of the facts CARD_KEYS; what it lacks is null in the bundle.
+        options: names the card: a JSON file with any of the facts CARD_KEYS; what it lacks is null in the bundle.
+        learned: whether a result is beyond luck; None where nothing tells.
 
     Raises:
         TrainingError: there is no usable checkpoint, or the exported model does not answer like the trained one.
@@ -44,18 +47,32 @@ def export_run(folder: RunFolder, start: Start, options: TrainOptions) -> None:
     """
     if not folder.last.exists():
         raise TrainingError(f"{folder.path} has no checkpoint: no epoch was finished there")
-    facts = _read_card(options.card)
+    told = _Told(options, _read_card(options.card), learned)
     best = checkpoint.load(folder.last)["best"]
-    name = facts.get("name") or folder.path.resolve().name
     shutil.rmtree(folder.path / ENSEMBLE, ignore_errors=True)
     for place, kept in enumerate(best[: options.ensemble], 1):
         member = folder.path / ENSEMBLE / f"{place:02}-step-{kept['step']}"
         member.mkdir(parents=True)
-        _write_bundle(member, folder.checkpoint(kept["file"]), start, facts | {"name": f"{name}-{kept['step']}"})
-    _write_bundle(folder.path, folder.checkpoint(best[0]["file"]), start, facts | {"name": name})
+        _write_bundle(member, folder.checkpoint(kept["file"]), start, told, f"-{kept['step']}")
+    _write_bundle(folder.path, folder.checkpoint(best[0]["file"]), start, told)
 
 
-def _write_bundle(target: Path, weights: Path, start: Start, facts: dict[str, Any]) -> None:
+@dataclass(frozen=True)
+class _Told:
+    """What a bundle says that is in no checkpoint.
+
+    Attributes:
+        card: the facts that the user states.
+        learned: whether a result is beyond luck.
+    """
+
+    options: TrainOptions
+    card: dict[str, Any]
+    learned: bool | None
+
+
+def _write_bundle(target: Path, weights: Path, start: Start, told: _Told, suffix: str = "") -> None:
+    """Write one checkpoint as a bundle; the suffix of its name tells the members of an ensemble apart."""
     content = checkpoint.load(weights)
     model = start.model.cpu().eval()
     model.load_state_dict(content["model"])
@@ -64,7 +81,8 @@ def _write_bundle(target: Path, weights: Path, start: Start, facts: dict[str, An
         made = Path(folder)
         exported = _export(model.to(memory_format=torch.contiguous_format), start, start.tokenizer, made)
         (made / TOKENIZER).write_text(start.tokenizer.to_str(pretty=True), encoding="utf-8", newline="\n")
-        card = _describe(content, facts, exported, start) | {"files": describe_files(made)}
+        card = _describe(content, told, exported, start) | {"files": describe_files(made)}
+        card["name"] += suffix
         # model.json last: a folder without it is not a bundle, and with the old one its hashes would not fit.
         (target / MODEL_JSON).unlink(missing_ok=True)
         for path in made.iterdir():
@@ -107,14 +125,21 @@ def _read_card(card: Path | None) -> dict[str, Any]:
     return facts
 
 
-def _describe(content: dict[str, Any], facts: dict[str, Any], exported: ExportedModel, start: Start) -> dict[str, Any]:
-    """The content of model.json. A fact that nobody stated is null."""
+def _describe(content: dict[str, Any], told: _Told, exported: ExportedModel, start: Start) -> dict[str, Any]:
+    """The content of model.json. A fact that nobody stated is null, and nothing names a patient (`provenance`)."""
     arch, scale, grid = content["arch"], content["scale"], exported.patch_grid
-    provenance = content["provenance"] | {"versions": software(VERSIONED)}
+    facts, kept = told.card, content["provenance"]
+    # A checkpoint of an earlier version has texts among its labels, and the command as it was typed.
+    provenance = {"command": command_of(told.options)} | {key: kept[key] for key in kept if key != "command"}
+    provenance["validation"] = public_validation(kept["validation"])
+    provenance["beyond_chance"] = told.learned
     provenance["recipe"] |= {"scoring_scale": "fitted on held-out rows" if scale else "not fitted"}
+    provenance["recipe"]["arch"] = arch_name(arch)
+    labels = facts["labels"] if "labels" in facts else list(listed_labels(dict.fromkeys(content["labels"])))
+    named = {key: kept[key] for key in ("data_fingerprint", "init_sha256", "recipe", "seed")}
     return {
         "schema_version": SCHEMA_VERSION,
-        "name": facts["name"],
+        "name": facts.get("name") or name_of(arch, named),
         "architecture": arch["architecture"],
         "embed_dim": arch["embed_dim"],
         "image_size": [start.image_size, start.image_size],
@@ -123,11 +148,11 @@ def _describe(content: dict[str, Any], facts: dict[str, Any], exported: Exported
         "preprocess": content["preprocess"],
         "scoring": {"rule": "softmax_pair", "scale": scale or UNFITTED_SCALE},
         "templates": {"positive": ["{}"], "negative": ["no {}"]},
-        "labels": facts.get("labels") or content["labels"],
+        "labels": labels,
         "license": facts.get("license"),
         "intended_use": facts.get("intended_use"),
         "training_data": facts.get("training_data"),
         "results": [],
-        "provenance": provenance,
+        "provenance": provenance | {"versions": software(VERSIONED)},
         "patch_embeds": {"height": grid[0], "width": grid[1]} if grid else None,
     }

@@ -23,13 +23,15 @@ from cxrzero.files import sha256_of, sha256_of_tree
 from cxrzero.model.model_json import TOKENIZER
 from cxrzero.registry.folder import is_bundle
 from cxrzero.registry.origin import find_origin
+from cxrzero.registry.trainingrun import RUN_JSON
 from cxrzero.train.data.pixels import stretched
+from cxrzero.train.data.words import LearnableWords
 from cxrzero.train.model import checkpoint
 from cxrzero.train.model.transformers_clip import TransformersCLIP
 from cxrzero.train.model.weights import freeze_tower
 from cxrzero.train.options import DEFAULT_ARCH, TrainOptions
 from cxrzero.train.recipes import RECIPES
-from cxrzero.train.runfolder import RUN_JSON, RunFolder
+from cxrzero.train.runfolder import RunFolder
 
 MINI_LR, SCRATCH_LR, INIT_LR = 1e-3, 5e-4, 5e-5
 SIGMOID_SCALE = math.log(10.0)  # SigLIP's start (Zhai et al. 2023, section 3.2), as a logarithm
@@ -46,6 +48,7 @@ class Start:
         arch: open_clip's configuration; with BORROWED, what there is instead.
         steps: preprocessing; without `rescale` and what follows, these are measured from the data.
         tokenizer: None = learned from the run's texts.
+        words: that such a tokenizer was learned from; None = it was not learned here.
         source: sha256 of the file that the weights came from; None = random.
         lr: peak learning rate where the user states none.
     """
@@ -57,6 +60,7 @@ class Start:
     source: str | None
     lr: float
     pad_id: int = PAD_ID
+    words: LearnableWords | None = None
 
     @property
     def image_size(self) -> int:
@@ -161,7 +165,7 @@ def _from_published(options: TrainOptions, source: Path, lineage: str | None, ar
     if loaded.image_size != (size, size) or options.image_size not in (None, size):
         raise UsageError(f"--init {source}: its images are {loaded.image_size} pixels; leave --image-size out")
     model = loaded.model if isinstance(loaded.model, CustomTextCLIP) else TransformersCLIP(loaded.model)
-    arch: Arch = {"name": source.resolve().name} | (loaded.arch or _described(loaded))
+    arch: Arch = {"name": loaded.architecture} | (loaded.arch or _described(loaded))
     return Start(
         arch=arch,
         model=model.train(),

@@ -29,8 +29,8 @@ def read_table(source: Source) -> None:
     for line, row in _rows(source.path):
         where = f"{source.path}, line {line}"
         name, text, report = row["image"], row.get("text"), row.get("report")
-        if not name or (text is not None and not text):
-            raise UsageError(f"{where}: image and text must not be empty")
+        if not name:
+            raise UsageError(f"{where}: image must not be empty")
         split = row.get("split", "")
         if split and split not in SPLITS:
             raise UsageError(f"{where}: split must be one of {', '.join(SPLITS)}, not {split!r}")

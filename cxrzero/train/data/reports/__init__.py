@@ -8,8 +8,9 @@ Knows nothing of images, files or models, and imports nothing heavy.
 from __future__ import annotations
 
 from cxrzero.choices import TextRule
+from cxrzero.train.data.reports.blanks import is_missing
 from cxrzero.train.data.reports.decoding import Decoded, decode_report
-from cxrzero.train.data.reports.rules import TEXT_RULES, ReportTexts, report_texts, says_nothing
+from cxrzero.train.data.reports.rules import TEXT_RULES, ReportTexts, report_texts
 from cxrzero.train.data.reports.sections import Section, split_sections
 from cxrzero.train.data.reports.sentences import split_sentences
 
@@ -20,8 +21,8 @@ __all__ = [
     "Section",
     "TextRule",
     "decode_report",
+    "is_missing",
     "report_texts",
-    "says_nothing",
     "split_sections",
     "split_sentences",
 ]

@@ -70,6 +70,11 @@ def unmark(sentence: str) -> str:
     return tidy[:1].upper() + tidy[1:] if any(letter.isalpha() for letter in tidy) else ""
 
 
+def has_words(text: str) -> bool:
+    """Whether there is a letter besides marks."""
+    return any(letter.isalpha() for letter in _MARK.sub(" ", text))
+
+
 def _tidy(text: str) -> str:
     """Spaces and signs as in prose."""
     text = re.sub(r"\s+", " ", text)

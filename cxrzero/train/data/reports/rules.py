@@ -17,6 +17,7 @@ from typing import Final
 
 from cxrzero.choices import TextRule
 from cxrzero.train.data.reports.asides import is_aside, without_advice
+from cxrzero.train.data.reports.blanks import is_missing
 from cxrzero.train.data.reports.marks import unmark
 from cxrzero.train.data.reports.sections import Section, SectionName, split_sections
 from cxrzero.train.data.reports.sentences import split_sentences
@@ -31,10 +32,6 @@ _EMPTY_ALONE: Final = frozenset(
         *("no change", "no significant change", "no interval change", "no significant interval change"),
         *("little change", "little interval change", "otherwise unchanged", "limited study", "see findings"),
     )
-)
-# Whole sections, or texts of a table, that say nothing of a picture.
-_PLACEHOLDERS: Final = frozenset(
-    ("no impression", "see above", "as above", "see findings", "see report", "as described above", "none", "n/a", "nan")
 )
 _REGION: Final = re.compile(
     r"(?:(?:left|right|both|bilateral|the|thoracic|lumbar|cervical|pa|ap|lateral|two|2)[ ,]+)*"
@@ -75,16 +72,11 @@ def report_texts(report: str, rule: TextRule = "sentences") -> ReportTexts:
     for name in FALLBACK:
         for text in _candidates(sections, name):
             sentences = _readable(text)
-            if sentences and not says_nothing(_join(sentences)):
+            if sentences and not is_missing(_join(sentences)) and not all(map(is_missing, sentences)):
                 alone = tuple(dict.fromkeys(s for s in sentences if _stands_alone(s)))
                 several = rule == "sentences" and len(sentences) > 1
                 return ReportTexts(name, _join(sentences), alone if several else ())
     return ReportTexts(None, "")
-
-
-def says_nothing(text: str) -> bool:
-    """Whether a text only stands where one should be: "NO IMPRESSION", as the paper's code wrote it, "see above"."""
-    return text.strip(" .!:").casefold() in _PLACEHOLDERS
 
 
 def _candidates(sections: list[Section], name: SectionName) -> list[str]:
@@ -102,7 +94,7 @@ def _readable(text: str) -> list[str]:
 
 def _stands_alone(sentence: str) -> bool:
     words = sentence.rstrip(".!:").casefold()
-    return words not in _EMPTY_ALONE and not _REGION.fullmatch(words)
+    return words not in _EMPTY_ALONE and not is_missing(words) and not _REGION.fullmatch(words)
 
 
 def _join(sentences: list[str]) -> str:
@@ -117,4 +109,4 @@ def _as_the_paper(report: str) -> ReportTexts:
     words = words[len(words) - words[::-1].index(_BEGIN) :]
     cut = next((i for i, word in enumerate(words) if word in _CUTS), len(words))
     whole = " ".join(words[:cut])
-    return ReportTexts(None, "") if not whole or says_nothing(whole) else ReportTexts("impression", whole)
+    return ReportTexts(None, "") if not whole or is_missing(whole) else ReportTexts("impression", whole)

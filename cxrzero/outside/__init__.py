@@ -1,0 +1,7 @@
+"""What the libraries underneath would tell or ask the world outside, and that they do not.
+
+telemetry   reports of use: off as soon as cxrzero is imported, before a library that reports is
+offline     the Hugging Face Hub: out of reach for libraries that look there by themselves
+
+Only `registry/` opens a connection, for `models pull`.
+"""
