@@ -11,8 +11,7 @@ import typer
 
 from cxrzero.cli.failures import reports_failures
 from cxrzero.cli.helppage import Command, Group
-from cxrzero.cli.terminal import say, show
-from cxrzero.display.visible import visible
+from cxrzero.cli.terminal import ask, say, show
 from cxrzero.errors import ConfigError, RunError, UsageError
 
 if TYPE_CHECKING:
@@ -69,11 +68,7 @@ def clear(
     if store.alive and model is not None:
         _check_kept(store, model)
     chosen = store.count(model, seconds)
-    if (
-        chosen
-        and not yes
-        and not typer.confirm(f"Delete {_entries(chosen)} from {visible(str(store.path))}?", err=True)
-    ):
+    if chosen and not yes and not ask(f"Delete {_entries(chosen)} from {store.path}?"):
         show("Nothing was deleted.")
         return
     show(f"Deleted {_entries(store.clear(model, seconds))}; {store.path} has {_megabytes(store)} now.")

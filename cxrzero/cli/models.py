@@ -11,7 +11,7 @@ import typer
 from cxrzero.cli.failures import reports_failures
 from cxrzero.cli.helppage import Command, Group
 from cxrzero.cli.parameters import Debug
-from cxrzero.cli.terminal import say, show, show_tabbed
+from cxrzero.cli.terminal import ask, say, show, show_tabbed
 from cxrzero.options import ADVANCED
 
 if TYPE_CHECKING:
@@ -234,7 +234,7 @@ def _asked(card: Card, login: bool) -> bool:
 
     if not card.licence.needs_consent or not can_pull(card, login=login) or sys.stdin is None or not sys.stdin.isatty():
         return False
-    return typer.confirm("Do you accept these terms?", default=False, err=True)
+    return ask("Do you accept these terms?")
 
 
 def _show(source: Path, folder: Path, lines: tuple[str, ...]) -> None:

@@ -11,6 +11,8 @@ import io
 import sys
 from collections.abc import Iterable
 
+import typer
+
 from cxrzero.display.visible import visible
 from cxrzero.files import STDERR_NAME, STDOUT_NAME, cannot_write
 
@@ -51,6 +53,11 @@ def say(line: str = "", style: str = "") -> None:
         raise cannot_write(STDERR_NAME, error) from error
     except OSError:  # no way is left to say that it cannot be said
         pass
+
+
+def ask(question: str) -> bool:
+    """Ask on standard error; no is the default."""
+    return typer.confirm(visible(question), default=False, err=True)
 
 
 def _show(line: str) -> None:
