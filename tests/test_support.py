@@ -36,7 +36,19 @@ def test_onnx_files_are_those_of_the_package_onnx(written, given, output, tmp_pa
 
 # What the environment of `make check` has: the core, and what checks it.
 CHECKED = {
-    *("numpy", "PIL", "pydicom", "tokenizers", "xxhash", "yaml", "typer", "rich", "huggingface_hub", "httpx"),
+    *(
+        "numpy",
+        "PIL",
+        "pydicom",
+        "tifffile",
+        "tokenizers",
+        "xxhash",
+        "yaml",
+        "typer",
+        "rich",
+        "huggingface_hub",
+        "httpx",
+    ),
     *("platformdirs", "_typeshed", "pytest", "hypothesis", "benchmarks", "recipes", "cxrzero", "tests"),
 }
 
