@@ -9,6 +9,7 @@ import typer
 
 from cxrzero._version import __version__
 from cxrzero.cli import bench, cache, evaluate, inspect, merge, models, predict, prompts, search, train
+from cxrzero.cli.failures import reports_failures
 from cxrzero.cli.process import settle
 from cxrzero.cli.program import Program
 from cxrzero.cli.terminal import show
@@ -35,6 +36,7 @@ bench.register(app)
 cache.register(app)
 
 
+@reports_failures
 def _print_version(wanted: bool) -> None:
     if wanted:
         show(f"cxrzero {__version__}")
@@ -54,6 +56,6 @@ def main() -> None:
     """Entry point of the `cxrzero` command."""
     settle()
     try:
-        app()
+        typer.main.get_command(app)()  # `app()` would have tracebacks printed as they are, and not as `settle` says
     finally:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C, while Python ends, has nothing to say

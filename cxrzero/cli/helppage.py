@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from typer.core import TyperArgument, TyperCommand, TyperGroup
+
+from cxrzero.cli.failures import reports_failures
+from cxrzero.files import STDOUT_NAME, cannot_write
 
 
 class Command(TyperCommand):
@@ -12,6 +16,9 @@ class Command(TyperCommand):
 
     def get_params(self, ctx: Any) -> list[Any]:
         return [plainly_shown(each) for each in super().get_params(ctx)]
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        _print(super().format_help, ctx, formatter)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Arguments by their own names, which say already what may be left out or repeated."""
@@ -24,6 +31,18 @@ class Group(TyperGroup):
 
     def get_params(self, ctx: Any) -> list[Any]:
         return [plainly_shown(each) for each in super().get_params(ctx)]
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        _print(super().format_help, ctx, formatter)
+
+
+@reports_failures
+def _print(help_page: Callable[[Any, Any], None], ctx: Any, formatter: Any) -> None:
+    """rich prints it, which ends by itself where a reader has gone."""
+    try:
+        help_page(ctx, formatter)
+    except OSError as error:
+        raise cannot_write(STDOUT_NAME, error) from error
 
 
 def plainly_shown(parameter: Any) -> Any:

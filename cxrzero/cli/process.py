@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import traceback
 import warnings
 from types import FrameType, TracebackType
@@ -48,6 +49,7 @@ def settle() -> None:
     logging.captureWarnings(True)
     warnings.formatwarning = lambda message, *_, **__: str(message)
     sys.excepthook = _say_traceback
+    threading.excepthook = lambda thread: _say_traceback(thread.exc_type, thread.exc_value, thread.exc_traceback)
 
 
 def settle_streams() -> None:
@@ -91,7 +93,7 @@ class _Said(logging.Handler):
         say(f"{record.levelname.capitalize()}: {record.getMessage()}")
 
 
-def _say_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def _say_traceback(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
     for part in traceback.format_exception(kind, error, trace):
         for line in part.rstrip("\n").split("\n"):
             say(line)

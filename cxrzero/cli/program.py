@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import Any
 
@@ -24,7 +25,8 @@ class Program(Group):
     """All commands. Ends by `typer`'s rules where its own apply, and where they do not:
 
     - what was typed wrong is quoted with what a terminal would act on made visible;
-    - a reader who has gone (`| head`) ends it without a word, exit 141; standard output that cannot be written, exit 1;
+    - a reader who has gone (`| head`) ends it without a word, exit 141; standard output that cannot be written, exit 1,
+      of the help, too;
     - Ctrl-C ends it wherever it is, exit 130, and SIGTERM, exit 143.
     """
 
@@ -52,7 +54,8 @@ class Program(Group):
             returned = super().main(*given, **named)
         except ClickError as error:
             error.message = visible(error.message)
-            rich_utils.rich_format_error(error)
+            with contextlib.suppress(OSError):  # no way is left to say what was typed wrong
+                rich_utils.rich_format_error(error)
             return int(error.exit_code)
         except (KeyboardInterrupt, typer.Abort):  # the latter: Ctrl-C at a question, or its end
             say("Interrupted.")
