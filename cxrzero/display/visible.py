@@ -15,6 +15,8 @@ INVISIBLE = frozenset(
 ) | frozenset(map(chr, range(0xE0100, 0xE01F0)))
 # `os.fsdecode` gives a byte that is not UTF-8, which Unix allows in names, as one of these.
 BYTES = range(0xDC80, 0xDD00)
+# Accents on one letter. More would be drawn over the lines above and below; no language writes as many.
+MARKS = 8
 
 
 def visible(text: str) -> str:
@@ -22,11 +24,15 @@ def visible(text: str) -> str:
 
     Control characters, marks of direction, line and paragraph separators, zero-width and other invisible characters,
     lone surrogates; a byte of a file name that is not UTF-8 becomes `\xNN`, as in tables. Letters of every script and
-    all widths of spaces stay.
+    all widths of spaces stay, and so do accents, up to MARKS on one letter.
     """
     if text.isascii() and text.isprintable():
         return text
-    return "".join(char if _is_shown(char) else escaped(char) for char in text)
+    shown, marks = [], 0
+    for char in text:
+        marks = marks + 1 if unicodedata.category(char) in ("Mn", "Me") else 0
+        shown.append(char if marks <= MARKS and _is_shown(char) else escaped(char))
+    return "".join(shown)
 
 
 def escaped(char: str) -> str:

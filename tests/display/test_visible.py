@@ -9,7 +9,7 @@ import unicodedata
 import pytest
 
 from cxrzero.display.page import escape
-from cxrzero.display.visible import visible
+from cxrzero.display.visible import MARKS, visible
 from tests.support.hostile import HOSTILE, SHOWN, raw
 
 # Bidirectional controls (Unicode Standard Annex 9), separators, what has no width, and a lone surrogate.
@@ -43,6 +43,20 @@ def test_named_ones(char: str) -> None:
 )
 def test_letters_accents_and_spaces_stay(text: str) -> None:
     assert visible(text) == text
+
+
+def test_accents_do_not_pile_up_over_other_lines() -> None:
+    """Hebrew with vowels and cantillation, Tibetan and decomposed Vietnamese have four marks on a letter and stay."""
+    for text in (
+        "\u05d1\u05bc\u05b0\u05bd\u0591",
+        "\u0f66\u0f90\u0fb2\u0f71\u0f74",
+        "e\u0323\u0302\u0301",
+        "e" + "\u0300" * MARKS,
+    ):
+        assert visible(text) == text
+    flood = "z" + "\u0300" * 60 + "a\u0301"
+    assert visible(flood) == "z" + "\u0300" * MARKS + "\\u0300" * (60 - MARKS) + "a\u0301"
+    assert visible("z" + "\u20dd" * 9) == "z" + "\u20dd" * MARKS + "\\u20dd"
 
 
 def test_letters_and_marks_that_show_nothing() -> None:
