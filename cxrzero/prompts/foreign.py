@@ -36,7 +36,8 @@ def find_foreign(text: str) -> Foreign | None:
         return None
     languages = tuple(dict.fromkeys(name for each in found for name in each.languages))
     common = tuple(name for name in languages if all(name in each.languages for each in found if each.languages))
-    english = [word if each is None else each.english for word, each in zip(words, known, strict=True)]
+    # A word that neither list has is not taken over: its English is not known.
+    english = [each.english if each else word * is_english(word) for word, each in zip(words, known, strict=True)]
     return Foreign(common or languages, " ".join(english) if all(english) else "")
 
 

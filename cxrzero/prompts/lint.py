@@ -14,7 +14,7 @@ import numpy.typing as npt
 from cxrzero.model.score import mean_direction
 from cxrzero.prompts.ask import is_normal
 from cxrzero.prompts.labels import LabelPrompts
-from cxrzero.prompts.words import Pieces, denied_in, foreign_in, several_in, unknown_in
+from cxrzero.prompts.words import Pieces, denied_in, foreign_in, instead_of, several_in, unknown_in
 
 Embed = Callable[[Sequence[str]], npt.NDArray[np.float32]]
 
@@ -91,8 +91,7 @@ def _words(prompt: LabelPrompts, pieces: Pieces | None, is_english: bool) -> Ite
     """What is odd about a label's own words, and about those of its sentences."""
     is_read = any(prompt.label in text for text in prompt.positive)  # else it only names the sentences
     if is_read and (denied := denied_in(prompt.label)) and not is_normal(prompt.label):
-        advice = f"ask for {denied!r}: a low probability of it is what this label means"
-        yield Finding("negated", prompt.label, f"denies a finding; {advice}")
+        yield Finding("negated", prompt.label, f"denies a finding; {instead_of(denied)}")
     if is_read and (several := several_in(prompt.label)):
         yield Finding("several_labels", prompt.label, f"is asked as one finding; part {len(several)} by commas")
     if is_english:
@@ -119,7 +118,7 @@ def _wording(prompt: LabelPrompts) -> Iterator[Finding]:
 
 def _sentence(label: str, text: str) -> Iterator[Finding]:
     plain = _plain(text)
-    if not re.search(r"\w", plain):
+    if not re.search(r"[^\W\d_]", plain):
         yield Finding("empty", label, f"the prompt {text!r} has no word")
     if DOUBLE.search(plain):
         yield Finding("double_negative", label, f"{text!r} negates twice; state it positively")

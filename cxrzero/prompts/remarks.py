@@ -15,7 +15,7 @@ from cxrzero.prompts.words import Pieces, denied_in, foreign_in, reads_english, 
 CHANCE = "chance"
 UNMEASURED = "unmeasured"
 # Of what is none, nobody can have measured how well it is found.
-NO_FINDING = frozenset({"negated", "several_labels", "language", "unknown_word"})
+NO_FINDING = frozenset({"empty", "negated", "several_labels", "language", "unknown_word"})
 # Labels that are named one a line; more of the same share one.
 LINES_OF_A_KIND = 3
 NAMED = 20

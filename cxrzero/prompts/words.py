@@ -10,7 +10,7 @@ import functools
 import re
 from collections.abc import Callable, Sequence
 
-from cxrzero.prompts.bank import built_in_bank, key_of
+from cxrzero.prompts.bank import NORMAL, built_in_bank, key_of
 from cxrzero.prompts.english import SHORTEST_WORD, is_english, plain, vocabulary, words_of
 from cxrzero.prompts.foreign import find_foreign
 from cxrzero.prompts.labels import SEPARATORS
@@ -19,9 +19,18 @@ from cxrzero.prompts.labels import SEPARATORS
 Pieces = Callable[[str], Sequence[str]]
 
 NEGATED = re.compile(
-    r"^(?:there (?:is|are) )?(?:no (?:evidence|signs?) of|no|not|without|w/o|never|neither|absence of|absent|lack of"
-    r"|denies|free (?:of|from)|negative for|ruled? out|exclude[sd]?|clear of)\b[\s:]+(?P<finding>.+)$"
-    r"|^(?P<before>.+?)\W+(?:absent|ruled out|excluded|negative|not (?:present|seen))$",
+    r"^(?:there (?:is|are|was|were) )?(?:no (?:radiographic |radiological )?(?:evidence|signs?) of|no longer|no|not"
+    r"|without|w/o|w/out|never|neither|minus|absence of|absent|lack of|lack(?:s|ing)|free (?:of|from)|negative for"
+    r"|den(?:y|ies|ied|ying)|can(?:not|'t) see|(?:has|have|is|are|was|were|does|do)(?: not|n't)(?: have| show)?"
+    r"|rule[sd]? out|r/o|exclud(?:e[sd]?|ing)|clear of)\b[\s:]+(?:any\b\s*)?(?P<finding>.+)$"
+    r"|^(?P<before>.+?)(?:\s+(?:is|are|was|were))?\W+(?:absent|ruled out|excluded|negative|no|none"
+    r"|not (?:present|seen))\W*$",
+    re.IGNORECASE,
+)
+# What a label may deny that is no finding but any: "no acute cardiopulmonary process".
+ANYTHING = re.compile(
+    r"(?:(?:acute|active|significant|focal|cardiac|pulmonary|cardiopulmonary|intrathoracic|thoracic|chest|lung|disease"
+    r"|process|findings?|abnormalit(?:y|ies)|pathology|or|and|radiographic|evidence|of)\b\s*)+",
     re.IGNORECASE,
 )
 # Not "/": data sets have labels such as "Nodule/Mass".
@@ -32,8 +41,15 @@ ALIKE = 0.8
 
 def denied_in(label: str) -> str | None:
     """The finding that a negated label denies; None where it denies none."""
-    match = NEGATED.match(" ".join(label.replace("_", " ").split()))
+    match = NEGATED.match(" ".join(label.replace("_", " ").replace("’", "'").split()))
     return None if match is None else str(match["finding"] or match["before"])
+
+
+def instead_of(denied: str) -> str:
+    """What to ask for, where a label denies something."""
+    if ANYTHING.fullmatch(denied):
+        return f"ask for {built_in_bank().entries[NORMAL].name!r}, which is what this label means"
+    return f"ask for {denied!r}: a low probability of it is what this label means"
 
 
 def several_in(label: str) -> tuple[str, ...]:
@@ -49,7 +65,8 @@ def foreign_in(text: str) -> str | None:
     if foreign is None:
         return None
     languages = " or ".join(foreign.languages) or "no English"
-    advice = f"ask for {foreign.english!r}" if foreign.english else "ask in English"
+    english = denied_in(foreign.english) or foreign.english
+    advice = f"ask for {english!r}" if english else "ask in English"
     return f"{text!r} is {languages}, which the text encoder was not taught; {advice}"
 
 

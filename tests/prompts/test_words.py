@@ -130,6 +130,20 @@ def test_what_models_state_of_themselves_passes_in_silence() -> None:
         ("not enlarged", "enlarged"),
         ("pneumothorax ruled out", "pneumothorax"),
         ("pneumothorax: absent", "pneumothorax"),
+        ("pneumothorax (absent)", "pneumothorax"),
+        ("pneumothorax is absent", "pneumothorax"),
+        ("effusion was not seen", "effusion"),
+        ("pneumonia: no", "pneumonia"),
+        ("r/o pneumonia", "pneumonia"),
+        ("w/out edema", "edema"),
+        ("lacks effusion", "effusion"),
+        ("cannot see pneumonia", "pneumonia"),
+        ("hasn’t pneumonia", "pneumonia"),
+        ("no longer effusion", "effusion"),
+        ("without any effusion", "effusion"),
+        ("no radiographic evidence of mass", "mass"),
+        ("non small cell lung cancer", None),
+        ("unexcluded", None),
         ("nodule", None),
         ("noncalcified nodule", None),
         ("free air", None),
@@ -162,6 +176,10 @@ def test_a_denied_finding_is_found(label: str, finding: str | None) -> None:
         ("пневмония", "Russian", "pneumonia"),
         ("肺炎", "Chinese", "pneumonia"),
         ("폐렴", "Korean", "pneumonia"),
+        ("sin derrame", "Spanish", "effusion"),
+        ("kein Erguss", "German", "effusion"),
+        ("pas de pneumonie", "German or French", ""),
+        ("infarto", "Spanish", "infarct"),
         ("πνευμονία", "Greek", ""),
         ("ذات الرئة", "Arabic", ""),
         ("Zerkrümelung", "no English", ""),
@@ -339,3 +357,32 @@ def test_python_is_told_only_if_it_asks(measured: Path, png: Draw) -> None:
         "asdfgh",
         "nodule",
     ]
+
+
+# As radiologists type them, beside the names of data sets.
+TYPED = (
+    "left lower lobe consolidation|PICC line malposition|cardiomegaly, mild|R effusion|CHF|COPD|ILD|TB|PE|PTX|ET tube"
+    "|Kerley B lines|tree-in-bud|ground-glass opacity|s/p CABG|port-a-cath|trach|RIJ|LIJ|CWP|PLCH|ABPA|NTM|MAI|SLE|GPA"
+    "|DAH|EVALI|vaping injury|amiodarone toxicity|XRT changes|allergic bronchopulmonary aspergillosis|CTR > 0.5"
+    "|2 cm nodule|effusion (left)|COVID-19|T4 fracture|Hodgkin's lymphoma|egg-shell calcification"
+    "|non-small cell lung cancer|opacity w/ air bronchogram|atelectasis vs pneumonia|R>L effusions|old rib fx"
+)
+
+
+@pytest.mark.parametrize("label", TYPED.split("|"))
+def test_what_a_radiologist_types_passes_in_silence(label: str) -> None:
+    assert (denied_in(label), foreign_in(label), unknown_in(label)) == (None, None, None)
+
+
+@pytest.mark.parametrize("label", ["0", "12.5", "\N{GRINNING FACE}", "?", "_"])
+def test_a_label_without_a_letter_is_told_of_once(label: str) -> None:
+    bundle = load_bundle(bundled_folder() / "cxrzero-mini")
+    remarks = remarks_on(resolve_prompts(bundle, [label]), [bundle], lambda word: ["a", "b"])
+    assert [remark.code for remark in remarks] == ["empty"]
+
+
+@pytest.mark.parametrize("label", ["no acute findings", "no acute cardiopulmonary process", "no active disease"])
+def test_who_denies_everything_means_no_finding(label: str) -> None:
+    bundle = load_bundle(bundled_folder() / "cxrzero-mini")
+    (remark,) = remarks_on(resolve_prompts(bundle, [label]), [bundle], lambda word: ["a", "b"])
+    assert remark.message == "denies a finding; ask for 'no finding', which is what this label means"
