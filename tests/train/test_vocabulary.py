@@ -44,6 +44,24 @@ def test_where_a_patient_is_unknown_more_images_are_asked_for():
     assert found.to_dict() == {"words_of_at_least": f"{MIN_IMAGES} images", "learned": 1, "left_out": 1}
 
 
+@pytest.mark.parametrize("write", [str, str.upper], ids=["small letters", "capitals"])
+def test_a_surname_of_several_patients_that_nothing_marks_is_not_learned(write):
+    """An English word needs MIN_PATIENTS, any other five times as many: 25 of these 100 patients."""
+    texts = [write(f"{'przybylski' if n % 100 < 24 else 'nobody'} has spurring") for n in range(100)]
+    assert "przybylski" not in learned(texts)
+    assert "spurring" in learned(texts)
+    assert "jargonesque" in learned([write("jargonesque spurring")] * 25)
+
+
+def test_of_many_patients_a_word_that_is_not_english_is_learned_from_one_in_a_hundred():
+    texts = ["spurring"] * 4960 + ["przybylski spurring"] * 49 + ["jargonesque spurring"] * 51
+    assert learned(texts) == {"spurring", "jargonesque"}  # 1% of 5,060 are 51
+
+
+def test_an_e_mail_address_teaches_no_word():
+    assert learned(["spurring, ask osseous.small@spurring.example"] * 50) == {"spurring", "ask"}
+
+
 def test_what_the_bank_says_is_known_to_everybody():
     assert learned(["pleural effusion in ottoline"]) == {"pleural", "effusion", "in"}
 

@@ -49,6 +49,7 @@ _CONTACT: Final = re.compile(
     r"|\b(?:phone|tel|fax|pager|ext|call|x)\b\.?:? ?\+?\d{3}",
     re.IGNORECASE,
 )
+_MAIL: Final = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)*")
 _INSIDE: Final = re.compile(r"(?:(?<=[^\W_] )|(?<=, )|(?<=[(\"']))[^\W\d_a-z](?=[^\W\d_A-Z]{2})[^\W\d_]+")
 
 
@@ -65,6 +66,11 @@ def kinds_of(text: str) -> list[str]:
 def marked_names(text: str) -> set[str]:
     """The words of probable names, in small letters; of a text without capitals the first after a title only."""
     return {word.lower() for word in _names(text, everywhere=False)}
+
+
+def without_mail(text: str) -> str:
+    """The text without e-mail addresses, which are made of names."""
+    return _MAIL.sub(" ", text)
 
 
 def capitalised(text: str) -> set[str]:
