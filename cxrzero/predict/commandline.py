@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import types
 from collections.abc import Iterator
-from typing import Any, Literal, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 from cxrzero.cards.card import card_names
 from cxrzero.options import Option, options_of
@@ -19,21 +20,33 @@ from cxrzero.tables.table import STDOUT
 HIDDEN = "***"
 
 _SECRET = (
-    r"[\w.-]*(?:token|secret|passw(?:or)?d|passphrase|\bpwd|signature|credential|api[_-]?key|access[_-]?key|account[_-]?key"
-    r"|authorization|\bsig|\bsas)[\w.-]*"
+    r"[\w.-]*(?:token|secret|passw(?:or)?d|passphrase|\bpwd|signature|credential|(?:api|access|account|private)[_-]?key"
+    r"|authorization|cookie|session_?id|\bsig\b|\bsas\b|\bpass\b|\bauth\b)[\w.-]*"
 )
 # Before the host of an address, greedily: a password may hold "@" and "/" where somebody forgot to escape them.
 _USER = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)(?:[^\s/?#]*:[^\s?#]*@|[^\s/?#]*@)", re.IGNORECASE)
+# The same where the scheme is left out, damaged or escaped.
+_BARE_USER = re.compile(r"[^\s/\\@:*]+:[^\s/\\@:]+@(?=[\w.-])")
 # After its path nothing but parameters comes, and a signed address has its signature there, under many names.
 _PARAMETERS = re.compile(r"(?P<address>[a-z][a-z0-9+.-]*://[^\s?#]*)[?#]\S+", re.IGNORECASE)
-_NAMED = re.compile(rf"(?P<name>{_SECRET}\s*[=:]\s*)(?:\"[^\"]*\"|'[^']*'|(?:bearer\s+)?[^\s&;,\"']+)", re.IGNORECASE)
+_SCHEME = r"(?:bearer|basic|digest|negotiate)\s+"
+_NAMED = re.compile(
+    rf"(?P<name>{_SECRET}[\"']?\s*[=:]\s*)(?:\"[^\"]*\"|'[^']*'|(?:{_SCHEME})?[^\s&;,\"']+)", re.IGNORECASE
+)
+_BEARER = re.compile(rf"(?P<scheme>\b{_SCHEME})[\w.~+/=-]{{6,}}", re.IGNORECASE)
+# What is known by its form: of Hugging Face, GitHub, GitLab, Slack, OpenAI and alike, Amazon, and JSON Web Tokens.
+_SHAPED = re.compile(
+    r"\b(?:hf_|gh[opsur]_|github_pat_|glpat-|xox[abeprs]-|sk-)[\w-]{8,}|\b(?:AKIA|ASIA)[A-Z0-9]{12,}|\beyJ[\w-]+\.[\w.-]+"
+)
 
 
 def blank_secrets(text: str) -> str:
     """A text without the passwords and tokens of the addresses and settings in it."""
     text = _USER.sub(rf"\g<scheme>{HIDDEN}@", text)
     text = _PARAMETERS.sub(rf"\g<address>?{HIDDEN}", text)
-    return _NAMED.sub(rf"\g<name>{HIDDEN}", text)
+    text = _NAMED.sub(rf"\g<name>{HIDDEN}", text)
+    text = _BEARER.sub(rf"\g<scheme>{HIDDEN}", text)
+    return _SHAPED.sub(HIDDEN, _BARE_USER.sub(f"{HIDDEN}@", text))
 
 
 def command_line(options: PredictOptions, pseudonymiser: Pseudonymiser | None = None) -> str:
@@ -64,12 +77,17 @@ def _texts(option: Option, value: Any, pseudonymiser: Pseudonymiser | None) -> I
         yield HIDDEN
     elif option.parse:
         yield blank_secrets(listed(value) if isinstance(value, tuple) else str(value))
-    elif isinstance(value, int | float) or get_origin(option.type) is Literal:
+    elif isinstance(value, int | float) or any(get_origin(kind) is Literal for kind in _kinds(option.type)):
         yield str(value)
     else:
         for text in value if isinstance(value, tuple) else (value,):
             plain = os.fsencode(text).decode("utf-8", "backslashreplace")
             yield blank_secrets(plain) if pseudonymiser is None else _pseudonym(option, os.fspath(text), pseudonymiser)
+
+
+def _kinds(kind: Any) -> tuple[Any, ...]:
+    """Of a union its members."""
+    return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
 
 
 def _pseudonym(option: Option, text: str, pseudonymiser: Pseudonymiser) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -192,10 +191,16 @@ def _calibration(
 
 
 def _check_paths(options: PredictOptions) -> None:
-    """As `check_paths`; under --pseudonymise what is missing is named by its place, for its name may be a patient's."""
+    """As `check_paths`; under --pseudonymise what is wrong is named by its place, for its name may be a patient's."""
     for number, path in enumerate(options.paths, start=1):
-        if options.pseudonymise and not path.startswith("@") and not os.path.lexists(path):
-            raise NoInputError(f"PATH number {number} does not exist (its name is not shown under --pseudonymise)")
+        if not options.pseudonymise:
+            break
+        try:
+            check_paths([path])
+        except NoInputError as error:
+            place = f"PATH number {number}"
+            told = str(error).replace(path.removeprefix("@") or path, place).replace(f"list file {place}", place)
+            raise NoInputError(f"{told} (its name is not shown under --pseudonymise)") from None
     check_paths(options.paths)
 
 

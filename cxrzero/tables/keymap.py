@@ -50,9 +50,11 @@ def check_key_map(path: Path, out: str, *, overwrite: bool) -> None:
     """Find out whether it could be written, and that it does not go where the table goes.
 
     Raises:
-        UsageError: it would lie in the table's folder, or below it.
+        UsageError: it would lie in the table's folder, or below it, or is no CSV file.
         OutputExistsError, OutputError: see `cxrzero.files.check_file`.
     """
+    if path.suffix.lower() != ".csv":  # standard output neither, which is logged, and where the table may go
+        raise UsageError(f"--key-map {path} is written as a CSV file; give it a name that ends in .csv")
     folder = Path(os.path.realpath(path)).parent
     shared = None if out == STDOUT else Path(os.path.realpath(out)).parent
     if shared is not None and folder.is_relative_to(shared):

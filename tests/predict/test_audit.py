@@ -183,6 +183,19 @@ def test_shards_and_their_merging_carry_it_through(predict: Predict, png: Draw, 
         ("AccountName=a;AccountKey=abc==;Suffix=x", "AccountName=a;AccountKey=***;Suffix=x"),
         ("films/a?token=abc", "films/a?token=***"),
         ("Authorization: Bearer abc.def", "Authorization: ***"),
+        ("Authorization: Basic c2VjcmV0", "Authorization: ***"),
+        ("Bearer abc.secret", "Bearer ***"),
+        ('{"token": "secret"}', '{"token": ***}'),
+        ("https://h/a;jsessionid=abc/b", "https://h/a;jsessionid=***"),
+        ("https:/u:secret@h/a", "https:/***@h/a"),
+        ("https%3A%2F%2Fu:secret@h/a", "***@h/a"),
+        ("user:secret@host:/films", "***@host:/films"),
+        ("films/hf_secretsecret/a", "films/***/a"),
+        ("ghp_secretsecret", "***"),
+        ("eyJhbGciOiJIUzI1NiJ9.secret.sig", "***"),
+        ("private_key=abc", "private_key=***"),
+        ("path/to/sasquatch=1/a.png", "path/to/sasquatch=1/a.png"),
+        ("C:\\films\\a@b.dcm", "C:\\films\\a@b.dcm"),
         ('api_key="a b c"', "api_key=***"),
         ("s3://bucket/films/a@b.dcm", "s3://bucket/films/a@b.dcm"),
         ("https://host:8080/films", "https://host:8080/films"),
@@ -231,10 +244,13 @@ def test_under_pseudonymise_the_command_line_has_the_tables_pseudonyms(predict: 
     )
     for secret in ("MUELLER", "313373133731", str(Path.cwd()), "keys.csv", "list_of", '"in"', " in "):
         assert secret not in written, secret
-    known = PredictOptions(("a",), model=("cxrzero-mini", "/x/MUELLER"), prompts="default", out="-", pseudonymise=True)
+    known = PredictOptions(
+        ("a",), model=("cxrzero-mini", "/x/MUELLER"), prompts="default", out="-", only="frontal", pseudonymise=True
+    )
     shown = shlex.split(command_line(known, Pseudonymiser(KEY)))
     assert shown[3:] == [
-        "--prompts", "default", "--out", "-", "--model", "cxrzero-mini", "--model", HIDDEN, "--pseudonymise",
+        "--prompts", "default", "--out", "-", "--model", "cxrzero-mini", "--model", HIDDEN, "--only", "frontal",
+        "--pseudonymise",
     ]  # fmt: skip
 
 
@@ -282,6 +298,12 @@ def test_a_key_map_of_a_run_that_ends_early_is_kept_and_private(predict: Predict
         (("--pseudonymise", "--out", "in/t.csv", "--key-map", "in/map.csv"), "beside the table"),
         (("--pseudonymise", "--out", "in/t.csv", "--key-map", "nowhere/map.csv"), "does not exist"),
         (("--pseudonymise", "--out", "in/t.csv", "--key-map", "link/map.csv"), "beside the table"),
+        (("--pseudonymise", "--out", "in/t.csv", "--key-map", "-"), "--key-map - is written as a CSV file"),
+        (
+            ("--pseudonymise", "--out", "-", "--key-map", "/dev/stdout"),
+            "--key-map /dev/stdout is written as a CSV file",
+        ),
+        (("--pseudonymise", "--out", "in/t.csv", "--key-map", "map.csv.jsonl"), "a name that ends in .csv"),
     ],
 )
 def test_a_key_map_does_not_go_where_the_table_goes(
@@ -293,6 +315,26 @@ def test_a_key_map_does_not_go_where_the_table_goes(
     assert result.exit_code in (1, 2), result.output
     assert complaint in result.output
     assert not list(Path().rglob("map.csv*"))
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("@MUELLER.txt", "PATH number 2 cannot be read: No such file or directory"),
+        ("@MUELLER.dcm", "the list PATH number 2, line 1: no text"),
+        ("MUELLER.png", "PATH number 2 does not exist"),
+    ],
+)
+def test_under_pseudonymise_what_cannot_be_found_is_named_by_its_place(
+    predict: Predict, png: Draw, path: str, told: str
+) -> None:
+    png("in/a.png")
+    Path("MUELLER.dcm").write_bytes(b"DICM\0")
+    result = predict("in", path, "--pseudonymise", "--pseudonym-key", "key")
+    assert result.exit_code == 2
+    assert told in result.output
+    assert "MUELLER" not in result.output
+    assert path.removeprefix("@") in predict("in", path).output
 
 
 def test_messages_under_pseudonymise_name_no_film(predict: Predict, png: Draw) -> None:
