@@ -61,7 +61,7 @@ def clear(
     """
     from cxrzero.cache.store import Store
 
-    seconds = _seconds(older_than) if older_than else 0.0
+    seconds = 0.0 if older_than is None else _seconds(older_than)
     if not yes and not (sys.stdin and sys.stdin.isatty()):
         raise UsageError("cache clear deletes what is kept, and there is no terminal in which to ask: add --yes")
     store = Store()
@@ -93,9 +93,9 @@ def _check_kept(store: Store, model: str) -> None:
 
 
 def _seconds(age: str) -> float:
-    match = re.fullmatch(r"(\d+)([hdw])", age.strip())
+    match = re.fullmatch(r"([0-9]{1,6})([hdw])", age.strip())
     if not match:
-        raise ConfigError(f"--older-than {age}: write a number and h, d or w, for example 30d")
+        raise ConfigError(f"--older-than {age!r}: write a number of up to six digits and h, d or w, for example 30d")
     return float(int(match[1]) * UNITS_S[match[2]])
 
 

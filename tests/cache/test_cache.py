@@ -285,7 +285,20 @@ def test_info_and_clear(predict: Predict, png: Draw) -> None:
     assert "tiny: 1 image files" in cache("info").output
     assert "Deleted 0 entries" in cache("clear", "--older-than", "30d", "--yes").output
     assert "Deleted 3 entries" in cache("clear", "--model", "tiny", "--yes").output
-    assert cache("clear", "--older-than", "soon", "--yes").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "age", ["soon", "", " ", "0", "-1d", "1.5d", "1e3d", "9" * 400 + "d", "\N{ARABIC-INDIC DIGIT ONE}d"]
+)
+def test_an_age_that_is_none_deletes_nothing(predict: Predict, png: Draw, age: str) -> None:
+    """An empty one is what a script's unset variable gives."""
+    png("in/a.png")
+    predict("in")
+    refused = cache("clear", "--older-than", age, "--yes")
+    assert refused.exit_code == 2, refused.output
+    assert "for example 30d" in refused.output
+    assert cache("clear", "--older-than", "999999w", "--yes").exit_code == 0
+    assert "Deleted 0 entries" not in cache("clear", "--yes").output
 
 
 def test_clearing_what_is_not_kept_says_so(predict: Predict, png: Draw) -> None:
