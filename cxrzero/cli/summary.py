@@ -19,6 +19,7 @@ from cxrzero.tables.pseudonym import Pseudonymiser, load_key
 from cxrzero.tables.studies import StudySummary
 
 SHOWN_PATH = 28
+SHOWN_LABEL = 60  # characters; a whole sentence may be a label
 COLUMN_GAP = 2
 CELL = len("0.123")
 CALIBRATED_CELL = len("0.123 0.123 1")
@@ -150,7 +151,8 @@ def _print_rows(plan: Plan, outcome: Outcome) -> None:
     table.add_column("path", no_wrap=True)
     table.add_column("status", no_wrap=True)
     for label in shown:
-        table.add_column(label, justify="right", min_width=_column_width(label, narrowest))
+        heading = _head(visible(label))
+        table.add_column(heading, justify="right", min_width=_column_width(heading, narrowest))
     for row in rows:
         scores = [_cell(row, label) for label in shown]
         table.add_row(_tail(visible(str(row["path"]))), statuses[id(row)], *scores)
@@ -180,13 +182,18 @@ def _reason(row: Prediction) -> str:
 
 def _fitting(labels: list[str], narrowest: int, width: int) -> list[str]:
     """As many labels as have room beside each other; at least one."""
-    ends = itertools.accumulate(_column_width(label, narrowest) + COLUMN_GAP for label in labels)
+    ends = itertools.accumulate(_column_width(_head(visible(label)), narrowest) + COLUMN_GAP for label in labels)
     return labels[: max(1, sum(end <= width for end in ends))]
 
 
 def _column_width(label: str, narrowest: int) -> int:
     """A heading breaks between words only."""
     return max(narrowest, *map(cell_len, label.split()))
+
+
+def _head(label: str) -> str:
+    """The beginning of a long label."""
+    return label if len(label) <= SHOWN_LABEL else label[: SHOWN_LABEL - 1] + "…"
 
 
 def _tail(path: str) -> str:

@@ -186,7 +186,21 @@ def test_a_table_for_a_closed_stream_is_refused(start: Start) -> None:
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
-@pytest.mark.parametrize("arguments", [TABLES[0], TABLES[1], INSPECT, EVAL, ["models", "list"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        TABLES[0],
+        TABLES[1],
+        INSPECT,
+        EVAL,
+        ["models", "list"],
+        HELP,
+        ["models", "--help"],
+        ["eval", "-h"],
+        ["--version"],
+    ],
+    ids=" ".join,
+)
 def test_a_full_disk_under_standard_output_is_said(start: Start, arguments: list[str]) -> None:
     with open("/dev/full", "wb") as full, start(arguments, stdout=full) as process:
         error = process.stderr.read()
@@ -232,3 +246,21 @@ def test_ctrl_c_while_modules_are_loaded(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (130, b"")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
+@pytest.mark.parametrize("arguments", SAYING[2:], ids=" ".join)
+def test_what_is_wrong_keeps_its_exit_code_where_it_cannot_be_said(start: Start, arguments: list[str]) -> None:
+    with open("/dev/full", "wb") as full, start(arguments, stderr=full) as process:
+        assert process.wait(120) == (0 if arguments == SEARCH else 2)
+
+
+def test_a_traceback_is_shown_as_every_other_line(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "in/x\x1b[2J\u202e.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    with start([*PREDICT, "--fail-fast", "--debug"]) as process:
+        _, error = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert b"Traceback" in error
+    assert rb"stopped at in/x\x1b[2J\u202e.png" in error
+    assert b"\x1b" not in error
+    assert "\u202e".encode() not in error
