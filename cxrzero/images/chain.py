@@ -23,10 +23,10 @@ Values = npt.NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class Lut:
-    """A lookup table (PS3.3, C.11.1.1): `data[i]` is what `first + i` maps to; the nominal maximum is 2^bits − 1."""
+    """A lookup table (PS3.3, C.11.1.1): `data[i]` is what `first + i` maps to, and `white` its nominal maximum."""
 
     first: int
-    bits: int
+    white: int
     data: npt.NDArray[np.uint16]
 
 

@@ -154,7 +154,7 @@ def voi(
     """VOI LUT, else the first window, else the range of the pixels that are not to be ignored; in [0, 1]."""
     lut = _read_lut(dicom, "VOILUTSequence", values, signed, instead=("WindowCenter", "WindowWidth"))
     if lut is not None:
-        y = chain.apply_lut(values, lut).astype(np.float64) / (2**lut.bits - 1)
+        y = chain.apply_lut(values, lut).astype(np.float64) / lut.white
         return trail.add("voi_lut", _described(lut), y)
     window = read_window(dicom.header)
     if window is not None:
@@ -181,7 +181,7 @@ def read_window(header: Dataset) -> Window | None:
 
 
 def _described(lut: Lut) -> dict[str, Any]:
-    return {"entries": len(lut.data), "first_mapped": lut.first, "bits": lut.bits}
+    return {"entries": len(lut.data), "first_mapped": lut.first, "white": lut.white}
 
 
 _YBR = frozenset({"YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_422", "YBR_PARTIAL_420"})

@@ -110,6 +110,30 @@ def test_lossy_twos_complement_is_clipped_at_its_own_depth(stored: Any, bits: in
     assert np.abs(values - wanted).max() <= 4
 
 
+RAMP = np.add.outer(np.arange(64), np.arange(64))  # 0 to 126
+
+
+@pytest.mark.parametrize(
+    ("syntax", "bits", "stream", "wanted", "off"),
+    [("jpeg2000", 12, j2k((RAMP * 480).astype("u2"), 16, lossy=True), RAMP * 480, 600),
+     ("htj2k", 12, htj2k((RAMP * 120).astype("u2"), lossy=True), RAMP * 120, 1000),
+     ("jpegls_near", 12, jpegls((RAMP * 480).astype("u2"), 2), RAMP * 480, 2),
+     ("jpeg_extended", 8, jpeg((RAMP * 32).astype("u2")), RAMP * 32, 20)],
+    ids=["JPEG 2000", "HTJ2K", "JPEG-LS", "JPEG Extended"],
+)  # fmt: skip
+def test_a_lossy_stream_far_deeper_than_its_header_is_followed(
+    stored: Any, syntax: str, bits: int, stream: bytes, wanted: np.ndarray, off: int
+) -> None:
+    """Samples of 8 or 16 times white are no overshoot: clipped, 9 of 10 would be white. GDCM and pydicom keep them."""
+    assert np.abs(stored(stream, syntax, bits) - wanted).max() <= off
+
+
+def test_a_lossy_stream_with_a_sign_far_deeper_than_its_header_is_followed(stored: Any) -> None:
+    wanted = RAMP * 320 - 20000
+    values = stored(j2k(wanted.astype("i2"), 16, lossy=True), "jpeg2000", signed=True)
+    assert np.abs(values - wanted).max() <= 600
+
+
 def test_grey_of_a_lossy_film_keeps_white_air(decoded: Decode) -> None:
     """The whole way: MONOCHROME1, black air stored as white."""
     syntax, bits, stream = LOSSY["JPEG Extended"]
