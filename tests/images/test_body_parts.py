@@ -40,7 +40,8 @@ OTHER = """HIP|HAND|HANDS|LEFT HAND|HAND_L|LEFTHAND|SKULL|ABDOMEN|ABD|KUB|ABDOME
     |HÜFTE|HUEFTE|HUFTE|H?FTE|H\ufffdFTE|H\x81FTE|HÃ\x9cFTE|SCHÄDEL|KNIE|BECKEN|FUSS|FUß|SCHULTER|HEUP|KOLANO|RĘKA
     |BRZUCH
     |ЧЕРЕП|КИСТЬ|腹部|手|左手|膝关节|무릎|THOR SPINE|THORSPINE|LHIP|RKNEE|L KNEE|HIPUNILATERAL|LOW_EXM|SIJOINT
-    |КОЛЕННЫЙ СУСТАВ|ТАЗОБЕДРЕННЫЙ СУСТАВ|БРЮШНАЯ ПОЛОСТЬ|ПОЯСНИЧНЫЙ ОТДЕЛ|左膝|肩関節|足関節|胸骨|鎖骨|요추|흉추|ΓΟΝΑΤΟ|γόνατο"""
+    |КОЛЕННЫЙ СУСТАВ|ТАЗОБЕДРЕННЫЙ СУСТАВ|БРЮШНАЯ ПОЛОСТЬ|ПОЯСНИЧНЫЙ ОТДЕЛ|左膝|肩関節|足関節|胸骨|鎖骨
+    |요추|흉추|ΓΟΝΑΤΟ|γόνατο"""
 
 
 @pytest.mark.parametrize(
