@@ -161,6 +161,9 @@ def test_more_labels_than_fitted_are_refused_with_the_command_to_type(run: Run) 
     again = CliRunner().invoke(app, words[1:])
     assert again.exit_code == 3, again.output
     assert list(pd.read_csv("second.csv").columns[11:13]) == ["mass, left", "edema"]
+    other = run("films", "--calibration", CALIBRATION, "--labels", "pulmonary oedema,Mass_Left", "--out", "third.csv")
+    words = shlex.split(other.output.partition("type: ")[2].splitlines()[0])
+    assert words[words.index("--labels") + 1] == 'edema,"mass, left"'
     alone = run("films", "--calibration", CALIBRATION, "--labels", "tuberculosis", "--out", "third.csv")
     assert "--labels" not in alone.output.partition("type: ")[2]
 
