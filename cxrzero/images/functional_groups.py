@@ -14,7 +14,7 @@ _SHUTTER = (
     "ShutterLowerHorizontalEdge", "CenterOfCircularShutter", "RadiusOfCircularShutter", "VerticesOfThePolygonalShutter",
 )  # fmt: skip
 # The macros that decide pixels, and what each decides: C.7.6.16.2.10 (VOI), .9 (modality), .1 and C.8.19.6.4 (spacing),
-# C.8.19.6.14 (shutter). One that states any of it states all of it: a frame with a window has no lookup table of others.
+# C.8.19.6.14 (shutter). One that states any of it states all: a frame with a window has no lookup table of others.
 MACROS = {
     "FrameVOILUTSequence": ("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence"),
     "PixelValueTransformationSequence": ("RescaleIntercept", "RescaleSlope", "ModalityLUTSequence"),

@@ -187,8 +187,12 @@ def test_a_macro_that_a_frame_states_replaces_all_that_others_state_of_it(decode
                            "FrameDisplayShutterSequence": [RECTANGLE]}  # fmt: skip
     shared = {"FrameVOILUTSequence": [{"VOILUTSequence": [lut]}]}
     wanted = plain(decoded, PICTURE, WindowCenter="1500", WindowWidth="400", **rescale, **RECTANGLE)
-    for groups in ({"SharedFunctionalGroupsSequence": [own]}, {"PerFrameFunctionalGroupsSequence": [own]},
-                   {"SharedFunctionalGroupsSequence": [shared], "PerFrameFunctionalGroupsSequence": [own]}):  # fmt: skip
+    stated: list[dict[str, Any]] = [
+        {"SharedFunctionalGroupsSequence": [own]},
+        {"PerFrameFunctionalGroupsSequence": [own]},
+        {"SharedFunctionalGroupsSequence": [shared], "PerFrameFunctionalGroupsSequence": [own]},
+    ]
+    for groups in stated:
         (image,) = decoded(dicom_bytes(PICTURE, BitsStored=12, **top, **groups))
         np.testing.assert_array_equal(image.pixels, wanted)
 
