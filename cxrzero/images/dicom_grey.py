@@ -202,7 +202,7 @@ def colour_to_grey(
     if name == "PALETTE COLOR" and layout.samples == 1:
         rgb, bits = palette_to_rgb(dicom.header, stored)
     elif name in _YBR and layout.samples == 3:
-        is_rgb = dicom.transfer_syntax in DECODED_TO_RGB
+        is_rgb = dicom.transfer_syntax in DECODED_TO_RGB or (frame.claim is not None and frame.claim.was_rgb)
         rgb = stored if is_rgb else chain.ybr_to_rgb(_eight_bits(stored, bits), "PARTIAL" in name)
     elif name in _RGB and layout.samples == 3:
         rgb = stored

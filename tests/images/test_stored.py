@@ -10,6 +10,7 @@ from typing import Any
 import imagecodecs
 import numpy as np
 import pytest
+from PIL import Image
 
 from cxrzero.images.dicom_file import open_dicom
 from cxrzero.images.dicom_frames import read_frames, read_layout
@@ -141,6 +142,20 @@ def test_grey_of_a_lossy_film_keeps_white_air(decoded: Decode) -> None:
                              WindowWidth="1024"))  # fmt: skip
     assert image.pixels[EDGES].max() <= 20
     assert image.pixels[~EDGES].min() >= 235
+
+
+@pytest.mark.parametrize("transform", [False, True])
+def test_a_jpeg_2000_stream_that_transforms_rgb_is_rgb(decoded: Decode, transform: bool) -> None:
+    """ISO/IEC 15444-1, G.1: RGB is what is transformed, and comes out; YBR_FULL would have it converted twice."""
+    rgb = np.stack([RAMP * 2, RAMP, 255 - RAMP * 2], axis=-1).astype("u1")
+    stream = bytes(imagecodecs.jpeg2k_encode(rgb, codecformat="J2K", mct=transform, reversible=True, level=0))
+    pictures = [
+        decoded(coded(stream, "jpeg2000_lossless", 8, BitsAllocated=8, SamplesPerPixel=3, PlanarConfiguration=0,
+                      PhotometricInterpretation=name))[0].pixels
+        for name in ("YBR_FULL", "YBR_RCT")
+    ]  # fmt: skip
+    assert np.array_equal(*pictures) is transform
+    np.testing.assert_array_equal(pictures[1], np.asarray(Image.fromarray(rgb).convert("L")))
 
 
 DEEP = np.resize(np.array([0, 1, 600, 2047, 2048, 4095, 4096, 5000]), (64, 64))
