@@ -204,26 +204,38 @@ def _encoding(path: Path, head: bytes) -> str:
 
 
 def _header(path: Path, encoding: str) -> tuple[str, tuple[str, ...]]:
-    """The delimiter that is stated, else that which splits the heading into most columns, and those columns."""
+    """The delimiter that is stated, else that which splits the heading into most columns, and those columns.
+
+    One that splits the first row into as many goes before others: a heading may hold the others' signs.
+    """
     with _open_text(path, encoding) as stream:
         stated, _ = _after_separator_line(stream)
-    parsed = {each: _first_record(path, encoding, each) for each in (stated or DELIMITERS)}
-    delimiter = max(parsed, key=lambda each: len(parsed[each]))
+    parsed = {each: _first_records(path, encoding, each) for each in (stated or DELIMITERS)}
+
+    def fitness(delimiter: str) -> tuple[bool, int]:
+        heading, first = parsed[delimiter]
+        return len(heading) == len(first) > 1, len(heading)
+
+    delimiter = max(parsed, key=fitness)
     # A name may be broken over two lines inside its quotes.
-    columns = tuple(re.sub(r"\s*[\r\n]+\s*", " ", cell.strip()) for cell in parsed[delimiter])
+    columns = tuple(re.sub(r"\s*[\r\n]+\s*", " ", cell.strip()) for cell in parsed[delimiter][0])
     if len(columns) < 2:
         raise ConfigError(f"{path}: no table: the first line has no comma, semicolon or tab between column names")
     return delimiter, columns
 
 
-def _first_record(path: Path, encoding: str, delimiter: str) -> list[str]:
+def _first_records(path: Path, encoding: str, delimiter: str) -> tuple[list[str], list[str]]:
+    """The heading and the first row, [] where there is none or where this delimiter makes none of it."""
     with _open_text(path, encoding) as stream:
+        rows = filter(any, csv.reader(_after_separator_line(stream)[1], delimiter=delimiter))
         try:
-            return next(
-                (row for row in csv.reader(_after_separator_line(stream)[1], delimiter=delimiter) if any(row)), []
-            )
+            heading = next(rows, [])
         except csv.Error as error:
             raise ConfigError(f"{path}: not readable as CSV in its heading: {error}") from None
+        try:
+            return heading, next(rows, [])
+        except csv.Error:
+            return heading, []
 
 
 def _after_separator_line(stream: Iterable[str]) -> tuple[str, Iterator[str]]:

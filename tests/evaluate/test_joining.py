@@ -256,6 +256,15 @@ def test_rows_of_a_study_s_images_that_agree_are_one(write: Any) -> None:
     assert any("4 studies have several images: the mean" in each.text for each in found.warnings)
 
 
+def test_a_table_is_not_evaluated_against_itself(write: Any, tmp_path: Path) -> None:
+    """Its labels of 0 and 1 would be predictions without an error: AUROC 1."""
+    labels = write("l.csv", ["image", "Edema"], [[f"{i}.png", i % 2] for i in range(6)])
+    (tmp_path / "same.csv").hardlink_to(labels)
+    for other in (labels, str(tmp_path / "same.csv")):
+        with pytest.raises(ConfigError, match="given as predictions and as labels"):
+            run(other, labels)
+
+
 def test_one_row_per_study_is_no_mean_of_several(write: Any) -> None:
     predictions = write("p.csv", ["study_instance_uid", "Edema"], [[f"1.{s}", s / 10] for s in range(6)])
     labels = write("l.csv", ["StudyInstanceUID", "Edema"], [[f"1.{s}", s % 2] for s in range(6)])
