@@ -191,12 +191,13 @@ def table(path: Path) -> dict[str, Any]:
     return {"unit": found["unit"], "units": found["n_units"], "mean": interval(found["macro"]["auroc"]), **labels}
 
 
-def interval(estimate: dict[str, float]) -> list[float]:
+def interval(estimate: dict[str, float | None]) -> list[float | None]:
     return rounded([estimate["value"], estimate["low"], estimate["high"]])
 
 
-def rounded(values: list[float]) -> list[float]:
-    return [round(value, 4) for value in values]
+def rounded(values: list[float | None]) -> list[float | None]:
+    """None, of a label with films of one kind only, stays."""
+    return [value if value is None else round(value, 4) for value in values]
 
 
 if __name__ == "__main__":
