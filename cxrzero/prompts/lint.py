@@ -94,7 +94,11 @@ def _words(prompt: LabelPrompts, pieces: Pieces | None, is_english: bool) -> Ite
         advice = f"ask for {denied!r}: a low probability of it is what this label means"
         yield Finding("negated", prompt.label, f"denies a finding; {advice}")
     if is_read and (several := several_in(prompt.label)):
-        yield Finding("several_labels", prompt.label, f"is asked as one finding; part {len(several)} by commas")
+        yield Finding(
+            "several_labels",
+            prompt.label,
+            f"is asked as one finding; to ask for {len(several)}, put commas between them",
+        )
     if is_english:
         texts = tuple(dict.fromkeys([prompt.label] * is_read + [*prompt.positive, *prompt.negative]))
         for code, said in (("language", foreign_in), ("unknown_word", partial(unknown_in, pieces=pieces))):

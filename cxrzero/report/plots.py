@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from cxrzero.display.counts import counted
 from cxrzero.evaluate.run import Evaluation, ProbabilityQuality
 from cxrzero.maths import Bools, Floats
 from cxrzero.report.svg import Plot, Point, nice_ticks
@@ -107,4 +108,4 @@ def _thin(x: Floats, y: Floats) -> list[Point]:
 
 
 def _bin(each: ReliabilityBin) -> str:
-    return f"{each.n} rows, probability {each.mean_probability:.2f}, observed {each.observed:.2f}"
+    return f"{counted(each.n, 'row')}, probability {each.mean_probability:.2f}, observed {each.observed:.2f}"

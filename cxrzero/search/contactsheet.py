@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from cxrzero.display.counts import counted
 from cxrzero.display.page import escape
 from cxrzero.errors import ImageError
 from cxrzero.files import write_whole
@@ -48,7 +49,8 @@ def write_contact_sheet(
     figures = "\n".join(_figure(hit, decode) for hit in hits)
     page = (
         f"{HEAD}<h1>{escape(title)}</h1>\n"
-        f"<p>{len(hits)} nearest images by cosine. Research use only: not a medical device. "
+        f"<p>{counted(len(hits), 'image')}, the nearest first, with the cosine similarity of each. "
+        "Research use only: not a medical device. "
         f"Burned-in text stays visible in the pictures.</p>\n<main>\n{figures}\n</main></body></html>\n"
     )
     write_whole(path, page)

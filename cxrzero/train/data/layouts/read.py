@@ -51,7 +51,7 @@ def read_source(path: Path, images: Path | None = None, layout: PairsLayout = "a
 
 
 def _passed_over(source: Source) -> str:
-    return "".join(f"; {count} {what}" for what, count in source.counts.items() if count)
+    return "".join(f"; {what}: {count:,}" for what, count in source.counts.items() if count)
 
 
 def _recognise(path: Path, folders: list[Folder]) -> str:
