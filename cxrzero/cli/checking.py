@@ -22,7 +22,7 @@ def check_lines(found: Check, seen: Sequence[Seen]) -> Iterator[str]:
     yield f"{found.source}: read as {found.layout}"
     parts = f"{found.training:,} for training, {found.validation:,} for validation"
     yield f"  images       {found.images:,}: {parts} ({split})"
-    yield f"  texts        {found.texts:,} different, from {_counts(found.sections) or 'nothing'}"
+    yield f"  texts        {found.texts:,} different, from: {_counts(found.sections) or 'nothing'}"
     if found.tokens:
         quantiles = found.tokens
         yield (
@@ -85,4 +85,4 @@ def _named(images: Sequence[str], one: str, several: str) -> Iterator[str]:
 
 
 def _counts(counts: dict[str, int]) -> str:
-    return ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items(), key=lambda item: -item[1]))
+    return ", ".join(f"{name} ({count:,})" for name, count in sorted(counts.items(), key=lambda item: -item[1]))

@@ -57,7 +57,7 @@ class Intake:
         Args:
             images, validation: that there are in all, and of these for validation.
         """
-        sections = ", ".join(f"{count:,} {name}" for name, count in self.sections.most_common())
+        sections = ", ".join(f"{name} ({count:,})" for name, count in self.sections.most_common())
         parts = [
             f"Read {self.source} as {self.layout}: {counted(images, 'image')}, {validation:,} of them for validation"
         ]
