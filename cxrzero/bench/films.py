@@ -39,7 +39,7 @@ class Films:
 
     @property
     def megapixels(self) -> float:
-        """Of the median film."""
+        """Size of the median film."""
         return median(each.size for each in self.pixels) / 1e6
 
 

@@ -42,7 +42,7 @@ class AppliedCalibration:
         return CalibratedScorer(scorer, tuple(self.labels.values()))
 
     def record(self) -> dict[str, Any]:
-        """For the run record: what the two kinds of columns were made with."""
+        """What the two kinds of columns were made with, for the run record."""
         return {
             "sha256": self.sha256,
             "labels": {

@@ -61,7 +61,7 @@ def _lines(report: BenchReport) -> list[str]:
     threads = counted(stages.cores, "thread")
     given = counted(len(films.refs), "drawn film" if films.drawn else "file")
     lines = [
-        ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in machine().items()),
+        ", ".join(f"memory {value} GB" if key == "memory_gb" else f"{key} {value}" for key, value in machine().items()),
         ", ".join(f"{key} {value}" for key, value in versions().items()),
         f"model {report.model}; {given} of {films.megapixels:.1f} megapixels (median)"
         + f"; {films.unreadable} could not be scored" * bool(films.unreadable),
@@ -76,7 +76,7 @@ def _lines(report: BenchReport) -> list[str]:
         lines.append(f"{name:34}{_figures(each.rate)}  batch {each.batch_size}{note}")
     for whole in (*report.exact, *report.auto):
         name = f"files to scores, {whole.encoder.backend} {whole.encoder.precision}"
-        share = f"{whole.share_of_bound:.0%} of what the stages allow, {whole.bound:.1f}"
+        share = f"{whole.share_of_bound:.0%} of the {whole.bound:.1f} that the stages allow"
         lines.append(f"{name:34}{_figures(whole.rate)}  {counted(whole.workers, 'worker')}, {share}")
     lines += ["", *(f"not measured: {each.backend} {each.precision}: {each.reason}" for each in report.not_measured)]
     lines += [f"bounded by: {report.bounded_by}", f"exact:      {_command(report.best_exact)}"]

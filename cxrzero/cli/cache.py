@@ -65,7 +65,7 @@ def clear(
 
     seconds = _seconds(older_than) if older_than else 0.0
     if not yes and not (sys.stdin and sys.stdin.isatty()):
-        raise UsageError("cache clear deletes what is kept, and there is no terminal in which to ask: add --yes")
+        raise UsageError("cache clear asks before it deletes, and there is no terminal to ask in; add --yes")
     store = Store()
     if store.alive and model is not None:
         _check_kept(store, model)

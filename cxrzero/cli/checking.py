@@ -25,9 +25,10 @@ def check_lines(found: Check, seen: Sequence[Seen]) -> Iterator[str]:
     yield f"  texts        {found.texts:,} different, from: {_counts(found.sections) or 'nothing'}"
     if found.tokens:
         quantiles = found.tokens
+        cut = counted(found.cut_texts, "text is", "texts are") if found.cut_texts else "none is"
         yield (
             f"  tokens       median {quantiles['p50']}, 99% up to {quantiles['p99']}, longest {quantiles['p100']}; "
-            f"the model reads {found.context_length}, so {counted(found.cut_texts, 'text is', 'texts are')} cut"
+            f"the model reads {found.context_length}, so {cut} cut"
         )
     if found.encodings:
         yield f"  encodings    {_counts(found.encodings)}"

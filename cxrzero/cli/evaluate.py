@@ -73,8 +73,8 @@ def _print(evaluation: Evaluation) -> None:
     points, macro, macro_point = evaluation.points, evaluation.macro, evaluation.macro_point
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("Label", min_width=10)
-    table.add_column("Positive/\nnegative", no_wrap=True)
-    for name in ("AUROC", "Average\nprecision", *(("MCC", "F1") if points else ())):
+    table.add_column("Pos/neg", no_wrap=True)
+    for name in ("AUROC", "Avg. prec.", *(("MCC", "F1") if points else ())):
         table.add_column(name, no_wrap=True)
     for label in evaluation.scores:
         point = points.get(label.label)
@@ -113,4 +113,5 @@ def _estimate(each: Estimate) -> RenderableType:
 
 
 def _inline(each: Estimate) -> str:
-    return f"{each.value:+.3f} ({each.low:+.3f} to {each.high:+.3f})"
+    interval = "no interval" if math.isnan(each.low) else f"{each.low:+.3f} to {each.high:+.3f}"
+    return f"{each.value:+.3f} ({interval})"

@@ -77,7 +77,7 @@ class Progress:
 
 
 def _bar() -> RichProgress | None:
-    """None where a line cannot be drawn again in its place."""
+    """Make a bar; None where a line cannot be drawn again in its place."""
     if sys.stderr is None or not sys.stderr.isatty():
         return None
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn

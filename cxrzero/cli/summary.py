@@ -124,6 +124,8 @@ def print_end(plan: Plan, outcome: Outcome) -> None:
 
 
 def _print_studies(studies: StudySummary) -> None:
+    if not studies.studies:
+        return
     parts = [f"{studies.studies - studies.folders:,} by Study Instance UID"]
     if studies.folders:
         parts.append(f"{studies.folders:,} by folder ({counted(studies.images_by_folder, 'image')} without a UID)")
@@ -192,7 +194,7 @@ def _reason(row: Prediction) -> str:
 
 
 def _fitting(labels: list[str], narrowest: int, width: int) -> list[str]:
-    """As many labels as have room beside each other; at least one."""
+    """Take as many labels as have room beside each other, at least one."""
     ends = itertools.accumulate(_column_width(label, narrowest) + COLUMN_GAP for label in labels)
     return labels[: max(1, sum(end <= width for end in ends))]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from cxrzero.calibration.file import Calibration
-from cxrzero.display.counts import counted, together
+from cxrzero.display.counts import counted, plural, together
 from cxrzero.evaluate.dataset import Dataset
 from cxrzero.evaluate.discrimination import LabelScores
 from cxrzero.evaluate.join import JoinReport
@@ -153,9 +153,10 @@ def _of_calibration(
     shared: Sequence[str],
 ) -> Iterator[Caveat]:
     if shared:
+        units = counted(len(shared), f"{dataset.unit} occurs", f"{plural(dataset.unit)} occur")
         yield Caveat(
-            f"{counted(len(shared), 'unit occurs', 'units occur')} ({dataset.unit_name}) in both the validation and "
-            "the test table: thresholds and calibration have seen what they are tested on."
+            f"{units} in both the validation and the test table: thresholds and calibration have seen what they are "
+            "tested on."
         )
     if validation is not None and dataset.unit_name != validation.unit_name:
         yield Caveat(

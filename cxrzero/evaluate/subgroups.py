@@ -141,6 +141,6 @@ def _largest_gap(
 
 
 def _natural(name: str) -> tuple[float, bool, str]:
-    """By the first number in it; of equal ones, "under 5" is before "5 to 9"."""
+    """Sort a group by the first number in its name; of equal ones, "under 5" comes before "5 to 9"."""
     number = re.search(r"\d+", name)
     return (float(number[0]) if number else math.inf, name[:1].isdigit(), name)

@@ -157,7 +157,7 @@ _NEEDED = {**SUMMED, "shard": ("index", "count", "files", "files_found", "walk")
 
 
 def check_complete(parts: Sequence[Part]) -> None:
-    """Every shard once.
+    """Check that every shard is there once.
 
     Raises:
         UsageError: naming the shards that are missing or there twice.

@@ -152,7 +152,7 @@ def _too_long(
 
 
 def _nearly_equal(prompts: Sequence[LabelPrompts], embed: Embed) -> Iterator[Finding]:
-    """For each label the nearest of those before it, if it is too near."""
+    """Find for each label the nearest of those before it, if it is too near."""
     sentences = list(dict.fromkeys(text for p in prompts for text in (*p.positive, *p.negative)))
     row = {text: index for index, text in enumerate(sentences)}
     embeds = embed(sentences)

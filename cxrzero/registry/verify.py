@@ -88,7 +88,7 @@ def _against_registry(bundle: Bundle) -> Check:
 
 
 def _check_tokenizer(bundle: Bundle, encoder: OnnxRuntimeEncoder) -> tuple[bool, str]:
-    """Its largest id must be a row of the text encoder's table, and the fixed prompts must fit."""
+    """Check that the largest id is a row of the text encoder's table, and that the fixed prompts fit."""
     tokenizer = Tokenizer(bundle.file(TOKENIZER), bundle.context_length, bundle.pad_id)
     input_ids = tokenizer(_prompts(bundle))
     vocabulary = tokenizers.Tokenizer.from_file(str(bundle.file(TOKENIZER))).get_vocab(with_added_tokens=True)
@@ -138,7 +138,7 @@ def _judge(bundle: Bundle, first: npt.NDArray[np.float32], second: npt.NDArray[n
         return False, "the same input gives two results"
     if np.allclose(first, first[:1]):
         return False, "different inputs give one and the same embedding"
-    return True, f"finite, length 1, {bundle.embed_dim} numbers, the same twice"
+    return True, f"{bundle.embed_dim} finite numbers, of length 1 together, and the same when computed again"
 
 
 def _prompts(bundle: Bundle) -> list[str]:

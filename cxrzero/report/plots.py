@@ -97,7 +97,7 @@ def _operating(sensitivity: float, specificity: float) -> Point:
 
 
 def _thin(x: Floats, y: Floats) -> list[Point]:
-    """At most MAX_POINTS points of a curve, first and last among them; corners of short curves all stay."""
+    """Keep at most MAX_POINTS points of a curve, first and last among them; corners of short curves all stay."""
     if len(x) > MAX_POINTS:
         # Even steps along the curve's length, so that steep and flat parts keep their shape.
         length = np.append(0, np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y))))

@@ -41,7 +41,7 @@ span{display:block;text-align:right;font-variant-numeric:tabular-nums;color:#a9b
 def write_contact_sheet(
     path: Path, title: str, hits: Sequence[Hit], decode: Callable[[str], Iterator[Radiograph]]
 ) -> None:
-    """Write the sheet: of each hit the thumbnail, rank, cosine and path, nothing from the header.
+    """Write the sheet: the thumbnail, rank, cosine and path of each hit, and nothing from the header.
 
     Raises:
         OutputError: it cannot be written.

@@ -186,7 +186,7 @@ class _Trainer:
             checkpoint.save(self._folder.checkpoint(best.file), self._material.weights(self._state, found))
 
     def _measure(self, log: metricslog.MetricsLog | None) -> Validation:
-        """Only the first process does; all learn of it."""
+        """Measure in the first process alone; all learn of it."""
         found = self._world.from_main(self._material.validator(self._state.result) if self._world.main else None)
         assert isinstance(found, Validation)
         step, total = self._state.step, self._material.steps

@@ -84,7 +84,7 @@ def _plot(title: str, y_label: str, points: list[Point], others: Sequence[list[P
 
 
 def _thin(points: list[Point]) -> list[Point]:
-    """At most MAX_POINTS, each the mean of its neighbours, so that noise does not hide the course."""
+    """Keep at most MAX_POINTS, each the mean of its neighbours, so that noise does not hide the course."""
     width = -(-len(points) // MAX_POINTS) if points else 1
     blocks = [points[i : i + width] for i in range(0, len(points), width)]
     return [(block[-1][0], sum(y for _, y in block) / len(block)) for block in blocks]
