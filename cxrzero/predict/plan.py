@@ -192,7 +192,7 @@ def _calibration(
 
 
 def _check_paths(options: PredictOptions) -> None:
-    """Do what `check_paths` does; under --pseudonymise a missing path is told by its place, for it may name a patient."""
+    """Do what `check_paths` does; under --pseudonymise name a missing path by its place, for it may be a patient's."""
     for number, path in enumerate(options.paths, start=1):
         if options.pseudonymise and not path.startswith("@") and not os.path.lexists(path):
             raise NoInputError(f"PATH number {number} does not exist (its name is not shown under --pseudonymise)")

@@ -40,7 +40,7 @@ def write_page(path: Path, source: str, seen: Sequence[Seen], suspects: Sequence
     """
     page = (
         f"{_HEAD}<h1>{escape(source)}</h1>\n"
-        f"<p>{counted(len(seen), 'training image')}, augmented as the model sees them, each with the texts drawn for "
+        f"<p>{counted(len(seen), 'training image')} as the model sees them, each with the texts drawn for "
         "it. These are pictures and texts of patients: keep this page only where the data may be kept.</p>\n"
         f"{_figures(seen)}"
         + (

@@ -180,7 +180,7 @@ def test_wrong_requests_are_refused_before_training(options, pairs):
         train(replace(options, arch="cxrzero-mino"))
     with pytest.raises(UsageError, match="patience 2: there is nothing to validate on"):
         train(replace(options, patience=2))
-    with pytest.raises(UsageError, match="batch_size must be at least 2"):
+    with pytest.raises(UsageError, match="--batch-size must be at least 2"):
         replace(options, batch_size=1)
     assert not options.out.exists()
 

@@ -132,8 +132,8 @@ def gather_pairs(
     text_rule: TextRule = "sentences",
     val_fraction: float = 0.0,
 ) -> Pairs:
-    """Read pairs as `read_pairs` does, but leave out images that do not exist, and only note in `Pairs.intake` what stops
-    a training."""
+    """Read pairs as `read_pairs` does, but leave out images that do not exist, and only note in `Pairs.intake` what
+    stops a training."""
     source = read_source(path, image_root, layout)
     intake = Intake(
         str(path),
