@@ -90,7 +90,7 @@ def _of_labels(dataset: Dataset) -> Iterator[Caveat]:
     for name, label in match.unused.items():
         yield Caveat(f"{name!r} in the labels means {label!r} too, which has a column of its own; it was not used.")
     if match.only_reference:
-        yield Caveat(f"The label table also has what was not predicted: {some_of(match.only_reference, 30)}.")
+        yield Caveat(f"The label table has findings that were not predicted: {some_of(match.only_reference, 30)}.")
 
 
 def _of_strangers(report: JoinReport) -> Iterator[Caveat]:

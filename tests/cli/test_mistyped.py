@@ -22,8 +22,7 @@ def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Refused:
     def refusal(*typed: str) -> str:
         result = CliRunner().invoke(app, typed, prog_name="cxrzero")
         assert result.exit_code == 2
-        assert result.stdout == ""
-        *_, box = result.stderr.partition("Error")
+        *_, box = result.output.partition("Error")
         return " ".join(word for word in box.split() if not set(word) <= set("─│╭╮╰╯"))
 
     return refusal

@@ -110,7 +110,7 @@ def test_findings_of_the_table_that_were_not_predicted_are_stated_and_other_colu
     header = ["image", "Age", "Sex", "Edema", "Hernia", "Mass"]
     rows = [[f, 40 + i, "MF"[i % 2], t, 1 - t, 0] for i, (f, t) in enumerate(zip(FILMS, TRUTH, strict=True))]
     found = run(predicted(write, "edema"), write("l.csv", header, rows))
-    assert "The label table also has what was not predicted: Hernia." in warned(found, loud=False)
+    assert "The label table has findings that were not predicted: Hernia." in warned(found, loud=False)
 
 
 def test_other_columns_of_a_foreign_prediction_table_are_no_labels(write: Any) -> None:

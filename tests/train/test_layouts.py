@@ -257,7 +257,7 @@ def test_a_folder_that_is_no_layout(tmp_path, make):
         draw(tmp_path / "a.png")
     elif make != "nothing":
         say(tmp_path / ("a.txt" if make == "texts" else "pairs.csv"), "image,text\n")
-    with pytest.raises(NoInputError, match="the layout of .* is not known") as raised:
+    with pytest.raises(NoInputError, match=r"the layout of .* is not known") as raised:
         read_source(tmp_path)
     assert ("pairs.csv" in str(raised.value)) == (make == "csv")
 
