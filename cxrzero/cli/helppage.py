@@ -1,4 +1,5 @@
-"""How --help looks: names stand as they are typed, and only what takes a value shows what kind of value."""
+"""How commands speak of themselves: --help, where names stand as they are typed and only what takes a value shows what
+kind of value, and what is said where they are typed wrong."""
 
 from __future__ import annotations
 
@@ -6,12 +7,18 @@ from typing import Any
 
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
+from cxrzero.cli.mistyped import WrongUsage, explain_value, explained, unknown_command
+
 
 class Command(TyperCommand):
     """A command whose help leaves out types that tell a reader nothing."""
 
     def get_params(self, ctx: Any) -> list[Any]:
-        return [plainly_shown(each) for each in super().get_params(ctx)]
+        return [in_plain_words(each) for each in super().get_params(ctx)]
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        with explained(ctx):
+            return super().parse_args(ctx, args)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Arguments by their own names, which say already what may be left out or repeated."""
@@ -23,11 +30,28 @@ class Group(TyperGroup):
     """The same for a command that has commands."""
 
     def get_params(self, ctx: Any) -> list[Any]:
-        return [plainly_shown(each) for each in super().get_params(ctx)]
+        return [in_plain_words(each) for each in super().get_params(ctx)]
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        with explained(ctx):
+            return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        try:
+            return super().resolve_command(ctx, args)
+        except WrongUsage as error:
+            if args[0].startswith("-"):
+                raise
+            raise unknown_command(self, ctx, args[0]) from error
 
 
-def plainly_shown(parameter: Any) -> Any:
-    """Take the type off a switch, which has no value, and off an argument, whose name says what it is."""
+def in_plain_words(parameter: Any) -> Any:
+    """Take the type off a switch, which has no value, and off an argument, whose name says what it is.
+
+    What is wrong with a value is said in plain words, too.
+    """
+    if "process_value" not in vars(parameter):  # else done already: this is asked for more than once
+        explain_value(parameter)
     if getattr(parameter, "is_flag", False):
         parameter.metavar = ""
     elif isinstance(parameter, TyperArgument):

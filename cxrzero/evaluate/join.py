@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from cxrzero.display.counts import counted
 from cxrzero.errors import ConfigError
 from cxrzero.evaluate.keys import Transform, folder_tail, is_in_powers, is_short, plain_path, stem
 from cxrzero.evaluate.ways import Candidate, Identifiers, ways_to_join
@@ -267,10 +268,11 @@ def _hints(candidate: Candidate, predictions: Sequence[str], references: Sequenc
     zeros = would_join(lambda key: digits(key).lstrip("0")) - would_join(digits)
     hints = []
     if cases:
-        hints.append(f"{cases:,} more would match if upper and lower case were the same")
+        hints.append(f"{counted(cases, 'more identifier')} would match if upper and lower case were the same")
     if zeros:
         hints.append(
-            f"{zeros:,} more would match but for zeros in front, which spreadsheets drop; export the column as text"
+            f"{counted(zeros, 'more identifier')} would match but for zeros in front, which spreadsheets drop; export "
+            "the column as text"
         )
     return tuple(hints)
 

@@ -70,7 +70,7 @@ class GreyLevels:
 
     @classmethod
     def of(cls, samples: Values) -> GreyLevels:
-        """Of (H, W) integers; a negative sample stands for its two's complement bits."""
+        """Look up (H, W) integers; a negative sample stands for its two's complement bits."""
         bits = np.ascontiguousarray(samples).view(f"{samples.dtype.byteorder}u{samples.dtype.itemsize}")
         pixels = bits.astype(bits.dtype.newbyteorder("="), copy=False)
         if pixels.dtype.itemsize > 2:

@@ -201,7 +201,7 @@ def _name_among(fitted: Sequence[str], label: str) -> str | None:
 
 
 def _check_paths(options: PredictOptions) -> None:
-    """As `check_paths`; under --pseudonymise what is missing is named by its place, for its name may be a patient's."""
+    """Do what `check_paths` does; under --pseudonymise name a missing path by its place, for it may be a patient's."""
     for number, path in enumerate(options.paths, start=1):
         if options.pseudonymise and not path.startswith("@") and not os.path.lexists(path):
             raise NoInputError(f"PATH number {number} does not exist (its name is not shown under --pseudonymise)")

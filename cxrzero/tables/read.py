@@ -116,7 +116,7 @@ def read_table(
 
 
 def columns_that(source: TableSource, names: Iterable[str], fits: Callable[[str, list[str]], bool]) -> tuple[str, ...]:
-    """Those of the named columns of which every part fits; nothing is kept of any, and one that does not is left alone.
+    """Name the columns of which every part fits; nothing is kept of any, and one that does not fit is read no further.
 
     Columns whose name another one has are not looked at.
 
@@ -149,7 +149,7 @@ def number(cell: str) -> float:
 
 
 def _chunks(source: TableSource, names: Sequence[str]) -> Iterator[tuple[int, int, Callable[[str], list[str]]]]:
-    """For some thousands of rows at a time: the first one's number from 0, how many they are, and cells by column."""
+    """Yield some thousands of rows at a time: the first one's number from 0, how many they are, and cells by column."""
     places = {name: _place(source, name) for name in names}
     first_row = 0
     rows = _rows(source)

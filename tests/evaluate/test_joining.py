@@ -95,7 +95,7 @@ def test_zeros_and_case_are_said_and_never_guessed() -> None:
     joined = by("path", ["00012.png", "00345.png", "b.png"], "image", ["12", "345", "b"])
     assert pairs(joined) == [(2, 2)]
     assert any("zeros in front" in hint and hint.startswith("2 ") for hint in joined.report.hints)
-    with pytest.raises(ConfigError, match="1 more would match if upper and lower case were the same"):
+    with pytest.raises(ConfigError, match="1 more identifier would match if upper and lower case were the same"):
         by("path", ["IMG_A.PNG"], "image", ["img_a.png"])
     assert by("path", ["a.png"], "image", ["a.png"]).report.hints == ()
 
