@@ -2,9 +2,9 @@
 
     python benchmarks/archive.py 500 50000 [--side 1024] [--model cxrzero-mini]
 
-DISTINCT phantoms are drawn as 8-bit PNG and stand in the folder many times under other names (hard links): nothing is
-found in the cache, which is kept (in a folder of its own) as in any first pass. Start and end of the command count.
-Two cores: on a larger machine, run it under `taskset -c 0,1`.
+DISTINCT phantoms are drawn as 8-bit PNG, and are in the folder many times under other names (hard links). The cache is
+empty at first and is kept (in a folder of its own), as in any first pass. Start and end of the command count. The
+figures are for two cores: on a larger machine, run it under `taskset -c 0,1`.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python benchmarks/decoders.py [--sides 256,1024] [--workers 1,2] [--model cxrzero-mini] [--repeats 3]
 
-Phantoms as 8-bit PNG, no cache. The two take turns; the median counts. Between them lies what Python does of each film
-itself, for which threads wait for each other, and what it costs to bring a film over from a process.
+The films are phantoms as 8-bit PNG, without a cache. The two take turns, and the median counts. They differ in two
+things: threads wait for each other while Python itself works on a film, and processes must send each film over.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@
 Every picture is first squeezed to side × side pixels with one filter, so that neither the size nor the shape of a
 source gives its class away. Chest films: the val splits, and covid (whole; none of it was trained on). Others: the
 val split of roco, not_chest by kind, a dog. Negatives are 255 − pixels of the chest films. Prints a Markdown table of
-specificity (films that keep their peace) and sensitivity (others that are flagged) with Wilson 95% intervals.
-The labels of roco come from captions and make mistakes; they are counted as they stand.
+specificity (chest films that are not flagged) and sensitivity (others that are flagged) with Wilson 95% intervals.
+The labels of roco come from captions, and some are wrong; they are counted as they stand.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Decode many broken files and count what comes of it: python benchmarks/fuzz_dicom.py --cases 50000
+"""Decode many broken files and count the results: python benchmarks/fuzz_dicom.py --cases 50000
 
-Every case must end in frames or in a typed error, within 10 s, with at most 1 GB of memory and without a word on
-standard error. A worker process decodes; when one dies, its case is noted and the next worker goes on behind it.
+Every case must end in frames or in a typed error, within 10 s, with at most 1 GB of memory and with nothing on standard
+error. A worker process decodes. When it dies, its case is noted, and the next worker continues after this case.
 Case n is the same file in every run: `--only n` repeats it, `--save FILE` writes it.
 """
 

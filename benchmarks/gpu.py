@@ -4,10 +4,10 @@
 
 Random weights in CheXzero's layout. Encoding alone: batches of 1,024 drawn films in calls of 64, 128 and 256 rows, each
 backend and precision in a process of its own; Δd as in end_to_end.py, from ONNX Runtime's fp32 on the CPU. Peak memory
-is what nvidia-smi says more than before. Then `cxrzero predict` over drawn PNGs with all cores decoding; its bound is
+is the increase that nvidia-smi shows. Then `cxrzero predict` over drawn PNGs with all cores decoding; its bound is
 the slower of decoding with preprocessing alone (all cores) and encoding alone.
 
-`--device cpu --rows 16 --calls 8` tries the program out where there is no GPU; its figures then say nothing of one.
+`--device cpu --rows 16 --calls 8` tries the program on a machine without a GPU; its figures then say nothing about one.
 """
 
 from __future__ import annotations

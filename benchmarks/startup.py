@@ -1,4 +1,4 @@
-"""How long the command takes to get going: the first row of ten new films, and all of 600 that the cache knows.
+"""Measures how long the command takes to start: the first row of ten new films, and all of 600 that the cache has.
 
     python benchmarks/startup.py [--repeats 5] [--model cxrzero-mini]
 

@@ -44,13 +44,13 @@ CURVE, TEST = 0, 1  # folds that are not trained on
 
 @dataclass(frozen=True)
 class Film:
-    """A film, its patient, what is asked of it (blank = not asked) and the statements that are true of it."""
+    """A film, its patient, what is asked of it (blank = not asked) and what is said of it."""
 
     image: str
     patient: str
     group: str
     truth: dict[str, int]
-    statements: dict[str, float]
+    statements: mini_pairs.Statements
 
 
 def main() -> None:
@@ -105,8 +105,8 @@ def write_tables(data: Path, out: Path) -> dict[str, int]:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(mini_pairs.COLUMNS)
         for film in kept:
-            for text, weight in film.statements.items():
-                writer.writerow((film.image, text, film.patient, "train", film.group, f"{weight:.4g}"))
+            for text, (weight, truth) in film.statements.items():
+                writer.writerow((film.image, text, film.patient, "train", film.group, f"{weight:.4g}", f"{truth:.3g}"))
     for name, films in (("curve.csv", curve_films), ("test.csv", test)):
         write_labels(out / name, films)
     lines = [str((data / film.image).absolute()) for film in test]
@@ -147,7 +147,7 @@ def children(data: Path, split: str) -> list[Film]:
             patient=f"{split}-{child(row['image'])}",
             group="child",
             truth={CHILD: int(row["finding"] != "normal")},
-            statements=mini_pairs.child_statements(row["finding"]),
+            statements=mini_pairs.certain(mini_pairs.child_statements(row["finding"])),
         )
         for row in rows
     ]
@@ -191,12 +191,13 @@ def table(path: Path) -> dict[str, Any]:
     return {"unit": found["unit"], "units": found["n_units"], "mean": interval(found["macro"]["auroc"]), **labels}
 
 
-def interval(estimate: dict[str, float]) -> list[float]:
+def interval(estimate: dict[str, float | None]) -> list[float | None]:
     return rounded([estimate["value"], estimate["low"], estimate["high"]])
 
 
-def rounded(values: list[float]) -> list[float]:
-    return [round(value, 4) for value in values]
+def rounded(values: list[float | None]) -> list[float | None]:
+    """None, of a label with films of one kind only, stays."""
+    return [value if value is None else round(value, 4) for value in values]
 
 
 if __name__ == "__main__":

@@ -129,7 +129,7 @@ class MissingExtraError(RunError):
         self.extra = extra
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """For the way out of a decoding process."""
+        """Pickle it for the way out of a decoding process."""
         return type(self), (self.module, self.extra)
 
 
@@ -156,7 +156,7 @@ class ImageError(CxrzeroError):
         self.facts = facts
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """For the way out of a decoding process."""
+        """Pickle it for the way out of a decoding process."""
         return partial(type(self), facts=self.facts), (self.code, self.message)
 
 

@@ -87,7 +87,7 @@ class Member:
         return np.stack([known[sentence] for sentence in sentences])
 
     def embedder(self, decode_options: DecodeOptions) -> Embedder:
-        """Its part in the pipeline."""
+        """The model's part in the pipeline."""
         return Embedder(self.encoder, self._image_cache(decode_options))
 
     def record(self) -> dict[str, Any]:
@@ -95,7 +95,7 @@ class Member:
         return {"name": self.bundle.name, "fingerprint": self.fingerprint, "files": dict(self.bundle.files)}
 
     def record_rules(self) -> dict[str, Any]:
-        """Its preprocessing and scoring rule, as the run record has them."""
+        """The model's preprocessing and scoring rule, as the run record has them."""
         scoring = self.bundle.scoring
         return {
             "preprocess": [dict(step) for step in self.bundle.preprocess],

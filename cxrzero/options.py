@@ -67,12 +67,12 @@ class Option:
 
     @property
     def flags(self) -> str:
-        """As it is typed: "--batch-size", "--augment/--no-augment"."""
+        """The option as it is typed: "--batch-size", "--augment/--no-augment"."""
         return self.flag or "--" + self.name.replace("_", "-")
 
     @property
     def turns_off(self) -> bool:
-        """Its flag makes a field false that is true without it."""
+        """Whether the flag makes a field false that is true without it."""
         return self.type is bool and self.default is True and "/" not in self.flags
 
 

@@ -265,7 +265,7 @@ class Screener:
         stats: RunStats | None = None,
         on_item: Callable[[Item], None] | None = None,
     ) -> Generator[Prediction, None, None]:
-        """As `predict`, row by row in constant memory; `on_item` as in `cxrzero.pipeline.run.Pipeline.run`."""
+        """Predict row by row in constant memory; `on_item` as in `cxrzero.pipeline.run.Pipeline.run`."""
         embedders = tuple(member.embedder(self.decode_options) for member in self.members)
         pipeline = Pipeline(self._open_decoders(), embedders, self.batch_size, self.selection)
         labels = dict.fromkeys(prompt.label for prompt in prompts)

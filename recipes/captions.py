@@ -1,8 +1,8 @@
-"""What a figure of ROCO shows, by the words of its caption; a caption that names two things is mixed.
+"""Tells what a figure of ROCO shows by the words of its caption; a caption that names two techniques is mixed.
 
-`is_chest_xray` of the table comes from a caption's wording too, and misses films whose caption names the finding
-alone ("Bilateral pneumonia with effusion."). Captions of films that speak of the chest are therefore a kind of their
-own, counted on neither side.
+`is_chest_xray` of the table comes from the caption too, and misses films whose caption names only the finding
+("Bilateral pneumonia with effusion."). Therefore captions that may mean a chest film are a kind of their own, which is
+counted on neither side.
 """
 
 from __future__ import annotations

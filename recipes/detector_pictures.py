@@ -1,4 +1,4 @@
-"""Pictures for training the image detectors: made-up ones that are no chest film, and variation of all."""
+"""Makes pictures for training the image detectors: drawn ones that are not chest films, and variations of all."""
 
 from __future__ import annotations
 

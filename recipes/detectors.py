@@ -2,16 +2,16 @@
 
     python recipes/detectors.py --data ../shared/data --out cxrzero/images/detectors.npz
 
-Only train splits are read. Chest: kermany, nih, nih64, nih128, shenzhen, hannover, the chest films of roco, phantoms.
-Not chest: the other figures of roco, drawn pictures, and chest films cut into tiles and shuffled or with their phases
-scrambled, which look like the chest films' own source in everything but the anatomy. Every picture of either class is
-cropped, framed, rotated, blurred and compressed at random, so that neither size nor sharpness nor a white frame tells
-the class.
-One patient (article) in eight is held out, and the thresholds are chosen there. recipes/not_chest.py then fits the last
-layer of "not chest" anew.
+Only train splits are read. "Chest" is kermany, nih, nih64, nih128, shenzhen, hannover, the chest films of roco, and
+phantoms. "Not chest" is the other figures of roco, drawn pictures, and chest films that were cut into tiles and
+shuffled, or whose phases were scrambled. The last two look like their source in everything but the anatomy. Every
+picture of either class is cropped, framed, rotated, blurred and compressed at random, so that size, sharpness or a
+white frame do not tell the class.
+One patient (article) in eight is held out, and the thresholds are chosen there. Then recipes/not_chest.py fits the last
+layer of "not chest" again.
 
-About 10 minutes on one core. `--scores FILE` lists what the model says of every picture: the most surprising
-ones are worth a look.
+This takes about 10 minutes on one core. `--scores FILE` lists what the model says of every picture; look at the most
+surprising ones.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""Real films with a drawn finding: what the real labels lack, a side, on films that look as films do.
+"""Draws a finding on real films, because the real labels have no sides.
 
-A film that its source calls normal gets one drawn lesion (or, one in five, none) in the place where that lesion would
-be: an effusion that fills a costophrenic angle and rises along the chest wall, a consolidation in a lung, air between
-lung and chest wall. The films are squeezed squares, so the lungs are where they are in most people; that is coarse and
-enough for a side. They are a group of their own in training: that a film was drawn on must not become a finding.
+A film that its source calls normal gets one drawn lesion (one film in five gets none), in the place where that lesion
+would be: an effusion that fills a costophrenic angle and rises along the chest wall, a consolidation in a lung, or air
+between lung and chest wall. The films are squeezed squares, so the lungs are roughly in the same place in all of them,
+which is enough for a side. In training these films are a group of their own, so that the model does not learn the
+drawing itself as a finding.
 """
 
 from __future__ import annotations

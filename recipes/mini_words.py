@@ -1,4 +1,4 @@
-"""The words of cxrzero-mini's captions: for each label what is said where it is true, and where it is not."""
+"""The words of cxrzero-mini's captions: for each label the statements if it is true, and if it is not."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Fits the last layer of `maybe_not_chest_xray` anew, on the features that recipes/detectors.py learned.
+"""Fits the last layer of `maybe_not_chest_xray` again, on the features that recipes/detectors.py learned.
 
     python recipes/not_chest.py --data ../shared/data --weights cxrzero/images/detectors.npz
 
-Films of other parts of the body, above all of the abdomen, are what was taken for the chest; here they weigh more than
-other figures. Everything else in the file stays as it is, so that `maybe_inverted` does not change by a bit. The same
-pictures are held out as there, and the threshold is chosen on them. About 6 minutes on one core.
+Films of other parts of the body, above all of the abdomen, were taken for the chest; here they weigh more than other
+figures. Everything else in the file stays as it is, so `maybe_inverted` does not change at all. The same pictures are
+held out as in recipes/detectors.py, and the threshold is chosen on them. This takes about 6 minutes on one core.
 """
 
 from __future__ import annotations

@@ -54,3 +54,10 @@ def test_every_flag_is_documented() -> None:
     text = (REPO / "docs" / "images.md").read_text(encoding="utf-8")
     for flag in FLAGS:
         assert f"`{flag}`" in text
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(REPO)))
+def test_prose_is_wrapped(document: Path) -> None:
+    """So that a change of a sentence shows as a change of its lines; tables and commands are as long as they are."""
+    for line in document.read_text(encoding="utf-8").splitlines():
+        assert len(line) <= 120 or line.startswith(("|", "    ", "<!--")), line

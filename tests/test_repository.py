@@ -36,7 +36,7 @@ def test_the_workflow_may_read_only_and_pins_its_actions() -> None:
 def test_the_workflow_runs_on_the_three_systems_that_the_readme_names() -> None:
     systems = read(".github/workflows/ci.yml")["jobs"]["core"]["strategy"]["matrix"]["os"]
     assert [name.split("-")[0] for name in systems] == ["ubuntu", "macos", "windows"]
-    assert "Really run: Linux on x86-64" in (REPO / "README.md").read_text(encoding="utf-8")
+    assert "Tested on Linux on x86-64" in (REPO / "README.md").read_text(encoding="utf-8")
 
 
 def test_commits_are_checked_by_the_tools_of_the_tests() -> None:

@@ -172,7 +172,7 @@ def check_installation() -> None:
 
 
 def choose_device(device: Device) -> tuple[str, str]:
-    """Where ONNX Runtime can run, and why there.
+    """Choose where ONNX Runtime runs, and say why there.
 
     Raises:
         DeviceError: "cuda" was asked for and cannot run.
@@ -235,7 +235,7 @@ def _open_session(
 
 
 def _part(path: Path, output: str) -> bytes | None:
-    """Of a file of schema 1 what the output needs; None where the whole file is run."""
+    """Cut out of a file of schema 1 what the output needs; None where the whole file is run."""
     if path.stat().st_size > MAX_CUT:
         return None
     with (

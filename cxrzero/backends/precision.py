@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import get_args
 
 from cxrzero.choices import Precision
+from cxrzero.display.counts import either
 from cxrzero.errors import ConfigError, UsageError
 from cxrzero.model.bundle import Bundle
 from cxrzero.model.model_json import VARIANTS, Deviation
@@ -83,15 +84,14 @@ def choose_precision(
         raise ConfigError(f"precision {precision!r} is unknown; choose one of {', '.join(PRECISIONS)}")
     offers = [name for name in offered(backend, device, bundle) if name not in obstacles]
     if precision != "auto":
+        choices = either([*offers, "auto"])
         if precision in obstacles:
             raise ConfigError(
-                f"--precision {precision} does not run with {backend} here: {obstacles[precision]}; "
-                f"choose one of {', '.join(offers)}, or auto"
+                f"--precision {precision} does not run with {backend} here: {obstacles[precision]}; choose {choices}"
             )
         if precision not in offers:
             raise ConfigError(
-                f"--precision {precision} is not there for {bundle.name} with {backend} on {device}; "
-                f"choose one of {', '.join(offers)}, or auto"
+                f"--precision {precision} is not offered for {bundle.name} with {backend} on {device}; choose {choices}"
             )
         return precision, ""
     for name in admissible(offers, device, bundle):

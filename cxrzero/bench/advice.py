@@ -47,7 +47,7 @@ def bounded_by(stages: Stages, encoder: EncodeRate) -> str:
 
 
 def workers_to_try(stages: Stages, encoder: EncodeRate) -> list[int]:
-    """On a CPU all cores, and half of them; beside a GPU as many as keep up with it."""
+    """Return all cores and half of them on a CPU; beside a GPU as many as keep up with it."""
     if encoder.device == "cpu":
         return sorted({stages.cores, max(1, stages.cores // 2)})
     needed = math.ceil(encoder.rate.images_per_second * stages.core_ms / 1000)
@@ -55,7 +55,7 @@ def workers_to_try(stages: Stages, encoder: EncodeRate) -> list[int]:
 
 
 def fastest(encoders: Sequence[EncodeRate]) -> EncodeRate | None:
-    """On a GPU by the clock; on a CPU by processor time, since decoding takes what an encoder leaves."""
+    """Choose on a GPU by the clock, and on a CPU by processor time, since decoding takes what an encoder leaves."""
     on_gpu = [each for each in encoders if each.device == "cuda"]
     if on_gpu:
         return max(on_gpu, key=lambda each: each.rate.images_per_second)

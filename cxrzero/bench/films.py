@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import median
 
 from cxrzero.backends.base import cpu_count
+from cxrzero.display.counts import counted
 from cxrzero.errors import ImageError, NoInputError
 from cxrzero.images import decode
 from cxrzero.images.radiograph import DecodeOptions, GreyImage
@@ -38,7 +39,7 @@ class Films:
 
     @property
     def megapixels(self) -> float:
-        """Of the median film."""
+        """Size of the median film."""
         return median(each.size for each in self.pixels) / 1e6
 
 
@@ -77,5 +78,7 @@ def _read(refs: Sequence[ImageRef], options: DecodeOptions, *, drawn: bool) -> F
         except ImageError:
             continue
     if not readable:
-        raise NoInputError(f"none of {len(refs)} files can be scored; give others, or none to draw some")
+        raise NoInputError(
+            f"of {counted(len(refs), 'file')} none can be scored; give others, or give none to have films drawn"
+        )
     return Films(tuple(readable), tuple(pixels), len(refs) - len(readable), drawn)

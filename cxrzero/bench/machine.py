@@ -23,7 +23,7 @@ def machine() -> dict[str, str | int]:
 
 
 def versions() -> dict[str, str]:
-    """Of cxrzero, Python and what decodes and encodes, where it is installed."""
+    """Versions of cxrzero, Python and what decodes and encodes, where it is installed."""
     return software(PACKAGES)
 
 

@@ -52,11 +52,11 @@ class BenchReport:
 
     @property
     def bounded_by(self) -> str:
-        """Of the exact run."""
+        """The stage that bounds the exact run."""
         return bounded_by(self.stages, self.best_exact.encoder)
 
     def as_dict(self) -> dict[str, Any]:
-        """As `--format json` prints it; its keys are documented in docs/bench.md."""
+        """The report as `--format json` prints it; its keys are documented in docs/bench.md."""
         films = self.films
         return {
             "schema_version": SCHEMA_VERSION,

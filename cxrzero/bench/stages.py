@@ -89,7 +89,7 @@ def encode_rates(
 
 
 def _offers(backend: str, bundle: Bundle) -> Sequence[str]:
-    """On any device; opening the encoder tells whether this one has it."""
+    """Precisions that a backend offers on any device; opening the encoder tells whether this one has it."""
     return list(dict.fromkeys(name for device in ("cpu", "cuda") for name in offered(backend, device, bundle)))
 
 

@@ -47,6 +47,6 @@ def once(action: Callable[[], object], images: int) -> Rate:
 
 
 def _processor_seconds() -> float:
-    """Of this process, and of those that it started and that are over."""
+    """Processor seconds of this process, and of those that it started and that are over."""
     times = os.times()
     return time.process_time() + times.children_user + times.children_system

@@ -59,7 +59,7 @@ class ImageCache:
         self._embedding_bytes = 4 * embed_dim
 
     def lookup(self, refs: Sequence[ImageRef]) -> list[FileRecord | None]:
-        """For each file its record, or None."""
+        """Look up each file's record, or None."""
         keys = [self._key(ref) for ref in refs]
         found = self._entries.get([key for key in keys if key])
         return [self._unpack(payload) if (payload := found.get(key)) else None for key in keys]

@@ -42,7 +42,7 @@ class AppliedCalibration:
         return CalibratedScorer(scorer, tuple(self.labels.values()))
 
     def record(self) -> dict[str, Any]:
-        """For the run record: what the two kinds of columns were made with."""
+        """What the two kinds of columns were made with, for the run record."""
         return {
             "sha256": self.sha256,
             "labels": {
@@ -58,12 +58,14 @@ class AppliedCalibration:
     def gaps(self) -> list[str]:
         """Sentences on labels whose columns stay empty."""
         without = {
-            "threshold": [label for label, each in self.labels.items() if each.threshold is None],
-            "calibrator": [label for label, each in self.labels.items() if each.calibrator is None],
+            ("threshold", "decision"): [label for label, each in self.labels.items() if each.threshold is None],
+            ("calibrator", "calibrated probability"): [
+                label for label, each in self.labels.items() if each.calibrator is None
+            ],
         }
         return [
-            f"the calibration has no {what} for {', '.join(labels)}: left empty"
-            for what, labels in without.items()
+            f"the calibration has no {what} for {', '.join(labels)}, so the {column} is left empty"
+            for (what, column), labels in without.items()
             if labels
         ]
 

@@ -49,7 +49,7 @@ def cxrzero(
         bool, typer.Option("--version", help="Show the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Zero-shot chest X-ray screening: a folder of radiographs and plain words in, a probability table out."""
+    """Screen chest X-rays: give a folder of radiographs and findings in plain words, get a table of probabilities."""
 
 
 def main() -> None:

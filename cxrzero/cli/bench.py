@@ -55,27 +55,29 @@ def bench(
 
 def _lines(report: BenchReport) -> list[str]:
     from cxrzero.bench.machine import machine, versions
+    from cxrzero.display.counts import counted
 
     films, stages = report.films, report.stages
-    kind = "drawn films" if films.drawn else "files"
+    threads = counted(stages.cores, "thread")
+    given = counted(len(films.refs), "drawn film" if films.drawn else "file")
     lines = [
-        ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in machine().items()),
+        ", ".join(f"memory {value} GB" if key == "memory_gb" else f"{key} {value}" for key, value in machine().items()),
         ", ".join(f"{key} {value}" for key, value in versions().items()),
-        f"model {report.model}; {len(films.refs)} {kind}, the median {films.megapixels:.1f} megapixels"
+        f"model {report.model}; {given} of {films.megapixels:.1f} megapixels (median)"
         + f"; {films.unreadable} could not be scored" * bool(films.unreadable),
         "",
         f"{'':34}{'images/s':>9}  {'core ms':>8}",
-        f"{f'decode, {stages.cores} threads':34}{_figures(stages.decode)}",
+        f"{f'decode, {threads}':34}{_figures(stages.decode)}",
         f"{'preprocess, 1 thread':34}{_figures(stages.preprocess)}",
     ]
     for each in report.encoders:
         name = f"encode, {each.backend} {each.precision} on {each.device}"
-        note = "" if each.is_admissible else "  deviation not stated, or beyond the bound"
+        note = "" if each.is_admissible else "  its deviation from fp32 is unknown, or beyond the bound"
         lines.append(f"{name:34}{_figures(each.rate)}  batch {each.batch_size}{note}")
     for whole in (*report.exact, *report.auto):
         name = f"files to scores, {whole.encoder.backend} {whole.encoder.precision}"
-        share = f"{whole.share_of_bound:.0%} of the bound {whole.bound:.1f}"
-        lines.append(f"{name:34}{_figures(whole.rate)}  {whole.workers} workers, {share}")
+        share = f"{whole.share_of_bound:.0%} of the {whole.bound:.1f} that the stages allow"
+        lines.append(f"{name:34}{_figures(whole.rate)}  {counted(whole.workers, 'worker')}, {share}")
     lines += ["", *(f"not measured: {each.backend} {each.precision}: {each.reason}" for each in report.not_measured)]
     lines += [f"bounded by: {report.bounded_by}", f"exact:      {_command(report.best_exact)}"]
     if report.best_auto:

@@ -12,6 +12,7 @@ import typer
 from cxrzero.cli.failures import reports_failures
 from cxrzero.cli.helppage import Command, Group
 from cxrzero.cli.terminal import ask, say, show
+from cxrzero.display.counts import counted
 from cxrzero.errors import ConfigError, RunError, UsageError
 
 if TYPE_CHECKING:
@@ -39,8 +40,9 @@ def info() -> None:
     store = Store()
     show(f"{store.path}: {_megabytes(store)} of at most {store.max_bytes / 1e9:,.1f} GB")
     for usage in store.usage():
-        unit = "image files" if usage.kind == "image" else "prompts"
-        show(f"{usage.model}: {usage.entries:,} {unit}, last used {_day(usage.oldest)} to {_day(usage.newest)}")
+        entries = counted(usage.entries, "image file" if usage.kind == "image" else "prompt")
+        first, last = _day(usage.oldest), _day(usage.newest)
+        show(f"{usage.model}: {entries}, last used {first if first == last else f'from {first} to {last}'}")
     _report(store.notices, alive=store.alive)
 
 
@@ -63,15 +65,15 @@ def clear(
 
     seconds = 0.0 if older_than is None else _seconds(older_than)
     if not yes and not (sys.stdin and sys.stdin.isatty()):
-        raise UsageError("cache clear deletes what is kept, and there is no terminal in which to ask: add --yes")
+        raise UsageError("cache clear asks before it deletes, and there is no terminal to ask in; add --yes")
     store = Store()
     if store.alive and model is not None:
         _check_kept(store, model)
     chosen = store.count(model, seconds)
-    if chosen and not yes and not ask(f"Delete {_entries(chosen)} from {store.path}?"):
+    if chosen and not yes and not ask(f"Delete {counted(chosen, 'entry')} from {store.path}?"):
         show("Nothing was deleted.")
         return
-    show(f"Deleted {_entries(store.clear(model, seconds))}; {store.path} has {_megabytes(store)} now.")
+    show(f"Deleted {counted(store.clear(model, seconds), 'entry')}; {store.path} has {_megabytes(store)} now.")
     _report(store.notices, alive=store.alive)
 
 
@@ -99,10 +101,6 @@ def _seconds(age: str) -> float:
     return float(int(match[1]) * UNITS_S[match[2]])
 
 
-def _entries(count: int) -> str:
-    return "1 entry" if count == 1 else f"{count:,} entries"
-
-
 def _megabytes(store: Store) -> str:
     return f"{store.bytes_on_disk() / 1e6:,.1f} MB"
 
@@ -115,4 +113,4 @@ def _report(notices: list[str], *, alive: bool) -> None:
     for notice in notices:
         say(f"Note: {notice}")
     if not alive:
-        raise RunError("the cache cannot be used")
+        raise RunError("the embedding cache cannot be used")

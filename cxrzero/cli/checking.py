@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from cxrzero.display.counts import counted
+
 if TYPE_CHECKING:
     from cxrzero.train.checking import Check
     from cxrzero.train.checkpage import Seen
@@ -18,37 +20,52 @@ def check_lines(found: Check, seen: Sequence[Seen]) -> Iterator[str]:
     kept_together = {"source": "as the source says", "": "none held out: pass --val-fraction 0.05"}
     split = kept_together.get(found.split_by, f"by {found.split_by}")
     yield f"{found.source}: read as {found.layout}"
-    yield f"  images       {found.images:,}: {found.training:,} training, {found.validation:,} validation ({split})"
-    yield f"  texts        {found.texts:,} different, from {_counts(found.sections) or 'nothing'}"
+    parts = f"{found.training:,} for training, {found.validation:,} for validation"
+    yield f"  images       {found.images:,}: {parts} ({split})"
+    yield f"  texts        {found.texts:,} different, from: {_counts(found.sections) or 'nothing'}"
     if found.tokens:
         quantiles = found.tokens
+        cut = counted(found.cut_texts, "text is", "texts are") if found.cut_texts else "none is"
         yield (
             f"  tokens       median {quantiles['p50']}, 99% up to {quantiles['p99']}, longest {quantiles['p100']}; "
-            f"the model reads {found.context_length}: {found.cut_texts:,} texts are cut"
+            f"the model reads {found.context_length}, so {cut} cut"
         )
     if found.encodings:
         yield f"  encodings    {_counts(found.encodings)}"
-    yield from (f"  passed over  {count:,} {what}" for what, count in found.passed_over.items())
-    notes = {
-        "reports or texts that say nothing under the text rule, left out": len(found.silent_reports),
-        "of these, texts that are missing (blank, '-', '#N/A', 'todo' and the like)": found.missing_texts,
-        "image files that do not exist": len(found.missing),
-        "reports that cannot be read": len(found.unreadable_reports),
-        "images that cannot be read": len(found.unreadable_images),
-        "images that are the same picture as another": sum(map(len, found.duplicate_images)),
-        "pictures in both training and validation": found.duplicates_across,
-        "images whose text another image has too": found.repeated_texts,
-        "patients in both training and validation": found.shared_patients,
-        "images whose patient is unknown": found.without_patient,
-    }
-    yield from (f"  {count:>11,}  {what}" for what, count in notes.items() if count)
-    yield from _named("images that do not look like a chest X-ray", found.not_chest)
-    yield from _named("images that look like a negative", found.inverted)
+    yield from (f"  passed over  {what}: {count:,}" for what, count in found.passed_over.items())
+    # count, what follows 1, and what follows other numbers
+    notes = (
+        (
+            len(found.silent_reports),
+            "report or text says",
+            "reports or texts say",
+            " nothing under the text rule: left out",
+        ),
+        (found.missing_texts, "of these is", "of these are", " missing (blank, '-', '#N/A', 'todo' and the like)"),
+        (len(found.missing), "image file does", "image files do", " not exist"),
+        (len(found.unreadable_reports), "report", "reports", " cannot be read"),
+        (len(found.unreadable_images), "image", "images", " cannot be read"),
+        (sum(map(len, found.duplicate_images)), "image is", "images are", " the same picture as another"),
+        (found.duplicates_across, "picture is", "pictures are", " in both training and validation"),
+        (found.repeated_texts, "image has", "images have", " a text that another image has, too"),
+        (found.shared_patients, "patient is", "patients are", " in both training and validation"),
+        (found.without_patient, "image is", "images are", " of an unknown patient"),
+    )
+    yield from (_note(count, one + rest, several + rest) for count, one, several, rest in notes if count)
+    yield from _named(
+        found.not_chest, "image does not look like a chest X-ray", "images do not look like a chest X-ray"
+    )
+    yield from _named(found.inverted, "image looks like a negative", "images look like a negative")
     yield from _identifying(found)
     if seen:
-        yield f"  {len(seen)} training images with their texts are on the page, not here: terminals are logged."
+        images = counted(len(seen), "training image is", "training images are")
+        yield f"  {images} on the page with their texts, and not shown here, because terminals are often logged."
     yield from (line for obstacle in found.obstacles for line in obstacle.split("\n"))
-    yield "Trainable." if found.trainable else "Not trainable as it is."
+    yield "This can be trained on." if found.trainable else "This cannot be trained on as it is."
+
+
+def _note(count: int, one: str, several: str) -> str:
+    return f"  {count:>11,}  {one if count == 1 else several}"
 
 
 def _identifying(found: Check) -> Iterator[str]:
@@ -56,17 +73,17 @@ def _identifying(found: Check) -> Iterator[str]:
     for kind, places in found.identifying.items():
         lines = [where.rpartition(LINE)[2] for where in places if LINE in where]
         more = ", …" if len(lines) > SHOWN else ""
-        at = f" (line{'s' if len(lines) > 1 else ''} {', '.join(lines[:SHOWN])}{more})" if lines else ""
-        yield f"  {len(places):>11,}  texts with probable {kind}{at}"
+        at = f" ({'lines' if len(lines) > 1 else 'line'} {', '.join(lines[:SHOWN])}{more})" if lines else ""
+        yield _note(len(places), f"text probably has {kind}{at}", f"texts probably have {kind}{at}")
     if found.identifying:
-        yield "  Weights can memorise what they were trained on: take such words out of the texts; see docs/train.md."
+        yield "  Weights can memorise what they were trained on. Take such words out of the texts; see docs/train.md."
 
 
-def _named(what: str, images: Sequence[str]) -> Iterator[str]:
+def _named(images: Sequence[str], one: str, several: str) -> Iterator[str]:
     if images:
         more = f", and {len(images) - SHOWN:,} more" if len(images) > SHOWN else ""
-        yield f"  {len(images):>11,}  {what}: {', '.join(images[:SHOWN])}{more}"
+        yield f"{_note(len(images), one, several)}: {', '.join(images[:SHOWN])}{more}"
 
 
-def _counts(counted: dict[str, int]) -> str:
-    return ", ".join(f"{count:,} {name}" for name, count in sorted(counted.items(), key=lambda item: -item[1]))
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} ({count:,})" for name, count in sorted(counts.items(), key=lambda item: -item[1]))

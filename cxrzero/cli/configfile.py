@@ -56,7 +56,7 @@ def _read(path: Path, known: dict[str, Any]) -> dict[str, Any]:
 
 
 def _comma_list(values: list[Any]) -> str:
-    """As it would be typed; a value that holds what parts labels is quoted."""
+    """Write a list as it would be typed; a value that holds what parts labels is quoted."""
     from cxrzero.prompts.labels import listed  # a label is read there again
 
     return listed([str(value) for value in values])

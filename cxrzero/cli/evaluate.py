@@ -58,13 +58,15 @@ def _print(evaluation: Evaluation) -> None:
     from rich.text import Text
 
     from cxrzero.cli.console import Console
+    from cxrzero.display.counts import counted
 
     console = Console()
     report = evaluation.dataset.join
-    films = f" ({report.n_matched:,} films)" if report.n_repeated else ""
+    films = f" ({counted(report.n_matched, 'film')})" if report.n_repeated else ""
     console.print(
-        f"Joined {report.n_matched_rows:,} of {report.n_references:,} label rows{films} and {report.n_predictions:,} "
-        f"predictions by {report.key}; unit: {evaluation.dataset.unit_name}"
+        f"Joined {report.n_matched_rows:,} of {counted(report.n_references, 'label row')}{films} to "
+        f"{counted(report.n_predictions, 'prediction')} by {report.key}; independent unit: "
+        f"{evaluation.dataset.unit_name}"
     )
     for words in evaluation.dataset.match.synonyms.values():
         console.print(words)
@@ -72,7 +74,7 @@ def _print(evaluation: Evaluation) -> None:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("Label", min_width=10)
     table.add_column("Pos/neg", no_wrap=True)
-    for name in ("AUROC", "AP", *(("MCC", "F1") if points else ())):
+    for name in ("AUROC", "Avg. prec.", *(("MCC", "F1") if points else ())):
         table.add_column(name, no_wrap=True)
     for label in evaluation.scores:
         point = points.get(label.label)
@@ -82,7 +84,7 @@ def _print(evaluation: Evaluation) -> None:
     if macro.labels:
         cells = [macro.auroc, macro.average_precision, *((macro_point.mcc, macro_point.f1) if macro_point else ())]
         table.add_section()
-        table.add_row(f"mean of {len(macro.labels)}", "", *map(_estimate, cells))
+        table.add_row(f"mean of {counted(len(macro.labels), 'label')}", "", *map(_estimate, cells))
     console.print_table(table)
     for comparison in (each for each in evaluation.comparisons if each.is_average):
         gap = comparison.auroc
@@ -98,7 +100,7 @@ def _print(evaluation: Evaluation) -> None:
         # Who sends the results to a file sees it all the same.
         if warning.is_loud and not console.is_terminal:
             say(f"! {warning.text}")
-    console.print(f"Intervals: {evaluation.options.confidence:.0%}. Research use only, not a medical device.")
+    console.print(f"Intervals hold at {evaluation.options.confidence:.0%}. Research use only: not a medical device.")
 
 
 def _estimate(each: Estimate) -> RenderableType:
@@ -111,4 +113,5 @@ def _estimate(each: Estimate) -> RenderableType:
 
 
 def _inline(each: Estimate) -> str:
-    return f"{each.value:+.3f} ({each.low:+.3f} to {each.high:+.3f})"
+    interval = "no interval" if math.isnan(each.low) else f"{each.low:+.3f} to {each.high:+.3f}"
+    return f"{each.value:+.3f} ({interval})"

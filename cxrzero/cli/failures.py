@@ -13,7 +13,7 @@ from typing import ParamSpec
 import typer
 
 from cxrzero.cli.terminal import say
-from cxrzero.errors import CxrzeroError, ReaderGoneError, UsageError
+from cxrzero.errors import CxrzeroError, ReaderGoneError
 from cxrzero.outside.offline import offline
 
 INTERRUPTED = 128 + signal.SIGINT  # what shells expect
@@ -64,6 +64,4 @@ def fail(error: CxrzeroError) -> int:
     say(f"Error: {first}", style="red")
     for line in more:
         say(line, style="red")
-    if isinstance(error, UsageError):
-        say("Nothing was run.")
     return error.exit_code

@@ -1,4 +1,5 @@
-"""How --help looks: names stand as they are typed, and only what takes a value shows what kind of value."""
+"""How commands speak of themselves: --help, where names stand as they are typed and only what takes a value shows what
+kind of value, and what is said where they are typed wrong."""
 
 from __future__ import annotations
 
@@ -7,15 +8,23 @@ from typing import Any
 
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
+<<<<<<< HEAD
 from cxrzero.cli.failures import reports_failures
 from cxrzero.files import STDOUT_NAME, cannot_write
+=======
+from cxrzero.cli.mistyped import WrongUsage, explain_value, explained, unknown_command
+>>>>>>> main
 
 
 class Command(TyperCommand):
     """A command whose help leaves out types that tell a reader nothing."""
 
     def get_params(self, ctx: Any) -> list[Any]:
-        return [plainly_shown(each) for each in super().get_params(ctx)]
+        return [in_plain_words(each) for each in super().get_params(ctx)]
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        with explained(ctx):
+            return super().parse_args(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         _print(super().format_help, ctx, formatter)
@@ -30,7 +39,19 @@ class Group(TyperGroup):
     """The same for a command that has commands."""
 
     def get_params(self, ctx: Any) -> list[Any]:
-        return [plainly_shown(each) for each in super().get_params(ctx)]
+        return [in_plain_words(each) for each in super().get_params(ctx)]
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        with explained(ctx):
+            return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        try:
+            return super().resolve_command(ctx, args)
+        except WrongUsage as error:
+            if args[0].startswith("-"):
+                raise
+            raise unknown_command(self, ctx, args[0]) from error
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         _print(super().format_help, ctx, formatter)
@@ -45,8 +66,13 @@ def _print(help_page: Callable[[Any, Any], None], ctx: Any, formatter: Any) -> N
         raise cannot_write(STDOUT_NAME, error) from error
 
 
-def plainly_shown(parameter: Any) -> Any:
-    """Take the type off a switch, which has no value, and off an argument, whose name says what it is."""
+def in_plain_words(parameter: Any) -> Any:
+    """Take the type off a switch, which has no value, and off an argument, whose name says what it is.
+
+    What is wrong with a value is said in plain words, too.
+    """
+    if "process_value" not in vars(parameter):  # else done already: this is asked for more than once
+        explain_value(parameter)
     if getattr(parameter, "is_flag", False):
         parameter.metavar = ""
     elif isinstance(parameter, TyperArgument):

@@ -34,6 +34,7 @@ def merge(
 
     Exit codes: as predict, from the counts of all shards; 2 when the parts do not belong together.
     """
+    from cxrzero.display.counts import counted
     from cxrzero.errors import exit_code
     from cxrzero.predict import merge as job
     from cxrzero.tables.table import STDOUT
@@ -42,5 +43,5 @@ def merge(
     counts = record["counts"]
     rows = ", ".join(f"{counts[status]:,} {status}" for status in ("ok", "failed", "skipped"))
     wrote = "" if str(out) == STDOUT else f" Wrote {out} and its record."
-    say(f"Merged {len(parts)} shards: {rows}.{wrote}")
+    say(f"Merged {counted(len(parts), 'shard')}: {rows}.{wrote}")
     raise typer.Exit(exit_code(counts["ok"], counts["failed"]))

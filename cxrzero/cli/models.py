@@ -204,6 +204,7 @@ def verify(model: Model, debug: Debug = False) -> None:
 
     [bold]cxrzero models verify cxrzero-mini[/bold]
     """
+    from cxrzero.display.counts import counted
     from cxrzero.registry import resolve_models
     from cxrzero.registry.verify import verify as checks_of
 
@@ -214,7 +215,7 @@ def verify(model: Model, debug: Debug = False) -> None:
             show(f"  {'ok    ' if check.ok else 'FAILED'} {check.name}: {check.detail}")
             failed += not check.ok
     if failed:
-        say(f"{failed} {'check' if failed == 1 else 'checks'} failed.", style="red")
+        say(f"{counted(failed, 'check')} failed.", style="red")
         raise typer.Exit(1)
 
 

@@ -116,7 +116,7 @@ def _default(option: Option) -> Any:
 
 
 def _is_stated(context: typer.Context, name: str) -> bool:
-    """On the command line or in --config."""
+    """Whether the user gave an option, on the command line or in --config."""
     source = context.get_parameter_source(name)
     return source is not None and source.name != "DEFAULT"
 

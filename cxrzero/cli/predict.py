@@ -61,6 +61,7 @@ def predict(
 
 def _run(plan: Plan, quiet: bool) -> Outcome:
     from cxrzero.cli.progress import Progress
+    from cxrzero.display.counts import counted
     from cxrzero.files import partial_of
     from cxrzero.pipeline.live import Live
     from cxrzero.predict.run import run
@@ -72,6 +73,6 @@ def _run(plan: Plan, quiet: bool) -> Outcome:
         with Progress(beside_table=plan.record is None) as progress:
             return run(plan, progress, live)
     except KeyboardInterrupt:
-        kept = f" in {partial_of(plan.out)}" if plan.record else ""
-        say(f"Interrupted: {live.stats.rows:,} rows are done{kept}.")
+        kept = f" and kept in {partial_of(plan.out)}" if plan.record else ""
+        say(f"Interrupted: {counted(live.stats.rows, 'row is', 'rows are')} done{kept}.")
         raise typer.Exit(INTERRUPTED) from None

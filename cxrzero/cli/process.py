@@ -53,7 +53,7 @@ def settle() -> None:
 
 
 def settle_streams() -> None:
-    """No character ends a command, and no file takes the place of a stream that was closed (`>&-`)."""
+    """See to it that no character ends a command, and that no file takes the place of a closed stream (`>&-`)."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=PLAIN)

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from cxrzero.cli.terminal import say
+from cxrzero.display.counts import counted
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -48,7 +49,8 @@ class Progress:
             self._draw(rows, total and max(total, rows))
         else:
             left = f", {_time_left(rows, total, seconds)} left" if total else ""
-            say(f"{_of(rows, total)} images, {live.stats.failed:,} failed, {self._rate(rows)}{left}")
+            done = f"{rows:,} of {counted(total, 'image')}" if total else counted(rows, "image")
+            say(f"{done}, {live.stats.failed:,} failed, {self._rate(rows)}{left}")
 
     def __enter__(self) -> Self:
         if self._bar:
@@ -75,7 +77,7 @@ class Progress:
 
 
 def _bar() -> RichProgress | None:
-    """None where a line cannot be drawn again in its place."""
+    """Make a bar; None where a line cannot be drawn again in its place."""
     if sys.stderr is None or not sys.stderr.isatty():
         return None
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn

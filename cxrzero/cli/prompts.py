@@ -12,6 +12,7 @@ from cxrzero.cli.failures import reports_failures
 from cxrzero.cli.helppage import Command, Group
 from cxrzero.cli.parameters import Debug
 from cxrzero.cli.terminal import say, show
+from cxrzero.display.counts import counted
 
 FINDINGS = 3  # finished, and something was found
 
@@ -76,7 +77,10 @@ def check(labels: Labels = None, prompts: Prompts = None, model: Model = DEFAULT
     )
     for finding in findings:
         show(f"{finding.label}: {finding.code}: {finding.message}")
-    say(f"{len(asked):,} labels checked, {len(findings):,} findings.")
+    say(
+        f"Checked {counted(len(asked), 'label')}: "
+        f"{counted(len(findings), 'remark') if findings else 'nothing to remark'}."
+    )
     if findings:
         raise typer.Exit(FINDINGS)
 
@@ -127,14 +131,16 @@ def search(
     if notice := data.notice():
         say(f"{table}: {notice}")
     result = choose(Screener(model, notify=say), data, seed)
-    show(f"chosen on {result.n_choice:,} images: {result.positive!r} against {result.negative!r}")
-    show(f"mean AUROC of {result.n_labels} labels there: {result.choice_before:.4f} -> {result.choice_after:.4f}")
+    show(f"Chosen on {counted(result.n_choice, 'image')}: {result.positive!r} against {result.negative!r}")
+    labels_of = counted(result.n_labels, "label")
+    show(f"Mean AUROC of {labels_of} on these: {result.choice_before:.4f} before, {result.choice_after:.4f} with them")
     show(
-        f"on the other {result.n_report:,}: {result.report_before:.4f} -> {result.report_after:.4f}, "
-        f"gain {result.gain:+.4f} (95% interval {result.low:+.4f} to {result.high:+.4f})"
+        f"On the other {counted(result.n_report, 'image')}: {result.report_before:.4f} before, "
+        f"{result.report_after:.4f} with them, "
+        f"a gain of {result.gain:+.4f} (95% interval {result.low:+.4f} to {result.high:+.4f})"
     )
     if result.failed:
-        say(f"{result.failed:,} images could not be read and took no part.")
+        say(f"{counted(result.failed, 'image')} could not be read and took no part.")
     if out:
         write_templates(out, result)
     raise typer.Exit(exit_code(result.n_choice + result.n_report, result.failed))

@@ -31,6 +31,7 @@ def search(options: SearchOptions) -> None:
     """
     one_blas_thread()
     from cxrzero.cli.progress import Progress
+    from cxrzero.display.counts import counted
     from cxrzero.errors import UsageError, exit_code
     from cxrzero.files import check_file
     from cxrzero.images.radiograph import DecodeOptions
@@ -69,7 +70,7 @@ def search(options: SearchOptions) -> None:
         write_contact_sheet(options.html, title, hits, screener.decode)
     stats = live.stats
     say(
-        f"{stats.rows:,} images: {stats.ok:,} compared, {stats.failed:,} failed, {stats.skipped:,} skipped. "
+        f"{counted(stats.rows, 'image')}: {stats.ok:,} compared, {stats.failed:,} failed, {stats.skipped:,} skipped. "
         "Research use only: not a medical device."
     )
     raise typer.Exit(exit_code(stats.ok, stats.failed))

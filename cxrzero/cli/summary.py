@@ -8,6 +8,7 @@ from rich.cells import cell_len
 from rich.table import Table
 
 from cxrzero.cli.console import Console
+from cxrzero.display.counts import counted, together
 from cxrzero.display.visible import visible
 from cxrzero.predict.manifest import each_once, reasons
 from cxrzero.predict.plan import Plan
@@ -33,25 +34,30 @@ def print_plan(plan: Plan) -> None:
     files = plan.files(counts)
     first = list(itertools.islice(files, 5))
     total = len(first) + sum(1 for _ in files)
-    shard = f" in shard {plan.options.shard} of {counts.found:,}" if plan.options.shard else ""
-    console.print(f"Would read   {total:,} files{shard} ({counts.ignored:,} other files ignored)")
+    shard = f", those of shard {plan.options.shard} of {counts.found:,}" if plan.options.shard else ""
+    console.print(f"Would read   {counted(total, 'file')}{shard} ({counted(counts.ignored, 'other file')} ignored)")
     for name in _names(plan, first):
         console.print(f"             {name}")
-    console.print(f"Would ask    {len(plan.prompts)} labels, {_models(plan)}")
+    console.print(f"Would ask    {_models(plan)} for {counted(len(plan.prompts), 'label')}")
     for prompt in plan.prompts:
         console.print(f"             {' | '.join(prompt.positive)}  against  {' | '.join(prompt.negative)}")
     if any(member.own(plan.prompts) != plan.prompts for member in plan.screener.members):
-        console.print("             these are the first model's; each other one is asked by its own templates")
+        console.print("             (sentences of the first model; the others are asked with templates of their own)")
     if plan.calibration:
-        console.print(f"Would decide by {plan.options.calibration}, fitted for this model and these prompts")
+        console.print("Would add    calibrated probabilities and decisions (0 or 1) for each label, by")
+        console.print(f"             {plan.options.calibration}, which was fitted for this model and these prompts")
     _print_notes(plan)
     console.print(f"Would run    {_engine(plan)}")
     console.print(f"Would write  {', '.join(map(str, plan.outputs)) or 'the table to standard output'}")
     if plan.options.key_map:
-        console.print(f"             {plan.options.key_map}, which film is behind each pseudonym")
+        console.print(f"             {plan.options.key_map}, which says what film is behind each pseudonym")
     if there := plan.in_the_way:
-        names = ", ".join(map(str, there))
-        console.print(f"Note: {names} exists already: the run needs another --out, or --overwrite", style="yellow")
+        exist, them = ("exists", "it") if len(there) == 1 else ("exist", "them")
+        console.print(
+            f"Note: {together(list(map(str, there)))} {exist} already: name another --out, or give --overwrite to "
+            f"replace {them}.",
+            style="yellow",
+        )
 
 
 def _names(plan: Plan, refs: list[ImageRef]) -> list[str]:
@@ -65,7 +71,8 @@ def _names(plan: Plan, refs: list[ImageRef]) -> list[str]:
 
 
 def print_start(plan: Plan) -> None:
-    console.print(f"{_models(plan)[0].upper()}{_models(plan)[1:]}, {len(plan.prompts)} labels, {_engine(plan)}")
+    models = _models(plan)
+    console.print(f"{models[0].upper()}{models[1:]}, {counted(len(plan.prompts), 'label')}, {_engine(plan)}")
     _print_notes(plan)
 
 
@@ -82,16 +89,15 @@ def print_end(plan: Plan, outcome: Outcome) -> None:
     if plan.record:
         _print_rows(plan, outcome)
     console.print(
-        f"{stats.rows:,} rows: {stats.ok:,} ok, {stats.failed:,} failed, {stats.skipped:,} skipped; "
-        f"{outcome.ignored:,} other files ignored"
+        f"{counted(stats.rows, 'row')}: {stats.ok:,} ok, {stats.failed:,} failed, {stats.skipped:,} skipped; "
+        f"{counted(outcome.ignored, 'other file')} ignored"
     )
-    console.print(f"Embeddings: cached {stats.cached:,}, embedded {stats.embedded:,}")
+    console.print(f"Embeddings: {stats.cached:,} taken from the cache, {stats.embedded:,} computed")
     for notice in screener.store.notices if screener.store else ():
         console.print(f"Note: {notice}", style="yellow")
     console.print(
-        f"{seconds:.1f} s, {stats.rows / seconds:.1f} images/s (decode {stats.decode_seconds:.1f} s over "
-        f"{screener.workers} {screener.decode_in}, encode {stats.encode_seconds:.1f} s, "
-        f"write {outcome.write_seconds:.1f} s)"
+        f"Time: {seconds:.1f} s, {stats.rows / seconds:.1f} images/s (decoding {stats.decode_seconds:.1f} s summed "
+        f"over {_workers(plan)}, encoding {stats.encode_seconds:.1f} s, writing {outcome.write_seconds:.1f} s)"
     )
     if failure := outcome.first_failure:
         console.print(f"First failure: {failure['path']}: {failure.error}", style="yellow")
@@ -105,22 +111,26 @@ def print_end(plan: Plan, outcome: Outcome) -> None:
         console.print(f"Wrote {key_map}: it names the films, so keep it in the hospital.", style="yellow")
     if outcome.new_key:
         console.print(
-            f"Made a pseudonym key: {outcome.new_key}. Whoever has it can test guesses; without it tables "
-            "made later cannot be joined with this one.",
+            f"Made a pseudonym key: {outcome.new_key}. Keep it secret: whoever has it can test guesses of who is "
+            "behind a pseudonym. Do not lose it: without it, later tables cannot be joined with this one.",
             style="yellow",
         )
     if outcome.is_empty_shard:
-        console.print(f"Shard {plan.options.shard} has no file: its table is empty, and merging needs it all the same.")
+        console.print(
+            f"Shard {plan.options.shard} has no file, so its table is empty. Keep it: cxrzero merge needs it."
+        )
     elif not stats.ok:
         console.print("No image could be scored.", style="red")
     console.print("Research use only: not a medical device.", style="dim")
 
 
 def _print_studies(studies: StudySummary) -> None:
+    if not studies.studies:
+        return
     parts = [f"{studies.studies - studies.folders:,} by Study Instance UID"]
     if studies.folders:
-        parts.append(f"{studies.folders:,} by folder ({studies.images_by_folder:,} images without a UID)")
-    console.print(f"Studies: {', '.join(parts)}; at most {studies.most_images:,} images in one")
+        parts.append(f"{studies.folders:,} by folder ({counted(studies.images_by_folder, 'image')} without a UID)")
+    console.print(f"Studies: {', '.join(parts)}; at most {counted(studies.most_images, 'image')} in one")
     for warning in studies.warnings():
         console.print(f"Warning: {warning}", style="yellow")
 
@@ -136,8 +146,12 @@ def _engine(plan: Plan) -> str:
     backend, device = (each_once(getattr(e, name) for e in encoders) for name in ("backend", "device"))
     return (
         f"{backend} on {device} in {screener.precision} ({reasons(encoders)}), "
-        f"batch size {screener.batch_size}, {screener.workers} decoding {screener.decode_in}"
+        f"batch size {screener.batch_size}, decoding in {_workers(plan)}"
     )
+
+
+def _workers(plan: Plan) -> str:
+    return counted(plan.screener.workers, "thread" if plan.screener.decode_in == "threads" else "process")
 
 
 def _print_rows(plan: Plan, outcome: Outcome) -> None:
@@ -158,11 +172,12 @@ def _print_rows(plan: Plan, outcome: Outcome) -> None:
         table.add_row(_tail(visible(str(row["path"]))), statuses[id(row)], *scores)
     console.print_table(table)
     if plan.calibration:
-        console.print("of each label: probability, calibrated probability, decision", style="dim")
+        console.print("Under each label: its probability, the calibrated one, the decision (0 or 1)", style="dim")
     more_rows, more_labels = outcome.stats.rows - len(rows), len(labels) - len(shown)
     if more_rows > 0 or more_labels > 0:
-        parts = [f"{more_rows:,} more rows"] * (more_rows > 0) + [f"{more_labels} more labels"] * (more_labels > 0)
-        console.print(f"… {' and '.join(parts)} in the table", style="dim")
+        more = ((more_rows, "more row"), (more_labels, "more label"))
+        parts = [counted(count, what) for count, what in more if count > 0]
+        console.print(f"… {together(parts)} in the table", style="dim")
 
 
 def _cell(row: Prediction, label: str) -> str:
@@ -181,8 +196,13 @@ def _reason(row: Prediction) -> str:
 
 
 def _fitting(labels: list[str], narrowest: int, width: int) -> list[str]:
+<<<<<<< HEAD
     """As many labels as have room beside each other; at least one."""
     ends = itertools.accumulate(_column_width(_head(visible(label)), narrowest) + COLUMN_GAP for label in labels)
+=======
+    """Take as many labels as have room beside each other, at least one."""
+    ends = itertools.accumulate(_column_width(label, narrowest) + COLUMN_GAP for label in labels)
+>>>>>>> main
     return labels[: max(1, sum(end <= width for end in ends))]
 
 

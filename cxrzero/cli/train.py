@@ -46,7 +46,8 @@ def train(
         else:
             missing = [name for name, field in (("SOURCE", "pairs"), ("--out", "out")) if field not in given]
             if missing:
-                raise UsageError(f"{' and '.join(missing)} must be given (or --resume DIR)")
+                verb = "is" if len(missing) == 1 else "are"
+                raise UsageError(f"{' and '.join(missing)} {verb} missing; give --resume DIR alone to go on with a run")
             command_line = shlex.join(["cxrzero", *sys.argv[1:]])
             folder = training.train(training.recipe_options(**given, command=command_line), display)
     display.say(f"Wrote {folder}{_next(folder)}")
@@ -58,7 +59,7 @@ def _next(folder: Path) -> str:
 
     card = read_json(folder / MODEL_JSON)
     if card["provenance"]["beyond_chance"] is False:
-        return ", a model that did not learn: its results say nothing of a film"
+        return ". This model did not learn: its results say nothing of a film."
     labels = "" if card["labels"] else " --labels FINDINGS"
     return f". Try: cxrzero predict FOLDER --model {folder}{labels}"
 
@@ -72,7 +73,7 @@ def _check(given: dict[str, Any]) -> None:
     from cxrzero.cli.training import TrainingDisplay
 
     if "pairs" not in given:
-        raise UsageError("SOURCE must be given")
+        raise UsageError("SOURCE is missing; name what to check, a CSV of image and text or a folder")
     with TemporaryDirectory(prefix="cxrzero-check-") as scratch:
         # Without a run folder nobody would use the decoded images again.
         place = {} if "out" in given else {"out": Path(), "store": given.get("store", Path(scratch))}
@@ -80,6 +81,7 @@ def _check(given: dict[str, Any]) -> None:
             found, seen = training.check(training.recipe_options(**(given | place)), display)
     for line in check_lines(found, seen):
         show(line)
-    show(f"Wrote {given.get('out', Path()) / 'check.json'} and check.html beside it.")
+    folder = given.get("out", Path())
+    show(f"Wrote {folder / 'check.json'} and {folder / 'check.html'}")
     if not found.trainable:
         raise typer.Exit(1)

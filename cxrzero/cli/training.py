@@ -108,7 +108,7 @@ def _duration(seconds: float) -> str:
 
 
 def _bar() -> RichProgress | None:
-    """None where a line cannot be drawn again in its place."""
+    """Make a bar; None where a line cannot be drawn again in its place."""
     if sys.stderr is None or not sys.stderr.isatty():
         return None
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn

@@ -74,14 +74,14 @@ def _whole(path: Path) -> Tokenizer:
 
 
 def _byte_pairs(vocabulary: Path, merges: Path) -> Tokenizer:
-    """As transformers' CLIPTokenizer."""
+    """Build the tokenizer that transformers' CLIPTokenizer is."""
     lines = [line for line in merges.read_text("utf-8").splitlines() if line and not line.startswith("#version")]
     pairs = [(first, second) for first, second in map(str.split, lines)]
     return byte_pair_tokenizer(json.loads(vocabulary.read_text("utf-8")), pairs, "<|startoftext|>", "<|endoftext|>")
 
 
 def _sentencepiece(path: Path) -> Tokenizer:
-    """As transformers' SiglipTokenizer: lower case, no punctuation, one dummy space in front, an end token behind.
+    """Build transformers' SiglipTokenizer: lower case, no punctuation, a dummy space in front, an end token behind.
 
     Raises:
         ImportModelError: it is not a unigram model, or has pieces of one's own, which SentencePiece treats apart.

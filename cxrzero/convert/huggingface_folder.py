@@ -73,7 +73,7 @@ def load_huggingface_folder(folder: Path, card: Card | None = None) -> LoadedMod
 
 
 def _silence(logging: Any) -> None:
-    """No progress bars and advice of another library between our lines."""
+    """Keep progress bars and advice of another library from standing between our lines."""
     logging.set_verbosity_error()
     logging.disable_progress_bar()
 

@@ -86,7 +86,7 @@ def of_open_clip(block: ResidualAttentionBlock) -> LastBlock:
 
 
 def of_hugging_face(layer: Any) -> LastBlock:
-    """From transformers' CLIPEncoderLayer."""
+    """Make one from transformers' CLIPEncoderLayer."""
     attention = layer.self_attn
     key, value = attention.k_proj, attention.v_proj
     return LastBlock(

@@ -1,4 +1,4 @@
-"""What the reader of an evaluation must be told: what was left out, what was assumed, what is too good."""
+"""What the reader of an evaluation must be told: what was left out, what was assumed, what is optimistic."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from cxrzero.calibration.file import Calibration
+from cxrzero.display.counts import counted, plural, together
 from cxrzero.evaluate.dataset import Dataset
 from cxrzero.evaluate.discrimination import LabelScores
 from cxrzero.evaluate.join import JoinReport
@@ -61,16 +62,11 @@ def map_option(label: str, column: str) -> str:
     return f'--map "{label}={column}"'
 
 
-def counted(n: int, one: str, several: str | None = None) -> str:
-    """ "1 row", "2 rows"."""
-    return f"{n:,} {one if n == 1 else several or one + 's'}"
-
-
 def _of_options(options: EvalOptions) -> Iterator[Caveat]:
     if options.in_sample:
         yield Caveat(
-            "IN SAMPLE: thresholds and calibration were chosen on the same table that they are tested on. Every "
-            "number at a threshold and every calibrated number is too good; do not report them as performance.",
+            "IN SAMPLE: thresholds and calibration were chosen on the same table that they are tested on. Numbers at a "
+            "threshold and calibrated numbers are better than new films would give; do not report them as performance.",
             is_loud=True,
         )
 
@@ -87,14 +83,14 @@ def _of_labels(dataset: Dataset) -> Iterator[Caveat]:
     absent = [label for label, near in match.only_predicted.items() if not near]
     if absent:
         yield Caveat(
-            f"NOT EVALUATED: {', '.join(absent)}: predicted, but the label table has no such column, nor one with "
-            "another name of the same finding.",
+            f"NOT EVALUATED: {together(absent)}. The label table has no column of that name, nor one with another name "
+            "of the same finding.",
             is_loud=True,
         )
     for name, label in match.unused.items():
         yield Caveat(f"{name!r} in the labels means {label!r} too, which has a column of its own; it was not used.")
     if match.only_reference:
-        yield Caveat(f"In the labels and not predicted: {some_of(match.only_reference, 30)}.")
+        yield Caveat(f"The label table has findings that were not predicted: {some_of(match.only_reference, 30)}.")
 
 
 def _of_strangers(report: JoinReport) -> Iterator[Caveat]:
@@ -118,15 +114,15 @@ def _of_join(dataset: Dataset) -> Iterator[Caveat]:
     report = dataset.join
     for kind, where in (("only_references", "labels"), ("only_predictions", "predictions")):
         if n := getattr(report, f"n_{kind}"):
-            verbs = "is in the {} only and was" if n == 1 else "are in the {} only and were"
-            yield Caveat(f"{counted(n, 'row')} {verbs.format(where)} not evaluated.", is_loud=where == "labels")
+            rows = counted(n, f"row is in the {where} only and was", f"rows are in the {where} only and were")
+            yield Caveat(f"{rows} not evaluated.", is_loud=where == "labels")
     for hint in report.hints:
-        yield Caveat(f"Of the identifiers that were not joined, {hint}.", is_loud=True)
+        yield Caveat(f"Some rows were not joined: {hint}.", is_loud=True)
     for kind, where in (("duplicate_predictions", "predictions"), ("duplicate_references", "labels")):
         if n := getattr(report, f"n_{kind}"):
-            verb = "occurs" if n == 1 else "occur"
+            identifiers = counted(n, "identifier occurs", "identifiers occur")
             yield Caveat(
-                f"{counted(n, 'identifier')} {verb} more than once in the {where}; none of their rows was evaluated.",
+                f"{identifiers} more than once in the {where}; no row with {'it' if n == 1 else 'them'} was evaluated.",
                 is_loud=True,
             )
     how = dataset.aggregate
@@ -157,21 +153,22 @@ def _of_calibration(
     shared: Sequence[str],
 ) -> Iterator[Caveat]:
     if shared:
+        units = counted(len(shared), f"{dataset.unit} occurs", f"{plural(dataset.unit)} occur")
         yield Caveat(
-            f"{len(shared)} units ({dataset.unit_name}) occur both in the validation and in the test table: thresholds "
-            "and calibration have seen them."
+            f"{units} in both the validation and the test table: thresholds and calibration have seen what they are "
+            "tested on."
         )
     if validation is not None and dataset.unit_name != validation.unit_name:
         yield Caveat(
-            f"Overlap of validation and test could not be checked: units are {dataset.unit_name} here and "
-            f"{validation.unit_name} there."
+            "Whether the validation and the test table overlap could not be checked: the unit of the test table is "
+            f"{dataset.unit_name}, that of the validation table {validation.unit_name}."
         )
     if calibration is None:
         return
     without = [label for label in dataset.labels if label not in calibration.labels]
     if without:
         where = "validation table has no labels" if validation is not None else "calibration has nothing"
-        yield Caveat(f"The {where} for {', '.join(without)}: no threshold.", is_loud=True)
+        yield Caveat(f"The {where} for {together(without)}, so no threshold was chosen.", is_loud=True)
     if validation is None and not options.in_sample and calibration.in_sample:
         yield Caveat("The calibration file was fitted in sample: it is not evidence of performance on its own table.")
     if options.calibration and None in (calibration.binding, dataset.manifest):
@@ -199,7 +196,7 @@ def _of_others(dataset: Dataset, others: Mapping[str, Dataset]) -> Iterator[Cave
     for name, other in others.items():
         absent = [label for label in dataset.labels if label not in other.labels]
         if absent:
-            yield Caveat(f"{name} has nothing for {', '.join(absent)}: not compared.", is_loud=True)
+            yield Caveat(f"{name} has no column for {together(absent)}, so that was not compared.", is_loud=True)
 
 
 def _of_scores(dataset: Dataset, scores: Sequence[LabelScores]) -> Iterator[Caveat]:
@@ -209,9 +206,9 @@ def _of_scores(dataset: Dataset, scores: Sequence[LabelScores]) -> Iterator[Cave
             yield Caveat(f"{result.label}: {blanks} taken for negative; see --blank.")
     few = [each.label for each in scores if each.marks and each.computable]
     if few:
-        yield Caveat(f"Fewer than 10 positives or negatives, too few to judge: {', '.join(few)}.")
+        yield Caveat(f"Fewer than 10 positives or negatives are too few to judge: {', '.join(few)}.")
     lone = [each.label for each in scores if not each.computable]
     if lone:
-        yield Caveat(f"One class only, so nothing to discriminate: {', '.join(lone)}.")
+        yield Caveat(f"Only one class is there, so there is nothing to tell apart: {', '.join(lone)}.")
     if not dataset.probabilities:
-        yield Caveat("Scores are not within [0, 1]: nothing that needs probabilities was computed.")
+        yield Caveat("Some scores are outside 0 to 1, so nothing that needs probabilities was computed.")

@@ -30,7 +30,7 @@ def are_swapped(predictions: TableSource, labels: TableSource) -> bool:
 
 
 def scores_among(source: TableSource, names: Sequence[str], *, any_score: bool = False) -> tuple[str, ...]:
-    """Those of the columns that hold predictions: in our own table all, else numbers, and probabilities unless any."""
+    """Columns that hold predictions: all of our own table; of others those of numbers, 0 to 1 unless `any_score`."""
     if is_ours(source):
         return tuple(names)
     stated: set[str] = set()

@@ -101,7 +101,7 @@ class Dataset:
 
     @property
     def unit_name(self) -> str:
-        """In words for the user."""
+        """The independent unit, in words for the user."""
         return self.unit if self.unit_column is None else f"{self.unit} ({self.unit_column})"
 
     @property
@@ -125,7 +125,7 @@ class Dataset:
         return np.where(places >= 0, other.scores[label][places], np.nan)
 
     def named_like(self, other: Dataset) -> Dataset:
-        """With the other's names for its labels: those that are the same name, or the same reference label.
+        """Rename labels as the other has them: those with the same name, or the same reference label.
 
         Raises:
             LabelError: the two have no label in common.

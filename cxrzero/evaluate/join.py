@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from cxrzero.display.counts import counted
 from cxrzero.errors import ConfigError
 from cxrzero.evaluate.keys import Transform, folder_tail, is_in_powers, is_short, plain_path, stem
 from cxrzero.evaluate.ways import Candidate, Identifiers, ways_to_join
@@ -120,6 +121,8 @@ def join_rows(
     _check_digits(columns)
     hints = _hints(chosen, columns["predictions"], columns["labels"])
     if best.report.n_matched == 0:
+        for candidate in ways_to_join(predictions, references, on, level):
+            _check_not_all_repeated(candidate, predictions, references)
         shown = best.report.examples
         raise ConfigError(
             f"no prediction matches a label row by {best.report.key}: predictions have "
@@ -233,6 +236,19 @@ def _check_digits(columns: Mapping[str, Sequence[str]]) -> None:
             )
 
 
+def _check_not_all_repeated(candidate: Candidate, predictions: Identifiers, references: Identifiers) -> None:
+    """Of two tables without a pair: the identifiers that both have are each of several files, or there twice."""
+    ours = set(map(candidate.to_prediction_key, predictions[candidate.prediction_column]))
+    shared = next((key for key in map(candidate.to_reference_key, references[candidate.reference_column])
+                   if key and key in ours), None)  # fmt: skip
+    if shared is not None:
+        raise ConfigError(
+            f"no prediction can be joined by {candidate.words}: what both tables have, such as {shared!r}, occurs more "
+            "than once in the predictions, or means several files; give each film one row, or name other columns with "
+            "--on PREDICTION=LABEL"
+        )
+
+
 def _hints(candidate: Candidate, predictions: Sequence[str], references: Sequence[str]) -> tuple[str, ...]:
     """Sentences on what would join rows that were not joined, and was not tried because it may be wrong."""
     alone = (set(map(candidate.to_prediction_key, predictions)), set(map(candidate.to_reference_key, references)))
@@ -244,14 +260,19 @@ def _hints(candidate: Candidate, predictions: Sequence[str], references: Sequenc
         one, other = ({change(key) for key in keys if key} for keys in alone)
         return len((one & other) - {""})
 
-    cases = would_join(str.casefold)
-    zeros = would_join(lambda key: stem(key).lstrip("0") if stem(key).isdigit() else "")
+    def digits(key: str) -> str:
+        return stem(key) if stem(key).isdigit() else ""
+
+    by_stem = would_join(lambda key: stem(key).casefold()) - would_join(stem)
+    cases = max(would_join(str.casefold), by_stem)
+    zeros = would_join(lambda key: digits(key).lstrip("0")) - would_join(digits)
     hints = []
     if cases:
-        hints.append(f"{cases:,} more would match if upper and lower case were the same")
+        hints.append(f"{counted(cases, 'more identifier')} would match if upper and lower case were the same")
     if zeros:
         hints.append(
-            f"{zeros:,} more would match but for zeros in front, which spreadsheets drop; export the column as text"
+            f"{counted(zeros, 'more identifier')} would match but for zeros in front, which spreadsheets drop; export "
+            "the column as text"
         )
     return tuple(hints)
 

@@ -33,7 +33,7 @@ class LabelMatch:
     unused: dict[str, str] = field(default_factory=dict)
 
     def of_findings(self, predicted: Sequence[str], reference: Sequence[str]) -> LabelMatch:
-        """Without the names on one side only that are no findings: `predicted` and `reference` are those that are."""
+        """Leave out names on one side only that are no findings; `predicted` and `reference` are those that are."""
         return replace(
             self,
             only_predicted={label: near for label, near in self.only_predicted.items() if label in predicted},

@@ -93,7 +93,7 @@ def _results(
     cases: Sequence[tuple[int, int]],
     intervals: Intervals,
 ) -> list[ReaderComparison]:
-    """From (L, 1 + R, U, 4) outcome tables, the model's first, to comparisons; the last name is the average's."""
+    """Make comparisons of (L, 1 + R, U, 4) outcome tables, the model's first; the last name is the average's."""
     n_labels, n_raters, n_units, _ = tables.shape
     flat = tables.reshape(n_labels * n_raters, n_units, 4)
     observed = Confusion(*np.moveaxis(flat.sum(axis=1), 1, 0))

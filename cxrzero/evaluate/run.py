@@ -96,6 +96,8 @@ def evaluate(options: EvalOptions, predict: Predict | None = None) -> Evaluation
         table = Path(predictions)
         if Path(labels).is_dir():
             raise ConfigError(f"{labels} is a folder, and labels are a table; are predictions and labels swapped?")
+        if table.is_file() and Path(labels).is_file() and table.samefile(labels):
+            raise ConfigError(f"{labels} is given as predictions and as labels; a table agrees with itself")
         if table.is_dir():
             if predict is None:
                 raise ConfigError(f"{table} is a folder; predict first and give the prediction table")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cxrzero.display.counts import counted
 from cxrzero.errors import ConfigError
 from cxrzero.evaluate.dataset import Dataset
 from cxrzero.evaluate.discrimination import Intervals, LabelScores, label_influences, score_label
@@ -77,7 +78,9 @@ def by_column(dataset: Dataset, column: str, thresholds: Mapping[str, Threshold]
     """
     names, order = group_names(dataset.groups[column], column)
     if not 2 <= len(order) <= MAX_GROUPS:
-        raise ConfigError(f"--by {column}: {len(order)} different values; 2 to {MAX_GROUPS} make subgroups")
+        raise ConfigError(
+            f"--by {column}: the column has {counted(len(order), 'different value')}; subgroups need 2 to {MAX_GROUPS}"
+        )
     labels_of_rows = np.array(names)
     groups = []
     for name in order:
@@ -138,6 +141,6 @@ def _largest_gap(
 
 
 def _natural(name: str) -> tuple[float, bool, str]:
-    """By the first number in it; of equal ones, "under 5" is before "5 to 9"."""
+    """Sort a group by the first number in its name; of equal ones, "under 5" comes before "5 to 9"."""
     number = re.search(r"\d+", name)
     return (float(number[0]) if number else math.inf, name[:1].isdigit(), name)

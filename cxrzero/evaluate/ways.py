@@ -52,8 +52,9 @@ def _by_image(predictions: Identifiers, references: Identifiers, on: tuple[str, 
             yield Candidate(one, other, f"last {n} path components", tail(n), tail(n), "image")
         yield Candidate(one, other, "file name", tail(1), tail(1), "image")
         yield Candidate(one, other, "file name without suffix", stem, stem, "image")
-    # Some archives name a file by its UID, some challenges by its patient.
-    for one, other in [] if on else pairs(PATH_NAMES, (*SOP_NAMES, *PATIENT_NAMES)):
+    # Some archives name a file by its UID, some challenges by its patient, and some call the UID an image's name.
+    by_uid = [] if on else [*pairs(PATH_NAMES, (*SOP_NAMES, *PATIENT_NAMES)), *pairs(SOP_NAMES, PATH_NAMES)]
+    for one, other in by_uid:
         yield Candidate(one, other, "file name without suffix", stem, stem, "image")
 
 

@@ -23,10 +23,10 @@ Values = npt.NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class Lut:
-    """A lookup table (PS3.3, C.11.1.1): `data[i]` is what `first + i` maps to; the nominal maximum is 2^bits − 1."""
+    """A lookup table (PS3.3, C.11.1.1): `data[i]` is what `first + i` maps to, and `white` its nominal maximum."""
 
     first: int
-    bits: int
+    white: int
     data: npt.NDArray[np.uint16]
 
 
@@ -70,7 +70,7 @@ class GreyLevels:
 
     @classmethod
     def of(cls, samples: Values) -> GreyLevels:
-        """Of (H, W) integers; a negative sample stands for its two's complement bits."""
+        """Look up (H, W) integers; a negative sample stands for its two's complement bits."""
         bits = np.ascontiguousarray(samples).view(f"{samples.dtype.byteorder}u{samples.dtype.itemsize}")
         pixels = bits.astype(bits.dtype.newbyteorder("="), copy=False)
         if pixels.dtype.itemsize > 2:

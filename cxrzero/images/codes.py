@@ -45,7 +45,7 @@ def wording(header: Dataset, keyword: str) -> str:
     state.
     """
     said = " ".join(texts(header, keyword))
-    if said.isascii():
+    if said.isascii() and "\x1b" not in said:  # by an escape, ISO 2022 writes other scripts in ASCII's bytes
         return said
     try:
         encodings = convert_encodings(texts(header, "SpecificCharacterSet") or None)

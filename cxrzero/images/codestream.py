@@ -42,6 +42,7 @@ class Claim:
             NEAR > 0, JPEG 2000 with the irreversible transform.
         signed: two's complement samples (JPEG 2000 only).
         is_ybr: a JPEG's components are YCbCr, by the Adobe or JFIF marker; None where the stream does not say.
+        was_rgb: a JPEG 2000 stream transforms RGB, so that RGB is what decoders return, whatever a header says.
     """
 
     rows: int
@@ -52,6 +53,7 @@ class Claim:
     lossy: bool
     signed: bool = False
     is_ybr: bool | None = None
+    was_rgb: bool = False
 
 
 def begins_stream(head: bytes) -> bool:
@@ -118,20 +120,22 @@ def _jpeg2000_claim(stream: bytes) -> Claim:
         raise ImageError("corrupt_codestream", "the compressed pixels are neither JPEG nor JPEG 2000")
     right, bottom, left, top = struct.unpack_from(">4I", stream, start + 8)
     samples, depth = struct.unpack_from(">HB", stream, start + 40)
-    at, lossy = start + 2, False
+    at, lossy, was_rgb = start + 2, False, False
     while (marker := struct.unpack_from(">H", stream, at)[0]) != _SOT:
         if marker < 0xFF00:
             raise ImageError("corrupt_codestream", "the JPEG 2000 stream has no marker where one must be")
         body = stream[at + 4 : at + 2 + struct.unpack_from(">H", stream, at + 2)[0]]
         # The last number of the coding style that both have is the transform: 0 is irreversible (A.6.1 and A.6.2).
         if marker == _COD:
+            was_rgb = body[4] == 1  # multiple component transformation (A.6.1)
             lossy |= body[9] == 0
         elif marker == _COC:
             lossy |= body[6 if samples < 257 else 7] == 0
         at += 4 + len(body)
     if not _reaches_its_end(stream, at):
         raise ImageError("truncated", "the JPEG 2000 stream has no end marker")
-    return Claim(bottom - top, right - left, samples, (depth & 0x7F) + 1, "JPEG 2000", lossy, signed=bool(depth & 0x80))
+    bits, signed = (depth & 0x7F) + 1, bool(depth & 0x80)
+    return Claim(bottom - top, right - left, samples, bits, "JPEG 2000", lossy, signed, was_rgb=was_rgb)
 
 
 def _reaches_its_end(stream: bytes, at: int) -> bool:

@@ -96,15 +96,15 @@ def require_radiography(header: Dataset, *, has_pixels: bool) -> None:
         ImageError: "no_pixel_data" when an image's header comes without its pixels.
     """
     modality, sop_class = text(header, "Modality").upper(), text(header, "SOPClassUID")
+    radiograph_class = sop_class.startswith(CR_STORAGE + ".") or sop_class == CR_STORAGE
     if not has_pixels:
-        if modality in RADIOGRAPHY and integer(header, "Rows", 0) > 0:
+        if radiograph_class or (modality in RADIOGRAPHY and integer(header, "Rows", 0) > 0):
             raise ImageError("no_pixel_data", "the header describes an image, the file holds none")
         raise SkippedImage("no_pixels", "the file holds no image (a report, a plan, a waveform or the like)")
     if modality in NOT_CHEST:
         raise SkippedImage("not_chest_modality", f"modality {modality} never shows a chest")
     if modality in RADIOGRAPHY:
         return
-    radiograph_class = sop_class.startswith(CR_STORAGE + ".") or sop_class == CR_STORAGE
     if modality in UNSPECIFIC and (radiograph_class or is_secondary_capture(sop_class) or not sop_class):
         return
     stated = f"modality {modality}" if modality.isalnum() and len(modality) <= 16 else "the modality"

@@ -6,6 +6,7 @@ pydicom's parser is used as it is, behind a file object (`bounded_file.py`) that
 from __future__ import annotations
 
 import os
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -166,6 +167,7 @@ def _parse(file: BoundedFile) -> DicomFile:
     if syntax == DeflatedExplicitVRLittleEndian:
         file = _inflated(file)
         stream = cast(BinaryIO, file)
+    start = file.tell()
     implicit, little = _encoding(file, syntax)
     header = read_dataset(stream, implicit, little, stop_when=_at_pixels, specific_tags=_TAGS)
     implicit = bool(header.original_encoding[0])  # pydicom corrects a syntax that lies about it
@@ -173,7 +175,7 @@ def _parse(file: BoundedFile) -> DicomFile:
         syntax = (ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian) if little else ExplicitVRBigEndian
     dicom = DicomFile(header, file, syntax)
     _read_pixel_element(dicom, implicit, "<" if little else ">")
-    if not dicom.pixel_tag and file.cut:
+    if not dicom.pixel_tag and (file.cut or file.size == start):  # a whole file has a data set
         raise ImageError("truncated", "the file ends inside its header", facts=facts_of(header))
     return dicom
 
@@ -281,9 +283,17 @@ def _raw_texts(header: Dataset, keyword: str) -> list[str]:
     return [v.strip(" \0") for v in value.decode("latin-1").split("\\")]
 
 
+# "2,048" is 2048 to half of the world and 2.048 to the other; "0,143" and "2048,5" are no thousands.
+_OF_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
+
+
 def _with_point(number: str) -> str:
-    """A decimal comma, as European systems write, made a point (PS3.5, 6.2 allows the point alone)."""
-    return number.replace(",", ".") if number.count(",") == 1 and "." not in number else number
+    """A decimal comma, as European systems write, made a point (PS3.5, 6.2 allows the point alone).
+
+    Where a comma may part thousands, too, nothing is guessed: it stays, and the number is none.
+    """
+    is_decimal = number.count(",") == 1 and "." not in number and not _OF_THOUSANDS.fullmatch(number)
+    return number.replace(",", ".") if is_decimal else number
 
 
 def integer(header: Dataset, keyword: str, default: int | None = None) -> int:

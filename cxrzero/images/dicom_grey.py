@@ -154,7 +154,7 @@ def voi(
     """VOI LUT, else the first window, else the range of the pixels that are not to be ignored; in [0, 1]."""
     lut = _read_lut(dicom, "VOILUTSequence", values, signed, instead=("WindowCenter", "WindowWidth"))
     if lut is not None:
-        y = chain.apply_lut(values, lut).astype(np.float64) / (2**lut.bits - 1)
+        y = chain.apply_lut(values, lut).astype(np.float64) / lut.white
         return trail.add("voi_lut", _described(lut), y)
     window = read_window(dicom.header)
     if window is not None:
@@ -181,7 +181,7 @@ def read_window(header: Dataset) -> Window | None:
 
 
 def _described(lut: Lut) -> dict[str, Any]:
-    return {"entries": len(lut.data), "first_mapped": lut.first, "bits": lut.bits}
+    return {"entries": len(lut.data), "first_mapped": lut.first, "white": lut.white}
 
 
 _YBR = frozenset({"YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_422", "YBR_PARTIAL_420"})
@@ -202,7 +202,7 @@ def colour_to_grey(
     if name == "PALETTE COLOR" and layout.samples == 1:
         rgb, bits = palette_to_rgb(dicom.header, stored)
     elif name in _YBR and layout.samples == 3:
-        is_rgb = dicom.transfer_syntax in DECODED_TO_RGB
+        is_rgb = dicom.transfer_syntax in DECODED_TO_RGB or (frame.claim is not None and frame.claim.was_rgb)
         rgb = stored if is_rgb else chain.ybr_to_rgb(_eight_bits(stored, bits), "PARTIAL" in name)
     elif name in _RGB and layout.samples == 3:
         rgb = stored

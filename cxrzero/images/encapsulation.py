@@ -73,7 +73,7 @@ def frame_streams(dicom: DicomFile, frames: int) -> Iterator[bytes]:
 
 
 def _fragments(file: BoundedFile, length: int) -> Iterator[Fragment]:
-    """Every item until the delimiter, the end of a stated length, of the file, or of what can be an item."""
+    """Yield every item until the delimiter, the end of a stated length, of the file, or of what can be an item."""
     at = file.tell()
     end = file.size if length == UNDEFINED_LENGTH else min(at + length, file.size)
     if length != UNDEFINED_LENGTH and begins_stream(_read(file, at, 12)):

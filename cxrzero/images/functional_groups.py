@@ -9,15 +9,19 @@ from pydicom.dataset import Dataset
 
 from cxrzero.images.dicom_file import required_items
 
-# The macros that decide pixels: C.7.6.16.2.10 (window and VOI LUT), .9 (rescale), .1 and C.8.19.6.4 (spacing),
-# C.8.19.6.14 (shutter).
-MACROS = (
-    "FrameVOILUTSequence",
-    "PixelValueTransformationSequence",
-    "PixelMeasuresSequence",
-    "FramePixelDataPropertiesSequence",
-    "FrameDisplayShutterSequence",
-)
+_SHUTTER = (
+    "ShutterShape", "ShutterLeftVerticalEdge", "ShutterRightVerticalEdge", "ShutterUpperHorizontalEdge",
+    "ShutterLowerHorizontalEdge", "CenterOfCircularShutter", "RadiusOfCircularShutter", "VerticesOfThePolygonalShutter",
+)  # fmt: skip
+# The macros that decide pixels, and what each decides: C.7.6.16.2.10 (VOI), .9 (modality), .1 and C.8.19.6.4 (spacing),
+# C.8.19.6.14 (shutter). One that states any of it states all: a frame with a window has no lookup table of others.
+MACROS = {
+    "FrameVOILUTSequence": ("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence"),
+    "PixelValueTransformationSequence": ("RescaleIntercept", "RescaleSlope", "ModalityLUTSequence"),
+    "PixelMeasuresSequence": ("PixelSpacing",),
+    "FramePixelDataPropertiesSequence": ("ImagerPixelSpacing",),
+    "FrameDisplayShutterSequence": _SHUTTER,
+}
 
 
 def frame_header(header: Dataset, number: int) -> Dataset:
@@ -28,10 +32,19 @@ def frame_header(header: Dataset, number: int) -> Dataset:
     """
     shared = required_items(header, "SharedFunctionalGroupsSequence")[:1]
     frames = required_items(header, "PerFrameFunctionalGroupsSequence")[number - 1 : number]
-    stated = [item for group in (*shared, *frames) for macro in MACROS for item in required_items(group, macro)[:1]]
+    stated = [
+        (item, keywords)
+        for group in (*shared, *frames)
+        for macro, keywords in MACROS.items()
+        for item in required_items(group, macro)[:1]
+    ]
     if not stated:
         return header
     frame = Dataset()
-    for source in (header, *stated):
-        frame.update(dict(source.items()))  # as they stand in the file, read when they are asked for
+    frame.update(dict(header.items()))  # as they stand in the file, read when they are asked for
+    for item, keywords in stated:
+        if any(keyword in item for keyword in keywords):
+            for keyword in keywords:
+                frame.pop(keyword, None)
+        frame.update(dict(item.items()))
     return frame

@@ -55,7 +55,7 @@ def read_deep_jpeg2000(data: bytes, max_pixels: int) -> RasterSamples | None:
 
 
 def _components(data: bytes, start: int) -> list[tuple[int, int, int]]:
-    """Of each band: bits − 1 (128 more when signed), and how far apart its samples lie across and down."""
+    """Read for each band: bits − 1 (128 more when signed), and how far apart its samples lie across and down."""
     try:
         count = struct.unpack_from(">H", data, start + _BANDS_AT)[0]
         return [struct.unpack_from(">3B", data, start + _BANDS_AT + 2 + 3 * band) for band in range(count)]
@@ -74,7 +74,7 @@ def _colour_spaces(boxes: bytes) -> set[int]:
 
 
 def _code_stream(data: bytes, start: int) -> bytes:
-    """From SOC to the end of its box: other boxes may follow."""
+    """Cut out the stream from SOC to the end of its box; other boxes may follow."""
     if data[start - 4 : start] != b"jp2c":
         return data[start:]
     length = int.from_bytes(data[start - 8 : start - 4])  # with its own 8 bytes; 0: to the end of the file

@@ -24,7 +24,7 @@ def is_leftover_folder(name: str) -> bool:
 
 
 def is_leftover_file(path: str, name: str) -> bool:
-    """By its name; but what an image's content is in is an image, whatever it is called."""
+    """Whether the name is that of a leftover; a file with an image's content is an image, whatever it is called."""
     return (name.startswith(FORK) or name.lower() in FILES) and not _is_image(path)
 
 

@@ -2,7 +2,8 @@
 
 The data decide how many entries a table has, as in dcmtk, and how many bits they have: those that its largest entry
 needs, as in cornerstone, and as dcm4che and Horos show it. Tables of 12-bit entries that state 16 are common (Agfa);
-read by the letter, they make a picture 16 times too dark.
+read by the letter, they make a picture 16 times too dark. Where the largest entry has no room in the bits that are
+stated, it is white itself: of 12-bit entries that end with 4096, 13 bits would make a picture half as bright.
 """
 
 from __future__ import annotations
@@ -51,7 +52,12 @@ def _states(item: Dataset, keyword: str) -> bool:
 def _lut(descriptor: bytes, data: bytes, values: Values, signed: bool, swapped: bool) -> Lut:
     entries, first, bits = (int(v) for v in np.frombuffer(descriptor[:6], "<u2"))
     table = _table(data, entries or 65536, bits, swapped)  # C.11.1.1.1: 0 means 2^16
-    return Lut(_first(first, len(table), values, signed), max(int(table.max()).bit_length(), MIN_BITS), table)
+    return Lut(_first(first, len(table), values, signed), _white(int(table.max()), bits), table)
+
+
+def _white(largest: int, stated: int) -> int:
+    needed = max(largest.bit_length(), MIN_BITS)
+    return largest if MIN_BITS <= stated < needed else (1 << needed) - 1
 
 
 def _table(data: bytes, entries: int, bits: int, swapped: bool) -> npt.NDArray[np.uint16]:

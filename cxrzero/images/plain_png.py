@@ -40,7 +40,7 @@ def read_plain_png(data: bytes) -> GreyImage | None:
 
 
 def _chunk_types(data: bytes) -> Iterator[bytes]:
-    """Up to IEND; ends with an empty type where the file does before that."""
+    """Yield the types up to IEND; an empty one comes last where the file ends before that."""
     at, kind = _FIRST_CHUNK, b""
     while kind != b"IEND":
         kind = data[at + 4 : at + 8]

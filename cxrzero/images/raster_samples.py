@@ -121,7 +121,7 @@ def _deep_grey(stored: RasterSamples) -> Values:
 
 
 def _luma(rgb: Values) -> Values:
-    """As `chain.luma`, for every numeric type: what its integers cannot hold is computed in 64-bit floating point."""
+    """Do what `chain.luma` does for every numeric type: in 64-bit floating point where its integers cannot hold it."""
     if rgb.dtype.kind == "u" and rgb.dtype.itemsize <= 4:
         return luma(rgb)
     red, green, blue = (rgb[..., band].astype(np.float64) for band in range(3))

@@ -90,7 +90,7 @@ def _polygon(vertices: list[float], rows: int, columns: int) -> Mask:
 
 
 def _stated(header: Dataset, keyword: str, count: int) -> list[float]:
-    """At least `count` numbers that can be places in a picture, else []."""
+    """Return at least `count` numbers that can be places in a picture, else []."""
     try:
         found = numbers(header, keyword)
     except ImageError:

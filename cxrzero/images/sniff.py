@@ -54,7 +54,7 @@ def kind_of(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> Kind |
 
 
 def kind_of_bytes(head: bytes) -> Kind | None:
-    """As `kind_of`, for the first bytes of a file."""
+    """Tell the kind of a file as `kind_of` does, by its first bytes."""
     if head[128:132] == b"DICM":
         return _dicom_kind(head)
     for magic, kind in _MAGIC:

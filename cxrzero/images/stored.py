@@ -4,7 +4,8 @@ Where header and code stream agree, both say the same. Where they do not:
 
 - Words as allocated (native and RLE) and the lossless process of JPEG are masked to Bits Stored: other bits are
   overlays, or carries of differences modulo 2^16 (ITU-T T.81, H.1.2.1).
-- Lossy streams may overshoot what they code: clipped to the range of Bits Stored, never masked.
+- Lossy streams may overshoot what they code: clipped to the range of Bits Stored, never masked. No overshoot is as
+  large as that whole range, so samples further out show that the header is wrong, and the stream's depth counts.
 - Lossless JPEG 2000 and JPEG-LS are read as the header says while all samples fit its Bits Stored; one that does not
   shows that the header is wrong, and the stream's depth counts, as in pydicom and GDCM.
 """
@@ -79,7 +80,7 @@ def stored_values(samples: Values, claim: Claim | None, header: StoredBits) -> t
         return unpack_stored(samples, aligned), aligned
     coded = samples.view(f"i{samples.dtype.itemsize}") if claim.signed else samples
     if claim.lossy:
-        return _clipped(coded.astype(np.int64), claim, aligned), aligned
+        return _clipped(coded.astype(np.int64), claim, aligned)
     # An unsigned stream holds a sign as two's complement bits (PS3.5, 8.2.1 to 8.2.4).
     low, high = (aligned.low, aligned.high) if claim.signed else (0, (1 << aligned.bits) - 1)
     fits = low <= int(coded.min()) and int(coded.max()) <= high
@@ -87,8 +88,8 @@ def stored_values(samples: Values, claim: Claim | None, header: StoredBits) -> t
     return unpack_stored(coded, found), found
 
 
-def _clipped(coded: Values, claim: Claim, header: StoredBits) -> Values:
-    """Lossy samples, int64, within the range of the header."""
+def _clipped(coded: Values, claim: Claim, header: StoredBits) -> tuple[Values, StoredBits]:
+    """Lossy samples, int64, within the range of the header; of the stream where they are too far out of it."""
     if header.signed and not claim.signed:
         # Two's complement of the header's bits, unless the stream's own sign bit is in use.
         deeper = claim.bits > header.bits and int(coded.max()) >> (claim.bits - 1) > 0
@@ -97,4 +98,7 @@ def _clipped(coded: Values, claim: Claim, header: StoredBits) -> Values:
     elif claim.signed and not header.signed and claim.bits <= header.bits:
         # A signed stream that has no room for the header's range holds its bits; a deeper one, numbers.
         coded = unpack_stored(coded, StoredBits(claim.bits, 0, False))
-    return np.clip(coded, header.low, header.high)
+    span = 1 << header.bits
+    if claim.bits > header.bits and not header.low - span <= coded.min() <= coded.max() <= header.high + span:
+        header = header._replace(bits=claim.bits)
+    return np.clip(coded, header.low, header.high), header

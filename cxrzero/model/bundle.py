@@ -172,7 +172,7 @@ def list_bundled() -> Iterator[str]:
 
 
 def bundled_folder() -> Path:
-    """Where the bundles of this installation are: inside the wheel, else beside the package in a source checkout."""
+    """The folder of this installation's bundles: inside the wheel, else beside the package in a source checkout."""
     package = Path(__file__).resolve().parent.parent
     installed = package / "models"
     return installed if installed.is_dir() else package.parent / "models"

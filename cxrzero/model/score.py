@@ -36,7 +36,7 @@ class Scores:
     decision: Objects | None = None
 
     def rows(self, labels: Collection[str]) -> Iterator[dict[str, Any]]:
-        """For each image the fields of its Prediction: name → label → Python number."""
+        """Make for each image the fields of its Prediction: name → label → Python number."""
         fields = {
             "scores": self.probability,
             "sd": self.sd,

@@ -106,7 +106,7 @@ def _stored(data: memoryview, graph: Path) -> tuple[StoredTensor, ...]:
 
 
 def _tensors(data: memoryview) -> Iterator[tuple[tuple[str, ...], Field]]:
-    """Every tensor in a model, with the messages on the way to it but for the model."""
+    """Yield every tensor in a model, with the messages that hold it, the model itself left out."""
     waiting: list[tuple[tuple[str, ...], int, int]] = [((), 0, len(data))]
     while waiting:
         way, start, end = waiting.pop()

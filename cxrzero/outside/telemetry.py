@@ -20,7 +20,7 @@ log = logging.getLogger("cxrzero")
 
 
 def turn_off() -> None:
-    """For this process and all that it starts; says so where the user wanted it on, and where it comes too late."""
+    """Turn it off for this process and all that it starts; say so where the user wanted it on, or it comes too late."""
     is_late = "onnxruntime" in sys.modules and not is_yes(os.environ.get("ORT_DISABLE_TELEMETRY"))
     for variable in VARIABLES:
         switch_on(variable, "cxrzero tells nobody about its use")

@@ -127,7 +127,7 @@ _known: tuple[DecodeOptions, tuple[Preprocess, ...]]
 
 
 def _know(options: DecodeOptions, preprocesses: tuple[Preprocess, ...]) -> None:
-    """In a new process."""
+    """Remember, in a new process, what it decodes with."""
     global _known
     _known = options, preprocesses
 

@@ -189,7 +189,7 @@ def _rows(batch: Sequence[Item], scored: Iterator[dict[str, Any]], labels: Colle
 
 
 def _scored(embeddings: Sequence[bytes], scorer: Scorer, labels: Collection[str]) -> Iterator[dict[str, Any]]:
-    """For each image the numbers of its Prediction.
+    """Score a batch: for each image the numbers of its Prediction.
 
     Args:
         embeddings: the models' side by side; an ensemble's scorer takes them apart again.

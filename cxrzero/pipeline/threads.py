@@ -29,7 +29,7 @@ class Job(Protocol):
     """One file that is being decoded or waits for it."""
 
     def items(self) -> Iterator[Item]:
-        """Its frames and failures, in order, as they come."""
+        """Yield the file's frames and failures, in order, as they come."""
 
 
 class Decoders(Protocol):

@@ -145,7 +145,7 @@ def _interrupts_stay_here() -> Iterator[None]:
 
 
 def _begin(start: Callable[..., None] | None, known: tuple[Any, ...]) -> None:
-    """In a new process."""
+    """Settle a new process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if start is not None:

@@ -38,7 +38,7 @@ class Inputs:
         self._sha256.update(picture.encode("ascii") + b"\n")
 
     def record(self) -> dict[str, Any]:
-        """For the run record."""
+        """What the run record says of the inputs."""
         return {"rows": self._rows, "pictures": self._pictures, "sha256": self._sha256.hexdigest()}
 
 

@@ -81,7 +81,7 @@ def build_manifest(plan: Plan, outcome: Outcome) -> dict[str, Any]:
 
 
 def _source(source: str, options: PredictOptions) -> str:
-    """Where sentences come from; under --pseudonymise a file is not named."""
+    """Say where sentences come from; under --pseudonymise a file is not named."""
     return source.replace(Path(options.prompts).name, HIDDEN) if options.pseudonymise and options.prompts else source
 
 

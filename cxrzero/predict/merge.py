@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cxrzero.display.counts import counted
 from cxrzero.errors import RunError, UsageError
 from cxrzero.files import sha256_of, write_json
 from cxrzero.options import carried_out
@@ -156,7 +157,7 @@ _NEEDED = {**SUMMED, "shard": ("index", "count", "files", "files_found", "walk")
 
 
 def check_complete(parts: Sequence[Part]) -> None:
-    """Every shard once.
+    """Check that every shard is there once.
 
     Raises:
         UsageError: naming the shards that are missing or there twice.
@@ -171,7 +172,9 @@ def check_complete(parts: Sequence[Part]) -> None:
         if other is not part.path:
             raise UsageError(f"shard {part.shard['index']}/{count} is there twice: {other} and {part.path}")
     if missing := [f"{index}/{count}" for index in range(1, count + 1) if index not in found]:
-        raise UsageError(f"{len(missing)} of {count} shards missing: {', '.join(missing)}")
+        raise UsageError(
+            f"{counted(len(missing), f'of {count} shards is', f'of {count} shards are')} missing: {', '.join(missing)}"
+        )
 
 
 def check_alike(parts: Sequence[Part]) -> list[str]:

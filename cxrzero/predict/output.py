@@ -47,7 +47,7 @@ class Output:
 
     @property
     def table_sha256(self) -> str:
-        """Of the table, once it is complete."""
+        """SHA-256 of the table, once it is complete."""
         return self._table.sha256
 
     def add(self, row: Prediction) -> Prediction:
@@ -89,7 +89,7 @@ class Output:
 
     @property
     def studies(self) -> StudySummary | None:
-        """Of --by study: what was joined."""
+        """What --by study joined."""
         return self._studies.summary() if self._studies else None
 
     def __enter__(self) -> Self:

@@ -22,9 +22,11 @@ from cxrzero.prompts.lint import Finding
 from cxrzero.screener import Screener
 from cxrzero.sources import ImageRef, WalkCounts, check_paths, find_images
 from cxrzero.tables.keymap import check_key_map
+from cxrzero.tables.names import fold
 from cxrzero.tables.pseudonym import default_key_file
 from cxrzero.tables.rows import RowForm, row_form
 from cxrzero.tables.studies import STUDY_COLUMNS
+from cxrzero.tables.synonyms import same_finding
 from cxrzero.tables.table import STDOUT, check_output, table_format_of
 
 if TYPE_CHECKING:
@@ -185,13 +187,24 @@ def _calibration(
     try:
         return screener.calibration(options.calibration, prompts)
     except UnfittedLabelError as error:
-        fitted = tuple(prompt.label for prompt in prompts if prompt.label in error.fitted)
-        typed = command_line(dataclasses.replace(options, labels=fitted or None))
+        fitted = dict.fromkeys(name for prompt in prompts if (name := _name_among(error.fitted, prompt.label)))
+        typed = command_line(dataclasses.replace(options, labels=tuple(fitted) or None))
         raise LabelError(f"{error}. To ask for those alone that it has, type: {typed}") from None
 
 
+def _name_among(fitted: Sequence[str], label: str) -> str | None:
+    """What a calibration calls a label: by its name, in another spelling, or by another name of the finding."""
+    if label in fitted:
+        return label
+    return next((name for name in fitted if fold(name) == fold(label) or same_finding(name, label)), None)
+
+
 def _check_paths(options: PredictOptions) -> None:
+<<<<<<< HEAD
     """As `check_paths`; under --pseudonymise what is wrong is named by its place, for its name may be a patient's."""
+=======
+    """Do what `check_paths` does; under --pseudonymise name a missing path by its place, for it may be a patient's."""
+>>>>>>> main
     for number, path in enumerate(options.paths, start=1):
         if not options.pseudonymise:
             break

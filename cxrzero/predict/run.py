@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from cxrzero.display.counts import counted
 from cxrzero.errors import NoInputError, RunError, exit_code
 from cxrzero.files import write_json
 from cxrzero.model.score import ProbabilityOnly, Scorer
@@ -171,7 +172,7 @@ def _some(refs: Iterator[ImageRef], plan: Plan, live: Live, pseudonymiser: Pseud
     """
     first = next(refs, None)
     if first is None and not live.walk.found:
-        ignored = f" ({live.walk.ignored:,} other files)" if live.walk.ignored else ""
+        ignored = f" ({counted(live.walk.ignored, 'other file')} ignored)" if live.walk.ignored else ""
         given = map(pseudonymiser.argument, plan.options.paths) if pseudonymiser else plan.options.paths
         raise NoInputError(f"no image or DICOM file in {', '.join(given)}{ignored}")
     return itertools.chain([first], refs) if first else refs

@@ -75,7 +75,7 @@ class ShardLog:
             raise cannot_write(self.path, error) from error
 
     def record(self) -> dict[str, Any]:
-        """For the run record, once the walk is over; `walk` stands for all paths in their order."""
+        """What the run record says, once the walk is over; `walk` stands for all paths in their order."""
         walk = self._walk.digest()
         return {
             "index": self._shard.index,

@@ -28,7 +28,7 @@ def words_of(text: str) -> list[str]:
 
 
 def plain(word: str) -> str:
-    """Without case and accents."""
+    """Take case and accents off."""
     return without_accents(word.casefold())
 
 

@@ -93,7 +93,11 @@ def _words(prompt: LabelPrompts, pieces: Pieces | None, is_english: bool) -> Ite
     if is_read and (denied := denied_in(prompt.label)) and not is_normal(prompt.label):
         yield Finding("negated", prompt.label, f"denies a finding; {instead_of(denied)}")
     if is_read and (several := several_in(prompt.label)):
-        yield Finding("several_labels", prompt.label, f"is asked as one finding; part {len(several)} by commas")
+        yield Finding(
+            "several_labels",
+            prompt.label,
+            f"is asked as one finding; to ask for {len(several)}, put commas between them",
+        )
     if is_english:
         texts = tuple(dict.fromkeys([prompt.label] * is_read + [*prompt.positive, *prompt.negative]))
         for code, said in (("language", foreign_in), ("unknown_word", partial(unknown_in, pieces=pieces))):
@@ -147,7 +151,7 @@ def _too_long(
 
 
 def _nearly_equal(prompts: Sequence[LabelPrompts], embed: Embed) -> Iterator[Finding]:
-    """For each label the nearest of those before it, if it is too near."""
+    """Find for each label the nearest of those before it, if it is too near."""
     sentences = list(dict.fromkeys(text for p in prompts for text in (*p.positive, *p.negative)))
     row = {text: index for index, text in enumerate(sentences)}
     embeds = embed(sentences)

@@ -75,7 +75,7 @@ def _download(hub: Hub, remote: Remote, part: Path, notify: Callable[[str], None
 
 
 def _start(remote: Remote, part: Path) -> int:
-    """Where to go on: 0 where there is nothing to go on from, or no hash and size to tell whether that went well."""
+    """Return where to go on: 0 where there is nothing to go on from, or no hash and size to check the result by."""
     there = part.stat().st_size if part.is_file() else 0
     return there if remote.sha256 and remote.size is not None and there <= remote.size else 0
 

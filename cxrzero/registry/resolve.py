@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cxrzero.cards.card import Card, card_names, card_of_repository, load_card
 from cxrzero.choices import DEFAULT_MODEL, Notify, silent
+from cxrzero.display.counts import together
 from cxrzero.errors import AmbiguousModelError, BundleError, UsageError
 from cxrzero.model.bundle import Bundle, bundled_folder, list_bundled, load_bundle
 from cxrzero.model.model_json import MODEL_JSON
@@ -48,13 +49,13 @@ def resolve_models(spec: str = DEFAULT_MODEL, notify: Notify = silent) -> list[B
     if path.exists() or why_no_model(path):
         return _from_path(path, notify)
     raise BundleError(
-        f"no model {spec!r}: not a path here, and not a known model ({', '.join(sorted(known_names()))}); "
-        "see cxrzero models list"
+        f"there is no model {spec!r}: it is neither a path here nor a known model; see cxrzero models list. Known are "
+        f"{together(sorted(known_names()))}"
     )
 
 
 def resolve_model(spec: str = DEFAULT_MODEL, notify: Notify = silent) -> Bundle:
-    """As `resolve_models`, for what takes one model.
+    """Do what `resolve_models` does, for what takes one model.
 
     Raises:
         UsageError: `spec` is an ensemble.

@@ -14,6 +14,7 @@ import tokenizers
 from cxrzero.backends.onnxruntime import OnnxRuntimeEncoder
 from cxrzero.cards.card import UNVERIFIED, iter_cards
 from cxrzero.choices import Precision
+from cxrzero.display.counts import counted
 from cxrzero.errors import CxrzeroError
 from cxrzero.model.bundle import Bundle
 from cxrzero.model.model_json import TOKENIZER
@@ -40,7 +41,7 @@ def verify(bundle: Bundle) -> Iterator[Check]:
     Yields:
         One `Check` for each thing looked at, in a fixed order.
     """
-    yield Check("files", True, f"schema and SHA-256 of {len(bundle.files)} files as in model.json")
+    yield Check("files", True, f"schema and SHA-256 of {counted(len(bundle.files), 'file')} as in model.json")
     yield _against_registry(bundle)
     try:
         encoder = OnnxRuntimeEncoder(bundle, "cpu")
@@ -87,7 +88,7 @@ def _against_registry(bundle: Bundle) -> Check:
 
 
 def _check_tokenizer(bundle: Bundle, encoder: OnnxRuntimeEncoder) -> tuple[bool, str]:
-    """Its largest id must be a row of the text encoder's table, and the fixed prompts must fit."""
+    """Check that the largest id is a row of the text encoder's table, and that the fixed prompts fit."""
     tokenizer = Tokenizer(bundle.file(TOKENIZER), bundle.context_length, bundle.pad_id)
     input_ids = tokenizer(_prompts(bundle))
     vocabulary = tokenizers.Tokenizer.from_file(str(bundle.file(TOKENIZER))).get_vocab(with_added_tokens=True)
@@ -95,7 +96,7 @@ def _check_tokenizer(bundle: Bundle, encoder: OnnxRuntimeEncoder) -> tuple[bool,
     probe = input_ids[:1].copy()
     probe[0, -1] = largest
     encoder.encode_texts(probe)  # ONNX Runtime refuses an id beyond the table
-    return True, f"{len(vocabulary):,} tokens, all within the text encoder; prompts fit {bundle.context_length}"
+    return True, f"{len(vocabulary):,} tokens, all known to the text encoder; a prompt may have {bundle.context_length}"
 
 
 def _check_images(bundle: Bundle, encoder: OnnxRuntimeEncoder) -> tuple[bool, str]:
@@ -137,7 +138,7 @@ def _judge(bundle: Bundle, first: npt.NDArray[np.float32], second: npt.NDArray[n
         return False, "the same input gives two results"
     if np.allclose(first, first[:1]):
         return False, "different inputs give one and the same embedding"
-    return True, f"finite, length 1, {bundle.embed_dim} numbers, the same twice"
+    return True, f"{bundle.embed_dim} finite numbers, of length 1 together, and the same when computed again"
 
 
 def _prompts(bundle: Bundle) -> list[str]:

@@ -11,7 +11,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inli
 
 
 def opening(title: str) -> str:
-    """From the doctype to <body>.
+    """Write a page's beginning, from the doctype to <body>.
 
     Args:
         title: plain text.

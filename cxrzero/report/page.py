@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from cxrzero._version import __version__
+from cxrzero.display.counts import counted
 from cxrzero.display.page import escape
 from cxrzero.evaluate.run import Evaluation
 from cxrzero.report.cells import Cell, count, estimate, marks, number, table
@@ -74,18 +75,17 @@ def _sections(evaluation: Evaluation) -> Iterator[str]:
 
 def _size(evaluation: Evaluation) -> str:
     dataset = evaluation.dataset
-    rows = "studies" if dataset.join.level == "study" else "images"
+    rows = counted(len(dataset), "study" if dataset.join.level == "study" else "image")
     units = len(set(dataset.unit_keys))
-    plural = {"patient": "patients", "study": "studies", "image": "images"}[dataset.unit]
-    return f"{len(dataset):,} {rows}" + (f" of {units:,} {plural}" if units != len(dataset) else "")
+    return rows + (f" of {counted(units, dataset.unit)}" if units != len(dataset) else "")
 
 
 def _headline(evaluation: Evaluation) -> str:
     macro, point = evaluation.macro, evaluation.macro_point
-    of = f"mean of {len(macro.labels)} label{'s' if len(macro.labels) != 1 else ''}"
+    of = f"mean of {counted(len(macro.labels), 'label')}"
     boxes = [("AUROC", macro.auroc, of), ("Average precision", macro.average_precision, of)]
     if point is not None:
-        of = f"mean of {len(point.labels)} label{'s' if len(point.labels) != 1 else ''}"
+        of = f"mean of {counted(len(point.labels), 'label')}"
         boxes += [("MCC", point.mcc, of), ("F1", point.f1, of)]
     cells = "".join(
         f"<div><span>{escape(name)}</span><b>{number(each.value).html}</b><span>{_interval(each)}{escape(of)}</span></div>"
@@ -142,9 +142,9 @@ def _metrics(evaluation: Evaluation) -> str:
             row += [number(float("nan"))] * (len(header) - len(row))
         rows.append(row)
     percent = f"{evaluation.options.confidence:.0%}"
-    caption = f"Each value with its {percent} interval."
+    caption = f"Each value stands with its {percent} interval."
     note = "" if points else (
-        "<p class='soft'>No thresholds: give --validation (a separate table), --calibration or --threshold for MCC, F1 "
-        "and the rest.</p>"
+        "<p class='soft'>MCC, F1, sensitivity and the like need thresholds: give --validation (a separate table), "
+        "--calibration or --threshold.</p>"
     )  # fmt: skip
     return f"<section><h2>Results per label</h2>{table(header, rows, sortable=True, caption=caption)}{note}</section>"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from cxrzero.display.counts import counted
 from cxrzero.evaluate.run import Evaluation, ProbabilityQuality
 from cxrzero.maths import Bools, Floats
 from cxrzero.report.svg import Plot, Point, nice_ticks
@@ -96,7 +97,7 @@ def _operating(sensitivity: float, specificity: float) -> Point:
 
 
 def _thin(x: Floats, y: Floats) -> list[Point]:
-    """At most MAX_POINTS points of a curve, first and last among them; corners of short curves all stay."""
+    """Keep at most MAX_POINTS points of a curve, first and last among them; corners of short curves all stay."""
     if len(x) > MAX_POINTS:
         # Even steps along the curve's length, so that steep and flat parts keep their shape.
         length = np.append(0, np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y))))
@@ -107,4 +108,4 @@ def _thin(x: Floats, y: Floats) -> list[Point]:
 
 
 def _bin(each: ReliabilityBin) -> str:
-    return f"{each.n} rows, probability {each.mean_probability:.2f}, observed {each.observed:.2f}"
+    return f"{counted(each.n, 'row')}, probability {each.mean_probability:.2f}, observed {each.observed:.2f}"

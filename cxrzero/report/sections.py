@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from cxrzero.display.counts import counted
 from cxrzero.display.page import escape
 from cxrzero.evaluate.run import Evaluation
 from cxrzero.evaluate.subgroups import Subgroups
@@ -60,7 +61,7 @@ def protocol_section(evaluation: Evaluation) -> str:
     header = ["Label", "AUROC, pair", "AUROC, positive only", "Difference", "AP, pair", "AP, positive only"]
     return (
         "<section><h2>Two ways to ask</h2><p>The pair compares the positive with the negative prompt "
-        "(cos⁺ − cos⁻); the other protocol ranks by the positive prompt alone (cos⁺).</p>"
+        "(cos⁺ − cos⁻); the other way ranks by the positive prompt alone (cos⁺).</p>"
         f"{table(header, rows, sortable=True)}</section>"
     )
 
@@ -101,17 +102,18 @@ def reader_section(evaluation: Evaluation) -> str:
             )
         parts.append(f"<h3>{name}</h3>{table(header, rows)}")
     return (
-        "<section><h2>Model and readers</h2><p>Over the cases that the model and every reader decided. Intervals "
-        "and p-values resample cases; the readers are taken as they are, so this speaks of these readers and not of "
-        f"readers in general.</p>{''.join(parts)}</section>"
+        "<section><h2>Model and readers</h2><p>Computed over the cases that the model and every reader decided. "
+        "Intervals "
+        "and p-values come from resampling cases, not readers: they hold for these readers, not for readers in general."
+        f"</p>{''.join(parts)}</section>"
     )
 
 
 def comparison_section(evaluation: Evaluation) -> str:
     if not evaluation.comparisons:
         return ""
-    header = ["Label", "Other table", "AUROC here", "other", "Difference (DeLong)", "bootstrap", "p", "p (Holm)",
-              "AP here", "other", "Difference", "p", "p (Holm)"]  # fmt: skip
+    header = ["Label", "Other table", "AUROC here", "AUROC there", "Difference (DeLong)", "Difference (bootstrap)", "p",
+              "p (Holm)", "AP here", "AP there", "Difference", "p", "p (Holm)"]  # fmt: skip
     rows = []
     for each in evaluation.comparisons:
         auroc, precision = each.auroc, each.average_precision
@@ -133,8 +135,9 @@ def comparison_section(evaluation: Evaluation) -> str:
             ]
         )
     return (
-        "<section><h2>Against other predictions</h2><p>Paired: only rows that both tables scored. p (Holm) is "
-        f"corrected for all labels and tables together.</p>{table(header, rows, sortable=True)}</section>"
+        "<section><h2>Comparison with other predictions</h2><p>Only rows that both tables scored are compared. p "
+        "(Holm) is corrected for all labels and tables together. AP is the average "
+        f"precision.</p>{table(header, rows, sortable=True)}</section>"
     )
 
 
@@ -166,7 +169,10 @@ def _subgroups(each: Subgroups) -> str:
     ]
     gap_table = ""
     if gaps:
-        caption = "Largest gap in AUROC between groups with enough rows of both classes; p corrected for all pairs."
+        caption = (
+            "The largest gap in AUROC between groups with enough rows of both classes; p is corrected for all pairs of "
+            "groups."
+        )
         gap_table = table(["Label", "Higher", "Lower", "Gap", "p (Holm)"], gaps, caption=caption)
     return f"<h3>{escape(each.column)}</h3>{gap_table}{table(header, rows, sortable=True)}"
 
@@ -183,8 +189,8 @@ def probability_section(evaluation: Evaluation) -> str:
             row += [text(each.method or "–"), number(each.brier_after), number(each.ece_after)]
         rows.append(row)
     return (
-        "<section><h2>Probabilities</h2><p>Brier score and expected calibration error (15 bins of equal width); lower "
-        f"is better. Zero-shot scores are a ranking: without calibration they are no frequencies.</p>"
+        "<section><h2>Probabilities</h2><p>Brier score and expected calibration error (ECE, 15 bins of equal "
+        "width): lower is better. Zero-shot scores rank films; without calibration they are not frequencies.</p>"
         f"{table(header, rows, sortable=True)}</section>"
     )
 
@@ -192,7 +198,7 @@ def probability_section(evaluation: Evaluation) -> str:
 def join_section(evaluation: Evaluation) -> str:
     dataset, report = evaluation.dataset, evaluation.dataset.join
     status = ", ".join(f"{n:,} {state}" for state, n in dataset.rows.n_by_status.items())
-    films = f" to {report.n_matched:,} films" if report.n_repeated else ""
+    films = f" to {counted(report.n_matched, 'film')}" if report.n_repeated else ""
     pairs = [
         ("Joined by", escape(report.key)),
         ("Level", "one score per study" if report.level == "study" else "one prediction per label row"),
@@ -241,10 +247,10 @@ def provenance_section(evaluation: Evaluation) -> str:
         ("Labels", escape(Path(options.labels).name)),
         ("Independent unit", escape(evaluation.dataset.unit_name)),
         ("Thresholds", escape(_threshold_source(evaluation))),
-        ("Bootstrap", f"{options.n_resamples:,} resamples, seed {options.seed}"),
+        ("Bootstrap", f"{counted(options.n_resamples, 'resample')}, seed {options.seed}"),
     ]
     if manifest is None:
-        pairs.append(("Model", "unknown: the table has no run manifest beside it"))
+        pairs.append(("Model", "unknown, because no run record (.run.json) lies beside the table"))
     else:
         for model in manifest.get("models") or []:
             name, fingerprint = (escape(str(model.get(key))) for key in ("name", "fingerprint"))
@@ -275,7 +281,7 @@ def methods_section(evaluation: Evaluation) -> str:
         "Sensitivity, specificity, PPV and NPV: Wilson, on the effective sample size where rows are clustered. MCC, F1 "
         "and comparisons with readers: percentile bootstrap of units. Intervals are for one label at a time; with "
         "fewer than 10 positives they cover less than they say. The choice was made by a coverage study (docs/eval.md)."
-        f"</p><p class='soft'>Used here: {escape(', '.join(m for m in methods if m != 'none'))}.</p></section>"
+        f"</p><p class='soft'>Methods used here: {escape(', '.join(m for m in methods if m != 'none'))}.</p></section>"
     )
 
 

@@ -115,7 +115,7 @@ def interval_bar(value: float, low: float, high: float, start: float) -> str:
 
 
 def nice_ticks(low: float, high: float, most: int) -> list[float]:
-    """At most `most` + 1 positions within [low, high] at steps of 1, 2 or 5 times a power of ten."""
+    """Choose at most `most` + 1 positions within [low, high] at steps of 1, 2 or 5 times a power of ten."""
     size = (high - low) / most
     power = 10.0 ** math.floor(math.log10(size))
     step = next(power * digit for digit in (1, 2, 5, 10) if power * digit >= size * (1 - 1e-9))

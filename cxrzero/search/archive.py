@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cxrzero.errors import NoInputError, RunError, UsageError
+from cxrzero.errors import ImageError, NoInputError, RunError, UsageError
 from cxrzero.model.score import Cosine
 from cxrzero.pipeline.live import Live, OnRow
 from cxrzero.prediction import Prediction
@@ -61,11 +61,13 @@ def image_query(screener: Screener, path: str) -> Query:
 
     Raises:
         NoInputError: there is no such file.
-        ImageError: it cannot be read.
+        RunError: it cannot be read.
     """
     check_paths([path])
-    frames = screener.decode(path)
-    radiograph = next(iter(frames), None)
+    try:
+        radiograph = next(iter(screener.decode(path)), None)
+    except ImageError as error:
+        raise RunError(f"--like {path}: {error.message}") from error
     if radiograph is None:
         raise RunError(f"--like {path}: there is no picture in it")
     member = screener.member

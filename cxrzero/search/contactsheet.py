@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from cxrzero.display.counts import counted
 from cxrzero.display.page import escape
 from cxrzero.errors import ImageError
 from cxrzero.files import write_whole
@@ -40,7 +41,7 @@ span{display:block;text-align:right;font-variant-numeric:tabular-nums;color:#a9b
 def write_contact_sheet(
     path: Path, title: str, hits: Sequence[Hit], decode: Callable[[str], Iterator[Radiograph]]
 ) -> None:
-    """Write the sheet: of each hit the thumbnail, rank, cosine and path, nothing from the header.
+    """Write the sheet: the thumbnail, rank, cosine and path of each hit, and nothing from the header.
 
     Raises:
         OutputError: it cannot be written.
@@ -48,7 +49,8 @@ def write_contact_sheet(
     figures = "\n".join(_figure(hit, decode) for hit in hits)
     page = (
         f"{HEAD}<h1>{escape(title)}</h1>\n"
-        f"<p>{len(hits)} nearest images by cosine. Research use only: not a medical device. "
+        f"<p>{counted(len(hits), 'image')}, the nearest first, with the cosine similarity of each. "
+        "Research use only: not a medical device. "
         f"Burned-in text stays visible in the pictures.</p>\n<main>\n{figures}\n</main></body></html>\n"
     )
     write_whole(path, page)

@@ -53,7 +53,7 @@ def parse_rule(text: str) -> tuple[ThresholdRule, float | None]:
         value = 0.0
     if name == "sensitivity" and 0 < value <= 1:
         return "sensitivity", value
-    raise ConfigError(f"threshold rule {text!r}: give max-mcc, youden, or sensitivity=0.9 (any number up to 1)")
+    raise ConfigError(f"the threshold rule is max-mcc, youden or sensitivity=0.9 (any number up to 1), not {text!r}")
 
 
 def choose_threshold(

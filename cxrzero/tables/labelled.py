@@ -209,7 +209,7 @@ def read_labelled(path: Path, images: Path, labels: Sequence[str] | None = None,
 
 
 def _one_row_each(data: Labelled, path: Path) -> Labelled:
-    """With one row for each image: rows that say the same are merged, where one does not know the other counts.
+    """Keep one row for each image: rows that say the same are merged; where one does not know, the other counts.
 
     Raises:
         ConfigError: two rows of an image differ.

@@ -55,7 +55,7 @@ class Pseudonymiser:
         return f"2.25.{int.from_bytes(self._digest('uid', uid.encode()), 'big')}" if uid else ""
 
     def content(self, digest: bytes) -> str:
-        """For what stands for a picture or a list of files: without the key nobody can test whether one is meant."""
+        """Replace what stands for a picture or a list of files: without the key nobody can test which one is meant."""
         return self._digest("content", digest).hex()
 
     def _folder(self, folder: str) -> str:

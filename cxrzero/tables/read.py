@@ -116,7 +116,7 @@ def read_table(
 
 
 def columns_that(source: TableSource, names: Iterable[str], fits: Callable[[str, list[str]], bool]) -> tuple[str, ...]:
-    """Those of the named columns of which every part fits; nothing is kept of any, and one that does not is left alone.
+    """Name the columns of which every part fits; nothing is kept of any, and one that does not fit is read no further.
 
     Columns whose name another one has are not looked at.
 
@@ -149,7 +149,7 @@ def number(cell: str) -> float:
 
 
 def _chunks(source: TableSource, names: Sequence[str]) -> Iterator[tuple[int, int, Callable[[str], list[str]]]]:
-    """For some thousands of rows at a time: the first one's number from 0, how many they are, and cells by column."""
+    """Yield some thousands of rows at a time: the first one's number from 0, how many they are, and cells by column."""
     places = {name: _place(source, name) for name in names}
     first_row = 0
     rows = _rows(source)
@@ -204,26 +204,38 @@ def _encoding(path: Path, head: bytes) -> str:
 
 
 def _header(path: Path, encoding: str) -> tuple[str, tuple[str, ...]]:
-    """The delimiter that is stated, else that which splits the heading into most columns, and those columns."""
+    """The delimiter that is stated, else that which splits the heading into most columns, and those columns.
+
+    One that splits the first row into as many goes before others: a heading may hold the others' signs.
+    """
     with _open_text(path, encoding) as stream:
         stated, _ = _after_separator_line(stream)
-    parsed = {each: _first_record(path, encoding, each) for each in (stated or DELIMITERS)}
-    delimiter = max(parsed, key=lambda each: len(parsed[each]))
+    parsed = {each: _first_records(path, encoding, each) for each in (stated or DELIMITERS)}
+
+    def fitness(delimiter: str) -> tuple[bool, int]:
+        heading, first = parsed[delimiter]
+        return len(heading) == len(first) > 1, len(heading)
+
+    delimiter = max(parsed, key=fitness)
     # A name may be broken over two lines inside its quotes.
-    columns = tuple(re.sub(r"\s*[\r\n]+\s*", " ", cell.strip()) for cell in parsed[delimiter])
+    columns = tuple(re.sub(r"\s*[\r\n]+\s*", " ", cell.strip()) for cell in parsed[delimiter][0])
     if len(columns) < 2:
         raise ConfigError(f"{path}: no table: the first line has no comma, semicolon or tab between column names")
     return delimiter, columns
 
 
-def _first_record(path: Path, encoding: str, delimiter: str) -> list[str]:
+def _first_records(path: Path, encoding: str, delimiter: str) -> tuple[list[str], list[str]]:
+    """The heading and the first row, [] where there is none or where this delimiter makes none of it."""
     with _open_text(path, encoding) as stream:
+        rows = filter(any, csv.reader(_after_separator_line(stream)[1], delimiter=delimiter))
         try:
-            return next(
-                (row for row in csv.reader(_after_separator_line(stream)[1], delimiter=delimiter) if any(row)), []
-            )
+            heading = next(rows, [])
         except csv.Error as error:
             raise ConfigError(f"{path}: not readable as CSV in its heading: {error}") from None
+        try:
+            return heading, next(rows, [])
+        except csv.Error:
+            return heading, []
 
 
 def _after_separator_line(stream: Iterable[str]) -> tuple[str, Iterator[str]]:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cxrzero.choices import Aggregate
+from cxrzero.display.counts import counted
 from cxrzero.prediction import Cell, Prediction
 
 # Scored, but not a separate frontal view of this chest: it would blur what the frontal views say.
@@ -137,26 +138,20 @@ class StudySummary:
         avoid = "Put the files of each study into a folder of its own, or use --by image."
         if self.large_folders:
             said.append(
-                f"{_many(self.large_folders, 'folder')} with more than {MOST_IMAGES} images without a Study Instance "
+                f"{counted(self.large_folders, 'folder')} with more than {MOST_IMAGES} images without a Study Instance "
                 f"UID became one study each: probably several patients were averaged. {avoid}"
             )
         if self.shared_folders:
             said.append(
-                f"Files without a Study Instance UID lie beside files of {_many(self.studies_beside, 'study')} "
-                f"with one, in {_many(self.shared_folders, 'folder')}, and became one study of each folder. {avoid}"
+                f"Files without a Study Instance UID lie beside files of {counted(self.studies_beside, 'study')} with "
+                f"one, in {counted(self.shared_folders, 'folder')}, and became one study of each folder. {avoid}"
             )
         if self.large_uids:
             said.append(
-                f"{_many(self.large_uids, 'Study Instance UID')} with more than {MOST_IMAGES} images: films of several "
-                "studies may have been given the same UID. Look at these studies, or use --by image."
+                f"{counted(self.large_uids, 'Study Instance UID')} with more than {MOST_IMAGES} images: films of "
+                "several studies may have been given the same UID. Look at these studies, or use --by image."
             )
         return said
-
-
-def _many(count: int, noun: str) -> str:
-    """ "1 study", "2 studies", "1,000 folders"."""
-    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
-    return f"{count:,} {noun if count == 1 else plural}"
 
 
 def _reason(row: Prediction) -> str:

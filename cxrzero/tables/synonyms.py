@@ -26,7 +26,7 @@ def same_finding(one: str, other: str) -> bool:
 
 
 def synonyms_among(name: str, names: Sequence[str]) -> list[str]:
-    """Those of `names` that are other names of the same finding, in their order."""
+    """Return those of `names` that are other names of the same finding, in their order."""
     if finding_of(name) is None:
         return []
     return [other for other in names if fold(other) != fold(name) and same_finding(name, other)]
@@ -50,7 +50,7 @@ def in_words(label: str, column: str) -> str:
 
 
 def _key(name: str) -> str:
-    """As `fold`, and without accents."""
+    """Fold a name, and take accents off."""
     parts = unicodedata.normalize("NFKD", name)
     return fold("".join(sign for sign in parts if not unicodedata.combining(sign)))
 

@@ -30,7 +30,7 @@ class Digested(io.BufferedIOBase):
 
     @property
     def sha256(self) -> str:
-        """Of all that was written so far, hexadecimal."""
+        """SHA-256 of all that was written so far, hexadecimal."""
         return self._sha256.hexdigest()
 
     def writable(self) -> bool:
@@ -114,7 +114,7 @@ class Table:
 
     @property
     def sha256(self) -> str:
-        """Of the bytes written, hexadecimal; of the whole table once it is complete."""
+        """SHA-256 of the bytes written, hexadecimal; of the whole table once it is complete."""
         return self._file.sha256
 
     def __enter__(self) -> Self:

@@ -92,7 +92,7 @@ class CsvWriter(BlockWriter):
             self._file.write(block.encode())
 
     def _texts(self, rows: Sequence[Sequence[Cell]]) -> Iterator[list[str]]:
-        """For each column its cells as text; neighbouring scores are one column, joined by commas."""
+        """Make each column's cells text; neighbouring scores are one column, joined by commas."""
         columns = list(zip(*rows, strict=True))
         for kind, run in self._runs:
             if kind is float:
@@ -205,7 +205,7 @@ def _import_pyarrow() -> tuple[Any, Any]:
 
 
 def _runs(columns: Mapping[str, type]) -> list[tuple[type, slice]]:
-    """Where each column is; neighbouring scores together."""
+    """Tell where each column is; neighbouring scores stand together."""
     runs: list[tuple[type, slice]] = []
     for index, kind in enumerate(columns.values()):
         if kind is float and runs and runs[-1][0] is float:

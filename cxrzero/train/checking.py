@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from cxrzero.display.counts import counted
 from cxrzero.files import cannot_write, write_json
 from cxrzero.train.checkpage import Seen, write_page
 from cxrzero.train.data.augment import augment
@@ -171,17 +172,17 @@ def _obstacles(options: TrainOptions, store: ImageStore, training: int) -> list[
     assert store.pairs.intake is not None
     obstacles = store.pairs.intake.obstacles(training, options.skip_unreadable)
     if store.unreadable and not options.skip_unreadable:
-        count = len(store.unreadable)
         obstacles.append(
             paragraph(
-                f"{count} image(s) cannot be read:",
+                f"{counted(len(store.unreadable), 'image')} cannot be read:",
                 *listed(store.unreadable),
                 "Replace them, or leave them out with --skip-unreadable.",
             )
         )
     if 2 <= training < options.batch_size:
         obstacles.append(
-            f"a batch of {options.batch_size} is larger than the data ({training} training images); lower --batch-size"
+            f"a batch of {options.batch_size} is larger than the data ({counted(training, 'training image')}); lower "
+            "--batch-size"
         )
     return obstacles
 

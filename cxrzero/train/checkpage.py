@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from cxrzero.display.counts import counted
 from cxrzero.display.page import escape
 from cxrzero.files import write_whole
 from cxrzero.search.contactsheet import HEAD, thumbnail
@@ -39,10 +40,12 @@ def write_page(path: Path, source: str, seen: Sequence[Seen], suspects: Sequence
     """
     page = (
         f"{_HEAD}<h1>{escape(source)}</h1>\n"
-        f"<p>{len(seen)} training images as the model is shown them, with the texts drawn for each. Pictures and "
-        f"texts of patients: keep this page where the data may be.</p>\n{_figures(seen)}"
+        f"<p>{counted(len(seen), 'training image')} as the model sees them, each with the texts drawn for "
+        "it. These are pictures and texts of patients: keep this page only where the data may be kept.</p>\n"
+        f"{_figures(seen)}"
         + (
-            f"<h1>Do these show a chest?</h1>\n<p>They do not look like it.</p>\n{_figures(suspects)}"
+            "<h1>Do these show a chest?</h1>\n<p>They do not look like chest X-rays. Take out those that are "
+            f"none.</p>\n{_figures(suspects)}"
             if suspects
             else ""
         )

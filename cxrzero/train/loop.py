@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from cxrzero.display.counts import counted
 from cxrzero.errors import OutputError, ReaderGoneError, TrainingError, WriteError
 from cxrzero.files import cannot_write
 from cxrzero.train.data.batches import Batch, step_seed
@@ -108,7 +109,8 @@ class _Trainer:
                 self._save_if_due(log, due=validated)
         if self._exhausted():
             message = (
-                f"stopped early at step {self._state.step:,}: no better validation in {self._state.stale} in a row"
+                f"Stopped early at step {self._state.step:,}: "
+                f"{counted(self._state.stale, 'validation')} in a row brought nothing better."
             )
             self._report(Progress("note", message=message))
 
@@ -160,17 +162,17 @@ class _Trainer:
     def _skip(self, batch: Batch, stepped: _Stepped) -> None:
         """A step whose loss or gradient is not finite changes nothing; its files are kept; too many end the run."""
         self._state.skipped += 1
-        what = f"loss {stepped.loss}" if not math.isfinite(stepped.loss) else f"gradient norm {stepped.norm}"
-        place = f"nonfinite-{batch.step:08}.json in the run folder names its files"
+        what = f"the loss {stepped.loss}" if not math.isfinite(stepped.loss) else f"the gradient norm {stepped.norm}"
+        place = f"nonfinite-{batch.step:08}.json in the run folder names its images"
         if self._world.main:
             names = [self._material.pairs.images[i] for i in batch.images]
             self._folder.note_nonfinite(batch.step, stepped.loss, names)
         if self._state.skipped > MAX_SKIPPED:
             raise TrainingError(
-                f"{what} at step {batch.step}, after {MAX_SKIPPED} steps were skipped for such; lower --lr, or look "
-                f"at the images: {place}"
+                f"step {batch.step} has {what}, and {MAX_SKIPPED} steps were skipped for the same reason; lower --lr, "
+                f"or look at the images: {place}"
             )
-        self._report(Progress("note", message=f"{what} at step {batch.step}: skipped; {place}"))
+        self._report(Progress("note", message=f"Step {batch.step:,} has {what} and was skipped; {place}."))
 
     def _validate(self, log: metricslog.MetricsLog | None) -> None:
         """Measure, and keep the weights if they are among the best."""
@@ -184,7 +186,7 @@ class _Trainer:
             checkpoint.save(self._folder.checkpoint(best.file), self._material.weights(self._state, found))
 
     def _measure(self, log: metricslog.MetricsLog | None) -> Validation:
-        """Only the first process does; all learn of it."""
+        """Measure in the first process alone; all learn of it."""
         found = self._world.from_main(self._material.validator(self._state.result) if self._world.main else None)
         assert isinstance(found, Validation)
         step, total = self._state.step, self._material.steps
@@ -217,7 +219,10 @@ class _Trainer:
         self._saved_at = time.monotonic()
         if self._world.any(self._interrupt.requested):
             self._report(
-                Progress("note", message=f"saved step {self._state.step:,}; continue with --resume {self._folder.path}")
+                Progress(
+                    "note",
+                    message=f"Saved step {self._state.step:,}. Go on with: cxrzero train --resume {self._folder.path}",
+                )
             )
             raise KeyboardInterrupt
 

@@ -186,20 +186,22 @@ class TrainOptions:
             _check(name, getattr(self, name) >= 0, getattr(self, name), "at least 0")
         _check("max_logit_scale", self.max_logit_scale >= 1, self.max_logit_scale, "at least 1")
         if self.batch_size < 2:
-            raise UsageError(f"batch_size must be at least 2, not {self.batch_size}: a contrast needs two images")
+            raise UsageError(f"--batch-size must be at least 2, not {self.batch_size}: a contrast needs two images")
         for name in ("image_size", "first_size"):
             value = getattr(self, name)
             _check(name, value is None or 32 <= value <= 1024, value, "between 32 and 1024 pixels")
         if self.lineage is not None and self.init is None:
             raise UsageError(f"--as {self.lineage} says whose weights --init names; give --init too")
         if self.loss == "clip" and self.texts_per_image != 1:
-            raise UsageError(f"the loss 'clip' takes one text an image; texts_per_image is {self.texts_per_image}")
+            raise UsageError(
+                f"--loss clip takes one text for each image; give --texts-per-image 1, not {self.texts_per_image}"
+            )
         if self.loss == "clip" and self.mixup:
             raise UsageError(
-                "the loss 'clip' knows no half truths; leave out mixup, or take the loss 'soft' or 'sigmoid'"
+                "--loss clip has no place for half truths; leave out --mixup, or take --loss soft or sigmoid"
             )
 
 
 def _check(name: str, good: bool, value: object, wanted: str) -> None:
     if not good:
-        raise UsageError(f"{name} must be {wanted}, not {value}")
+        raise UsageError(f"--{name.replace('_', '-')} must be {wanted}, not {value}")

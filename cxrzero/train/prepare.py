@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from cxrzero.clip.architecture import learns_tokenizer
+from cxrzero.display.counts import counted
 from cxrzero.errors import UsageError
 from cxrzero.files import sha256_of, write_whole
 from cxrzero.model.model_json import TOKENIZER
@@ -121,12 +122,16 @@ def prepare(options: TrainOptions, folder: RunFolder, world: World, report: OnPr
     store, pictures, val_fingerprint = _stores(options, pairs, labelled, start, folder, world, report)
     if store.unreadable:
         pairs = store.pairs
-        for line in (f"{len(store.unreadable)} unreadable image(s) left out", *listed(store.unreadable)):
+        for line in (
+            f"Left out {counted(len(store.unreadable), 'image')} that cannot be read:",
+            *listed(store.unreadable),
+        ):
             report(Progress("note", message=line))
         _check_sizes(options, pairs, world, labelled)
     strange = sum("maybe_not_chest_xray" in fact.flags for fact in store.facts)
     if strange:
-        report(Progress("note", message=f"{strange:,} image(s) do not look like a chest X-ray; --check names them"))
+        images = counted(strange, "image does", "images do")
+        report(Progress("note", message=f"{images} not look like a chest X-ray; --check names them"))
     if world.main and not resume:
         for warning in (warning_of(pairs.texts), inherited_warning(start, pairs.texts)):
             if warning:
@@ -155,7 +160,7 @@ def prepare(options: TrainOptions, folder: RunFolder, world: World, report: OnPr
     validator = Validator(pairs, store.pixels, table, encode_texts, prepare_pixels, world.device, bf16)
     steps, labels = batches.steps, default_labels(pairs)
     if not labels:
-        told = "The texts speak of no finding of the built-in bank: predict will ask for --labels with this model"
+        told = "The texts speak of no finding of the built-in bank, so predict will need --labels with this model"
         report(Progress("note", message=told))
     return Material(
         options=options,
@@ -192,7 +197,8 @@ def _check_sizes(options: TrainOptions, pairs: Pairs, world: World, labelled: La
     training = int((~pairs.validation).sum())
     if training < options.batch_size:
         raise UsageError(
-            f"a batch of {options.batch_size} is larger than the data ({training} training images); lower --batch-size"
+            f"a batch of {options.batch_size} is larger than the data ({counted(training, 'training image')}); lower "
+            "--batch-size"
         )
     if options.patience is not None and labelled is None and not pairs.validation.any():
         raise UsageError(
@@ -206,7 +212,10 @@ def _check_sizes(options: TrainOptions, pairs: Pairs, world: World, labelled: La
     trained = {path.resolve() for path, held in zip(pairs.paths, pairs.validation, strict=True) if not held}
     both = sum(path.resolve() in trained for path in labelled.paths)
     if both:
-        raise UsageError(f"{options.val_labels}: {both} of its images are trained on; keep them out of one of the two")
+        raise UsageError(
+            f"{options.val_labels}: {counted(both, 'of its images is', 'of its images are')} trained on, too; keep "
+            "each image in one of the two tables"
+        )
 
 
 def _stores(

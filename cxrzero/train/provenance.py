@@ -69,7 +69,7 @@ def name_of(arch: Arch, facts: Mapping[str, Any]) -> str:
 
 
 def listed_labels(labels: Mapping[str, Any]) -> dict[str, Any]:
-    """Those findings that the built-in bank lists, by its names; a table's own headings stay with the table."""
+    """Findings that the built-in bank lists, by its names; a table's own headings stay with the table."""
     names = listed_names()
     return {names[key_of(label)][1]: value for label, value in labels.items() if key_of(label) in names}
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from tokenizers import Tokenizer
 
 from cxrzero.clip.architecture import learns_tokenizer
+from cxrzero.display.counts import counted
 from cxrzero.errors import UsageError
 from cxrzero.train.data.pairs import Pairs
 from cxrzero.train.data.reports.identifiers import marked_names
@@ -40,6 +41,6 @@ def inherited_warning(start: Start, texts: Sequence[str]) -> str | None:
     if not count:
         return None
     return (
-        f"The vocabulary of --init has {count:,} pieces that are numbers or probable names, and goes into this bundle. "
-        "An earlier version learned it; to pass the bundle on, train from scratch"
+        f"The vocabulary of --init, which goes into this bundle, has {counted(count, 'piece')} with a number or a "
+        "probable name. An earlier version learned it. For a bundle that you can pass on, train from scratch."
     )

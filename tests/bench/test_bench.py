@@ -51,7 +51,7 @@ def test_text_says_what_bounds_the_run(png: Draw, tiny_bundle: Path) -> None:
     assert code == 0, output
     assert "bounded by: " in output
     assert "exact:      cxrzero predict PATH --backend" in output
-    assert "1 files" in output
+    assert "1 file of" in output
 
 
 def test_films_are_drawn_where_none_are_given(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,13 +67,13 @@ def destroy_content(path: Path) -> None:
 def test_other_labels_open_no_image(predict: Predict, png: Draw) -> None:
     files = [png(f"in/{seed}.png", seed) for seed in range(5)]
     result = predict("in", "--labels", "edema")
-    assert "cached 0, embedded 5" in result.output
+    assert "Embeddings: 0 taken from the cache, 5 computed" in result.output
     first = rows()
     for file in files:
         destroy_content(file)
     result = predict("in", "--labels", "edema,pneumonia")
     assert result.exit_code == 0, result.output
-    assert "cached 5, embedded 0" in result.output
+    assert "Embeddings: 5 taken from the cache, 0 computed" in result.output
     assert counts() == (5, 0)
     assert [row["edema"] for row in rows()] == [row["edema"] for row in first]
     assert predict("in", "--no-cache").exit_code == 1
@@ -282,7 +282,7 @@ def test_the_size_limit_drops_what_was_not_used_for_longest(tmp_path: Path) -> N
 def test_info_and_clear(predict: Predict, png: Draw) -> None:
     png("in/a.png", 1)
     predict("in", "--labels", "edema")
-    assert "tiny: 1 image files" in cache("info").output
+    assert "tiny: 1 image file," in cache("info").output
     assert "Deleted 0 entries" in cache("clear", "--older-than", "30d", "--yes").output
     assert "Deleted 3 entries" in cache("clear", "--model", "tiny", "--yes").output
 
@@ -324,7 +324,7 @@ def test_without_a_terminal_nothing_is_deleted_unless_yes_was_said(
     refused = cache("clear", *options)
     assert refused.exit_code == 2
     assert "add --yes" in refused.stderr
-    assert "tiny: 1 image files" in cache("info").output
+    assert "tiny: 1 image file," in cache("info").output
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")

@@ -104,7 +104,7 @@ def test_from_a_configuration_file_and_in_a_dry_run(run: Run) -> None:
     Path("run.toml").write_text(f'calibration = "{CALIBRATION}"\n', encoding="utf-8")
     result = run("films", "--config", "run.toml", "--dry-run")
     assert result.exit_code == 0, result.output
-    assert f"Would decide by {CALIBRATION}" in result.output
+    assert f"{CALIBRATION}, which was fitted for this model and these prompts" in result.output
 
 
 CHANGES: dict[str, Callable[[dict[str, Any]], None]] = {
@@ -161,6 +161,9 @@ def test_more_labels_than_fitted_are_refused_with_the_command_to_type(run: Run) 
     again = CliRunner().invoke(app, words[1:])
     assert again.exit_code == 3, again.output
     assert list(pd.read_csv("second.csv").columns[11:13]) == ["mass, left", "edema"]
+    other = run("films", "--calibration", CALIBRATION, "--labels", "pulmonary oedema,Mass_Left", "--out", "third.csv")
+    words = shlex.split(other.output.partition("type: ")[2].splitlines()[0])
+    assert words[words.index("--labels") + 1] == 'edema,"mass, left"'
     alone = run("films", "--calibration", CALIBRATION, "--labels", "tuberculosis", "--out", "third.csv")
     assert "--labels" not in alone.output.partition("type: ")[2]
 
@@ -171,7 +174,7 @@ def test_the_rows_in_the_terminal_have_the_decisions(run: Run) -> None:
     for label in LABELS:
         numbers = f"{first[label]:.3f} {first[f'{label}_calibrated']:.3f} {first[f'{label}_decision']:.0f}"
         assert numbers in result.output
-    assert "of each label: probability, calibrated probability, decision" in result.output
+    assert "Under each label: its probability, the calibrated one, the decision (0 or 1)" in result.output
     assert "of each label" not in run("films", "--out", "third.csv").output
 
 
@@ -179,7 +182,7 @@ def test_what_could_not_be_fitted_stays_empty_and_is_said(run: Run) -> None:
     path = edited(lambda record: record["labels"]["edema"].update(threshold=None, calibrator=None))
     result = run("films", "--calibration", path, "--out", "second.csv")
     assert result.exit_code == 3
-    assert "no threshold for edema: left empty" in result.output
+    assert "no threshold for edema, so the decision is left empty" in result.output
     table = pd.read_csv("second.csv")
     assert table[["edema_calibrated", "edema_decision"]].isna().all(axis=None)
     assert table["mass, left_decision"].notna().sum() == FILMS

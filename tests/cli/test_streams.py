@@ -20,7 +20,10 @@ import pytest
 from cxrzero.errors import ReaderGoneError
 from tests.support.tables import table
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="pipes, descriptors and signals differ on Windows")
+pytestmark = [
+    pytest.mark.slow,  # sixty processes
+    pytest.mark.skipif(sys.platform == "win32", reason="pipes, descriptors and signals differ on Windows"),
+]
 
 Draw = Callable[..., Path]
 Start = Callable[..., subprocess.Popen[Any]]

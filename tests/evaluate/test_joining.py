@@ -95,9 +95,27 @@ def test_zeros_and_case_are_said_and_never_guessed() -> None:
     joined = by("path", ["00012.png", "00345.png", "b.png"], "image", ["12", "345", "b"])
     assert pairs(joined) == [(2, 2)]
     assert any("zeros in front" in hint and hint.startswith("2 ") for hint in joined.report.hints)
-    with pytest.raises(ConfigError, match="1 more would match if upper and lower case were the same"):
+    with pytest.raises(ConfigError, match="1 more identifier would match if upper and lower case were the same"):
         by("path", ["IMG_A.PNG"], "image", ["img_a.png"])
     assert by("path", ["a.png"], "image", ["a.png"]).report.hints == ()
+
+
+def test_case_is_said_of_files_in_folders_and_zeros_of_no_equal_names() -> None:
+    with pytest.raises(ConfigError, match=r"2 more would match if upper and lower case were the same$"):
+        by("path", ["d/Film_1.png", "d/Film_2.png"], "image", ["film_1.PNG", "film_2.PNG"])
+
+
+def test_rows_that_are_there_twice_are_the_reason_where_nothing_is_joined() -> None:
+    """Two runs in one table: what matches is not unique, and nobody is sent after zeros in front."""
+    with pytest.raises(ConfigError, match=r"by path = image \(file name\).*'01.png', occurs more than once") as caught:
+        by("path", ["d/01.png", "d/02.png", "d/01.png", "d/02.png"], "image", ["01.png", "02.png"])
+    assert "zeros" not in str(caught.value)
+
+
+def test_a_uid_that_is_called_an_image() -> None:
+    predictions = {"path": ["in/IM1", "in/IM2"], "sop_instance_uid": ["1.2.3.1", "1.2.3.2"]}
+    joined = join_rows(predictions, {"image_id": ["1.2.3.2.dcm", "1.2.3.1"]})
+    assert pairs(joined) == [(0, 1), (1, 0)]
 
 
 def test_one_file_name_in_two_folders_is_two_films() -> None:
@@ -108,7 +126,7 @@ def test_one_file_name_in_two_folders_is_two_films() -> None:
 
 def test_one_folder_name_of_two_patients_is_two_studies() -> None:
     paths = [f"patient{k}/study1/view{v}.jpg" for k in range(2) for v in range(2)]
-    with pytest.raises(ConfigError, match="no prediction matches"):
+    with pytest.raises(ConfigError, match="'study1', occurs more than once in the predictions, or means several"):
         by("path", paths, "Study", ["study1", "study2"])
     both = by("path", paths, "Study", ["patient1/study1", "patient0/study1"])
     assert pairs(both) == [(0, 1), (1, 1), (2, 0), (3, 0)]
@@ -236,6 +254,15 @@ def test_rows_of_a_study_s_images_that_agree_are_one(write: Any) -> None:
     found = run(predictions, labels)
     assert truth(found) == [0, 1, 0, 1]
     assert any("4 studies have several images: the mean" in each.text for each in found.warnings)
+
+
+def test_a_table_is_not_evaluated_against_itself(write: Any, tmp_path: Path) -> None:
+    """Its labels of 0 and 1 would be predictions without an error: AUROC 1."""
+    labels = write("l.csv", ["image", "Edema"], [[f"{i}.png", i % 2] for i in range(6)])
+    (tmp_path / "same.csv").hardlink_to(labels)
+    for other in (labels, str(tmp_path / "same.csv")):
+        with pytest.raises(ConfigError, match="given as predictions and as labels"):
+            run(other, labels)
 
 
 def test_one_row_per_study_is_no_mean_of_several(write: Any) -> None:

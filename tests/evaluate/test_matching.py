@@ -49,7 +49,7 @@ def test_nih_s_own_file_has_pleural_effusion(write: Any) -> None:
     assert found.scores[0].reference == ("Effusion",)
     assert found.macro.auroc == by_name.macro.auroc
     assert found.dataset.match.synonyms == {"pleural effusion": "pleural effusion ← Effusion (built-in synonym of NIH)"}
-    assert "NOT EVALUATED: tuberculosis: predicted, but the label table has no such column" in warned(found, loud=True)
+    assert "NOT EVALUATED: tuberculosis. The label table has no column of that name" in warned(found, loud=True)
     assert "--map" not in warned(found, loud=True)
     record = json.loads(metrics_json(found))
     assert record["label_match"]["synonyms"]["pleural effusion"].endswith("(built-in synonym of NIH)")
@@ -110,7 +110,7 @@ def test_findings_of_the_table_that_were_not_predicted_are_stated_and_other_colu
     header = ["image", "Age", "Sex", "Edema", "Hernia", "Mass"]
     rows = [[f, 40 + i, "MF"[i % 2], t, 1 - t, 0] for i, (f, t) in enumerate(zip(FILMS, TRUTH, strict=True))]
     found = run(predicted(write, "edema"), write("l.csv", header, rows))
-    assert "In the labels and not predicted: Hernia." in warned(found, loud=False)
+    assert "The label table has findings that were not predicted: Hernia." in warned(found, loud=False)
 
 
 def test_other_columns_of_a_foreign_prediction_table_are_no_labels(write: Any) -> None:
@@ -152,10 +152,12 @@ def test_swapped_tables_are_noticed(write: Any, tmp_path: Path) -> None:
 def test_what_other_tables_lack_is_said(write: Any) -> None:
     labels = write("l.csv", ["image", "Edema", "Mass"], list(zip(FILMS, TRUTH, TRUTH, strict=True)))
     both, one = predicted(write, "Edema", "Mass"), predicted(write, "Edema", name="other.csv")
-    assert "other has nothing for Mass: not compared." in warned(run(both, labels, compare=(one,)), loud=True)
+    assert "other has no column for Mass, so that was not compared." in warned(
+        run(both, labels, compare=(one,)), loud=True
+    )
     lone = write("v.csv", ["image", "Edema"], list(zip(FILMS, TRUTH, strict=True)))
     found = run(both, labels, validation=(both, lone))
-    assert "The validation table has no labels for Mass: no threshold." in warned(found, loud=True)
+    assert "The validation table has no labels for Mass, so no threshold was chosen." in warned(found, loud=True)
 
 
 def test_a_label_called_macro_is_not_the_average(write: Any) -> None:

@@ -71,13 +71,13 @@ def test_the_page_is_complete_and_well_formed(evaluation: Evaluation) -> None:
         "Results per label",
         "Two ways to ask",
         "Model and readers",
-        "Against other predictions",
+        "Comparison with other predictions",
         "Subgroups",
         "Probabilities",
         "What was joined",
         "Provenance",
         "PPV at 0.05",
-        "the table has no run manifest beside it",
+        "no run record (.run.json) lies beside the table",
     ):
         assert words in page.text, words
     assert page.tags.count("svg") == 3 + 3 * 4  # an interval and four plots for each label

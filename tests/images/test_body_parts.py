@@ -23,7 +23,7 @@ CHEST = """CHEST|Chest|THORAX|LUNG|RIB|RIBS|HEART|MEDIASTINUM|WHOLEBODY|TRUNK|CH
     |POITRINE|CAGE THORACIQUE|THORAX FACE|POUMON|CÔTES|TORACE|TORACE AP|POLMONI|GABBIA TORACICA|BRUSTKORB|BRUST|LUNGE
     |LUNGENAUFNAHME|THORAXORGANE|BORSTKAS|LUNGOR|KLATKA PIERSIOWA|HRUDNÍK|GÖĞÜS|GOGUS|ГРУДНАЯ КЛЕТКА|ОГК|胸部|胸|흉부
     |CHEST ABDOMEN|CHES_ABD_PEL|CHSTABDPELV|CHEST AND ABDOMEN|THORACOABDOMINAL|BABYGRAM|CHEST SHOULDER|CHEST?
-    |THORACIC"""
+    |THORACIC|胸腹部|肋骨|双肺|心臓|COSTAL|PARRILLA COSTAL|MEDIASTINO|TORAKS|ЛЁГКИХ|HEMITHORAX"""
 UNCLEAR = """|DEFAULT|N/A|NA|PORTABLE|UNKNOWN|OTHER|NONE|SERVICE|MISC|SPECIAL|ROOM 3|BODY|?|???|X|1|-|手术|QWERTZ
     |TRACHEA|AORTA
     |PHANTOM|UNSPECIFIED|A?"""
@@ -39,7 +39,9 @@ OTHER = """HIP|HAND|HANDS|LEFT HAND|HAND_L|LEFTHAND|SKULL|ABDOMEN|ABD|KUB|ABDOME
     |GENOU|HANCHE|MAIN|ÉPAULE|?PAULE|EPAULE|CRÂNE|BASSIN|GINOCCHIO|ADDOME|SPALLA|BACINO
     |HÜFTE|HUEFTE|HUFTE|H?FTE|H\ufffdFTE|H\x81FTE|HÃ\x9cFTE|SCHÄDEL|KNIE|BECKEN|FUSS|FUß|SCHULTER|HEUP|KOLANO|RĘKA
     |BRZUCH
-    |ЧЕРЕП|КИСТЬ|腹部|手|左手|膝关节|무릎"""
+    |ЧЕРЕП|КИСТЬ|腹部|手|左手|膝关节|무릎|THOR SPINE|THORSPINE|LHIP|RKNEE|L KNEE|HIPUNILATERAL|LOW_EXM|SIJOINT
+    |КОЛЕННЫЙ СУСТАВ|ТАЗОБЕДРЕННЫЙ СУСТАВ|БРЮШНАЯ ПОЛОСТЬ|ПОЯСНИЧНЫЙ ОТДЕЛ|左膝|肩関節|足関節|胸骨|鎖骨
+    |요추|흉추|ΓΟΝΑΤΟ|γόνατο"""
 
 
 @pytest.mark.parametrize(
@@ -99,6 +101,8 @@ def test_what_wins_where_statements_contradict() -> None:
      ({"BodyPartExamined": "HÜFTE".encode("latin-1") + b" "}, {"body_part_not_chest"}),
      ({"BodyPartExamined": "HÜFTE".encode("cp850") + b" "}, {"body_part_not_chest"}),
      ({"BodyPartExamined": "ЧЕРЕП".encode("iso8859-5") + b" ", "SpecificCharacterSet": "ISO_IR 144"},
+      {"body_part_not_chest"}),
+     ({"BodyPartExamined": "腹部".encode("iso2022_jp"), "SpecificCharacterSet": ["", "ISO 2022 IR 87"]},
       {"body_part_not_chest"}),
      ({"BodyPartExamined": ["CHEST", "ABDOMEN"]}, set()), ({"BodyPartExamined": ["PORTABLE", "ABDOMEN"]},
                                                            {"body_part_not_chest"}),

@@ -177,6 +177,26 @@ def test_the_other_macros(decoded: Decode) -> None:
         np.testing.assert_array_equal(image.pixels, plain(decoded, PICTURE, **attributes))
 
 
+def test_a_macro_that_a_frame_states_replaces_all_that_others_state_of_it(decoded: Decode) -> None:
+    """A frame's window beside a lookup table, a rescale beside one, a shutter's shape beside another, at the top."""
+    lut = {"LUTDescriptor": [3000, 0, 12], "LUTData": [4095 - i for i in range(3000)]}
+    window, rescale = windowed(1500, 400), {"RescaleSlope": "2", "RescaleIntercept": "-500"}
+    top: dict[str, Any] = {"VOILUTSequence": [lut], "ModalityLUTSequence": [lut], "ShutterShape": "CIRCULAR",
+                           "CenterOfCircularShutter": ["9", "9"], "RadiusOfCircularShutter": "3"}  # fmt: skip
+    own: dict[str, Any] = {**window, "PixelValueTransformationSequence": [rescale],
+                           "FrameDisplayShutterSequence": [RECTANGLE]}  # fmt: skip
+    shared = {"FrameVOILUTSequence": [{"VOILUTSequence": [lut]}]}
+    wanted = plain(decoded, PICTURE, WindowCenter="1500", WindowWidth="400", **rescale, **RECTANGLE)
+    stated: list[dict[str, Any]] = [
+        {"SharedFunctionalGroupsSequence": [own]},
+        {"PerFrameFunctionalGroupsSequence": [own]},
+        {"SharedFunctionalGroupsSequence": [shared], "PerFrameFunctionalGroupsSequence": [own]},
+    ]
+    for groups in stated:
+        (image,) = decoded(dicom_bytes(PICTURE, BitsStored=12, **top, **groups))
+        np.testing.assert_array_equal(image.pixels, wanted)
+
+
 def test_groups_that_say_nothing_of_pixels(decoded: Decode) -> None:
     groups: dict[str, Any] = {
         "SharedFunctionalGroupsSequence": [{"FrameVOILUTSequence": []}],

@@ -10,6 +10,7 @@ from typing import Any
 import imagecodecs
 import numpy as np
 import pytest
+from PIL import Image
 
 from cxrzero.images.dicom_file import open_dicom
 from cxrzero.images.dicom_frames import read_frames, read_layout
@@ -110,6 +111,30 @@ def test_lossy_twos_complement_is_clipped_at_its_own_depth(stored: Any, bits: in
     assert np.abs(values - wanted).max() <= 4
 
 
+RAMP = np.add.outer(np.arange(64), np.arange(64))  # 0 to 126
+
+
+@pytest.mark.parametrize(
+    ("syntax", "bits", "stream", "wanted", "off"),
+    [("jpeg2000", 12, j2k((RAMP * 480).astype("u2"), 16, lossy=True), RAMP * 480, 600),
+     ("htj2k", 12, htj2k((RAMP * 120).astype("u2"), lossy=True), RAMP * 120, 1000),
+     ("jpegls_near", 12, jpegls((RAMP * 480).astype("u2"), 2), RAMP * 480, 2),
+     ("jpeg_extended", 8, jpeg((RAMP * 32).astype("u2")), RAMP * 32, 20)],
+    ids=["JPEG 2000", "HTJ2K", "JPEG-LS", "JPEG Extended"],
+)  # fmt: skip
+def test_a_lossy_stream_far_deeper_than_its_header_is_followed(
+    stored: Any, syntax: str, bits: int, stream: bytes, wanted: np.ndarray, off: int
+) -> None:
+    """Samples of 8 or 16 times white are no overshoot: clipped, 9 of 10 would be white. GDCM and pydicom keep them."""
+    assert np.abs(stored(stream, syntax, bits) - wanted).max() <= off
+
+
+def test_a_lossy_stream_with_a_sign_far_deeper_than_its_header_is_followed(stored: Any) -> None:
+    wanted = RAMP * 320 - 20000
+    values = stored(j2k(wanted.astype("i2"), 16, lossy=True), "jpeg2000", signed=True)
+    assert np.abs(values - wanted).max() <= 600
+
+
 def test_grey_of_a_lossy_film_keeps_white_air(decoded: Decode) -> None:
     """The whole way: MONOCHROME1, black air stored as white."""
     syntax, bits, stream = LOSSY["JPEG Extended"]
@@ -117,6 +142,20 @@ def test_grey_of_a_lossy_film_keeps_white_air(decoded: Decode) -> None:
                              WindowWidth="1024"))  # fmt: skip
     assert image.pixels[EDGES].max() <= 20
     assert image.pixels[~EDGES].min() >= 235
+
+
+@pytest.mark.parametrize("transform", [False, True])
+def test_a_jpeg_2000_stream_that_transforms_rgb_is_rgb(decoded: Decode, transform: bool) -> None:
+    """ISO/IEC 15444-1, G.1: RGB is what is transformed, and comes out; YBR_FULL would have it converted twice."""
+    rgb = np.stack([RAMP * 2, RAMP, 255 - RAMP * 2], axis=-1).astype("u1")
+    stream = bytes(imagecodecs.jpeg2k_encode(rgb, codecformat="J2K", mct=transform, reversible=True, level=0))
+    pictures = [
+        decoded(coded(stream, "jpeg2000_lossless", 8, BitsAllocated=8, SamplesPerPixel=3, PlanarConfiguration=0,
+                      PhotometricInterpretation=name))[0].pixels
+        for name in ("YBR_FULL", "YBR_RCT")
+    ]  # fmt: skip
+    assert np.array_equal(*pictures) is transform
+    np.testing.assert_array_equal(pictures[1], np.asarray(Image.fromarray(rgb).convert("L")))
 
 
 DEEP = np.resize(np.array([0, 1, 600, 2047, 2048, 4095, 4096, 5000]), (64, 64))

@@ -55,6 +55,7 @@ def test_the_next_spacing_is_used(decoded: Decode) -> None:
      ({"WindowCenter": "500,5\\7", "WindowWidth": "300,25\\8"}, {"WindowCenter": "500.5", "WindowWidth": "300.25"}),
      ({"RescaleSlope": "1,5", "RescaleIntercept": "-10,25", "WindowCenter": "700", "WindowWidth": "300"},
       {"RescaleSlope": "1.5", "RescaleIntercept": "-10.25", "WindowCenter": "700", "WindowWidth": "300"}),
+     ({"WindowCenter": "0,250", "WindowWidth": "300,0001"}, {"WindowCenter": "0.25", "WindowWidth": "300.0001"}),
      ({"NumberOfFrames": "1 \0"}, {}), ({"NumberOfFrames": "\\1"}, {}), ({"PhotometricInterpretation": "MONOCHROME 1"},
       {"PhotometricInterpretation": "MONOCHROME1"})],
     ids=str,
@@ -66,6 +67,7 @@ def test_numbers_that_decide_pixels(decoded: Decode, written: dict[str, str], cl
 @pytest.mark.parametrize(
     "attributes",
     [{"WindowCenter": "abc", "WindowWidth": "9"}, {"WindowCenter": "1,2,3", "WindowWidth": "9"},
+     {"WindowCenter": "2,048", "WindowWidth": "4,096"}, {"RescaleSlope": "1", "RescaleIntercept": "-1,024"},
      {"RescaleSlope": "1.5x", "RescaleIntercept": "0"}, {"WindowCenter": "1", "WindowWidth": As("FD", b"abc ")}],
     ids=str,
 )  # fmt: skip

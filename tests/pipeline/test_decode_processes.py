@@ -351,6 +351,6 @@ def test_ctrl_c_of_a_terminal_ends_all_quietly(tiny_bundle: Path, png: Draw, tmp
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
         _, error = process.communicate(timeout=30)
     assert process.returncode == 130, error
-    assert "2 decoding processes" in error
+    assert "decoding in 2 processes" in error
     assert "Interrupted:" in error
     assert "Traceback" not in error

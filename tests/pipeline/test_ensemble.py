@@ -195,7 +195,7 @@ def test_the_command_writes_sd_and_the_record_names_every_model(
     assert record["models"][2]["scoring"] == {"rule": "sigmoid", "scale": 3.0, "bias": -0.5}
     assert record["prompts"][0]["others"][1]["positive"] == ["signs of edema"]
     plan = predict(films, bundles, tmp_path / "plan.csv", "--dry-run")
-    assert "each other one is asked by its own templates" in plan.output
+    assert "the others are asked with templates of their own" in plan.output
 
 
 def test_a_calibration_belongs_to_its_ensemble(bundles: list[Path], films: Path, tmp_path: Path) -> None:

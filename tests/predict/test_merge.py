@@ -158,7 +158,7 @@ def refusal(run: Run, *parts: Path) -> str:
 def test_parts_that_are_not_one_run_are_refused(run: Run, shards: Shards, tmp_path: Path) -> None:
     archive(tmp_path / "in")
     one, two, three = shards(3)
-    assert "1 of 3 shards missing: 2/3" in refusal(run, one, three)
+    assert "1 of 3 shards is missing: 2/3" in refusal(run, one, three)
     assert "shard 2/3 is there twice" in refusal(run, one, two, three, two)
     assert "is not the table of a shard" in refusal_of_record(run, (one, two, three), shard=None)
     assert "one of 3 shards" in refusal_of_record(run, (one, two, three), shard={"count": 4})

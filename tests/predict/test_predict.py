@@ -57,9 +57,9 @@ def test_a_folder_becomes_a_table_and_a_record(predict: Predict, png: Draw, tmp_
     assert record["prompts"][0] == {"label": "edema", "positive": ["edema"], "negative": ["no edema"]}
     assert record["models"][0]["name"] == "tiny"
     assert record["device"] in ("cpu", "cuda")
-    assert "3 rows: 3 ok, 0 failed, 0 skipped; 1 other files ignored" in result.output
+    assert "3 rows: 3 ok, 0 failed, 0 skipped; 1 other file ignored" in result.output
     assert "images/s" in result.output
-    assert "decode" in result.output
+    assert "decoding" in result.output
 
 
 def test_the_models_own_labels_are_the_default(predict: Predict, png: Draw) -> None:
@@ -134,7 +134,7 @@ def test_dry_run_says_that_an_output_is_there_and_who_would_refuse(predict: Pred
     Path("predictions.csv").write_text("mine", encoding="utf-8")
     result = predict("a.png", "--dry-run", "--labels", "edema")
     assert result.exit_code == 0
-    assert "predictions.csv exists already: the run needs another --out, or --overwrite" in result.output
+    assert "predictions.csv exists already: name another --out, or give --overwrite to replace it" in result.output
     assert "exists already" not in predict("a.png", "--dry-run", "--labels", "edema", "--overwrite").output
     assert predict("a.png", "--labels", "edema").exit_code == 2
     assert Path("predictions.csv").read_text(encoding="utf-8") == "mine"
@@ -158,8 +158,8 @@ def test_options_from_a_file_and_the_command_line_wins(predict: Predict, png: Dr
         ('colour = "red"', "unknown key"),
         ("labels = ", "not valid TOML"),
         ("[labels]\na = 1", "must be a value"),
-        ('batch_size = "many"', "as an integer"),
-        ('device = "tpu"', "is not one of"),
+        ('batch_size = "many"', "run.toml: --batch-size takes a whole number from 1 to 4,096, not 'many'."),
+        ('device = "tpu"', "run.toml: --device takes auto, cpu or cuda, not 'tpu'."),
     ],
 )
 def test_a_wrong_config_file_is_wrong_usage(predict: Predict, png: Draw, content: str, complaint: str) -> None:
@@ -271,7 +271,7 @@ def test_only_skipped_files_score_nothing(predict: Predict, tmp_path: Path) -> N
         (["a.png", "--out", "-", "--format", "parquet"], 2, "standard output"),
         (["a.png", "--scores", "--labels", "x,x_cos_neg"], 2, "x_cos_neg"),
         (["@nowhere.txt"], 2, "cannot be read"),
-        (["a.png", "--workers", "0"], 2, "greater than or equal to 1"),
+        (["a.png", "--workers", "0"], 2, "--workers takes a whole number from 1 to 256, not '0'."),
         (["a.png", "--model", "nothing"], 1, "no model 'nothing'"),
         ([], 2, ""),
     ],

@@ -45,7 +45,7 @@ def test_the_command_writes_templates_that_predict_takes(
     arguments = ["prompts", "search", str(tmp_path / "images"), str(table), "--model", str(tiny_bundle), "-o", str(out)]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 3, done.output
-    assert "1 images could not be read" in done.output
+    assert "1 image could not be read" in done.output
     assert "95% interval" in done.output
     assert load_bank(out).templates is not None
 

@@ -26,6 +26,13 @@ DIALECTS = {
 }
 
 
+def test_a_delimiter_is_one_that_splits_the_rows_too(tmp_path: Path) -> None:
+    """Commas in a heading would make more columns of it than its semicolons."""
+    heading = "image;Edema;first, second, third, fourth, as in the report\n"
+    source = open_table(written(tmp_path, (heading + "a.png;1;x\nb.png;0;y\n").encode()))
+    assert source.columns == ("image", "Edema", "first, second, third, fourth, as in the report")
+
+
 def written(folder: Path, content: bytes) -> Path:
     path = folder / "labels.csv"
     path.write_bytes(content)

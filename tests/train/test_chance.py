@@ -136,7 +136,7 @@ def test_a_run_is_judged(measured, learned):
 def test_what_a_run_that_did_not_learn_says():
     (line,) = judge(run([retrieved(0.12)])).lines
     assert line.startswith(
-        "THIS MODEL DID NOT LEARN: R@5 0.120 (chance 0.100; luck explains up to 0.300). It is no better than guessing."
+        "THIS MODEL DID NOT LEARN: R@5 0.120 (chance 0.100; luck can reach 0.300). It is no better than guessing."
     )
     assert "--lr" in line
 
@@ -173,7 +173,7 @@ def test_chance_stands_beside_the_results_of_an_epoch():
     [
         (True, ["edema"], ". Try: cxrzero predict FOLDER --model {}"),
         (None, [], ". Try: cxrzero predict FOLDER --model {} --labels FINDINGS"),
-        (False, ["edema"], ", a model that did not learn: its results say nothing of a film"),
+        (False, ["edema"], ". This model did not learn: its results say nothing of a film."),
     ],
 )
 def test_a_run_ends_with_what_to_do_next(tmp_path, learned, labels, said):

@@ -50,7 +50,11 @@ def test_what_can_be_trained_is_described(source):
     assert found["tokens"]["p0"] >= 3
     assert found["context_length"] == 32
     assert found["split_by"] == "source"
-    for line in ("12: 10 training, 2 validation (as the source says)", "1  pictures in both training", "Trainable."):
+    for line in (
+        "12: 10 for training, 2 for validation (as the source says)",
+        "1  picture is in both",
+        "This can be trained on.",
+    ):
         assert line in result.output
     page = (source.parent / "run" / "check.html").read_text("utf-8")
     shown, _, suspects = page.partition("Do these show a chest?")
@@ -79,8 +83,8 @@ def test_what_is_no_chest_film_is_said_and_shown(tmp_path):
     assert result.exit_code == 0, result.output
     assert sorted(found["not_chest"]) == ["blank.png", "holiday.png", "letter.png"]
     assert found["inverted"] == ["negative.png"]
-    assert "3  images that do not look like a chest X-ray: holiday.png, letter.png, blank.png" in result.output
-    assert "1  images that look like a negative: negative.png" in result.output
+    assert "3  images do not look like a chest X-ray: holiday.png, letter.png, blank.png" in result.output
+    assert "1  image looks like a negative: negative.png" in result.output
     page = (tmp_path / "run" / "check.html").read_text("utf-8")
     assert page.partition("Do these show a chest?")[2].count("<img") == 3
 
@@ -146,7 +150,7 @@ def test_everything_that_stops_a_training_is_said_at_once(source):
         "3.png: ",
         "in both train and val",
         "a batch of 64",
-        "Not trainable as it is.",
+        "This cannot be trained on as it is.",
     ):
         assert part in result.output
 
@@ -163,7 +167,7 @@ def test_nothing_that_can_be_used(tmp_path):
     result, found = run(tmp_path / "p.csv")
     assert result.exit_code == 1
     assert found["images"] == 0
-    assert "0 training image(s)" in result.output
+    assert "0 training images" in result.output
 
 
 def test_without_a_run_folder_the_pictures_are_not_kept(source, monkeypatch):

@@ -76,7 +76,7 @@ def test_check_warns_of_them_by_place_and_never_says_them(tmp_path):
     result = CliRunner().invoke(app, ["train", str(tmp_path / "p.csv"), *options])
     assert result.exit_code == 0, result.output
     for kind, line in (("names", 2), ("dates", 3), ("record numbers", 4)):
-        assert f"1  texts with probable {kind} (line {line})" in result.output
+        assert f"1  text probably has {kind} (line {line})" in result.output
     found = (tmp_path / "run" / "check.json").read_text("utf-8")
     for secret in ("Featherstonehaugh", "1950", "4471928"):
         assert secret not in result.output

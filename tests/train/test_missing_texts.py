@@ -44,7 +44,7 @@ def test_a_table(tmp_path):
     assert pairs.texts == list(TEXTS)
     assert pairs.intake.missing_texts == len(SIGNS)
     assert len(pairs.intake.silent) == len(SIGNS)
-    assert f"{len(SIGNS)} missing texts (blank, '-', '#N/A', 'todo' and the like) left out" in pairs.intake.summary(
+    assert f"left out {len(SIGNS)} missing texts (blank, '-', '#N/A', 'todo' and the like)" in pairs.intake.summary(
         19, 0
     )
 

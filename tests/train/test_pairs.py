@@ -51,7 +51,7 @@ def test_relative_paths_start_at_the_image_root(folder):
         ("", "lacks the column image and text"),
         ("image,text\na.png,x\n", "at least two"),
         ("image,text\n", "at least two"),
-        ("image,text\na.png,\nb.png,x\n", r"1 training image\(s\) \(1 report\(s\) say nothing\)"),
+        ("image,text\na.png,\nb.png,x\n", r"1 training image \(1 report says nothing\)"),
         ("image,text\n,x\nb.png,x\n", "line 2: image must not be empty"),
         ("image,text,split\na.png,x,test\nb.png,x,train\n", "split must be one of train, val"),
         ("image,text,weight\na.png,x,0\nb.png,x,1\n", "weight must be a number greater than 0"),

@@ -118,7 +118,7 @@ def test_unreadable_images_are_named_all_at_once_or_left_out(source, decoded):
     for number in (2, 5):
         (source.parent / f"{number}.png").write_bytes(b"\x89PNG\r\n\x1a\n and nothing more")
     pairs, location = read_pairs(source), source.parent / "store"
-    with pytest.raises(UsageError, match=r"(?s)2 image\(s\) cannot be read:.*2\.png: .*5\.png: .*--skip-unreadable"):
+    with pytest.raises(UsageError, match=r"(?s)2 images cannot be read:.*2\.png: .*5\.png: .*--skip-unreadable"):
         open_store(pairs, location, GEOMETRY, quiet)
     decoded.clear()
     store = open_store(pairs, location, GEOMETRY, quiet, skip_unreadable=True)

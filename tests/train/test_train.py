@@ -167,7 +167,7 @@ def test_a_step_that_is_skipped_leaves_no_trace_in_the_model(pairs, options, mon
 def test_losses_that_are_never_finite_stop_the_run(options, monkeypatch):
     monkeypatch.setattr(step_module, "grouped_loss", lambda *_: torch.tensor(math.nan))
     with pytest.raises(
-        TrainingError, match=r"loss nan at step 5, after 5 steps were skipped.*nonfinite-00000005\.json"
+        TrainingError, match=r"step 5 has the loss nan, and 5 steps were skipped.*nonfinite-00000005\.json"
     ):
         train(options)
     assert not (options.out / "model.json").exists()
@@ -180,7 +180,7 @@ def test_wrong_requests_are_refused_before_training(options, pairs):
         train(replace(options, arch="cxrzero-mino"))
     with pytest.raises(UsageError, match="patience 2: there is nothing to validate on"):
         train(replace(options, patience=2))
-    with pytest.raises(UsageError, match="batch_size must be at least 2"):
+    with pytest.raises(UsageError, match="--batch-size must be at least 2"):
         replace(options, batch_size=1)
     assert not options.out.exists()
 
@@ -189,7 +189,7 @@ def test_images_that_cannot_be_read_are_all_named(tmp_path, options):
     for name in ("one.png", "two.png"):
         (tmp_path / name).write_bytes(b"\x89PNG\r\n\x1a\n and nothing more")
     (tmp_path / "p.csv").write_text("image,text\none.png,a\ntwo.png,b\n", "utf-8")
-    with pytest.raises(UsageError, match=r"2 image\(s\) cannot be read") as raised:
+    with pytest.raises(UsageError, match=r"2 images cannot be read") as raised:
         train(replace(options, pairs=tmp_path / "p.csv", batch_size=2))
     assert "one.png" in str(raised.value)
     assert "two.png" in str(raised.value)

@@ -186,7 +186,7 @@ def table_path(films):
         ("", "picture,spot", "no column names the image"),
         ("20.png,0\n21.png,some\n", "image,spot", "column 'spot': data row 2 is no label"),
         ("20.png,1\n21.png,1\n", "image,spot", "no label column has both"),
-        ("not.png,1\n21.png,0\n", "image,spot", "1 images that do not exist"),
+        ("not.png,1\n21.png,0\n", "image,spot", "1 image that does not exist"),
     ],
 )
 def test_wrong_label_tables_are_refused(films, rows, header, message):
@@ -196,7 +196,7 @@ def test_wrong_label_tables_are_refused(films, rows, header, message):
 
 def test_images_that_are_trained_on_do_not_validate(films, options):
     path = labelled(films, "00.png,1\n21.png,0\n", "image,spot")
-    with pytest.raises(UsageError, match="1 of its images are trained on"):
+    with pytest.raises(UsageError, match="1 of its images is trained on, too"):
         train(replace(options, val_labels=path))
 
 
@@ -235,7 +235,7 @@ def test_patience_ends_a_run_that_stays_ended(films, options, monkeypatch):
     run = train(replace(options, epochs=9, patience=2, val_labels=table_path(films)), seen.append)
     steps = [record["step"] for record in metricslog.read(run) if "loss" in record]
     assert steps == [1, 2, 3, 4, 5, 6]  # the first validation is the best, two more are no better
-    assert any("stopped early" in (event.message or "") for event in seen)
+    assert any("Stopped early" in (event.message or "") for event in seen)
     resume(run)
     assert [record["step"] for record in metricslog.read(run) if "loss" in record] == steps
 

@@ -112,7 +112,7 @@ class Batches:
         return self._options.epochs * self.steps_per_epoch
 
     def starting_at(self, step: int) -> Iterator[Batch]:
-        """Every batch from step `step` to the end of the last epoch."""
+        """Yield every batch from step `step` to the end of the last epoch."""
         batches = self._from(step)
         return ahead(batches, AHEAD) if self._world.device.type == "cuda" else batches
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
+from cxrzero.display.counts import counted
 from cxrzero.prompts.mentions import listed_words
 from cxrzero.train.data.reports.identifiers import WORD, capitalised, kinds_of
 
@@ -27,12 +28,12 @@ def identifying(texts: Sequence[str]) -> dict[str, list[int]]:
 
 def warning_of(texts: Sequence[str]) -> str | None:
     """What is to be said before a training, in one line; None where there is nothing."""
-    found = [f"{len(places):,} with {kind}" for kind, places in identifying(texts).items()]
+    found = [f"{counted(len(places), 'text')} with {kind}" for kind, places in identifying(texts).items()]
     if not found:
         return None
     return (
-        f"Texts that probably identify patients: {', '.join(found)}. --check says where. They are kept out of the "
-        "bundle's labels and vocabulary, but weights can memorise them"
+        f"Some texts probably identify patients: {', '.join(found)}. --check says where. Such words are kept out of "
+        "the bundle's labels and vocabulary, but weights can memorise them."
     )
 
 

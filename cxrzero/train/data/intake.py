@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from cxrzero.display.counts import counted
 from cxrzero.display.visible import visible
 from cxrzero.train.data.reports import is_missing
 
@@ -56,16 +57,20 @@ class Intake:
         Args:
             images, validation: that there are in all, and of these for validation.
         """
-        sections = ", ".join(f"{count:,} {name}" for name, count in self.sections.most_common())
-        parts = [f"Read {self.source} as {self.layout}: {images:,} images, {validation:,} of them for validation"]
+        sections = ", ".join(f"{name} ({count:,})" for name, count in self.sections.most_common())
+        parts = [
+            f"Read {self.source} as {self.layout}: {counted(images, 'image')}, {validation:,} of them for validation"
+        ]
         parts += [f"texts from: {sections}"] if set(self.sections) - {"text"} else []
         other = {name: count for name, count in self.encodings.items() if name != "utf-8"}
-        parts += [f"{count:,} report file(s) in {name}" for name, count in other.items()]
-        parts += [f"{count:,} {what}" for what, count in self.counts.items() if count]
-        gone = self.missing_texts
-        parts += [f"{gone:,} missing texts (blank, '-', '#N/A', 'todo' and the like) left out"] if gone else []
-        left_out = len(self.missing) + len(self.problems)
-        parts += [f"{left_out:,} missing or unreadable left out"] if left_out else []
+        parts += [f"{counted(count, 'report file')} in {name}" for name, count in other.items()]
+        parts += [f"{what}: {count:,}" for what, count in self.counts.items() if count]
+        gone, left_out = self.missing_texts, len(self.missing) + len(self.problems)
+        signs = "(blank, '-', '#N/A', 'todo' and the like)"
+        parts += [f"left out {counted(gone, 'missing text')} {signs}"] if gone else []
+        parts += [f"left out {counted(left_out, 'image or report', 'images or reports')} missing or unreadable"] * bool(
+            left_out
+        )
         return "; ".join(parts)
 
     def obstacles(self, training: int, skip_unreadable: bool) -> list[str]:
@@ -79,25 +84,18 @@ class Intake:
         skip = "Correct the paths (relative ones start at --image-root), or leave these out with --skip-unreadable."
         if self.missing and not skip_unreadable:
             count = len(self.missing)
-            what = f"{self.source} names {count} image files that do not exist:"
+            what = f"{self.source} names {counted(count, 'image file that does', 'image files that do')} not exist:"
             found.append(paragraph(what, *listed(self.missing), skip))
         if self.problems and not skip_unreadable:
-            what = f"{self.source}: {len(self.problems)} report(s) cannot be read:"
+            what = f"{self.source}: {counted(len(self.problems), 'report')} cannot be read:"
             found.append(paragraph(what, *listed(self.problems), skip))
         if training < 2:
-            silent = f" ({len(self.silent)} report(s) say nothing)" if self.silent else ""
-            found.append(
-                paragraph(
-                    f"{self.source} has {training} training image(s){silent}; contrastive training needs at least two"
-                )
-            )
+            silent = f" ({counted(len(self.silent), 'report says', 'reports say')} nothing)" if self.silent else ""
+            images = counted(training, "training image")
+            found.append(paragraph(f"{self.source} has {images}{silent}; contrastive training needs at least two"))
         if self.shared_patients:
-            found.append(
-                paragraph(
-                    f"{self.source}: {len(self.shared_patients)} patient(s) are in both train and val; "
-                    "keep each patient in one split"
-                )
-            )
+            patients = counted(len(self.shared_patients), "patient is", "patients are")
+            found.append(paragraph(f"{self.source}: {patients} in both train and val; keep each patient in one split"))
         return found
 
 

@@ -132,8 +132,8 @@ def gather_pairs(
     text_rule: TextRule = "sentences",
     val_fraction: float = 0.0,
 ) -> Pairs:
-    """As `read_pairs`, but what stops a training is only noted in `Pairs.intake`; images that do not exist are left
-    out."""
+    """Read pairs as `read_pairs` does, but leave out images that do not exist, and only note in `Pairs.intake` what
+    stops a training."""
     source = read_source(path, image_root, layout)
     intake = Intake(
         str(path),
@@ -203,7 +203,7 @@ def default_labels(pairs: Pairs) -> list[str]:
 
 
 def _said(source: Source, rule: TextRule, intake: Intake) -> Iterator[tuple[Record, list[tuple[str, float]]]]:
-    """Every record that says something, with its texts and their weights; counts the sections."""
+    """Yield every record that says something, with its texts and their weights; count the sections."""
     read = lru_cache(maxsize=64)(report_texts)  # the views of a study share their report
     reports: set[str] = set()
     for record in source.records:

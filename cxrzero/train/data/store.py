@@ -25,6 +25,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from cxrzero.display.counts import counted
 from cxrzero.errors import OutputError, TrainingError, UsageError
 from cxrzero.files import WholeFile, open_locked
 from cxrzero.pipeline.workers import Advice, Workers, most_workers
@@ -129,7 +130,7 @@ def open_store(
     unreadable = [f"{path}: {f.error}" for path, f in zip(pairs.paths, known, strict=True) if f.error is not None]
     if unreadable and not skip_unreadable:
         raise UsageError(
-            f"{len(unreadable)} image(s) cannot be read:",
+            f"{counted(len(unreadable), 'image')} cannot be read:",
             *listed(unreadable),
             "Replace them, or go on without them with --skip-unreadable. The others are decoded and kept.",
         )
@@ -180,7 +181,7 @@ def _allocate(folder: Path, count: int, geometry: Geometry) -> Path:
                 os.posix_fallocate(whole.file.fileno(), 0, whole.partial.stat().st_size)
             whole.commit()
     except OSError as error:
-        size = f"{count * shape[1] * shape[2] / 1e9:.1f} GB for {count:,} images"
+        size = f"{count * shape[1] * shape[2] / 1e9:.1f} GB for {counted(count, 'image')}"
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise OutputError(
                 f"{folder} has no room for the decoded images ({size}); choose another --store"

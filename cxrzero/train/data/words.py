@@ -54,7 +54,7 @@ class LearnableWords:
     left_out: int
 
     def to_dict(self) -> dict[str, str | int]:
-        """For the bundle: how, not which."""
+        """What the bundle says of it: how words were chosen, not which."""
         return {
             "words_of_at_least": f"{self.at_least} {self.unit}",
             "learned": len(self.words),

@@ -41,7 +41,7 @@ class Luck:
     shuffled_spread: float
 
     def limit(self, looks: int) -> float:
-        """Up to where a result is luck, see `z_of`."""
+        """The value up to which a result is luck, see `z_of`."""
         z = z_of(looks)
         return max(self.chance + z * self.spread, self.shuffled + z * self.shuffled_spread)
 

@@ -57,7 +57,7 @@ def _plots(records: Sequence[dict[str, Any]]) -> list[str]:
         )
         chance: dict[str, float] = next((v["retrieval_chance"] for _, v in found if "retrieval_chance" in v), {})
         by_chance = [f" (chance {chance[f'{direction}_r{k}']:.3f})" if chance else "" for k in (1, 5)]
-        title = f"Held-out retrieval, {direction.replace('_', ' ')}: R@5{by_chance[1]}, R@1 dashed{by_chance[0]}"
+        title = f"Held-out retrieval, {direction.replace('_', ' ')}: R@5{by_chance[1]}, and dashed R@1{by_chance[0]}"
         plots.append(_plot(title, "recall", fifth, (first,)))
     return [plot for plot in plots if plot]
 
@@ -84,7 +84,7 @@ def _plot(title: str, y_label: str, points: list[Point], others: Sequence[list[P
 
 
 def _thin(points: list[Point]) -> list[Point]:
-    """At most MAX_POINTS, each the mean of its neighbours, so that noise does not hide the course."""
+    """Keep at most MAX_POINTS, each the mean of its neighbours, so that noise does not hide the course."""
     width = -(-len(points) // MAX_POINTS) if points else 1
     blocks = [points[i : i + width] for i in range(0, len(points), width)]
     return [(block[-1][0], sum(y for _, y in block) / len(block)) for block in blocks]

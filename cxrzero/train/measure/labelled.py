@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cxrzero.display.counts import counted
 from cxrzero.errors import UsageError
 from cxrzero.evaluate.discrimination import Intervals, auroc_estimate
 from cxrzero.maths import AnyFloats
@@ -36,8 +37,10 @@ def read_films(path: Path, image_root: Path | None, texts: Collection[str] = ())
         raise UsageError(f"{path}: no label column has both 1 and 0; there is no AUROC to measure")
     absent = [str(each) for each in table.paths if not each.is_file()]
     if absent:
-        raise UsageError(f"{path} names {len(absent)} images that do not exist:", *listed(absent, ""))
-    return table.only(both, "has not both 1 and 0").asked_as(texts)
+        raise UsageError(
+            f"{path} names {counted(len(absent), 'image that does', 'images that do')} not exist:", *listed(absent, "")
+        )
+    return table.only(both, "it lacks 1 or 0").asked_as(texts)
 
 
 def score_labelled(table: Labelled, differences: AnyFloats) -> tuple[dict[str, Estimate], Estimate]:

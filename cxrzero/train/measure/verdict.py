@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from cxrzero.display.counts import counted
 from cxrzero.train.measure.chance import Luck, z_of
 
 FEW_STEPS = 10  # optimiser steps in which nothing much can be learned
 PART = 0.1  # of the steps, at either end, whose losses are compared
 TRY = (
     "Try more --epochs, another --lr, more pairs, or a start from weights with --init; and look with --check whether "
-    "the texts are those of their images"
+    "the texts are those of their images."
 )
 
 
@@ -45,8 +46,8 @@ class _Measure:
         return not self.value > self.limit
 
     def __str__(self) -> str:
-        reach = "every result" if self.limit >= 1 else f"up to {self.limit:.3f}"
-        return f"{self.name} {self.value:.3f} (chance {self.chance:.3f}; luck explains {reach})"
+        reach = "any value" if self.limit >= 1 else f"{self.limit:.3f}"
+        return f"{self.name} {self.value:.3f} (chance {self.chance:.3f}; luck can reach {reach})"
 
 
 def judge(records: Sequence[Mapping[str, Any]]) -> Verdict:
@@ -60,8 +61,8 @@ def judge(records: Sequence[Mapping[str, Any]]) -> Verdict:
     lines = [*_of_results(measures, telling, learned), *_of_steps(records, learned)]
     if learned and best is not None and start is not None and score_of(best) <= score_of(start):
         lines.append(
-            f"No validation was better than the one before the first step ({score_of(start):.3f}): the start could "
-            "do already what this model can"
+            f"No validation was better than the one before the first step ({score_of(start):.3f}): the start could do "
+            "all that this model can."
         )
     return Verdict(learned, tuple(lines))
 
@@ -96,13 +97,13 @@ def _measures(validation: Mapping[str, Any], looks: int) -> Iterator[_Measure]:
 
 def _of_results(measures: list[_Measure], telling: list[_Measure], learned: bool | None) -> Iterator[str]:
     if not measures:
-        yield "Nothing was held out to tell whether this model learned: pass --val-fraction 0.05, or --val-labels"
+        yield "Nothing was held out to tell whether this model learned: pass --val-fraction 0.05, or --val-labels."
     elif learned is None:
-        yield f"Too little is held out to tell whether this model learned: {_listed(measures)}. Hold out more films"
+        yield f"Too little is held out to tell whether this model learned: {_listed(measures)}. Hold out more films."
     elif not learned:
         yield f"THIS MODEL DID NOT LEARN: {_listed(telling)}. It is no better than guessing. {TRY}"
     elif at_chance := [each for each in telling if each.is_luck]:
-        yield f"NO BETTER THAN CHANCE: {_listed(at_chance)}, although other results are"
+        yield f"NO BETTER THAN CHANCE: {_listed(at_chance)}. Other results are better."
 
 
 def _listed(measures: Sequence[_Measure]) -> str:
@@ -114,12 +115,12 @@ def _of_steps(records: Sequence[Mapping[str, Any]], learned: bool | None) -> Ite
     taken = [loss for loss in losses if loss is not None]
     if len(taken) < len(losses):
         skipped = len(losses) - len(taken)
-        yield f"{skipped:,} of {len(losses):,} steps had no finite loss or gradient and changed nothing"
+        yield f"{skipped:,} of {counted(len(losses), 'step')} had no finite loss or gradient and changed nothing."
     if len(taken) < FEW_STEPS and not learned:
-        steps = "1 step was" if len(taken) == 1 else f"{len(taken)} steps were"
-        yield f"Only {steps} taken: raise --epochs, or lower --batch-size"
+        steps = counted(len(taken), "step was", "steps were")
+        yield f"Only {steps} taken: raise --epochs, or lower --batch-size."
     part = max(1, round(PART * len(taken)))
     if len(taken) > 1:
         first, last = float(np.mean(taken[:part])), float(np.mean(taken[-part:]))
         if last >= first:
-            yield f"The loss did not fall: {first:.4f} at the start, {last:.4f} at the end; a lower --lr may help"
+            yield f"The loss did not fall: {first:.4f} at the start, {last:.4f} at the end; a lower --lr may help."

@@ -35,7 +35,7 @@ class TransformersCLIP(nn.Module):
         return self.text(input_ids=ids)
 
     def towers(self) -> Towers:
-        """For the export, as for an import."""
+        """The two towers for the export, as an import has them."""
         return hugging_face_towers(_Parts(self.visual, self.text, self._config))
 
 

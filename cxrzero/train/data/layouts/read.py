@@ -51,7 +51,7 @@ def read_source(path: Path, images: Path | None = None, layout: PairsLayout = "a
 
 
 def _passed_over(source: Source) -> str:
-    return "".join(f"; {count} {what}" for what, count in source.counts.items() if count)
+    return "".join(f"; {what}: {count:,}" for what, count in source.counts.items() if count)
 
 
 def _recognise(path: Path, folders: list[Folder]) -> str:
@@ -70,8 +70,8 @@ def _recognise(path: Path, folders: list[Folder]) -> str:
     if layouts:
         raise UsageError(f"{path} has the marks of the layouts {' and '.join(layouts)}; choose one with --layout")
     tables = [name for name in folders[0].names if name.lower().endswith(".csv")]
-    hint = f", or name a CSV file such as {folders[0].path / tables[0]}" if tables else ""
+    hint = f". Or name a CSV file such as {folders[0].path / tables[0]}" if tables else ""
     raise NoInputError(
-        f"{path} is no layout that is known: images with a .txt of the same name beside each, MIMIC-CXR "
-        f"(pNN/pNNNNNNNN/sNNNNNNNN.txt), Open-I (XML reports){hint}"
+        f"the layout of {path} is not known. Known are: images, each with a .txt of the same name beside it; MIMIC-CXR "
+        f"(pNN/pNNNNNNNN/sNNNNNNNN.txt); Open-I (XML reports){hint}"
     )
