@@ -8,12 +8,9 @@ from typing import Any
 
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
-<<<<<<< HEAD
 from cxrzero.cli.failures import reports_failures
-from cxrzero.files import STDOUT_NAME, cannot_write
-=======
 from cxrzero.cli.mistyped import WrongUsage, explain_value, explained, unknown_command
->>>>>>> main
+from cxrzero.files import STDOUT_NAME, cannot_write
 
 
 class Command(TyperCommand):

@@ -196,13 +196,8 @@ def _reason(row: Prediction) -> str:
 
 
 def _fitting(labels: list[str], narrowest: int, width: int) -> list[str]:
-<<<<<<< HEAD
-    """As many labels as have room beside each other; at least one."""
-    ends = itertools.accumulate(_column_width(_head(visible(label)), narrowest) + COLUMN_GAP for label in labels)
-=======
     """Take as many labels as have room beside each other, at least one."""
-    ends = itertools.accumulate(_column_width(label, narrowest) + COLUMN_GAP for label in labels)
->>>>>>> main
+    ends = itertools.accumulate(_column_width(_head(visible(label)), narrowest) + COLUMN_GAP for label in labels)
     return labels[: max(1, sum(end <= width for end in ends))]
 
 

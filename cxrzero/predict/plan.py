@@ -200,11 +200,7 @@ def _name_among(fitted: Sequence[str], label: str) -> str | None:
 
 
 def _check_paths(options: PredictOptions) -> None:
-<<<<<<< HEAD
-    """As `check_paths`; under --pseudonymise what is wrong is named by its place, for its name may be a patient's."""
-=======
-    """Do what `check_paths` does; under --pseudonymise name a missing path by its place, for it may be a patient's."""
->>>>>>> main
+    """Do what `check_paths` does; under --pseudonymise name a path by its place, for it may be a patient's."""
     for number, path in enumerate(options.paths, start=1):
         if not options.pseudonymise:
             break
