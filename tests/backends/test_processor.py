@@ -72,7 +72,7 @@ def test_a_format_that_the_processor_lacks_is_an_error_and_auto_takes_fp32(tmp_p
     )
     no_bf16, overflow = "this processor does not compute bf16", "openvino's sums of 8-bit products overflow"
     slow = f"{no_bf16}: torch does so in software, slower than fp32"
-    assert found[0] == (f"--precision bf16 does not run with openvino here: {no_bf16}; choose one of fp32, or auto")
+    assert found[0] == (f"--precision bf16 does not run with openvino here: {no_bf16}; choose fp32 or auto")
     assert found[1] == (f"--precision bf16 does not run here (openvino: {no_bf16}; torch: {slow}); choose fp32 or auto")
     assert found[2] == ["torch", "bf16", f"asked for; {slow}"]
     not_here = "does not run bf16, which the model's card allows, here"
@@ -80,7 +80,7 @@ def test_a_format_that_the_processor_lacks_is_an_error_and_auto_takes_fp32(tmp_p
     assert found[4] == ["onnxruntime", "fp32", f"asked for; fp32, since onnxruntime {not_here}"]
     assert found[5] == ["torch", "fp32", f"asked for; fp32, since torch {not_here}: {slow}"]
     assert found[6].startswith("--precision int8 does not run with openvino here: without VNNI")
-    assert found[6].endswith(f"{overflow}; choose one of fp32, or auto")
+    assert found[6].endswith(f"{overflow}; choose fp32 or auto")
     assert found[7][:2] == ["onnxruntime", "int8"]
     assert found[8][:2] == ["openvino", "fp32"]
     assert overflow in found[8][2]
@@ -94,7 +94,7 @@ def test_the_first_avx_512_has_no_short_format(tmp_path: Path) -> None:
     limits = {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"}
     for refusal in opened_on(limits, (folder, "openvino", "bf16"), (folder, "openvino", "int8")):
         assert "does not run with openvino here" in refusal
-        assert refusal.endswith("; choose one of fp32, or auto")
+        assert refusal.endswith("; choose fp32 or auto")
 
 
 def test_onnxruntime_adds_8_bit_products_up_without_overflow(tiny_bundle: Path) -> None:

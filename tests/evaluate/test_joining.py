@@ -101,7 +101,7 @@ def test_zeros_and_case_are_said_and_never_guessed() -> None:
 
 
 def test_case_is_said_of_files_in_folders_and_zeros_of_no_equal_names() -> None:
-    with pytest.raises(ConfigError, match=r"2 more would match if upper and lower case were the same$"):
+    with pytest.raises(ConfigError, match=r"2 more identifiers would match if upper and lower case were the same$"):
         by("path", ["d/Film_1.png", "d/Film_2.png"], "image", ["film_1.PNG", "film_2.PNG"])
 
 
