@@ -36,10 +36,9 @@ bench.register(app)
 cache.register(app)
 
 
-@reports_failures
 def _print_version(wanted: bool) -> None:
     if wanted:
-        show(f"cxrzero {__version__}")
+        reports_failures(show)(f"cxrzero {__version__}")
         raise typer.Exit
 
 
