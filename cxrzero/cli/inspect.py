@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from cxrzero.images.radiograph import Radiograph
     from cxrzero.model.preprocess import Preprocess
 
+# Characters: the longest of the titles, "photometric interpretation".
+TITLE = 26
+
 
 def register(app: typer.Typer) -> None:
     app.command("inspect", cls=Command, no_args_is_help=True)(reports_failures(inspect))
@@ -93,18 +96,18 @@ def _print_radiograph(console: Console, radiograph: Radiograph) -> None:
 
     height, width = radiograph.pixels.shape
     frame = f", frame {radiograph.frame} of {radiograph.n_frames}" if radiograph.n_frames > 1 else ""
-    console.print(f"   upright picture  {width} × {height} pixels{frame}, decoded by {radiograph.decoder}")
+    console.print(f"   {'upright picture':{TITLE}} {width} × {height} pixels{frame}, decoded by {radiograph.decoder}")
     for name in ("modality", "view_position", "photometric_interpretation"):
-        console.print(f"   {name.replace('_', ' '):16} {getattr(radiograph.facts, name) or 'not stated'}")
+        console.print(f"   {name.replace('_', ' '):{TITLE}} {getattr(radiograph.facts, name) or 'not stated'}")
     for index, step in enumerate(radiograph.steps):
         title = "steps" if index == 0 else ""
-        console.print(f"   {title:16} {step.name:18} {step.low:g} … {step.high:g}  {_parameters(step.parameters)}")
+        console.print(f"   {title:{TITLE}} {step.name:18} {step.low:g} … {step.high:g}  {_parameters(step.parameters)}")
     found = detect(radiograph.pixels)
     console.print(
-        f"   {'detectors':16} inverted {found.inverted:.2f}, not a chest X-ray {found.not_chest:.2f} (0 to 1)"
+        f"   {'detectors':{TITLE}} inverted {found.inverted:.2f}, not a chest X-ray {found.not_chest:.2f} (0 to 1)"
     )
     for index, flag in enumerate(sorted(radiograph.flags)):
-        console.print(f"   {'flags' if index == 0 else '':16} {flag}: {FLAGS[flag]}")
+        console.print(f"   {'flags' if index == 0 else '':{TITLE}} {flag}: {FLAGS[flag]}")
 
 
 def _parameters(parameters: dict[str, Any]) -> str:
@@ -126,4 +129,4 @@ def _write_pngs(console: Console, folder: Path, stem: str, radiograph: Radiograp
         buffer = io.BytesIO()
         Image.fromarray(pixels).save(buffer, "PNG")
         write_whole(path, buffer.getvalue())
-        console.print(f"   wrote            {path}")
+        console.print(f"   {'wrote':{TITLE}} {path}")

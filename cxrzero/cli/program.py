@@ -7,7 +7,6 @@ import sys
 from typing import Any
 
 import typer
-from typer import rich_utils
 
 from cxrzero.cli.failures import INTERRUPTED, fail
 from cxrzero.cli.helppage import Group
@@ -53,6 +52,8 @@ class Program(Group):
         try:
             returned = super().main(*given, **named)
         except ClickError as error:
+            from typer import rich_utils  # a tenth of a second that only mistakes and --help cost
+
             error.message = visible(error.message)
             with contextlib.suppress(OSError):  # no way is left to say what was typed wrong
                 rich_utils.rich_format_error(error)

@@ -29,7 +29,7 @@ class Progress:
     """
 
     def __init__(self, *, beside_table: bool = False) -> None:
-        self._bar = None if beside_table else _bar()
+        self._bar = None if beside_table else bar("{task.fields[done]}", "{task.fields[rate]}", time_left=True)
         self._task = self._bar.add_task("Screening", total=None, done="0", rate="") if self._bar else None
         self._live: Live | None = None
         self._started = time.monotonic()
@@ -76,25 +76,23 @@ class Progress:
         return f"{rows / (time.monotonic() - self._started):.1f} images/s"
 
 
-def _bar() -> RichProgress | None:
-    """Make a bar; None where a line cannot be drawn again in its place."""
+def bar(*texts: str, time_left: bool = False) -> RichProgress | None:
+    """Make a bar with what is done before it and `texts` behind it, in the format of rich's TextColumn.
+
+    Returns:
+        None where a line cannot be drawn again in its place.
+    """
     if sys.stderr is None or not sys.stderr.isatty():
         return None
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TimeRemainingColumn
 
     from cxrzero.cli.console import Console
 
     console = Console(stderr=True)
     if not console.can_redraw:
         return None
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[done]}"),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-        console=console,
-    )
+    last = [TimeRemainingColumn()] if time_left else []
+    return Progress("{task.description}", BarColumn(), *texts, *last, console=console)
 
 
 def _of(rows: int, total: int | None) -> str:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from cxrzero.cli.progress import bar
 from cxrzero.cli.terminal import say
 
 if TYPE_CHECKING:
-    from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
 
     from cxrzero.train.progress import Progress
@@ -24,7 +23,7 @@ class TrainingDisplay:
     """Shows a running training; call it with each `Progress`."""
 
     def __init__(self) -> None:
-        self._bar: RichProgress | None = _bar() if _first() else None
+        self._bar = bar("{task.completed:,}/{task.total:,}", "{task.fields[facts]}") if _first() else None
         self._task: TaskID | None = None
         self._stage, self._measured = "", ""
         self._next_line = time.monotonic()
@@ -105,23 +104,3 @@ def _measured(progress: Progress) -> str:
 def _duration(seconds: float) -> str:
     minutes = round(seconds / 60)
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
-
-
-def _bar() -> RichProgress | None:
-    """Make a bar; None where a line cannot be drawn again in its place."""
-    if sys.stderr is None or not sys.stderr.isatty():
-        return None
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    from cxrzero.cli.console import Console
-
-    console = Console(stderr=True)
-    if not console.can_redraw:
-        return None
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[facts]}"),
-        console=console,
-    )

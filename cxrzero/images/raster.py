@@ -10,7 +10,7 @@ import io
 import os
 import struct
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import imagecodecs
 import numpy as np
@@ -25,7 +25,9 @@ from cxrzero.images.quiet import ignore_warnings_of
 from cxrzero.images.radiograph import DecodeOptions, GreyImage, Radiograph, Step
 from cxrzero.images.raster_samples import RasterSamples, grey_of, over_black
 from cxrzero.images.sniff import Kind
-from cxrzero.images.tiff import read_tiff
+
+if TYPE_CHECKING:
+    from cxrzero.images.tiff import TiffPicture
 
 # The formats that content detection knows, by Pillow's names; nothing else is tried on a hostile file.
 _PILLOW_FORMAT = {
@@ -84,8 +86,14 @@ def _read(path: Path) -> bytes:
         raise ImageError("unreadable", f"the file cannot be read ({error.strerror or os.strerror(5)})") from None
 
 
+def _tiff(data: bytes, max_pixels: int) -> TiffPicture | None:
+    from cxrzero.images.tiff import read_tiff  # tifffile is imported for a TIFF, and for no other film
+
+    return read_tiff(data, max_pixels)
+
+
 def _radiograph(data: bytes, kind: Kind, options: DecodeOptions) -> Radiograph:
-    if kind == "tiff" and (tiff := read_tiff(data, options.max_pixels)) is not None:
+    if kind == "tiff" and (tiff := _tiff(data, options.max_pixels)) is not None:
         found = {"multi_page"} if tiff.is_multi_page else set()
         return _of_stored(tiff.stored, "TIFF", "tifffile", tiff.orientation, found, options)
     if kind in ("jp2", "j2k") and (deep := read_deep_jpeg2000(data, options.max_pixels)) is not None:

@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Generic, TypeVar
 
+from cxrzero.display.letters import without_accents
+
 Kind = TypeVar("Kind")
 
 # Letters that no accent makes, as they are written without them.
@@ -48,8 +50,7 @@ def raw_words(text: str) -> list[str]:
 
 def plain(word: str) -> str:
     """A word of capitals without accents."""
-    letters = unicodedata.normalize("NFKD", word.translate(_PLAIN))
-    return "".join(letter for letter in letters if not unicodedata.combining(letter))
+    return without_accents(word.translate(_PLAIN))
 
 
 class Vocabulary(Generic[Kind]):

@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 
+from cxrzero.display.letters import without_accents
 from cxrzero.prompts.bank import built_in_bank
 
 # Letters with what joins them in a word; "PleuralThickening" is two words, as data sets write labels.
@@ -30,11 +31,6 @@ def words_of(text: str) -> list[str]:
 def plain(word: str) -> str:
     """Take case and accents off."""
     return without_accents(word.casefold())
-
-
-def without_accents(word: str) -> str:
-    letters = unicodedata.normalize("NFKD", word)
-    return "".join(letter for letter in letters if not unicodedata.combining(letter))
 
 
 def is_english(word: str) -> bool:

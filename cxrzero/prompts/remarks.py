@@ -70,15 +70,10 @@ def lines(findings: Sequence[Finding]) -> Iterator[str]:
     for finding in findings:
         alike = unmeasured.get(finding.message, []) if finding.code == UNMEASURED else []
         if len(alike) <= LINES_OF_A_KIND:
-            yield _visible(f"{finding.label}: {finding.message}")
+            yield f"{finding.label}: {finding.message}"
         elif finding.label == alike[0]:
             more = f" and {len(alike) - NAMED:,} more" if len(alike) > NAMED else ""
-            yield _visible(f"{', '.join(alike[:NAMED])}{more}: {finding.message}")
-
-
-def _visible(line: str) -> str:
-    """A text to search for, and what a stranger's model.json says, may hold what a terminal obeys."""
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in line)
+            yield f"{', '.join(alike[:NAMED])}{more}: {finding.message}"
 
 
 def _measured(labels: Sequence[str], bundle: Bundle) -> Iterator[Finding]:

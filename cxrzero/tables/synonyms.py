@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import itertools
-import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 
+from cxrzero.display.letters import without_accents
 from cxrzero.tables.names import fold
 
 
@@ -51,8 +51,7 @@ def in_words(label: str, column: str) -> str:
 
 def _key(name: str) -> str:
     """Fold a name, and take accents off."""
-    parts = unicodedata.normalize("NFKD", name)
-    return fold("".join(sign for sign in parts if not unicodedata.combining(sign)))
+    return fold(without_accents(name))
 
 
 @functools.cache

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -19,6 +21,18 @@ def test_importing_the_command_line_loads_nothing_heavy(statement: str) -> None:
     code = f"import sys; {statement}; print(*[m for m in {HEAVY!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+def test_a_run_loads_what_it_needs_and_no_more(png: Callable[..., Path], tiny_bundle: Path, tmp_path: Path) -> None:
+    """What shows mistakes and --help, and what reads a TIFF, costs a run of PNG files nothing."""
+    film, out = png("a.png", 1), str(tmp_path / "a.csv")
+    given = ["predict", str(film), "--labels", "mass", "--model", str(tiny_bundle), "--out", out, "--no-cache"]
+    code = (
+        f"import sys; from cxrzero.cli import app; app({given!r}, standalone_mode=False); "
+        "print(*sorted({'typer.rich_utils', 'tifffile', 'numpy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["numpy"]
 
 
 def test_version() -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from typing import Final
 
+from cxrzero.tables.names import fold
 from cxrzero.train.data.reports.marks import has_words
 
 # Compared without case, spaces and signs, so that "N/A", "#N/A", "<NA>", "n.a." and "*** N / A ***" are one.
@@ -39,5 +39,5 @@ def is_missing(text: str) -> bool:
     """
     if not has_words(text):
         return True
-    key = re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", text).casefold())
+    key = fold(text)
     return key in _MISSING or bool(_FILLED.fullmatch(key))
