@@ -18,7 +18,7 @@ Interpolations: nearest, bilinear, bicubic, lanczos (Pillow's, antialiased when 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from PIL import Image
 
 from cxrzero.errors import BundleError
 from cxrzero.images.radiograph import GreyImage
+from cxrzero.model.values import ValueSteps, resize_bicubic
 
 FloatImage = npt.NDArray[np.float32]
 Interpolation = Image.Resampling
@@ -38,9 +39,6 @@ INTERPOLATIONS = {
     "lanczos": Interpolation.LANCZOS,
 }
 
-# The cubic convolution parameter of torch.nn.functional.interpolate (Keys 1981 has −0.5, which Pillow uses).
-TORCH_CUBIC_A = -0.75
-
 
 class Preprocess:
     """The steps of one bundle, checked once, applied to many images; safe to call from several threads.
@@ -51,6 +49,7 @@ class Preprocess:
 
     Attributes:
         is_grey: the three channels are equal.
+        value_steps: what follows `fit`, where that may run beside the encoder; None where it is more.
 
     Raises:
         BundleError: an unknown step, or missing, unknown or wrong parameters.
@@ -81,6 +80,7 @@ class Preprocess:
             self.is_grey = len(self._values(np.zeros((3, 2), np.uint8))) == 1
         except (TypeError, ValueError, ZeroDivisionError) as error:
             raise BundleError(f"preprocess cannot be carried out: {error}") from error
+        self.value_steps = self._value_steps()
 
     def __call__(self, pixels: GreyImage) -> FloatImage:
         """Turn one picture into encoder input.
@@ -101,6 +101,12 @@ class Preprocess:
         if values.shape[1:] != self.image_size:
             raise BundleError(f"preprocess gives {values.shape[1:]} pixels, the encoder takes {self.image_size}")
         return values
+
+    def _value_steps(self) -> ValueSteps | None:
+        steps = [step for step in self._numeric if isinstance(step, partial)]
+        if any(step.func is not _resize_tensor for step in steps) or len(steps) > 1:
+            return None
+        return ValueSteps(self._levels, *(step.keywords["size"] for step in steps))
 
     @property
     def largest_side(self) -> int:
@@ -205,32 +211,7 @@ def _resize_tensor(values: FloatImage, size: int, interpolation: str, antialias:
     """Bicubic resize of (C, H, W) float32 as torch.nn.functional.interpolate does without antialias."""
     if interpolation != "bicubic" or antialias is not False:
         raise ValueError("resize_tensor knows bicubic without antialias only")
-    height, width = values.shape[1:]
-    taps, weights = _cubic_taps(height, size)
-    tall = sum(values[:, taps[k]] * weights[k][:, None] for k in range(4))
-    taps, weights = _cubic_taps(width, size)
-    return np.asarray(sum(tall[..., taps[k]] * weights[k] for k in range(4)), np.float32)
-
-
-@lru_cache(maxsize=16)
-def _cubic_taps(source: int, target: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
-    """Keys' cubic convolution, half-pixel centres, edges repeated: four sources of each target and their weights.
-
-    Returns:
-        (4, target) indices and (4, target) float64.
-    """
-    centres = (np.arange(target) + 0.5) * source / target - 0.5
-    taps = np.floor(centres).astype(np.intp) + np.arange(-1, 3)[:, None]
-    weights = np.vectorize(_cubic, otypes=[np.float64])(np.abs(centres - taps))
-    return np.clip(taps, 0, source - 1), weights
-
-
-def _cubic(distance: float, a: float = TORCH_CUBIC_A) -> float:
-    if distance <= 1:
-        return ((a + 2) * distance - (a + 3)) * distance**2 + 1
-    if distance < 2:
-        return a * (((distance - 5) * distance + 8) * distance - 4)
-    return 0.0
+    return resize_bicubic(values, size)
 
 
 _GEOMETRY: dict[str, Callable[..., Image.Image]] = {

@@ -108,3 +108,18 @@ def without(steps: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
 def test_a_wrong_list_of_steps_is_found_before_any_image(steps: list[dict[str, Any]]) -> None:
     with pytest.raises(BundleError):
         Preprocess(steps, (384, 384))
+
+
+@pytest.mark.parametrize(("steps", "side"), [(CHEXZERO, 224), (CLIP, 224), (SIGLIP, 384)])
+def test_the_steps_after_fit_give_the_same_bits_for_a_batch(steps: list[dict[str, Any]], side: int) -> None:
+    preprocess = Preprocess(steps, (side, side))
+    films = [picture(seed, (500 + seed, 400)) for seed in range(3)]
+    assert preprocess.value_steps is not None
+    batch = preprocess.value_steps(np.stack([preprocess.fit(film) for film in films]))
+    assert batch.flags.c_contiguous
+    np.testing.assert_array_equal(batch, np.stack([preprocess(film) for film in films]))
+
+
+def test_steps_in_another_order_have_no_values_to_be_made_beside_the_encoder() -> None:
+    resize, normalise = CHEXZERO[-1], CLIP[-1]
+    assert Preprocess([*CLIP[:3], resize, normalise], (224, 224)).value_steps is None
