@@ -17,6 +17,7 @@ import numpy.typing as npt
 from cxrzero.errors import BundleError, ConfigError, CxrzeroError, RunError
 from cxrzero.model.bundle import Bundle
 from cxrzero.model.model_json import IMAGE_ENCODER, PATCH_ENCODER, TEXT_ENCODER
+from cxrzero.model.values import ValueSteps
 
 # Of a CUDA call: the libraries choose an algorithm by the size of the batch, so it is always the same.
 CUDA_BATCH = 64
@@ -57,6 +58,7 @@ class BundleEncoder(ABC):
         least_batch: rows of the smallest call; a smaller one would be computed in another order.
         fixed_batch: rows of every call, where the order depends on their number in other ways; None leaves it free.
         runs_variants: a precision that the bundle has a file for is run from that file, not computed from the fp32 one.
+        takes_fitted: `encode_fitted` spares the processor the steps after the geometry.
     """
 
     backend: str
@@ -66,6 +68,7 @@ class BundleEncoder(ABC):
     least_batch: int = 1
     fixed_batch: int | None = None
     runs_variants: bool = True
+    takes_fitted: bool = False
 
     def __init__(self, bundle: Bundle, threads: int | None) -> None:
         self._bundle = bundle
@@ -80,6 +83,9 @@ class BundleEncoder(ABC):
 
     def encode_images(self, pixel_values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         return self._encode(IMAGE, pixel_values)
+
+    def encode_fitted(self, frames: Sequence[npt.NDArray[np.uint8]], steps: ValueSteps) -> npt.NDArray[np.float32]:
+        return self.encode_images(steps(np.stack(frames)))
 
     def encode_patches(self, pixel_values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         if self._bundle.patch_encoder is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from typing import Protocol, get_args
 
 import numpy as np
@@ -12,6 +13,7 @@ from cxrzero.backends.precision import wanted
 from cxrzero.choices import Backend, Device, Precision
 from cxrzero.errors import ConfigError, MissingExtraError, RunError, UsageError
 from cxrzero.model.bundle import Bundle
+from cxrzero.model.values import ValueSteps
 
 DEVICES: tuple[Device, ...] = get_args(Device)
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
@@ -39,15 +41,23 @@ class Encoder(Protocol):
         device: where it really runs, "cpu" or "cuda".
         precision: of the image encoder, see `cxrzero.backends.precision`; never "auto".
         reason: why that device and precision, in words for the user.
+        takes_fitted: pictures are better given to `encode_fitted`: the steps after the geometry run on the device.
     """
 
     backend: str
     device: str
     precision: str
     reason: str
+    takes_fitted: bool
 
     def encode_images(self, pixel_values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """(N, 3, H, W) float32 → image_embeds (N, D) float32, rows of length 1."""
+
+    def encode_fitted(self, frames: Sequence[npt.NDArray[np.uint8]], steps: ValueSteps) -> npt.NDArray[np.float32]:
+        """N pictures (h, w) uint8 of one shape, as `Preprocess.fit` gives them → image_embeds (N, D) float32.
+
+        Gives what `encode_images(steps(frames))` gives.
+        """
 
     def encode_patches(self, pixel_values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """(N, 3, H, W) float32 → patch_embeds (N, h, w, D) float32, each of length 1; always in fp32.
