@@ -17,6 +17,7 @@ Interpolations: nearest, bilinear, bicubic, lanczos (Pillow's, antialiased when 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -49,7 +50,10 @@ class Preprocess:
 
     Attributes:
         is_grey: the three channels are equal.
-        value_steps: what follows `fit`, where that may run beside the encoder; None where it is more.
+        fitted_size: (height, width) of every picture that `fit` gives; None where that depends on the picture.
+        geometry: names what `fit` does: preprocessings that have it alike fit alike.
+        value_steps: what follows `fit`, where that may run beside the encoder; None where it is more, or where pictures
+            of several sizes, or of a wrong one, would come to it.
 
     Raises:
         BundleError: an unknown step, or missing, unknown or wrong parameters.
@@ -58,6 +62,7 @@ class Preprocess:
     def __init__(self, steps: Sequence[Mapping[str, Any]], image_size: tuple[int, int]) -> None:
         self.image_size = image_size
         self._steps = tuple(dict(step) for step in steps)
+        self.fitted_size: tuple[int, int] | None = None
         self._geometry: list[Callable[[Image.Image], Image.Image]] = []
         self._numeric: list[Callable[[FloatImage], FloatImage]] = []
         factor, rescaled = 1.0, False
@@ -68,12 +73,14 @@ class Preprocess:
                 rescaled = True
             elif name in _GEOMETRY and not rescaled:
                 self._geometry.append(_bind(_GEOMETRY[name], name, parameters))
+                self.fitted_size = _fitted_size(name, parameters)
             elif name in _NUMERIC and rescaled:
                 self._numeric.append(_bind(_NUMERIC[name], name, parameters))
             else:
                 raise BundleError(f"preprocess step {name!r} is unknown, repeated or out of order; update cxrzero")
         if not rescaled:
             raise BundleError("preprocess has no step 'rescale'")
+        self.geometry = json.dumps(self._steps[: len(self._geometry)], sort_keys=True)
         # A trial run finds wrong parameters before any image is read.
         try:
             self._levels, self._numeric = _tabulate(factor, self._numeric)
@@ -106,7 +113,9 @@ class Preprocess:
         steps = [step for step in self._numeric if isinstance(step, partial)]
         if any(step.func is not _resize_tensor for step in steps) or len(steps) > 1:
             return None
-        return ValueSteps(self._levels, *(step.keywords["size"] for step in steps))
+        found = ValueSteps(self._levels, *(step.keywords["size"] for step in steps))
+        size = self.fitted_size if found.side is None else self.fitted_size and (found.side, found.side)
+        return found if size == self.image_size else None
 
     @property
     def largest_side(self) -> int:
@@ -162,6 +171,13 @@ def _bind(function: Callable[..., Any], name: str, parameters: dict[str, Any]) -
         if key in parameters and (type(parameters[key]) is not int or not 1 <= parameters[key] <= 4096):
             raise BundleError(f"preprocess step {name!r}: {key} must be a whole number from 1 to 4096")
     return partial(function, **parameters)
+
+
+def _fitted_size(name: str, parameters: Mapping[str, Any]) -> tuple[int, int] | None:
+    """What a geometric step makes of every picture, (height, width); None where that depends on the picture."""
+    if name == "pad_to_square":
+        return parameters["size"], parameters["size"]
+    return (parameters["height"], parameters["width"]) if "height" in parameters else None
 
 
 def _rescale(factor: float) -> float:
