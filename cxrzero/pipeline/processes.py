@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -189,7 +189,7 @@ def _in_three_channels(item: Item) -> Item:
     """Put back what `_slim` left out; a fitted picture, (h, w), has no channels."""
     if isinstance(item, Frame):
         slim = {id(each): each for each in item.inputs if each is not None and each.ndim == 3}
-        whole: dict[int, Input] = {key: np.broadcast_to(v, (3, *v.shape[1:])) for key, v in slim.items()}
+        whole = {key: cast(Input, np.broadcast_to(v, (3, *v.shape[1:]))) for key, v in slim.items()}
         item.inputs = [whole.get(id(each), each) for each in item.inputs]
     return item
 
