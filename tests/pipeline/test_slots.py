@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -85,6 +86,13 @@ def test_no_room_for_the_block_is_found_before_anyone_writes_to_it() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (0, "3 None\n"), done.stderr
+
+
+@on_linux
+def test_room_that_is_gone_since_it_was_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    with open("/dev/full", "wb") as full:
+        monkeypatch.setattr(slots, "Arena", lambda size: SimpleNamespace(fd=full.fileno()))
+        assert Slots(4, 100).take() is None
 
 
 def test_a_system_that_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
