@@ -20,9 +20,10 @@ _LOSSLESS = frozenset({0xC3, 0xC7, 0xCB, 0xCF})
 _SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
 
 # In a scan, FF 00 is a stuffed FF, FF D0-D7 a restart, FF FF a fill byte (T.81, B.1.1.5);
-# in JPEG-LS a bit, not a byte, is stuffed: FF is followed by a byte below 80 (T.87, 9.1).
-_MARKER_IN_SCAN = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")
-_MARKER_IN_JPEG_LS_SCAN = re.compile(rb"\xff+[\x80-\xcf\xd8-\xfe]")
+# in JPEG-LS a bit, not a byte, is stuffed: FF is followed by a byte below 80 (T.87, 9.1). Fill bytes before a marker are
+# not matched along: a pattern that begins with one plain byte is found twenty times as fast as one with FF+.
+_MARKER_IN_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+_MARKER_IN_JPEG_LS_SCAN = re.compile(rb"\xff[\x80-\xcf\xd8-\xfe]")
 
 # ISO/IEC 15444-1, table A.2: coding style (of a component), start of a tile-part, end of the code stream.
 _COD, _COC, _SOT, _EOC = 0xFF52, 0xFF53, 0xFF90, 0xFFD9
