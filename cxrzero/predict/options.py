@@ -138,7 +138,7 @@ class PredictOptions:
     )
     fast_decode: bool = option(
         False,
-        "Decode large JPEG and JPEG 2000 files at a fraction of their size, at least twice the model's.",
+        "Decode large JPEG and JPEG 2000 films at a fraction of their size, at least twice the model's.",
         panel=ADVANCED,
         decides="scores",
     )
