@@ -5,7 +5,8 @@
 Deviation of d = cos⁺ − cos⁻ over the model's labels, on real films enlarged (bicubic) to 1536 pixels and stored in each
 format, since those at hand have 512 at most: fine detail that a true large film has is missing from them. Without
 --data only the speed is measured: of a film of 2048 × 1792 pixels with a detector's noise, from the file to grey, per
-second of processor time, in turns. `fast` keeps the sides that --model asks for, `fast for 224` those of models that see 224 pixels.
+second of processor time, in turns. `fast` keeps the sides that --model asks for, `fast for 224` those of models that
+see 224 pixels.
 """
 
 from __future__ import annotations

@@ -62,6 +62,8 @@ class Frame:
 
 
 Decoder = Callable[[bytes, FrameShape, Claim], Samples]
+# As `decode_frame` below: (stream, transfer syntax, what the header says, least side) → frame.
+DecodeFrame = Callable[[bytes, str, FrameShape, int | None], Frame]
 
 
 def _imagecodecs_jpeg(stream: bytes, shape: FrameShape, claim: Claim) -> Samples:
@@ -160,16 +162,7 @@ def decode_frame(stream: bytes, transfer_syntax: str, shape: FrameShape, least_s
     """
     if transfer_syntax == RLE_LOSSLESS:
         return Frame(decode_rle(stream, shape), "cxrzero/rle")
-    decoders = DECODERS.get(transfer_syntax)
-    if decoders is None:
-        raise ImageError("unsupported_transfer_syntax", f"no decoder for the transfer syntax {transfer_syntax[:64]}")
-    claim = read_claim(stream)
-    if (claim.rows, claim.columns, claim.samples) != (shape.rows, shape.columns, shape.samples):
-        raise ImageError(
-            "size_mismatch",
-            f"the compressed pixels are {claim.rows} × {claim.columns} × {claim.samples}, "
-            f"the header says {shape.rows} × {shape.columns} × {shape.samples}",
-        )
+    claim = checked_claim(stream, transfer_syntax, shape)
     # Bits that a stream takes for unsigned, and that hold a sign, are no amounts: no mean of them makes sense.
     if least_side is not None and claim.signed == shape.signed:
         found = reduced_samples(stream, claim, least_side)
@@ -177,7 +170,7 @@ def decode_frame(stream: bytes, transfer_syntax: str, shape: FrameShape, least_s
             samples, factor, name = found
             return Frame(samples, name, claim, factor)
     missing = []
-    for name, decode in decoders:
+    for name, decode in DECODERS[transfer_syntax]:
         try:
             samples = decode(stream, shape, claim)
         except ImportError:  # what imagecodecs raises where its build left a codec out
@@ -190,8 +183,26 @@ def decode_frame(stream: bytes, transfer_syntax: str, shape: FrameShape, least_s
             return Frame(samples, name, claim)
     if missing:
         raise ImageError("missing_codec", f"this installation lacks {', '.join(missing)}; reinstall imagecodecs")
-    tried = ", ".join(name for name, _ in decoders)
+    tried = ", ".join(name for name, _ in DECODERS[transfer_syntax])
     raise ImageError("corrupt_codestream", f"the compressed pixels ({claim.kind}) cannot be decoded (tried {tried})")
+
+
+def checked_claim(stream: bytes, transfer_syntax: str, shape: FrameShape) -> Claim:
+    """What the stream of a frame claims, before a decoder allocates it; RLE claims nothing.
+
+    Raises:
+        ImageError: "unsupported_transfer_syntax", "truncated", "corrupt_codestream", "size_mismatch".
+    """
+    if transfer_syntax not in DECODERS:
+        raise ImageError("unsupported_transfer_syntax", f"no decoder for the transfer syntax {transfer_syntax[:64]}")
+    claim = read_claim(stream)
+    if (claim.rows, claim.columns, claim.samples) != (shape.rows, shape.columns, shape.samples):
+        raise ImageError(
+            "size_mismatch",
+            f"the compressed pixels are {claim.rows} × {claim.columns} × {claim.samples}, "
+            f"the header says {shape.rows} × {shape.columns} × {shape.samples}",
+        )
+    return claim
 
 
 def decode_rle(stream: bytes, shape: FrameShape) -> Samples:

@@ -17,7 +17,7 @@ from cxrzero.errors import ImageError, SkippedImage
 from cxrzero.images.aspect import Aspect, read_aspect
 from cxrzero.images.body_parts import body_part_flags
 from cxrzero.images.chain import make_square
-from cxrzero.images.codecs import Frame
+from cxrzero.images.codecs import DecodeFrame, Frame, decode_frame
 from cxrzero.images.codes import codes, wording
 from cxrzero.images.dicom_file import facts_of, integer, open_dicom, text
 from cxrzero.images.dicom_frames import PixelLayout, read_frames, read_layout
@@ -43,7 +43,7 @@ DX_FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
 
-def decode_dicom(path: Path, options: DecodeOptions) -> Iterator[Radiograph]:
+def decode_dicom(path: Path, options: DecodeOptions, decoder: DecodeFrame = decode_frame) -> Iterator[Radiograph]:
     """Decode every frame of a DICOM file.
 
     Yields:
@@ -60,7 +60,7 @@ def decode_dicom(path: Path, options: DecodeOptions) -> Iterator[Radiograph]:
             layout = read_layout(dicom, options.max_pixels)
             to_grey = monochrome_to_grey if layout.photometric.startswith("MONOCHROME") else colour_to_grey
             header_flags = flags_of(dicom.header, layout.frames)
-            frames = read_frames(dicom, layout, least_side(dicom.header, layout, options))
+            frames = read_frames(dicom, layout, least_side(dicom.header, layout, options), decoder)
             for number, frame in enumerate(frames, start=1):
                 own = replace(dicom, header=frame_header(dicom.header, number))
                 aspect = read_aspect(own.header)

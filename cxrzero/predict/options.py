@@ -142,6 +142,12 @@ class PredictOptions:
         panel=ADVANCED,
         decides="scores",
     )
+    gpu_decode: bool = option(
+        False,
+        "Decode lossless JPEG 2000 and HTJ2K frames of DICOM files on an NVIDIA GPU, to the same pixels.",
+        panel=ADVANCED,
+        decides="nothing",
+    )
     fail_fast: bool = option(False, "Stop at the first image that cannot be read.", decides="nothing")
     skip: tuple[str, ...] = option(
         (),
