@@ -53,7 +53,8 @@ class GpuFrames:
     """Decodes frames for many threads: a thread waits for its own, and all that wait meanwhile are one call.
 
     Each thread fetches its frame from the GPU itself, so that these copies run beside each other and beside the next
-    call (the library gives the interpreter up in both). What the GPU is not given, or cannot decode, the processor decodes, or says what is wrong with it.
+    call; the library gives the interpreter up in both. What the GPU is not given, or cannot decode, the processor
+    decodes, or says what is wrong with it.
 
     Attributes:
         on_gpu, on_cpu: compressed frames that were decoded, or refused, on each.
