@@ -176,10 +176,13 @@ def _stored_step(what: dict[str, Any], samples: np.ndarray[Any, np.dtype[Any]]) 
 
 
 def _scaled_down(image: ImageFile.ImageFile, data: bytes, side: int) -> Image.Image:
-    """Let the decoder leave out detail: DCT scaling of JPEG, fewer resolution levels of JPEG 2000; at most by 8."""
+    """Let the decoder leave out detail: DCT scaling of JPEG, fewer resolution levels of JPEG 2000; at most by 8.
+
+    Not of what no mean stands for: entries of a palette, and deep samples, whose range decides on the grey.
+    """
     if image.format == "JPEG":
         image.draft(None, (side, side))  # the smallest size with no side below these
-    elif image.format == "JPEG2000" and image.mode not in ("P", "PA"):  # no entries of a palette can be averaged
+    elif image.format == "JPEG2000" and image.mode not in ("P", "PA", *_DEEP_MODES):
         count = min(halvings(image.size, side), most_halvings(data))
         return halved_jpeg2000(image, count) if count else image
     return image

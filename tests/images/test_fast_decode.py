@@ -80,6 +80,16 @@ def test_a_palette_is_decoded_in_full(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.pixels, 255 - np.asarray(film))
 
 
+def test_deep_samples_are_decoded_in_full(tmp_path: Path) -> None:
+    """Their range decides on the grey, and one pixel on their range: here the brightest of 400 × 400."""
+    deep = draw(1, 400).to_uint8().astype(np.uint16) * 16
+    deep[7, 9] = 65535
+    Image.fromarray(deep).save(tmp_path / "film.jp2")
+    found = next(decode(tmp_path / "film.jp2", DecodeOptions(fast_side=100)))
+    exact = np.floor(255 * ((deep - deep.min()) / (65535 - deep.min())) + 0.5)
+    np.testing.assert_array_equal(found.pixels, exact)
+
+
 def test_other_formats_are_decoded_in_full(film: Image.Image, tmp_path: Path) -> None:
     film.save(tmp_path / "film.png")
     found = next(decode(tmp_path / "film.png", DecodeOptions(fast_side=100)))
