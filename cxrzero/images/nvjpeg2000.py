@@ -76,7 +76,8 @@ class GpuFrames:
         try:
             self._decoder = self._library.Decoder(device_id=device, backends=backends)
         except RuntimeError as error:
-            raise DeviceError(f"nvImageCodec cannot use cuda:{device} ({str(error)[:80]})") from None
+            why = str(error).partition(" at ")[0]  # behind it stands where in its source
+            raise DeviceError(f"nvImageCodec cannot use cuda:{device} ({why})") from None
         self._as_stored = self._library.DecodeParams(
             apply_exif_orientation=False, color_spec=self._library.ColorSpec.UNCHANGED, allow_any_depth=True
         )
