@@ -124,6 +124,6 @@ def test_a_wrong_size_is_said_as_before(steps: Steps, size: tuple[int, int]) -> 
         Preprocess(steps, size)
     loose = [{"step": "resize_shortest", "size": 2, "interpolation": "nearest"}, *SIGLIP[1:]]
     preprocess = Preprocess(loose, (3, 2))  # right for the picture of the trial
-    assert (preprocess.fitted_size, preprocess.value_steps) == (None, None)
+    assert (preprocess.fit.fitted_size, preprocess.value_steps) == (None, None)
     with pytest.raises(BundleError, match=r"preprocess gives \(2, 4\) pixels, the encoder takes \(3, 2\)"):
         preprocess(np.zeros((10, 20), np.uint8))
