@@ -3,6 +3,7 @@
     open.py         the protocol, and which backend runs a bundle
     base.py         what they share: batches, checks of what comes out
     precision.py    which number formats a backend offers, and what `auto` takes
+    gpus.py         the GPUs that CUDA shows
     processor.py    what a processor is called where something was measured
     onnxruntime.py  CPU, CUDA; in every installation
     openvino.py     CPU; extra [openvino]

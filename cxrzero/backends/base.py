@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cxrzero.backends.gpus import Gpu
 from cxrzero.errors import BundleError, ConfigError, CxrzeroError, RunError
 from cxrzero.model.bundle import Bundle
 from cxrzero.model.model_json import IMAGE_ENCODER, PATCH_ENCODER, TEXT_ENCODER
@@ -58,6 +59,7 @@ class BundleEncoder(ABC):
         least_batch: rows of the smallest call; a smaller one would be computed in another order.
         fixed_batch: rows of every call, where the order depends on their number in other ways; None leaves it free.
         runs_variants: a precision that the bundle has a file for is run from that file, not computed from the fp32 one.
+        gpu: the card that computes; None on a CPU.
         takes_fitted: `encode_fitted` spares the processor the steps after the geometry.
     """
 
@@ -68,6 +70,7 @@ class BundleEncoder(ABC):
     least_batch: int = 1
     fixed_batch: int | None = None
     runs_variants: bool = True
+    gpu: Gpu | None = None
     takes_fitted: bool = False
 
     def __init__(self, bundle: Bundle, threads: int | None) -> None:

@@ -9,13 +9,13 @@ from typing import Protocol, get_args
 import numpy as np
 import numpy.typing as npt
 
+from cxrzero.backends.gpus import Gpu
 from cxrzero.backends.precision import wanted
-from cxrzero.choices import Backend, Device, Precision
+from cxrzero.choices import Backend, Device, Precision, parse_device
 from cxrzero.errors import ConfigError, MissingExtraError, RunError, UsageError
 from cxrzero.model.bundle import Bundle
 from cxrzero.model.values import ValueSteps
 
-DEVICES: tuple[Device, ...] = get_args(Device)
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
 
 # Bytes of an image encoder from which OpenVINO, where it is installed, is worth its start. Films went faster through a
@@ -39,6 +39,7 @@ class Encoder(Protocol):
     Attributes:
         backend: e.g. "onnxruntime 1.22.0".
         device: where it really runs, "cpu" or "cuda".
+        gpu: the card there; None on a CPU.
         precision: of the image encoder, see `cxrzero.backends.precision`; never "auto".
         reason: why that device and precision, in words for the user.
         takes_fitted: pictures are better given to `encode_fitted`: the steps after the geometry run on the device.
@@ -46,6 +47,7 @@ class Encoder(Protocol):
 
     backend: str
     device: str
+    gpu: Gpu | None
     precision: str
     reason: str
     takes_fitted: bool
@@ -83,7 +85,8 @@ def open_encoder(
         backend: "auto" takes ONNX Runtime, or on a CPU OpenVINO where it is installed and the image encoder is large;
             for a precision that ONNX Runtime does not offer, the first installed one that does and runs it on this
             processor. Where OpenVINO cannot be imported, it takes ONNX Runtime and says so.
-        device: "cuda" must run on CUDA; "auto" takes CUDA where the backend can, else the CPU, and says why.
+        device: "cuda" and "cuda:N" must run on that GPU; "auto" takes the first GPU where the backend can, else the
+            CPU, and says why.
         precision: "auto" takes the fastest whose deviation is known and small, see `cxrzero.backends.precision`.
         threads: CPU threads of one call; None leaves the choice to the backend.
 
@@ -96,9 +99,9 @@ def open_encoder(
         RunError: the backend is installed but cannot be imported.
         BundleError: a file is not what the contract says.
     """
-    for kind, value, known in (("backend", backend, BACKENDS), ("device", device, DEVICES)):
-        if value not in known:
-            raise UsageError(f"{kind} {value!r} is unknown; choose one of {', '.join(known)}")
+    if backend not in BACKENDS:
+        raise UsageError(f"backend {backend!r} is unknown; choose one of {', '.join(BACKENDS)}")
+    parse_device(device)
     name = _choose_backend(bundle, device, precision) if backend == "auto" else backend
     if missing := missing_module(name):
         raise MissingExtraError(missing, name)

@@ -108,7 +108,7 @@ def _default(option: Option) -> Any:
     """What Typer shows; the options type has it anyhow."""
     if option.turns_off:
         return False
-    if option.default is REQUIRED or option.parse:
+    if option.default is REQUIRED or (option.parse and not isinstance(option.default, str)):
         return None
     if isinstance(option.default, tuple):
         return list(option.default) or None
