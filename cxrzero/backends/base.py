@@ -20,8 +20,10 @@ from cxrzero.model.bundle import Bundle
 from cxrzero.model.model_json import IMAGE_ENCODER, PATCH_ENCODER, TEXT_ENCODER
 from cxrzero.model.values import ValueSteps
 
-# Of a CUDA call: the libraries choose an algorithm by the size of the batch, so it is always the same.
+# Of a CUDA call of images: the libraries choose an algorithm by the size of the batch, so it is always the same.
 CUDA_BATCH = 64
+# The most in a call of texts or patches, of which there are few.
+CUDA_FEW = 64
 
 # CUDA calls that are under way at once, each in a thread and on a stream of its own: while one computes, the pictures
 # of the next are copied.
@@ -78,7 +80,8 @@ class BundleEncoder(ABC):
         self._threads = threads
         self._open_towers: dict[Tower, Run] = {}
         self._is_crowded = False  # two calls at once have not fitted into the GPU's memory
-        self._first_reason = ""  # before calls had to become smaller
+        self._remarks: dict[str, str] = {}  # what `reason` says beside why this device and precision were chosen
+        self._first_reason = ""  # without them
 
     @abstractmethod
     def _open(self, tower: Tower, path: Path) -> Run:
@@ -111,7 +114,7 @@ class BundleEncoder(ABC):
         return self._bundle.patch_encoder or tower.file if tower is PATCH else tower.file
 
     def _encode(self, tower: Tower, rows: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        size = self.fixed_batch or max(len(rows), self.least_batch)
+        size = self._rows_of_a_call(tower) or max(len(rows), self.least_batch)
         self._tower(tower)  # opened before calls ask for it at once
         batches = [rows[start : start + size] for start in range(0, len(rows), size)]
         call = partial(self._call, tower, size=size)
@@ -123,6 +126,11 @@ class BundleEncoder(ABC):
             for batch, part in zip(batches, found, strict=True)
         ]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _rows_of_a_call(self, tower: Tower) -> int | None:
+        """`fixed_batch`, of images; of texts and patches on CUDA at most a few: more would be filler."""
+        few = self.fixed_batch and self.device == "cuda" and tower is not IMAGE
+        return min(self.fixed_batch or CUDA_FEW, CUDA_FEW) if few else self.fixed_batch
 
     def _is_overlapping(self, batches: Sequence[npt.NDArray[Any]]) -> bool:
         return self.device == "cuda" and len(batches) > 1 and not self._is_crowded
@@ -142,14 +150,21 @@ class BundleEncoder(ABC):
         except Exception as error:  # the libraries' own errors share no base class
             if self.fixed_batch and self.device == "cuda" and size > 1 and ran_out_of_memory(error):
                 return None
-            # A call of fixed size is filled up, so that a smaller --batch-size would not help.
-            advice = "" if self.fixed_batch else "; a smaller --batch-size needs less memory"
-            raise RunError(
-                f"the model {self._bundle.name} failed on a batch of {size} on {self.device}: "
-                f"{first_line(error)}{advice}"
-            ) from error
+            raise self._failure(error, size) from error
+        return self._checked(tower, embeds, len(rows))
+
+    def _failure(self, error: Exception, size: int) -> RunError:
+        # A call of fixed size is filled up, so that a smaller --batch-size would not help.
+        advice = "" if self.fixed_batch else "; a smaller --batch-size needs less memory"
+        return RunError(
+            f"the model {self._bundle.name} failed on a batch of {size} on {self.gpu or self.device}: "
+            f"{first_line(error)}{advice}"
+        )
+
+    def _checked(self, tower: Tower, embeds: npt.NDArray[Any], count: int) -> npt.NDArray[np.float32]:
+        """The embeddings of `count` rows, if they are what the contract says."""
         n, *places, width = embeds.shape
-        expected = (len(rows), tower.ndim - 2, self._bundle.embed_dim)
+        expected = (count, tower.ndim - 2, self._bundle.embed_dim)
         if (n, len(places), width) != expected or not np.isfinite(embeds).all():
             shape = f"(N, {'h, w, ' if tower is PATCH else ''}{self._bundle.embed_dim})"
             raise BundleError(f"{self._bundle.path}: {tower.output} is not finite with shape {shape}")
@@ -166,10 +181,18 @@ class BundleEncoder(ABC):
             return found
         half = size // 2
         if self.fixed_batch is None or half < self.fixed_batch:
-            self.fixed_batch = half
-            self._first_reason = self._first_reason or self.reason
-            self.reason = f"{self._first_reason}; the GPU's memory ran out, so calls are of {half} rows"
+            self._make_calls_smaller(half)
         return np.concatenate([self._alone(tower, rows[i : i + half], half) for i in range(0, len(rows), half)])
+
+    def _make_calls_smaller(self, size: int) -> None:
+        self.fixed_batch = size
+        self._remark("size", f"the GPU's memory ran out, so calls are of {size} rows")
+
+    def _remark(self, subject: str, text: str) -> None:
+        """Add to the reason what a run has shown; a later remark takes the place of an earlier one on its subject."""
+        self._first_reason = self._first_reason if self._remarks else self.reason
+        self._remarks[subject] = text
+        self.reason = "; ".join((self._first_reason, *self._remarks.values()))
 
 
 def ran_out_of_memory(error: Exception) -> bool:
