@@ -61,7 +61,7 @@ class Screener:
     Args:
         model: what --model takes (docs/models.md): a bundle's folder, a known name, a checkpoint. Several are an
             ensemble.
-        device: "cpu"; "cuda", which must run on CUDA; "auto" takes CUDA where it works.
+        device: "cpu"; "cuda" or "cuda:N", which must run on that GPU; "auto" takes CUDA where it works.
         backend: "onnxruntime", "openvino", "torch"; "auto" takes what docs/backends.md says.
         precision: "fp32", "fp16", "bf16", "int8", of the image encoder; "auto" takes the fastest one whose deviation
             is known and small.

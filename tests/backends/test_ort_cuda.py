@@ -87,6 +87,14 @@ def test_the_pictures_of_a_call_are_queued_before_the_last_one_is_waited_for(tin
     assert runtime.log == [*call, *call, "finish", *call, "finish", "finish"]
 
 
+def test_the_places_that_are_left_hold_the_first_row(tiny_bundle: Path) -> None:
+    calls = calls_of(load_bundle(tiny_bundle), Runtime(), 8)
+    calls(FRAMES, STEPS)
+    assert calls._feed is not None
+    last = calls._feed.here[0].array[:, 0]  # the third call, of 7 rows
+    np.testing.assert_array_equal(last, [*FRAMES[16:], FRAMES[16]])
+
+
 def test_other_steps_and_other_shapes_take_the_place_of_the_last_ones(tiny_bundle: Path) -> None:
     runtime = Runtime()
     calls = calls_of(load_bundle(tiny_bundle), runtime, 8)
