@@ -151,7 +151,9 @@ def _open_on_cuda(bundle: Bundle, device: Device, precision: Precision, threads:
             try:
                 encoder = _open_named(name, bundle, device if asked else "cuda", cast(Precision, each), threads)
             except (DeviceError, MissingExtraError) as error:
-                obstacles[name] = str(error)
+                # What an encoder says of the device is said once, around all of them.
+                obstacle = str(error).removeprefix(f"--device {device if asked else 'cuda'} cannot run here: ")
+                obstacles[name] = obstacle.removesuffix("; use --device cpu or auto")
                 continue
             chosen, why = choose_precision(precision, name, "cuda", bundle)
             place = "asked for" if asked else "an NVIDIA GPU was found"

@@ -19,13 +19,8 @@ from cxrzero.model.weights import map_tensors
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
-# fp32 means fp32, not TensorFloat-32, and the algorithm follows from the shapes, not from a stopwatch. Memory is taken
-# as it is needed, not in powers of two.
-CUDA_OPTIONS = {
-    "use_tf32": "0",
-    "cudnn_conv_algo_search": "HEURISTIC",
-    "arena_extend_strategy": "kSameAsRequested",
-}
+# fp32 means fp32, not TensorFloat-32, and the algorithm follows from the shapes, not from a stopwatch.
+CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
 
 # Bytes of a file of schema 1 that is cut down to one output. While it is opened, and no longer, that takes once or
 # twice its size more memory, and larger towers have more blocks, of which the last matters less.

@@ -88,7 +88,8 @@ def test_what_was_not_measured_is_taken_only_if_cuda_is_asked_for(
 
 
 def test_nothing_that_runs_is_an_error_with_all_reasons(bundle: Bundle, opened: list[tuple[str, str, str]]) -> None:
-    BROKEN.update(torch=DeviceError("torch finds no usable GPU"), onnxruntime=DeviceError("no cuDNN"))
+    BROKEN["torch"] = DeviceError("--device cuda cannot run here: torch finds no usable GPU; use --device cpu or auto")
+    BROKEN["onnxruntime"] = DeviceError("no cuDNN")
     with pytest.raises(
         DeviceError,
         match=r"^--device cuda cannot run here: torch: torch finds no usable GPU; onnxruntime: no cuDNN$",
