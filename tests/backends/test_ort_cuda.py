@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+from typer.testing import CliRunner
 
 import cxrzero.backends.onnxruntime as encoder_module
 from cxrzero.backends.base import IMAGE
@@ -18,6 +20,7 @@ from cxrzero.backends.gpus import Gpu
 from cxrzero.backends.onnxruntime import BATCH_AXIS, OnnxRuntimeEncoder
 from cxrzero.backends.ort_cuda import ImageCalls
 from cxrzero.backends.ort_session import PROVIDERS, TowerSession, open_session, open_tower, quiet_options
+from cxrzero.cli import app
 from cxrzero.errors import BundleError, DeviceError, RunError
 from cxrzero.model.bundle import Bundle, load_bundle
 from cxrzero.model.model_json import IMAGE_ENCODER
@@ -292,3 +295,24 @@ def test_the_number_of_the_gpu_reaches_onnxruntime(tiny_bundle: Path, monkeypatc
     encoder = OnnxRuntimeEncoder(load_bundle(tiny_bundle), "cuda:3")
     encoder.encode_texts(np.ones((1, CONTEXT), np.int64))
     assert (started, encoder.gpu, opened[0]["device_id"]) == ([3], Gpu(3, "Pretended GPU"), "3")
+
+
+def test_a_run_names_the_card_in_summary_and_record(
+    tiny_bundle: Path, png: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    films, out = png("films/a.png").parent, tmp_path / "out.csv"
+    options = ["--model", str(tiny_bundle), "--backend", "onnxruntime", "--no-cache", "--out", str(out), "--overwrite"]
+    tables, records = [], []
+    for device in ("cpu", "cuda:0"):
+        if device != "cpu":
+            pretend(monkeypatch, Runtime())
+        result = CliRunner().invoke(app, ["predict", str(films), *options, "--device", device])
+        assert result.exit_code == 0, result.output
+        tables.append(out.read_text(encoding="utf-8"))
+        records.append(json.loads(out.with_suffix(".run.json").read_text(encoding="utf-8")))
+    assert " on cuda:0 (Pretended GPU) in fp32 (asked for)" in " ".join(result.output.split())
+    assert tables[0] == tables[1]  # to the digits that a table has
+    assert [(record["device"], record["gpu"]) for record in records] == [
+        ("cpu", None),
+        ("cuda", "cuda:0 (Pretended GPU)"),
+    ]
