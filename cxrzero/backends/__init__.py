@@ -2,6 +2,7 @@
 
     open.py         the protocol, and which backend runs a bundle
     base.py         what they share: batches, checks of what comes out
+    calls.py        on a GPU: two calls under way
     precision.py    which number formats a backend offers, and what `auto` takes
     gpus.py         the GPUs that CUDA shows
     processor.py    what a processor is called where something was measured

@@ -27,9 +27,10 @@ from cxrzero.backends.base import (
     first_line,
     ran_out_of_memory,
 )
+from cxrzero.backends.calls import Rows
 from cxrzero.backends.cudart import Cuda, Stream, load_runtime
 from cxrzero.backends.gpus import gpu_of
-from cxrzero.backends.ort_cuda import ImageCalls, Rows
+from cxrzero.backends.ort_cuda import ImageCalls
 from cxrzero.backends.ort_install import (
     check_installation,
     cuda_version,
@@ -49,7 +50,7 @@ from cxrzero.backends.ort_session import (
 from cxrzero.backends.precision import choose_precision
 from cxrzero.backends.prelude import FITTED, PIXEL_VALUES, prelude
 from cxrzero.choices import Device, Precision, gpu_number
-from cxrzero.errors import CxrzeroError, DeviceError
+from cxrzero.errors import DeviceError
 from cxrzero.model.bundle import Bundle
 from cxrzero.model.values import ValueSteps
 
@@ -109,20 +110,10 @@ class OnnxRuntimeEncoder(BundleEncoder):
         return self._cuda_thread.submit(self._encode_on_cuda, frames, steps).result()
 
     def _encode_on_cuda(self, rows: Rows, steps: ValueSteps | None) -> npt.NDArray[np.float32]:
-        """In the thread of CUDA: all rows in calls of one size, which is halved until they fit into memory."""
-        while True:
-            size = self.fixed_batch or CUDA_BATCH
-            try:
-                embeds = self._calls_of(size)(rows, steps)
-            except Exception as error:  # the libraries' own errors share no base class
-                self._close_calls()  # nobody waits for what is under way in them
-                if isinstance(error, CxrzeroError):
-                    raise
-                if size == 1 or not ran_out_of_memory(error):
-                    raise self._failure(error, size) from error
-                self._make_calls_smaller(size // 2)
-            else:
-                return self._checked(IMAGE, embeds, len(rows))
+        """In the thread of CUDA."""
+        return self._until_it_fits(
+            IMAGE, len(rows), lambda size: self._calls_of(size)(rows, steps), give_back=self._close_calls
+        )
 
     def _calls_of(self, size: int) -> ImageCalls:
         if self._calls is None or self._calls.size != size:

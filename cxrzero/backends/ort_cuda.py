@@ -15,29 +15,28 @@ import contextlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from cxrzero.backends.base import IMAGE
+from cxrzero.backends.base import CUDA_CALLS, IMAGE
+from cxrzero.backends.calls import Rows, encode_in_calls, fill
 from cxrzero.backends.cudart import Cuda, CudaError, Event, Memory, Pinned, Stream
 from cxrzero.backends.ort_session import TowerSession
 from cxrzero.backends.prelude import FITTED, PIXEL_VALUES, prelude
 from cxrzero.model.values import ValueSteps
-
-CALLS = 2  # under way at once
 
 # Run returns when the work is queued; the events say when it is done.
 UNSYNCHRONISED = ("disable_synchronize_execution_providers", "1")
 
 OpenEncoder = Callable[[Stream], TowerSession]
 OpenPrelude = Callable[[bytes, Stream], onnxruntime.InferenceSession]
-Rows = Sequence[npt.NDArray[Any]] | npt.NDArray[Any]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Call:
     """One of the two under way.
 
@@ -45,13 +44,11 @@ class _Call:
         embeds: (size, D), what comes back.
         copied: the pictures are on the GPU.
         done: the embeddings are here, and all buffers of the call are free.
-        rows: where its rows belong, (first, count); None when nothing is under way.
     """
 
     embeds: Pinned
     copied: Event
     done: Event
-    rows: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +65,6 @@ class _Feed:
     here: Sequence[Pinned]
     there: Sequence[Memory]
     make: Callable[[int], None]
-
-    def fill(self, call: int, rows: Rows) -> None:
-        """Write rows into a call's pinned memory, and the first one into the places that are left."""
-        places = self.here[call].array
-        for place, row in zip(places, rows, strict=False):
-            place[...] = row
-        places[len(rows) :] = places[0]
 
 
 class ImageCalls:
@@ -107,7 +97,8 @@ class ImageCalls:
         self._bind(self._binding.bind_input, IMAGE.input, np.float32, shape, self._pixels)
         self._bind(self._binding.bind_output, IMAGE.output, np.float32, (self.size, embed_dim), self._embeds)
         self._calls = [
-            _Call(cuda.pinned((self.size, embed_dim), np.float32), cuda.event(), cuda.event()) for _ in range(CALLS)
+            _Call(cuda.pinned((self.size, embed_dim), np.float32), cuda.event(), cuda.event())
+            for _ in range(CUDA_CALLS)
         ]
         self._feed: _Feed | None = None
         self._options = onnxruntime.RunOptions()
@@ -125,15 +116,8 @@ class ImageCalls:
         Returns:
             (N, D) float32, in the order of the rows.
         """
-        feed = self._feed_for(rows[0].shape, steps)
-        embeds = np.empty((len(rows), self._calls[0].embeds.array.shape[1]), np.float32)
-        starts = range(0, len(rows), self.size)
-        for index, start in enumerate(starts):
-            self._collect(index % CALLS, embeds)
-            self._start(index % CALLS, feed, rows[start : start + self.size], start)
-        for index in range(len(starts), len(starts) + CALLS):
-            self._collect(index % CALLS, embeds)
-        return embeds
+        start = partial(self._start, self._feed_for(rows[0].shape, steps))
+        return encode_in_calls(rows, self.size, start, self._finish)
 
     def close(self) -> None:
         """Give back the GPU's memory, after the work that is under way."""
@@ -147,10 +131,10 @@ class ImageCalls:
         for call in self._calls:
             call.embeds.free()
 
-    def _start(self, number: int, feed: _Feed, rows: Rows, first: int) -> None:
+    def _start(self, feed: _Feed, number: int, rows: Rows) -> None:
         """Queue all work of a call, whose buffers nobody uses."""
         call = self._calls[number]
-        feed.fill(number, rows)
+        fill(feed.here[number].array, rows)
         self._copies.copy(feed.there[number], feed.here[number])
         self._copies.mark(call.copied)
         self._arithmetic.wait_for(call.copied)
@@ -158,17 +142,10 @@ class ImageCalls:
         self._session.run_with_iobinding(self._binding, self._options)
         self._arithmetic.copy(call.embeds, self._embeds)
         self._arithmetic.mark(call.done)
-        call.rows = first, len(rows)
 
-    def _collect(self, number: int, embeds: npt.NDArray[np.float32]) -> None:
-        """Wait for a call and take its rows; the rest is filler."""
-        call = self._calls[number]
-        if call.rows is None:
-            return
-        call.done.finish()
-        first, count = call.rows
-        embeds[first : first + count] = call.embeds.array[:count]
-        call.rows = None
+    def _finish(self, number: int) -> npt.NDArray[np.float32]:
+        self._calls[number].done.finish()
+        return self._calls[number].embeds.array.copy()
 
     def _feed_for(self, shape: tuple[int, ...], steps: ValueSteps | None) -> _Feed:
         key = (shape, steps)
@@ -197,7 +174,7 @@ class ImageCalls:
         return _Feed(key, here, there, lambda call: session.run_with_iobinding(bindings[call], options))
 
     def _buffers(self, shape: tuple[int, ...], dtype: Any) -> tuple[list[Pinned], list[Memory]]:
-        here = [self._cuda.pinned(shape, dtype) for _ in range(CALLS)]
+        here = [self._cuda.pinned(shape, dtype) for _ in range(CUDA_CALLS)]
         return here, [self._cuda.memory(each.size) for each in here]
 
     def _bind(self, bind: Callable[..., None], name: str, dtype: Any, shape: Sequence[int], memory: Memory) -> None:
