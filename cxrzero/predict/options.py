@@ -88,7 +88,7 @@ class PredictOptions:
         "auto",
         "Compute on this device; auto takes a GPU where one works, and says what it chose. cuda:1 is the second GPU.",
         metavar=DEVICES,
-        parse=parse_device,
+        check=parse_device,
         recorded=False,
     )
     backend: Backend = option(

@@ -27,7 +27,7 @@ class SearchOptions:
         None, "Write a contact sheet of the result: one page with its pictures in it.", metavar="FILE"
     )
     model: str = option(DEFAULT_MODEL, "Ask this model; see predict.", short="-m", metavar="MODEL")
-    device: Device = option("auto", "Compute on this device; see predict.", metavar=DEVICES, parse=parse_device)
+    device: Device = option("auto", "Compute on this device; see predict.", metavar=DEVICES, check=parse_device)
     overwrite: bool = option(False, "Replace files that exist already.")
     invert: Invert = option("auto", "Invert every image or none; see predict.", panel=ADVANCED)
 

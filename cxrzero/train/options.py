@@ -151,7 +151,7 @@ class TrainOptions:
         "fp32", "Compute in this number format; with bf16 (autocast) the weights stay float32.", panel=ADVANCED
     )
     device: Device = option(
-        "auto", "Compute on this device.", metavar=DEVICES, parse=parse_device, panel=ADVANCED, decides="nothing"
+        "auto", "Compute on this device.", metavar=DEVICES, check=parse_device, panel=ADVANCED, decides="nothing"
     )
     threads: int | None = option(
         None, "Compute with N threads of the CPU.", metavar="N", panel=ADVANCED, decides="nothing"
