@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import importlib.metadata
-import importlib.util
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -107,12 +106,13 @@ def _is_loaded(name: str) -> bool:
 
 
 def _packaged(name: str) -> Iterator[Path]:
-    """A library in NVIDIA's Python packages, which may lie in several folders of sys.path, or in torch."""
-    for module, folders in (("nvidia", ("*/lib", "*/bin", "*/bin/*")), ("torch", ("lib",))):
-        spec = importlib.util.find_spec(module)
-        for root in (spec.submodule_search_locations or ()) if spec else ():
-            for folder in folders:
-                yield from sorted(Path(root).glob(f"{folder}/{name}"))
+    """A library in NVIDIA's Python packages or in torch, in any folder of sys.path.
+
+    Python's own search for `nvidia` ends at the first folder where a package has put an `__init__.py` there.
+    """
+    for folder in ("nvidia/*/lib", "nvidia/*/bin", "nvidia/*/bin/*", "torch/lib"):
+        for root in filter(None, sys.path):
+            yield from sorted(Path(root).glob(f"{folder}/{name}"))
 
 
 def _imported_from() -> Path:

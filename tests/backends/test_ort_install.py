@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import importlib.machinery
-import importlib.util
 import sys
 from pathlib import Path
 from typing import Any
@@ -75,9 +73,7 @@ class Libraries:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, system: set[str], packages: list[Path]) -> None:
         self.loaded: list[str] = []
         self._system = system
-        spec = importlib.machinery.ModuleSpec("nvidia", None, is_package=True)
-        spec.submodule_search_locations = [str(path) for path in packages]
-        monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec if name == "nvidia" else None)
+        monkeypatch.setattr(sys, "path", ["", *map(str, packages)])
         monkeypatch.setattr(ctypes, "CDLL", self)
         monkeypatch.setattr(sys, "platform", "linux")
 
@@ -89,27 +85,29 @@ class Libraries:
 
 
 def packaged(folder: Path, package: str, *names: str) -> None:
-    (folder / package / "lib").mkdir(parents=True)
+    (folder / "nvidia" / package / "lib").mkdir(parents=True)
     for name in names:
-        (folder / package / "lib" / name).touch()
+        (folder / "nvidia" / package / "lib" / name).touch()
 
 
 SYSTEM = {"libcudart.so.13", "libcublasLt.so.13", "libcublas.so.13", "libcurand.so.10", "libcudnn.so.9"}
 
 
 def test_libraries_of_packages_go_first_wherever_they_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    one, other = tmp_path / "one" / "nvidia", tmp_path / "other" / "nvidia"
+    first, one, other = (tmp_path / name for name in ("first", "one", "other"))
+    packaged(first, "nvimgcodec")
+    (first / "nvidia" / "__init__.py").touch()  # which hides the others from Python
     packaged(one, "cu13", "libcudart.so.13", "libcublas.so.13", "libcublasLt.so.13")
     packaged(other, "cudnn", "libcudnn.so.9")
     monkeypatch.setattr(onnxruntime, "cuda_version", "13.0", raising=False)
-    libraries = Libraries(monkeypatch, SYSTEM, [one, other])
+    libraries = Libraries(monkeypatch, SYSTEM, [first, one, other])
     load_cuda_libraries()
     assert libraries.loaded == [
-        str(one / "cu13/lib/libcudart.so.13"),
-        str(one / "cu13/lib/libcublasLt.so.13"),
-        str(one / "cu13/lib/libcublas.so.13"),
+        str(one / "nvidia/cu13/lib/libcudart.so.13"),
+        str(one / "nvidia/cu13/lib/libcublasLt.so.13"),
+        str(one / "nvidia/cu13/lib/libcublas.so.13"),
         "libcurand.so.10",
-        str(other / "cudnn/lib/libcudnn.so.9"),
+        str(other / "nvidia/cudnn/lib/libcudnn.so.9"),
     ]
 
 
