@@ -52,13 +52,12 @@ class Cuda:
         number: of the GPU, as CUDA counts.
 
     Attributes:
-        kind: what ONNX Runtime calls such a device.
+        place: what ONNX Runtime calls it, kind and number.
     """
-
-    kind = "cuda"
 
     def __init__(self, library: Any, number: int = 0) -> None:
         self._library, self.number = library, number
+        self.place = "cuda", number
 
     def stream(self) -> Stream:
         return Stream(self)

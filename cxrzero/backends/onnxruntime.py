@@ -98,6 +98,8 @@ class OnnxRuntimeEncoder(BundleEncoder):
             self._is_recording = True  # CUDA graphs
         self.precision, why = choose_precision(precision, "onnxruntime", self.device, bundle)
         self.reason = f"{device_reason}; {why}" if why else device_reason
+        if self.device == "cuda":
+            self._cuda_thread.submit(self._prepare).result()
 
     def encode_images(self, pixel_values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         if self.device == "cpu":
@@ -108,6 +110,15 @@ class OnnxRuntimeEncoder(BundleEncoder):
         if self.device == "cpu":
             return super().encode_fitted(frames, steps)
         return self._cuda_thread.submit(self._encode_on_cuda, frames, steps).result()
+
+    def _prepare(self) -> None:
+        """Record the calls before anything decodes: while a graph is recorded, no other thread may ask for memory."""
+
+        def nothing(size: int) -> npt.NDArray[np.float32]:
+            self._calls_of(size)
+            return np.empty((0, self._bundle.embed_dim), np.float32)
+
+        self._until_it_fits(IMAGE, 0, nothing, give_back=self._close_calls)
 
     def _encode_on_cuda(self, rows: Rows, steps: ValueSteps | None) -> npt.NDArray[np.float32]:
         """In the thread of CUDA."""

@@ -178,4 +178,4 @@ class ImageCalls:
         return here, [self._cuda.memory(each.size) for each in here]
 
     def _bind(self, bind: Callable[..., None], name: str, dtype: Any, shape: Sequence[int], memory: Memory) -> None:
-        bind(name, self._cuda.kind, self._cuda.number, dtype, list(shape), memory.address)
+        bind(name, *self._cuda.place, dtype, list(shape), memory.address)

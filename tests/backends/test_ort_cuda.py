@@ -25,6 +25,7 @@ from cxrzero.errors import BundleError, DeviceError, RunError
 from cxrzero.model.bundle import Bundle, load_bundle
 from cxrzero.model.model_json import IMAGE_ENCODER
 from cxrzero.model.values import ValueSteps
+from cxrzero.screener import Screener
 from tests.support.bundle import CONTEXT, SIDE, WIDTH
 from tests.support.cuda import PretendedGpu, Runtime, queued
 
@@ -152,7 +153,8 @@ def test_an_encoder_on_cuda(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) 
     opened = pretend(monkeypatch, Runtime())
     encoder = OnnxRuntimeEncoder(bundle, "cuda")
     assert (encoder.device, str(encoder.gpu), encoder.takes_fitted) == ("cuda", "cuda:0 (Pretended GPU)", True)
-    assert opened == []  # nothing is loaded before it is needed
+    assert len(opened) == 1  # recorded before a decoder on the same GPU asks for memory
+    opened.clear()
     encoder.fixed_batch = 8
     np.testing.assert_array_equal(encoder.encode_images(PIXELS), expected(bundle, PIXELS, 8))
     fitted = encoder.encode_fitted(FRAMES, STEPS)
@@ -217,9 +219,8 @@ def test_calls_become_smaller_where_a_buffer_does_not_fit(tiny_bundle: Path, mon
 
 def test_a_model_of_which_not_one_row_fits(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, Runtime(memory=100))
-    encoder = OnnxRuntimeEncoder(load_bundle(tiny_bundle), "cuda")
     with pytest.raises(RunError, match=r"failed on a batch of 1 on cuda:0 \(Pretended GPU\): CUDA: out of memory"):
-        encoder.encode_images(PIXELS)
+        OnnxRuntimeEncoder(load_bundle(tiny_bundle), "cuda")
 
 
 def test_a_graph_that_cannot_be_recorded_is_told(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,7 +238,7 @@ def test_a_graph_that_cannot_be_recorded_is_told(tiny_bundle: Path, monkeypatch:
     )
     encoder.fixed_batch = 4  # asked once
     encoder.encode_images(PIXELS)
-    assert ["enable_cuda_graph" in settings for settings in opened] == [True, False, False]
+    assert ["enable_cuda_graph" in settings for settings in opened] == [True, False, False, False]
 
 
 def test_a_file_that_cannot_be_run_at_all_is_no_matter_of_graphs(
@@ -247,10 +248,8 @@ def test_a_file_that_cannot_be_run_at_all_is_no_matter_of_graphs(
         raise BundleError("image_encoder.onnx cannot be loaded")
 
     pretend(monkeypatch, Runtime(), refuse=refuse)
-    encoder = OnnxRuntimeEncoder(load_bundle(tiny_bundle), "cuda")
     with pytest.raises(BundleError, match=r"^image_encoder\.onnx cannot be loaded$"):
-        encoder.encode_images(PIXELS)
-    assert encoder.reason == "asked for"
+        OnnxRuntimeEncoder(load_bundle(tiny_bundle), "cuda")
 
 
 def test_a_failure_leaves_nothing_under_way(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -287,14 +286,21 @@ def test_the_number_of_the_gpu_reaches_onnxruntime(tiny_bundle: Path, monkeypatc
 
     def start(number: int) -> Any:
         started.append(number)
-        return PretendedGpu(Runtime(gpus=4), number)
+        return PretendedGpu(runtime, number)
 
-    opened = pretend(monkeypatch, Runtime())
+    runtime = Runtime(gpus=4)
+    opened = pretend(monkeypatch, runtime)
     monkeypatch.setattr(encoder_module, "start_cuda", start)
     monkeypatch.setattr(encoder_module, "gpu_of", lambda device: Gpu(int(device[-1]), "Pretended GPU"))
     encoder = OnnxRuntimeEncoder(load_bundle(tiny_bundle), "cuda:3")
     encoder.encode_texts(np.ones((1, CONTEXT), np.int64))
-    assert (started, encoder.gpu, opened[0]["device_id"]) == ([3], Gpu(3, "Pretended GPU"), "3")
+    assert (started, encoder.gpu) == ([3], Gpu(3, "Pretended GPU"))
+    assert [settings["device_id"] for settings in opened] == ["3", "3"]
+    # So do frames that are decoded on it.
+    decoders: list[int] = []
+    monkeypatch.setattr("cxrzero.images.nvjpeg2000.GpuFrames", decoders.append)
+    Screener(tiny_bundle, device="cuda:3", backend="onnxruntime", cache=False, gpu_decode=True)
+    assert decoders == [3]
 
 
 def test_a_run_names_the_card_in_summary_and_record(

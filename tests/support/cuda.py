@@ -146,7 +146,9 @@ class Runtime:
 class PretendedGpu(Cuda):
     """A GPU in this process's memory, which ONNX Runtime on a CPU can use."""
 
-    kind = "cpu"
+    def __init__(self, runtime: Runtime, number: int = 0) -> None:
+        super().__init__(runtime, number)
+        self.place = "cpu", 0
 
 
 class QueuedSession:
