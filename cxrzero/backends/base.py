@@ -57,7 +57,8 @@ class BundleEncoder(ABC):
 
     Attributes:
         least_batch: rows of the smallest call; a smaller one would be computed in another order.
-        fixed_batch: rows of every call, where the order depends on their number in other ways; None leaves it free.
+        fixed_batch: rows of every call, where the order depends on their number in other ways; None leaves it free. A
+            measurement may set it to another number before it encodes.
         runs_variants: a precision that the bundle has a file for is run from that file, not computed from the fp32 one.
         gpu: the card that computes; None on a CPU.
         takes_fitted: `encode_fitted` spares the processor the steps after the geometry.
