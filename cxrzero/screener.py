@@ -16,7 +16,7 @@ import numpy.typing as npt
 from cxrzero.backends import Encoder, open_encoder
 from cxrzero.backends.base import CUDA_BATCH, CUDA_CALLS, cpu_count
 from cxrzero.cache.store import Store
-from cxrzero.choices import DEFAULT_MODEL, Backend, DecodeIn, Device, Notify, Precision, silent
+from cxrzero.choices import DEFAULT_MODEL, Backend, DecodeIn, Device, Notify, Precision, gpu_number, silent
 from cxrzero.errors import LabelError, NoInputError, UsageError
 from cxrzero.images import decode
 from cxrzero.images.flags import MIN_SIDE
@@ -63,7 +63,7 @@ class Screener:
     Args:
         model: what --model takes (docs/models.md): a bundle's folder, a known name, a checkpoint. Several are an
             ensemble.
-        device: "cpu"; "cuda", which must run on CUDA; "auto" takes CUDA where it works.
+        device: "cpu"; "cuda" or "cuda:N", which must run on that GPU; "auto" takes CUDA where it works.
         backend: "onnxruntime", "openvino", "torch"; "auto" takes what docs/backends.md says.
         precision: "fp32", "fp16", "bf16", "int8", of the image encoder; "auto" takes the fastest one whose deviation
             is known and small.
@@ -76,8 +76,8 @@ class Screener:
         selection: which readable images are left out; None scores them all.
         cache: keep embeddings in the user's cache folder and use those that are there (docs/cache.md).
         fast_decode: decode JPEG and JPEG 2000 films no larger than needed, see `DecodeOptions.fast_side`.
-        gpu_decode: decode lossless JPEG 2000 and HTJ2K frames of DICOM files on the first GPU, to the same pixels; the
-            rest in threads of this process.
+        gpu_decode: decode lossless JPEG 2000 and HTJ2K frames of DICOM files on the GPU of `device`, to the same
+            pixels; the rest in threads of this process.
         notify: is told before something slow happens, such as the import of a checkpoint, and what there is to say of
             the labels; by default nobody is.
 
@@ -126,7 +126,7 @@ class Screener:
         if fast_decode:
             side = max(member.preprocess.largest_side for member in self.members)
             self.decode_options = replace(self.decode_options, fast_side=max(FAST_OVERSAMPLING * side, MIN_SIDE))
-        self.gpu_frames = _gpu_frames(self.decode_options) if gpu_decode else None
+        self.gpu_frames = _gpu_frames(self.decode_options, gpu_number(device)) if gpu_decode else None
         if gpu_decode and workers is None:  # as many again: a thread whose frame is on the GPU waits
             self.workers *= 2
         self.selection = selection or Selection()
@@ -297,12 +297,12 @@ class Screener:
         return decode(Path(path), self.decode_options, self.gpu_frames)
 
 
-def _gpu_frames(options: DecodeOptions) -> GpuFrames:
+def _gpu_frames(options: DecodeOptions, gpu: int) -> GpuFrames:
     if options.fast_side is not None:
         raise UsageError("--gpu-decode decodes all of a film, --fast-decode less of it; take one of them")
     from cxrzero.images.nvjpeg2000 import GpuFrames
 
-    return GpuFrames()
+    return GpuFrames(gpu)
 
 
 def _preprocessings(members: Sequence[Member]) -> list[Preprocessing]:

@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 
+from cxrzero.backends.gpus import Gpu
 from cxrzero.errors import BundleError, ImageError, SkippedImage
 from cxrzero.images.radiograph import Facts, Radiograph
 from cxrzero.model.model_json import Scoring
@@ -26,6 +27,7 @@ class FakeEncoder:
     """Embeds a picture as the point of the unit circle at the angle of its mean value; remembers its batches."""
 
     backend, device, precision, reason = "fake", "cpu", "fp32", "test"
+    gpu: Gpu | None = None
     takes_fitted = False
 
     def __init__(self, seconds: float = 0.0) -> None:
