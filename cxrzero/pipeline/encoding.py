@@ -25,7 +25,7 @@ def encoded(batches: Iterable[Batch], encode: Encode, *, beside: bool) -> Genera
     if not beside:
         yield from map(encode, batches)
         return
-    thread = ThreadPoolExecutor(1, thread_name_prefix="encode")
+    thread = ThreadPoolExecutor(1, thread_name_prefix="batches")
     try:
         before: Future[Batch] | None = None
         for under_way in _sent(batches, encode, thread):

@@ -30,7 +30,7 @@ def names(batches: Iterator[Batch]) -> list[str]:
 
 
 def encode_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name.startswith("encode")]
+    return [thread for thread in threading.enumerate() if thread.name.startswith("batches")]
 
 
 @pytest.mark.parametrize("beside", [True, False])
