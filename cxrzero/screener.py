@@ -27,6 +27,7 @@ from cxrzero.model.model_json import TOKENIZER
 from cxrzero.model.preprocess import Preprocess
 from cxrzero.model.score import Ensemble, Scorer
 from cxrzero.model.tokenizer import Tokenizer
+from cxrzero.pipeline.embedder import Preprocessing
 from cxrzero.pipeline.items import Item, RunStats
 from cxrzero.pipeline.run import Pipeline
 from cxrzero.pipeline.selection import Selection
@@ -70,7 +71,7 @@ class Screener:
         workers: files that are decoded at once; None: one per core that the process may use, at most 16; twice as many
             with `gpu_decode`.
         decode_in: "threads"; "processes", faster with many workers, for which a script needs its
-            `if __name__ == "__main__":`; "auto" takes them from 8 workers on.
+            `if __name__ == "__main__":`; "auto" takes them from 8 workers on, beside a GPU from 2.
         decode_options: how images are decoded.
         selection: which readable images are left out; None scores them all.
         cache: keep embeddings in the user's cache folder and use those that are there (docs/cache.md).
@@ -186,7 +187,7 @@ class Screener:
         if self.gpu_frames is not None:
             return "threads"  # which share the GPU of this process
         if self._decode_in == "auto":
-            return "processes" if self.workers >= PROCESSES_FROM else "threads"
+            return "processes" if self.workers >= PROCESSES_FROM[self.members[0].encoder.device] else "threads"
         return self._decode_in
 
     @property
@@ -283,12 +284,13 @@ class Screener:
         return pipeline.run(refs, scorer, labels, RunStats() if stats is None else stats, on_item)
 
     def _open_decoders(self) -> OpenDecoders:
-        preprocesses = [member.preprocess for member in self.members]
+        preprocessings = _preprocessings(self.members)
         if self.decode_in == "threads":
-            return partial(ThreadDecoders, self.decode, preprocesses, self.workers)
+            return partial(ThreadDecoders, self.decode, preprocessings, self.workers)
         from cxrzero.pipeline.processes import ProcessDecoders
 
-        return partial(ProcessDecoders, self.decode_options, preprocesses, self.workers)
+        plain = partial(decode, options=self.decode_options)  # processes need no models
+        return partial(ProcessDecoders, plain, preprocessings, self.workers, waiting=self.batch_size)
 
     def decode(self, path: str) -> Iterator[Radiograph]:
         """The upright pictures of one file, one at a time."""
@@ -301,6 +303,15 @@ def _gpu_frames(options: DecodeOptions, gpu: int) -> GpuFrames:
     from cxrzero.images.nvjpeg2000 import GpuFrames
 
     return GpuFrames(gpu)
+
+
+def _preprocessings(members: Sequence[Member]) -> list[Preprocessing]:
+    """What the decoders do for each model; models whose pictures are fitted alike share one, and so its result."""
+    fits: dict[str, Preprocessing] = {}
+    return [
+        fits.setdefault(member.preprocess.geometry, member.preprocess.fit) if member.is_fitted else member.preprocess
+        for member in members
+    ]
 
 
 def _members(bundles: Sequence[Bundle], encoders: Sequence[Encoder], store: Store | None) -> tuple[Member, ...]:

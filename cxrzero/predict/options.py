@@ -123,7 +123,7 @@ class PredictOptions:
     )
     decode_in: DecodeIn = option(
         "auto",
-        "Decode in threads or in processes; auto takes processes from 8 workers on, where threads get slow.",
+        "Decode in threads or in processes; auto takes processes from 8 workers on, beside a GPU from 2.",
         panel=ADVANCED,
         decides="nothing",
     )
