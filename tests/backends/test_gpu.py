@@ -116,3 +116,44 @@ def test_predict_gives_what_the_cpu_gives(tiny_bundle: Path, png: Callable[..., 
         for device, name in (("cpu", "onnxruntime"), ("cuda", backend))
     )
     assert [row.scores["edema"] for row in on_cuda] == pytest.approx([row.scores["edema"] for row in on_cpu], abs=1e-5)
+
+
+def test_torch_records_a_cuda_graph(tiny_bundle: Path) -> None:
+    gpu = on_gpu(tiny_bundle, "torch")
+    gpu.encode_images(pictures())
+    gpu.encode_texts(np.random.default_rng(0).integers(1, 200, (3, CONTEXT)))
+    assert gpu.reason == "asked for"  # where none could be recorded it says so
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
+def test_what_torch_recorded_gives_the_bits_of_its_operators(tiny_bundle: Path, precision: str) -> None:
+    recorded, started = (on_gpu(tiny_bundle, "torch", precision) for _ in range(2))
+    whole = recorded.encode_images(pictures())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cxrzero.backends.torch.cuda.Cuda.record", _refuse)
+        np.testing.assert_array_equal(started.encode_images(pictures()), whole)
+    assert started.reason.endswith("could be recorded: not now")
+
+
+def _refuse(*given: object) -> None:
+    raise RuntimeError("not now")
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_torch_in_half_precision_takes_fitted_pictures(tiny_bundle: Path, precision: str) -> None:
+    gpu = on_gpu(tiny_bundle, "torch", precision)
+    rng = np.random.default_rng(1)
+    frames = rng.integers(0, 256, (FILMS, 2 * SIDE, 2 * SIDE), dtype=np.uint8)
+    steps = ValueSteps(rng.normal(size=(1, 256)).astype(np.float32), SIDE)
+    fitted = gpu.encode_fitted(list(frames), steps)
+    np.testing.assert_array_equal(fitted, gpu.encode_images(steps(frames)))
+    np.testing.assert_array_equal(gpu.encode_fitted(list(frames[63:66]), steps), fitted[63:66])
+
+
+def test_threads_that_call_torch_at_once_get_their_own_rows(tiny_bundle: Path) -> None:
+    gpu = on_gpu(tiny_bundle, "torch")
+    whole = gpu.encode_images(pictures())
+    parts = [slice(start, start + 50) for start in range(0, FILMS, 10)]
+    with ThreadPoolExecutor(4) as pool:
+        for part, given in zip(parts, pool.map(lambda part: gpu.encode_images(pictures()[part]), parts), strict=True):
+            np.testing.assert_array_equal(given, whole[part])

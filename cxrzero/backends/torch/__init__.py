@@ -1,4 +1,9 @@
-"""torch as a backend: encoder.py is the `Encoder`, graph.py runs an ONNX file, ops.py knows its operators.
+"""torch as a backend: encoder.py is the `Encoder`.
 
-fit.py fits films on a device as preprocessing does with Pillow.
+graph.py    an ONNX file, operator by operator; ops.py knows its operators
+program.py  a graph for inputs of one shape; what is left of it is computed on a GPU
+fuse.py     operators that belong together, found in a program; moves.py and layout.py, moves that are one view
+half.py     a program in half precision
+tower.py    one encoder on a GPU; calls.py, its calls, recorded and double-buffered; cuda.py, streams and memory
+values.py   the steps after the geometry, on the device
 """

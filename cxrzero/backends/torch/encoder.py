@@ -5,8 +5,8 @@ from __future__ import annotations
 import platform
 import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +15,35 @@ import numpy.typing as npt
 import torch
 
 from cxrzero.backends.base import CUDA_BATCH, IMAGE, BundleEncoder, Run, Tower, check_names
+from cxrzero.backends.calls import Rows
+from cxrzero.backends.gpus import Gpu, gpu_of
 from cxrzero.backends.precision import choose_precision
+from cxrzero.backends.torch.cuda import Cuda
 from cxrzero.backends.torch.graph import TorchGraph
+from cxrzero.backends.torch.tower import GpuTower
 from cxrzero.choices import Device, Precision
 from cxrzero.errors import DeviceError
 from cxrzero.model.bundle import Bundle
+from cxrzero.model.values import ValueSteps
 
 # Torch orders its sums by the number of rows, so that every call has the same.
 CPU_BATCH = 8
+# Settings of CUDA by which parts of a sum would be added in the short format of its products.
+SHORT_SUMS = ("allow_fp16_reduced_precision_reduction", "allow_bf16_reduced_precision_reduction")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+# On the GPU: calls have one set of buffers, one thread records at a time, and settings are the whole process's.
+ONE_AT_A_TIME = threading.Lock()
 
 
 class TorchEncoder(BundleEncoder):
     """Both towers of a bundle in torch; see `cxrzero.backends.Encoder`.
 
-    bf16 and fp16 are torch's autocast: products in the short format, norms and softmax in fp32.
+    On a CPU bf16 is torch's autocast, operator by operator. On CUDA each tower is a program that is recorded once, and
+    bf16 and fp16 are programs in half precision; both from the bundle's fp32 file.
 
     Args:
-        device: "cuda" must run on CUDA; "auto" takes CUDA where torch finds it.
+        device: "cuda" and "cuda:N" must run on that GPU; "auto" takes the first one where torch finds it.
         threads: CPU threads, set for the whole process; None leaves torch's.
 
     Raises:
@@ -47,10 +58,13 @@ class TorchEncoder(BundleEncoder):
         self, bundle: Bundle, device: Device = "auto", precision: Precision = "fp32", threads: int | None = None
     ) -> None:
         super().__init__(bundle, threads)
-        self._of_thread = threading.local()
         self.backend = f"torch {torch.__version__}"
-        self.device, place = _choose_device(device)
-        self.fixed_batch = CUDA_BATCH if self.device == "cuda" else CPU_BATCH
+        self.gpu, place = _choose_gpu(device)
+        self.device = "cpu" if self.gpu is None else "cuda"
+        self.takes_fitted = self.gpu is not None
+        self.fixed_batch = CPU_BATCH if self.gpu is None else CUDA_BATCH
+        self._cuda = None if self.gpu is None else Cuda(self.gpu.number)
+        self._gpu_towers: dict[Tower, GpuTower] = {}
         # Asked for by name, bf16 is computed in software where it must be; "auto" wants what is faster.
         slow = obstacle("bf16") if self.device == "cpu" else None
         obstacles = {"bf16": slow} if slow and precision == "auto" else {}
@@ -60,35 +74,52 @@ class TorchEncoder(BundleEncoder):
         if threads:
             torch.set_num_threads(threads)
 
+    def encode_fitted(self, frames: Sequence[npt.NDArray[np.uint8]], steps: ValueSteps) -> npt.NDArray[np.float32]:
+        if self._cuda is None:
+            return super().encode_fitted(frames, steps)
+        return self._encode_on_gpu(self._cuda, IMAGE, frames, steps)
+
+    def _encode(self, tower: Tower, rows: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        if self._cuda is not None:
+            return self._encode_on_gpu(self._cuda, tower, rows, None)
+        with _exactly():  # for the whole process, so around all calls of a batch
+            return super()._encode(tower, rows)
+
     def _open(self, tower: Tower, path: Path) -> Run:
         dtype = DTYPES[self.precision] if tower is IMAGE else torch.float32
-        graph = TorchGraph(path, tower.output, self.device, dtype)
+        graph = TorchGraph(path, tower.output, "cpu", dtype)
         check_names(path, tower, graph.inputs, {tower.output})
 
-        on_cuda = self.device == "cuda"
-        if on_cuda:
-            torch.cuda.synchronize()  # the weights are there before another stream reads them
-
-        def run(rows: np.ndarray) -> np.ndarray:
-            with self._own_stream(), torch.autocast(self.device, dtype, enabled=dtype is not torch.float32):
-                values = torch.from_numpy(rows)
-                # From pinned memory the copy needs no processor and overlaps with another call's arithmetic.
-                values = values.pin_memory().to(self.device, non_blocking=True) if on_cuda else values
-                return graph(tower.input, values).float().cpu().numpy()  # waits for this stream
+        def run(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
+            with torch.autocast("cpu", dtype, enabled=dtype is not torch.float32):
+                return graph(tower.input, torch.from_numpy(rows)).float().numpy()
 
         return run
 
-    def _own_stream(self) -> AbstractContextManager[Any]:
-        """One for each calling thread, kept: the memory that torch holds ready belongs to a stream."""
-        if self.device == "cpu":
-            return nullcontext()
-        if not hasattr(self._of_thread, "stream"):
-            self._of_thread.stream = torch.cuda.Stream()
-        return torch.cuda.stream(self._of_thread.stream)
+    def _encode_on_gpu(self, cuda: Cuda, tower: Tower, rows: Rows, steps: ValueSteps | None) -> npt.NDArray[np.float32]:
+        def encode(size: int) -> npt.NDArray[Any]:
+            return self._gpu_tower(cuda, tower).calls(rows[0], steps, size)(rows)
 
-    def _encode(self, tower: Tower, rows: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        with _exactly():  # for the whole process, so around all calls of a batch
-            return super()._encode(tower, rows)
+        def give_back() -> None:
+            for each in self._gpu_towers.values():
+                each.close()
+            cuda.release()
+
+        with ONE_AT_A_TIME, cuda.current(), _exactly():
+            embeds = self._until_it_fits(tower, len(rows), encode, give_back)
+        self._tell_refusal(tower)
+        return embeds
+
+    def _gpu_tower(self, cuda: Cuda, tower: Tower) -> GpuTower:
+        if tower not in self._gpu_towers:
+            dtype = DTYPES[self.precision] if tower is IMAGE else torch.float32
+            self._gpu_towers[tower] = GpuTower(cuda, self._bundle.file(self._file(tower)), tower, dtype)
+        return self._gpu_towers[tower]
+
+    def _tell_refusal(self, tower: Tower) -> None:
+        refusal = self._gpu_towers[tower].refusal
+        if refusal is not None and tower.file not in self._remarks:
+            self._remark(tower.file, f"no CUDA graph of {tower.file} could be recorded: {refusal}")
 
 
 def obstacle(precision: str) -> str | None:
@@ -102,25 +133,37 @@ def obstacle(precision: str) -> str | None:
     return None
 
 
-def _choose_device(device: Device) -> tuple[str, str]:
+def _choose_gpu(device: Device) -> tuple[Gpu | None, str]:
+    """The GPU to run on, None for the CPU, and why."""
     if device == "cpu":
-        return "cpu", "asked for"
+        return None, "asked for"
+    try:
+        if not _finds_cuda():
+            raise DeviceError("torch finds no usable GPU")
+        gpu = gpu_of(device)
+    except DeviceError as obstacle:
+        if device != "auto":
+            raise DeviceError(f"--device {device} cannot run here: {obstacle}; use --device cpu or auto") from obstacle
+        return None, str(obstacle)
+    return gpu, "torch found an NVIDIA GPU" if device == "auto" else "asked for"
+
+
+def _finds_cuda() -> bool:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about drivers that do not fit; the answer says enough
-        found = torch.cuda.is_available()
-    if found:
-        return "cuda", "asked for" if device == "cuda" else "torch found an NVIDIA GPU"
-    if device == "cuda":
-        raise DeviceError("--device cuda cannot run here: torch finds no usable GPU; use --device cpu or auto")
-    return "cpu", "torch finds no usable GPU"
+        return torch.cuda.is_available()
 
 
 @contextmanager
 def _exactly() -> Iterator[None]:
     """fp32 means fp32, not TensorFloat-32, and algorithms that give the same sum every time."""
     before = torch.get_float32_matmul_precision()
+    products = torch.backends.cuda.matmul
     with ExitStack() as stack:
         stack.callback(torch.set_float32_matmul_precision, before)
         torch.set_float32_matmul_precision("highest")
+        for short in SHORT_SUMS:
+            stack.callback(setattr, products, short, getattr(products, short))
+            setattr(products, short, False)
         stack.enter_context(torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False))
         yield

@@ -8,7 +8,7 @@ ONNX operator specification. What is not in the table is not guessed: `cxrzero.b
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -37,8 +37,18 @@ def to_tensor(proto: TensorProto) -> Tensor:
     return torch.from_numpy(numpy_helper.to_array(proto).copy())
 
 
-def _ints(tensor: Tensor) -> list[int]:
+def _ints(tensor: Tensor | Sequence[int]) -> list[int]:
+    """Whole numbers that say how to move elements; a program has read them already."""
+    if not isinstance(tensor, Tensor):
+        return list(tensor)
     return [int(number) for number in tensor.flatten().tolist()]
+
+
+def _scalar(value: Tensor | Sequence[int] | float) -> Any:
+    """One number, of a tensor or already read."""
+    if isinstance(value, Tensor):
+        return value.item()
+    return value if isinstance(value, int | float) else value[0]
 
 
 def _axes(attributes: Attributes, given: Tensor | None) -> list[int] | None:
@@ -248,8 +258,10 @@ def _slice(
     return x
 
 
-def _gather(attributes: Attributes, x: Tensor, indices: Tensor) -> Tensor:
+def _gather(attributes: Attributes, x: Tensor, indices: Tensor | int) -> Tensor:
     axis = attributes.get("axis", 0) % x.ndim
+    if isinstance(indices, int):
+        return x.select(axis, indices)
     indices = torch.where(indices < 0, indices + x.shape[axis], indices)
     if indices.ndim == 0:
         return x.select(axis, int(indices))
@@ -267,7 +279,7 @@ def _transpose(attributes: Attributes, x: Tensor) -> Tensor:
 
 
 def _trilu(attributes: Attributes, x: Tensor, k: Tensor | None = None) -> Tensor:
-    diagonal = 0 if k is None else int(k)
+    diagonal = 0 if k is None else int(_scalar(k))
     return torch.triu(x, diagonal) if attributes.get("upper", 1) else torch.tril(x, diagonal)
 
 
@@ -282,7 +294,7 @@ def _pad(
         raise NotImplementedError("padding that is not constant, or along named axes")
     sides = _ints(pads)
     pairs = zip(reversed(sides[: x.ndim]), reversed(sides[x.ndim :]), strict=True)
-    return functional.pad(x, list(itertools.chain(*pairs)), value=0.0 if value is None else value.item())
+    return functional.pad(x, list(itertools.chain(*pairs)), value=0.0 if value is None else _scalar(value))
 
 
 # Operators whose further inputs are shapes, axes or places: they may stay on the CPU when the first is on a GPU.
