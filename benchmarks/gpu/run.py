@@ -1,0 +1,353 @@
+"""What is done next, until all rows are measured or the time is over. Standard library only.
+
+While one process measures, the next loads its libraries and waits, and others make models and films. A row is in the
+log as soon as its process tells it; a process that fails, or takes longer than it may, ends alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import queue
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.gpu import plan
+from benchmarks.gpu.log import Log
+from benchmarks.gpu.plan import Job, Scale
+from benchmarks.gpu.worker import GO, done
+from benchmarks.wheels import WheelsError, install, last_line
+
+ROOT = Path(__file__).resolve().parents[2]
+RESERVE = 6.0  # seconds kept for ending
+TICK = 0.2
+AHEAD = 10  # jobs of which one may come before its turn, while others wait for their model
+PATIENCE = 2.0  # seconds between the last line of a program and its end
+WAIT_FOR_PROBE = 90.0
+
+
+class Child:
+    """A process of its own group, whose standard output is read as it comes.
+
+    Args:
+        errors: file of its standard error.
+    """
+
+    def __init__(self, command: Sequence[str], environment: dict[str, str], errors: Path) -> None:
+        self._errors = errors
+        with errors.open("wb") as file:
+            self._process = subprocess.Popen(
+                [sys.executable, *command],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=file,
+                cwd=ROOT,
+                env=environment,
+                text=True,
+                encoding="utf-8",
+                errors="replace",
+                start_new_session=True,
+            )
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._lines.put(line.rstrip("\n"))
+        self._lines.put(None)
+
+    def lines(self, until: float) -> Iterator[str]:
+        """What it prints, until it closes its output.
+
+        Raises:
+            TimeoutError: that is later than `until`, by time.monotonic.
+        """
+        while True:
+            try:
+                line = self._lines.get(timeout=max(0.0, until - time.monotonic()))
+            except queue.Empty:
+                raise TimeoutError from None
+            if line is None:
+                return
+            yield line
+
+    def go(self) -> None:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(GO + "\n")
+            self._process.stdin.flush()
+        except OSError:  # it is over; its code and its last words tell why
+            return
+
+    @property
+    def is_over(self) -> bool:
+        return self._process.poll() is not None
+
+    def pause(self, is_paused: bool) -> None:
+        if not self.is_over:
+            os.killpg(self._process.pid, signal.SIGSTOP if is_paused else signal.SIGCONT)
+
+    def end(self, patience: float = 0.0) -> str:
+        """End it and what it started; why it failed, or nothing."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(patience)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)  # also what it left behind
+        code = self._process.wait()
+        if not code:
+            return ""
+        return f"ended with {code}: {reason(self._errors.read_text(encoding='utf-8', errors='replace'))}"
+
+
+class Runner:
+    """One run.
+
+    Args:
+        deadline: by time.monotonic.
+        lacks: what the machine lacks, with the reason.
+    """
+
+    def __init__(
+        self, scale: Scale, work: Path, log: Log, deadline: float, environment: dict[str, str], lacks: dict[str, str]
+    ) -> None:
+        self._scale, self._work, self._log, self._deadline = scale, work, log, deadline
+        self._environment, self._lacks = environment, lacks
+        self._makers: dict[str, Child] = {}  # by mark
+        self._broken: dict[str, str] = {}  # mark → why it will not come
+        self._ahead: dict[Job, Child] = {}
+
+    def run(self, jobs: list[Job]) -> None:
+        waiting = list(jobs)
+        try:
+            self._make({mark for job in jobs for mark in job.marks})
+            while waiting:
+                job = self._choose(waiting)
+                if job is None:
+                    time.sleep(TICK)
+                    continue
+                waiting.remove(job)
+                if why := self._obstacle(job):
+                    self._miss(job.rows, why)
+                else:
+                    self._measure(job, waiting)
+        except KeyboardInterrupt:
+            for job in waiting:
+                self._miss(job.rows, "the run was ended from outside")
+        finally:
+            for child in {*self._makers.values(), *self._ahead.values()}:
+                child.end()
+
+    def _make(self, wanted: set[str]) -> None:
+        for program, arguments, marks in plan.makers(self._scale):
+            if (program == "models" and not wanted & {*marks}) or not wanted:
+                continue
+            if program == "models" and "models" in self._lacks:
+                self._broken |= dict.fromkeys(marks, f"no model could be made: {self._lacks['models']}")
+                continue
+            if program == "films" and "dicom" in self._lacks:
+                self._broken |= dict.fromkeys(("explicit", "jpeg2000"), self._lacks["dicom"])
+            self._makers |= dict.fromkeys(marks, self._start(program, arguments, " ".join((program, *arguments))))
+
+    def _choose(self, waiting: Sequence[Job]) -> Job | None:
+        """The first whose films and models are there, or that cannot be measured; None while the first AHEAD wait."""
+        for job in waiting[:AHEAD]:
+            if self._obstacle(job) or all(done(self._work, mark).exists() for mark in job.marks):
+                return job
+        return None
+
+    def _obstacle(self, job: Job) -> str | None:
+        for need in job.needs:
+            if need in self._lacks:
+                return self._lacks[need]
+        for mark in job.marks:
+            if mark in self._broken:
+                return self._broken[mark]
+            maker = self._makers.get(mark)
+            if maker is not None and maker.is_over and not done(self._work, mark).exists():
+                self._broken[mark] = f"{mark} could not be made: {maker.end() or 'its program ended early'}"
+                return self._broken[mark]
+        if (left := self._left) < job.least:
+            return f"no time is left: {max(0.0, left):.0f} s, at least {job.least:.0f} s are needed"
+        return None
+
+    @property
+    def _left(self) -> float:
+        return self._deadline - RESERVE - time.monotonic()
+
+    def _measure(self, job: Job, waiting: Sequence[Job]) -> None:
+        """Let one process tell its rows; the next one loads meanwhile."""
+        until = time.monotonic() + min(job.limit, self._left)
+        self._pause(job.quiet)
+        child = self._ahead.pop(job, None) or self._start(job.program, job.arguments, job.name)
+        told: set[str] = set()
+        why = ""
+        try:
+            if job.program == "pytest":
+                self._listen_to_tests(job, child, until, told)
+            else:
+                self._listen(child, until, told, None if job.quiet else self._next(waiting))
+        except TimeoutError:
+            why = f"took longer than {job.limit:.0f} s" if self._left > TICK else "the time was over"
+        finally:
+            failed = child.end(PATIENCE)
+            self._pause(False)
+            missing = [name for name in job.rows if name not in told]
+            if missing:
+                self._miss(missing, why or failed or "its program ended without telling")
+
+    def _listen(self, child: Child, until: float, told: set[str], following: Job | None) -> None:
+        for line in child.lines(until):
+            entry = parsed(line)
+            if "ready" in entry:
+                child.go()
+                if following is not None and following not in self._ahead:
+                    self._ahead[following] = self._start(following.program, following.arguments, following.name)
+            elif "row" in entry:
+                told.add(entry["row"])
+                if "error" in entry:
+                    self._log.add({"missing": entry["row"], "why": entry["error"]})
+                else:
+                    self._log.add(entry)
+
+    def _listen_to_tests(self, job: Job, child: Child, until: float, told: set[str]) -> None:
+        last = ""
+        for line in child.lines(until):
+            last = line or last
+            if re.match(r"(FAILED|ERROR|SKIPPED)", line):
+                self._log.add({"note": line})
+        self._log.add({"row": job.rows[0], "says": last.strip("= ")})
+        told.add(job.rows[0])
+
+    def _next(self, waiting: Sequence[Job]) -> Job | None:
+        job = self._choose(waiting)
+        return None if job is None or job.quiet or job.program == "pytest" or self._obstacle(job) else job
+
+    def _pause(self, is_paused: bool) -> None:
+        for child in {*self._makers.values(), *self._ahead.values()}:
+            child.pause(is_paused)
+
+    def _start(self, program: str, arguments: Sequence[str], name: str) -> Child:
+        command = ["-m", f"benchmarks.gpu.{program}", "--work", str(self._work), "--device", self._scale.device]
+        seconds = self._scale.whole_seconds if program == "whole" else self._scale.seconds
+        command += ["--seconds", str(seconds), *arguments]
+        if program == "pytest":
+            command = ["-m", "pytest", *arguments]
+        errors = self._work / "errors" / re.sub(r"[^\w.]+", "-", name)
+        errors.parent.mkdir(exist_ok=True)
+        return Child(command, self._environment, errors)
+
+    def _miss(self, rows: Sequence[str], why: str) -> None:
+        for name in rows:
+            self._log.add({"missing": name, "why": why})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--wheels", type=Path, help="folder of wheels, whole or in parts, to install and measure with")
+    parser.add_argument("--seconds", type=float, default=400.0, help="after which it has ended")
+    parser.add_argument("--out", type=Path, default=Path("runs/gpu"), help="folder of gpu.jsonl and gpu.md")
+    parser.add_argument("--only", help="a regular expression of the rows to measure")
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu rehearses with tiny sizes")
+    parser.add_argument("--work", type=Path, help="keeps films and models, and what programs said last")
+    args = parser.parse_args()
+    deadline = time.monotonic() + args.seconds
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    scale = plan.FULL if args.device == "cuda" else plan.REHEARSAL
+    work = args.work or Path(tempfile.mkdtemp(prefix="gpu"))
+    work.mkdir(parents=True, exist_ok=True)
+    log = Log(args.out / "gpu.jsonl")
+    jobs = wanted(plan.jobs(scale), args.only)
+    try:
+        environment = prepared(args.wheels, work, log)
+        lacks = probed(scale, work, log, environment)
+        Runner(scale, work.resolve(), log, deadline, environment, lacks).run(jobs)
+        summarise(args.out, log, jobs, args.seconds - (deadline - time.monotonic()))
+    finally:
+        if args.work is None:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def wanted(jobs: list[Job], only: str | None) -> list[Job]:
+    """Jobs of which a row is asked for."""
+    return [job for job in jobs if only is None or any(re.search(only, name) for name in job.rows)]
+
+
+def prepared(wheels: Path | None, work: Path, log: Log) -> dict[str, str]:
+    """The environment of all programs, with the wheels before everything else."""
+    site = work / "site"
+    site.mkdir(exist_ok=True)
+    if wheels is not None:
+        started = time.monotonic()
+        try:
+            names = [wheel.name for wheel in install(wheels, site)]
+            log.add({"note": "wheels installed", "names": names, "seconds": time.monotonic() - started})
+        except WheelsError as error:
+            log.add({"missing": "wheels", "why": str(error)})
+    before = os.environ.get("PYTHONPATH")
+    path = os.pathsep.join([str(site.resolve()), str(ROOT), *([before] if before else [])])
+    own = {"CXRZERO_CACHE_DIR": str(work / "cache"), "CXRZERO_MODELS_DIR": str(work / "models")}
+    return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **own}
+
+
+def probed(scale: Scale, work: Path, log: Log, environment: dict[str, str]) -> dict[str, str]:
+    """What the machine lacks; the machine itself goes into the log."""
+    errors = work / "errors" / "probe"
+    errors.parent.mkdir(exist_ok=True)
+    site = str((work / "site").resolve())
+    child = Child(["-m", "benchmarks.gpu.probe", "--device", scale.device, "--site", site], environment, errors)
+    try:
+        found = [
+            entry for line in child.lines(time.monotonic() + WAIT_FOR_PROBE) if "machine" in (entry := parsed(line))
+        ]
+    except TimeoutError:
+        found = []
+    failed = child.end(PATIENCE)
+    if not found:
+        raise SystemExit(f"the machine could not be looked at: {failed or 'it took too long'}")
+    log.add(found[0])
+    lacks: dict[str, str] = found[0]["lacks"]
+    return lacks
+
+
+def summarise(out: Path, log: Log, jobs: Sequence[Job], seconds: float) -> None:
+    """Name what is missing, and write the tables."""
+    from benchmarks.gpu import table
+    from benchmarks.gpu.log import read
+
+    entries = read(out / "gpu.jsonl")
+    rows = [entry["row"] for entry in entries if "row" in entry]
+    missing = {name: "not told" for job in jobs for name in job.rows if name not in rows}
+    missing |= {entry["missing"]: entry["why"] for entry in entries if "missing" in entry}
+    (out / "gpu.md").write_text(table.tables(entries), encoding="utf-8")
+    log.add({"end": f"{len(rows)} rows measured, {len(missing)} missing", "seconds": seconds, "missing_rows": missing})
+
+
+def reason(text: str) -> str:
+    """Why a program ended, of what it wrote: the error of its traceback, else its last line."""
+    errors = re.findall(r"(?m)^(?:[\w.]+(?:Error|Exception)\b.*)$", text)
+    return last_line("\n".join(errors) or text)
+
+
+def parsed(line: str) -> dict[str, Any]:
+    """An entry that a program tells; nothing for any other line."""
+    try:
+        entry = json.loads(line)
+    except json.JSONDecodeError:
+        return {}
+    return entry if isinstance(entry, dict) else {}
+
+
+if __name__ == "__main__":
+    main()
