@@ -60,12 +60,14 @@ class Child:
                 start_new_session=True,
             )
         self._lines: queue.Queue[str | None] = queue.Queue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def _read(self) -> None:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self._lines.put(line.rstrip("\n"))
+        with self._process.stdout as output:
+            for line in output:
+                self._lines.put(line.rstrip("\n"))
         self._lines.put(None)
 
     def lines(self, until: float) -> Iterator[str]:
@@ -106,6 +108,9 @@ class Child:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)  # also what it left behind
         code = self._process.wait()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._reader.join(PATIENCE)
         if not code:
             return ""
         return f"ended with {code}: {reason(self._errors.read_text(encoding='utf-8', errors='replace'))}"
@@ -201,7 +206,7 @@ class Runner:
         except TimeoutError:
             why = f"took longer than {job.limit:.0f} s" if self._left > TICK else "the time was over"
         finally:
-            failed = child.end(PATIENCE)
+            failed = child.end(0.0 if why else PATIENCE)
             self._pause(False)
             missing = [name for name in job.rows if name not in told]
             if missing:

@@ -1,0 +1,223 @@
+"""The script that measures a GPU, without one: its order, its clock, and what it says of what it could not measure."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.gpu import device, plan, probe, table
+from benchmarks.gpu.log import Log, read
+from benchmarks.gpu.plan import FULL, REHEARSAL, Job
+from benchmarks.gpu.run import Child, Runner, reason, wanted
+from benchmarks.gpu.worker import mark
+from tests.support.needs import modules
+from tests.test_figures import unfounded
+
+GO = 'import json, sys; print(json.dumps({"ready": True}), flush=True); sys.stdin.readline(); '
+TELL = 'print(json.dumps({"row": sys.argv[1], "at": open(sys.argv[2]).read().count(chr(10))}), flush=True); '
+# What a stub does after telling its rows.
+STUBS = {
+    "ends": "",
+    "fails": "raise ValueError('of a reason')",
+    "hangs": "import time; time.sleep(60)",
+}
+
+
+class StubRunner(Runner):
+    """Programs are a few lines of Python: each tells its first row, and how many lines the log has by then."""
+
+    def _start(self, program: str, arguments: Sequence[str], name: str) -> Child:
+        telling = [] if program == "tells nothing" else ["-c", GO + TELL + STUBS.get(program, ""), *arguments]
+        command = [*(telling or ["-c", "raise RuntimeError('too early')"]), str(self._work / "out" / "log.jsonl")]
+        return Child(command, self._environment, self._work / re.sub(r"\W", "-", name))
+
+
+def measured(tmp_path: Path, jobs: list[Job], seconds: float = 60.0, **lacks: str) -> list[dict[str, Any]]:
+    """What a log says after a run of stubs."""
+    import os
+
+    log = Log(tmp_path / "out" / "log.jsonl")
+    log.add({"note": "start"})
+    scale = replace(REHEARSAL, models=())
+    StubRunner(scale, tmp_path, log, time.monotonic() + seconds, dict(os.environ), lacks).run(jobs)
+    return read(tmp_path / "out" / "log.jsonl")[1:]
+
+
+def job(name: str, program: str = "ends", **more: Any) -> Job:
+    return Job((name,), program, (name,), least=more.pop("least", 0.0), **more)
+
+
+def test_each_row_is_in_the_log_before_the_next_is_told(tmp_path: Path) -> None:
+    entries = measured(tmp_path, [job("a"), job("b"), job("c", quiet=True)])
+    assert entries == [{"row": "a", "at": 1}, {"row": "b", "at": 2}, {"row": "c", "at": 3}]
+
+
+def test_a_program_that_fails_or_hangs_ends_alone(tmp_path: Path) -> None:
+    failing = Job(("a", "b"), "fails", ("a",), least=0.0)
+    hanging = Job(("c", "d"), "hangs", ("c",), least=0.0, limit=1.0)
+    entries = measured(tmp_path, [failing, hanging, job("e", "tells nothing"), job("f")])
+    assert [entry.get("row") for entry in entries] == ["a", None, "c", None, None, "f"]
+    assert [(entry["missing"], entry["why"]) for entry in entries if "missing" in entry] == [
+        ("b", "ended with 1: ValueError: of a reason"),
+        ("d", "took longer than 1 s"),
+        ("e", "ended with 1: RuntimeError: too early"),
+    ]
+
+
+def test_what_the_machine_lacks_is_the_reason(tmp_path: Path) -> None:
+    entries = measured(tmp_path, [job("a", needs=("dicom",)), job("b")], dicom="pydicom cannot be imported")
+    assert entries == [{"missing": "a", "why": "pydicom cannot be imported"}, {"row": "b", "at": 2}]
+
+
+def test_no_row_is_started_for_which_no_time_is_left(tmp_path: Path) -> None:
+    entries = measured(tmp_path, [job("a", least=500.0), job("b")])
+    assert re.match(r"no time is left: 5\d s, at least 500 s are needed", entries[0]["why"])
+    assert entries[1]["row"] == "b"
+
+
+def test_the_end_of_the_time_ends_what_runs(tmp_path: Path) -> None:
+    started = time.monotonic()
+    entries = measured(tmp_path, [job("a", "hangs"), job("b", least=1.0)], seconds=9.0)
+    assert time.monotonic() - started < 20.0, "it would have slept for a minute"
+    assert [entry.get("row") or entry["missing"] for entry in entries] == ["a", "b"]
+    assert entries[1]["why"].startswith("no time is left")
+
+
+def test_another_row_goes_first_while_a_model_is_made(tmp_path: Path) -> None:
+    jobs = [job("a", marks=("made",)), job("b"), job("c")]
+
+    class Making(StubRunner):
+        def _measure(self, job: Job, waiting: Sequence[Job]) -> None:
+            mark(tmp_path, "made")
+            super()._measure(job, waiting)
+
+    log = Log(tmp_path / "out" / "log.jsonl")
+    log.add({"row": "start"})
+    Making(replace(REHEARSAL, models=()), tmp_path, log, time.monotonic() + 60.0, {}, {}).run(jobs)
+    assert [entry["row"] for entry in read(tmp_path / "out" / "log.jsonl")] == ["start", "b", "a", "c"]
+
+
+def test_a_model_that_cannot_be_made_is_the_reason(tmp_path: Path) -> None:
+    class Breaking(StubRunner):
+        def _make(self, wanted: set[str]) -> None:
+            self._makers["m"] = self._start("tells nothing", (), "models")
+
+    log = Log(tmp_path / "out" / "log.jsonl")
+    runner = Breaking(replace(REHEARSAL, models=()), tmp_path, log, time.monotonic() + 60.0, {}, {})
+    runner.run([job("a", marks=("m",))])
+    (entry,) = read(tmp_path / "out" / "log.jsonl")
+    assert entry == {"missing": "a", "why": "m could not be made: ended with 1: RuntimeError: too early"}
+
+
+def test_the_rows_are_in_the_order_of_their_importance() -> None:
+    names = [name for each in plan.jobs(FULL) for name in each.rows]
+    assert len(set(names)) == len(names)
+    places = [
+        min(index for index, name in enumerate(names) if name.startswith(start))
+        for start in (
+            "ceiling", "encode vit-b-32", "encode mini", "whole png", "encode vit-b-16", "encode vit-l-14-336",
+            "compiled", "before", "pytest",
+        )
+    ]  # fmt: skip
+    assert places == sorted(places)
+    asked = {
+        f"encode {model} {backend} {precision} {calls}"
+        for model in ("vit-b-32", "mini")
+        for backend, precision in (
+            ("torch", "fp32"), ("torch", "fp16"), ("torch", "bf16"), ("onnxruntime", "fp32"), ("onnxruntime", "fp16"),
+        )
+        for calls in (64, 128, 256, 512)
+    }  # fmt: skip
+    assert asked <= set(names)
+
+
+@pytest.mark.parametrize("scale", [FULL, REHEARSAL], ids=["full", "rehearsal"])
+def test_what_rows_need_is_made_and_looked_for(scale: plan.Scale) -> None:
+    made = {name for _, _, marks in plan.makers(scale) for name in marks}
+    jobs = plan.jobs(scale)
+    assert {name for each in jobs for name in each.marks} <= made
+    assert {need for each in jobs for need in each.needs} <= {*probe.MODULES, "onnxruntime"}
+    assert all(
+        (Path(plan.__file__).parent / f"{each.program}.py").exists() for each in jobs if each.program != "pytest"
+    )
+
+
+def test_only_some_rows_can_be_asked_for() -> None:
+    assert {each.program for each in wanted(plan.jobs(FULL), "^whole|^pytest")} == {"whole", "pytest"}
+    assert wanted(plan.jobs(FULL), None) == plan.jobs(FULL)
+
+
+def test_a_log_that_a_kill_cut_off_is_read_up_to_there(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text('{"row": "a"}\n{"row": "b", "ima', encoding="utf-8")
+    assert read(tmp_path / "log") == [{"row": "a"}]
+
+
+def test_why_a_program_ended_is_the_error_of_its_traceback() -> None:
+    text = "Traceback (most recent call last):\n  File\ntorch.cuda.OutOfMemoryError: all is full\n\nSet MORE=1\n"
+    assert reason(text) == "torch.cuda.OutOfMemoryError: all is full"
+    assert reason("Killed\n") == "Killed"
+    assert reason("") == "it said nothing"
+
+
+ENTRIES: list[dict[str, Any]] = [
+    {"machine": {"processor": "Any", "cores": 16}, "gpu": "NVIDIA H200", "driver": "580.1", "lacks": {}},
+    {
+        "row": "encode vit-b-32 torch fp16 64", "images_per_second": 2887.4, "share_of_peak": 0.02403,
+        "max_abs_d_over_sd": 0.00887, "spearman": 0.99991, "gpu_mb": 2073,
+    },
+    {
+        "row": "whole jpeg2000 fast-decode vit-b-32 fp32", "backend": "torch 2.11.0", "images_per_second": 41.61,
+        "decoders_alone": 44.2, "encoder_alone": 3084.0, "share_of_bound": 0.9414, "start_seconds": 9.26,
+        "core_ms": 384.2, "peak_mb": 2081.4, "gpu_mb": None,
+    },
+    {"row": "ceiling fp32", "tflops": 51.23},
+    {"missing": "pytest", "why": "the time was over"},
+]  # fmt: skip
+
+
+def test_a_log_becomes_tables() -> None:
+    text = table.tables(ENTRIES)
+    assert "| vit-b-32 | torch | fp16 | 64 | 2887 | 2% | 0.00887 | 0.9999 | 2073 |" in text
+    whole = "| jpeg2000 fast-decode | vit-b-32 | fp32 | torch | 42 | 44 | 3084 | 94% | 9.3 | 384.2 | 2081 |  |"
+    assert whole in text
+    assert "gpu NVIDIA H200; driver 580.1" in text
+    assert "- ceiling fp32: tflops 51.23\n" in text
+    assert text.endswith("- not measured: pytest: the time was over\n")
+    assert unfounded("\n".join(line for line in text.splitlines() if "|" in line), json.dumps(ENTRIES)) == []
+
+
+def test_the_share_is_of_the_peak_of_that_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device.Card, "__init__", lambda _: None)
+    monkeypatch.setattr(device.Card, "name", "NVIDIA H200")
+    card = device.Card()
+    assert device.share_of_peak(6.7, "fp32", card) == pytest.approx(0.1)
+    assert device.share_of_peak(98.9, "bf16", card) == pytest.approx(0.1)
+    assert device.share_of_peak(98.9, "bf16", None) is None
+
+
+@pytest.mark.slow
+def test_the_rate_of_a_run_is_that_of_its_rows_after_the_first() -> None:
+    modules("torch")
+    from benchmarks.gpu import whole
+
+    times = [10.0] * 4 + [12.0] * 4 + [14.0] * 4  # batches of 4, one every 2 s, after a start of 10 s
+    assert whole.rate_between(times, 4) == 2.0
+
+
+def test_d_is_between_two_directions_for_each_label() -> None:
+    from benchmarks.gpu.models import differences
+
+    embeds = np.eye(16, dtype=np.float32)
+    d = differences(embeds, labels=3)
+    assert d.shape == (16, 3)
+    # Each column is cos⁺ − cos⁻ of unit vectors: its squares over an orthonormal basis sum to |p − n|², at most 4.
+    assert ((d**2).sum(axis=0) < 4).all()
+    np.testing.assert_array_equal(differences(embeds, labels=3), d)
