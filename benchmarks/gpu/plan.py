@@ -51,7 +51,7 @@ class Scale:
     films: tuple[str, ...]
 
 
-FULL = Scale("cuda", MODELS, (64, 128, 256, 512), (64, 256), 1.0, 10.0, 8192, ())
+FULL = Scale("cuda", MODELS, (64, 128, 256, 512), (64, 256), 1.0, 8.0, 8192, ())
 REHEARSAL = Scale(
     "cpu", ("tiny",), (4, 8), (4,), 0.05, 0.5, 128, ("--films", "12", "--dicom-films", "4", "--shrink", "8")
 )

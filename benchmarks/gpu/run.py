@@ -7,113 +7,27 @@ log as soon as its process tells it; a process that fails, or takes longer than 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import json
 import os
-import queue
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from benchmarks.gpu import plan
+from benchmarks.gpu.child import PATIENCE, ROOT, Child, parsed
 from benchmarks.gpu.log import Log
 from benchmarks.gpu.plan import Job, Scale
-from benchmarks.gpu.worker import GO, done
-from benchmarks.wheels import WheelsError, install, last_line
+from benchmarks.gpu.worker import done
+from benchmarks.wheels import WheelsError, install
 
-ROOT = Path(__file__).resolve().parents[2]
 RESERVE = 6.0  # seconds kept for ending
 TICK = 0.2
+MAKERS = 3  # programs that make films and models at once; the first models should not wait for the last
 AHEAD = 10  # jobs of which one may come before its turn, while others wait for their model
-PATIENCE = 2.0  # seconds between the last line of a program and its end
 WAIT_FOR_PROBE = 90.0
-
-
-class Child:
-    """A process of its own group, whose standard output is read as it comes.
-
-    Args:
-        errors: file of its standard error.
-    """
-
-    def __init__(self, command: Sequence[str], environment: dict[str, str], errors: Path) -> None:
-        self._errors = errors
-        with errors.open("wb") as file:
-            self._process = subprocess.Popen(
-                [sys.executable, *command],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=file,
-                cwd=ROOT,
-                env=environment,
-                text=True,
-                encoding="utf-8",
-                errors="replace",
-                start_new_session=True,
-            )
-        self._lines: queue.Queue[str | None] = queue.Queue()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        with self._process.stdout as output:
-            for line in output:
-                self._lines.put(line.rstrip("\n"))
-        self._lines.put(None)
-
-    def lines(self, until: float) -> Iterator[str]:
-        """What it prints, until it closes its output.
-
-        Raises:
-            TimeoutError: that is later than `until`, by time.monotonic.
-        """
-        while True:
-            try:
-                line = self._lines.get(timeout=max(0.0, until - time.monotonic()))
-            except queue.Empty:
-                raise TimeoutError from None
-            if line is None:
-                return
-            yield line
-
-    def go(self) -> None:
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(GO + "\n")
-            self._process.stdin.flush()
-        except OSError:  # it is over; its code and its last words tell why
-            return
-
-    @property
-    def is_over(self) -> bool:
-        return self._process.poll() is not None
-
-    def pause(self, is_paused: bool) -> None:
-        if not self.is_over:
-            os.killpg(self._process.pid, signal.SIGSTOP if is_paused else signal.SIGCONT)
-
-    def end(self, patience: float = 0.0) -> str:
-        """End it and what it started; why it failed, or nothing."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(patience)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)  # also what it left behind
-        code = self._process.wait()
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._reader.join(PATIENCE)
-        if not code:
-            return ""
-        return f"ended with {code}: {reason(self._errors.read_text(encoding='utf-8', errors='replace'))}"
 
 
 class Runner:
@@ -129,6 +43,7 @@ class Runner:
     ) -> None:
         self._scale, self._work, self._log, self._deadline = scale, work, log, deadline
         self._environment, self._lacks = environment, lacks
+        self._to_make: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = []  # see plan.makers
         self._makers: dict[str, Child] = {}  # by mark
         self._broken: dict[str, str] = {}  # mark → why it will not come
         self._ahead: dict[Job, Child] = {}
@@ -136,8 +51,9 @@ class Runner:
     def run(self, jobs: list[Job]) -> None:
         waiting = list(jobs)
         try:
-            self._make({mark for job in jobs for mark in job.marks})
+            self._plan_making({mark for job in jobs for mark in job.marks})
             while waiting:
+                self._make()
                 job = self._choose(waiting)
                 if job is None:
                     time.sleep(TICK)
@@ -154,16 +70,22 @@ class Runner:
             for child in {*self._makers.values(), *self._ahead.values()}:
                 child.end()
 
-    def _make(self, wanted: set[str]) -> None:
+    def _plan_making(self, wanted: set[str]) -> None:
+        """What jobs need of films and models, and which of it cannot be made here."""
         for program, arguments, marks in plan.makers(self._scale):
-            if (program == "models" and not wanted & {*marks}) or not wanted:
-                continue
             if program == "models" and "models" in self._lacks:
                 self._broken |= dict.fromkeys(marks, f"no model could be made: {self._lacks['models']}")
-                continue
-            if program == "films" and "dicom" in self._lacks:
-                self._broken |= dict.fromkeys(("explicit", "jpeg2000"), self._lacks["dicom"])
-            self._makers |= dict.fromkeys(marks, self._start(program, arguments, " ".join((program, *arguments))))
+            elif wanted if program == "films" else wanted & {*marks}:
+                self._to_make.append((program, arguments, marks))
+        if "dicom" in self._lacks:
+            self._broken |= dict.fromkeys(("explicit", "jpeg2000"), self._lacks["dicom"])
+
+    def _make(self) -> None:
+        """Start as many programs as may run at once."""
+        while self._to_make and sum(not child.is_over for child in {*self._makers.values()}) < MAKERS:
+            program, arguments, marks = self._to_make.pop(0)
+            child = self._start(program, arguments, " ".join((program, *arguments)))
+            self._makers |= dict.fromkeys(marks, child)
 
     def _choose(self, waiting: Sequence[Job]) -> Job | None:
         """The first whose films and models are there, or that cannot be measured; None while the first AHEAD wait."""
@@ -337,21 +259,6 @@ def summarise(out: Path, log: Log, jobs: Sequence[Job], seconds: float) -> None:
     missing |= {entry["missing"]: entry["why"] for entry in entries if "missing" in entry}
     (out / "gpu.md").write_text(table.tables(entries), encoding="utf-8")
     log.add({"end": f"{len(rows)} rows measured, {len(missing)} missing", "seconds": seconds, "missing_rows": missing})
-
-
-def reason(text: str) -> str:
-    """Why a program ended, of what it wrote: the error of its traceback, else its last line."""
-    errors = re.findall(r"(?m)^(?:[\w.]+(?:Error|Exception)\b.*)$", text)
-    return last_line("\n".join(errors) or text)
-
-
-def parsed(line: str) -> dict[str, Any]:
-    """An entry that a program tells; nothing for any other line."""
-    try:
-        entry = json.loads(line)
-    except json.JSONDecodeError:
-        return {}
-    return entry if isinstance(entry, dict) else {}
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
 This is `cxrzero predict` below its command line: the same plan, decoders, encoder and table, without the cache. Few
 distinct films have many names; from the second time on a film is flagged `duplicate`, and is decoded and encoded like
 any other. The rate is taken between the end of the first fifth of all batches and the end of the last, so that the
-start does not count, which is stated beside it. Decoders alone are the same pipeline before an encoder that answers at
-once; encoder alone gets batches of the pipeline's size that are in memory.
+start does not count, which is stated beside it; there are at least three batches, and where films come slowly they are
+small. Decoders alone are the same pipeline before an encoder that answers at once, after a first wave of films. Encoder
+alone gets batches of the pipeline's size that are in memory.
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ from cxrzero.predict.plan import Plan, prepare
 from cxrzero.predict.run import run
 from cxrzero.sources import find_images
 
-ALONE_BATCH = 32  # of decoders alone: the smaller, the finer its clock
-ALONE_FIRST = 64  # rows before it counts
+# Films that are out at one process: those of all processes come back in waves, whole ones of which are counted.
+WAVE = 4
+SMALL_BATCH = 64  # where films come too slowly for several batches of the usual size
 LEAST_BATCHES = 3
 
 
@@ -67,8 +69,9 @@ def main() -> None:
         plan = prepare(asked)
         opened = time.perf_counter() - started
         encoder = plan.screener.member.encoder
-        decoding = decoders_alone(plan, asked.paths, args.seconds)
-        batch = plan.screener.batch_size
+        decoding = decoders_alone(plan, asked.paths, args.seconds / 2)
+        batch = batch_of(args.seconds * decoding, plan.screener.batch_size)
+        plan.screener.batch_size = batch
         batches = max(LEAST_BATCHES, round(args.seconds * decoding / batch))
         folder = args.work / f"{args.form}.{batch * batches}"
         if not folder.exists():
@@ -86,6 +89,7 @@ def main() -> None:
         encoder_alone=encoding.images_per_second,
         share_of_bound=whole["images_per_second"] / bound,
         start_seconds=imported + opened + whole.pop("first_row_seconds"),
+        batch=batch,
         workers=plan.screener.workers,
         decode_in=plan.screener.decode_in,
         gpu_mb=gpu.used_mb - before if gpu else None,
@@ -98,11 +102,11 @@ def main() -> None:
 class NoEncoder:
     """Answers at once, the same for all, and takes what the real one takes."""
 
-    def __init__(self, encoder: Encoder, embed_dim: int) -> None:
+    def __init__(self, encoder: Encoder, embed_dim: int, wave: int) -> None:
         self.backend, self.device = encoder.backend, encoder.device
         self.precision, self.reason = encoder.precision, encoder.reason
         self.takes_fitted = getattr(encoder, "takes_fitted", False)
-        self._embeds = np.full((ALONE_BATCH, embed_dim), embed_dim**-0.5, np.float32)
+        self._embeds = np.full((wave, embed_dim), embed_dim**-0.5, np.float32)
 
     def encode_images(self, pixel_values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         return self._embeds[: len(pixel_values)]
@@ -116,20 +120,24 @@ def decoders_alone(plan: Plan, paths: Sequence[str], seconds: float) -> float:
     screener = plan.screener
     members, batch = screener.members, screener.batch_size
     scorer = screener.classifier(plan.prompts)
-    no_encoder = NoEncoder(members[0].encoder, members[0].bundle.embed_dim)
+    wave = WAVE * screener.workers
+    no_encoder = NoEncoder(members[0].encoder, members[0].bundle.embed_dim, wave)
     screener.members = (replace(members[0], encoder=no_encoder),)  # type: ignore[arg-type]
-    screener.batch_size = ALONE_BATCH
+    screener.batch_size = wave
     rows = screener.stream(itertools.cycle(list(find_images(list(paths)))), scorer, plan.prompts)
     try:
-        for _ in itertools.islice(rows, ALONE_FIRST):
-            pass
-        started, counted = time.perf_counter(), 0
-        while (passed := time.perf_counter() - started) < seconds or not counted:
-            counted += sum(1 for _ in itertools.islice(rows, ALONE_BATCH))
-        return counted / passed
+        times = [time.perf_counter() for _ in itertools.islice(rows, wave)]
+        while times[-1] - times[wave - 1] < seconds:
+            times += [time.perf_counter() for _ in itertools.islice(rows, wave)]
+        return rate_between(times, wave)
     finally:
         rows.close()
         screener.members, screener.batch_size = members, batch
+
+
+def batch_of(films: float, usual: int) -> int:
+    """Frames of a batch: the usual number if so many films make several batches, else fewer."""
+    return usual if films >= LEAST_BATCHES * usual else min(usual, SMALL_BATCH)
 
 
 def from_files(plan: Plan, batch: int, batches: int) -> dict[str, float]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,12 +16,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.gpu import device, plan, probe, table
+from benchmarks.gpu import device, encode, plan, probe, table, whole
+from benchmarks.gpu.child import Child, reason
 from benchmarks.gpu.log import Log, read
+from benchmarks.gpu.models import differences
 from benchmarks.gpu.plan import FULL, REHEARSAL, Job
-from benchmarks.gpu.run import Child, Runner, reason, wanted
+from benchmarks.gpu.run import Runner, wanted
 from benchmarks.gpu.worker import mark
-from tests.support.needs import modules
+from tests.support import REPO
 from tests.test_figures import unfounded
 
 GO = 'import json, sys; print(json.dumps({"ready": True}), flush=True); sys.stdin.readline(); '
@@ -42,8 +47,6 @@ class StubRunner(Runner):
 
 def measured(tmp_path: Path, jobs: list[Job], seconds: float = 60.0, **lacks: str) -> list[dict[str, Any]]:
     """What a log says after a run of stubs."""
-    import os
-
     log = Log(tmp_path / "out" / "log.jsonl")
     log.add({"note": "start"})
     scale = replace(REHEARSAL, models=())
@@ -107,7 +110,7 @@ def test_another_row_goes_first_while_a_model_is_made(tmp_path: Path) -> None:
 
 def test_a_model_that_cannot_be_made_is_the_reason(tmp_path: Path) -> None:
     class Breaking(StubRunner):
-        def _make(self, wanted: set[str]) -> None:
+        def _plan_making(self, wanted: set[str]) -> None:
             self._makers["m"] = self._start("tells nothing", (), "models")
 
     log = Log(tmp_path / "out" / "log.jsonl")
@@ -203,21 +206,34 @@ def test_the_share_is_of_the_peak_of_that_precision(monkeypatch: pytest.MonkeyPa
     assert device.share_of_peak(98.9, "bf16", None) is None
 
 
-@pytest.mark.slow
 def test_the_rate_of_a_run_is_that_of_its_rows_after_the_first() -> None:
-    modules("torch")
-    from benchmarks.gpu import whole
-
     times = [10.0] * 4 + [12.0] * 4 + [14.0] * 4  # batches of 4, one every 2 s, after a start of 10 s
     assert whole.rate_between(times, 4) == 2.0
+    assert [whole.batch_of(films, 256) for films in (1000.0, 100.0)] == [256, 64]
+    assert whole.batch_of(10.0, 32) == 32
 
 
 def test_d_is_between_two_directions_for_each_label() -> None:
-    from benchmarks.gpu.models import differences
-
     embeds = np.eye(16, dtype=np.float32)
     d = differences(embeds, labels=3)
     assert d.shape == (16, 3)
     # Each column is cos⁺ − cos⁻ of unit vectors: its squares over an orthonormal basis sum to |p − n|², at most 4.
     assert ((d**2).sum(axis=0) < 4).all()
     np.testing.assert_array_equal(differences(embeds, labels=3), d)
+
+
+def test_the_deviation_is_that_of_the_worst_label() -> None:
+    exact = np.array([[0.0, 0.0], [1.0, 2.0], [2.0, 4.0]])
+    other = np.add(exact, [[0.0, 0.0], [0.0, 0.2], [0.1, 0.0]])
+    # Standard deviations √(2/3) and √(8/3): 0.1 / 0.8165 and 0.2 / 1.633 are equal; the order is the same.
+    assert encode.deviation(exact, other) == pytest.approx({"max_abs_d_over_sd": 0.1 / (2 / 3) ** 0.5, "spearman": 1.0})
+    worse = np.add(exact, [[0.0, 4.5], [0.0, 0.0], [0.0, 0.0]])
+    assert encode.deviation(exact, worse)["max_abs_d_over_sd"] == pytest.approx(4.5 / (8 / 3) ** 0.5)
+    assert encode.deviation(exact, worse)["spearman"] == pytest.approx(-0.5), "ranks 3, 1, 2 beside 1, 2, 3"
+
+
+def test_encoding_with_one_backend_does_not_load_another() -> None:
+    """ONNX Runtime must find CUDA's libraries itself, not loaded by torch."""
+    code = "import sys; from benchmarks.gpu import encode, whole; raise SystemExit('torch' in sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    assert subprocess.run([sys.executable, "-c", code], env=environment, cwd=REPO, check=False).returncode == 0
