@@ -1,11 +1,13 @@
-"""The encoder's graph given to torch.compile, for one call size: how long that takes, and what it gains.
+"""The program that torch runs on a GPU, given to torch.compile for one call size: how long that takes, what it gains.
 
-Numbers are on the GPU already and embeddings stay there, so that this is the graph alone, by itself and compiled.
+Numbers are on the GPU already and embeddings stay there: this is the program alone, started step by step, recorded as a
+CUDA graph as the encoder does, and compiled (which records CUDA graphs, too).
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -30,44 +32,54 @@ def main() -> None:
 
     from cxrzero.backends.torch.encoder import DTYPES
     from cxrzero.backends.torch.graph import TorchGraph
+    from cxrzero.backends.torch.program import Kind
+    from cxrzero.backends.torch.tower import program
 
     films = Films(args.work / args.model)
-    bundle = load_bundle(films.folder / "bundle")
+    graph = TorchGraph(load_bundle(films.folder / "bundle").file(IMAGE.file), IMAGE.output)
     wait_for_turn()
-    dtype = DTYPES[args.precision]
-    graph = TorchGraph(bundle.file(IMAGE.file), IMAGE.output, args.device, dtype)
     values = torch.from_numpy(films.steps(films.fitted)).to(args.device)
     values = values[torch.arange(args.calls, device=args.device) % len(values)]
-
-    def plain(values: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(args.device, dtype, enabled=dtype is not torch.float32):
-            return graph(IMAGE.input, values)
-
-    rates: dict[str, float] = {}
-    seconds = 0.0
+    kind = Kind(tuple(values.shape), values.dtype)
+    plain = program(graph, IMAGE.input, kind, DTYPES[args.precision]).ready(args.device)
     with torch.inference_mode():
-        # The graph is run step by step in Python, which the compiler does not follow: it gets what that comes to, with
-        # the shapes of this call, which are read off small tensors.
-        traced = make_fx(plain, _error_on_data_dependent_ops=False)(values)
-        for name, run in (("plain", plain), ("compiled", torch.compile(traced, mode=MODE))):
-            once = partial(completed, run, values)
-            started = time.perf_counter()
-            for _ in range(3):  # compiles, captures, runs
-                once()
-            seconds = time.perf_counter() - started
-            rates[name] = measure(once, args.calls, args.seconds).images_per_second
-    tflops = rates["compiled"] * films.info["gflop"] / 1e3
+        started = time.perf_counter()
+        # Traced beforehand: else each call would check that none of the steps has changed.
+        compiled = torch.compile(make_fx(plain)(values), fullgraph=True, mode=MODE)
+        for _ in range(3):  # compiles, captures, runs
+            completed(compiled, values)
+        seconds = time.perf_counter() - started
+        runs: dict[str, Callable[[Any], Any]] = {"compiled": compiled, "plain": plain}
+        if args.device == "cuda":
+            runs["recorded"] = recorded(plain, values)
+        rates = {
+            f"{name}_images_per_second": measure(
+                partial(completed, run, values), args.calls, args.seconds
+            ).images_per_second
+            for name, run in runs.items()
+        }
+    tflops = rates["compiled_images_per_second"] * films.info["gflop"] / 1e3
     row(
         f"compiled {args.model} {args.precision} {args.calls}",
-        images_per_second=rates["compiled"],
-        plain_images_per_second=rates["plain"],
+        **rates,
         compile_seconds=seconds,
         tflops=tflops,
         share_of_peak=share_of_peak(tflops, args.precision, card(args.device)),
     )
 
 
-def completed(run: Any, values: Any) -> None:
+def recorded(run: Callable[[Any], Any], values: Any) -> Callable[[Any], Any]:
+    """A CUDA graph of it, which computes with the same values each time."""
+    import torch
+
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        run(values)
+    return lambda _: graph.replay()
+
+
+def completed(run: Callable[[Any], Any], values: Any) -> None:
+    """Run it, and wait for the GPU."""
     import torch
 
     run(values)

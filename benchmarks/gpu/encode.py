@@ -94,9 +94,10 @@ def of_one_size(films: Films, args: argparse.Namespace, calls: int, gpu: Card | 
     rate = measure(films.encode(encoder, rows), rows, args.seconds)
     tflops = rate.images_per_second * films.info["gflop"] / 1e3
     used = gpu.used_mb - before if gpu else None
-    stated = {"backend": encoder.backend, "reason": encoder.reason, "rows": rows}
+    stated: dict[str, Any] = {"backend": encoder.backend, "reason": encoder.reason, "rows": rows}
     del encoder
     release()
+    stated["gpu_mb_left"] = gpu.used_mb - before if gpu else None
     return {
         "images_per_second": rate.images_per_second,
         "core_ms": rate.core_ms,
