@@ -15,7 +15,8 @@ class Job:
 
     Attributes:
         rows: their names.
-        program: module of this folder, or "pytest".
+        program: module of this folder; of a job that says lines, what Python is given first.
+        keeps: a regular expression of the lines that it says; None for a program that tells rows.
         marks: what must have been made: films and models, see `worker.mark`.
         needs: what the machine must have, see `probe.py`.
         least: seconds without which it is not worth starting.
@@ -31,6 +32,7 @@ class Job:
     least: float = 8.0
     limit: float = 60.0
     quiet: bool = False
+    keeps: str | None = None
 
     @property
     def name(self) -> str:
@@ -95,8 +97,7 @@ def jobs(scale: Scale) -> list[Job]:
     found.append(
         Job(("before film", "before value steps"), "before", ("--model", model), (model,), ("torch",), 10.0, 45.0)
     )
-    tests = ("tests/backends/test_gpu.py", "-q", "-p", "no:cacheprovider")
-    found.append(Job(("pytest",), "pytest", tests, (), ("pytest",), 25.0, 120.0))
+    found += others_say()
     return found
 
 
@@ -120,10 +121,25 @@ def wholes(scale: Scale) -> Iterator[Job]:
         ("jpeg2000", "fp32", ()),
         ("jpeg2000", "fp32", ("--fast-decode",)),
         ("explicit", "fp32", ()),
+        ("jpeg2000", "fp32", ("--gpu-decode",)),
         ("png", "fp16", ()),
     ):
         name = " ".join(("whole", form, *(each.lstrip("-") for each in options), model, precision))
         arguments = ("--model", model, "--form", form, "--precision", precision, "--row", name, *options)
         marks = (form, f"{model}.fp16" if precision == "fp16" else model)
-        needs = ("dicom",) if form in ("jpeg2000", "explicit") else ()
-        yield Job((name,), "whole", arguments, marks, needs, 30.0, 90.0, quiet=True)
+        needs = (("dicom",) if form in ("jpeg2000", "explicit") else ()) + (
+            ("nvimgcodec",) if "--gpu-decode" in options else ()
+        )
+        yield Job((name,), "whole", arguments, marks, tuple(needs), 30.0, 90.0, quiet=True)
+
+
+def others_say() -> Iterator[Job]:
+    """Programs that print for people: what they say is their row."""
+    tests = ("pytest", "tests/backends/test_gpu.py", "-q", "-p", "no:cacheprovider")
+    told = r"^(FAILED|ERROR|SKIPPED)|\d (passed|failed|skipped|errors?)\b"
+    yield Job(("pytest",), "-m", tests, (), ("pytest",), 25.0, 120.0, keeps=told)
+    for name, needs, arguments in (
+        ("gpu_decode", ("cuda", "dicom", "nvimgcodec"), ("--seconds", "30")),
+        ("host", (), ("--films", "10000", "--no-cache")),
+    ):
+        yield Job((name,), f"benchmarks/{name}.py", arguments, (), needs, 45.0, 100.0, quiet=True, keeps=r"\S")

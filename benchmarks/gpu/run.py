@@ -121,8 +121,8 @@ class Runner:
         told: set[str] = set()
         why = ""
         try:
-            if job.program == "pytest":
-                self._listen_to_tests(job, child, until, told)
+            if job.keeps is not None:
+                self._take_down(job, job.keeps, child, until, told)
             else:
                 self._listen(child, until, told, None if job.quiet else self._next(waiting))
         except TimeoutError:
@@ -133,6 +133,8 @@ class Runner:
             missing = [name for name in job.rows if name not in told]
             if missing:
                 self._miss(missing, why or failed or "its program ended without telling")
+            elif why or failed:
+                self._log.add({"note": f"{job.name}: {why or failed}"})
 
     def _listen(self, child: Child, until: float, told: set[str], following: Job | None) -> None:
         for line in child.lines(until):
@@ -148,18 +150,16 @@ class Runner:
                 else:
                     self._log.add(entry)
 
-    def _listen_to_tests(self, job: Job, child: Child, until: float, told: set[str]) -> None:
-        last = ""
+    def _take_down(self, job: Job, keeps: str, child: Child, until: float, told: set[str]) -> None:
+        """What a program says that knows nothing of rows."""
         for line in child.lines(until):
-            last = line or last
-            if re.match(r"(FAILED|ERROR|SKIPPED)", line):
-                self._log.add({"note": line})
-        self._log.add({"row": job.rows[0], "says": last.strip("= ")})
-        told.add(job.rows[0])
+            if re.search(keeps, line):
+                self._log.add({"row": job.rows[0], "says": line.strip()})
+                told.add(job.rows[0])
 
     def _next(self, waiting: Sequence[Job]) -> Job | None:
         job = self._choose(waiting)
-        return None if job is None or job.quiet or job.program == "pytest" or self._obstacle(job) else job
+        return None if job is None or job.quiet or job.keeps is not None or self._obstacle(job) else job
 
     def _pause(self, is_paused: bool) -> None:
         for child in {*self._makers.values(), *self._ahead.values()}:
@@ -169,8 +169,8 @@ class Runner:
         command = ["-m", f"benchmarks.gpu.{program}", "--work", str(self._work), "--device", self._scale.device]
         seconds = self._scale.whole_seconds if program == "whole" else self._scale.seconds
         command += ["--seconds", str(seconds), *arguments]
-        if program == "pytest":
-            command = ["-m", "pytest", *arguments]
+        if program == "-m" or program.endswith(".py"):  # not one of this folder
+            command = [program, *arguments]
         errors = self._work / "errors" / re.sub(r"[^\w.]+", "-", name)
         errors.parent.mkdir(exist_ok=True)
         return Child(command, self._environment, errors)

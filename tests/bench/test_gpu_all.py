@@ -75,6 +75,20 @@ def test_a_program_that_fails_or_hangs_ends_alone(tmp_path: Path) -> None:
     ]
 
 
+def test_what_a_program_says_for_people_is_taken_down(tmp_path: Path) -> None:
+    class Saying(StubRunner):
+        def _start(self, program: str, arguments: Sequence[str], name: str) -> Child:
+            says = "print('....'); print('FAILED a'); print(); print('1 failed, 2 passed in 3s'); raise SystemExit(1)"
+            return Child(["-c", says], self._environment, self._work / "errors")
+
+    log = Log(tmp_path / "out" / "log.jsonl")
+    (tests,) = wanted(plan.jobs(FULL), "^pytest$")
+    Saying(replace(REHEARSAL, models=()), tmp_path, log, time.monotonic() + 60.0, {}, {}).run([tests])
+    entries = read(tmp_path / "out" / "log.jsonl")
+    assert [entry.get("says") for entry in entries] == ["FAILED a", "1 failed, 2 passed in 3s", None]
+    assert entries[2]["note"].endswith("ended with 1: it said nothing")
+
+
 def test_what_the_machine_lacks_is_the_reason(tmp_path: Path) -> None:
     entries = measured(tmp_path, [job("a", needs=("dicom",)), job("b")], dicom="pydicom cannot be imported")
     assert entries == [{"missing": "a", "why": "pydicom cannot be imported"}, {"row": "b", "at": 2}]
@@ -90,8 +104,12 @@ def test_the_end_of_the_time_ends_what_runs(tmp_path: Path) -> None:
     started = time.monotonic()
     entries = measured(tmp_path, [job("a", "hangs"), job("b", least=1.0)], seconds=9.0)
     assert time.monotonic() - started < 20.0, "it would have slept for a minute"
-    assert [entry.get("row") or entry["missing"] for entry in entries] == ["a", "b"]
-    assert entries[1]["why"].startswith("no time is left")
+    assert [entry.get("row") or entry.get("missing") or entry["note"] for entry in entries] == [
+        "a",
+        "hangs a: the time was over",
+        "b",
+    ]
+    assert entries[2]["why"].startswith("no time is left")
 
 
 def test_another_row_goes_first_while_a_model_is_made(tmp_path: Path) -> None:
@@ -147,14 +165,12 @@ def test_what_rows_need_is_made_and_looked_for(scale: plan.Scale) -> None:
     made = {name for _, _, marks in plan.makers(scale) for name in marks}
     jobs = plan.jobs(scale)
     assert {name for each in jobs for name in each.marks} <= made
-    assert {need for each in jobs for need in each.needs} <= {*probe.MODULES, "onnxruntime"}
-    assert all(
-        (Path(plan.__file__).parent / f"{each.program}.py").exists() for each in jobs if each.program != "pytest"
-    )
+    assert {need for each in jobs for need in each.needs} <= {*probe.MODULES, "onnxruntime", "cuda"}
+    assert all((Path(plan.__file__).parent / f"{each.program}.py").exists() for each in jobs if each.keeps is None)
 
 
 def test_only_some_rows_can_be_asked_for() -> None:
-    assert {each.program for each in wanted(plan.jobs(FULL), "^whole|^pytest")} == {"whole", "pytest"}
+    assert {each.program for each in wanted(plan.jobs(FULL), "^whole|^before")} == {"whole", "before"}
     assert wanted(plan.jobs(FULL), None) == plan.jobs(FULL)
 
 
