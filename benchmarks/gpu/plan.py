@@ -127,9 +127,7 @@ def wholes(scale: Scale) -> Iterator[Job]:
         name = " ".join(("whole", form, *(each.lstrip("-") for each in options), model, precision))
         arguments = ("--model", model, "--form", form, "--precision", precision, "--row", name, *options)
         marks = (form, f"{model}.fp16" if precision == "fp16" else model)
-        needs = (("dicom",) if form in ("jpeg2000", "explicit") else ()) + (
-            ("nvimgcodec",) if "--gpu-decode" in options else ()
-        )
+        needs = ["cuda"] + ["dicom"] * (form in ("jpeg2000", "explicit")) + ["nvimgcodec"] * ("--gpu-decode" in options)
         yield Job((name,), "whole", arguments, marks, tuple(needs), 30.0, 90.0, quiet=True)
 
 

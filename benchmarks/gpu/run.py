@@ -51,7 +51,8 @@ class Runner:
     def run(self, jobs: list[Job]) -> None:
         waiting = list(jobs)
         try:
-            self._plan_making({mark for job in jobs for mark in job.marks})
+            able = [job for job in jobs if not self._lacks.keys() & {*job.needs}]
+            self._plan_making({mark for job in able for mark in job.marks})
             while waiting:
                 self._make()
                 job = self._choose(waiting)
