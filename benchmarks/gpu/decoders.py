@@ -42,12 +42,17 @@ def loop(decoded: Decode, preprocess: Preprocess, paths: Sequence[str], seconds:
     """Films per second of one of them, beside all the others."""
     place = worker % len(paths)
     own = [*paths[place:], *paths[:place]]
+
+    def one(number: int) -> None:
+        for radiograph in decoded(own[number % len(own)]):
+            digest_of(radiograph.pixels)
+            preprocess.fit(radiograph.pixels)
+
+    one(0)  # imports what it needs
     _all_there.wait(WAIT)
     started = time.perf_counter()
     for done in itertools.count(1):
-        for radiograph in decoded(own[done % len(own)]):
-            digest_of(radiograph.pixels)
-            preprocess.fit(radiograph.pixels)
+        one(done)
         if (spent := time.perf_counter() - started) >= seconds:
             return done / spent
     raise AssertionError("it counts for ever")

@@ -51,11 +51,20 @@ class Scale:
     whole_seconds: float
     matrix: int
     films: tuple[str, ...]
+    host: tuple[str, ...]
 
 
-FULL = Scale("cuda", MODELS, (64, 128, 256, 512), (64, 256), 1.0, 8.0, 8192, ())
+FULL = Scale("cuda", MODELS, (64, 128, 256, 512), (64, 256), 1.0, 8.0, 8192, (), ("--films", "10000"))
 REHEARSAL = Scale(
-    "cpu", ("tiny",), (4, 8), (4,), 0.05, 0.5, 128, ("--films", "12", "--dicom-films", "4", "--shrink", "8")
+    "cpu",
+    ("tiny",),
+    (4, 8),
+    (4,),
+    0.05,
+    0.5,
+    128,
+    ("--films", "12", "--dicom-films", "4", "--shrink", "8"),
+    ("--films", "4400", "--side", "128"),
 )
 
 
@@ -97,7 +106,7 @@ def jobs(scale: Scale) -> list[Job]:
     found.append(
         Job(("before film", "before value steps"), "before", ("--model", model), (model,), ("torch",), 10.0, 45.0)
     )
-    found += others_say()
+    found += others_say(scale)
     return found
 
 
@@ -131,13 +140,13 @@ def wholes(scale: Scale) -> Iterator[Job]:
         yield Job((name,), "whole", arguments, marks, tuple(needs), 30.0, 90.0, quiet=True)
 
 
-def others_say() -> Iterator[Job]:
+def others_say(scale: Scale) -> Iterator[Job]:
     """Programs that print for people: what they say is their row."""
     tests = ("pytest", "tests/backends/test_gpu.py", "-q", "-p", "no:cacheprovider")
     told = r"^(FAILED|ERROR|SKIPPED)|\d (passed|failed|skipped|errors?)\b"
     yield Job(("pytest",), "-m", tests, (), ("pytest",), 25.0, 120.0, keeps=told)
     for name, needs, arguments in (
         ("gpu_decode", ("cuda", "dicom", "nvimgcodec"), ("--seconds", "30")),
-        ("host", (), ("--films", "10000", "--no-cache")),
+        ("host", (), (*scale.host, "--encoder", "0", "--no-cache")),
     ):
         yield Job((name,), f"benchmarks/{name}.py", arguments, (), needs, 45.0, 100.0, quiet=True, keeps=r"\S")
