@@ -14,6 +14,7 @@ def main() -> None:
     import torch
 
     wait_for_turn()
+    gpu = card(args.device)
     torch.set_float32_matmul_precision("highest")
     for precision, dtype in (("fp32", torch.float32), ("fp16", torch.float16), ("bf16", torch.bfloat16)):
         a, b = (torch.randn(args.side, args.side, device=args.device, dtype=dtype) for _ in range(2))
@@ -24,7 +25,7 @@ def main() -> None:
                 torch.cuda.synchronize()
 
         tflops = measure(product, 1, args.seconds).images_per_second * 2 * args.side**3 / 1e12
-        row(f"ceiling {precision}", tflops=tflops, share_of_peak=share_of_peak(tflops, precision, card(args.device)))
+        row(f"ceiling {precision}", tflops=tflops, share_of_peak=share_of_peak(tflops, precision, gpu))
 
 
 if __name__ == "__main__":

@@ -1,65 +1,35 @@
-"""The card: its name and driver, its memory in use, and what its data sheet promises. By the driver's own library."""
+"""The card: its name and driver, its memory in use, and what its data sheet promises."""
 
 from __future__ import annotations
 
-import ctypes
-from typing import Any
+import subprocess
 
 # Dense TFLOP/s without sparsity: (fp32 outside tensor cores, fp16 and bf16 in them). NVIDIA's data sheets.
 PEAKS = {"NVIDIA H100 80GB HBM3": (67, 989), "NVIDIA H200": (67, 989), "NVIDIA L4": (30.3, 121), "Tesla T4": (8.1, 65)}
-MIB = 2**20
-
-
-class Memory(ctypes.Structure):
-    """nvmlMemory_t."""
-
-    _fields_ = (("total", ctypes.c_ulonglong), ("free", ctypes.c_ulonglong), ("used", ctypes.c_ulonglong))
 
 
 class Card:
-    """The first GPU.
+    """The first GPU, as nvidia-smi knows it.
 
     Raises:
         OSError: there is no driver, or it does not answer.
     """
 
     def __init__(self) -> None:
-        self._nvml = ctypes.CDLL("libnvidia-ml.so.1")
-        self._check(self._nvml.nvmlInit_v2())
-        self._handle = ctypes.c_void_p()
-        self._check(self._nvml.nvmlDeviceGetHandleByIndex_v2(0, ctypes.byref(self._handle)))
-
-    @property
-    def name(self) -> str:
-        return self._text(self._nvml.nvmlDeviceGetName, self._handle)
-
-    @property
-    def driver(self) -> str:
-        return self._text(self._nvml.nvmlSystemGetDriverVersion)
-
-    @property
-    def total_mb(self) -> int:
-        return int(self._memory().total // MIB)
+        self.name, self.driver = self._ask("name"), self._ask("driver_version")
+        self.total_mb = int(self._ask("memory.total"))
 
     @property
     def used_mb(self) -> int:
         """Of all processes."""
-        return int(self._memory().used // MIB)
+        return int(self._ask("memory.used"))
 
-    def _memory(self) -> Memory:
-        memory = Memory()
-        self._check(self._nvml.nvmlDeviceGetMemoryInfo(self._handle, ctypes.byref(memory)))
-        return memory
-
-    def _text(self, function: Any, *before: Any) -> str:
-        buffer = ctypes.create_string_buffer(96)
-        self._check(function(*before, buffer, ctypes.c_uint(len(buffer))))
-        return buffer.value.decode()
-
-    @staticmethod
-    def _check(code: int) -> None:
-        if code:
-            raise OSError(f"the NVIDIA driver's library answers with error {code}")
+    def _ask(self, query: str) -> str:
+        command = ["nvidia-smi", "--id=0", f"--query-gpu={query}", "--format=csv,noheader,nounits"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise OSError((done.stdout + done.stderr).strip()[:200] or f"nvidia-smi ended with {done.returncode}")
+        return done.stdout.splitlines()[0].strip()
 
 
 def card(device: str) -> Card | None:

@@ -16,6 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+if sys.platform == "win32":
+    pytest.skip("gpu_all.sh is for Linux", allow_module_level=True)
+
 from benchmarks.gpu import device, encode, plan, probe, table, whole
 from benchmarks.gpu.child import Child, reason
 from benchmarks.gpu.log import Log, read
@@ -209,13 +212,34 @@ def test_a_log_becomes_tables() -> None:
     assert unfounded("\n".join(line for line in text.splitlines() if "|" in line), json.dumps(ENTRIES)) == []
 
 
-def test_the_share_is_of_the_peak_of_that_precision(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device.Card, "__init__", lambda _: None)
-    monkeypatch.setattr(device.Card, "name", "NVIDIA H200")
-    card = device.Card()
+@pytest.fixture
+def card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> device.Card:
+    """A card that a small program pretends."""
+    answers = {"name": "NVIDIA H200", "driver_version": "580.159.03", "memory.total": "143771", "memory.used": "2349"}
+    program = tmp_path / "nvidia-smi"
+    cases = "\n".join(f'*--query-gpu={query}*) echo "{answer}";;' for query, answer in answers.items())
+    program.write_text(f'#!/bin/sh\ncase "$*" in\n{cases}\nesac\n', encoding="utf-8")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    return device.Card()
+
+
+def test_the_share_is_of_the_peak_of_that_precision(card: device.Card) -> None:
+    assert (card.name, card.driver, card.total_mb, card.used_mb) == ("NVIDIA H200", "580.159.03", 143_771, 2349)
     assert device.share_of_peak(6.7, "fp32", card) == pytest.approx(0.1)
     assert device.share_of_peak(98.9, "bf16", card) == pytest.approx(0.1)
     assert device.share_of_peak(98.9, "bf16", None) is None
+
+
+def test_a_driver_that_does_not_answer_is_no_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(OSError, match="nvidia-smi"):
+        device.Card()
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho NVIDIA-SMI has failed; exit 9\n", encoding="utf-8")
+    program.chmod(0o755)
+    with pytest.raises(OSError, match="NVIDIA-SMI has failed"):
+        device.Card()
 
 
 def test_the_rate_of_a_run_is_that_of_its_rows_after_the_first() -> None:
