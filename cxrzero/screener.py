@@ -41,6 +41,7 @@ from cxrzero.sources import ImageRef, check_paths, find_images
 
 if TYPE_CHECKING:
     from cxrzero.calibration.applied import AppliedCalibration
+    from cxrzero.images.nvjpeg2000 import GpuFrames
 
 PathLike = str | os.PathLike[str]
 
@@ -66,22 +67,26 @@ class Screener:
         precision: "fp32", "fp16", "bf16", "int8", of the image encoder; "auto" takes the fastest one whose deviation
             is known and small.
         batch_size: frames that are encoded together; None: 32 on a CPU, 256 on a GPU.
-        workers: files that are decoded at once; None: one per core that the process may use, at most 16.
+        workers: files that are decoded at once; None: one per core that the process may use, at most 16; twice as many
+            with `gpu_decode`.
         decode_in: "threads"; "processes", faster with many workers, for which a script needs its
             `if __name__ == "__main__":`; "auto" takes them from 8 workers on.
         decode_options: how images are decoded.
         selection: which readable images are left out; None scores them all.
         cache: keep embeddings in the user's cache folder and use those that are there (docs/cache.md).
-        fast_decode: decode JPEG and JPEG 2000 files no larger than needed, see `DecodeOptions.fast_side`.
+        fast_decode: decode JPEG and JPEG 2000 films no larger than needed, see `DecodeOptions.fast_side`.
+        gpu_decode: decode lossless JPEG 2000 and HTJ2K frames of DICOM files on the first GPU, to the same pixels; the
+            rest in threads of this process.
         notify: is told before something slow happens, such as the import of a checkpoint, and what there is to say of
             the labels; by default nobody is.
 
     Raises:
-        UsageError: a number below 1, an unknown word, no model at all, or the same one twice.
+        UsageError: a number below 1, an unknown word, no model at all, or the same one twice; both kinds of decoding.
+        MissingExtraError: `gpu_decode` without nvImageCodec.
         AmbiguousModelError: a model's name means two things here.
         BundleError: the model is missing, damaged or unknown.
         ImportModelError: the checkpoint cannot become a bundle.
-        DeviceError: CUDA was asked for and cannot run.
+        DeviceError: CUDA was asked for and cannot run, or cannot decode.
         ConfigError: the precision is not offered for this model, backend and device.
         MissingExtraError: the backend, or what importing the checkpoint needs, is not installed.
     """
@@ -100,6 +105,7 @@ class Screener:
         selection: Selection | None = None,
         cache: bool = True,
         fast_decode: bool = False,
+        gpu_decode: bool = False,
         notify: Notify = silent,
     ) -> None:
         if any(number is not None and number < 1 for number in (batch_size, workers)):
@@ -119,6 +125,9 @@ class Screener:
         if fast_decode:
             side = max(member.preprocess.largest_side for member in self.members)
             self.decode_options = replace(self.decode_options, fast_side=max(FAST_OVERSAMPLING * side, MIN_SIDE))
+        self.gpu_frames = _gpu_frames(self.decode_options) if gpu_decode else None
+        if gpu_decode and workers is None:  # as many again: a thread whose frame is on the GPU waits
+            self.workers *= 2
         self.selection = selection or Selection()
 
     def predict(
@@ -174,6 +183,8 @@ class Screener:
     @property
     def decode_in(self) -> str:
         """What runs: "threads" or "processes"."""
+        if self.gpu_frames is not None:
+            return "threads"  # which share the GPU of this process
         if self._decode_in == "auto":
             return "processes" if self.workers >= PROCESSES_FROM else "threads"
         return self._decode_in
@@ -281,7 +292,15 @@ class Screener:
 
     def decode(self, path: str) -> Iterator[Radiograph]:
         """The upright pictures of one file, one at a time."""
-        return decode(Path(path), self.decode_options)
+        return decode(Path(path), self.decode_options, self.gpu_frames)
+
+
+def _gpu_frames(options: DecodeOptions) -> GpuFrames:
+    if options.fast_side is not None:
+        raise UsageError("--gpu-decode decodes all of a film, --fast-decode less of it; take one of them")
+    from cxrzero.images.nvjpeg2000 import GpuFrames
+
+    return GpuFrames()
 
 
 def _members(bundles: Sequence[Bundle], encoders: Sequence[Encoder], store: Store | None) -> tuple[Member, ...]:

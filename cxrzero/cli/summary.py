@@ -93,6 +93,10 @@ def print_end(plan: Plan, outcome: Outcome) -> None:
         f"{counted(outcome.ignored, 'other file')} ignored"
     )
     console.print(f"Embeddings: {stats.cached:,} taken from the cache, {stats.embedded:,} computed")
+    if frames := screener.gpu_frames:
+        console.print(
+            f"Compressed DICOM frames: {frames.on_gpu:,} decoded on the GPU, {frames.on_cpu:,} on the processor"
+        )
     for notice in screener.store.notices if screener.store else ():
         console.print(f"Note: {notice}", style="yellow")
     console.print(

@@ -15,6 +15,7 @@ from cxrzero.errors import ImageError, SkippedImage
 from cxrzero.images.sniff import Kind, kind_of
 
 if TYPE_CHECKING:
+    from cxrzero.images.codecs import DecodeFrame
     from cxrzero.images.radiograph import DecodeOptions, Facts, GreyImage, Radiograph, Step
 
 __all__ = ["DecodeOptions", "Facts", "GreyImage", "Radiograph", "Step", "decode", "kind_of"]
@@ -22,7 +23,9 @@ __all__ = ["DecodeOptions", "Facts", "GreyImage", "Radiograph", "Step", "decode"
 AnyPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 
-def decode(path: AnyPath, options: DecodeOptions | None = None) -> Iterator[Radiograph]:
+def decode(
+    path: AnyPath, options: DecodeOptions | None = None, decoder: DecodeFrame | None = None
+) -> Iterator[Radiograph]:
     """Decode every frame of one image file, in order.
 
     Safe to call from many threads. Frames are decoded one by one as the iterator advances.
@@ -30,6 +33,7 @@ def decode(path: AnyPath, options: DecodeOptions | None = None) -> Iterator[Radi
     Args:
         path: a DICOM, PNG, JPEG, TIFF, BMP, GIF, WebP or JPEG 2000 file; bytes for names that are not UTF-8.
         options: how to decode; `DecodeOptions()` when left out.
+        decoder: of compressed DICOM frames, such as `cxrzero.images.nvjpeg2000.GpuFrames`; None is the processor.
 
     Yields:
         One Radiograph per frame.
@@ -51,15 +55,15 @@ def decode(path: AnyPath, options: DecodeOptions | None = None) -> Iterator[Radi
         raise ImageError("not_an_image", "the content is not that of a known image format")
     if kind == "dicomdir":
         raise SkippedImage("dicomdir", "a DICOMDIR lists images and holds none; give it as an input, not as an image")
-    for radiograph in _frames(file, kind, options):
+    for radiograph in _frames(file, kind, options, decoder):
         yield replace(radiograph, flags=radiograph.flags | detector_flags(radiograph.pixels))
 
 
-def _frames(file: Path, kind: Kind, options: DecodeOptions) -> Iterator[Radiograph]:
+def _frames(file: Path, kind: Kind, options: DecodeOptions, decoder: DecodeFrame | None) -> Iterator[Radiograph]:
     if kind == "dicom":
         from cxrzero.images.dicom import decode_dicom
 
-        yield from decode_dicom(file, options)
+        yield from decode_dicom(file, options, decoder) if decoder else decode_dicom(file, options)
     else:
         from cxrzero.images.raster import decode_raster
 

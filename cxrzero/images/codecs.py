@@ -21,19 +21,21 @@ from PIL import Image
 
 from cxrzero.errors import ImageError
 from cxrzero.images.codestream import Claim, read_claim
+from cxrzero.images.reduced import reduced_samples
 
 Samples = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
 class FrameShape:
-    """What the header says of one frame: rows, columns, samples per pixel, bits allocated."""
+    """What the header says of one frame: rows, columns, samples per pixel, bits allocated, colours, sign."""
 
     rows: int
     columns: int
     samples: int
     bits_allocated: int
     is_rgb: bool = False
+    signed: bool = False
 
     @property
     def array_shape(self) -> tuple[int, ...]:
@@ -50,14 +52,18 @@ class Frame:
             interpretation, or RGB for `DECODED_TO_RGB`.
         decoder: its name.
         claim: what its code stream says; None where there is none: samples are words as allocated (native, RLE).
+        factor: pixels of the stored frame, along a side, for each of these; 1 for one that is decoded in full.
     """
 
     samples: Samples
     decoder: str
     claim: Claim | None = None
+    factor: int = 1
 
 
 Decoder = Callable[[bytes, FrameShape, Claim], Samples]
+# As `decode_frame` below: (stream, transfer syntax, what the header says, least side) → frame.
+DecodeFrame = Callable[[bytes, str, FrameShape, int | None], Frame]
 
 
 def _imagecodecs_jpeg(stream: bytes, shape: FrameShape, claim: Claim) -> Samples:
@@ -141,31 +147,30 @@ def is_compressed(transfer_syntax: str) -> bool:
     return transfer_syntax == RLE_LOSSLESS or transfer_syntax.startswith("1.2.840.10008.1.2.4.")
 
 
-def decode_frame(stream: bytes, transfer_syntax: str, shape: FrameShape) -> Frame:
+def decode_frame(stream: bytes, transfer_syntax: str, shape: FrameShape, least_side: int | None = None) -> Frame:
     """Decode one frame.
 
     Args:
         stream: the frame's fragments, joined.
         transfer_syntax: its UID.
         shape: what the header claims.
+        least_side: pixels that a side of a grey frame has to keep where its stream can be decoded at a fraction of its
+            size; None decodes it in full.
 
     Raises:
         ImageError: "unsupported_transfer_syntax", "missing_codec", "truncated", "corrupt_codestream", "size_mismatch".
     """
     if transfer_syntax == RLE_LOSSLESS:
         return Frame(decode_rle(stream, shape), "cxrzero/rle")
-    decoders = DECODERS.get(transfer_syntax)
-    if decoders is None:
-        raise ImageError("unsupported_transfer_syntax", f"no decoder for the transfer syntax {transfer_syntax[:64]}")
-    claim = read_claim(stream)
-    if (claim.rows, claim.columns, claim.samples) != (shape.rows, shape.columns, shape.samples):
-        raise ImageError(
-            "size_mismatch",
-            f"the compressed pixels are {claim.rows} × {claim.columns} × {claim.samples}, "
-            f"the header says {shape.rows} × {shape.columns} × {shape.samples}",
-        )
+    claim = checked_claim(stream, transfer_syntax, shape)
+    # Bits that a stream takes for unsigned, and that hold a sign, are no amounts: no mean of them makes sense.
+    if least_side is not None and claim.signed == shape.signed:
+        found = reduced_samples(stream, claim, least_side)
+        if found is not None:
+            samples, factor, name = found
+            return Frame(samples, name, claim, factor)
     missing = []
-    for name, decode in decoders:
+    for name, decode in DECODERS[transfer_syntax]:
         try:
             samples = decode(stream, shape, claim)
         except ImportError:  # what imagecodecs raises where its build left a codec out
@@ -178,8 +183,26 @@ def decode_frame(stream: bytes, transfer_syntax: str, shape: FrameShape) -> Fram
             return Frame(samples, name, claim)
     if missing:
         raise ImageError("missing_codec", f"this installation lacks {', '.join(missing)}; reinstall imagecodecs")
-    tried = ", ".join(name for name, _ in decoders)
+    tried = ", ".join(name for name, _ in DECODERS[transfer_syntax])
     raise ImageError("corrupt_codestream", f"the compressed pixels ({claim.kind}) cannot be decoded (tried {tried})")
+
+
+def checked_claim(stream: bytes, transfer_syntax: str, shape: FrameShape) -> Claim:
+    """What the stream of a frame claims, before a decoder allocates it; RLE claims nothing.
+
+    Raises:
+        ImageError: "unsupported_transfer_syntax", "truncated", "corrupt_codestream", "size_mismatch".
+    """
+    if transfer_syntax not in DECODERS:
+        raise ImageError("unsupported_transfer_syntax", f"no decoder for the transfer syntax {transfer_syntax[:64]}")
+    claim = read_claim(stream)
+    if (claim.rows, claim.columns, claim.samples) != (shape.rows, shape.columns, shape.samples):
+        raise ImageError(
+            "size_mismatch",
+            f"the compressed pixels are {claim.rows} × {claim.columns} × {claim.samples}, "
+            f"the header says {shape.rows} × {shape.columns} × {shape.samples}",
+        )
+    return claim
 
 
 def decode_rle(stream: bytes, shape: FrameShape) -> Samples:

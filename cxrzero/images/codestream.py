@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -20,9 +21,10 @@ _LOSSLESS = frozenset({0xC3, 0xC7, 0xCB, 0xCF})
 _SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
 
 # In a scan, FF 00 is a stuffed FF, FF D0-D7 a restart, FF FF a fill byte (T.81, B.1.1.5);
-# in JPEG-LS a bit, not a byte, is stuffed: FF is followed by a byte below 80 (T.87, 9.1).
-_MARKER_IN_SCAN = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")
-_MARKER_IN_JPEG_LS_SCAN = re.compile(rb"\xff+[\x80-\xcf\xd8-\xfe]")
+# in JPEG-LS a bit, not a byte, is stuffed: FF is followed by a byte below 80 (T.87, 9.1). Fill bytes in
+# front of a marker are not matched along: a pattern that begins with one plain byte is found twenty times as fast.
+_MARKER_IN_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+_MARKER_IN_JPEG_LS_SCAN = re.compile(rb"\xff[\x80-\xcf\xd8-\xfe]")
 
 # ISO/IEC 15444-1, table A.2: coding style (of a component), start of a tile-part, end of the code stream.
 _COD, _COC, _SOT, _EOC = 0xFF52, 0xFF53, 0xFF90, 0xFFD9
@@ -120,22 +122,51 @@ def _jpeg2000_claim(stream: bytes) -> Claim:
         raise ImageError("corrupt_codestream", "the compressed pixels are neither JPEG nor JPEG 2000")
     right, bottom, left, top = struct.unpack_from(">4I", stream, start + 8)
     samples, depth = struct.unpack_from(">HB", stream, start + 40)
-    at, lossy, was_rgb = start + 2, False, False
-    while (marker := struct.unpack_from(">H", stream, at)[0]) != _SOT:
-        if marker < 0xFF00:
-            raise ImageError("corrupt_codestream", "the JPEG 2000 stream has no marker where one must be")
-        body = stream[at + 4 : at + 2 + struct.unpack_from(">H", stream, at + 2)[0]]
+    lossy, was_rgb = False, False
+    first_tile = start
+    for first_tile, marker, body in _main_header(stream, start):  # noqa: B007 (the last is that of the first tile-part)
         # The last number of the coding style that both have is the transform: 0 is irreversible (A.6.1 and A.6.2).
         if marker == _COD:
             was_rgb = body[4] == 1  # multiple component transformation (A.6.1)
             lossy |= body[9] == 0
         elif marker == _COC:
             lossy |= body[6 if samples < 257 else 7] == 0
-        at += 4 + len(body)
-    if not _reaches_its_end(stream, at):
+    if not _reaches_its_end(stream, first_tile):
         raise ImageError("truncated", "the JPEG 2000 stream has no end marker")
     bits, signed = (depth & 0x7F) + 1, bool(depth & 0x80)
     return Claim(bottom - top, right - left, samples, bits, "JPEG 2000", lossy, signed, was_rgb=was_rgb)
+
+
+def _main_header(stream: bytes, start: int) -> Iterator[tuple[int, int, bytes]]:
+    """Yield where each segment between SOC and the first tile-part begins, its marker and body; that SOT comes last."""
+    at, marker = start + 2, 0
+    while marker != _SOT:
+        marker, length = struct.unpack_from(">2H", stream, at)
+        if marker < 0xFF00:
+            raise ImageError("corrupt_codestream", "the JPEG 2000 stream has no marker where one must be")
+        body = stream[at + 4 : at + 2 + length]
+        yield at, marker, body
+        at += 4 + len(body)
+
+
+def most_halvings(stream: bytes) -> int:
+    """How often a decoder may halve a JPEG 2000 picture, from its first pixel on; 0 where that cannot be told.
+
+    It is the number of decomposition levels of the component that has fewest (ISO/IEC 15444-1, A.6.1 and A.6.2). A
+    picture that begins elsewhere than its grid, or whose samples lie further apart, is not to be halved.
+    """
+    start, levels = stream.find(b"\xff\x4f\xff\x51"), []
+    try:
+        left, top = struct.unpack_from(">2I", stream, start + 16)
+        samples, _, across, down = struct.unpack_from(">H3B", stream, start + 40)
+        for _, marker, body in _main_header(stream, start):
+            if marker == _COD:
+                levels.append(body[5])
+            elif marker == _COC:
+                levels.append(body[2 if samples < 257 else 3])
+    except (struct.error, IndexError, ImageError):
+        return 0
+    return min(levels, default=0) if start >= 0 and (left, top, across, down) == (0, 0, 1, 1) else 0
 
 
 def _reaches_its_end(stream: bytes, at: int) -> bool:

@@ -17,15 +17,15 @@ from cxrzero.errors import ImageError, SkippedImage
 from cxrzero.images.aspect import Aspect, read_aspect
 from cxrzero.images.body_parts import body_part_flags
 from cxrzero.images.chain import make_square
+from cxrzero.images.codecs import DecodeFrame, Frame, decode_frame
 from cxrzero.images.codes import codes, wording
 from cxrzero.images.dicom_file import facts_of, integer, open_dicom, text
-from cxrzero.images.dicom_frames import read_frames, read_layout
-from cxrzero.images.dicom_grey import Grey, colour_to_grey, monochrome_to_grey
+from cxrzero.images.dicom_frames import PixelLayout, read_frames, read_layout
+from cxrzero.images.dicom_grey import Grey, colour_to_grey, monochrome_to_grey, states_padding, states_voi
 from cxrzero.images.flags import pixel_flags
 from cxrzero.images.functional_groups import frame_header
 from cxrzero.images.radiograph import DecodeOptions, Radiograph, Step
 from cxrzero.images.shutter import read_shutter
-from cxrzero.images.stored import StoredBits
 from cxrzero.images.views import view_flags
 
 # PS3.3, C.7.3.1.1.1: Computed Radiography, Digital Radiography, Radiographic imaging (film/screen). DR is written by
@@ -43,7 +43,7 @@ DX_FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
 
-def decode_dicom(path: Path, options: DecodeOptions) -> Iterator[Radiograph]:
+def decode_dicom(path: Path, options: DecodeOptions, decoder: DecodeFrame = decode_frame) -> Iterator[Radiograph]:
     """Decode every frame of a DICOM file.
 
     Yields:
@@ -60,11 +60,13 @@ def decode_dicom(path: Path, options: DecodeOptions) -> Iterator[Radiograph]:
             layout = read_layout(dicom, options.max_pixels)
             to_grey = monochrome_to_grey if layout.photometric.startswith("MONOCHROME") else colour_to_grey
             header_flags = flags_of(dicom.header, layout.frames)
-            for number, frame in enumerate(read_frames(dicom, layout), start=1):
+            frames = read_frames(dicom, layout, least_side(dicom.header, layout, options), decoder)
+            for number, frame in enumerate(frames, start=1):
                 own = replace(dicom, header=frame_header(dicom.header, number))
                 aspect = read_aspect(own.header)
                 shutter = read_shutter(own.header, layout.rows, layout.columns, aspect.row_over_column)
-                stored = Step("stored", _as_stored(layout.stored), *_extent(frame.samples))
+                shutter = shutter.reduced(frame.factor)
+                steps = _as_decoded(frame, layout)
                 grey = square(to_grey(own, layout, frame, shutter, options), aspect, options)
                 yield Radiograph(
                     pixels=np.ascontiguousarray(grey.pixels),
@@ -73,15 +75,33 @@ def decode_dicom(path: Path, options: DecodeOptions) -> Iterator[Radiograph]:
                     frame=number,
                     n_frames=layout.frames,
                     decoder=frame.decoder,
-                    steps=(stored, *grey.steps),
+                    steps=(*steps, *grey.steps),
                 )
         except ImageError as error:
             error.facts = error.facts or facts
             raise
 
 
-def _as_stored(stored: StoredBits) -> dict[str, object]:
-    return {"bits": stored.bits, "signed": stored.signed}
+def least_side(header: Dataset, layout: PixelLayout, options: DecodeOptions) -> int | None:
+    """What `options.fast_side` comes to for a file; None where it has to be decoded in full.
+
+    So it is where a pixel of the smaller picture, a mean of many, is not what it stands for: entries of a palette,
+    padding beside film, or values whose range decides on the grey because the header states neither window nor VOI LUT.
+    """
+    first = frame_header(header, 1)
+    is_grey = layout.photometric.startswith("MONOCHROME")
+    if layout.frames > 1 or not is_grey or states_padding(first) or not states_voi(first):
+        return None
+    return options.fast_side
+
+
+def _as_decoded(frame: Frame, layout: PixelLayout) -> list[Step]:
+    extent = _extent(frame.samples)
+    steps = [Step("stored", {"bits": layout.stored.bits, "signed": layout.stored.signed}, *extent)]
+    if frame.factor > 1:
+        sides = {"from_width": layout.columns, "to_width": frame.samples.shape[1]}
+        steps.append(Step("fast_decode", sides, *extent))
+    return steps
 
 
 def _extent(samples: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> tuple[float, float]:

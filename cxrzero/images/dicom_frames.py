@@ -17,7 +17,7 @@ from pydicom.uid import (
 )
 
 from cxrzero.errors import ImageError
-from cxrzero.images.codecs import RLE_LOSSLESS, Frame, FrameShape, decode_frame, is_compressed
+from cxrzero.images.codecs import RLE_LOSSLESS, DecodeFrame, Frame, FrameShape, decode_frame, is_compressed
 from cxrzero.images.codestream import begins_stream
 from cxrzero.images.dicom_file import PIXEL_DATA, UNDEFINED_LENGTH, DicomFile, integer, text
 from cxrzero.images.encapsulation import ITEM, frame_streams
@@ -128,8 +128,12 @@ def _stored_bits(dicom: DicomFile, allocated: int) -> StoredBits:
     return StoredBits(stored, high_bit + 1 - stored, integer(header, "PixelRepresentation", 0) == 1)
 
 
-def read_frames(dicom: DicomFile, layout: PixelLayout) -> Iterator[Frame]:
+def read_frames(
+    dicom: DicomFile, layout: PixelLayout, least_side: int | None = None, decoder: DecodeFrame = decode_frame
+) -> Iterator[Frame]:
     """Decode each frame; samples are (rows, columns) or (rows, columns, 3) integers as allocated.
+
+    `decoder` decodes those that are compressed; with `least_side` they may come at a fraction of their size.
 
     Compressed pixels that state a length, and uncompressed ones in a compressed transfer syntax or one that is not
     known, are read as GDCM and dcmtk read them.
@@ -148,9 +152,9 @@ def read_frames(dicom: DicomFile, layout: PixelLayout) -> Iterator[Frame]:
             raise ImageError("corrupt_codestream", "the pixel data states no length and has no fragments")
         if dicom.transfer_syntax in _NATIVE:
             raise ImageError("corrupt_codestream", "the pixels are compressed, the transfer syntax says they are not")
-        return _encapsulated_frames(dicom, layout)
+        return _encapsulated_frames(dicom, layout, least_side, decoder)
     if is_compressed(dicom.transfer_syntax) and (items or begins_stream(head)):
-        return _encapsulated_frames(dicom, layout)
+        return _encapsulated_frames(dicom, layout, least_side, decoder)
     if dicom.transfer_syntax not in _NATIVE and dicom.pixel_length - layout.native_bytes not in (0, 1):
         if is_compressed(dicom.transfer_syntax):
             why = "the transfer syntax says that the pixels are compressed; they are not"
@@ -218,9 +222,12 @@ def _shaped(flat: Samples, layout: PixelLayout) -> Samples:
     return flat.reshape(layout.rows, layout.columns, 3)
 
 
-def _encapsulated_frames(dicom: DicomFile, layout: PixelLayout) -> Iterator[Frame]:
+def _encapsulated_frames(
+    dicom: DicomFile, layout: PixelLayout, least_side: int | None, decoder: DecodeFrame
+) -> Iterator[Frame]:
     shape = FrameShape(
-        layout.rows, layout.columns, layout.samples, layout.bits_allocated, is_rgb=layout.photometric == "RGB"
-    )
+        layout.rows, layout.columns, layout.samples, layout.bits_allocated,
+        is_rgb=layout.photometric == "RGB", signed=layout.stored.signed,
+    )  # fmt: skip
     for stream in frame_streams(dicom, layout.frames):
-        yield decode_frame(stream, dicom.transfer_syntax, shape)
+        yield decoder(stream, dicom.transfer_syntax, shape, least_side)

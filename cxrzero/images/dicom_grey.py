@@ -15,7 +15,7 @@ from cxrzero.errors import ImageError
 from cxrzero.images import chain
 from cxrzero.images.chain import Lut, Values, Window
 from cxrzero.images.codecs import DECODED_TO_RGB, Frame
-from cxrzero.images.dicom_file import DicomFile, numbers, text
+from cxrzero.images.dicom_file import DicomFile, binary, items, numbers, text
 from cxrzero.images.dicom_frames import PixelLayout
 from cxrzero.images.luts import read_lut
 from cxrzero.images.radiograph import DecodeOptions, GreyImage, Step
@@ -106,6 +106,11 @@ def padding_mask(header: Dataset, stored: StoredBits, values: Values) -> Levels 
     return mask if mask.any() else None
 
 
+def states_padding(header: Dataset) -> bool:
+    """Whether some value may be padding."""
+    return _first_number(header, "PixelPaddingValue") is not None
+
+
 def _first_number(header: Dataset, keyword: str) -> float | None:
     """The first value where it is a number; padding that cannot be read is none, the pixels are there without it."""
     try:
@@ -178,6 +183,12 @@ def read_window(header: Dataset) -> Window | None:
     if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
         raise ImageError("bad_window", "the VOI LUT function is none of LINEAR, LINEAR_EXACT and SIGMOID")
     return Window(centers[0], widths[0], cast(Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"], function))
+
+
+def states_voi(header: Dataset) -> bool:
+    """Whether the header says which values are black and white; else their range does, see `voi`."""
+    window = all(_first_number(header, keyword) is not None for keyword in ("WindowCenter", "WindowWidth"))
+    return window or any(binary(item, "LUTData") for item in items(header, "VOILUTSequence"))
 
 
 def _described(lut: Lut) -> dict[str, Any]:

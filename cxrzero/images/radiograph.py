@@ -21,8 +21,8 @@ class DecodeOptions:
     Attributes:
         invert: "auto" trusts PhotometricInterpretation; "yes" and "no" override it.
         max_pixels: rows × columns × frames above which an image is refused before any allocation.
-        fast_side: JPEG and JPEG 2000 files may be decoded at a half, a quarter or an eighth of their size while both
-            sides keep at least so many pixels; None decodes all in full, as other formats and DICOM always are.
+        fast_side: JPEG and JPEG 2000 films may be decoded at a half, a quarter or an eighth of their size while both
+            sides keep at least so many pixels (docs/images.md says which); None decodes all in full.
 
     Raises:
         ConfigError: another word for `invert`, or a number below 1.

@@ -10,20 +10,21 @@ import io
 import os
 import struct
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import imagecodecs
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from cxrzero.errors import ImageError
-from cxrzero.images.codestream import read_claim
+from cxrzero.images.codestream import most_halvings, read_claim
 from cxrzero.images.flags import pixel_flags
 from cxrzero.images.jpeg2000 import read_deep_jpeg2000
 from cxrzero.images.plain_png import read_plain_png
 from cxrzero.images.quiet import ignore_warnings_of
 from cxrzero.images.radiograph import DecodeOptions, GreyImage, Radiograph, Step
 from cxrzero.images.raster_samples import RasterSamples, grey_of, over_black
+from cxrzero.images.reduced import halved_jpeg2000, halvings
 from cxrzero.images.sniff import Kind
 
 if TYPE_CHECKING:
@@ -39,8 +40,6 @@ _PILLOW_FORMAT = {
 MAX_FILE_BYTES = 512 * 1024 * 1024
 # Pillow's modes of more than 8 bits.
 _DEEP_MODES = frozenset({"I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
-# libjpeg's scaled decoding knows 1/2, 1/4 and 1/8.
-MAX_HALVINGS = 3
 
 # What Pillow and tifffile raise on broken files, besides OSError: whatever their parsers in Python happen to.
 _BROKEN = (OSError, ValueError, SyntaxError, TypeError, IndexError, KeyError, AttributeError, EOFError, MemoryError,
@@ -111,43 +110,42 @@ def _of_stored(
     return _finished(_upright(pixels, orientation), decoder, [_stored_step(what, samples), step], found, options)
 
 
-def _of_pillow(image: Image.Image, data: bytes, options: DecodeOptions) -> Radiograph:
-    if image.width * image.height > options.max_pixels:
-        raise ImageError("too_many_pixels", f"the image claims {image.width} × {image.height} pixels")
-    if image.format == "TIFF" and _covered(image) < image.width * image.height:
+def _of_pillow(opened: ImageFile.ImageFile, data: bytes, options: DecodeOptions) -> Radiograph:
+    if opened.width * opened.height > options.max_pixels:
+        raise ImageError("too_many_pixels", f"the image claims {opened.width} × {opened.height} pixels")
+    if opened.format == "TIFF" and _covered(opened) < opened.width * opened.height:
         raise ImageError("truncated", "the strips or tiles do not cover the image; Pillow would leave the rest black")
     found: set[str] = set()
-    if image.format == "PNG" and (plain := read_plain_png(data)) is not None:
+    if opened.format == "PNG" and (plain := read_plain_png(data)) is not None:
         return _of_stored(RasterSamples(plain[..., np.newaxis], 8), "PNG", "imagecodecs/png", 1, found, options)
-    if getattr(image, "is_animated", False):
+    if getattr(opened, "is_animated", False):
         found.add("multi_page")
-        image.seek(0)
-    stored_width = image.width
-    if options.fast_side is not None:
-        _scale_down(image, options.fast_side)
+        opened.seek(0)
+    file_format, stored_width = str(opened.format), opened.width
+    image = opened if options.fast_side is None else _scaled_down(opened, data, options.fast_side)
     image.load()
-    orientation = image.getexif().get(_ORIENTATION, 1)
-    if (deep := _deep(image, data)) is not None:
-        return _of_stored(deep[0], str(image.format), deep[1], orientation, found, options)
+    orientation = opened.getexif().get(_ORIENTATION, 1)
+    if (deep := _deep(image, file_format, data)) is not None:
+        return _of_stored(deep[0], file_format, deep[1], orientation, found, options)
     values = np.asarray(image)
-    steps = [_stored_step({"format": image.format, "mode": image.mode}, values)]
+    steps = [_stored_step({"format": file_format, "mode": image.mode}, values)]
     if image.width != stored_width:
         steps.append(Step("fast_decode", {"from_width": stored_width, "to_width": image.width}, *_extent(values)))
     pixels = values if image.mode == "L" and not image.has_transparency_data else over_black(image)
     steps.append(Step("luma", {"weights": "ITU-R 601-2"}, *_extent(pixels)))
-    return _finished(_upright(pixels, orientation), f"pillow/{image.format}", steps, found, options)
+    return _finished(_upright(pixels, orientation), f"pillow/{file_format}", steps, found, options)
 
 
-def _deep(image: Image.Image, data: bytes) -> tuple[RasterSamples, str] | None:
+def _deep(image: Image.Image, file_format: str, data: bytes) -> tuple[RasterSamples, str] | None:
     """The samples that Pillow's 8 bits cannot hold, and their decoder; None for all others."""
-    if image.format == "PNG" and _pillow_would_lose(image, data):
+    if file_format == "PNG" and _pillow_would_lose(image, data):
         samples = np.asarray(imagecodecs.png_decode(data))
         samples = samples if samples.ndim == 3 else samples[..., np.newaxis]
         bands, bits = samples.shape[2], samples.dtype.itemsize * 8
         alpha: Literal["straight"] | None = "straight" if bands in (2, 4) else None
         return RasterSamples(samples, bits, "rgb" if bands > 2 else "grey", alpha=alpha), "imagecodecs/png"
     if image.mode in _DEEP_MODES:
-        return RasterSamples(np.asarray(image)[..., np.newaxis], 16), f"pillow/{image.format}"
+        return RasterSamples(np.asarray(image)[..., np.newaxis], 16), f"pillow/{file_format}"
     return None
 
 
@@ -177,15 +175,17 @@ def _stored_step(what: dict[str, Any], samples: np.ndarray[Any, np.dtype[Any]]) 
     return Step("stored", what, *_extent(samples))
 
 
-def _scale_down(image: Image.Image, side: int) -> None:
-    """Let the decoder leave out detail: DCT scaling of JPEG, fewer resolution levels of JPEG 2000; at most by 8."""
+def _scaled_down(image: ImageFile.ImageFile, data: bytes, side: int) -> Image.Image:
+    """Let the decoder leave out detail: DCT scaling of JPEG, fewer resolution levels of JPEG 2000; at most by 8.
+
+    Not of what no mean stands for: entries of a palette, and deep samples, whose range decides on the grey.
+    """
     if image.format == "JPEG":
         image.draft(None, (side, side))  # the smallest size with no side below these
-    elif image.format == "JPEG2000":
-        levels = 0
-        while levels < MAX_HALVINGS and min(image.size) >> (levels + 1) >= side:
-            levels += 1
-        cast(Any, image).reduce = levels
+    elif image.format == "JPEG2000" and image.mode not in ("P", "PA", *_DEEP_MODES):
+        count = min(halvings(image.size, side), most_halvings(data))
+        return halved_jpeg2000(image, count) if count else image
+    return image
 
 
 def _covered(image: Image.Image) -> int:

@@ -37,6 +37,7 @@ def manifest_path(out: str) -> Path:
 def build_manifest(plan: Plan, outcome: Outcome) -> dict[str, Any]:
     """Collect the record of a finished run; its keys are documented in docs/predict.md."""
     screener, stats = plan.screener, outcome.stats
+    frames = screener.gpu_frames
     encoders = [member.encoder for member in screener.members]
     return {
         "schema_version": MANIFEST_SCHEMA_VERSION,
@@ -71,6 +72,7 @@ def build_manifest(plan: Plan, outcome: Outcome) -> dict[str, Any]:
             "embedded": stats.embedded,
             "notices": screener.store.notices if screener.store else [],
         },
+        "gpu_decode": frames and {"on_gpu": frames.on_gpu, "on_cpu": frames.on_cpu},
         "seconds": {
             "wall": round(outcome.seconds, 3),
             "decode": round(stats.decode_seconds, 3),

@@ -138,9 +138,15 @@ class PredictOptions:
     )
     fast_decode: bool = option(
         False,
-        "Decode large JPEG and JPEG 2000 files at a fraction of their size, at least twice the model's.",
+        "Decode large JPEG and JPEG 2000 films at a fraction of their size, at least twice the model's.",
         panel=ADVANCED,
         decides="scores",
+    )
+    gpu_decode: bool = option(
+        False,
+        "Decode lossless JPEG 2000 and HTJ2K frames of DICOM files on an NVIDIA GPU, to the same pixels.",
+        panel=ADVANCED,
+        decides="nothing",
     )
     fail_fast: bool = option(False, "Stop at the first image that cannot be read.", decides="nothing")
     skip: tuple[str, ...] = option(

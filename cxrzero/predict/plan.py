@@ -172,6 +172,7 @@ def _open(options: PredictOptions, notify: Notify) -> Screener:
         selection=Selection(parse_skip(options.skip), options.only),
         cache=options.cache,
         fast_decode=options.fast_decode,
+        gpu_decode=options.gpu_decode,
         notify=notify,
     )
 

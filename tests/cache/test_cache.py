@@ -174,7 +174,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_kept(
     file = png("in/a.png", 1)
     found = file.stat().st_mtime_ns
 
-    def decode_and_touch(path: Path, options: DecodeOptions) -> Iterator[Radiograph]:
+    def decode_and_touch(path: Path, options: DecodeOptions, decoder: None) -> Iterator[Radiograph]:
         os.utime(file, ns=(1, 1))
         yield from decode(path, options)
 
