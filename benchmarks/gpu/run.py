@@ -28,6 +28,7 @@ TICK = 0.2
 MAKERS = 3  # programs that make films and models at once; the first models should not wait for the last
 AHEAD = 10  # jobs of which one may come before its turn, while others wait for their model
 WAIT_FOR_PROBE = 90.0
+MOST_ERRORS = 4000  # characters
 
 
 class Runner:
@@ -185,7 +186,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--wheels", type=Path, help="folder of wheels, whole or in parts, to install and measure with")
     parser.add_argument("--seconds", type=float, default=400.0, help="after which it has ended")
-    parser.add_argument("--out", type=Path, default=Path("runs/gpu"), help="folder of gpu.jsonl and gpu.md")
+    parser.add_argument("--out", type=Path, default=Path("runs/gpu"), help="folder of gpu.jsonl, gpu.md, errors.txt")
     parser.add_argument("--only", help="a regular expression of the rows to measure")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu rehearses with tiny sizes")
     parser.add_argument("--work", type=Path, help="keeps films and models, and what programs said last")
@@ -203,6 +204,7 @@ def main() -> None:
         Runner(scale, work.resolve(), log, deadline, environment, lacks).run(jobs)
         summarise(args.out, log, jobs, args.seconds - (deadline - time.monotonic()))
     finally:
+        keep_errors(work / "errors", args.out / "errors.txt")
         if args.work is None:
             shutil.rmtree(work, ignore_errors=True)
 
@@ -260,6 +262,13 @@ def summarise(out: Path, log: Log, jobs: Sequence[Job], seconds: float) -> None:
     missing |= {entry["missing"]: entry["why"] for entry in entries if "missing" in entry}
     (out / "gpu.md").write_text(table.tables(entries), encoding="utf-8")
     log.add({"end": f"{len(rows)} rows measured, {len(missing)} missing", "seconds": seconds, "missing_rows": missing})
+
+
+def keep_errors(folder: Path, out: Path) -> None:
+    """The end of what each program wrote on standard error, for whoever asks why; it may name the machine's folders."""
+    said = {path.name: path.read_text(encoding="utf-8", errors="replace") for path in sorted(folder.glob("*"))}
+    parts = [f"== {name}\n{text[-MOST_ERRORS:]}\n" for name, text in said.items() if text.strip()]
+    out.write_text("\n".join(parts), encoding="utf-8")
 
 
 if __name__ == "__main__":

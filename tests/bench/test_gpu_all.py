@@ -24,7 +24,7 @@ from benchmarks.gpu.child import Child, reason
 from benchmarks.gpu.log import Log, read
 from benchmarks.gpu.models import differences
 from benchmarks.gpu.plan import FULL, REHEARSAL, Job
-from benchmarks.gpu.run import Runner, wanted
+from benchmarks.gpu.run import Runner, keep_errors, wanted
 from benchmarks.gpu.worker import mark
 from tests.support import REPO
 from tests.test_figures import unfounded
@@ -183,6 +183,18 @@ def test_why_a_program_ended_is_the_error_of_its_traceback() -> None:
     assert reason(text) == "torch.cuda.OutOfMemoryError: all is full"
     assert reason("Killed\n") == "Killed"
     assert reason("") == "it said nothing"
+
+
+def test_what_programs_wrote_last_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "errors").mkdir()
+    (tmp_path / "errors" / "quiet").write_text("\n", encoding="utf-8")
+    (tmp_path / "errors" / "loud").write_text("a" * 9000 + "the reason", encoding="utf-8")
+    keep_errors(tmp_path / "errors", tmp_path / "errors.txt")
+    text = (tmp_path / "errors.txt").read_text(encoding="utf-8")
+    assert text.startswith("== loud\naaa")
+    assert text.endswith("the reason\n")
+    assert len(text) < 5000
+    assert "quiet" not in text
 
 
 ENTRIES: list[dict[str, Any]] = [
