@@ -153,7 +153,18 @@ def read_part(part: dict[str, Any], folder: Path) -> bytes:
     return data
 
 
-def install(folder: Path, target: Path) -> list[Path]:
+def join_each(folder: Path) -> dict[str, str]:
+    """Join what can be joined; wheel → why not, for the others."""
+    refused = {}
+    for manifest in sorted(folder.rglob("*" + MANIFEST)):
+        try:
+            join(manifest, folder)
+        except WheelsError as error:
+            refused[manifest.name.removesuffix(MANIFEST)] = str(error)
+    return refused
+
+
+def install(folder: Path, target: Path, *, join_first: bool = True) -> list[Path]:
     """Join what is in parts, and unpack every wheel below `folder` into `target`; returns the wheels.
 
     All in one call of pip: a second one would replace a folder that several wheels share, such as nvidia/.
@@ -161,7 +172,8 @@ def install(folder: Path, target: Path) -> list[Path]:
     Raises:
         WheelsError: pip refuses them.
     """
-    join_all(folder)
+    if join_first:
+        join_all(folder)
     wheels = list({wheel.name: wheel for wheel in sorted(folder.rglob("*.whl"))}.values())
     if not wheels:
         return []

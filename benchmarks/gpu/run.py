@@ -21,7 +21,7 @@ from benchmarks.gpu.child import PATIENCE, ROOT, Child, parsed
 from benchmarks.gpu.log import Log
 from benchmarks.gpu.plan import Job, Scale
 from benchmarks.gpu.worker import done
-from benchmarks.wheels import WheelsError, install
+from benchmarks.wheels import WheelsError, install, join_each
 
 RESERVE = 6.0  # seconds kept for ending
 TICK = 0.2
@@ -220,8 +220,10 @@ def prepared(wheels: Path | None, work: Path, log: Log) -> dict[str, str]:
     site.mkdir(exist_ok=True)
     if wheels is not None:
         started = time.monotonic()
+        for name, why in join_each(wheels).items():  # the others are installed all the same
+            log.add({"missing": name, "why": why})
         try:
-            names = [wheel.name for wheel in install(wheels, site)]
+            names = [wheel.name for wheel in install(wheels, site, join_first=False)]
             log.add({"note": "wheels installed", "names": names, "seconds": time.monotonic() - started})
         except WheelsError as error:
             log.add({"missing": "wheels", "why": str(error)})

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.wheels import WheelsError, install, join_all, open_namespace, parse_size, split_all
+from benchmarks.wheels import WheelsError, install, join_all, join_each, open_namespace, parse_size, split_all
 from tests.support import REPO
 from tests.support.needs import modules
 
@@ -64,6 +64,18 @@ def test_what_does_not_fit_is_refused_and_leaves_nothing(parts: Path, harm: Call
     with pytest.raises(WheelsError, match=rf"{NAME}\.part001.* {words}|part001 {words}"):
         join_all(parts)
     assert not [path for path in parts.iterdir() if path.suffix not in (".json",) and ".part0" not in path.name]
+
+
+def test_one_wheel_that_does_not_fit_leaves_the_others(parts: Path) -> None:
+    other = parts / "other-1.0-py3-none-any.whl"
+    other.write_bytes(DATA)
+    split_all(parts, 1000)
+    damage(parts / f"{NAME}.part001")
+    refused = join_each(parts)
+    assert list(refused) == [NAME]
+    assert "is not the part" in refused[NAME]
+    assert other.read_bytes() == DATA
+    assert not (parts / NAME).exists()
 
 
 def test_parts_in_another_order_are_not_the_wheel(parts: Path) -> None:
