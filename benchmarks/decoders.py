@@ -28,7 +28,7 @@ SECONDS = 6.0  # of each turn, about
 class NoEncoder:
     """Answers at once, the same for all."""
 
-    backend, device, precision, reason = "none", "cpu", "fp32", "asked for"
+    backend, device, precision, reason, takes_fitted = "none", "cpu", "fp32", "asked for", False
 
     def __init__(self, embed_dim: int) -> None:
         self._embeds = np.full((4096, embed_dim), embed_dim**-0.5, np.float32)

@@ -1,11 +1,15 @@
-"""The words that options take, each said once. Imports nothing of the package."""
+"""The words that options take, each said once. Imports nothing of the package but its errors."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Literal
 
-Device = Literal["auto", "cpu", "cuda"]
+from cxrzero.errors import UsageError
+
+Device = str  # read by `parse_device`
+DEVICES = "auto|cpu|cuda|cuda:N"
 Backend = Literal["auto", "onnxruntime", "openvino", "torch"]
 Precision = Literal["fp32", "fp16", "bf16", "int8", "auto"]
 DecodeIn = Literal["auto", "threads", "processes"]
@@ -44,3 +48,19 @@ Notify = Callable[[str], None]
 
 def silent(notice: str) -> None:
     """Tells nobody."""
+
+
+def parse_device(text: str) -> Device:
+    """Check a device as it is typed: "auto", "cpu", "cuda" (the first GPU), or "cuda:N", which CUDA counts from 0.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    if not re.fullmatch(r"auto|cpu|cuda(:(0|[1-9][0-9]{0,2}))?", text):
+        raise UsageError(f"device {text!r} is unknown; choose auto, cpu, cuda, or cuda:N for GPU number N (from 0)")
+    return text
+
+
+def gpu_number(device: Device) -> int:
+    """The number of the GPU that "cuda" or "cuda:N" names."""
+    return int(device.partition(":")[2] or 0)

@@ -23,6 +23,7 @@ from cxrzero.model.model_json import TEXT_ENCODER, TOKENIZER
 from cxrzero.model.preprocess import Preprocess
 from cxrzero.model.score import Classifier, build_classifier
 from cxrzero.model.tokenizer import Tokenizer
+from cxrzero.model.values import ValueSteps
 from cxrzero.pipeline.decode_file import DIGEST
 from cxrzero.pipeline.embedder import Embedder
 from cxrzero.prompts import LabelPrompts, build_prompts
@@ -87,8 +88,17 @@ class Member:
         return np.stack([known[sentence] for sentence in sentences])
 
     def embedder(self, decode_options: DecodeOptions) -> Embedder:
-        """The model's part in the pipeline."""
-        return Embedder(self.encoder, self._image_cache(decode_options))
+        """The model's part in the pipeline after preprocessing."""
+        return Embedder(self.encoder, self._image_cache(decode_options), self._value_steps)
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether its encoder is given fitted pictures, one byte for each pixel, and does what follows itself."""
+        return self._value_steps is not None
+
+    @property
+    def _value_steps(self) -> ValueSteps | None:
+        return self.preprocess.value_steps if self.encoder.takes_fitted else None
 
     def record(self) -> dict[str, Any]:
         """What names it in the run record."""

@@ -40,6 +40,8 @@ class Option:
         short: such as "-o".
         panel: of --help; None is the main one, which has near a dozen.
         minimum, maximum: of a number.
+        check: raises a UsageError for a text that the option does not take; of a text that stays as it is. It is asked
+            while the line is read, so that the message names a file of --config.
         parse: makes the value of the text typed; raises a UsageError. Without it the type says how a text is read, and
             a tuple is an option that may be given several times.
         decides: see `Decides`.
@@ -56,6 +58,7 @@ class Option:
     panel: str | None = None
     minimum: float | None = None
     maximum: float | None = None
+    check: Callable[[str], Any] | None = None
     parse: Callable[[str], Any] | None = None
     decides: Decides = "result"
     recorded: bool = True

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from cxrzero.backends import Encoder, open_encoder
 from cxrzero.backends.base import CUDA_BATCH, CUDA_CALLS, cpu_count
 from cxrzero.cache.store import Store
-from cxrzero.choices import DEFAULT_MODEL, Backend, DecodeIn, Device, Notify, Precision, silent
+from cxrzero.choices import DEFAULT_MODEL, Backend, DecodeIn, Device, Notify, Precision, gpu_number, silent
 from cxrzero.errors import LabelError, NoInputError, UsageError
 from cxrzero.images import decode
 from cxrzero.images.flags import MIN_SIDE
@@ -27,6 +27,7 @@ from cxrzero.model.model_json import TOKENIZER
 from cxrzero.model.preprocess import Preprocess
 from cxrzero.model.score import Ensemble, Scorer
 from cxrzero.model.tokenizer import Tokenizer
+from cxrzero.pipeline.embedder import Preprocessing
 from cxrzero.pipeline.items import Item, RunStats
 from cxrzero.pipeline.run import Pipeline
 from cxrzero.pipeline.selection import Selection
@@ -62,7 +63,7 @@ class Screener:
     Args:
         model: what --model takes (docs/models.md): a bundle's folder, a known name, a checkpoint. Several are an
             ensemble.
-        device: "cpu"; "cuda", which must run on CUDA; "auto" takes CUDA where it works.
+        device: "cpu"; "cuda" or "cuda:N", which must run on that GPU; "auto" takes CUDA where it works.
         backend: "onnxruntime", "openvino", "torch"; "auto" takes what docs/backends.md says.
         precision: "fp32", "fp16", "bf16", "int8", of the image encoder; "auto" takes the fastest one whose deviation
             is known and small.
@@ -70,13 +71,13 @@ class Screener:
         workers: files that are decoded at once; None: one per core that the process may use, at most 16; twice as many
             with `gpu_decode`.
         decode_in: "threads"; "processes", faster with many workers, for which a script needs its
-            `if __name__ == "__main__":`; "auto" takes them from 8 workers on.
+            `if __name__ == "__main__":`; "auto" takes them from 8 workers on, beside a GPU from 2.
         decode_options: how images are decoded.
         selection: which readable images are left out; None scores them all.
         cache: keep embeddings in the user's cache folder and use those that are there (docs/cache.md).
         fast_decode: decode JPEG and JPEG 2000 films no larger than needed, see `DecodeOptions.fast_side`.
-        gpu_decode: decode lossless JPEG 2000 and HTJ2K frames of DICOM files on the first GPU, to the same pixels; the
-            rest in threads of this process.
+        gpu_decode: decode lossless JPEG 2000 and HTJ2K frames of DICOM files on the GPU of `device`, to the same
+            pixels; the rest in threads of this process.
         notify: is told before something slow happens, such as the import of a checkpoint, and what there is to say of
             the labels; by default nobody is.
 
@@ -125,7 +126,7 @@ class Screener:
         if fast_decode:
             side = max(member.preprocess.largest_side for member in self.members)
             self.decode_options = replace(self.decode_options, fast_side=max(FAST_OVERSAMPLING * side, MIN_SIDE))
-        self.gpu_frames = _gpu_frames(self.decode_options) if gpu_decode else None
+        self.gpu_frames = _gpu_frames(self.decode_options, gpu_number(device)) if gpu_decode else None
         if gpu_decode and workers is None:  # as many again: a thread whose frame is on the GPU waits
             self.workers *= 2
         self.selection = selection or Selection()
@@ -186,7 +187,7 @@ class Screener:
         if self.gpu_frames is not None:
             return "threads"  # which share the GPU of this process
         if self._decode_in == "auto":
-            return "processes" if self.workers >= PROCESSES_FROM else "threads"
+            return "processes" if self.workers >= PROCESSES_FROM[self.members[0].encoder.device] else "threads"
         return self._decode_in
 
     @property
@@ -283,24 +284,34 @@ class Screener:
         return pipeline.run(refs, scorer, labels, RunStats() if stats is None else stats, on_item)
 
     def _open_decoders(self) -> OpenDecoders:
-        preprocesses = [member.preprocess for member in self.members]
+        preprocessings = _preprocessings(self.members)
         if self.decode_in == "threads":
-            return partial(ThreadDecoders, self.decode, preprocesses, self.workers)
+            return partial(ThreadDecoders, self.decode, preprocessings, self.workers)
         from cxrzero.pipeline.processes import ProcessDecoders
 
-        return partial(ProcessDecoders, self.decode_options, preprocesses, self.workers)
+        plain = partial(decode, options=self.decode_options)  # processes need no models
+        return partial(ProcessDecoders, plain, preprocessings, self.workers, waiting=self.batch_size)
 
     def decode(self, path: str) -> Iterator[Radiograph]:
         """The upright pictures of one file, one at a time."""
         return decode(Path(path), self.decode_options, self.gpu_frames)
 
 
-def _gpu_frames(options: DecodeOptions) -> GpuFrames:
+def _gpu_frames(options: DecodeOptions, gpu: int) -> GpuFrames:
     if options.fast_side is not None:
         raise UsageError("--gpu-decode decodes all of a film, --fast-decode less of it; take one of them")
     from cxrzero.images.nvjpeg2000 import GpuFrames
 
-    return GpuFrames()
+    return GpuFrames(gpu)
+
+
+def _preprocessings(members: Sequence[Member]) -> list[Preprocessing]:
+    """What the decoders do for each model; models whose pictures are fitted alike share one, and so its result."""
+    fits: dict[str, Preprocessing] = {}
+    return [
+        fits.setdefault(member.preprocess.geometry, member.preprocess.fit) if member.is_fitted else member.preprocess
+        for member in members
+    ]
 
 
 def _members(bundles: Sequence[Bundle], encoders: Sequence[Encoder], store: Store | None) -> tuple[Member, ...]:

@@ -88,9 +88,10 @@ def test_a_full_disk_leaves_the_output_of_before(tmp_path: Path, monkeypatch: py
     assert path.read_bytes() != old.encode()
 
 
-# They add to a file, or fill a folder that gets its name when it is complete.
+# They add to a file, fill a folder that gets its name when it is complete, or have a file without a name.
 OTHER_WAYS = {
     "files",
+    "pipeline/slots",
     "train/data/store",
     "train/measure/metricslog",
     "convert/importer",

@@ -5,24 +5,26 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from cxrzero.backends.gpus import Gpu
 from cxrzero.errors import BundleError, ConfigError, CxrzeroError, RunError
 from cxrzero.model.bundle import Bundle
 from cxrzero.model.model_json import IMAGE_ENCODER, PATCH_ENCODER, TEXT_ENCODER
+from cxrzero.model.values import ValueSteps
 
-# Of a CUDA call: the libraries choose an algorithm by the size of the batch, so it is always the same.
+# Of a CUDA call of images: the libraries choose an algorithm by the size of the batch, so it is always the same.
 CUDA_BATCH = 64
+# The most in a call of texts or patches, of which there are few.
+CUDA_FEW = 64
 
-# CUDA calls that are under way at once, each in a thread and on a stream of its own: while one computes, the pictures
-# of the next are copied.
+# CUDA calls of images that are under way at once: while one computes, the pictures of the next are copied.
 CUDA_CALLS = 2
 
 # Parts of a batch that are encoded side by side on a CPU. Threads that share one part wait for each other after every
@@ -55,8 +57,11 @@ class BundleEncoder(ABC):
 
     Attributes:
         least_batch: rows of the smallest call; a smaller one would be computed in another order.
-        fixed_batch: rows of every call, where the order depends on their number in other ways; None leaves it free.
+        fixed_batch: rows of every call, where the order depends on their number in other ways; None leaves it free. A
+            measurement may set it to another number before it encodes.
         runs_variants: a precision that the bundle has a file for is run from that file, not computed from the fp32 one.
+        gpu: the card that computes; None on a CPU.
+        takes_fitted: `encode_fitted` spares the processor the steps after the geometry.
     """
 
     backend: str
@@ -66,13 +71,15 @@ class BundleEncoder(ABC):
     least_batch: int = 1
     fixed_batch: int | None = None
     runs_variants: bool = True
+    gpu: Gpu | None = None
+    takes_fitted: bool = False
 
     def __init__(self, bundle: Bundle, threads: int | None) -> None:
         self._bundle = bundle
         self._threads = threads
         self._open_towers: dict[Tower, Run] = {}
-        self._is_crowded = False  # two calls at once have not fitted into the GPU's memory
-        self._first_reason = ""  # before calls had to become smaller
+        self._remarks: dict[str, str] = {}  # what `reason` says beside why this device and precision were chosen
+        self._first_reason = ""  # without them
 
     @abstractmethod
     def _open(self, tower: Tower, path: Path) -> Run:
@@ -80,6 +87,9 @@ class BundleEncoder(ABC):
 
     def encode_images(self, pixel_values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         return self._encode(IMAGE, pixel_values)
+
+    def encode_fitted(self, frames: Sequence[npt.NDArray[np.uint8]], steps: ValueSteps) -> npt.NDArray[np.float32]:
+        return self.encode_images(steps(np.stack(frames)))
 
     def encode_patches(self, pixel_values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         if self._bundle.patch_encoder is None:
@@ -102,65 +112,88 @@ class BundleEncoder(ABC):
         return self._bundle.patch_encoder or tower.file if tower is PATCH else tower.file
 
     def _encode(self, tower: Tower, rows: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        size = self.fixed_batch or max(len(rows), self.least_batch)
-        self._tower(tower)  # opened before calls ask for it at once
-        batches = [rows[start : start + size] for start in range(0, len(rows), size)]
-        call = partial(self._call, tower, size=size)
-        found = list(self._callers.map(call, batches) if self._is_overlapping(batches) else map(call, batches))
-        if any(part is None for part in found):
-            self._is_crowded = True
-        parts = [
-            self._alone(tower, batch, size) if part is None else part
-            for batch, part in zip(batches, found, strict=True)
-        ]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-    def _is_overlapping(self, batches: Sequence[npt.NDArray[Any]]) -> bool:
-        return self.device == "cuda" and len(batches) > 1 and not self._is_crowded
-
-    @cached_property
-    def _callers(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(CUDA_CALLS, thread_name_prefix="encode")
-
-    def _call(self, tower: Tower, rows: npt.NDArray[Any], *, size: int) -> npt.NDArray[np.float32] | None:
-        """The embeddings of at most `size` rows; None where the GPU's memory ran out and smaller calls may help."""
-        filler = np.repeat(rows[:1], size - len(rows), axis=0)
         run = self._tower(tower)
+        if self.device == "cuda":
+            return self._until_it_fits(tower, len(rows), partial(_one_after_the_other, run, rows))
+        size = self.fixed_batch or max(len(rows), self.least_batch)
         try:
-            embeds = run(np.concatenate([rows, filler]) if len(filler) else rows)[: len(rows)]
+            embeds = _one_after_the_other(run, rows, size)
         except CxrzeroError:
             raise
         except Exception as error:  # the libraries' own errors share no base class
-            if self.fixed_batch and self.device == "cuda" and size > 1 and ran_out_of_memory(error):
-                return None
-            # A call of fixed size is filled up, so that a smaller --batch-size would not help.
-            advice = "" if self.fixed_batch else "; a smaller --batch-size needs less memory"
-            raise RunError(
-                f"the model {self._bundle.name} failed on a batch of {size} on {self.device}: "
-                f"{first_line(error)}{advice}"
-            ) from error
+            raise self._failure(error, size) from error
+        return self._checked(tower, embeds, len(rows))
+
+    def _until_it_fits(
+        self,
+        tower: Tower,
+        count: int,
+        encode: Callable[[int], npt.NDArray[Any]],
+        give_back: Callable[[], None] = lambda: None,
+    ) -> npt.NDArray[np.float32]:
+        """Encode `count` rows on a GPU in calls of one size, which is halved until its memory is enough.
+
+        Args:
+            encode: all rows, in calls of so many.
+            give_back: what it holds on the GPU, after it failed.
+        """
+        while True:
+            size = self._rows_of_a_call(tower)
+            try:
+                embeds = encode(size)
+            except CxrzeroError:
+                give_back()
+                raise
+            except Exception as error:  # the libraries' own errors share no base class
+                if size == 1 or not ran_out_of_memory(error):
+                    give_back()
+                    raise self._failure(error, size) from error
+            else:
+                return self._checked(tower, embeds, count)
+            give_back()  # here, where no traceback holds on to memory
+            self._make_calls_smaller(size // 2)
+
+    def _rows_of_a_call(self, tower: Tower) -> int:
+        """On a GPU; of texts and patches at most a few: more would be filler."""
+        size = self.fixed_batch or CUDA_BATCH
+        return size if tower is IMAGE else min(size, CUDA_FEW)
+
+    def _failure(self, error: Exception, size: int) -> RunError:
+        # A call of fixed size is filled up, so that a smaller --batch-size would not help.
+        advice = "" if self.fixed_batch else "; a smaller --batch-size needs less memory"
+        return RunError(
+            f"the model {self._bundle.name} failed on a batch of {size} on {self.gpu or self.device}: "
+            f"{first_line(error)}{advice}"
+        )
+
+    def _checked(self, tower: Tower, embeds: npt.NDArray[Any], count: int) -> npt.NDArray[np.float32]:
+        """The embeddings of `count` rows, if they are what the contract says."""
         n, *places, width = embeds.shape
-        expected = (len(rows), tower.ndim - 2, self._bundle.embed_dim)
+        expected = (count, tower.ndim - 2, self._bundle.embed_dim)
         if (n, len(places), width) != expected or not np.isfinite(embeds).all():
             shape = f"(N, {'h, w, ' if tower is PATCH else ''}{self._bundle.embed_dim})"
             raise BundleError(f"{self._bundle.path}: {tower.output} is not finite with shape {shape}")
         return np.asarray(embeds, np.float32)
 
-    def _alone(self, tower: Tower, rows: npt.NDArray[Any], size: int) -> npt.NDArray[np.float32]:
-        """Rows for which memory ran out, while no other call needs any: first in a call of the same size.
+    def _make_calls_smaller(self, size: int) -> None:
+        self.fixed_batch = size
+        self._remark("size", f"the GPU's memory ran out, so calls are of {size} rows")
 
-        If they do not fit even so, in smaller ones, and all later rows too; `reason` tells, and so do the summary and
-        the record.
-        """
-        found = self._call(tower, rows, size=size)
-        if found is not None:
-            return found
-        half = size // 2
-        if self.fixed_batch is None or half < self.fixed_batch:
-            self.fixed_batch = half
-            self._first_reason = self._first_reason or self.reason
-            self.reason = f"{self._first_reason}; the GPU's memory ran out, so calls are of {half} rows"
-        return np.concatenate([self._alone(tower, rows[i : i + half], half) for i in range(0, len(rows), half)])
+    def _remark(self, subject: str, text: str) -> None:
+        """Add to the reason what a run has shown; a later remark takes the place of an earlier one on its subject."""
+        self._first_reason = self._first_reason if self._remarks else self.reason
+        self._remarks[subject] = text
+        self.reason = "; ".join((self._first_reason, *self._remarks.values()))
+
+
+def _one_after_the_other(run: Run, rows: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
+    """All rows in calls of `size`, the last one filled up."""
+    parts = []
+    for start in range(0, len(rows), size):
+        part = rows[start : start + size]
+        filler = np.repeat(part[:1], size - len(part), axis=0)
+        parts.append(run(np.concatenate([part, filler]) if len(filler) else part)[: len(part)])
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def ran_out_of_memory(error: Exception) -> bool:

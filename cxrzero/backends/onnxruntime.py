@@ -6,15 +6,9 @@ text on standard error; here that is either an error (`device="cuda"`) or a stat
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import functools
-import io
-import mmap
-import sys
-from collections.abc import Mapping
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,38 +23,50 @@ from cxrzero.backends.base import (
     BundleEncoder,
     Run,
     Tower,
-    check_names,
     cpu_count,
     first_line,
+    ran_out_of_memory,
 )
-from cxrzero.backends.onnx_part import part_for
+from cxrzero.backends.calls import Rows
+from cxrzero.backends.cudart import Cuda, Stream, load_runtime
+from cxrzero.backends.gpus import gpu_of
+from cxrzero.backends.ort_cuda import ImageCalls
+from cxrzero.backends.ort_install import (
+    check_installation,
+    cuda_version,
+    library_name,
+    load_cuda_libraries,
+    without_cuda,
+)
+from cxrzero.backends.ort_session import (
+    PROVIDERS,
+    TowerSession,
+    cuda_provider,
+    open_session,
+    open_tower,
+    prelude_options,
+    quiet_options,
+)
 from cxrzero.backends.precision import choose_precision
-from cxrzero.choices import Device, Precision
-from cxrzero.errors import BundleError, DeviceError, RunError
-from cxrzero.files import installed_versions
+from cxrzero.backends.prelude import FITTED, PIXEL_VALUES, prelude
+from cxrzero.choices import Device, Precision, gpu_number
+from cxrzero.errors import DeviceError
 from cxrzero.model.bundle import Bundle
-from cxrzero.model.weights import map_tensors
+from cxrzero.model.values import ValueSteps
 
 onnxruntime.disable_telemetry_events()  # Windows' own log of events, which no variable turns off
 
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-
-# fp32 means fp32, not TensorFloat-32, and the algorithm follows from the shapes, not from a stopwatch.
-CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
-
-# Bytes of a file of schema 1 that is cut down to one output. While it is opened, and no longer, that takes once or
-# twice its size more memory, and larger towers have more blocks, of which the last matters less.
-MAX_CUT = 2**29
-
-FATAL = 4  # onnxruntime's severity levels: 0 verbose … 4 fatal
-WARNING = 2
+# What the first axis of an encoder is called, which its calls on CUDA have fixed.
+BATCH_AXIS = "N"
 
 
 class OnnxRuntimeEncoder(BundleEncoder):
     """Both towers of a bundle as ONNX Runtime sessions; see `cxrzero.backends.Encoder`.
 
+    On CUDA images have calls of their own, `cxrzero.backends.ort_cuda`; texts and patches are few.
+
     Args:
-        device: "cuda" must run on CUDA; "auto" takes CUDA where it works, else the CPU, and says why.
+        device: "cuda" and "cuda:N" must run on that GPU; "auto" takes CUDA where it works, else the CPU, and says why.
         threads: CPU threads of one encoder call; None leaves the choice to ONNX Runtime (physical cores).
 
     Raises:
@@ -78,36 +84,91 @@ class OnnxRuntimeEncoder(BundleEncoder):
         super().__init__(bundle, threads)
         self.backend = f"onnxruntime {onnxruntime.__version__}"
         self.device, device_reason = choose_device(device)
-        self._settle(precision, device_reason)
         if self.device == "cuda":
-            _load_cuda_libraries()
-            self.fixed_batch = CUDA_BATCH
             try:
-                self._tower(IMAGE)  # only opening it tells whether CUDA really starts
+                self._cuda = start_cuda(gpu_number(device))
             except DeviceError as error:
                 if device != "auto":
                     raise
-                self.device, self.fixed_batch = "cpu", None
-                self._settle(precision, f"CUDA did not start: {error}")
-
-    def _settle(self, precision: Precision, device_reason: str) -> None:
-        self.precision, why = choose_precision(precision, "onnxruntime", self.device, self._bundle)
+                self.device, device_reason = "cpu", f"CUDA did not start: {error}"
+        if self.device == "cuda":
+            self.gpu, self.fixed_batch, self.takes_fitted = gpu_of(device), CUDA_BATCH, True
+            self._cuda_thread = ThreadPoolExecutor(1, thread_name_prefix="encode")
+            self._calls: ImageCalls | None = None
+            self._is_recording = True  # CUDA graphs
+        self.precision, why = choose_precision(precision, "onnxruntime", self.device, bundle)
         self.reason = f"{device_reason}; {why}" if why else device_reason
+        if self.device == "cuda":
+            self._cuda_thread.submit(self._prepare).result()
+
+    def encode_images(self, pixel_values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        if self.device == "cpu":
+            return super().encode_images(pixel_values)
+        return self._cuda_thread.submit(self._encode_on_cuda, pixel_values, None).result()
+
+    def encode_fitted(self, frames: Sequence[npt.NDArray[np.uint8]], steps: ValueSteps) -> npt.NDArray[np.float32]:
+        if self.device == "cpu":
+            return super().encode_fitted(frames, steps)
+        return self._cuda_thread.submit(self._encode_on_cuda, frames, steps).result()
+
+    def _prepare(self) -> None:
+        """Record the calls before anything decodes: while a graph is recorded, no other thread may ask for memory."""
+
+        def nothing(size: int) -> npt.NDArray[np.float32]:
+            self._calls_of(size)
+            return np.empty((0, self._bundle.embed_dim), np.float32)
+
+        self._until_it_fits(IMAGE, 0, nothing, give_back=self._close_calls)
+
+    def _encode_on_cuda(self, rows: Rows, steps: ValueSteps | None) -> npt.NDArray[np.float32]:
+        """In the thread of CUDA."""
+        return self._until_it_fits(
+            IMAGE, len(rows), lambda size: self._calls_of(size)(rows, steps), give_back=self._close_calls
+        )
+
+    def _calls_of(self, size: int) -> ImageCalls:
+        if self._calls is None or self._calls.size != size:
+            self._close_calls()
+            self._calls = self._open_calls(size)
+        return self._calls
+
+    def _close_calls(self) -> None:
+        if self._calls is not None:
+            self._calls.close()
+            self._calls = None
+
+    def _open_calls(self, size: int) -> ImageCalls:
+        """With a CUDA graph; where none can be recorded without one, which is said."""
+        if not self._is_recording:
+            return self._image_calls(size, graph=False)
+        try:
+            return self._image_calls(size, graph=True)
+        except Exception as error:  # ONNX Runtime's own, or made of it
+            if ran_out_of_memory(error):
+                raise
+            refusal = first_line(error.__cause__ if isinstance(error.__cause__, Exception) else error)
+        calls = self._image_calls(size, graph=False)  # or the file cannot be run at all
+        self._is_recording = False
+        self._remark("graph", f"no CUDA graph could be recorded: {refusal}")
+        return calls
+
+    def _image_calls(self, size: int, *, graph: bool) -> ImageCalls:
+        def open_encoder(stream: Stream) -> TowerSession:
+            options = quiet_options()
+            options.use_deterministic_compute = True
+            options.add_free_dimension_override_by_name(BATCH_AXIS, size)
+            provider = cuda_provider(self._cuda.number, stream.handle, graph=graph)
+            return open_tower(self._bundle.file(self._file(IMAGE)), IMAGE, provider, options)
+
+        def open_prelude(model: bytes, stream: Stream) -> onnxruntime.InferenceSession:
+            return open_session(model, cuda_provider(self._cuda.number, stream.handle), prelude_options())
+
+        shape = (size, 3, *self._bundle.image_size)
+        return ImageCalls(self._cuda, shape, self._bundle.embed_dim, open_encoder, open_prelude)
 
     def _open(self, tower: Tower, path: Path) -> Run:
-        provider = PROVIDERS[self.device]
-        providers = [(provider, CUDA_OPTIONS if self.device == "cuda" else {})]
-        weights = map_tensors(path)
-        session = _open_session(path, tower.output, weights, providers, self._options(tower))
-        running = session.get_providers()[0]
-        if running != provider:
-            raise DeviceError(
-                f"{provider} was asked for but {running} would run; install CUDA and cuDNN libraries that match "
-                f"onnxruntime-gpu {onnxruntime.__version__} (for example: pip install 'onnxruntime-gpu[cuda,cudnn]')"
-            )
-        inputs, outputs = ({item.name for item in side} for side in (session.get_inputs(), session.get_outputs()))
-        check_names(path, tower, inputs, outputs)
-        run: Run = _Session(session, tower, weights)
+        provider = cuda_provider(self._cuda.number) if self.device == "cuda" else (PROVIDERS["cpu"], {})
+        run: Run = open_tower(path, tower, provider, self._options(tower))
         if self._streams(tower) == 1:
             return run
         return functools.partial(_side_by_side, run, ThreadPoolExecutor(STREAMS - 1), self.least_batch)
@@ -116,8 +177,7 @@ class OnnxRuntimeEncoder(BundleEncoder):
         return min(STREAMS, self._threads or cpu_count()) if tower is IMAGE and self.device == "cpu" else 1
 
     def _options(self, tower: Tower) -> onnxruntime.SessionOptions:
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = FATAL
+        options = quiet_options()
         if self.device == "cpu" and self.precision == "fp16":
             # ONNX Runtime 1.31's last round of optimisation of half precision ends the process on a CPU.
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
@@ -135,22 +195,6 @@ class OnnxRuntimeEncoder(BundleEncoder):
         return options
 
 
-@dataclass(frozen=True, slots=True)
-class _Session:
-    """Runs one tower: (N, …) → its output.
-
-    Attributes:
-        weights: which the session reads where they are, so they must stay.
-    """
-
-    session: onnxruntime.InferenceSession
-    tower: Tower
-    weights: Mapping[str, npt.NDArray[Any]]
-
-    def __call__(self, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        return np.asarray(self.session.run([self.tower.output], {self.tower.input: rows})[0])
-
-
 def _side_by_side(run: Run, helpers: ThreadPoolExecutor, least: int, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Parts of at least `least` rows at once; N rows → N embeddings in their order."""
     parts = np.array_split(rows, max(1, min(STREAMS, len(rows) // least)))
@@ -158,89 +202,38 @@ def _side_by_side(run: Run, helpers: ThreadPoolExecutor, least: int, rows: npt.N
     return np.concatenate([run(parts[0]), *(other.result() for other in others)])
 
 
-def check_installation() -> None:
-    """Refuse an environment with both ONNX Runtime packages, which overwrite each other's files.
-
-    Raises:
-        RunError: both are installed.
-    """
-    if len(installed_versions(("onnxruntime", "onnxruntime-gpu"))) == 2:
-        raise RunError(
-            "onnxruntime and onnxruntime-gpu are both installed and break each other; run: "
-            "pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu"
-        )
-
-
 def choose_device(device: Device) -> tuple[str, str]:
-    """Choose where ONNX Runtime runs, and say why there.
+    """Choose where ONNX Runtime runs, "cpu" or "cuda", and say why there.
 
     Raises:
-        DeviceError: "cuda" was asked for and cannot run.
+        DeviceError: "cuda" or "cuda:N" was asked for and cannot run.
     """
     if device == "cpu":
         return "cpu", "asked for"
-    obstacle = _cuda_obstacle()
-    if obstacle is None:
-        return "cuda", "asked for" if device == "cuda" else "an NVIDIA GPU was found"
-    if device == "cuda":
-        raise DeviceError(f"--device cuda cannot run here: {obstacle}; use --device cpu or auto")
-    return "cpu", obstacle
-
-
-def _cuda_obstacle() -> str | None:
-    """Why CUDA cannot run, found out without letting ONNX Runtime print about it; None if nothing is in the way."""
-    if PROVIDERS["cuda"] not in onnxruntime.get_available_providers():
-        return f"this onnxruntime {onnxruntime.__version__} was built without CUDA (install onnxruntime-gpu)"
-    name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
     try:
-        driver = ctypes.CDLL(name)
-    except OSError:
-        return "no NVIDIA driver was found"
-    count = ctypes.c_int(0)
-    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0 or count.value == 0:
-        return "the NVIDIA driver finds no usable GPU"
-    return None
+        gpu_of(device)
+        if PROVIDERS["cuda"] not in onnxruntime.get_available_providers():
+            raise DeviceError(without_cuda())
+    except DeviceError as obstacle:
+        if device != "auto":
+            raise DeviceError(f"--device {device} cannot run here: {obstacle}; use --device cpu or auto") from obstacle
+        return "cpu", str(obstacle)
+    return "cuda", "an NVIDIA GPU was found" if device == "auto" else "asked for"
 
 
-def _load_cuda_libraries() -> None:
-    """Load CUDA and cuDNN from their Python packages, where they are installed; the system's are found anyway."""
-    with contextlib.redirect_stdout(io.StringIO()):  # what is missing shows when the providers are compared
-        onnxruntime.preload_dlls()
+def start_cuda(number: int) -> Cuda:
+    """Load CUDA and let a GPU compute one pixel: only that tells whether it really runs, and without red text.
 
-
-def _open_session(
-    path: Path,
-    output: str,
-    weights: Mapping[str, npt.NDArray[Any]],
-    providers: list[tuple[str, dict[str, str]]],
-    options: onnxruntime.SessionOptions,
-) -> onnxruntime.InferenceSession:
-    """A session that computes one output of the file."""
-    # Libraries of an unusable provider are reported through the default logger; the caller compares providers instead.
-    onnxruntime.set_default_logger_severity(FATAL)
+    Raises:
+        DeviceError: it does not.
+    """
+    load_cuda_libraries()
     try:
-        shared = [onnxruntime.OrtValue.ortvalue_from_numpy(value) for value in weights.values()]
-        options.add_external_initializers(list(weights), shared)
-        # Given as bytes, a graph has no folder in which ONNX Runtime would look for weights.
-        model = path.read_bytes() if weights else _part(path, output) or str(path)
-        session = onnxruntime.InferenceSession(model, options, providers=providers, enable_fallback=0)
+        model = prelude(ValueSteps(np.zeros((1, 256), np.float32)), (1, 1, 1))
+        session = open_session(model, cuda_provider(number), prelude_options())
+        session.run([PIXEL_VALUES], {FITTED: np.zeros((1, 1, 1, 1), np.uint8)})
+        return Cuda(load_runtime(library_name("cudart", cuda_version())), number)
+    except DeviceError:
+        raise
     except Exception as error:  # onnxruntime's own errors share no base class
-        raise BundleError(f"{path} cannot be loaded by onnxruntime: {first_line(error)}") from error
-    finally:
-        onnxruntime.set_default_logger_severity(WARNING)
-    # ONNX Runtime keeps the bytes to open the session again with other providers, which nobody asks for here.
-    if hasattr(session, "_model_bytes"):
-        session._model_bytes = None
-    return session
-
-
-def _part(path: Path, output: str) -> bytes | None:
-    """Cut out of a file of schema 1 what the output needs; None where the whole file is run."""
-    if path.stat().st_size > MAX_CUT:
-        return None
-    with (
-        path.open("rb") as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
-        memoryview(data) as view,
-    ):
-        return part_for(view, output)
+        raise DeviceError(f"CUDA does not run on cuda:{number}: {first_line(error)}") from error

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
-from typing import Protocol, get_args
+from collections.abc import Sequence
+from typing import Protocol, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from cxrzero.backends.precision import wanted
-from cxrzero.choices import Backend, Device, Precision
-from cxrzero.errors import ConfigError, MissingExtraError, RunError, UsageError
+from cxrzero.backends.gpus import Gpu, gpu_of
+from cxrzero.backends.measured import fastest_first, is_measured, why_on_cuda
+from cxrzero.backends.precision import FASTEST, admissible, choose_precision, offered, wanted
+from cxrzero.choices import Backend, Device, Precision, parse_device
+from cxrzero.errors import ConfigError, DeviceError, MissingExtraError, RunError, UsageError
 from cxrzero.model.bundle import Bundle
+from cxrzero.model.values import ValueSteps
 
-DEVICES: tuple[Device, ...] = get_args(Device)
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
 
 # Bytes of an image encoder from which OpenVINO, where it is installed, is worth its start. Films went faster through a
@@ -37,17 +40,27 @@ class Encoder(Protocol):
     Attributes:
         backend: e.g. "onnxruntime 1.22.0".
         device: where it really runs, "cpu" or "cuda".
+        gpu: the card there; None on a CPU.
         precision: of the image encoder, see `cxrzero.backends.precision`; never "auto".
         reason: why that device and precision, in words for the user.
+        takes_fitted: pictures are better given to `encode_fitted`: the steps after the geometry run on the device.
     """
 
     backend: str
     device: str
+    gpu: Gpu | None
     precision: str
     reason: str
+    takes_fitted: bool
 
     def encode_images(self, pixel_values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """(N, 3, H, W) float32 → image_embeds (N, D) float32, rows of length 1."""
+
+    def encode_fitted(self, frames: Sequence[npt.NDArray[np.uint8]], steps: ValueSteps) -> npt.NDArray[np.float32]:
+        """N pictures (h, w) uint8 of one shape, as `Preprocess.fit` gives them → image_embeds (N, D) float32.
+
+        Gives what `encode_images(steps(frames))` gives.
+        """
 
     def encode_patches(self, pixel_values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """(N, 3, H, W) float32 → patch_embeds (N, h, w, D) float32, each of length 1; always in fp32.
@@ -70,10 +83,12 @@ def open_encoder(
     """Open a bundle's encoders.
 
     Args:
-        backend: "auto" takes ONNX Runtime, or on a CPU OpenVINO where it is installed and the image encoder is large;
-            for a precision that ONNX Runtime does not offer, the first installed one that does and runs it on this
+        backend: "auto" takes on CUDA the fastest by measurement that starts there, see `cxrzero.backends.measured`.
+            On a CPU it takes ONNX Runtime, or OpenVINO where it is installed and the image encoder is large; for a
+            precision that ONNX Runtime does not offer, the first installed one that does and runs it on this
             processor. Where OpenVINO cannot be imported, it takes ONNX Runtime and says so.
-        device: "cuda" must run on CUDA; "auto" takes CUDA where the backend can, else the CPU, and says why.
+        device: "cuda" and "cuda:N" must run on that GPU; "auto" takes the first GPU where the backend can, else the
+            CPU, and says why.
         precision: "auto" takes the fastest whose deviation is known and small, see `cxrzero.backends.precision`.
         threads: CPU threads of one call; None leaves the choice to the backend.
 
@@ -86,17 +101,28 @@ def open_encoder(
         RunError: the backend is installed but cannot be imported.
         BundleError: a file is not what the contract says.
     """
-    for kind, value, known in (("backend", backend, BACKENDS), ("device", device, DEVICES)):
-        if value not in known:
-            raise UsageError(f"{kind} {value!r} is unknown; choose one of {', '.join(known)}")
-    name = _choose_backend(bundle, device, precision) if backend == "auto" else backend
+    if backend not in BACKENDS:
+        raise UsageError(f"backend {backend!r} is unknown; choose one of {', '.join(BACKENDS)}")
+    parse_device(device)
+    if backend != "auto":
+        return _open_named(backend, bundle, device, precision, threads)
+    if device == "cpu":
+        return _open_on_cpu(bundle, device, precision, threads)
+    try:
+        gpu_of(device)
+    except DeviceError as obstacle:
+        if device != "auto":
+            raise DeviceError(f"--device {device} cannot run here: {obstacle}; use --device cpu or auto") from obstacle
+        return _open_on_cpu(bundle, device, precision, threads)
+    return _open_on_cuda(bundle, device, precision, threads)
+
+
+def _open_named(name: str, bundle: Bundle, device: Device, precision: Precision, threads: int | None) -> Encoder:
     if missing := missing_module(name):
         raise MissingExtraError(missing, name)
     if name == "openvino":
         from cxrzero.backends.openvino import OpenVinoEncoder
 
-        if backend == "auto":
-            return _open_openvino_or_else(bundle, device, precision, threads)
         return OpenVinoEncoder(bundle, device, precision, threads)
     if name == "torch":
         from cxrzero.backends.torch.encoder import TorchEncoder
@@ -107,33 +133,75 @@ def open_encoder(
     return OnnxRuntimeEncoder(bundle, device, precision, threads)
 
 
-def _choose_backend(bundle: Bundle, device: Device, precision: Precision) -> str:
-    """The fastest that is installed, or what has the precision, see `open_encoder`."""
-    from cxrzero.backends.onnxruntime import choose_device
+def _open_on_cuda(bundle: Bundle, device: Device, precision: Precision, threads: int | None) -> Encoder:
+    """What `auto` takes where there is a GPU: the fastest by measurement of those that start on it.
 
-    real_device = choose_device(device)[0]
-    offers = {name: wanted(precision, name, real_device, bundle) for name in REQUIRED}
+    With "auto" as device none is taken that has not been measured: the CPU has.
+    """
+    asked = device != "auto"
+    obstacles: dict[str, str] = {}
+    formats = [*admissible(FASTEST["cuda"], "cuda", bundle), "fp32"] if precision == "auto" else [precision]
+    for each in formats:
+        for name in fastest_first(each):
+            if each not in offered(name, "cuda", bundle):
+                continue
+            if not asked and not is_measured(name, each):
+                obstacles[name] = f"{why_on_cuda(name, each)} (--device cuda takes it)"
+                continue
+            try:
+                encoder = _open_named(name, bundle, device if asked else "cuda", cast(Precision, each), threads)
+            except (DeviceError, MissingExtraError) as error:
+                # What an encoder says of the device is said once, around all of them.
+                obstacle = str(error).removeprefix(f"--device {device if asked else 'cuda'} cannot run here: ")
+                obstacles[name] = obstacle.removesuffix("; use --device cpu or auto")
+                continue
+            chosen, why = choose_precision(precision, name, "cuda", bundle)
+            place = "asked for" if asked else "an NVIDIA GPU was found"
+            remarks = [place, why_on_cuda(name, each), why if chosen == each else ""]
+            encoder.reason = "; ".join(filter(None, remarks))
+            return encoder
+    why = "; ".join(f"{name}: {obstacle}" for name, obstacle in obstacles.items())
+    if asked and obstacles:
+        raise DeviceError(f"--device {device} cannot run here: {why}")
+    if asked:  # no backend has the precision: ONNX Runtime says so
+        return _open_named("onnxruntime", bundle, device, precision, threads)
+    encoder = _open_on_cpu(bundle, "cpu", precision, threads)
+    encoder.reason = encoder.reason.replace("asked for", why or f"no backend has {precision} on a GPU", 1)
+    return encoder
+
+
+def _open_on_cpu(bundle: Bundle, device: Device, precision: Precision, threads: int | None) -> Encoder:
+    """What `auto` takes on a CPU; `device` is "auto" where there is no GPU, so that the reason says why."""
+    name = _choose_on_cpu(bundle, precision)
+    if name == "openvino" and not missing_module(name):
+        return _open_openvino_or_else(bundle, device, precision, threads)
+    return _open_named(name, bundle, device, precision, threads)
+
+
+def _choose_on_cpu(bundle: Bundle, precision: Precision) -> str:
+    """The fastest that is installed, or what has the precision, see `open_encoder`."""
+    offers = {name: wanted(precision, name, "cpu", bundle) for name in REQUIRED}
     able = [name for name in REQUIRED if offers[name]]
     installed = [name for name in able if not missing_module(name)]
-    if precision == "fp32" and real_device == "cpu" and "openvino" in installed:
+    if precision == "fp32" and "openvino" in installed:
         return "openvino" if _is_large(bundle) else "onnxruntime"
     obstacles = []
     for name in installed:
-        found = [_obstacle(name, real_device, each) for each in offers[name]]
+        found = [_obstacle(name, each) for each in offers[name]]
         if None in found:
             return name
         obstacles += [f"{name}: {why}" for why in found]
     if precision == "auto":  # nothing faster than fp32
-        return _choose_backend(bundle, device, "fp32")
+        return _choose_on_cpu(bundle, "fp32")
     if obstacles:
         raise ConfigError(f"--precision {precision} does not run here ({'; '.join(obstacles)}); choose fp32 or auto")
     # No backend offers it: ONNX Runtime says why not.
     return next(iter(able), "onnxruntime")
 
 
-def _obstacle(backend: str, device: str, precision: str) -> str | None:
+def _obstacle(backend: str, precision: str) -> str | None:
     """Why a backend that is installed does not run what it offers on this processor, or gains nothing from it."""
-    if device != "cpu" or precision not in ("bf16", "int8"):
+    if precision not in ("bf16", "int8"):
         return None
     if backend == "torch":
         from cxrzero.backends.torch.encoder import obstacle as of_torch
@@ -155,7 +223,7 @@ def check_bf16() -> None:
     Raises:
         ConfigError: no installed backend gains anything from it here.
     """
-    found = {name: _obstacle(name, "cpu", "bf16") for name in ("openvino", "torch") if not missing_module(name)}
+    found = {name: _obstacle(name, "bf16") for name in ("openvino", "torch") if not missing_module(name)}
     if found and None not in found.values():
         why = "; ".join(f"{name}: {obstacle}" for name, obstacle in found.items())
         raise ConfigError(

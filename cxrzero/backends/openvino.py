@@ -30,7 +30,7 @@ class OpenVinoEncoder(BundleEncoder):
     """Both towers of a bundle as OpenVINO models; see `cxrzero.backends.Encoder`.
 
     Args:
-        device: "cuda" is refused.
+        device: "cuda" and "cuda:N" are refused.
         threads: CPU threads of one encoder call; None leaves the choice to OpenVINO.
         place: why it runs on the CPU, for `reason`; None says it in general.
 
@@ -49,7 +49,7 @@ class OpenVinoEncoder(BundleEncoder):
         threads: int | None = None,
         place: str | None = None,
     ) -> None:
-        if device == "cuda":
+        if device.startswith("cuda"):
             raise DeviceError(
                 "--device cuda cannot run with openvino; use --backend onnxruntime or torch, or another device"
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from cxrzero.choices import DEFAULT_MODEL, Device
+from cxrzero.choices import DEFAULT_MODEL, DEVICES, Device, parse_device
 from cxrzero.options import ADVANCED, argument, option
 
 
@@ -17,7 +17,7 @@ class BenchOptions:
         "[PATH...]", "Give your own images, folders or @list.txt; without any, films are drawn.", default=()
     )
     model: str = option(DEFAULT_MODEL, "Measure this model; see predict.", short="-m", metavar="MODEL")
-    device: Device = option("auto", "Compute on this device; see predict.")
+    device: Device = option("auto", "Compute on this device; see predict.", metavar=DEVICES, check=parse_device)
     images: int = option(32, "Read at most N files.", metavar="N", minimum=1, maximum=10_000)
     format: Literal["text", "json"] = option("text", "Print the result in this form, on standard output.")
     seconds: float = option(

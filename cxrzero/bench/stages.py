@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cxrzero.backends import REQUIRED, Encoder, missing_module, open_encoder
+from cxrzero.backends.gpus import Gpu
 from cxrzero.backends.precision import admissible, offered
 from cxrzero.bench.films import Films
 from cxrzero.bench.stopwatch import Rate, measure
@@ -34,6 +35,7 @@ class EncodeRate:
     Attributes:
         batch_size: the smallest that is within 3% of the fastest.
         is_admissible: exact, or within the bound on deviation by the model's card, so that `auto` may take it.
+        gpu: the card; None on a CPU.
     """
 
     backend: str
@@ -42,6 +44,7 @@ class EncodeRate:
     batch_size: int
     rate: Rate
     is_admissible: bool
+    gpu: Gpu | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +106,7 @@ def _encode_rate(
     size = next(size for size, rate in rates.items() if rate.images_per_second * WORTH >= fastest)
     exact = encoder.precision == "fp32"
     allowed = exact or encoder.precision in admissible([encoder.precision], encoder.device, bundle)
-    return EncodeRate(backend, encoder.device, encoder.precision, size, rates[size], allowed)
+    return EncodeRate(backend, encoder.device, encoder.precision, size, rates[size], allowed, encoder.gpu)
 
 
 def _batches(prepared: npt.NDArray[np.float32], sizes: Sequence[int]) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:

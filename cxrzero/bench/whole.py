@@ -51,7 +51,7 @@ def whole_rates(
     """The films over and over for about `seconds` with each number of decoding workers; the better of two runs each."""
     screener = Screener(
         model,
-        device=encoder.device,  # type: ignore[arg-type]
+        device=f"cuda:{encoder.gpu.number}" if encoder.gpu else encoder.device,
         backend=encoder.backend,  # type: ignore[arg-type]
         precision=encoder.precision,  # type: ignore[arg-type]
         batch_size=encoder.batch_size,

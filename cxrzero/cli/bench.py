@@ -71,7 +71,7 @@ def _lines(report: BenchReport) -> list[str]:
         f"{'preprocess, 1 thread':34}{_figures(stages.preprocess)}",
     ]
     for each in report.encoders:
-        name = f"encode, {each.backend} {each.precision} on {each.device}"
+        name = f"encode, {each.backend} {each.precision} on {each.gpu or each.device}"
         note = "" if each.is_admissible else "  its deviation from fp32 is unknown, or beyond the bound"
         lines.append(f"{name:34}{_figures(each.rate)}  batch {each.batch_size}{note}")
     for whole in (*report.exact, *report.auto):

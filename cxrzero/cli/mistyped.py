@@ -109,6 +109,8 @@ def _takes(kind: Any, facts: Any) -> str:
         return either(list(map(str, get_args(kind))))
     if kind is bool:
         return "true or false"
+    if kind is str and "|" in (facts.metavar or ""):
+        return either(facts.metavar.split("|"))
     numbers = {int: "a whole number", float: "a number"}
     return numbers[kind] + _range(facts.min, facts.max) if kind in numbers else ""
 

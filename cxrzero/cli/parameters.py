@@ -12,6 +12,7 @@ import typer
 
 from cxrzero.cli.configfile import load_config
 from cxrzero.cli.failures import reports_failures
+from cxrzero.errors import UsageError
 from cxrzero.options import ADVANCED, REQUIRED, Option, options_of
 
 # What every command takes, and what some do.
@@ -83,10 +84,23 @@ def _parameter(option: Option, required: bool) -> inspect.Parameter:
         "min": option.minimum,
         "max": option.maximum,
     }
+    if option.check:
+        facts["callback"] = _checked(option.check)
     if option.is_argument:
         return _keyword(option.name, default, Annotated[kind, typer.Argument(**facts)])
     flags = [option.flags, *([option.short] if option.short else [])]
     return _keyword(option.name, default, Annotated[kind, typer.Option(*flags, **facts)])
+
+
+def _checked(check: Callable[[str], Any]) -> Callable[[str], str]:
+    def checked(text: str) -> str:
+        try:
+            check(text)
+        except UsageError as error:
+            raise typer.BadParameter(str(error)) from error
+        return text
+
+    return checked
 
 
 def _typed(option: Option) -> Any:

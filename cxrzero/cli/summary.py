@@ -147,9 +147,9 @@ def _models(plan: Plan) -> str:
 def _engine(plan: Plan) -> str:
     screener = plan.screener
     encoders = [member.encoder for member in screener.members]
-    backend, device = (each_once(getattr(e, name) for e in encoders) for name in ("backend", "device"))
+    backend, place = each_once(e.backend for e in encoders), each_once(str(e.gpu or e.device) for e in encoders)
     return (
-        f"{backend} on {device} in {screener.precision} ({reasons(encoders)}), "
+        f"{backend} on {place} in {screener.precision} ({reasons(encoders)}), "
         f"batch size {screener.batch_size}, decoding in {_workers(plan)}"
     )
 

@@ -17,27 +17,20 @@ Interpolations: nearest, bilinear, bicubic, lanczos (Pillow's, antialiased when 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from cxrzero.errors import BundleError
 from cxrzero.images.radiograph import GreyImage
+from cxrzero.model.geometry import INTERPOLATIONS, STEPS, Geometry, Rule
 from cxrzero.model.values import ValueSteps, resize_bicubic
 
 FloatImage = npt.NDArray[np.float32]
-Interpolation = Image.Resampling
-
-INTERPOLATIONS = {
-    "nearest": Interpolation.NEAREST,
-    "bilinear": Interpolation.BILINEAR,
-    "bicubic": Interpolation.BICUBIC,
-    "lanczos": Interpolation.LANCZOS,
-}
 
 
 class Preprocess:
@@ -49,7 +42,10 @@ class Preprocess:
 
     Attributes:
         is_grey: the three channels are equal.
-        value_steps: what follows `fit`, where that may run beside the encoder; None where it is more.
+        fit: the geometry alone, before `rescale`: (H, W) uint8 → (h, w) uint8.
+        geometry: names what `fit` does: preprocessings that have it alike fit alike.
+        value_steps: what follows `fit`, where that may run beside the encoder; None where it is more, or where pictures
+            of several sizes, or of a wrong one, would come to it.
 
     Raises:
         BundleError: an unknown step, or missing, unknown or wrong parameters.
@@ -58,7 +54,7 @@ class Preprocess:
     def __init__(self, steps: Sequence[Mapping[str, Any]], image_size: tuple[int, int]) -> None:
         self.image_size = image_size
         self._steps = tuple(dict(step) for step in steps)
-        self._geometry: list[Callable[[Image.Image], Image.Image]] = []
+        rules: list[Rule] = []
         self._numeric: list[Callable[[FloatImage], FloatImage]] = []
         factor, rescaled = 1.0, False
         for step in steps:
@@ -66,14 +62,16 @@ class Preprocess:
             if name == "rescale" and not rescaled:
                 factor = _bind(_rescale, name, parameters)()
                 rescaled = True
-            elif name in _GEOMETRY and not rescaled:
-                self._geometry.append(_bind(_GEOMETRY[name], name, parameters))
+            elif name in STEPS and not rescaled:
+                rules.append(_bind(STEPS[name], name, parameters))
             elif name in _NUMERIC and rescaled:
                 self._numeric.append(_bind(_NUMERIC[name], name, parameters))
             else:
                 raise BundleError(f"preprocess step {name!r} is unknown, repeated or out of order; update cxrzero")
         if not rescaled:
             raise BundleError("preprocess has no step 'rescale'")
+        self.fit = Geometry(rules)
+        self.geometry = json.dumps(self._steps[: len(rules)], sort_keys=True)
         # A trial run finds wrong parameters before any image is read.
         try:
             self._levels, self._numeric = _tabulate(factor, self._numeric)
@@ -106,20 +104,16 @@ class Preprocess:
         steps = [step for step in self._numeric if isinstance(step, partial)]
         if any(step.func is not _resize_tensor for step in steps) or len(steps) > 1:
             return None
-        return ValueSteps(self._levels, *(step.keywords["size"] for step in steps))
+        found = ValueSteps(self._levels, *(step.keywords["size"] for step in steps))
+        fitted = self.fit.fitted_size
+        size = fitted if found.side is None else fitted and (found.side, found.side)
+        return found if size == self.image_size else None
 
     @property
     def largest_side(self) -> int:
         """The longest side of any picture between the steps or at the end; a larger picture loses its detail there."""
         sizes: Iterator[int] = (step[key] for step in self._steps for key in ("height", "width", "size") if key in step)
         return max(*self.image_size, *sizes)
-
-    def fit(self, pixels: GreyImage) -> GreyImage:
-        """The geometry alone, before `rescale`: (H, W) uint8 → (h, w) uint8."""
-        image = Image.fromarray(pixels)
-        for transform in self._geometry:
-            image = transform(image)
-        return np.asarray(image)
 
     def picture(self, pixel_values: FloatImage) -> GreyImage:
         """What the encoder sees, as a picture: normalisation undone, first channel, (height, width) uint8."""
@@ -153,7 +147,7 @@ def _is_pointwise(step: Callable[..., Any]) -> bool:
 
 
 def _bind(function: Callable[..., Any], name: str, parameters: dict[str, Any]) -> Callable[..., Any]:
-    allowed = set(function.__annotations__) - {"image", "values", "return"}
+    allowed = set(function.__annotations__) - {"picture", "values", "return"}
     if set(parameters) != allowed:
         raise BundleError(f"preprocess step {name!r} takes exactly: {', '.join(sorted(allowed))}")
     if "interpolation" in parameters and parameters["interpolation"] not in INTERPOLATIONS:
@@ -166,35 +160,6 @@ def _bind(function: Callable[..., Any], name: str, parameters: dict[str, Any]) -
 
 def _rescale(factor: float) -> float:
     return float(factor)
-
-
-def _resize(image: Image.Image, height: int, width: int, interpolation: str) -> Image.Image:
-    return image.resize((width, height), INTERPOLATIONS[interpolation])
-
-
-def _resize_shortest(image: Image.Image, size: int, interpolation: str) -> Image.Image:
-    width, height = image.size
-    if width <= height:
-        return image.resize((size, int(size * height / width)), INTERPOLATIONS[interpolation])
-    return image.resize((int(size * width / height), size), INTERPOLATIONS[interpolation])
-
-
-def _resize_longest(image: Image.Image, size: int, interpolation: str) -> Image.Image:
-    ratio = size / max(image.size)
-    # A sliver of a picture keeps at least one pixel, where the reference would fail.
-    width, height = (max(1, int(side * ratio)) for side in image.size)
-    return image.resize((width, height), INTERPOLATIONS[interpolation])
-
-
-def _center_crop(image: Image.Image, height: int, width: int) -> Image.Image:
-    left, top = round((image.width - width) / 2.0), round((image.height - height) / 2.0)
-    return image.crop((left, top, left + width, top + height))
-
-
-def _pad_to_square(image: Image.Image, size: int, fill: int) -> Image.Image:
-    square = Image.new("L", (size, size), fill)
-    square.paste(image, ((size - image.width) // 2, (size - image.height) // 2))
-    return square
 
 
 def _normalize(values: FloatImage, mean: Sequence[float], std: Sequence[float]) -> FloatImage:
@@ -214,11 +179,4 @@ def _resize_tensor(values: FloatImage, size: int, interpolation: str, antialias:
     return resize_bicubic(values, size)
 
 
-_GEOMETRY: dict[str, Callable[..., Image.Image]] = {
-    "resize": _resize,
-    "resize_shortest": _resize_shortest,
-    "resize_longest": _resize_longest,
-    "center_crop": _center_crop,
-    "pad_to_square": _pad_to_square,
-}
 _NUMERIC: dict[str, Callable[..., FloatImage]] = {"normalize": _normalize, "resize_tensor": _resize_tensor}

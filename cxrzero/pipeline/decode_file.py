@@ -14,7 +14,7 @@ import xxhash
 
 from cxrzero.errors import CxrzeroError, ImageError
 from cxrzero.images.radiograph import Radiograph
-from cxrzero.pipeline.items import Failure, Frame, Item, PixelValues, RunStats
+from cxrzero.pipeline.items import Failure, Frame, Input, Item, RunStats
 from cxrzero.sources import ImageRef, identity_of
 
 # Of a picture's content, see `digest_of`; part of every cache key, since records hold it.
@@ -25,7 +25,7 @@ FRAMES_AHEAD = 4
 Decode = Callable[[str], Iterator[Radiograph]]
 # (pixels, frame, digest) → for each model encoder input or None, and the embedding that is there, see
 # `cxrzero.pipeline.embedder`.
-InputsOf = Callable[[npt.NDArray[np.uint8], int, int], tuple[list[PixelValues | None], list[bytes]]]
+InputsOf = Callable[[npt.NDArray[np.uint8], int, int], tuple[list[Input | None], list[bytes]]]
 
 
 def items_of(ref: ImageRef, decode: Decode, inputs: InputsOf, add_seconds: Callable[[float], None]) -> Iterator[Item]:

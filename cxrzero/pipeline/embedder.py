@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
 from cxrzero.backends import Encoder
 from cxrzero.cache.images import FileRecord
+from cxrzero.model.values import ValueSteps
 from cxrzero.pipeline.cached import Cache
-from cxrzero.pipeline.items import Frame, PixelValues
+from cxrzero.pipeline.items import Frame, Input
 
-# (H, W) uint8 → (3, height, width) float32; called from several threads. Models that preprocess alike share one.
-Preprocessing = Callable[[npt.NDArray[np.uint8]], PixelValues]
+# (H, W) uint8 → what the encoder takes; called from several threads. Models that preprocess alike share one.
+Preprocessing = Callable[[npt.NDArray[np.uint8]], Input]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +24,20 @@ class Embedder:
     """One model's stages after preprocessing.
 
     Attributes:
-        encoder: (N, 3, height, width) → (N, D).
         cache: embeddings of earlier runs; None neither asks nor keeps.
+        steps: of an encoder that is given fitted pictures, what it does with them first; None where it is given
+            pixel_values.
     """
 
     encoder: Encoder
     cache: Cache | None = None
+    steps: ValueSteps | None = None
+
+    def encode(self, inputs: Sequence[Input]) -> npt.NDArray[np.float32]:
+        """Embed pictures in one call: (N, D)."""
+        if self.steps is None:
+            return self.encoder.encode_images(np.stack(cast(Sequence[npt.NDArray[np.float32]], inputs)))
+        return self.encoder.encode_fitted(cast(Sequence[npt.NDArray[np.uint8]], inputs), self.steps)
 
 
 def inputs_of(
@@ -36,7 +46,7 @@ def inputs_of(
     pixels: npt.NDArray[np.uint8],
     frame: int,
     digest: int,
-) -> tuple[list[PixelValues | None], list[bytes]]:
+) -> tuple[list[Input | None], list[bytes]]:
     """Preprocess a picture for the models that have no embedding of it, once per distinct preprocessing.
 
     Args:
@@ -48,27 +58,27 @@ def inputs_of(
         For each model its encoder's input, or None, and the embedding that is there, or nothing.
     """
     embeddings = [_stored(record, frame, digest) for record in records]
-    done: dict[Preprocessing, PixelValues] = {}
+    done: dict[Preprocessing, Input] = {}
     for preprocess, embedding in zip(preprocessings, embeddings, strict=True):
         if not embedding and preprocess not in done:
             done[preprocess] = preprocess(pixels)
-    values = [None if e else done[preprocess] for preprocess, e in zip(preprocessings, embeddings, strict=True)]
-    return values, embeddings
+    inputs = [None if e else done[preprocess] for preprocess, e in zip(preprocessings, embeddings, strict=True)]
+    return inputs, embeddings
 
 
 def embed(embedders: Sequence[Embedder], frames: Sequence[Frame]) -> int:
     """Encode what is missing, each model in one call; returns how many embeddings were made."""
     made = 0
     for index, embedder in enumerate(embedders):
-        pending = [(frame, values) for frame in frames if (values := frame.pixel_values[index]) is not None]
+        pending = [(frame, each) for frame in frames if (each := frame.inputs[index]) is not None]
         if not pending:
             continue
-        image_embeds = embedder.encoder.encode_images(np.stack([values for _, values in pending]))
+        image_embeds = embedder.encode([each for _, each in pending])
         for (frame, _), row in zip(pending, image_embeds, strict=True):
             frame.embeddings[index] = row.astype("<f4").tobytes()
         made += len(pending)
     for frame in frames:
-        frame.pixel_values = []
+        frame.inputs = []
     return made
 
 

@@ -12,7 +12,9 @@ from cxrzero.errors import ImageError, SkippedImage
 from cxrzero.images.radiograph import Facts
 from cxrzero.sources import ImageRef
 
-PixelValues = npt.NDArray[np.float32]
+# What an encoder takes of a frame: pixel_values (3, height, width) float32, or the fitted picture (h, w) uint8, of
+# which it makes them itself.
+Input = npt.NDArray[np.float32] | npt.NDArray[np.uint8]
 
 
 @dataclass(slots=True)
@@ -58,8 +60,8 @@ class Frame:
     """A frame without its full-size pixels, which only `digest` still stands for.
 
     Attributes:
-        pixel_values: for each model (3, height, width), or None where the cache had the embedding; empty when nothing
-            is left to encode.
+        inputs: for each model what its encoder takes, or None where the cache had the embedding; empty when nothing is
+            left to encode.
         embeddings: for each model D float32 as bytes; empty until it was encoded.
         flags: with "duplicate" once the frame has been compared with those before it; own_flags stay without.
         is_known: its file came from the cache.
@@ -72,7 +74,7 @@ class Frame:
     facts: Facts
     own_flags: frozenset[str]
     digest: int
-    pixel_values: list[PixelValues | None] = field(default_factory=list)
+    inputs: list[Input | None] = field(default_factory=list)
     embeddings: list[bytes] = field(default_factory=list)
     is_known: bool = False
     is_last: bool = False
@@ -96,6 +98,6 @@ Item = Frame | Failure
 
 def needs_encoder(item: Item) -> bool:
     """Whether an embedding of it is wanted and not there yet."""
-    if isinstance(item, Failure) or not item.pixel_values:
+    if isinstance(item, Failure) or not item.inputs:
         return False
-    return any(values is not None for values in item.pixel_values)
+    return any(each is not None for each in item.inputs)

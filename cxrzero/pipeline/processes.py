@@ -1,7 +1,8 @@
 """Files decoded in processes, for machines on which threads would wait for each other (see `cxrzero.pipeline.threads`).
 
-Files go out in groups and come back as their frames, in the order in which they went. A file of many frames is not
-brought over whole: it is decoded here, frame by frame, so that memory stays flat.
+Files go out in groups and come back as their frames, in the order in which they went. What an encoder takes of a file's
+first frame comes through shared memory (`cxrzero.pipeline.slots`) if a slot is free; the rest is sent. A file of many
+frames is not brought over whole: it is decoded here, frame by frame, so that memory stays flat.
 """
 
 from __future__ import annotations
@@ -9,18 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
-from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
 from cxrzero.cache.images import FileRecord
-from cxrzero.images import decode
-from cxrzero.images.radiograph import DecodeOptions, Radiograph
+from cxrzero.images.radiograph import Radiograph
 from cxrzero.model.preprocess import Preprocess
-from cxrzero.pipeline.decode_file import FRAMES_AHEAD, items_of
-from cxrzero.pipeline.embedder import inputs_of
-from cxrzero.pipeline.items import Frame, Item, RunStats
+from cxrzero.pipeline.decode_file import FRAMES_AHEAD, Decode, items_of
+from cxrzero.pipeline.embedder import Preprocessing, inputs_of
+from cxrzero.pipeline.items import Frame, Input, Item, RunStats
+from cxrzero.pipeline.slots import Place, Slots
 from cxrzero.pipeline.threads import ThreadDecoders
 from cxrzero.pipeline.workers import Advice, Workers, most_workers
 from cxrzero.sources import ImageRef
@@ -29,7 +29,18 @@ from cxrzero.sources import ImageRef
 GROUP = 4
 ADVICE = Advice("--workers", "--decode-in threads", 'decode_in="threads"')
 
-Task = tuple[ImageRef, Sequence[FileRecord | None]]
+
+class Task(NamedTuple):
+    """One file for a process.
+
+    Attributes:
+        records: what each model's cache knows of it.
+        slot: for its first frame's inputs; None where none was free.
+    """
+
+    ref: ImageRef
+    records: Sequence[FileRecord | None]
+    slot: int | None
 
 
 class Decoded(NamedTuple):
@@ -38,10 +49,12 @@ class Decoded(NamedTuple):
     Attributes:
         items: None for a file of more than FRAMES_AHEAD frames, which it leaves alone.
         seconds: that it took.
+        places: of the first frame's inputs in shared memory; None where the frame has them.
     """
 
     items: list[Item] | None
     seconds: float
+    places: list[Place | None] | None = None
 
 
 class ProcessDecoders:
@@ -51,29 +64,36 @@ class ProcessDecoders:
     files are shared by all processes; `ahead` files keep all of them busy with full groups.
 
     Args:
-        options: how files are decoded.
-        preprocesses: of each model; equal ones are one object.
+        decode: path → frames; it is pickled.
+        preprocessings: of each model; equal ones are one object.
         workers: how many.
         stats: is told how long decoding took.
+        waiting: files that may wait for the encoder, beside the `ahead` files.
 
     Raises:
         RunError: from all that sends or takes files: this system has no means for processes, or one of them ended.
     """
 
     def __init__(
-        self, options: DecodeOptions, preprocesses: Sequence[Preprocess], workers: int, stats: RunStats
+        self,
+        decode: Decode,
+        preprocessings: Sequence[Preprocessing],
+        workers: int,
+        stats: RunStats,
+        waiting: int = 0,
     ) -> None:
         self._most = most_workers(workers)
         self.ahead = self._most * GROUP
-        self._workers = Workers(self._most, ADVICE, _know, (options, tuple(preprocesses)))
+        self._slots = Slots(self.ahead + waiting, _bytes_of_frame(preprocessings))
+        self._workers = Workers(self._most, ADVICE, _know, (decode, tuple(preprocessings), self._slots))
         self._stats = stats
-        self._here = ThreadDecoders(partial(_decode, options), preprocesses, 1, stats)
+        self._here = ThreadDecoders(decode, preprocessings, 1, stats)
         self._group = _Group()
         self._out = 0  # groups that were sent and not taken to their end
 
     def submit(self, ref: ImageRef, records: Sequence[FileRecord | None]) -> ProcessJob:
         group = self._group
-        group.tasks.append((ref, records))
+        group.tasks.append(Task(ref, records, self._slots.take()))
         job = ProcessJob(self, group, len(group.tasks) - 1)
         if len(group.tasks) == GROUP or self._out < self._most:
             self.send(group)
@@ -89,9 +109,12 @@ class ProcessDecoders:
 
     def take(self, group: _Group, index: int) -> Iterator[Item]:
         """The items of one file of a group."""
-        ref, records = group.tasks[index]
+        ref, records, slot = group.tasks[index]
         found = self._workers.result(self.send(group))[index]
         self._out -= index == len(group.tasks) - 1
+        if found.places is not None and found.items and isinstance(found.items[0], Frame):
+            found.items[0].inputs = self._slots.get(found.places)
+        self._slots.give_back(slot)
         if found.items is None:
             yield from self._here.submit(ref, records).items()
             return
@@ -102,6 +125,7 @@ class ProcessDecoders:
     def close(self) -> None:
         self._workers.close()
         self._here.close()
+        self._slots.close()
 
 
 class _Group:
@@ -123,54 +147,65 @@ class ProcessJob:
 
 
 # What a decoding process knows.
-_known: tuple[DecodeOptions, tuple[Preprocess, ...]]
+_known: tuple[Decode, tuple[Preprocessing, ...], Slots]
 
 
-def _know(options: DecodeOptions, preprocesses: tuple[Preprocess, ...]) -> None:
+def _know(decode: Decode, preprocessings: tuple[Preprocessing, ...], slots: Slots) -> None:
     """Remember, in a new process, what it decodes with."""
     global _known
-    _known = options, preprocesses
+    _known = decode, preprocessings, slots
 
 
 def _decode_group(tasks: Sequence[Task]) -> list[Decoded]:
-    return [_decoded(ref, records) for ref, records in tasks]
+    return [_decoded(task) for task in tasks]
 
 
-def _decoded(ref: ImageRef, records: Sequence[FileRecord | None]) -> Decoded:
-    options, preprocesses = _known
+def _decoded(task: Task) -> Decoded:
+    decode, preprocessings, slots = _known
     seconds: list[float] = []
-    inputs = partial(inputs_of, preprocesses, records)
+    inputs = partial(inputs_of, preprocessings, task.records)
+    items: list[Item] = []
+    places = None
     try:
-        made = items_of(ref, partial(_decode_few, options), inputs, seconds.append)
-        items = [_slim(item, preprocesses) for item in made]
+        for item in items_of(task.ref, partial(_decode_few, decode), inputs, seconds.append):
+            if isinstance(item, Frame):
+                item.inputs = _slim(item.inputs, preprocessings)
+                if not items and task.slot is not None and (places := slots.put(task.slot, item.inputs)) is not None:
+                    item.inputs = []
+            items.append(item)
     except _ManyFramesError:
         return Decoded(None, sum(seconds))
-    return Decoded(items, sum(seconds))
+    return Decoded(items, sum(seconds), places)
 
 
-def _slim(item: Item, preprocesses: Sequence[Preprocess]) -> Item:
+def _slim(inputs: Sequence[Input | None], preprocessings: Sequence[Preprocessing]) -> list[Input | None]:
     """One channel of three equal ones, of which two need not be brought over; models that share values still do."""
-    if isinstance(item, Frame):
-        values = zip(item.pixel_values, preprocesses, strict=True)
-        grey = {id(v): v[:1] for v, each in values if v is not None and each.is_grey}
-        item.pixel_values = [grey.get(id(v), v) for v in item.pixel_values]
-    return item
+    pairs = zip(inputs, preprocessings, strict=True)
+    grey: dict[int, Input] = {id(v): v[:1] for v, preprocessing in pairs if v is not None and _is_grey(preprocessing)}
+    return [grey.get(id(each), each) for each in inputs]
 
 
 def _in_three_channels(item: Item) -> Item:
-    """Put back what `_slim` left out."""
+    """Put back what `_slim` left out; a fitted picture, (h, w), has no channels."""
     if isinstance(item, Frame):
-        whole = {id(v): np.broadcast_to(v, (3, *v.shape[1:])) for v in item.pixel_values if v is not None}
-        item.pixel_values = [whole.get(id(v)) for v in item.pixel_values]
+        slim = {id(each): each for each in item.inputs if each is not None and each.ndim == 3}
+        whole = {key: cast(Input, np.broadcast_to(v, (3, *v.shape[1:]))) for key, v in slim.items()}
+        item.inputs = [whole.get(id(each), each) for each in item.inputs]
     return item
 
 
-def _decode(options: DecodeOptions, path: str) -> Iterator[Radiograph]:
-    return decode(Path(path), options)
+def _bytes_of_frame(preprocessings: Sequence[Preprocessing]) -> int:
+    """What a frame's inputs take when no model has its embedding."""
+    least = np.zeros((3, 2), np.uint8)  # all pictures become as large
+    return sum(each(least).nbytes // (3 if _is_grey(each) else 1) for each in set(preprocessings))
 
 
-def _decode_few(options: DecodeOptions, path: str) -> Iterator[Radiograph]:
-    for radiograph in decode(Path(path), options):
+def _is_grey(preprocessing: Preprocessing) -> bool:
+    return isinstance(preprocessing, Preprocess) and preprocessing.is_grey
+
+
+def _decode_few(decode: Decode, path: str) -> Iterator[Radiograph]:
+    for radiograph in decode(path):
         if radiograph.n_frames > FRAMES_AHEAD:
             raise _ManyFramesError
         yield radiograph

@@ -3,8 +3,8 @@
 Files that the cache knows are not opened: their frames join the stream where decoded ones would.
 
 Memory stays flat: at most `window` files are being decoded or waiting, each through a queue of a few frames, and a
-slow encoder stops the decoders (back-pressure). A file that cannot be read is a row, never the end of the run. What
-this module does not know: options, tables, progress bars.
+slow encoder stops the decoders (back-pressure). An encoder on a GPU runs beside the loop, one batch behind it. A file
+that cannot be read is a row, never the end of the run. What this module does not know: options, tables, progress bars.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -23,6 +24,7 @@ from cxrzero.images.radiograph import Facts
 from cxrzero.model.score import Scorer
 from cxrzero.pipeline.cached import Keeper, KnownFile
 from cxrzero.pipeline.embedder import Embedder, embed
+from cxrzero.pipeline.encoding import encoded
 from cxrzero.pipeline.items import Failure, Frame, Item, RunStats, needs_encoder
 from cxrzero.pipeline.selection import Selection
 from cxrzero.pipeline.threads import Job, OpenDecoders
@@ -68,19 +70,20 @@ class Pipeline:
         """
         chunks = self._read(refs, stats)
         keepers = [Keeper(each.cache, index, self.selection) for index, each in enumerate(self.embedders)]
+        on_gpu = any(each.encoder.device == "cuda" for each in self.embedders)
+        batches = encoded(self._batches(self._select(chunks)), partial(self._embed, stats), beside=on_gpu)
         try:
-            for batch in self._batches(self._select(chunks)):
-                wanted = [item for item in batch if isinstance(item, Frame) and item.left_out is None]
-                self._embed(wanted, stats)
+            for batch in batches:
                 for keeper in keepers:
                     keeper.keep(batch)
-                scored = _scored([b"".join(frame.embeddings) for frame in wanted], scorer, labels)
+                scored = _scored([b"".join(frame.embeddings) for frame in _wanted(batch)], scorer, labels)
                 for item, row in zip(batch, _rows(batch, scored, labels), strict=True):
                     stats.count(row.status)
                     if on_item:
                         on_item(item)
                     yield row
         finally:
+            batches.close()
             chunks.close()
 
     def _batches(self, chunks: Iterable[list[Item]]) -> Iterator[list[Item]]:
@@ -97,12 +100,14 @@ class Pipeline:
         if batch:
             yield batch
 
-    def _embed(self, frames: Sequence[Frame], stats: RunStats) -> None:
+    def _embed(self, stats: RunStats, batch: list[Item]) -> list[Item]:
+        frames = _wanted(batch)
         started = time.perf_counter()
-        made = embed(self.embedders, [frame for frame in frames if frame.pixel_values])
+        made = embed(self.embedders, [frame for frame in frames if frame.inputs])
         stats.encode_seconds += time.perf_counter() - started
         stats.embedded += made
         stats.cached += len(frames) * len(self.embedders) - made
+        return batch
 
     def _select(self, chunks: Iterable[list[Item]]) -> Iterator[list[Item]]:
         """Flag pictures seen before and mark what the user leaves out, before anything is encoded."""
@@ -117,7 +122,7 @@ class Pipeline:
                 if item.left_out is None:  # of equal pictures, the first that is scored stands for all
                     seen.add(item.digest)
                 else:
-                    item.pixel_values = []
+                    item.inputs = []
             yield chunk
 
     def _read(self, refs: Iterable[ImageRef], stats: RunStats) -> Generator[list[Item], None, None]:
@@ -170,6 +175,10 @@ class Pipeline:
             if len(records) > 1:
                 digests.add(tuple(frame.digest for frame in record.frames))
         return len(digests) <= 1
+
+
+def _wanted(batch: Sequence[Item]) -> list[Frame]:
+    return [item for item in batch if isinstance(item, Frame) and item.left_out is None]
 
 
 def _rows(batch: Sequence[Item], scored: Iterator[dict[str, Any]], labels: Collection[str]) -> Iterator[Prediction]:

@@ -21,8 +21,9 @@ from cxrzero.pipeline.items import Item, RunStats
 from cxrzero.sources import ImageRef
 
 DECODE_IN: tuple[DecodeIn, ...] = get_args(DecodeIn)
-# Workers from which "auto" takes processes.
-PROCESSES_FROM = 8
+# Workers from which "auto" takes processes, by the encoder's device. Beside a GPU two are enough: what feeds it is
+# Python too, and would wait for threads that decode.
+PROCESSES_FROM = {"cpu": 8, "cuda": 2}
 
 
 class Job(Protocol):

@@ -49,6 +49,7 @@ def build_manifest(plan: Plan, outcome: Outcome) -> dict[str, Any]:
         "platform": f"{platform.system()} {platform.machine()}",
         "backend": each_once(encoder.backend for encoder in encoders),
         "device": each_once(encoder.device for encoder in encoders),
+        "gpu": each_once(str(encoder.gpu) for encoder in encoders if encoder.gpu) or None,
         "device_reason": reasons(encoders),
         **screener.decisive(plan.prompts),
         "prompt_sources": {p.label: _source(p.source, plan.options) for p in plan.prompts},

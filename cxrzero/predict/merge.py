@@ -40,7 +40,7 @@ SAME = (
     "options",
 )
 # What the merged record keeps of each part's.
-OF_PARTS = ("command", "started", "ended", "inputs", "table_sha256")
+OF_PARTS = ("gpu", "command", "started", "ended", "inputs", "table_sha256")
 SUMMED = {"counts": ("ok", "failed", "skipped"), "cache": ("cached", "embedded")}
 
 Row = tuple[int, str, list[str]]
@@ -219,6 +219,7 @@ def merged_record(parts: Sequence[Part], out: Path) -> dict[str, Any]:
         name: value if all(record["options"].get(name) == value for record in records) else None
         for name, value in records[0]["options"].items()
     }
+    merged["gpu"] = records[0].get("gpu") if len({record.get("gpu") for record in records}) == 1 else None
     for key, first_or_last in (("started", min), ("ended", max)):  # equal offsets, so texts have the order of times
         merged[key] = first_or_last((str(record[key]) for record in records if key in record), default=None)
     merged["command"] = shlex.join(["cxrzero", "merge", *(part.path.name for part in parts), "--out", out.name])

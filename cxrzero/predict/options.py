@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cxrzero.choices import (
     DEFAULT_MODEL,
+    DEVICES,
     Aggregate,
     Backend,
     DecodeIn,
@@ -16,6 +17,7 @@ from cxrzero.choices import (
     Precision,
     TableFormat,
     View,
+    parse_device,
 )
 from cxrzero.options import ADVANCED, argument, comma_list, option
 from cxrzero.predict.shard import Shard, parse_shard
@@ -83,7 +85,11 @@ class PredictOptions:
         recorded=False,
     )
     device: Device = option(
-        "auto", "Compute on this device; auto takes a GPU where one works, and says what it chose.", recorded=False
+        "auto",
+        "Compute on this device; auto takes a GPU where one works, and says what it chose. cuda:1 is the second GPU.",
+        metavar=DEVICES,
+        check=parse_device,
+        recorded=False,
     )
     backend: Backend = option(
         "auto", "Run the model with this library; in fp32 all give the same answer.", panel=ADVANCED, recorded=False
@@ -117,7 +123,7 @@ class PredictOptions:
     )
     decode_in: DecodeIn = option(
         "auto",
-        "Decode in threads or in processes; auto takes processes from 8 workers on, where threads get slow.",
+        "Decode in threads or in processes; auto takes processes from 8 workers on, beside a GPU from 2.",
         panel=ADVANCED,
         decides="nothing",
     )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxrzero.choices import DEFAULT_MODEL, Device, Invert
+from cxrzero.choices import DEFAULT_MODEL, DEVICES, Device, Invert, parse_device
 from cxrzero.options import ADVANCED, argument, option
 
 
@@ -27,7 +27,7 @@ class SearchOptions:
         None, "Write a contact sheet of the result: one page with its pictures in it.", metavar="FILE"
     )
     model: str = option(DEFAULT_MODEL, "Ask this model; see predict.", short="-m", metavar="MODEL")
-    device: Device = option("auto", "Compute on this device; see predict.")
+    device: Device = option("auto", "Compute on this device; see predict.", metavar=DEVICES, check=parse_device)
     overwrite: bool = option(False, "Replace files that exist already.")
     invert: Invert = option("auto", "Invert every image or none; see predict.", panel=ADVANCED)
 

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, distributed, nn
 
-from cxrzero.choices import Device
-from cxrzero.errors import DeviceError
+from cxrzero.choices import Device, gpu_number
+from cxrzero.display.counts import counted
+from cxrzero.errors import DeviceError, UsageError
 
 # One process may decode images for hours while the others wait for it; torchrun ends them all if one dies.
 PATIENCE = timedelta(days=2)
@@ -109,10 +110,14 @@ def join(device: Device) -> Iterator[World]:
     """Meet the other processes, as torchrun's environment variables say.
 
     Raises:
-        DeviceError: "cuda" was asked for and is not there.
+        DeviceError: "cuda" or "cuda:N" was asked for and is not there.
+        UsageError: a GPU was named by its number in a run of several processes, of which each takes its own.
     """
     rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    world = World(rank, size, _device(device, int(os.environ.get("LOCAL_RANK", "0"))))
+    if size > 1 and ":" in device:
+        raise UsageError(f"under torchrun each process takes its own GPU: give --device cuda, not {device}")
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    world = World(rank, size, _device(device, local_rank if size > 1 else gpu_number(device)))
     if size == 1:
         yield world
         return
@@ -125,13 +130,15 @@ def join(device: Device) -> Iterator[World]:
         distributed.destroy_process_group()
 
 
-def _device(wanted: str, local_rank: int) -> torch.device:
+def _device(wanted: Device, number: int) -> torch.device:
     available = torch.cuda.is_available()
-    if wanted == "cuda" and not available:
+    if wanted.startswith("cuda") and not available:
         raise DeviceError("this torch finds no CUDA device; use --device cpu, or install a torch built for CUDA")
     if wanted == "cpu" or not available:
         return torch.device("cpu")
-    return torch.device("cuda", local_rank)
+    if ":" in wanted and number >= torch.cuda.device_count():
+        raise DeviceError(f"there is no {wanted}: torch shows {counted(torch.cuda.device_count(), 'GPU')}")
+    return torch.device("cuda", number)
 
 
 def _buckets(parameters: Iterable[nn.Parameter]) -> Iterator[list[nn.Parameter]]:

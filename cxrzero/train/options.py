@@ -6,7 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from cxrzero.choices import Device, Loss, Optimiser, PairsLayout, Recipe, Schedule, TextRule, TowerName, TrainPrecision
+from cxrzero.choices import (
+    DEVICES,
+    Device,
+    Loss,
+    Optimiser,
+    PairsLayout,
+    Recipe,
+    Schedule,
+    TextRule,
+    TowerName,
+    TrainPrecision,
+    parse_device,
+)
 from cxrzero.errors import UsageError
 from cxrzero.options import ADVANCED, REQUIRED, argument, option
 
@@ -138,7 +150,9 @@ class TrainOptions:
     precision: TrainPrecision = option(
         "fp32", "Compute in this number format; with bf16 (autocast) the weights stay float32.", panel=ADVANCED
     )
-    device: Device = option("auto", "Compute on this device.", panel=ADVANCED, decides="nothing")
+    device: Device = option(
+        "auto", "Compute on this device.", metavar=DEVICES, check=parse_device, panel=ADVANCED, decides="nothing"
+    )
     threads: int | None = option(
         None, "Compute with N threads of the CPU.", metavar="N", panel=ADVANCED, decides="nothing"
     )

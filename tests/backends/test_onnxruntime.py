@@ -1,5 +1,4 @@
 import ctypes
-import importlib.metadata
 import shutil
 from pathlib import Path
 
@@ -7,8 +6,9 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from cxrzero.backends.onnxruntime import OnnxRuntimeEncoder, check_installation
-from cxrzero.errors import BundleError, DeviceError, RunError, TokenizerError
+from cxrzero.backends.gpus import Gpu
+from cxrzero.backends.onnxruntime import OnnxRuntimeEncoder
+from cxrzero.errors import BundleError, DeviceError, TokenizerError
 from cxrzero.model.bundle import load_bundle
 from cxrzero.model.tokenizer import Tokenizer
 from tests.support.bundle import CONTEXT, SIDE, WIDTH
@@ -53,7 +53,8 @@ def test_a_provider_that_does_not_start_is_noticed_and_quiet(
     tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """A driver without CUDA libraries: ONNX Runtime would run on the CPU and print red text."""
-    monkeypatch.setattr("cxrzero.backends.onnxruntime._cuda_obstacle", lambda: None)
+    monkeypatch.setattr("cxrzero.backends.gpus.find_gpus", lambda: (Gpu(0, "pretended"),))
+    monkeypatch.setattr("cxrzero.backends.onnxruntime.load_cuda_libraries", lambda: None)  # tested in test_ort_install
     bundle = load_bundle(tiny_bundle)
     with pytest.raises(DeviceError, match="CPUExecutionProvider would run"):
         OnnxRuntimeEncoder(bundle, "cuda")
@@ -62,12 +63,6 @@ def test_a_provider_that_does_not_start_is_noticed_and_quiet(
     assert encoder.reason.startswith("CUDA did not start")
     captured = capfd.readouterr()
     assert (captured.out, captured.err) == ("", "")
-
-
-def test_two_onnxruntime_packages_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.metadata, "version", lambda name: "1.0")
-    with pytest.raises(RunError, match="pip uninstall"):
-        check_installation()
 
 
 def test_a_file_that_is_no_onnx_model(tiny_bundle: Path, tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def test_what_is_known_needs_no_model_in_memory(predict: Predict, png: Draw, mon
     for seed in range(3):
         png(f"in/{seed}.png", seed)
     predict("in")
-    monkeypatch.setattr("cxrzero.backends.onnxruntime._open_session", None)
+    monkeypatch.setattr("cxrzero.backends.onnxruntime.open_tower", None)
     assert predict("in").exit_code == 0
     assert counts() == (3, 0)
     assert predict("in", "--labels", "a new one").exit_code == 1

@@ -74,7 +74,9 @@ def member(bundle: Bundle, precision: str, monkeypatch: pytest.MonkeyPatch) -> t
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "1.0")
     monkeypatch.setattr("cxrzero.member.__version__", "0.1.0")
     store = Asked()
-    encoder = SimpleNamespace(backend="onnxruntime 1.22.0", device="cpu", precision=precision, reason="")
+    encoder = SimpleNamespace(
+        backend="onnxruntime 1.22.0", device="cpu", precision=precision, reason="", takes_fitted=False
+    )
     return Member(bundle, None, None, encoder, store), store  # type: ignore[arg-type]
 
 

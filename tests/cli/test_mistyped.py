@@ -33,7 +33,7 @@ def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Refused:
     [
         # choices
         ("predict a --only lateral", "--only takes frontal, not 'lateral'."),
-        ("predict a --device tpu", "--device takes auto, cpu or cuda, not 'tpu'."),
+        ("predict a --device tpu", "--device takes auto, cpu, cuda or cuda:N, not 'tpu'."),
         ("predict a --by patient", "--by takes image or study, not 'patient'."),
         ("eval a b --calibrator none2", "--calibrator takes platt, temperature, isotonic or none, not 'none2'."),
         ("inspect a --invert 3", "--invert takes auto, yes or no, not '3'."),

@@ -1,9 +1,11 @@
+from typing import ClassVar
+
 import numpy as np
 import pytest
 
 from cxrzero.maths import sigmoid
 from cxrzero.model.model_json import Scoring
-from cxrzero.model.score import build_classifier, mean_direction
+from cxrzero.model.score import ALONE, _products, build_classifier, mean_direction
 
 
 def unit_rows(rng: np.random.Generator, n: int, d: int = 16) -> np.ndarray:
@@ -55,3 +57,28 @@ def test_an_image_scores_the_same_alone_and_in_company() -> None:
     together = classifier(images).probability
     alone = np.concatenate([classifier(images[i : i + 1]).probability for i in range(257)])
     np.testing.assert_allclose(together, alone, atol=1e-7)
+
+
+class Counted(np.ndarray):
+    """Notes how many multiplications each product of it takes."""
+
+    asked: ClassVar[list[int]] = []
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: np.ndarray, **kwargs: object) -> np.ndarray:
+        plain = [np.asarray(each).view(np.ndarray) for each in inputs]
+        if ufunc is np.matmul:
+            self.asked.append(plain[0].size * plain[1].shape[1])
+        result: np.ndarray = getattr(ufunc, method)(*plain, **kwargs)
+        return result
+
+
+@pytest.mark.parametrize(("n", "labels", "is_cut"), [(256, 15, True), (32, 15, False), (64, 2000, False)])
+def test_products_are_small_enough_for_one_thread(n: int, labels: int, is_cut: bool) -> None:
+    rng = np.random.default_rng(0)
+    images, texts = unit_rows(rng, n, 384).astype(np.float64), unit_rows(rng, labels, 384).astype(np.float64)
+    Counted.asked.clear()
+    np.testing.assert_allclose(_products(images.view(Counted), texts), images @ texts.T, rtol=0, atol=1e-15)
+    assert sum(Counted.asked) == n * labels * 384
+    assert (len(Counted.asked) > 1) == is_cut
+    if is_cut:
+        assert max(Counted.asked) <= ALONE

@@ -17,13 +17,13 @@ import pytest
 
 from cxrzero import Screener
 from cxrzero.errors import ImageError, MissingExtraError, RunError, SkippedImage, UsageError
-from cxrzero.images.radiograph import DecodeOptions, Facts
+from cxrzero.images import decode
+from cxrzero.images.radiograph import Facts
 from cxrzero.model.preprocess import Preprocess
 from cxrzero.pipeline.decode_file import FRAMES_AHEAD
-from cxrzero.pipeline.items import Frame, RunStats
+from cxrzero.pipeline.items import Frame, Input, RunStats
 from cxrzero.pipeline.processes import GROUP, ProcessDecoders, _slim
 from cxrzero.pipeline.run import Pipeline
-from cxrzero.pipeline.threads import PROCESSES_FROM
 from cxrzero.sources import ImageRef
 from tests.support.bundle import write_bundle
 from tests.support.dicomfile import dicom_bytes
@@ -74,10 +74,13 @@ def test_models_with_other_preprocessing_and_a_cache_that_knows_some(
 
 
 def test_auto_takes_processes_for_many_workers_only(tiny_bundle: Path) -> None:
-    def chosen(workers: int, decode_in: str = "auto") -> str:
-        return Screener(tiny_bundle, workers=workers, decode_in=decode_in, cache=False).decode_in  # type: ignore[arg-type]
+    def chosen(workers: int, decode_in: str = "auto", device: str = "cpu") -> str:
+        screener = Screener(tiny_bundle, device="cpu", workers=workers, decode_in=decode_in, cache=False)  # type: ignore[arg-type]
+        screener.member.encoder.device = device
+        return screener.decode_in
 
-    assert [chosen(PROCESSES_FROM - 1), chosen(PROCESSES_FROM)] == ["threads", "processes"]
+    assert [chosen(workers) for workers in (1, 7, 8)] == ["threads", "threads", "processes"]
+    assert [chosen(workers, device="cuda") for workers in (1, 2)] == ["threads", "processes"]
     assert chosen(64, "threads") == "threads"
     with pytest.raises(UsageError, match="decode_in 'fork' is unknown"):
         chosen(1, "fork")
@@ -99,7 +102,7 @@ def test_a_missing_extra_is_said_by_a_process_as_by_a_thread() -> None:
 
 @contextlib.contextmanager
 def decoders(workers: int = 1, models: int = 1) -> Iterator[ProcessDecoders]:
-    opened = ProcessDecoders(DecodeOptions(), [Preprocess(STEPS, (8, 8))] * models, workers, RunStats())
+    opened = ProcessDecoders(decode, [Preprocess(STEPS, (8, 8))] * models, workers, RunStats())
     try:
         yield opened
     finally:
@@ -110,7 +113,7 @@ def test_a_grey_picture_travels_as_one_channel_and_arrives_as_three(png: Draw) -
     with decoders() as opened:
         [frame] = opened.submit(ImageRef(str(png("a.png", 1))), [None]).items()
     assert isinstance(frame, Frame)
-    [values] = frame.pixel_values
+    [values] = frame.inputs
     assert values is not None
     assert (values.shape, values.strides[0]) == ((3, 8, 8), 0)
 
@@ -119,10 +122,10 @@ def test_models_that_share_a_preprocessing_get_one_array(png: Draw) -> None:
     with decoders(models=3) as opened:
         [frame] = opened.submit(ImageRef(str(png("a.png", 1))), [None] * 3).items()
     assert isinstance(frame, Frame)
-    assert len(frame.pixel_values) == 3
-    assert len({id(values) for values in frame.pixel_values}) == 1
-    frame.pixel_values = [np.zeros((3, 8, 8), np.float32)] * 3
-    sent = _slim(frame, [Preprocess(STEPS, (8, 8))] * 3).pixel_values
+    assert len(frame.inputs) == 3
+    assert len({id(values) for values in frame.inputs}) == 1
+    same: list[Input | None] = [np.zeros((3, 8, 8), np.float32)] * 3
+    sent = _slim(same, [Preprocess(STEPS, (8, 8))] * 3)
     assert len({id(values) for values in sent}) == 1
 
 
@@ -187,10 +190,10 @@ def test_a_script_that_starts_itself_again_is_told_why_it_fails(png: Draw, tmp_p
     script = tmp_path / "script.py"
     script.write_text(
         "from cxrzero.pipeline.processes import ProcessDecoders\n"
-        "from cxrzero.images.radiograph import DecodeOptions\n"
+        "from cxrzero.images import decode\n"
         "from cxrzero.sources import ImageRef\n"
         "from cxrzero.pipeline.items import RunStats\n"
-        "opened = ProcessDecoders(DecodeOptions(), [], 1, RunStats())\n"
+        "opened = ProcessDecoders(decode, [], 1, RunStats())\n"
         f"list(opened.submit(ImageRef({str(png('a.png', 1))!r}), []).items())\n"
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
@@ -214,7 +217,7 @@ def test_a_few_files_are_shared_by_all_processes(png: Draw) -> None:
 
 def test_windows_can_wait_for_61_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "win32")
-    opened = ProcessDecoders(DecodeOptions(), [], 64, RunStats())
+    opened = ProcessDecoders(decode, [], 64, RunStats())
     assert opened.ahead == 61 * GROUP
 
 
@@ -313,11 +316,11 @@ def test_processes_end_with_a_parent_that_is_killed(png: Draw, name: str) -> Non
     script = (
         "import sys, time\n"
         "from cxrzero.pipeline.processes import ProcessDecoders\n"
-        "from cxrzero.images.radiograph import DecodeOptions\n"
+        "from cxrzero.images import decode\n"
         "from cxrzero.sources import ImageRef\n"
         "from cxrzero.pipeline.items import RunStats\n"
         "if __name__ == '__main__':\n"
-        "    opened = ProcessDecoders(DecodeOptions(), [], 1, RunStats())\n"
+        "    opened = ProcessDecoders(decode, [], 1, RunStats())\n"
         "    list(opened.submit(ImageRef(sys.argv[1]), []).items())\n"
         "    print(*opened._workers._executor._processes, flush=True)\n"
         "    time.sleep(60)\n"

@@ -1,15 +1,17 @@
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import numpy as np
 import pytest
 
+from cxrzero.backends.gpus import Gpu
 from cxrzero.errors import BundleError, ImageError, SkippedImage
 from cxrzero.images.radiograph import Facts, Radiograph
 from cxrzero.model.model_json import Scoring
 from cxrzero.model.score import Classifier
+from cxrzero.model.values import ValueSteps
 from cxrzero.pipeline.decode_file import Decode
 from cxrzero.pipeline.embedder import Embedder, Preprocessing
 from cxrzero.pipeline.items import RunStats
@@ -25,6 +27,8 @@ class FakeEncoder:
     """Embeds a picture as the point of the unit circle at the angle of its mean value; remembers its batches."""
 
     backend, device, precision, reason = "fake", "cpu", "fp32", "test"
+    gpu: Gpu | None = None
+    takes_fitted = False
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.batches: list[int] = []
@@ -35,6 +39,9 @@ class FakeEncoder:
         self.batches.append(len(pixel_values))
         angle = pixel_values.mean(axis=(1, 2, 3)) / 255 * np.pi / 2
         return np.stack([np.sin(angle), np.cos(angle)], axis=1).astype(np.float32)
+
+    def encode_fitted(self, frames: Sequence[np.ndarray], steps: ValueSteps) -> np.ndarray:
+        return self.encode_images(steps(np.stack(frames)))
 
     def encode_patches(self, pixel_values: np.ndarray) -> np.ndarray:
         raise AssertionError("the pipeline encodes no patches")

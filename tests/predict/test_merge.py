@@ -94,6 +94,24 @@ def test_how_the_work_is_carried_out_may_differ_between_shards(run: Run, tiny_bu
     assert options["invert"] == "auto"
 
 
+@pytest.mark.parametrize(
+    ("cards", "merged"),
+    [(("cuda:0 (NVIDIA L4)", "cuda:1 (NVIDIA L4)"), None), (("cuda:0 (NVIDIA L4)",) * 2, "cuda:0 (NVIDIA L4)")],
+)
+def test_shards_of_several_gpus_are_one_run(
+    run: Run, shards: Shards, tmp_path: Path, cards: tuple[str, str], merged: str | None
+) -> None:
+    archive(tmp_path / "in")
+    parts = shards(2)
+    for part, card in zip(parts, cards, strict=True):
+        path = Path(part).with_suffix(".run.json")
+        path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | {"gpu": card}), encoding="utf-8")
+    assert run("merge", *parts, "--out", "merged.csv").exit_code == 3
+    record = json.loads(Path("merged.run.json").read_text(encoding="utf-8"))
+    assert record["gpu"] == merged
+    assert [part["gpu"] for part in record["merged_from"]] == list(cards)
+
+
 def test_an_empty_shard_is_a_success_and_says_so(run: Run, tiny_bundle: Path, png: Callable[..., Path]) -> None:
     png("in/a.png")
     index = next(index for index in (1, 2) if os.path.join("in", "a.png") not in Shard(index, 2))

@@ -110,7 +110,7 @@ def test_label_files_take_no_comments_and_unquote(predict: Predict, png: Draw) -
 
 def test_the_api_refuses_what_it_cannot_mean(tiny_bundle: Path, png: Draw) -> None:
     with pytest.raises(UsageError, match="device"):
-        Screener(tiny_bundle, device="CUDA")  # type: ignore[arg-type]
+        Screener(tiny_bundle, device="CUDA")
     with pytest.raises(UsageError, match="at least 1"):
         Screener(tiny_bundle, batch_size=0)
     with pytest.raises(LabelError, match="list of texts"):

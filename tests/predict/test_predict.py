@@ -159,7 +159,7 @@ def test_options_from_a_file_and_the_command_line_wins(predict: Predict, png: Dr
         ("labels = ", "not valid TOML"),
         ("[labels]\na = 1", "must be a value"),
         ('batch_size = "many"', "run.toml: --batch-size takes a whole number from 1 to 4,096, not 'many'."),
-        ('device = "tpu"', "run.toml: --device takes auto, cpu or cuda, not 'tpu'."),
+        ('device = "tpu"', "run.toml: --device takes auto, cpu, cuda or cuda:N, not 'tpu'."),
     ],
 )
 def test_a_wrong_config_file_is_wrong_usage(predict: Predict, png: Draw, content: str, complaint: str) -> None:

@@ -10,7 +10,11 @@ import sys
 import pytest
 
 pytest.importorskip("torch")
+import torch
+
+from cxrzero.errors import DeviceError, UsageError
 from cxrzero.model.bundle import load_bundle
+from cxrzero.train.distributed import join
 from tests.support import REPO
 from tests.support.pairs import draw
 
@@ -21,6 +25,24 @@ def torchrun(*arguments):
     return subprocess.run(
         [*command, *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=300
     )
+
+
+@pytest.mark.parametrize(("device", "place"), [("cuda", "cuda:0"), ("cuda:1", "cuda:1"), ("auto", "cuda:0")])
+def test_one_process_computes_on_the_gpu_that_it_is_told(monkeypatch, device, place):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with join(device) as world:
+        assert world.device == torch.device(place)
+
+
+def test_a_gpu_that_is_not_there_and_one_for_several_processes(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(DeviceError, match="there is no cuda:2: torch shows 2 GPUs"), join("cuda:2"):
+        pass
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="under torchrun each process takes its own GPU"), join("cuda:1"):
+        pass
 
 
 def test_two_processes_end_in_one_bundle(tmp_path):

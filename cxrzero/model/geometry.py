@@ -1,0 +1,136 @@
+"""Where the pixels of a picture go: the geometric steps of preprocessing, as moves that its size alone decides.
+
+The rules stand here once, for whoever carries them out: Pillow below, a GPU in `cxrzero.backends.torch.fit`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from PIL import Image
+
+from cxrzero.images.radiograph import GreyImage
+
+Size = tuple[int, int]  # (height, width)
+
+INTERPOLATIONS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Resize:
+    """The picture stretched to `size`."""
+
+    size: Size
+    interpolation: Image.Resampling
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        return image.resize(self.size[::-1], self.interpolation)
+
+    def changes(self, size: Size) -> bool:
+        return size != self.size
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A rectangle of `size` whose upper left corner is at (top, left) of the picture; beside it is `fill`."""
+
+    size: Size
+    top: int
+    left: int
+    fill: int
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        window = Image.new("L", self.size[::-1], self.fill)
+        window.paste(image, (-self.left, -self.top))
+        return window
+
+    def changes(self, size: Size) -> bool:
+        return (self.size, self.top, self.left) != (size, 0, 0)
+
+
+Move = Resize | Window
+# Size of a picture → what becomes of it: one step of a bundle with its parameters.
+Rule = Callable[[Size], Move]
+
+
+class Geometry:
+    """The geometric steps of one bundle; safe to call from several threads.
+
+    Attributes:
+        fitted_size: (height, width) of every result; None where that depends on the picture.
+        is_settled: a result that is fitted again stays as it is, so that it need not be known who fitted a picture.
+    """
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self._rules = tuple(rules)
+        self.fitted_size = _fixed_size(rules[-1]) if rules else None
+
+    def __call__(self, pixels: GreyImage) -> GreyImage:
+        """(H, W) uint8 → (h, w) uint8, by Pillow."""
+        image = Image.fromarray(pixels)
+        for move in self.plan(pixels.shape):
+            image = move(image)
+        return np.asarray(image)
+
+    def plan(self, size: tuple[int, ...]) -> tuple[Move, ...]:
+        """The moves of a picture of (height, width), without those that change nothing."""
+        height, width = size
+        moves = []
+        for rule in self._rules:
+            move = rule((height, width))
+            if move.changes((height, width)):
+                moves.append(move)
+            height, width = move.size
+        return tuple(moves)
+
+    @property
+    def is_settled(self) -> bool:
+        return self.fitted_size is not None and not self.plan(self.fitted_size)
+
+
+def resize(picture: Size, height: int, width: int, interpolation: str) -> Resize:
+    return Resize((height, width), INTERPOLATIONS[interpolation])
+
+
+def resize_shortest(picture: Size, size: int, interpolation: str) -> Resize:
+    height, width = picture
+    target = (int(size * height / width), size) if width <= height else (size, int(size * width / height))
+    return Resize(target, INTERPOLATIONS[interpolation])
+
+
+def resize_longest(picture: Size, size: int, interpolation: str) -> Resize:
+    ratio = size / max(picture)
+    # A sliver of a picture keeps at least one pixel, where the reference would fail.
+    height, width = (max(1, int(side * ratio)) for side in picture)
+    return Resize((height, width), INTERPOLATIONS[interpolation])
+
+
+def center_crop(picture: Size, height: int, width: int) -> Window:
+    return Window((height, width), round((picture[0] - height) / 2.0), round((picture[1] - width) / 2.0), 0)
+
+
+def pad_to_square(picture: Size, size: int, fill: int) -> Window:
+    return Window((size, size), -((size - picture[0]) // 2), -((size - picture[1]) // 2), fill)
+
+
+STEPS: dict[str, Callable[..., Move]] = {
+    "resize": resize,
+    "resize_shortest": resize_shortest,
+    "resize_longest": resize_longest,
+    "center_crop": center_crop,
+    "pad_to_square": pad_to_square,
+}
+
+
+def _fixed_size(rule: Rule) -> Size | None:
+    """What a rule makes of every picture, (height, width); None where that depends on the picture."""
+    is_free = isinstance(rule, partial) and rule.func in (resize_shortest, resize_longest)
+    return None if is_free else rule((1, 1)).size
