@@ -147,6 +147,7 @@ def others_say(scale: Scale) -> Iterator[Job]:
     yield Job(("pytest",), "-m", tests, (), ("pytest",), 25.0, 120.0, keeps=told)
     for name, needs, arguments in (
         ("gpu_decode", ("cuda", "dicom", "nvimgcodec"), ("--seconds", "30")),
+        ("fit", ("torch",), ("--device", scale.device)),
         ("host", (), (*scale.host, "--encoder", "0", "--no-cache")),
     ):
         yield Job((name,), f"benchmarks/{name}.py", arguments, (), needs, 45.0, 100.0, quiet=True, keeps=r"\S")
