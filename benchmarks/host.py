@@ -56,6 +56,7 @@ class PretendedEncoder:
     """On CUDA, if one believes it."""
 
     backend, device, precision, reason, takes_fitted = "pretended", "cuda", "fp32", "asked for", True
+    gpu = None
 
     def __init__(self, texts: Encoder, embed_dim: int, rate: float) -> None:
         self.encode_texts = texts.encode_texts

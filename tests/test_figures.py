@@ -59,7 +59,7 @@ def test_figures_are_those_of_their_logs(logs: list[Path], lines: str) -> None:
 
 def test_every_log_is_shown_somewhere() -> None:
     """But for two of which the documents state what follows from them, below."""
-    logs = {path for path in RESULTS.iterdir() if path.suffix in (".json", ".csv", ".txt")}
+    logs = {path for path in RESULTS.iterdir() if path.suffix in (".json", ".jsonl", ".csv", ".txt")}
     assert logs - {log for _, logs, _ in BLOCKS for log in logs} == {
         RESULTS / "kill_resume.csv",
         RESULTS / "mini_ingredients.json",

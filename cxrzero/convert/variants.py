@@ -77,12 +77,8 @@ def add_variants(folder: Path, precisions: Sequence[str]) -> tuple[str, ...]:
     files: dict[str, Any] = dict(bundle.card["files"])
     lines = []
     for precision in dict.fromkeys(precisions):
-        name = None
-        if (make := MAKERS[precision]) is not None:
-            name = f"image_encoder.{precision}.onnx"
-            data = make(bundle)
-            write_whole(folder / name, data)
-            files[name] = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+        name, described = _write(bundle, precision)
+        files |= described
         made = replace(
             bundle,
             variants={precision: Variant(name, None)},
@@ -97,6 +93,33 @@ def add_variants(folder: Path, precisions: Sequence[str]) -> tuple[str, ...]:
     write_json(folder / MODEL_JSON, card)
     load_bundle(folder)
     return tuple(lines)
+
+
+def add_unmeasured(folder: Path, precision: str) -> None:
+    """Put the image encoder in "fp16" or "int8" beside the fp32 one; `auto` does not take what nobody measured.
+
+    For whoever measures it elsewhere: on another device, or with films of their own.
+
+    Raises:
+        UsageError, ImportModelError: as `add_variants` does.
+    """
+    check_variants([precision])
+    bundle = load_bundle(folder)
+    name, described = _write(bundle, precision)
+    files, entries = bundle.card["files"] | described, bundle.card.get("variants", {})
+    entry = {"image_encoder": name, "deviation": None} if name else {"deviation": None}
+    write_json(folder / MODEL_JSON, dict(bundle.card) | {"files": files, "variants": entries | {precision: entry}})
+    load_bundle(folder)
+
+
+def _write(bundle: Bundle, precision: str) -> tuple[str | None, dict[str, Any]]:
+    """Write a precision's file: its name, and what `files` of model.json says of it; None and nothing without one."""
+    make = MAKERS[precision]
+    if make is None:
+        return None, {}
+    name, data = f"image_encoder.{precision}.onnx", make(bundle)
+    write_whole(bundle.file(name), data)
+    return name, {name: {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}}
 
 
 def measure(exact: Floats, other: Floats, precision: str, where: MeasuredOn | None = None) -> Deviation:

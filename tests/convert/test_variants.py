@@ -12,13 +12,14 @@ torch = pytest.importorskip("torch")
 
 from cxrzero import Screener  # noqa: E402
 from cxrzero.backends.open import check_bf16  # noqa: E402
-from cxrzero.backends.precision import MAX_DEVIATION  # noqa: E402
+from cxrzero.backends.precision import MAX_DEVIATION, admissible  # noqa: E402
 from cxrzero.backends.processor import instruction_sets  # noqa: E402
 from cxrzero.cli import app  # noqa: E402
 from cxrzero.convert import variants  # noqa: E402
-from cxrzero.convert.variants import measure  # noqa: E402
-from cxrzero.errors import ConfigError  # noqa: E402
+from cxrzero.convert.variants import add_unmeasured, measure  # noqa: E402
+from cxrzero.errors import ConfigError, UsageError  # noqa: E402
 from cxrzero.model.bundle import load_bundle  # noqa: E402
+from cxrzero.model.model_json import Variant  # noqa: E402
 from cxrzero.registry.verify import verify  # noqa: E402
 from tests.support.checkpoints import clip, save  # noqa: E402
 from tests.support.chexzero import LABELS, RELEASED  # noqa: E402
@@ -64,6 +65,19 @@ def test_variants_run_and_state_how_far_they_are(tmp_path, films):
     # Weights in 8 bits differ more than those in 16.
     assert bundle.variants["int8"].deviation.max_abs_d_over_sd > bundle.variants["fp16"].deviation.max_abs_d_over_sd
     assert len({bundle.fingerprint_at(name) for name in ("fp32", "fp16", "int8")}) == 3
+
+
+def test_a_variant_that_nobody_measured_runs_and_is_not_what_auto_takes(tmp_path, films):
+    source = save(clip(image_size=64), tmp_path / RELEASED)
+    assert run(source, "--out", tmp_path / "bundle").exit_code == 0
+    add_unmeasured(tmp_path / "bundle", "fp16")
+    bundle = load_bundle(tmp_path / "bundle")
+    assert dict(bundle.variants) == {"fp16": Variant("image_encoder.fp16.onnx", None)}
+    assert admissible(["fp16"], "cuda", bundle) == []
+    exact, half = (scores(tmp_path / "bundle", films, precision) for precision in ("fp32", "fp16"))
+    assert 0 < (np.abs(half - exact).max(axis=0) / exact.std(axis=0)).max() < 5 * MAX_DEVIATION
+    with pytest.raises(UsageError, match="variant 'int4' is unknown"):
+        add_unmeasured(tmp_path / "bundle", "int4")
 
 
 def computes_bf16():
