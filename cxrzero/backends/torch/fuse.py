@@ -124,7 +124,7 @@ def _weight(program: Program, step: Step) -> Tensor | None:
 
 
 def _fuse_gelu(program: Program) -> None:
-    """x · ½ · (1 + erf(x / √2)), multiplied in any order."""
+    """x · 0.5 · (1 + erf(x / √2)), multiplied in any order."""
     makers, users = program.makers(), program.users()
     for step in [each for each in program.steps if each.operator == "Erf"]:
         scaled = makers.get(step.inputs[0])
