@@ -23,11 +23,11 @@ import numpy as np
 import PIL
 import torch
 
-from cxrzero.backends.torch.fit import Fitter, fits_on_device
+from cxrzero.backends.torch.fit import Fitter
 from cxrzero.clip.steps import chexzero_steps, clip_steps
 from cxrzero.model.geometry import Geometry
 from cxrzero.model.preprocess import Preprocess
-from cxrzero.model.resample import order_of_passes
+from cxrzero.model.resample import fits_on_device, order_of_passes
 
 MINI = [{"step": "resize", "height": 96, "width": 96, "interpolation": "bicubic"}, {"step": "rescale", "factor": 1.0}]
 GEOMETRIES = {

@@ -4,8 +4,9 @@
     python benchmarks/host.py --encoder 0 --decoder 57 --workers 16
 
 The films are phantoms as 8-bit PNG, under many names (hard links). With --decoder nothing is decoded: each worker waits
-as long as one that decodes so many films a second, so that few cores can stand for many. The encoder takes 8-bit
-pictures as one on CUDA does, and waits as long as one of that rate (0: not at all). Everything else is `predict`: the
+as long as one that decodes so many films a second, so that few cores can stand for many; its films are --side large,
+like the PNGs. The encoder takes whole films or, with --fitted, fitted pictures, as torch and ONNX Runtime on CUDA do;
+it copies them and waits as long as one of that rate (0: not at all). Everything else is `predict`: the
 walk, processes, the cache (empty at first), scores of the model's own labels, the table.
 
 The bound is the slower of the encoder and of the decoders alone, which is what the same number of processes decodes
@@ -30,23 +31,26 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+import cxrzero.pipeline.films
 import cxrzero.screener
 from benchmarks.archive import draw_films, fill
 from cxrzero.backends import Encoder
 from cxrzero.bench.machine import machine, versions
 from cxrzero.images import decode
 from cxrzero.images.radiograph import Facts, Radiograph
+from cxrzero.model.geometry import Geometry
 from cxrzero.model.preprocess import Preprocess
 from cxrzero.model.values import ValueSteps
 from cxrzero.pipeline.decode_file import digest_of
+from cxrzero.pipeline.films import MOST_BYTES
 from cxrzero.pipeline.live import Live
 from cxrzero.predict.options import PredictOptions
 from cxrzero.predict.plan import Plan, prepare
 from cxrzero.predict.run import run
 
 CALL = 64
+GROUP = 16  # films of 1024 × 1024 that are copied together
 ENDS = 2048  # rows
-PRETENDED_SIDE = 224  # small, so that fitting is cheap
 ALONE_SECONDS = 5.0
 
 Decode = Callable[[str], Iterator[Radiograph]]
@@ -55,12 +59,13 @@ Decode = Callable[[str], Iterator[Radiograph]]
 class PretendedEncoder:
     """On CUDA, if one believes it."""
 
-    backend, device, precision, reason, takes_fitted = "pretended", "cuda", "fp32", "asked for", True
+    backend, device, precision, reason, takes_fitted, takes_films = "pretended", "cuda", "fp32", "asked for", True, True
     gpu = None
 
     def __init__(self, texts: Encoder, embed_dim: int, rate: float) -> None:
         self.encode_texts = texts.encode_texts
         self._seconds = 1 / rate if rate else 0.0
+        self._pinned = np.zeros((GROUP, MOST_BYTES), np.uint8)  # as films that are fitted on the device
         self._embeds = np.full((CALL, embed_dim), embed_dim**-0.5, np.float32)
 
     def encode_fitted(self, frames: Sequence[npt.NDArray[np.uint8]], steps: ValueSteps) -> npt.NDArray[np.float32]:
@@ -71,25 +76,36 @@ class PretendedEncoder:
             calls.append(self._embeds[: len(rows)])
         return np.concatenate(calls)
 
+    def encode_films(
+        self, films: Sequence[npt.NDArray[np.uint8]], geometry: Geometry, steps: ValueSteps
+    ) -> npt.NDArray[np.float32]:
+        for start in range(0, len(films), GROUP):
+            for place, film in zip(self._pinned, films[start : start + GROUP], strict=False):
+                place[: film.size].reshape(film.shape)[...] = film
+        return self.encode_fitted([np.zeros(geometry.fitted_size or (), np.uint8)] * len(films), steps)
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--encoder", type=float, default=2300, help="images/s")
     parser.add_argument("--decoder", type=float, help="films/s of one pretended worker; without it PNGs are decoded")
-    parser.add_argument("--side", type=int, default=1024, help="of the PNGs, in pixels")
+    parser.add_argument("--side", type=int, default=1024, help="of the films, in pixels")
+    parser.add_argument("--fitted", action="store_true", help="decoders fit all films")
     parser.add_argument("--workers", type=int, default=min(16, len(os.sched_getaffinity(0))))
     parser.add_argument("--films", type=int, default=20_000)
     parser.add_argument("--model", default="cxrzero-mini", help="whose preprocessing and labels there are")
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--no-cache", action="store_true")
     args = parser.parse_args()
+    if args.fitted:
+        cxrzero.pipeline.films.MOST_BYTES = 0
     print(machine(), versions())
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
         os.environ["CXRZERO_CACHE_DIR"] = str(work / "cache")
         decoder: Decode
         if args.decoder:
-            decoder = partial(pretended, 1 / args.decoder)
+            decoder = partial(pretended, 1 / args.decoder, args.side)
             films = [work / "film.png"]
             films[0].write_bytes(b"not read")
         else:
@@ -110,10 +126,10 @@ def main() -> None:
         )
 
 
-def pretended(seconds: float, path: str) -> Iterator[Radiograph]:
+def pretended(seconds: float, side: int, path: str) -> Iterator[Radiograph]:
     """A film of its own for each path, after a while."""
     time.sleep(seconds)
-    pixels = np.zeros((PRETENDED_SIDE, PRETENDED_SIDE), np.uint8)
+    pixels = np.zeros((side, side), np.uint8)
     pixels[0, :16] = np.frombuffer(path.encode()[-16:].rjust(16), np.uint8)
     yield Radiograph(pixels, facts=Facts(modality="DX"))
 

@@ -24,8 +24,10 @@ from cxrzero.model.preprocess import Preprocess
 from cxrzero.model.score import Classifier, build_classifier
 from cxrzero.model.tokenizer import Tokenizer
 from cxrzero.model.values import ValueSteps
+from cxrzero.pipeline import films
 from cxrzero.pipeline.decode_file import DIGEST
 from cxrzero.pipeline.embedder import Embedder
+from cxrzero.pipeline.items import Preprocessing
 from cxrzero.prompts import LabelPrompts, build_prompts
 
 TEXT_BATCH = 64
@@ -89,12 +91,25 @@ class Member:
 
     def embedder(self, decode_options: DecodeOptions) -> Embedder:
         """The model's part in the pipeline after preprocessing."""
-        return Embedder(self.encoder, self._image_cache(decode_options), self._value_steps)
+        geometry = self.preprocess.fit if self.is_given_films else None
+        return Embedder(self.encoder, self._image_cache(decode_options), self._value_steps, geometry)
 
     @property
     def is_fitted(self) -> bool:
         """Whether its encoder is given fitted pictures, one byte for each pixel, and does what follows itself."""
         return self._value_steps is not None
+
+    @property
+    def is_given_films(self) -> bool:
+        """Whether its encoder also fits them."""
+        return self.is_fitted and films.takes_films(self.encoder, self.preprocess.fit)
+
+    @property
+    def decoders_part(self) -> Preprocessing:
+        """What of preprocessing is done where a film is decoded."""
+        if self.is_given_films:
+            return films.Films(self.preprocess.fit, films.MOST_BYTES)
+        return self.preprocess.fit if self.is_fitted else self.preprocess
 
     @property
     def _value_steps(self) -> ValueSteps | None:

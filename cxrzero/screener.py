@@ -27,8 +27,7 @@ from cxrzero.model.model_json import TOKENIZER
 from cxrzero.model.preprocess import Preprocess
 from cxrzero.model.score import Ensemble, Scorer
 from cxrzero.model.tokenizer import Tokenizer
-from cxrzero.pipeline.embedder import Preprocessing
-from cxrzero.pipeline.items import Item, RunStats
+from cxrzero.pipeline.items import Item, Preprocessing, RunStats
 from cxrzero.pipeline.run import Pipeline
 from cxrzero.pipeline.selection import Selection
 from cxrzero.pipeline.threads import DECODE_IN, PROCESSES_FROM, OpenDecoders, ThreadDecoders
@@ -307,9 +306,11 @@ def _gpu_frames(options: DecodeOptions, gpu: int) -> GpuFrames:
 
 def _preprocessings(members: Sequence[Member]) -> list[Preprocessing]:
     """What the decoders do for each model; models whose pictures are fitted alike share one, and so its result."""
-    fits: dict[str, Preprocessing] = {}
+    fits: dict[tuple[str, bool], Preprocessing] = {}
     return [
-        fits.setdefault(member.preprocess.geometry, member.preprocess.fit) if member.is_fitted else member.preprocess
+        fits.setdefault((member.preprocess.geometry, member.is_given_films), member.decoders_part)
+        if member.is_fitted
+        else member.preprocess
         for member in members
     ]
 

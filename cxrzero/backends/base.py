@@ -16,6 +16,7 @@ import numpy.typing as npt
 from cxrzero.backends.gpus import Gpu
 from cxrzero.errors import BundleError, ConfigError, CxrzeroError, RunError
 from cxrzero.model.bundle import Bundle
+from cxrzero.model.geometry import Geometry
 from cxrzero.model.model_json import IMAGE_ENCODER, PATCH_ENCODER, TEXT_ENCODER
 from cxrzero.model.values import ValueSteps
 
@@ -62,6 +63,7 @@ class BundleEncoder(ABC):
         runs_variants: a precision that the bundle has a file for is run from that file, not computed from the fp32 one.
         gpu: the card that computes; None on a CPU.
         takes_fitted: `encode_fitted` spares the processor the steps after the geometry.
+        takes_films: `encode_films` spares it the geometry, too.
     """
 
     backend: str
@@ -73,6 +75,7 @@ class BundleEncoder(ABC):
     runs_variants: bool = True
     gpu: Gpu | None = None
     takes_fitted: bool = False
+    takes_films: bool = False
 
     def __init__(self, bundle: Bundle, threads: int | None) -> None:
         self._bundle = bundle
@@ -90,6 +93,11 @@ class BundleEncoder(ABC):
 
     def encode_fitted(self, frames: Sequence[npt.NDArray[np.uint8]], steps: ValueSteps) -> npt.NDArray[np.float32]:
         return self.encode_images(steps(np.stack(frames)))
+
+    def encode_films(
+        self, films: Sequence[npt.NDArray[np.uint8]], geometry: Geometry, steps: ValueSteps
+    ) -> npt.NDArray[np.float32]:
+        return self.encode_fitted([geometry(film) for film in films], steps)
 
     def encode_patches(self, pixel_values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         if self._bundle.patch_encoder is None:

@@ -15,6 +15,7 @@ from cxrzero.backends.precision import FASTEST, admissible, choose_precision, of
 from cxrzero.choices import Backend, Device, Precision, parse_device
 from cxrzero.errors import ConfigError, DeviceError, MissingExtraError, RunError, UsageError
 from cxrzero.model.bundle import Bundle
+from cxrzero.model.geometry import Geometry
 from cxrzero.model.values import ValueSteps
 
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
@@ -44,6 +45,7 @@ class Encoder(Protocol):
         precision: of the image encoder, see `cxrzero.backends.precision`; never "auto".
         reason: why that device and precision, in words for the user.
         takes_fitted: pictures are better given to `encode_fitted`: the steps after the geometry run on the device.
+        takes_films: and films to `encode_films`, if `cxrzero.model.resample.fits_on_device`: the geometry does, too.
     """
 
     backend: str
@@ -52,6 +54,7 @@ class Encoder(Protocol):
     precision: str
     reason: str
     takes_fitted: bool
+    takes_films: bool
 
     def encode_images(self, pixel_values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """(N, 3, H, W) float32 → image_embeds (N, D) float32, rows of length 1."""
@@ -60,6 +63,14 @@ class Encoder(Protocol):
         """N pictures (h, w) uint8 of one shape, as `Preprocess.fit` gives them → image_embeds (N, D) float32.
 
         Gives what `encode_images(steps(frames))` gives.
+        """
+
+    def encode_films(
+        self, films: Sequence[npt.NDArray[np.uint8]], geometry: Geometry, steps: ValueSteps
+    ) -> npt.NDArray[np.float32]:
+        """N films (H, W) uint8 of any sizes, fitted or not → image_embeds (N, D) float32.
+
+        Gives what `encode_fitted` gives of `geometry(film)` of each.
         """
 
     def encode_patches(self, pixel_values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

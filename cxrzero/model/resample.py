@@ -21,7 +21,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from cxrzero.images.radiograph import GreyImage
-from cxrzero.model.geometry import Size
+from cxrzero.model.geometry import Geometry, Size
 
 # Bits of a weight below one.
 BITS = 22
@@ -54,6 +54,11 @@ class Taps:
     def places(self) -> npt.NDArray[np.int32]:
         """(target, taps) places in the line."""
         return np.asarray(self.first[:, None] + np.arange(self.weights.shape[1]), np.int32)
+
+
+def fits_on_device(geometry: Geometry) -> bool:
+    """Whether films may be fitted elsewhere: it gives Pillow's bits, and films that are fitted stay as they are."""
+    return geometry.is_settled and order_of_passes() is not None
 
 
 def taps(source: int, target: int, interpolation: Image.Resampling) -> Taps:

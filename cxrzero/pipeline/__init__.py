@@ -8,6 +8,7 @@ threads.py      many files at once, in threads
 processes.py    the same in processes
 workers.py      the pool of processes, which training has too
 slots.py        memory that they share with their parent
+films.py        which films go whole to an encoder that fits them
 embedder.py     one model's part: preprocess, encode, remember
 encoding.py     batches through the encoders; on a GPU beside the loop
 cached.py       files that the cache knows, and files handed to it

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -11,12 +11,11 @@ import numpy.typing as npt
 
 from cxrzero.backends import Encoder
 from cxrzero.cache.images import FileRecord
+from cxrzero.model.geometry import Geometry
 from cxrzero.model.values import ValueSteps
 from cxrzero.pipeline.cached import Cache
-from cxrzero.pipeline.items import Frame, Input
-
-# (H, W) uint8 → what the encoder takes; called from several threads. Models that preprocess alike share one.
-Preprocessing = Callable[[npt.NDArray[np.uint8]], Input]
+from cxrzero.pipeline.films import all_fitted
+from cxrzero.pipeline.items import Frame, Input, Preprocessing
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +26,22 @@ class Embedder:
         cache: embeddings of earlier runs; None neither asks nor keeps.
         steps: of an encoder that is given fitted pictures, what it does with them first; None where it is given
             pixel_values.
+        geometry: of one that is given films, what it does with them before that; None where they are fitted.
     """
 
     encoder: Encoder
     cache: Cache | None = None
     steps: ValueSteps | None = None
+    geometry: Geometry | None = None
 
     def encode(self, inputs: Sequence[Input]) -> npt.NDArray[np.float32]:
         """Embed pictures in one call: (N, D)."""
         if self.steps is None:
             return self.encoder.encode_images(np.stack(cast(Sequence[npt.NDArray[np.float32]], inputs)))
-        return self.encoder.encode_fitted(cast(Sequence[npt.NDArray[np.uint8]], inputs), self.steps)
+        pictures = cast(Sequence[npt.NDArray[np.uint8]], inputs)
+        if self.geometry is None:
+            return self.encoder.encode_fitted(pictures, self.steps)
+        return self.encoder.encode_films(pictures, self.geometry, self.steps)
 
 
 def inputs_of(
@@ -57,6 +61,8 @@ def inputs_of(
     Returns:
         For each model its encoder's input, or None, and the embedding that is there, or nothing.
     """
+    if frame > 1:  # one picture of a file is in memory as it is, however many frames are ahead
+        preprocessings = all_fitted(preprocessings)
     embeddings = [_stored(record, frame, digest) for record in records]
     done: dict[Preprocessing, Input] = {}
     for preprocess, embedding in zip(preprocessings, embeddings, strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,8 +14,10 @@ from cxrzero.images.radiograph import Facts
 from cxrzero.sources import ImageRef
 
 # What an encoder takes of a frame: pixel_values (3, height, width) float32, or the fitted picture (h, w) uint8, of
-# which it makes them itself.
+# which it makes them itself; or the picture (H, W) uint8, which it also fits.
 Input = npt.NDArray[np.float32] | npt.NDArray[np.uint8]
+# (H, W) uint8 → what the encoder takes; called from several threads. Models that preprocess alike share one.
+Preprocessing = Callable[[npt.NDArray[np.uint8]], Input]
 
 
 @dataclass(slots=True)
@@ -57,7 +60,7 @@ class RunStats:
 
 @dataclass(slots=True)
 class Frame:
-    """A frame without its full-size pixels, which only `digest` still stands for.
+    """A frame without its full-size pixels, unless a model takes them: only `digest` still stands for them.
 
     Attributes:
         inputs: for each model what its encoder takes, or None where the cache had the embedding; empty when nothing is

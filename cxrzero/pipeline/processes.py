@@ -1,8 +1,9 @@
 """Files decoded in processes, for machines on which threads would wait for each other (see `cxrzero.pipeline.threads`).
 
 Files go out in groups and come back as their frames, in the order in which they went. What an encoder takes of a file's
-first frame comes through shared memory (`cxrzero.pipeline.slots`) if a slot is free; the rest is sent. A file of many
-frames is not brought over whole: it is decoded here, frame by frame, so that memory stays flat.
+first frame comes through shared memory (`cxrzero.pipeline.slots`) if a slot is free; the rest is sent, and no film is
+sent whole (`cxrzero.pipeline.films`). A file of many frames is not brought over whole: it is decoded here, frame by
+frame, so that memory stays flat.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from cxrzero.cache.images import FileRecord
 from cxrzero.images.radiograph import Radiograph
 from cxrzero.model.preprocess import Preprocess
 from cxrzero.pipeline.decode_file import FRAMES_AHEAD, Decode, items_of
-from cxrzero.pipeline.embedder import Preprocessing, inputs_of
-from cxrzero.pipeline.items import Frame, Input, Item, RunStats
-from cxrzero.pipeline.slots import Place, Slots
+from cxrzero.pipeline.embedder import inputs_of
+from cxrzero.pipeline.films import Films, all_fitted
+from cxrzero.pipeline.items import Frame, Input, Item, Preprocessing, RunStats
+from cxrzero.pipeline.slots import Place, Slots, has_room
 from cxrzero.pipeline.threads import ThreadDecoders
 from cxrzero.pipeline.workers import Advice, Workers, most_workers
 from cxrzero.sources import ImageRef
@@ -84,7 +86,10 @@ class ProcessDecoders:
     ) -> None:
         self._most = most_workers(workers)
         self.ahead = self._most * GROUP
-        self._slots = Slots(self.ahead + waiting, _bytes_of_frame(preprocessings))
+        count, for_films = self.ahead + waiting, any(isinstance(each, Films) for each in preprocessings)
+        if for_films and not has_room(count, _bytes_of_frame(preprocessings)):
+            preprocessings, for_films = all_fitted(preprocessings), False
+        self._slots = Slots(count, _bytes_of_frame(preprocessings), for_films=for_films)
         self._workers = Workers(self._most, ADVICE, _know, (decode, tuple(preprocessings), self._slots))
         self._stats = stats
         self._here = ThreadDecoders(decode, preprocessings, 1, stats)
@@ -163,7 +168,7 @@ def _decode_group(tasks: Sequence[Task]) -> list[Decoded]:
 def _decoded(task: Task) -> Decoded:
     decode, preprocessings, slots = _known
     seconds: list[float] = []
-    inputs = partial(inputs_of, preprocessings, task.records)
+    inputs = partial(inputs_of, preprocessings if task.slot is not None else all_fitted(preprocessings), task.records)
     items: list[Item] = []
     places = None
     try:
@@ -196,8 +201,10 @@ def _in_three_channels(item: Item) -> Item:
 
 def _bytes_of_frame(preprocessings: Sequence[Preprocessing]) -> int:
     """What a frame's inputs take when no model has its embedding."""
-    least = np.zeros((3, 2), np.uint8)  # all pictures become as large
-    return sum(each(least).nbytes // (3 if _is_grey(each) else 1) for each in set(preprocessings))
+    films = max((each.most_bytes for each in preprocessings if isinstance(each, Films)), default=0)  # all share one
+    least = np.zeros((3, 2), np.uint8)  # all that are fitted become as large
+    fitted = (each for each in set(preprocessings) if not isinstance(each, Films))
+    return films + sum(each(least).nbytes // (3 if _is_grey(each) else 1) for each in fitted)
 
 
 def _is_grey(preprocessing: Preprocessing) -> bool:

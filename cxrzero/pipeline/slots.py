@@ -9,6 +9,7 @@ Files are unlinked before they are used, so that nothing stays of a run that is 
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from multiprocessing.heap import Arena
@@ -18,9 +19,12 @@ import numpy as np
 
 from cxrzero.pipeline.items import Input
 
-# Of one block, at most: room for a window of CheXzero's fitted pictures (320 × 320 bytes) with 16 processes and calls
-# of 256, and half of what a container often has.
+# Of one block, at most: a window of CheXzero's fitted pictures (320 × 320 bytes) with 16 processes and calls of 256,
+# and half of what a container often has.
 MOST_BYTES = 2**25
+# The same for a window of whole films (`cxrzero.pipeline.films`), if there is `has_room`.
+MOST_FOR_FILMS = 2**29
+SHARED_MEMORY = "/dev/shm"
 
 
 class Place(NamedTuple):
@@ -37,12 +41,14 @@ class Slots:
     Without room for the block there are none.
 
     Args:
-        count: how many, if MOST_BYTES are enough for them.
+        count: how many, if the block's limit is enough for them.
         size: bytes of one.
+        for_films: the larger limit holds.
     """
 
-    def __init__(self, count: int, size: int) -> None:
-        self._count = min(count, MOST_BYTES // size) if size else 0
+    def __init__(self, count: int, size: int, *, for_films: bool = False) -> None:
+        most = MOST_FOR_FILMS if for_films else MOST_BYTES
+        self._count = min(count, most // size) if size else 0
         self._size = size
         self._arena: Arena | None = None
         self._free: list[int] | None = None
@@ -86,6 +92,15 @@ class Slots:
         return np.ndarray(place.shape, place.dtype, self._arena.buffer, place.start)
 
 
+def has_room(count: int, size: int) -> bool:
+    """Whether so many slots for films, or as many as the limit allows, leave others as much shared memory."""
+    try:
+        found = os.statvfs(SHARED_MEMORY)
+    except (OSError, AttributeError):  # not on Linux
+        return False
+    return 2 * min(count * size, MOST_FOR_FILMS) <= found.f_bavail * found.f_frsize
+
+
 def _reserved(size: int) -> Arena | None:
     """A block that is really there; None where the system has no room for it.
 
@@ -95,8 +110,11 @@ def _reserved(size: int) -> Arena | None:
     try:
         arena = Arena(size) if size else None
         if arena is not None and sys.platform != "win32":  # there, memory is granted when it is mapped
-            with open(arena.fd, "wb", closefd=False) as file:
-                file.write(bytes(size))
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(arena.fd, 0, size)
+            else:
+                with open(arena.fd, "wb", closefd=False) as file:
+                    file.write(bytes(size))
     except OSError:
         return None
     return arena

@@ -16,8 +16,8 @@ from typing import Protocol, get_args
 from cxrzero.cache.images import FileRecord
 from cxrzero.choices import DecodeIn
 from cxrzero.pipeline.decode_file import Decode, DecodeJob
-from cxrzero.pipeline.embedder import Preprocessing, inputs_of
-from cxrzero.pipeline.items import Item, RunStats
+from cxrzero.pipeline.embedder import inputs_of
+from cxrzero.pipeline.items import Item, Preprocessing, RunStats
 from cxrzero.sources import ImageRef
 
 DECODE_IN: tuple[DecodeIn, ...] = get_args(DecodeIn)

@@ -11,13 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cxrzero.clip.steps import chexzero_steps, clip_steps
+from cxrzero.model import resample
 from cxrzero.model.geometry import STEPS, Geometry
+from cxrzero.model.resample import fits_on_device
 from tests.support.needs import modules
 from tests.support.pictures import picture
 
 modules("torch")
 from cxrzero.backends.torch import fit  # noqa: E402
-from cxrzero.backends.torch.fit import Fitter, fits_on_device  # noqa: E402
+from cxrzero.backends.torch.fit import Fitter  # noqa: E402
 
 Steps = list[dict[str, Any]]
 
@@ -103,5 +105,5 @@ def test_a_geometry_that_would_change_fitted_films_is_left_to_the_decoders() -> 
 
 
 def test_a_pillow_of_other_arithmetic_leaves_all_to_the_decoders(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fit, "order_of_passes", lambda: None)
+    monkeypatch.setattr(resample, "order_of_passes", lambda: None)
     assert not fits_on_device(CHEXZERO)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +13,15 @@ import pytest
 from cxrzero import Screener
 from cxrzero.backends import Encoder, open_encoder
 from cxrzero.backends.gpus import find_gpus
+from cxrzero.choices import DecodeIn
+from cxrzero.clip.steps import chexzero_steps, clip_steps
 from cxrzero.errors import DeviceError
 from cxrzero.model.bundle import load_bundle
+from cxrzero.model.geometry import Geometry
+from cxrzero.model.preprocess import Preprocess
 from cxrzero.model.values import ValueSteps
+from cxrzero.pipeline import films as whole_films
+from cxrzero.prediction import Prediction
 from tests.support.bundle import CONTEXT, SIDE
 from tests.support.needs import modules
 
@@ -157,3 +164,55 @@ def test_threads_that_call_torch_at_once_get_their_own_rows(tiny_bundle: Path) -
     with ThreadPoolExecutor(4) as pool:
         for part, given in zip(parts, pool.map(lambda part: gpu.encode_images(pictures()[part]), parts), strict=True):
             np.testing.assert_array_equal(given, whole[part])
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("steps", [clip_steps(SIDE), chexzero_steps(SIDE)], ids=["clip", "chexzero"])
+def test_films_that_torch_fits_give_the_bits_of_those_that_pillow_fitted(
+    tiny_bundle: Path, steps: list[dict[str, Any]], precision: str
+) -> None:
+    gpu = on_gpu(tiny_bundle, "torch", precision)
+    assert gpu.takes_films
+    preprocess = Preprocess(steps, (SIDE, SIDE))
+    assert preprocess.value_steps is not None
+    rng = np.random.default_rng(2)
+    sizes = [(1024, 1024), (400, 320), (320, 390), (700, 1100)]
+    films = [rng.integers(0, 256, sizes[row % 4], dtype=np.uint8) for row in range(150)]
+    fitted = [preprocess.fit(film) for film in films]
+    films[5], films[77] = fitted[5], fitted[77]
+    expected = gpu.encode_fitted(fitted, preprocess.value_steps)
+    for _ in range(3):  # pinned memory is used again
+        found = gpu.encode_films(films, preprocess.fit, preprocess.value_steps)
+        np.testing.assert_array_equal(found, expected)
+    some = gpu.encode_films(films[60:71], preprocess.fit, preprocess.value_steps)
+    np.testing.assert_array_equal(some, expected[60:71])
+
+
+@pytest.mark.parametrize("decode_in", ["threads", "processes"])
+def test_predict_with_whole_films_is_predict_with_fitted_ones(
+    tiny_bundle: Path, png: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, decode_in: DecodeIn
+) -> None:
+    on_gpu(tiny_bundle, "torch")
+    from cxrzero.backends.torch.encoder import TorchEncoder
+
+    films = [png(f"films/{seed}.png", seed=seed) for seed in range(70)]
+    taken: list[int] = []
+    real = TorchEncoder.encode_films
+
+    def noted(self: TorchEncoder, films: Sequence[np.ndarray], geometry: Geometry, steps: ValueSteps) -> np.ndarray:
+        taken.append(sum(film.shape != geometry.fitted_size for film in films))
+        return real(self, films, geometry, steps)
+
+    monkeypatch.setattr(TorchEncoder, "encode_films", noted)
+
+    def rows() -> list[Prediction]:
+        screener = Screener(
+            tiny_bundle, device="cuda", backend="torch", workers=2, decode_in=decode_in, batch_size=32, cache=False
+        )
+        return screener.predict(films[0].parent, ["edema"])
+
+    whole = rows()
+    assert sum(taken) == len(films)
+    monkeypatch.setattr(whole_films, "MOST_BYTES", 0)
+    assert rows() == whole
+    assert len(taken) == 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ import cxrzero.backends.torch.encoder as encoder_module  # noqa: E402
 from cxrzero.backends.gpus import Gpu  # noqa: E402
 from cxrzero.backends.torch.calls import Calls  # noqa: E402
 from cxrzero.backends.torch.encoder import TorchEncoder  # noqa: E402
+from cxrzero.backends.torch.fit import Fitter  # noqa: E402
 from cxrzero.errors import BundleError, RunError  # noqa: E402
 from cxrzero.model.bundle import load_bundle  # noqa: E402
+from cxrzero.model.geometry import Geometry, resize  # noqa: E402
 from cxrzero.model.values import ValueSteps  # noqa: E402
 from tests.support.bundle import CONTEXT, SIDE, WIDTH  # noqa: E402
 from tests.support.torch_cuda import PretendedCuda  # noqa: E402
@@ -29,6 +32,8 @@ from tests.support.torch_cuda import PretendedCuda  # noqa: E402
 RNG = np.random.default_rng(0)
 PIXELS = RNG.normal(size=(23, 3, SIDE, SIDE)).astype(np.float32)
 FRAMES = list(RNG.integers(0, 256, (23, SIDE, SIDE), dtype=np.uint8))
+FILMS = [RNG.integers(0, 256, (30 + seed % 4, 41 - seed % 3), dtype=np.uint8) for seed in range(23)]
+GEOMETRY = Geometry([partial(resize, height=SIDE, width=SIDE, interpolation="bicubic")])
 STEPS = ValueSteps(RNG.normal(size=(1, 256)).astype(np.float32))
 ROW = ((3, SIDE, SIDE), torch.float32)
 EAGER = [(), ("copies",), ("arithmetic",), ("copies", "arithmetic")]
@@ -46,6 +51,9 @@ def test_rows_keep_their_order_and_no_buffer_is_written_while_it_is_used(size: i
     np.testing.assert_array_equal(calls(PIXELS), 2 * PIXELS[:, 0, 0])
     np.testing.assert_array_equal(calls(PIXELS[::-1][:9]), 2 * PIXELS[::-1][:9, 0, 0])
     fitted = Calls(PretendedCuda(eager=eager), double, size, (FRAMES[0].shape, torch.uint8), STEPS)
+    np.testing.assert_array_equal(fitted(FRAMES), 2 * STEPS(np.stack(FRAMES))[:, 0, 0])
+    whole = fitted(FILMS, Fitter(GEOMETRY, "cpu"))
+    np.testing.assert_array_equal(whole, 2 * STEPS(np.stack([GEOMETRY(film) for film in FILMS]))[:, 0, 0])
     np.testing.assert_array_equal(fitted(FRAMES), 2 * STEPS(np.stack(FRAMES))[:, 0, 0])
 
 
@@ -65,6 +73,10 @@ def test_the_places_that_are_left_hold_the_first_row() -> None:
     calls(PIXELS)
     last = calls._calls[0].rows.numpy()  # the third call, of 7 rows
     np.testing.assert_array_equal(last, [*PIXELS[16:], PIXELS[16]])
+    fitted = Calls(PretendedCuda(), double, 8, (FRAMES[0].shape, torch.uint8), STEPS)
+    fitted(FILMS, Fitter(GEOMETRY, "cpu"))
+    last = fitted._calls[0].there.numpy()
+    np.testing.assert_array_equal(last, [GEOMETRY(film) for film in (*FILMS[16:], FILMS[16])])
 
 
 def test_what_cannot_be_recorded_is_run_operator_by_operator_and_said() -> None:
@@ -119,6 +131,44 @@ def test_steps_on_the_device_give_the_same_bits(
     frames = RNG.integers(0, 256, (70, *sides), dtype=np.uint8)
     steps = ValueSteps(RNG.normal(size=(channels, 256)).astype(np.float32), side)
     np.testing.assert_array_equal(gpu.encode_fitted(list(frames), steps), gpu.encode_images(steps(frames)))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_films_that_are_fitted_on_the_device_give_the_same_bits(pretended: Pretend, precision: str) -> None:
+    cuda = PretendedCuda()
+    gpu = pretended(cuda, precision)
+    assert gpu.takes_films
+    fitted = [GEOMETRY(film) for film in FILMS]
+    expected = gpu.encode_fitted(fitted, STEPS)
+    assert gpu._fitters == {}
+    films = [film if row % 3 else fitted[row] for row, film in enumerate(FILMS)]  # some are fitted before
+    np.testing.assert_array_equal(gpu.encode_films(films, GEOMETRY, STEPS), expected)
+    assert cuda.log.count("record") == 1  # both are what follows the geometry
+    assert list(gpu._fitters) == [GEOMETRY]
+
+
+def test_films_are_fitted_by_pillow_on_the_cpu(tiny_bundle: Path) -> None:
+    cpu = TorchEncoder(load_bundle(tiny_bundle), "cpu")
+    assert not cpu.takes_films
+    expected = cpu.encode_fitted([GEOMETRY(film) for film in FILMS], STEPS)
+    np.testing.assert_array_equal(cpu.encode_films(FILMS, GEOMETRY, STEPS), expected)
+
+
+def test_films_that_run_out_of_memory_are_encoded_in_smaller_calls(
+    pretended: Pretend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu = pretended(PretendedCuda())
+    fit = Fitter.__call__
+
+    def full(self: Fitter, films: Any) -> torch.Tensor:
+        if len(films) > 8:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 128.00 MiB.")
+        return fit(self, films)
+
+    monkeypatch.setattr(Fitter, "__call__", full)
+    found = gpu.encode_films(FILMS, GEOMETRY, STEPS)
+    assert gpu.reason == "asked for; the GPU's memory ran out, so calls are of 8 rows"
+    np.testing.assert_array_equal(found, gpu.encode_fitted([GEOMETRY(film) for film in FILMS], STEPS))
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])

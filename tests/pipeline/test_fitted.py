@@ -12,6 +12,7 @@ import pytest
 from cxrzero import Screener
 from cxrzero.backends.base import BundleEncoder
 from cxrzero.errors import BundleError
+from cxrzero.model.geometry import Geometry
 from cxrzero.model.preprocess import Preprocess
 from cxrzero.model.values import ValueSteps
 from cxrzero.pipeline.items import RunStats
@@ -49,6 +50,7 @@ class Fitted:
     """An encoder on a pretended GPU that takes 8-bit pictures; notes what it was given."""
 
     takes_fitted, device = True, "cuda"
+    takes_films = False
 
     def __init__(self, encoder: BundleEncoder) -> None:
         self._encoder = encoder
@@ -63,6 +65,13 @@ class Fitted:
         self.shapes |= {frame.shape for frame in frames}
         self.pictures += map(id, frames)
         return self._encoder.encode_fitted(frames, steps)
+
+    def encode_films(self, films: Sequence[np.ndarray], geometry: Geometry, steps: ValueSteps) -> np.ndarray:
+        assert self.takes_films
+        assert {film.dtype for film in films} == {np.dtype(np.uint8)}
+        self.shapes |= {film.shape for film in films}
+        self.pictures += map(id, films)
+        return self._encoder.encode_films(films, geometry, steps)
 
 
 def on_gpu(models: Any, **options: Any) -> tuple[Screener, list[Fitted]]:

@@ -9,12 +9,13 @@ import pytest
 from cxrzero.backends.gpus import Gpu
 from cxrzero.errors import BundleError, ImageError, SkippedImage
 from cxrzero.images.radiograph import Facts, Radiograph
+from cxrzero.model.geometry import Geometry
 from cxrzero.model.model_json import Scoring
 from cxrzero.model.score import Classifier
 from cxrzero.model.values import ValueSteps
 from cxrzero.pipeline.decode_file import Decode
-from cxrzero.pipeline.embedder import Embedder, Preprocessing
-from cxrzero.pipeline.items import RunStats
+from cxrzero.pipeline.embedder import Embedder
+from cxrzero.pipeline.items import Preprocessing, RunStats
 from cxrzero.pipeline.run import Pipeline
 from cxrzero.pipeline.threads import ThreadDecoders
 from cxrzero.prediction import Prediction
@@ -28,7 +29,7 @@ class FakeEncoder:
 
     backend, device, precision, reason = "fake", "cpu", "fp32", "test"
     gpu: Gpu | None = None
-    takes_fitted = False
+    takes_fitted = takes_films = False
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.batches: list[int] = []
@@ -42,6 +43,9 @@ class FakeEncoder:
 
     def encode_fitted(self, frames: Sequence[np.ndarray], steps: ValueSteps) -> np.ndarray:
         return self.encode_images(steps(np.stack(frames)))
+
+    def encode_films(self, films: Sequence[np.ndarray], geometry: Geometry, steps: ValueSteps) -> np.ndarray:
+        return self.encode_fitted([geometry(film) for film in films], steps)
 
     def encode_patches(self, pixel_values: np.ndarray) -> np.ndarray:
         raise AssertionError("the pipeline encodes no patches")

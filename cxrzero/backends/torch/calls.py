@@ -4,7 +4,9 @@
     └─── stream of copies ──┘ └────────────────── stream of arithmetic ──────────────┘
 
 There are two of what is pinned and of what is copied to: while one call computes, the rows of the next are written and
-copied. Input and output have one address, so that the work between is recorded once, as a CUDA graph, and then started
+copied. Films that are to be fitted on the GPU
+(`cxrzero.backends.torch.fit`) are so on the stream of copies, instead of the first copy. Input and output have one
+address, so that the work between is recorded once, as a CUDA graph, and then started
 as a whole: started one by one from Python, operators in half precision take longer to start than to run.
 """
 
@@ -13,6 +15,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +25,7 @@ from torch import Tensor
 from cxrzero.backends.base import CUDA_CALLS, first_line, ran_out_of_memory
 from cxrzero.backends.calls import Rows, encode_in_calls, fill
 from cxrzero.backends.torch.cuda import Cuda, Event, Work
+from cxrzero.backends.torch.fit import Fitter
 from cxrzero.backends.torch.values import on_device
 from cxrzero.model.values import ValueSteps
 
@@ -94,9 +98,9 @@ class Calls:
         ]
 
     @torch.inference_mode()
-    def __call__(self, rows: Rows) -> npt.NDArray[np.float32]:
-        """N rows → (N, …, D), in their order."""
-        return encode_in_calls(rows, self.size, self._start, self._finish)
+    def __call__(self, rows: Rows, fit: Fitter | None = None) -> npt.NDArray[np.float32]:
+        """N rows → (N, …, D), in their order; with `fit`, films of which it makes the rows on the device."""
+        return encode_in_calls(rows, self.size, partial(self._start, fit), self._finish)
 
     def close(self) -> None:
         """Wait for the work that is under way, after which the memory may go."""
@@ -104,11 +108,14 @@ class Calls:
             self._copies.finish()
             self._arithmetic.finish()
 
-    def _start(self, number: int, rows: Rows) -> None:
+    def _start(self, fit: Fitter | None, number: int, rows: Rows) -> None:
         """Queue all work of a call, whose buffers nobody uses."""
         call = self._calls[number]
-        fill(call.rows.numpy(), rows)
-        self._copies.copy(call.there, call.rows)
+        if fit is None:
+            fill(call.rows.numpy(), rows)
+            self._copies.copy(call.there, call.rows)
+        else:
+            self._copies.run(partial(_fill_fitted, call.there, fit, rows))
         self._copies.mark(call.copied)
         self._arithmetic.wait_for(call.copied)
         self._arithmetic.copy(self._input, call.there)
@@ -146,6 +153,12 @@ class Calls:
                     raise cause from None
                 self.refusal = first_line(cause)
         return work
+
+
+def _fill_fitted(places: Tensor, fit: Fitter, films: Rows) -> None:
+    """As `fill` does, on the device and of films. Torch keeps their pinned memory until it is copied."""
+    places[: len(films)].copy_(fit(films))
+    places[len(films) :].copy_(places[:1])
 
 
 def _after(steps: Encode, encode: Encode) -> Encode:

@@ -19,11 +19,13 @@ from cxrzero.backends.calls import Rows
 from cxrzero.backends.gpus import Gpu, gpu_of
 from cxrzero.backends.precision import choose_precision
 from cxrzero.backends.torch.cuda import Cuda
+from cxrzero.backends.torch.fit import Fitter
 from cxrzero.backends.torch.graph import TorchGraph
 from cxrzero.backends.torch.tower import GpuTower
 from cxrzero.choices import Device, Precision
 from cxrzero.errors import DeviceError
 from cxrzero.model.bundle import Bundle
+from cxrzero.model.geometry import Geometry
 from cxrzero.model.values import ValueSteps
 
 # Torch orders its sums by the number of rows, so that every call has the same.
@@ -61,10 +63,11 @@ class TorchEncoder(BundleEncoder):
         self.backend = f"torch {torch.__version__}"
         self.gpu, place = _choose_gpu(device)
         self.device = "cpu" if self.gpu is None else "cuda"
-        self.takes_fitted = self.gpu is not None
+        self.takes_fitted = self.takes_films = self.gpu is not None
         self.fixed_batch = CPU_BATCH if self.gpu is None else CUDA_BATCH
         self._cuda = None if self.gpu is None else Cuda(self.gpu.number)
         self._gpu_towers: dict[Tower, GpuTower] = {}
+        self._fitters: dict[Geometry, Fitter] = {}
         # Asked for by name, bf16 is computed in software where it must be; "auto" wants what is faster.
         slow = obstacle("bf16") if self.device == "cpu" else None
         obstacles = {"bf16": slow} if slow and precision == "auto" else {}
@@ -78,6 +81,13 @@ class TorchEncoder(BundleEncoder):
         if self._cuda is None:
             return super().encode_fitted(frames, steps)
         return self._encode_on_gpu(self._cuda, IMAGE, frames, steps)
+
+    def encode_films(
+        self, films: Sequence[npt.NDArray[np.uint8]], geometry: Geometry, steps: ValueSteps
+    ) -> npt.NDArray[np.float32]:
+        if self._cuda is None:
+            return super().encode_films(films, geometry, steps)
+        return self._encode_on_gpu(self._cuda, IMAGE, films, steps, geometry)
 
     def _encode(self, tower: Tower, rows: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         if self._cuda is not None:
@@ -96,13 +106,18 @@ class TorchEncoder(BundleEncoder):
 
         return run
 
-    def _encode_on_gpu(self, cuda: Cuda, tower: Tower, rows: Rows, steps: ValueSteps | None) -> npt.NDArray[np.float32]:
+    def _encode_on_gpu(
+        self, cuda: Cuda, tower: Tower, rows: Rows, steps: ValueSteps | None, geometry: Geometry | None = None
+    ) -> npt.NDArray[np.float32]:
         def encode(size: int) -> npt.NDArray[Any]:
-            return self._gpu_tower(cuda, tower).calls(rows[0], steps, size)(rows)
+            fitted = rows[0] if geometry is None else np.empty(geometry.fitted_size or (), np.uint8)
+            calls = self._gpu_tower(cuda, tower).calls(fitted, steps, size)
+            return calls(rows, None if geometry is None else self._fitter(cuda, geometry))
 
         def give_back() -> None:
             for each in self._gpu_towers.values():
                 each.close()
+            self._fitters.clear()
             cuda.release()
 
         with ONE_AT_A_TIME, cuda.current(), _exactly():
@@ -115,6 +130,11 @@ class TorchEncoder(BundleEncoder):
             dtype = DTYPES[self.precision] if tower is IMAGE else torch.float32
             self._gpu_towers[tower] = GpuTower(cuda, self._bundle.file(self._file(tower)), tower, dtype)
         return self._gpu_towers[tower]
+
+    def _fitter(self, cuda: Cuda, geometry: Geometry) -> Fitter:
+        if geometry not in self._fitters:
+            self._fitters[geometry] = Fitter(geometry, cuda.device)
+        return self._fitters[geometry]
 
     def _tell_refusal(self, tower: Tower) -> None:
         refusal = self._gpu_towers[tower].refusal

@@ -24,13 +24,9 @@ from cxrzero.model.resample import BITS, Order, order_of_passes, taps
 # Pixels that are resized together at most, in the largest of their passes: in float64 128 MB, twice.
 MOST_PIXELS = 2**24
 
-# Passes whose taps stay on the device: a few hundred kB each.
-KEPT_TAPS = 128
-
-
-def fits_on_device(geometry: Geometry) -> bool:
-    """Whether films may be left to a `Fitter`: it gives Pillow's bits, and films that are fitted stay as they are."""
-    return geometry.is_settled and order_of_passes() is not None
+# Passes whose taps stay on the device, some 100 kB each: where films have sizes of their own, to make them takes half a
+# millisecond of the processor.
+KEPT_TAPS = 512
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,7 +42,7 @@ class Fitter:
     """One geometry on one device, for one thread and its stream at a time.
 
     Args:
-        geometry: one that `fits_on_device`.
+        geometry: one that `cxrzero.model.resample.fits_on_device`.
     """
 
     def __init__(self, geometry: Geometry, device: torch.device | str) -> None:
