@@ -28,12 +28,12 @@ def main() -> None:
     options.add_argument("--calls", type=int, required=True)
     args = options.parse_args()
     import torch
-    from cxrzero.backends.torch.program import Kind
-    from cxrzero.backends.torch.tower import program
     from torch.fx.experimental.proxy_tensor import make_fx
 
     from cxrzero.backends.torch.encoder import DTYPES
     from cxrzero.backends.torch.graph import TorchGraph
+    from cxrzero.backends.torch.program import Kind
+    from cxrzero.backends.torch.tower import program
 
     films = Films(args.work / args.model)
     graph = TorchGraph(load_bundle(films.folder / "bundle").file(IMAGE.file), IMAGE.output)

@@ -1,4 +1,4 @@
-"""Decoders alone: files to what an encoder is given, in loops that nobody feeds and from which nothing is taken."""
+"""Decoders alone: files to what the pipeline hands over, in loops that nobody feeds and from which nothing is taken."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pathlib import Path
 
 from cxrzero.images import decode
 from cxrzero.images.radiograph import DecodeOptions, Radiograph
-from cxrzero.model.preprocess import Preprocess
 from cxrzero.pipeline.decode_file import digest_of
+from cxrzero.pipeline.items import Preprocessing
 from cxrzero.screener import Screener
 
 Decode = Callable[[str], Iterator[Radiograph]]
@@ -25,7 +25,7 @@ WAIT = 30.0
 
 def decoders_alone(screener: Screener, paths: Sequence[str], seconds: float) -> float:
     """Films per second of as many processes, or threads, as the screener decodes in, each by itself."""
-    workers, preprocess = screener.workers, screener.member.preprocess
+    workers, part = screener.workers, screener.member.decoders_part
     if screener.decode_in == "processes":
         context = multiprocessing.get_context("spawn")
         barrier = context.Barrier(workers)
@@ -35,10 +35,10 @@ def decoders_alone(screener: Screener, paths: Sequence[str], seconds: float) -> 
         _know(threading.Barrier(workers))
         pool, decoded = ThreadPoolExecutor(workers), screener.decode
     with pool:
-        return sum(pool.map(partial(loop, decoded, preprocess, paths, seconds), range(workers)))
+        return sum(pool.map(partial(loop, decoded, part, paths, seconds), range(workers)))
 
 
-def loop(decoded: Decode, preprocess: Preprocess, paths: Sequence[str], seconds: float, worker: int) -> float:
+def loop(decoded: Decode, part: Preprocessing, paths: Sequence[str], seconds: float, worker: int) -> float:
     """Films per second of one of them, beside all the others."""
     place = worker % len(paths)
     own = [*paths[place:], *paths[:place]]
@@ -46,7 +46,7 @@ def loop(decoded: Decode, preprocess: Preprocess, paths: Sequence[str], seconds:
     def one(number: int) -> None:
         for radiograph in decoded(own[number % len(own)]):
             digest_of(radiograph.pixels)
-            preprocess.fit(radiograph.pixels)
+            part(radiograph.pixels)
 
     one(0)  # imports what it needs
     _all_there.wait(WAIT)

@@ -54,7 +54,7 @@ class Scale:
     host: tuple[str, ...]
 
 
-FULL = Scale("cuda", MODELS, (64, 128, 256, 512), (64, 256), 1.0, 8.0, 8192, (), ("--films", "10000"))
+FULL = Scale("cuda", MODELS, (64, 128, 256, 512), (64, 256), 1.0, 6.0, 8192, (), ("--films", "10000"))
 REHEARSAL = Scale(
     "cpu",
     ("tiny",),
@@ -122,18 +122,22 @@ def encode(scale: Scale, model: str, backend: str, precision: str, calls: tuple[
 
 
 def wholes(scale: Scale) -> Iterator[Job]:
-    """Films to scores: each form of film with the backend that `auto` takes, and PNG with the others."""
+    """Films to scores: each form of film with the backend that `auto` takes; PNG also in other ways."""
     model = scale.models[0]
     for form, precision, options in (
         ("png", "fp32", ()),
+        ("png", "fp32", ("--fitted",)),
         ("jpeg", "fp32", ()),
         ("jpeg2000", "fp32", ()),
         ("jpeg2000", "fp32", ("--fast-decode",)),
         ("explicit", "fp32", ()),
         ("jpeg2000", "fp32", ("--gpu-decode",)),
         ("png", "fp16", ()),
+        ("png", "fp32", ("--backend", "onnxruntime")),
     ):
-        name = " ".join(("whole", form, *(each.lstrip("-") for each in options), model, precision))
+        name = " ".join(
+            ("whole", form, *(each.lstrip("-") for each in options if each != "--backend"), model, precision)
+        )
         arguments = ("--model", model, "--form", form, "--precision", precision, "--row", name, *options)
         marks = (form, f"{model}.fp16" if precision == "fp16" else model)
         needs = ["cuda"] + ["dicom"] * (form in ("jpeg2000", "explicit")) + ["nvimgcodec"] * ("--gpu-decode" in options)

@@ -4,24 +4,25 @@ This is `cxrzero predict` below its command line: the same plan, decoders, encod
 distinct films have many names; from the second time on a film is flagged `duplicate`, and is decoded and encoded like
 any other. The rate is taken between the end of the first fifth of all batches and the end of the last, so that the
 start does not count; that, from opening the model to the first row, is stated beside it. There are at least three
-batches; where films come slowly, these are small. Decoders alone are as many processes that decode and fit the same
-films in loops (`decoders.py`). Encoder alone gets batches of the pipeline's size that are in memory. With --gpu-decode
-the two share the GPU.
+batches; where films come slowly, these are small. Decoders alone are as many processes that do their part with the same
+films in loops (`decoders.py`). Encoder alone gets batches of what they make of them, which is in memory. With --fitted
+that is fitted pictures, also where the encoder would take whole films. With --gpu-decode the two share the GPU.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import resource
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import cxrzero.pipeline.films
 from benchmarks.gpu.decoders import decoders_alone
 from benchmarks.gpu.device import card
-from benchmarks.gpu.encode import Films
 from benchmarks.gpu.films import fill
 from benchmarks.gpu.worker import parser, row, wait_for_turn
 from cxrzero.bench.stopwatch import measure
@@ -30,6 +31,7 @@ from cxrzero.pipeline.live import Live
 from cxrzero.predict.options import PredictOptions
 from cxrzero.predict.plan import Plan, prepare
 from cxrzero.predict.run import run
+from cxrzero.screener import Screener
 
 SMALL_BATCH = 64  # where films come too slowly for several batches of the usual size
 LEAST_BATCHES = 3
@@ -41,10 +43,14 @@ def main() -> None:
     options.add_argument("--form", required=True)
     options.add_argument("--precision", required=True)
     options.add_argument("--row", required=True, help="its name")
+    options.add_argument("--backend", default="auto")
+    options.add_argument("--fitted", action="store_true", help="films are fitted where they are decoded")
     options.add_argument("--fast-decode", action="store_true")
     options.add_argument("--gpu-decode", action="store_true")
     args = options.parse_args()
     wait_for_turn()
+    if args.fitted:
+        cxrzero.pipeline.films.MOST_BYTES = 0
     bundle = args.work / args.model / ("bundle.fp16" if args.precision == "fp16" else "bundle")
     asked = PredictOptions(
         paths=(str(args.work / args.form),),
@@ -52,6 +58,7 @@ def main() -> None:
         overwrite=True,
         model=(str(bundle),),
         device=args.device,
+        backend=args.backend,
         precision=args.precision,
         cache=False,
         fast_decode=args.fast_decode,
@@ -79,7 +86,7 @@ def measured(args: argparse.Namespace, asked: PredictOptions) -> dict[str, Any]:
     if not folder.exists():
         fill(folder, films, batch * batches)
     whole = from_files(replace(plan, options=replace(asked, paths=(str(folder),))), batch, batches)
-    encoding = measure(Films(args.work / args.model).encode(encoder, batch), batch, args.seconds / 8)
+    encoding = measure(encoder_alone(plan.screener, [str(path) for path in films], batch), batch, args.seconds / 8)
     rate, first_row = whole.pop("images_per_second"), whole.pop("first_row_seconds")
     return {
         "images_per_second": rate,
@@ -95,6 +102,15 @@ def measured(args: argparse.Namespace, asked: PredictOptions) -> dict[str, Any]:
         "backend": encoder.backend,
         "reason": encoder.reason,
     }
+
+
+def encoder_alone(screener: Screener, paths: Sequence[str], batch: int) -> Callable[[], object]:
+    """An action that encodes a batch of what the decoders make of these films."""
+    member = screener.member
+    part, embedder = member.decoders_part, member.embedder(screener.decode_options)
+    inputs = [part(radiograph.pixels) for path in paths for radiograph in screener.decode(path)]
+    some = list(itertools.islice(itertools.cycle(inputs), batch))
+    return lambda: embedder.encode(some)
 
 
 def batch_of(films: float, usual: int) -> int:
