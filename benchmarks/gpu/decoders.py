@@ -14,6 +14,7 @@ from pathlib import Path
 from cxrzero.images import decode
 from cxrzero.images.radiograph import DecodeOptions, Radiograph
 from cxrzero.pipeline.decode_file import digest_of
+from cxrzero.pipeline.embedder import inputs_of
 from cxrzero.pipeline.items import Preprocessing
 from cxrzero.screener import Screener
 
@@ -45,8 +46,7 @@ def loop(decoded: Decode, part: Preprocessing, paths: Sequence[str], seconds: fl
 
     def one(number: int) -> None:
         for radiograph in decoded(own[number % len(own)]):
-            digest_of(radiograph.pixels)
-            part(radiograph.pixels)
+            inputs_of([part], [None], radiograph.pixels, 1, digest_of(radiograph.pixels))
 
     one(0)  # imports what it needs
     _all_there.wait(WAIT)

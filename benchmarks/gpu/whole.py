@@ -27,6 +27,7 @@ from benchmarks.gpu.films import fill
 from benchmarks.gpu.worker import parser, row, wait_for_turn
 from cxrzero.bench.stopwatch import measure
 from cxrzero.errors import CxrzeroError
+from cxrzero.pipeline.embedder import inputs_of
 from cxrzero.pipeline.live import Live
 from cxrzero.predict.options import PredictOptions
 from cxrzero.predict.plan import Plan, prepare
@@ -108,8 +109,9 @@ def encoder_alone(screener: Screener, paths: Sequence[str], batch: int) -> Calla
     """An action that encodes a batch of what the decoders make of these films."""
     member = screener.member
     part, embedder = member.decoders_part, member.embedder(screener.decode_options)
-    inputs = [part(radiograph.pixels) for path in paths for radiograph in screener.decode(path)]
-    some = list(itertools.islice(itertools.cycle(inputs), batch))
+    films = [radiograph for path in paths for radiograph in screener.decode(path)]
+    made = (inputs_of([part], [None], each.pixels, 1, 0)[0] for each in itertools.islice(itertools.cycle(films), batch))
+    some = [each for inputs in made for each in inputs if each is not None]
     return lambda: embedder.encode(some)
 
 

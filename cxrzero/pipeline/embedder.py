@@ -14,7 +14,7 @@ from cxrzero.cache.images import FileRecord
 from cxrzero.model.geometry import Geometry
 from cxrzero.model.values import ValueSteps
 from cxrzero.pipeline.cached import Cache
-from cxrzero.pipeline.films import all_fitted
+from cxrzero.pipeline.films import as_they_go
 from cxrzero.pipeline.items import Frame, Input, Preprocessing
 
 
@@ -61,8 +61,7 @@ def inputs_of(
     Returns:
         For each model its encoder's input, or None, and the embedding that is there, or nothing.
     """
-    if frame > 1:  # one picture of a file is in memory as it is, however many frames are ahead
-        preprocessings = all_fitted(preprocessings)
+    preprocessings = as_they_go(preprocessings, pixels, frame)
     embeddings = [_stored(record, frame, digest) for record in records]
     done: dict[Preprocessing, Input] = {}
     for preprocess, embedding in zip(preprocessings, embeddings, strict=True):

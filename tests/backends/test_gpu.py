@@ -212,7 +212,7 @@ def test_predict_with_whole_films_is_predict_with_fitted_ones(
         return screener.predict(films[0].parent, ["edema"])
 
     whole = rows()
-    assert sum(taken) == len(films)
+    assert len(films) - 2 <= sum(taken) < len(films)  # but the first one of each worker, of a size that is new to it
     monkeypatch.setattr(whole_films, "MOST_BYTES", 0)
     assert rows() == whole
     assert len(taken) == 3

@@ -24,8 +24,8 @@ from cxrzero.model.resample import BITS, Order, order_of_passes, taps
 # Pixels that are resized together at most, in the largest of their passes: in float64 128 MB, twice.
 MOST_PIXELS = 2**24
 
-# Passes whose taps stay on the device, some 100 kB each: where films have sizes of their own, to make them takes half a
-# millisecond of the processor.
+# Passes whose taps stay on the device, some 100 kB each: to make them takes half a millisecond of the processor or
+# more. Enough for films of 256 sizes, which is what 16 decoders leave whole (`cxrzero.pipeline.films`).
 KEPT_TAPS = 512
 
 
