@@ -4,9 +4,10 @@ This is `cxrzero predict` below its command line: the same plan, decoders, encod
 distinct films have many names; from the second time on a film is flagged `duplicate`, and is decoded and encoded like
 any other. The rate is taken between the end of the first fifth of all batches and the end of the last, so that the
 start does not count; that, from opening the model to the first row, is stated beside it. There are several times as
-many films as are under way at once; where films come slowly, batches are small. Decoders alone are as many processes that do their part with the same
-films in loops (`decoders.py`). Encoder alone gets batches of what they make of them, which is in memory. With --fitted
-that is fitted pictures, also where the encoder would take whole films. With --gpu-decode the two share the GPU.
+many films as are under way at once; where films come slowly, batches are small. Decoders alone are as many processes
+that do their part with the same films in loops (`decoders.py`). Encoder alone gets batches of what they make of them,
+which is in memory. With --fitted that is fitted pictures, also where the encoder would take whole films. With
+--gpu-decode the two share the GPU.
 """
 
 from __future__ import annotations
