@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from cxrzero.backends import require_device
 from cxrzero.backends.base import cpu_count
 from cxrzero.bench.advice import Stages, bound, bounded_by, fastest, settings, workers_to_try
 from cxrzero.bench.films import Films, draw_films, open_films
@@ -91,8 +92,9 @@ def run_bench(options: BenchOptions, notify: Notify = silent) -> BenchReport:
     Raises:
         NoInputError: nothing to read in `paths`.
         BundleError: the model is missing, damaged or unknown.
-        RunError: no encoder runs here.
+        RunError: no encoder runs here, or the device is not there (DeviceError).
     """
+    require_device(options.device)
     decoding = DecodeOptions()
     bundle = resolve_model(options.model, notify)
     preprocess = Preprocess(bundle.preprocess, bundle.image_size)

@@ -13,6 +13,7 @@ from cxrzero.bench.advice import Stages
 from cxrzero.bench.stages import EncodeRate
 from cxrzero.bench.stopwatch import Rate, measure
 from cxrzero.cli import app
+from cxrzero.errors import DeviceError
 from tests.support.needs import modules
 
 pytestmark = pytest.mark.slow
@@ -68,6 +69,20 @@ def test_unreadable_files_are_counted_and_alone_are_an_error(png: Draw, tiny_bun
     assert (code, json.loads(output)["films"]["unreadable"]) == (0, 1)
     assert bench(broken, "--model", tiny_bundle)[0] == 2
     assert bench(tmp_path / "nowhere", "--model", tiny_bundle)[0] == 2
+
+
+def test_a_device_that_is_not_there_is_one_error_before_anything_is_measured(
+    png: Draw, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_gpu(device: str) -> None:
+        raise DeviceError("no NVIDIA driver was found")
+
+    monkeypatch.setattr("cxrzero.backends.open.gpu_of", no_gpu)
+    monkeypatch.setattr("cxrzero.bench.run.decode_rate", None)
+    code, said = bench(png("films/a.png"), "--model", tiny_bundle, "--device", "cuda:1")
+    assert code == 1
+    why = "--device cuda:1 cannot run here: no NVIDIA driver was found; use --device cpu or auto"
+    assert " ".join(said.split()) == f"Error: {why}"
 
 
 def test_the_bound_shares_cores_on_a_cpu_and_is_the_slower_stage_beside_a_gpu() -> None:
