@@ -110,7 +110,8 @@ def run_bench(options: BenchOptions, notify: Notify = silent) -> BenchReport:
         encoders, not_measured = encode_rates(bundle, films, preprocess, options.device, options.seconds)
         exact = fastest([each for each in encoders if each.precision == "fp32"])
         if exact is None:
-            raise RunError("; ".join(each.reason for each in not_measured) or "no backend is installed")
+            reasons = dict.fromkeys(f"{each.backend}: {each.reason}" for each in not_measured)  # of all precisions
+            raise RunError("; ".join(reasons) or "no backend is installed")
         auto = fastest([each for each in encoders if each.is_admissible])
         notify("From files to scores …")
         chosen = [exact] if auto is None or auto.precision == "fp32" else [exact, auto]

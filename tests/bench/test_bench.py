@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from cxrzero.bench import advice
 from cxrzero.bench.advice import Stages
-from cxrzero.bench.stages import EncodeRate
+from cxrzero.bench.stages import EncodeRate, NotMeasured
 from cxrzero.bench.stopwatch import Rate, measure
 from cxrzero.cli import app
 from cxrzero.errors import DeviceError
@@ -83,6 +83,15 @@ def test_a_device_that_is_not_there_is_one_error_before_anything_is_measured(
     assert code == 1
     why = "--device cuda:1 cannot run here: no NVIDIA driver was found; use --device cpu or auto"
     assert " ".join(said.split()) == f"Error: {why}"
+
+
+def test_why_nothing_runs_is_said_once_for_all_precisions(
+    png: Draw, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reasons = [("torch", "fp32", "no GPU"), ("torch", "fp16", "no GPU"), ("openvino", "fp32", "no CUDA")]
+    monkeypatch.setattr("cxrzero.bench.run.encode_rates", lambda *_: ([], [NotMeasured(*each) for each in reasons]))
+    code, said = bench(png("films/a.png"), "--model", tiny_bundle)
+    assert (code, said.strip()) == (1, "Error: torch: no GPU; openvino: no CUDA")
 
 
 def test_the_bound_shares_cores_on_a_cpu_and_is_the_slower_stage_beside_a_gpu() -> None:
