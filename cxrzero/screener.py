@@ -75,7 +75,7 @@ class Screener:
         selection: which readable images are left out; None scores them all.
         cache: keep embeddings in the user's cache folder and use those that are there (docs/cache.md).
         fast_decode: decode JPEG and JPEG 2000 films no larger than needed, see `DecodeOptions.fast_side`.
-        gpu_decode: decode lossless JPEG 2000 and HTJ2K frames of DICOM files on the GPU of `device`, to the same
+        gpu_decode: decode lossless JPEG 2000 frames of DICOM files on the GPU of `device`, to the same
             pixels; the rest in threads of this process.
         notify: is told before something slow happens, such as the import of a checkpoint, and what there is to say of
             the labels; by default nobody is.

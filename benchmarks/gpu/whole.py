@@ -3,10 +3,11 @@
 This is `cxrzero predict` below its command line: the same plan, decoders, encoder and table, without the cache. Few
 distinct films have many names; from the second time on a film is flagged `duplicate`, and is decoded and encoded like
 any other. The rate is taken between the end of the first fifth of all batches and the end of the last, so that the
-start does not count; that, from opening the model to the first row, is stated beside it. There are at least three
-batches; where films come slowly, these are small. Decoders alone are as many processes that do their part with the same
-films in loops (`decoders.py`). Encoder alone gets batches of what they make of them, which is in memory. With --fitted
-that is fitted pictures, also where the encoder would take whole films. With --gpu-decode the two share the GPU.
+start does not count; that, from opening the model to the first row, is stated beside it. There are several times as
+many films as are under way at once; where films come slowly, batches are small. Decoders alone are as many processes
+that do their part with the same films in loops (`decoders.py`). Encoder alone gets batches of what they make of them,
+which is in memory. With --fitted that is fitted pictures, also where the encoder would take whole films. With
+--gpu-decode the two share the GPU.
 """
 
 from __future__ import annotations
@@ -28,13 +29,15 @@ from benchmarks.gpu.worker import parser, row, wait_for_turn
 from cxrzero.bench.stopwatch import measure
 from cxrzero.errors import CxrzeroError
 from cxrzero.pipeline.live import Live
+from cxrzero.pipeline.processes import GROUP
 from cxrzero.predict.options import PredictOptions
 from cxrzero.predict.plan import Plan, prepare
 from cxrzero.predict.run import run
 from cxrzero.screener import Screener
 
-SMALL_BATCH = 64  # where films come too slowly for several batches of the usual size
-LEAST_BATCHES = 3
+SMALL_BATCH = 16  # where films come too slowly for several batches of the usual size
+# Of what is under way at once: rows come in batches, of films that were decoded long before.
+LEAST_WINDOWS = 4
 
 
 def main() -> None:
@@ -79,8 +82,7 @@ def measured(args: argparse.Namespace, asked: PredictOptions) -> dict[str, Any]:
     opened = time.perf_counter() - started
     encoder = plan.screener.member.encoder
     decoding = decoders_alone(plan.screener, [str(path) for path in films], args.seconds / 2)
-    batch = batch_of(args.seconds * decoding, plan.screener.batch_size)
-    batches = max(LEAST_BATCHES, round(args.seconds * decoding / batch))
+    batch, batches = batches_of(args.seconds * decoding, plan.screener.batch_size, plan.screener.workers)
     plan.screener.batch_size = batch
     folder = args.work / f"{args.form}.{batch * batches}"
     if not folder.exists():
@@ -113,9 +115,14 @@ def encoder_alone(screener: Screener, paths: Sequence[str], batch: int) -> Calla
     return lambda: embedder.encode(some)
 
 
-def batch_of(films: float, usual: int) -> int:
-    """Frames of a batch: the usual number if so many films make several batches, else fewer."""
-    return usual if films >= LEAST_BATCHES * usual else min(usual, SMALL_BATCH)
+def batches_of(films: float, usual: int, workers: int) -> tuple[int, int]:
+    """Frames of a batch, the usual number if about so many films are enough for that, and how many batches."""
+
+    def least(batch: int) -> int:
+        return LEAST_WINDOWS * (workers * GROUP + 2 * batch)
+
+    batch = usual if films >= least(usual) else min(usual, SMALL_BATCH)
+    return batch, round(max(films, least(batch)) / batch)
 
 
 def from_files(plan: Plan, batch: int, batches: int) -> dict[str, float]:

@@ -6,12 +6,12 @@ from cxrzero.display.counts import either
 
 # Images a second through a ViT-B/32's image encoder in calls of CUDA_BATCH rows, each precision and backend on the same
 # card in one run. A backend that is not here has not been measured, and is never taken in place of one that has.
-# benchmarks/results/gpu.txt
+# benchmarks/results/gpu.jsonl
 CARD = "NVIDIA H200"
 ON_CUDA = {
-    "fp32": {"torch": 2335.0},
-    "fp16": {"torch": 2887.0},
-    "bf16": {"torch": 2798.0},
+    "fp32": {"torch": 3929.0, "onnxruntime": 3582.0},
+    "fp16": {"torch": 21933.0, "onnxruntime": 11760.0},
+    "bf16": {"torch": 21825.0},
 }
 
 BACKENDS = ("torch", "onnxruntime")  # that run on CUDA

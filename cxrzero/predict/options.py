@@ -150,7 +150,7 @@ class PredictOptions:
     )
     gpu_decode: bool = option(
         False,
-        "Decode lossless JPEG 2000 and HTJ2K frames of DICOM files on an NVIDIA GPU, to the same pixels.",
+        "Decode lossless JPEG 2000 frames of DICOM files on an NVIDIA GPU, to the same pixels.",
         panel=ADVANCED,
         decides="nothing",
     )

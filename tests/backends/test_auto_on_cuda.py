@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from cxrzero.backends import open_encoder
+from cxrzero.backends import measured, open_encoder
+from cxrzero.backends.base import CUDA_BATCH
 from cxrzero.backends.gpus import Gpu
 from cxrzero.errors import ConfigError, DeviceError, MissingExtraError
 from cxrzero.model.bundle import Bundle, load_bundle
+from tests.support import REPO
 from tests.support.bundle import write_bundle
 
 SMALL = {"max_abs_d_over_sd": 0.01, "spearman": 0.9999}
@@ -125,3 +128,13 @@ def test_a_gpu_that_is_not_there(bundle: Bundle, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("cxrzero.backends.gpus.find_gpus", lambda: (Gpu(0, "NVIDIA L4"),))
     with pytest.raises(DeviceError, match=r"^--device cuda:1 cannot run here: there is no cuda:1: CUDA shows 1 GPU, "):
         open_encoder(bundle, device="cuda:1")
+
+
+def test_the_rates_are_those_of_the_log() -> None:
+    log = REPO / "benchmarks" / "results" / "gpu.jsonl"
+    entries = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    rates = {entry["row"]: entry["images_per_second"] for entry in entries if "images_per_second" in entry}
+    assert next(entry["gpu"] for entry in entries if "gpu" in entry) == measured.CARD
+    for precision, backends in measured.ON_CUDA.items():
+        for backend, rate in backends.items():
+            assert rate == round(rates[f"encode vit-b-32 {backend} {precision} {CUDA_BATCH}"])

@@ -257,8 +257,10 @@ def test_a_driver_that_does_not_answer_is_no_card(tmp_path: Path, monkeypatch: p
 def test_the_rate_of_a_run_is_that_of_its_rows_after_the_first() -> None:
     times = [10.0] * 4 + [12.0] * 4 + [14.0] * 4  # batches of 4, one every 2 s, after a start of 10 s
     assert whole.rate_between(times, 4) == 2.0
-    assert [whole.batch_of(films, 256) for films in (1000.0, 100.0)] == [256, 64]
-    assert whole.batch_of(10.0, 32) == 32
+    # 16 workers with groups of 4 have 64 files out, and two batches are under way.
+    assert whole.batches_of(7700.0, 256, 16) == (256, 30)
+    assert whole.batches_of(100.0, 256, 16) == (16, 4 * (64 + 32) // 16)
+    assert whole.batches_of(1000.0, 256, 2) == (16, 62)
 
 
 def test_d_is_between_two_directions_for_each_label() -> None:

@@ -90,7 +90,7 @@ def frames_of(path: Path, content: bytes, gpu: GpuFrames, options: DecodeOptions
     return list(decode(path, options, gpu))
 
 
-@pytest.mark.parametrize("syntax", ["jpeg2000_lossless", "jpeg2000", "htj2k_lossless", "htj2k_rpcl", "htj2k"])
+@pytest.mark.parametrize("syntax", ["jpeg2000_lossless", "jpeg2000"])
 def test_lossless_frames_are_decoded_there_to_the_same_film(library: Pretended, tmp_path: Path, syntax: str) -> None:
     gpu = GpuFrames()
     content = dicom_bytes([FILM, FILM[::-1].copy()], syntax, BitsStored=12)
@@ -251,9 +251,9 @@ def test_predict_counts_and_scores_as_without(library: Pretended, tmp_path: Path
         assert result.exit_code == 0, result.output
         tables.append(out.read_bytes())
     assert tables[0] == tables[1]
-    assert "Compressed DICOM frames: 2 decoded on the GPU, 1 on the processor" in result.output
+    assert "Compressed DICOM frames: 1 decoded on the GPU, 2 on the processor" in result.output
     record = json.loads((tmp_path / "1.run.json").read_text())
-    assert record["gpu_decode"] == {"on_gpu": 2, "on_cpu": 1}
+    assert record["gpu_decode"] == {"on_gpu": 1, "on_cpu": 2}
     assert (record["options"]["gpu_decode"], record["options"]["decode_in"]) == (True, "threads")
     assert json.loads((tmp_path / "0.run.json").read_text())["gpu_decode"] is None
 
@@ -268,9 +268,9 @@ def test_on_a_real_gpu(tmp_path: Path) -> None:
         gpu = GpuFrames()  # which compares frames of each kind, too
     except (DeviceError, MissingExtraError) as error:
         pytest.skip(str(error))
-    for number, (syntax, bits) in enumerate([("jpeg2000", 12), ("jpeg2000", 16), ("htj2k", 16)]):
+    for number, (syntax, bits) in enumerate([("jpeg2000", 12), ("jpeg2000", 16)]):
         film = np.random.default_rng(number).integers(0, 2**bits, (501, 433), np.uint16)
         (found,) = frames_of(tmp_path / "a.dcm", dicom_bytes(film, syntax, BitsStored=bits), gpu)
         np.testing.assert_array_equal(found.pixels, next(decode(tmp_path / "a.dcm")).pixels)
         assert found.decoder == NAME
-    assert (gpu.on_gpu, gpu.on_cpu) == (3, 0)
+    assert (gpu.on_gpu, gpu.on_cpu) == (2, 0)
