@@ -47,6 +47,8 @@ def main() -> None:
             command.add_argument("target", type=Path, metavar="FOLDER")
     args = parser.parse_args()
     try:
+        if not args.folder.is_dir():
+            raise WheelsError(f"{args.folder} is no folder")
         if args.command == "install":
             print(*(wheel.name for wheel in install(args.folder, args.target)), sep="\n")
         else:
@@ -134,7 +136,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         names = [str(part["name"]) for part in whole["parts"]]
         entries = [whole, *whole["parts"]]
         is_right = all(type(each["size"]) is int and len(each["sha256"]) == 64 for each in entries)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise WheelsError(f"{path} is no manifest of a wheel's parts: {error!r}") from error
     expected = [f"{name}.part{number:03}" for number in range(len(names))]
     if not is_right or path.name != name + MANIFEST or names != expected or not name.endswith(".whl"):

@@ -56,7 +56,7 @@ def parse_device(text: str) -> Device:
     Raises:
         UsageError: it is none of these.
     """
-    if not re.fullmatch(r"auto|cpu|cuda(:(0|[1-9][0-9]{0,2}))?", text):
+    if not isinstance(text, str) or not re.fullmatch(r"auto|cpu|cuda(:(0|[1-9][0-9]{0,2}))?", text):
         raise UsageError(f"device {text!r} is unknown; choose auto, cpu, cuda, or cuda:N for GPU number N (from 0)")
     return text
 

@@ -19,6 +19,6 @@
 Importing this package loads none of the three.
 """
 
-from cxrzero.backends.open import REQUIRED, Encoder, missing_module, open_encoder
+from cxrzero.backends.open import REQUIRED, Encoder, missing_module, open_encoder, require_device
 
-__all__ = ["REQUIRED", "Encoder", "missing_module", "open_encoder"]
+__all__ = ["REQUIRED", "Encoder", "missing_module", "open_encoder", "require_device"]

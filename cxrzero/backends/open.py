@@ -119,13 +119,28 @@ def open_encoder(
         return _open_named(backend, bundle, device, precision, threads)
     if device == "cpu":
         return _open_on_cpu(bundle, device, precision, threads)
+    if device == "auto":
+        try:
+            gpu_of(device)
+        except DeviceError:
+            return _open_on_cpu(bundle, device, precision, threads)
+    require_device(device)
+    return _open_on_cuda(bundle, device, precision, threads)
+
+
+def require_device(device: Device) -> None:
+    """Refuse a GPU that is not there; "auto" and "cpu" always run.
+
+    Raises:
+        UsageError: it is no device.
+        DeviceError: naming the obstacle, and what to do.
+    """
+    if parse_device(device) in ("auto", "cpu"):
+        return
     try:
         gpu_of(device)
     except DeviceError as obstacle:
-        if device != "auto":
-            raise DeviceError(f"--device {device} cannot run here: {obstacle}; use --device cpu or auto") from obstacle
-        return _open_on_cpu(bundle, device, precision, threads)
-    return _open_on_cuda(bundle, device, precision, threads)
+        raise DeviceError(f"--device {device} cannot run here: {obstacle}; use --device cpu or auto") from obstacle
 
 
 def _open_named(name: str, bundle: Bundle, device: Device, precision: Precision, threads: int | None) -> Encoder:

@@ -120,9 +120,9 @@ def _imported_from() -> Path:
 
 
 def _installed() -> list[tuple[str, str, Path]]:
-    """(name, version, folder of the module) of both packages, wherever on sys.path."""
+    """(name, version, folder of the module) of both packages, wherever on sys.path; none whose module is gone."""
+    found = [(name, each) for name in (PLAIN, GPU) for each in importlib.metadata.distributions(name=name)]
+    folders = [Path(str(each.locate_file("onnxruntime"))).resolve() for _, each in found]
     return [
-        (name, each.version, Path(str(each.locate_file("onnxruntime"))).resolve())
-        for name in (PLAIN, GPU)
-        for each in importlib.metadata.distributions(name=name)
+        (name, each.version, folder) for (name, each), folder in zip(found, folders, strict=True) if folder.is_dir()
     ]

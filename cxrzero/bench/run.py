@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from cxrzero.backends import require_device
 from cxrzero.backends.base import cpu_count
 from cxrzero.bench.advice import Stages, bound, bounded_by, fastest, settings, workers_to_try
 from cxrzero.bench.films import Films, draw_films, open_films
@@ -91,8 +92,9 @@ def run_bench(options: BenchOptions, notify: Notify = silent) -> BenchReport:
     Raises:
         NoInputError: nothing to read in `paths`.
         BundleError: the model is missing, damaged or unknown.
-        RunError: no encoder runs here.
+        RunError: no encoder runs here, or the device is not there (DeviceError).
     """
+    require_device(options.device)
     decoding = DecodeOptions()
     bundle = resolve_model(options.model, notify)
     preprocess = Preprocess(bundle.preprocess, bundle.image_size)
@@ -108,7 +110,8 @@ def run_bench(options: BenchOptions, notify: Notify = silent) -> BenchReport:
         encoders, not_measured = encode_rates(bundle, films, preprocess, options.device, options.seconds)
         exact = fastest([each for each in encoders if each.precision == "fp32"])
         if exact is None:
-            raise RunError("; ".join(each.reason for each in not_measured) or "no backend is installed")
+            reasons = dict.fromkeys(f"{each.backend}: {each.reason}" for each in not_measured)  # of all precisions
+            raise RunError("; ".join(reasons) or "no backend is installed")
         auto = fastest([each for each in encoders if each.is_admissible])
         notify("From files to scores …")
         chosen = [exact] if auto is None or auto.precision == "fp32" else [exact, auto]

@@ -26,8 +26,9 @@ _SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
 _MARKER_IN_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _MARKER_IN_JPEG_LS_SCAN = re.compile(rb"\xff[\x80-\xcf\xd8-\xfe]")
 
-# ISO/IEC 15444-1, table A.2: coding style (of a component), start of a tile-part, end of the code stream.
-_COD, _COC, _SOT, _EOC = 0xFF52, 0xFF53, 0xFF90, 0xFFD9
+# ISO/IEC 15444-1, table A.2: extended capabilities, coding style (of a component), start of a tile-part, end of the
+# code stream.
+_CAP, _COD, _COC, _SOT, _EOC = 0xFF50, 0xFF52, 0xFF53, 0xFF90, 0xFFD9
 
 Kind = Literal["JPEG", "lossless JPEG", "JPEG-LS", "JPEG 2000"]
 
@@ -45,6 +46,7 @@ class Claim:
         signed: two's complement samples (JPEG 2000 only).
         is_ybr: a JPEG's components are YCbCr, by the Adobe or JFIF marker; None where the stream does not say.
         was_rgb: a JPEG 2000 stream transforms RGB, so that RGB is what decoders return, whatever a header says.
+        extended: a JPEG 2000 stream needs more than part 1 of the standard, as HTJ2K does.
     """
 
     rows: int
@@ -56,6 +58,7 @@ class Claim:
     signed: bool = False
     is_ybr: bool | None = None
     was_rgb: bool = False
+    extended: bool = False
 
 
 def begins_stream(head: bytes) -> bool:
@@ -122,11 +125,13 @@ def _jpeg2000_claim(stream: bytes) -> Claim:
         raise ImageError("corrupt_codestream", "the compressed pixels are neither JPEG nor JPEG 2000")
     right, bottom, left, top = struct.unpack_from(">4I", stream, start + 8)
     samples, depth = struct.unpack_from(">HB", stream, start + 40)
-    lossy, was_rgb = False, False
+    lossy, was_rgb, extended = False, False, False
     first_tile = start
     for first_tile, marker, body in _main_header(stream, start):  # noqa: B007 (the last is that of the first tile-part)
         # The last number of the coding style that both have is the transform: 0 is irreversible (A.6.1 and A.6.2).
-        if marker == _COD:
+        if marker == _CAP:
+            extended = True
+        elif marker == _COD:
             was_rgb = body[4] == 1  # multiple component transformation (A.6.1)
             lossy |= body[9] == 0
         elif marker == _COC:
@@ -134,7 +139,8 @@ def _jpeg2000_claim(stream: bytes) -> Claim:
     if not _reaches_its_end(stream, first_tile):
         raise ImageError("truncated", "the JPEG 2000 stream has no end marker")
     bits, signed = (depth & 0x7F) + 1, bool(depth & 0x80)
-    return Claim(bottom - top, right - left, samples, bits, "JPEG 2000", lossy, signed, was_rgb=was_rgb)
+    rows, columns = bottom - top, right - left
+    return Claim(rows, columns, samples, bits, "JPEG 2000", lossy, signed, was_rgb=was_rgb, extended=extended)
 
 
 def _main_header(stream: bytes, start: int) -> Iterator[tuple[int, int, bytes]]:

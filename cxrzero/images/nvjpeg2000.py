@@ -149,8 +149,11 @@ class GpuFrames:
 
 
 def is_for_gpu(claim: Claim) -> bool:
-    """Whether a stream is of the kinds that are tried: lossless, one unsigned sample of 8 to 16 bits a pixel."""
-    return not claim.lossy and claim.samples == 1 and not claim.signed and 8 <= claim.bits <= 16
+    """Whether a stream is of the kinds that are tried: lossless, one unsigned sample of 8 to 16 bits a pixel.
+
+    A header may call HTJ2K JPEG 2000; the stream itself says what it is.
+    """
+    return not (claim.lossy or claim.signed or claim.extended) and claim.samples == 1 and 8 <= claim.bits <= 16
 
 
 def drawn_frames() -> dict[str, tuple[bytes, Samples]]:

@@ -48,9 +48,9 @@ def test_devices_that_are_words(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "gpu", "cuda:", "cuda:-1", "cuda:01", "cuda:x", "cuda:0 ", "CUDA", "cuda:1234", "cuda:1\n"]
+    "text", ["", "gpu", "cuda:", "cuda:-1", "cuda:01", "cuda:x", "cuda:0 ", "CUDA", "cuda:1234", "cuda:1\n", None, 1]
 )
-def test_what_is_no_device(text: str, tiny_bundle: Any) -> None:
+def test_what_is_no_device(text: Any, tiny_bundle: Any) -> None:
     with pytest.raises(UsageError, match=r"is unknown; choose auto, cpu, cuda, or cuda:N"):
         parse_device(text)
     with pytest.raises(UsageError, match=r"is unknown"):

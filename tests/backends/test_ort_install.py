@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,13 @@ def test_a_plain_package_that_hides_the_other_is_told(first: Path, tmp_path: Pat
         f"the onnxruntime 1.30.0 in {first} was built without CUDA and hides onnxruntime-gpu 1.31.1 in {second}: "
         "uninstall the first, or put the second folder first on PYTHONPATH"
     )
+
+
+def test_what_is_left_of_a_package_that_is_gone_hides_behind_nothing(first: Path, tmp_path: Path) -> None:
+    install(first, "onnxruntime", "1.30.0")
+    second = install(tmp_path / "second", "onnxruntime-gpu", "1.31.1")
+    shutil.rmtree(second / "onnxruntime")
+    assert without_cuda().startswith("this onnxruntime 1.30.0 was built without CUDA; run: ")
 
 
 def test_a_plain_package_alone_is_told_with_the_command(first: Path) -> None:

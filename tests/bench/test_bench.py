@@ -10,9 +10,10 @@ from typer.testing import CliRunner
 
 from cxrzero.bench import advice
 from cxrzero.bench.advice import Stages
-from cxrzero.bench.stages import EncodeRate
+from cxrzero.bench.stages import EncodeRate, NotMeasured
 from cxrzero.bench.stopwatch import Rate, measure
 from cxrzero.cli import app
+from cxrzero.errors import DeviceError
 from tests.support.needs import modules
 
 pytestmark = pytest.mark.slow
@@ -68,6 +69,29 @@ def test_unreadable_files_are_counted_and_alone_are_an_error(png: Draw, tiny_bun
     assert (code, json.loads(output)["films"]["unreadable"]) == (0, 1)
     assert bench(broken, "--model", tiny_bundle)[0] == 2
     assert bench(tmp_path / "nowhere", "--model", tiny_bundle)[0] == 2
+
+
+def test_a_device_that_is_not_there_is_one_error_before_anything_is_measured(
+    png: Draw, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_gpu(device: str) -> None:
+        raise DeviceError("no NVIDIA driver was found")
+
+    monkeypatch.setattr("cxrzero.backends.open.gpu_of", no_gpu)
+    monkeypatch.setattr("cxrzero.bench.run.decode_rate", None)
+    code, said = bench(png("films/a.png"), "--model", tiny_bundle, "--device", "cuda:1")
+    assert code == 1
+    why = "--device cuda:1 cannot run here: no NVIDIA driver was found; use --device cpu or auto"
+    assert " ".join(said.split()) == f"Error: {why}"
+
+
+def test_why_nothing_runs_is_said_once_for_all_precisions(
+    png: Draw, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reasons = [("torch", "fp32", "no GPU"), ("torch", "fp16", "no GPU"), ("openvino", "fp32", "no CUDA")]
+    monkeypatch.setattr("cxrzero.bench.run.encode_rates", lambda *_: ([], [NotMeasured(*each) for each in reasons]))
+    code, said = bench(png("films/a.png"), "--model", tiny_bundle)
+    assert (code, said.strip()) == (1, "Error: torch: no GPU; openvino: no CUDA")
 
 
 def test_the_bound_shares_cores_on_a_cpu_and_is_the_slower_stage_beside_a_gpu() -> None:

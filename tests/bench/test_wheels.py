@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.wheels import WheelsError, install, join_all, join_each, open_namespace, parse_size, split_all
+from benchmarks.wheels import WheelsError, install, join_all, join_each, main, open_namespace, parse_size, split_all
 from tests.support import REPO
 from tests.support.needs import modules
 
@@ -106,6 +106,24 @@ def test_a_manifest_that_names_other_files_is_none(parts: Path, change: dict[str
     manifest.write_text(json.dumps(json.loads(manifest.read_text(encoding="utf-8")) | change), encoding="utf-8")
     with pytest.raises(WheelsError, match="is no manifest"):
         join_all(parts)
+
+
+def test_a_manifest_nested_too_deeply_is_none(parts: Path) -> None:
+    (parts / f"{NAME}.parts.json").write_text("[" * 100_000, encoding="utf-8")
+    with pytest.raises(WheelsError, match="is no manifest"):
+        join_all(parts)
+
+
+@pytest.mark.parametrize("command", [["split"], ["join"], ["install", "site"]])
+@pytest.mark.parametrize("folder", ["nowhere", NAME])
+def test_what_is_no_folder_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str], folder: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / NAME).write_bytes(DATA)
+    monkeypatch.setattr(sys, "argv", ["wheels.py", command[0], folder, *command[1:]])
+    with pytest.raises(SystemExit, match=f"{folder} is no folder"):
+        main()
 
 
 def test_sizes_are_in_thousands() -> None:

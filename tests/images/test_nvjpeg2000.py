@@ -117,6 +117,9 @@ ON_THE_PROCESSOR: dict[str, bytes] = {
     "JPEG": dicom_bytes(FILM.astype(np.uint8), "jpeg_baseline"),
     "lossless JPEG": dicom_bytes(FILM, "jpeg_lossless_sv1", BitsStored=12),
     "RLE": dicom_bytes(FILM, "rle", BitsStored=12),
+    "HTJ2K": dicom_bytes(FILM, "htj2k_lossless", BitsStored=12),
+    "HTJ2K that is called JPEG 2000": dicom_bytes(
+        encapsulate([bytes(imagecodecs.htj2k_encode(FILM, reversible=True))]), "jpeg2000_lossless", **HEADER),
     "fast": dicom_bytes(LARGE, "jpeg2000_lossless", BitsStored=12, **WINDOW),
 }  # fmt: skip
 
