@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from itertools import cycle, islice
 from math import ceil
 
-import numpy as np
-
 from cxrzero.bench.films import Films
 from cxrzero.bench.stages import EncodeRate
 from cxrzero.bench.stopwatch import Rate, once
@@ -64,7 +62,8 @@ def whole_rates(
     prompts = screener.prompts(LABELS)
     scorer = screener.classifier(prompts)
     member = screener.member
-    member.encoder.encode_images(np.zeros((1, 3, *member.bundle.image_size), np.float32))  # loads the model
+    # Loads the model. Of a black picture, one that has no bias makes nothing that could be scaled to length 1.
+    member.encoder.encode_images(member.preprocess(films.pixels[0])[None])
 
     def timed() -> Rate:
         # The first batches are not timed: over them the decoding processes start, which counts for little in long runs.
