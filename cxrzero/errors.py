@@ -108,7 +108,15 @@ class TokenizerError(RunError):
 
 
 class DeviceError(RunError):
-    """The device asked for cannot run."""
+    """The device asked for cannot run.
+
+    Args:
+        obstacle: what is in the way, where the message says more than that.
+    """
+
+    def __init__(self, message: str, obstacle: str = "") -> None:
+        super().__init__(message)
+        self.obstacle = obstacle or message
 
 
 class ImportModelError(RunError):

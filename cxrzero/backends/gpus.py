@@ -56,6 +56,12 @@ def gpu_of(device: Device) -> Gpu:
     return gpus[number]
 
 
+def refused(device: Device, obstacle: DeviceError) -> DeviceError:
+    """The error for a device that was asked for: what is in the way, and what to do."""
+    why = obstacle.obstacle
+    return DeviceError(f"--device {device} cannot run here: {why}; use --device cpu or auto", why)
+
+
 def _driver() -> Any:
     try:
         return ctypes.CDLL(DRIVER)

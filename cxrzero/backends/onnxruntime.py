@@ -29,7 +29,7 @@ from cxrzero.backends.base import (
 )
 from cxrzero.backends.calls import Rows
 from cxrzero.backends.cudart import Cuda, Stream, load_runtime
-from cxrzero.backends.gpus import gpu_of
+from cxrzero.backends.gpus import gpu_of, refused
 from cxrzero.backends.ort_cuda import ImageCalls
 from cxrzero.backends.ort_install import (
     check_installation,
@@ -216,7 +216,7 @@ def choose_device(device: Device) -> tuple[str, str]:
             raise DeviceError(without_cuda())
     except DeviceError as obstacle:
         if device != "auto":
-            raise DeviceError(f"--device {device} cannot run here: {obstacle}; use --device cpu or auto") from obstacle
+            raise refused(device, obstacle) from obstacle
         return "cpu", str(obstacle)
     return "cuda", "an NVIDIA GPU was found" if device == "auto" else "asked for"
 

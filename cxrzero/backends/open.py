@@ -9,7 +9,7 @@ from typing import Protocol, cast, get_args
 import numpy as np
 import numpy.typing as npt
 
-from cxrzero.backends.gpus import Gpu, gpu_of
+from cxrzero.backends.gpus import Gpu, gpu_of, refused
 from cxrzero.backends.measured import fastest_first, is_measured, why_on_cuda
 from cxrzero.backends.precision import FASTEST, admissible, choose_precision, offered, wanted
 from cxrzero.choices import Backend, Device, Precision, parse_device
@@ -140,7 +140,7 @@ def require_device(device: Device) -> None:
     try:
         gpu_of(device)
     except DeviceError as obstacle:
-        raise DeviceError(f"--device {device} cannot run here: {obstacle}; use --device cpu or auto") from obstacle
+        raise refused(device, obstacle) from obstacle
 
 
 def _open_named(name: str, bundle: Bundle, device: Device, precision: Precision, threads: int | None) -> Encoder:
@@ -177,9 +177,8 @@ def _open_on_cuda(bundle: Bundle, device: Device, precision: Precision, threads:
             try:
                 encoder = _open_named(name, bundle, device if asked else "cuda", cast(Precision, each), threads)
             except (DeviceError, MissingExtraError) as error:
-                # What an encoder says of the device is said once, around all of them.
-                obstacle = str(error).removeprefix(f"--device {device if asked else 'cuda'} cannot run here: ")
-                obstacles[name] = obstacle.removesuffix("; use --device cpu or auto")
+                # The device is named once, around all of them.
+                obstacles[name] = error.obstacle if isinstance(error, DeviceError) else str(error)
                 continue
             chosen, why = choose_precision(precision, name, "cuda", bundle)
             place = "asked for" if asked else "an NVIDIA GPU was found"

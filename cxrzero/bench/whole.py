@@ -62,8 +62,7 @@ def whole_rates(
     prompts = screener.prompts(LABELS)
     scorer = screener.classifier(prompts)
     member = screener.member
-    # Loads the model. Of a black picture, one that has no bias makes nothing that could be scaled to length 1.
-    member.encoder.encode_images(member.preprocess(films.pixels[0])[None])
+    member.encoder.encode_images(member.preprocess(films.pixels[0])[None])  # loads the model
 
     def timed() -> Rate:
         # The first batches are not timed: over them the decoding processes start, which counts for little in long runs.

@@ -78,7 +78,8 @@ def _lines(report: BenchReport) -> list[str]:
         name = f"files to scores, {whole.encoder.backend} {whole.encoder.precision}"
         share = f"{whole.share_of_bound:.0%} of the {whole.bound:.1f} that the stages allow"
         lines.append(f"{name:34}{_figures(whole.rate)}  {counted(whole.workers, 'worker')}, {share}")
-    lines += ["", *(f"not measured: {each.backend} {each.precision}: {each.reason}" for each in report.not_measured)]
+    left_out = ((" ".join(filter(None, (each.backend, each.precision))), each.reason) for each in report.not_measured)
+    lines += ["", *(f"not measured: {name}: {reason}" for name, reason in left_out)]
     lines += [f"bounded by: {report.bounded_by}", f"exact:      {_command(report.best_exact)}"]
     if report.best_auto:
         lines.append(f"fastest:    {_command(report.best_auto)}  (deviation within the bound, by the model's card)")

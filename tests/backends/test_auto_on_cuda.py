@@ -11,7 +11,7 @@ import pytest
 
 from cxrzero.backends import measured, open_encoder
 from cxrzero.backends.base import CUDA_BATCH
-from cxrzero.backends.gpus import Gpu
+from cxrzero.backends.gpus import Gpu, refused
 from cxrzero.errors import ConfigError, DeviceError, MissingExtraError
 from cxrzero.model.bundle import Bundle, load_bundle
 from tests.support import REPO
@@ -91,7 +91,7 @@ def test_what_was_not_measured_is_taken_only_if_cuda_is_asked_for(
 
 
 def test_nothing_that_runs_is_an_error_with_all_reasons(bundle: Bundle, opened: list[tuple[str, str, str]]) -> None:
-    BROKEN["torch"] = DeviceError("--device cuda cannot run here: torch finds no usable GPU; use --device cpu or auto")
+    BROKEN["torch"] = refused("cuda", DeviceError("torch finds no usable GPU"))
     BROKEN["onnxruntime"] = DeviceError("no cuDNN")
     with pytest.raises(
         DeviceError,

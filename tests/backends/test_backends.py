@@ -428,3 +428,11 @@ def test_other_failures_of_a_gpu_end_the_run(tiny_bundle: Path) -> None:
     with pytest.raises(RunError, match="illegal memory access"):
         encoder.encode_images(np.zeros((64, 3, SIDE, SIDE), np.float32))
     assert encoder.sizes == [64]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_zeros_stay_zeros_where_they_cannot_be_scaled_to_length_1(tiny_bundle: Path, backend: Backend) -> None:
+    """The small bundle has no bias, so that it makes zeros of a black picture."""
+    encoder = open_encoder(load_bundle(tiny_bundle), backend, "cpu")
+    embeds = encoder.encode_images(np.zeros((1, 3, SIDE, SIDE), np.float32))
+    np.testing.assert_array_equal(embeds, np.zeros((1, WIDTH), np.float32))

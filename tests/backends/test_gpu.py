@@ -105,8 +105,9 @@ def test_a_gpu_has_a_name_and_a_number(tiny_bundle: Path, backend: str) -> None:
         open_encoder(load_bundle(tiny_bundle), backend, "cuda:99")  # type: ignore[arg-type]
 
 
-def test_threads_that_call_at_once_get_their_own_rows(tiny_bundle: Path) -> None:
-    gpu = on_gpu(tiny_bundle, "onnxruntime")
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_threads_that_call_at_once_get_their_own_rows(tiny_bundle: Path, backend: str) -> None:
+    gpu = on_gpu(tiny_bundle, backend)
     whole = gpu.encode_images(pictures())
     parts = [slice(start, start + 50) for start in range(0, FILMS, 10)]
     with ThreadPoolExecutor(4) as pool:
@@ -155,15 +156,6 @@ def test_torch_in_half_precision_takes_fitted_pictures(tiny_bundle: Path, precis
     fitted = gpu.encode_fitted(list(frames), steps)
     np.testing.assert_array_equal(fitted, gpu.encode_images(steps(frames)))
     np.testing.assert_array_equal(gpu.encode_fitted(list(frames[63:66]), steps), fitted[63:66])
-
-
-def test_threads_that_call_torch_at_once_get_their_own_rows(tiny_bundle: Path) -> None:
-    gpu = on_gpu(tiny_bundle, "torch")
-    whole = gpu.encode_images(pictures())
-    parts = [slice(start, start + 50) for start in range(0, FILMS, 10)]
-    with ThreadPoolExecutor(4) as pool:
-        for part, given in zip(parts, pool.map(lambda part: gpu.encode_images(pictures()[part]), parts), strict=True):
-            np.testing.assert_array_equal(given, whole[part])
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])

@@ -120,7 +120,6 @@ def test_the_best_of_three_calls_counts() -> None:
 def test_the_whole_is_measured_with_torch_where_that_is_the_fastest(
     png: Draw, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a black picture, which loaded the model once, the small bundle makes zeros, and torch divides them by zero."""
     modules("torch")
     monkeypatch.setattr(
         "cxrzero.bench.run.fastest", lambda found: next(each for each in found if each.backend == "torch")

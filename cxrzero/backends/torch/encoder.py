@@ -16,7 +16,7 @@ import torch
 
 from cxrzero.backends.base import CUDA_BATCH, IMAGE, BundleEncoder, Run, Tower, check_names
 from cxrzero.backends.calls import Rows
-from cxrzero.backends.gpus import Gpu, gpu_of
+from cxrzero.backends.gpus import Gpu, gpu_of, refused
 from cxrzero.backends.precision import choose_precision
 from cxrzero.backends.torch.cuda import Cuda
 from cxrzero.backends.torch.fit import Fitter
@@ -163,7 +163,7 @@ def _choose_gpu(device: Device) -> tuple[Gpu | None, str]:
         gpu = gpu_of(device)
     except DeviceError as obstacle:
         if device != "auto":
-            raise DeviceError(f"--device {device} cannot run here: {obstacle}; use --device cpu or auto") from obstacle
+            raise refused(device, obstacle) from obstacle
         return None, str(obstacle)
     return gpu, "torch found an NVIDIA GPU" if device == "auto" else "asked for"
 

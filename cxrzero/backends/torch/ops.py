@@ -152,8 +152,10 @@ def _layer_norm(attributes: Attributes, x: Tensor, scale: Tensor, bias: Tensor |
 
 
 def _lp_norm(attributes: Attributes, x: Tensor) -> Tensor:
+    """Zeros stay zeros, as ONNX Runtime and OpenVINO have it."""
     axis = attributes.get("axis", -1)
-    return torch.div(x, torch.linalg.vector_norm(x, ord=attributes.get("p", 2), dim=axis, keepdim=True))
+    norm = torch.linalg.vector_norm(x, ord=attributes.get("p", 2), dim=axis, keepdim=True)
+    return torch.div(x, norm.masked_fill(norm == 0, 1))
 
 
 def _reduce(function: Callable[..., Tensor], attributes: Attributes, x: Tensor, given: Tensor | None = None) -> Tensor:
