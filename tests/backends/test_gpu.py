@@ -53,11 +53,11 @@ def test_fp32_is_what_the_cpu_gives(tiny_bundle: Path, backend: str) -> None:
     np.testing.assert_allclose(gpu.encode_texts(input_ids), cpu.encode_texts(input_ids), atol=1e-5)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-@pytest.mark.parametrize("backend", BACKENDS)
+# The small bundle has no fp16 file for ONNX Runtime to run.
+@pytest.mark.parametrize(
+    ("backend", "precision"), [("onnxruntime", "fp32"), ("torch", "fp32"), ("torch", "bf16"), ("torch", "fp16")]
+)
 def test_an_image_has_one_result_whatever_shares_its_batch(tiny_bundle: Path, backend: str, precision: str) -> None:
-    if backend == "onnxruntime" and precision != "fp32":
-        pytest.skip("the small bundle has no file in that precision")
     gpu = on_gpu(tiny_bundle, backend, precision)
     whole = gpu.encode_images(pictures())
     for start, stop in ((0, 1), (3, 70), (64, 200), (199, 200)):
