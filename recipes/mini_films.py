@@ -33,6 +33,7 @@ HELD_OUT_IN = 16  # one patient in so many is kept out of training
 BOXED_IN = 3  # one patient with boxes in so many is kept for measuring where a model looks
 # What a source says yes or no to. "child bacterial" is asked of children with pneumonia only.
 LABELS = (*FINDINGS, "child pneumonia", "child bacterial", "tuberculosis")
+MEAN, STD = 0.5, 0.25  # of the films' pixels in [0, 1], about
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from recipes.mini_films import FINDINGS
+from recipes.mini_words import FINDINGS
 
 Row = dict[str, str]
 

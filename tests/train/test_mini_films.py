@@ -6,9 +6,10 @@ import csv
 from collections import defaultdict
 
 import numpy as np
+import pytest
 from PIL import Image
 
-from recipes.mini_films import PARTS, films, held_out, kept_for_boxes, pixels
+from recipes.mini_films import PARTS, Film, films, held_out, kept_for_boxes, pixels
 from tests.support.minidata import box, nih, write_data
 
 
@@ -79,19 +80,22 @@ def test_pixels_are_squeezed_in_the_films_order(tmp_path):
     np.testing.assert_array_equal(squeezed[2], np.asarray(right))
 
 
-def test_no_patient_of_the_real_films_is_in_two_parts(shared_data):
-    found = films(shared_data)
+@pytest.fixture(scope="module")
+def real(shared_data) -> list[Film]:
+    return films(shared_data)
+
+
+def test_no_patient_of_the_real_films_is_in_two_parts(real):
     parts = defaultdict(set)
-    for film in found:
+    for film in real:
         parts[film.patient].add(film.part)
     assert all(len(each) == 1 for each in parts.values())
     assert set().union(*parts.values()) == set(PARTS)
-    assert len({film.name for film in found}) == len({film.path for film in found}) == len(found)
+    assert len({film.name for film in real}) == len({film.path for film in real}) == len(real)
 
 
-def test_val_and_boxes_of_the_real_films_are_kept_out(shared_data):
-    found = films(shared_data)
-    stated = {}  # name → splits of every row of the data
+def test_val_and_boxes_of_the_real_films_are_kept_out(real, shared_data):
+    stated: dict[str, set[str]] = {}  # name → splits of every row of the data
     for subset in ("nih_more", "nih", "nih128", "nih64", "kermany", "shenzhen"):
         with (shared_data / subset / f"{subset}.csv").open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
@@ -99,12 +103,12 @@ def test_val_and_boxes_of_the_real_films_are_kept_out(shared_data):
                 if subset.startswith("nih"):
                     name = name.rpartition("/")[2].partition(".")[0]
                 stated.setdefault(name, set()).add(row["split"])
-    assert {film.name for film in found if film.source != "hannover"} == stated.keys()
+    assert {film.name for film in real if film.source != "hannover"} == stated.keys()
     val = {name for name, splits in stated.items() if "val" in splits}
-    assert {film.name for film in found if film.part == "val"} == val
+    assert {film.name for film in real if film.part == "val"} == val
     with (shared_data / "nih_boxes.csv").open(encoding="utf-8", newline="") as file:
         patients = {row["image_index"].partition("_")[0] for row in csv.DictReader(file)}
     kept = {f"nih-{patient}" for patient in patients if kept_for_boxes(patient)}
     assert 0.28 < len(kept) / len(patients) < 0.39
-    trained = {film.patient for film in found if film.part in ("train", "held")}
+    trained = {film.patient for film in real if film.part in ("train", "held")}
     assert not kept & trained
