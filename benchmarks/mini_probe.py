@@ -18,10 +18,11 @@ import numpy as np
 from benchmarks.mini.features import Source, load, make
 from benchmarks.mini.intervals import ENOUGH
 from benchmarks.mini.ridge import Array, Rows, chosen_by_folds
+from benchmarks.mini.subsets import to_score
 from benchmarks.mini_starts import fold_of, in_order
 from cxrzero.maths import Bools
 from cxrzero.stats.metrics import auroc
-from recipes.mini_films import LABELS, Film, films
+from recipes.mini_films import LABELS, Film
 from recipes.mini_words import FINDINGS
 
 # Labels that are stated of the same films are fitted at once.
@@ -55,7 +56,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    listed, source = in_order(films(args.data)), Source.named(args.features)
+    listed, source = in_order(to_score(args.data)), Source.named(args.features)
     make({source: len(listed)}, listed, args.data, args.work, args.wheels, args.threads)
     scores = scores_of(listed, load(source, listed, args.work).values.astype(np.float64))
     names = np.array([film.name for film in listed])
