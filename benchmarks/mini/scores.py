@@ -1,4 +1,4 @@
-"""Who gives scores to films: a bundle that is asked, a table that another program wrote, two numbers that anything sees."""
+"""Who gives scores to films: a bundle that is asked, another program's table, two numbers that anything sees."""
 
 from __future__ import annotations
 

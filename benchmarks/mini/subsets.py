@@ -18,6 +18,7 @@ from recipes.mini_films import Film, films, rows_of
 from recipes.mini_words import FINDINGS
 
 PARTS = ("val", "held")
+FEW = 3
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,9 @@ def subsets(data: Path, part: str) -> Iterator[Subset]:
 
 def adults(name: str, chosen: Sequence[Film]) -> Subset:
     """Films of ChestX-ray14, asked for its fourteen findings."""
-    truth = {words[0]: np.array([film.labels[label] for film in chosen]) for label, words in FINDINGS.items()}
-    return Subset(name, list(chosen), truth, {words[0]: label for label, words in FINDINGS.items()})
+    columns = {FINDINGS[label][0]: label for label in sorted(FINDINGS)}
+    truth = {asked: np.array([film.labels[label] for film in chosen]) for asked, label in columns.items()}
+    return Subset(name, list(chosen), truth, columns)
 
 
 def _asked(name: str, listed: Sequence[Film], label: str, column: str) -> Subset:
@@ -67,22 +69,30 @@ def _asked(name: str, listed: Sequence[Film], label: str, column: str) -> Subset
 
 
 def copies_of(listed: Sequence[Film], data: Path, subset: str) -> list[Film]:
-    """Those of the films that a subset has, in its order and as it has them."""
+    """Those of the films that a subset of ChestX-ray14 has, in its order, with its copies and its labels."""
     known = {film.name: film for film in listed}
-    rows = ((Path(row["image"]).stem, row) for row in rows_of(data / subset / f"{subset}.csv"))
-    return [
-        replace(known[name], path=f"{subset}/{row['image']}", size=int(row["size"]))
-        for name, row in rows
-        if name in known
-    ]
+    found = []
+    for row in rows_of(data / subset / f"{subset}.csv"):
+        film = known.get(Path(row["image"]).stem)
+        if film is not None:
+            labels = {label: row[label] == "1" for label in FINDINGS}
+            found.append(replace(film, path=f"{subset}/{row['image']}", size=int(row["size"]), labels=labels))
+    return found
 
 
 def in_two_sizes(data: Path) -> tuple[Subset, Subset]:
-    """The val films of nih128 of which there is a larger copy: the smaller ones, the larger ones."""
+    """The val films of nih128 of which there is a larger copy: the smaller ones, the larger ones. They are few, so
+    only findings with FEW positives are asked for."""
     listed = {film.name: film for film in films(data) if film.part == "val"}
     smaller = [film for film in copies_of(list(listed.values()), data, "nih128") if film.size < listed[film.name].size]
     larger = [listed[film.name] for film in smaller]
-    return adults("nih128 val, smaller copies", smaller), adults("nih128 val, larger copies", larger)
+    few = _common(adults("nih128 val, smaller copies", smaller))
+    return few, replace(few, name="nih128 val, larger copies", films=larger)
+
+
+def _common(subset: Subset) -> Subset:
+    truth = {label: values for label, values in subset.truth.items() if values.sum() >= FEW}
+    return replace(subset, truth=truth, columns={label: subset.columns[label] for label in truth})
 
 
 def to_score(data: Path) -> list[Film]:
