@@ -89,8 +89,8 @@ class Material:
         options = self.options
         names = (
             "recipe", "epochs", "batch_size", "optimiser", "weight_decay", "schedule", "warmup", "grad_clip",
-            "ema_decay", "loss", "augment", "freeze", "image_lr_scale", "text_lr_scale", "texts_per_image", "precision",
-            "first_size", "first_share", "mixup",
+            "ema_decay", "loss", "augment", "freeze", "image_lr_scale", "text_lr_scale", "layer_decay",
+            "texts_per_image", "precision", "first_size", "first_share", "mixup",
         )  # fmt: skip
         chosen = {name: getattr(options, name) for name in names}
         chosen["grad_clip"] = None if options.grad_clip == float("inf") else options.grad_clip
