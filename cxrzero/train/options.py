@@ -154,7 +154,9 @@ class TrainOptions:
     first_share: float = option(0.5, "Spend this part of the steps at --first-size.", metavar="X", panel=ADVANCED)
     texts_per_image: int = option(2, "Draw N texts for an image each time.", metavar="N", panel=ADVANCED)
     precision: TrainPrecision = option(
-        "fp32", "Compute in this number format; with bf16 (autocast) the weights stay float32.", panel=ADVANCED
+        "fp32",
+        "Compute in this number format; with bf16 (autocast) the weights stay float32; auto measures which is faster.",
+        panel=ADVANCED,
     )
     device: Device = option(
         "auto", "Compute on this device.", metavar=DEVICES, check=parse_device, panel=ADVANCED, decides="nothing"

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from cxrzero.choices import TowerName
 from cxrzero.train.model.layers import blocks_above
 
 
@@ -16,11 +17,18 @@ def tower_of(parameter: str) -> str:
     return "scale" if parameter.startswith("logit_") else "text"
 
 
-def freeze_tower(model: torch.nn.Module, tower: str) -> None:
+def freeze_tower(model: torch.nn.Module, tower: TowerName) -> None:
     """Keep one tower's weights: its parameters get no gradient."""
     for name, parameter in model.named_parameters():
         if tower_of(name) == tower:
             parameter.requires_grad_(False)
+
+
+def train_mode(model: torch.nn.Module, frozen: TowerName | None) -> None:
+    """A frozen tower stays in evaluation mode, so that its running statistics stay too."""
+    model.train()
+    if frozen is not None:
+        getattr(model, {"image": "visual", "text": "text"}[frozen]).eval()
 
 
 def weight_groups(
