@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from cxrzero.display.counts import counted
 from cxrzero.errors import OutputError, ReaderGoneError, TrainingError, WriteError
@@ -26,6 +25,7 @@ from cxrzero.train.measure.validation import Validation
 from cxrzero.train.measure.verdict import judge
 from cxrzero.train.model import checkpoint
 from cxrzero.train.model.export import export_run
+from cxrzero.train.model.weights import train_mode
 from cxrzero.train.options import TrainOptions
 from cxrzero.train.prepare import Material, prepare
 from cxrzero.train.progress import OnProgress, Progress
@@ -96,7 +96,7 @@ class _Trainer:
         keep = self._restore()
         with _log(self._material, keep, self._state.step) as log:
             self._times.append(time.monotonic())
-            _train_mode(self._state.model, self._options)
+            train_mode(self._state.model, self._options.freeze)
             if self._state.step == 0:
                 self._measure(log)  # what the start can do already, for comparison
             for batch in self._material.batches.starting_at(self._state.step):
@@ -254,14 +254,6 @@ class _NoLog:
 
 def _log(material: Material, keep: int, step: int) -> metricslog.MetricsLog | _NoLog:
     return metricslog.MetricsLog(material.folder.path, keep, step) if material.world.main else _NoLog()
-
-
-def _train_mode(model: nn.Module, options: TrainOptions) -> None:
-    """A frozen tower stays in evaluation mode, so that its running statistics stay too."""
-    model.train()
-    tower = {"image": "visual", "text": "text", None: None}[options.freeze]
-    if tower is not None:
-        getattr(model, tower).eval()
 
 
 def _auroc(found: Validation) -> tuple[float, float, float] | None:

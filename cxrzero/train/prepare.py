@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from cxrzero.choices import TrainPrecision
 from cxrzero.clip.architecture import learns_tokenizer
 from cxrzero.display.counts import counted
 from cxrzero.errors import UsageError
@@ -31,6 +32,7 @@ from cxrzero.train.progress import OnProgress, Progress
 from cxrzero.train.provenance import arch_name, public_validation
 from cxrzero.train.runfolder import RunFolder
 from cxrzero.train.state import TrainingState
+from cxrzero.train.step.precision import choose_precision
 from cxrzero.train.tokenizing import inherited_warning, learned_tokenizer
 
 SAMPLE = 2048  # training images whose pixels give mean and deviation
@@ -41,6 +43,7 @@ class Material:
     """What a run works with.
 
     Attributes:
+        options: as asked, with the precision that was chosen in place of "auto".
         start: with preprocessing and tokenizer complete.
         lr: peak learning rate.
         labels: what the model is asked without --labels.
@@ -89,8 +92,8 @@ class Material:
         options = self.options
         names = (
             "recipe", "epochs", "batch_size", "optimiser", "weight_decay", "schedule", "warmup", "grad_clip",
-            "ema_decay", "loss", "augment", "freeze", "image_lr_scale", "text_lr_scale", "texts_per_image", "precision",
-            "first_size", "first_share", "mixup",
+            "ema_decay", "loss", "augment", "freeze", "image_lr_scale", "text_lr_scale", "layer_decay",
+            "texts_per_image", "precision", "first_size", "first_share", "mixup",
         )  # fmt: skip
         chosen = {name: getattr(options, name) for name in names}
         chosen["grad_clip"] = None if options.grad_clip == float("inf") else options.grad_clip
@@ -148,14 +151,21 @@ def prepare(options: TrainOptions, folder: RunFolder, world: World, report: OnPr
         "tokenizer_sha256": _sha256(tokenizer),
         "lr": lr,
     }
-    _record(options, folder, world, fixed, resume)
+    encode_texts = TextEncoder(start.tokenizer, start.context_length, learns_tokenizer(start.arch), start.pad_id)
+    batches = Batches(pairs, store.pixels, encode_texts, options, world)
+    prepare_pixels = EncoderInput(start.steps)
+    precision: TrainPrecision = options.precision
+    if resume:  # an earlier version recorded none, and knew no "auto"
+        precision = folder.description().get("precision", precision)
+    elif precision == "auto":
+        precision, told = choose_precision(start.model, batches.first(), prepare_pixels, world, options)
+        report(Progress("note", message=told))
+    _record(options, folder, world, fixed | {"precision": precision}, resume)
+    options = replace(options, precision=precision)
     if world.main:
         write_whole(folder.path / TOKENIZER, tokenizer)
 
-    encode_texts = TextEncoder(start.tokenizer, start.context_length, learns_tokenizer(start.arch), start.pad_id)
-    batches = Batches(pairs, store.pixels, encode_texts, options, world)
     table = None if labelled is None or pictures is None else (labelled, pictures)
-    prepare_pixels = EncoderInput(start.steps)
     bf16 = options.precision == "bf16"
     validator = Validator(pairs, store.pixels, table, encode_texts, prepare_pixels, world.device, bf16)
     steps, labels = batches.steps, default_labels(pairs)
