@@ -28,6 +28,7 @@ from cxrzero import Screener
 from cxrzero.images import decode
 from cxrzero.maths import Bools, Floats
 from cxrzero.prompts.bank import BUILT_IN
+from cxrzero.prompts.measured import findings_at_chance
 from cxrzero.stats.metrics import aurocs
 
 NIH = {
@@ -209,10 +210,11 @@ def show(results: list[Result]) -> None:
 
 
 def record(results: list[Result], bundle: Path) -> None:
-    """Put the results into the bundle's model.json."""
+    """Put the results into the bundle's model.json, and which findings are at chance by them."""
     path = bundle / "model.json"
     card = json.loads(path.read_text("utf-8"))
     card["results"] = [asdict(r) for r in results]
+    card["at_chance"] = findings_at_chance(card["results"])
     path.write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 
