@@ -13,8 +13,10 @@ pytest.importorskip("torch")
 from benchmarks import mini_probe, mini_starts
 from benchmarks.mini import features, ridge, trunks
 from cxrzero.stats.metrics import auroc
-from recipes.mini_films import films
+from recipes.mini_films import LABELS, films
 from tests.support.minidata import box, nih, write_data
+
+MASS, BACTERIAL = LABELS.index("Mass"), LABELS.index("child bacterial")
 
 
 def numbers(n: int = 120, width: int = 6) -> tuple[np.ndarray, np.ndarray]:
@@ -126,16 +128,16 @@ def test_a_probe_scores_films_that_it_has_not_seen(tmp_path: Path) -> None:
     data = write_data(tmp_path, {"nih": [*rows, *unseen], "kermany": children, "shenzhen": lungs})
     listed = films(data)
     rng = np.random.default_rng(0)
-    truth = np.array([[film.labels.get(label, False) for label in mini_probe.LABELS] for film in listed])
+    truth = np.array([[film.labels.get(label, False) for label in LABELS] for film in listed])
     features = truth + 0.1 * rng.normal(size=truth.shape)
     for row, film in enumerate(listed):
         if film.part == "val":
-            features[row, list(mini_probe.LABELS).index("Mass")] = -1.0  # would turn the sign if it was learned from
+            features[row, MASS] = -1.0  # would turn the sign if it was learned from
     scores = mini_probe.scores_of(listed, features)
-    mass = scores[:, list(mini_probe.LABELS).index("Mass")]
+    mass = scores[:, MASS]
     adult = np.array([film.source == "nih" for film in listed])
     val = np.array([film.part == "val" for film in listed])
     assert mass[val].max() < mass[adult & ~val].min()
-    bacterial = scores[:, list(mini_probe.LABELS).index("child bacterial")]
+    bacterial = scores[:, BACTERIAL]
     known = np.array(["child bacterial" in film.labels for film in listed])
-    assert auroc(bacterial[known], truth[known, list(mini_probe.LABELS).index("child bacterial")]) == 1.0
+    assert auroc(bacterial[known], truth[known, BACTERIAL]) == 1.0

@@ -101,8 +101,8 @@ def test_info_names_them_and_verify_compares_them(run: Run, marked: Path, tmp_pa
 def test_the_benchmark_marks_what_it_measured(tmp_path: Path) -> None:
     folder = write_bundle(tmp_path / "made", at_chance=["edema"])
     lows = {"edema": 0.6, "mass": 0.4}
-    made = [mini_auroc.Result("a", label, "auroc", 0.7, low, 0.9, 100, 30, {}, "x") for label, low in lows.items()]
-    mini_auroc.record(made, folder)
+    made = [Result("a", label, 100, 30, [0.7, low, 0.9], {}, None) for label, low in lows.items()]
+    mini_auroc.record(made, folder, "x")
     card = load_bundle(folder).card
     assert card["at_chance"] == ["mass"]
     assert [each["label"] for each in card["results"]] == ["edema", "mass"]
