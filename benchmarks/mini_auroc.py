@@ -7,8 +7,8 @@ Every film goes through `Screener`: decoding, preprocessing, prompts and both en
 "{}" against "no {}", and once more the built-in bank's sentences. Intervals: 95%, percentile bootstrap over patients
 (nih128) or films (where patients are unknown), 1,000 resamples; a resample without both classes is left out. The
 baselines are the mean brightness and the sharpness (variance of the Laplacian) of the film squashed to 128 × 128, each
-taken in the direction that suits it best, and what `--beside` names: scores.npz of benchmarks/mini_control.py and
-mini_handmade.py.
+taken in the direction that suits it best, and what `--beside` names: scores.npz of recipes/mini_teacher.py and
+benchmarks/mini_handmade.py.
 """
 
 from __future__ import annotations
@@ -146,9 +146,14 @@ class Beside:
 
     def __call__(self, films: Films, data: Path, label: str) -> Floats:
         """(N,) scores of films below the data folder."""
-        rows = [self._rows[Path(path).relative_to(data).as_posix()] for path in films.paths]
+        rows = [self._rows[self._name(Path(path).relative_to(data))] for path in films.paths]
         scores: Floats = self._scores[rows, self._columns[films.columns[label]]]
         return scores
+
+    @staticmethod
+    def _name(path: Path) -> str:
+        """As recipes/mini_films.py has it."""
+        return path.stem if path.parts[0].startswith("nih") else path.as_posix()
 
 
 def evaluate(screener: Screener, films: Films, data: Path, beside: dict[str, Beside], command: str) -> list[Result]:

@@ -17,9 +17,10 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.mini_control import LABELS, Films, load
+from recipes.mini_films import LABELS, Film, films, pixels
+from recipes.mini_teacher import truth_of
 
-SMALL = 32
+SIDE, SMALL = 128, 32
 CELL, BINS = 8, 9
 
 
@@ -47,17 +48,18 @@ def hog(grey: np.ndarray) -> np.ndarray:
     return (cells / np.sqrt(block + 1e-4)[..., None]).astype(np.float32).ravel()
 
 
-def fit_and_score(films: Films) -> np.ndarray:
+def fit_and_score(found: list[Film], pictures: np.ndarray) -> np.ndarray:
     """(N, L) log odds of every film."""
-    values = np.stack([features(pixels) for pixels in films.pixels])
-    train = films.part == "train"
+    values = np.stack([features(picture) for picture in pictures])
+    train = np.array([film.part == "train" for film in found])
+    truth = np.stack([truth_of(film) for film in found])
     scaler = StandardScaler().fit(values[train])
     values = scaler.transform(values)
     scores = np.zeros((len(values), len(LABELS)))
     for column in range(len(LABELS)):
-        known = train & ~np.isnan(films.truth[:, column])
+        known = train & ~np.isnan(truth[:, column])
         model = LogisticRegression(C=0.01, max_iter=60, tol=1e-2)
-        model.fit(values[known], films.truth[known, column] == 1)
+        model.fit(values[known], truth[known, column] == 1)
         scores[:, column] = model.decision_function(values)
     return scores
 
@@ -68,8 +70,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    films = load(args.data, args.out / "pixels.npy")
-    np.savez(args.out / "scores.npz", names=np.array(films.names), scores=fit_and_score(films), labels=np.array(LABELS))
+    found = films(args.data)
+    scores = fit_and_score(found, pixels(found, args.data, SIDE))
+    np.savez(
+        args.out / "scores.npz", names=np.array([film.name for film in found]), scores=scores, labels=np.array(LABELS)
+    )
 
 
 if __name__ == "__main__":

