@@ -37,7 +37,7 @@ Loss = Literal["soft", "sigmoid", "clip"]
 Optimiser = Literal["adamw", "sgd"]
 Schedule = Literal["cosine", "constant"]
 TowerName = Literal["image", "text"]
-TrainPrecision = Literal["fp32", "bf16"]
+TrainPrecision = Literal["fp32", "bf16", "auto"]
 
 # The model in the box.
 DEFAULT_MODEL = "cxrzero-mini"

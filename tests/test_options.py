@@ -179,7 +179,7 @@ def test_a_run_json_of_before_is_read_as_the_same_run() -> None:
     )
     read = from_json(kept)
     assert read == TrainOptions(Path("/p"), Path("/o"), epochs=7, card=Path("/c.json"))
-    assert list(to_json(read).items()) == list(kept.items())
+    assert [(name, value) for name, value in to_json(read).items() if name in kept] == list(kept.items())
     assert resumed_options(read, {"threads": 2, "store": Path("/s")}).threads == 2
     with pytest.raises(UsageError, match="epochs is 8 but the run"):
         resumed_options(read, {"epochs": 8})

@@ -2,5 +2,5 @@
 
     clip ─► convert ─► train
 
-`steps` and `tokenizer` load no torch; `architecture` needs the extra [torch].
+`steps` and `tokenizer` load no torch; `architecture` and `fold` (of batch norms) need the extra [torch].
 """

@@ -14,6 +14,7 @@ from typing import Any
 import open_clip
 from open_clip.model import CustomTextCLIP
 
+from cxrzero.clip.fold import fold_batch_norms
 from cxrzero.clip.tokenizer import CLIP_VOCABULARY, END_ID, PAD_ID
 from cxrzero.errors import MissingExtraError, UsageError
 from cxrzero.outside.offline import offline
@@ -23,6 +24,8 @@ Arch = dict[str, Any]
 _FOLDER = resources.files("cxrzero.clip") / "archs"
 # What an open_clip configuration may ask for beside the towers.
 EXTRAS = ("quick_gelu", "init_logit_scale", "init_logit_bias")
+# Ours: the image tower is built without batch norms, each folded into the convolution before it.
+FOLDED = "fold_batch_norms"
 
 
 def load_arch(name: str, image_size: int | None = None) -> Arch:
@@ -79,7 +82,8 @@ def build_model(arch: Arch) -> CustomTextCLIP:
     """A model with random weights (from torch's global generator).
 
     Raises:
-        UsageError: open_clip or timm does not know what the architecture asks for, or would have to fetch it.
+        UsageError: open_clip or timm does not know what the architecture asks for, or would have to fetch it; or it
+            asks for folded batch norms where one cannot be folded.
     """
     logging.getLogger("timm").setLevel(logging.ERROR)
     vision = dict(arch["vision_cfg"])
@@ -99,6 +103,8 @@ def build_model(arch: Arch) -> CustomTextCLIP:
     if learns_tokenizer(arch):
         # open_clip's text configuration cannot ask for it; without it [PAD] would take part in attention.
         model.text.use_pad_mask = True
+    if arch.get(FOLDED):
+        fold_batch_norms(model.visual)
     return model
 
 

@@ -119,9 +119,22 @@ class TrainOptions:
     )
     image_lr_scale: float = option(1.0, "Multiply --lr by this for the image tower.", metavar="X", panel=ADVANCED)
     text_lr_scale: float = option(1.0, "Multiply --lr by this for the text tower.", metavar="X", panel=ADVANCED)
+    layer_decay: float = option(
+        1.0,
+        "Multiply the rate of each block of the image tower by this for the block below it (BEiT, Bao et al. 2022).",
+        metavar="X",
+        panel=ADVANCED,
+    )
     loss: Loss = option(
         "soft",
         "Learn by this loss: soft contrasts, sigmoid asks whether each text is true, clip is that of CLIP.",
+        panel=ADVANCED,
+    )
+    alike: str | None = option(
+        None,
+        "Remove from the image embeddings what tells the groups of films apart for which TEXT is true, such as "
+        '"no finding" (LEACE, Belrose et al. 2023).',
+        metavar="TEXT",
         panel=ADVANCED,
     )
     augment: bool = option(
@@ -148,7 +161,9 @@ class TrainOptions:
     first_share: float = option(0.5, "Spend this part of the steps at --first-size.", metavar="X", panel=ADVANCED)
     texts_per_image: int = option(2, "Draw N texts for an image each time.", metavar="N", panel=ADVANCED)
     precision: TrainPrecision = option(
-        "fp32", "Compute in this number format; with bf16 (autocast) the weights stay float32.", panel=ADVANCED
+        "fp32",
+        "Compute in this number format; with bf16 (autocast) the weights stay float32; auto measures which is faster.",
+        panel=ADVANCED,
     )
     device: Device = option(
         "auto", "Compute on this device.", metavar=DEVICES, check=parse_device, panel=ADVANCED, decides="nothing"
@@ -199,6 +214,7 @@ class TrainOptions:
         for name in ("image_lr_scale", "text_lr_scale", "weight_decay", "ensemble", "mixup"):
             _check(name, getattr(self, name) >= 0, getattr(self, name), "at least 0")
         _check("max_logit_scale", self.max_logit_scale >= 1, self.max_logit_scale, "at least 1")
+        _check("layer_decay", 0 < self.layer_decay <= 1, self.layer_decay, "greater than 0 and at most 1")
         if self.batch_size < 2:
             raise UsageError(f"--batch-size must be at least 2, not {self.batch_size}: a contrast needs two images")
         for name in ("image_size", "first_size"):
@@ -206,6 +222,8 @@ class TrainOptions:
             _check(name, value is None or 32 <= value <= 1024, value, "between 32 and 1024 pixels")
         if self.lineage is not None and self.init is None:
             raise UsageError(f"--as {self.lineage} says whose weights --init names; give --init too")
+        if self.alike is not None and self.freeze == "image":
+            raise UsageError("--alike changes the image tower's projection; leave out --freeze image")
         if self.loss == "clip" and self.texts_per_image != 1:
             raise UsageError(
                 f"--loss clip takes one text for each image; give --texts-per-image 1, not {self.texts_per_image}"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from cxrzero.choices import TrainPrecision
 from cxrzero.clip.architecture import learns_tokenizer
 from cxrzero.display.counts import counted
 from cxrzero.errors import UsageError
@@ -17,91 +18,24 @@ from cxrzero.model.model_json import TOKENIZER
 from cxrzero.model.preprocess import Preprocess
 from cxrzero.tables.labelled import Labelled
 from cxrzero.train.data.batches import Batches, TextEncoder
+from cxrzero.train.data.grouped import films_saying
 from cxrzero.train.data.identifying import warning_of
 from cxrzero.train.data.intake import listed
 from cxrzero.train.data.pairs import Pairs, default_labels, read_pairs
 from cxrzero.train.data.pixels import EncoderInput, split_steps, standardised
 from cxrzero.train.data.store import ImageStore, Pictures, open_store
 from cxrzero.train.distributed import World
+from cxrzero.train.material import Material
 from cxrzero.train.measure.labelled import read_films
-from cxrzero.train.measure.validation import Validation, Validator
+from cxrzero.train.measure.validation import Validator
 from cxrzero.train.model.start import Start, make_start
 from cxrzero.train.options import TrainOptions
 from cxrzero.train.progress import OnProgress, Progress
-from cxrzero.train.provenance import arch_name, public_validation
 from cxrzero.train.runfolder import RunFolder
-from cxrzero.train.state import TrainingState
+from cxrzero.train.step.precision import choose_precision
 from cxrzero.train.tokenizing import inherited_warning, learned_tokenizer
 
 SAMPLE = 2048  # training images whose pixels give mean and deviation
-
-
-@dataclass(frozen=True)
-class Material:
-    """What a run works with.
-
-    Attributes:
-        start: with preprocessing and tokenizer complete.
-        lr: peak learning rate.
-        labels: what the model is asked without --labels.
-        steps: optimiser steps of the whole run.
-        validation_steps: after which the model is measured.
-    """
-
-    options: TrainOptions
-    folder: RunFolder
-    world: World
-    start: Start
-    pairs: Pairs
-    batches: Batches
-    validator: Validator
-    prepare_pixels: EncoderInput
-    lr: float
-    steps: int
-    validation_steps: frozenset[int]
-    fingerprint: str
-    labels: list[str]
-
-    def weights(self, state: TrainingState, found: Validation) -> dict[str, Any]:
-        """The content of a kept checkpoint: averaged weights and what an export needs to know."""
-        options = self.options
-        return {
-            "arch": self.start.arch,
-            "preprocess": [dict(step) for step in self.start.steps],
-            "model": state.result.state_dict(),
-            "scale": found.scale,
-            "labels": self.labels,
-            "provenance": {
-                "seed": options.seed,
-                "data_fingerprint": self.fingerprint,
-                "init_sha256": self.start.source,
-                "recipe": self._recipe() | {"epochs_done": state.step // self.batches.steps_per_epoch},
-                "steps_done": state.step,
-                "steps_skipped": state.skipped,
-                "held_out_statement_auroc": found.statement_auroc,
-                "validation": public_validation(found.to_dict()),
-                "vocabulary": None if self.start.words is None else self.start.words.to_dict(),
-            },
-        }
-
-    def _recipe(self) -> dict[str, Any]:
-        """The fields that were decided, and the size of what they were decided for."""
-        options = self.options
-        names = (
-            "recipe", "epochs", "batch_size", "optimiser", "weight_decay", "schedule", "warmup", "grad_clip",
-            "ema_decay", "loss", "augment", "freeze", "image_lr_scale", "text_lr_scale", "texts_per_image", "precision",
-            "first_size", "first_share", "mixup",
-        )  # fmt: skip
-        chosen = {name: getattr(options, name) for name in names}
-        chosen["grad_clip"] = None if options.grad_clip == float("inf") else options.grad_clip
-        return chosen | {
-            "arch": arch_name(self.start.arch),
-            "lr": self.lr,
-            "image_size": self.start.image_size,
-            "training_images": int((~self.pairs.validation).sum()),
-            "texts": len(self.pairs.texts),
-            "processes": self.world.size,
-        }
 
 
 def prepare(options: TrainOptions, folder: RunFolder, world: World, report: OnProgress, resume: bool) -> Material:
@@ -148,14 +82,21 @@ def prepare(options: TrainOptions, folder: RunFolder, world: World, report: OnPr
         "tokenizer_sha256": _sha256(tokenizer),
         "lr": lr,
     }
-    _record(options, folder, world, fixed, resume)
+    encode_texts = TextEncoder(start.tokenizer, start.context_length, learns_tokenizer(start.arch), start.pad_id)
+    batches = Batches(pairs, store.pixels, encode_texts, options, world)
+    prepare_pixels = EncoderInput(start.steps)
+    precision: TrainPrecision = options.precision
+    if resume:  # an earlier version recorded none, and knew no "auto"
+        precision = folder.description().get("precision", precision)
+    elif precision == "auto":
+        precision, told = choose_precision(start.model, batches.first(), prepare_pixels, world, options)
+        report(Progress("note", message=told))
+    _record(options, folder, world, fixed | {"precision": precision}, resume)
+    options = replace(options, precision=precision)
     if world.main:
         write_whole(folder.path / TOKENIZER, tokenizer)
 
-    encode_texts = TextEncoder(start.tokenizer, start.context_length, learns_tokenizer(start.arch), start.pad_id)
-    batches = Batches(pairs, store.pixels, encode_texts, options, world)
     table = None if labelled is None or pictures is None else (labelled, pictures)
-    prepare_pixels = EncoderInput(start.steps)
     bf16 = options.precision == "bf16"
     validator = Validator(pairs, store.pixels, table, encode_texts, prepare_pixels, world.device, bf16)
     steps, labels = batches.steps, default_labels(pairs)
@@ -168,6 +109,7 @@ def prepare(options: TrainOptions, folder: RunFolder, world: World, report: OnPr
         world=world,
         start=start,
         pairs=pairs,
+        pixels=store.pixels,
         batches=batches,
         validator=validator,
         prepare_pixels=prepare_pixels,
@@ -205,6 +147,8 @@ def _check_sizes(options: TrainOptions, pairs: Pairs, world: World, labelled: La
             f"patience {options.patience}: there is nothing to validate on; give --val-labels or --val-fraction, or "
             "state a split"
         )
+    if options.alike is not None:
+        films_saying(pairs, options.alike)
     if options.batch_size < world.size:
         raise UsageError(f"a batch of {options.batch_size} cannot be shared by {world.size} processes")
     if labelled is None:

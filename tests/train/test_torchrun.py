@@ -48,11 +48,13 @@ def test_a_gpu_that_is_not_there_and_one_for_several_processes(monkeypatch):
 def test_two_processes_end_in_one_bundle(tmp_path):
     pairs = draw(tmp_path / "films", 16, held_out=4)
     run = tmp_path / "run"
-    options = ["--arch", "cxrzero-tiny", "--batch-size", 6, "--epochs", 1, "--device", "cpu"]
+    options = ["--arch", "cxrzero-tiny", "--batch-size", 6, "--epochs", 1, "--device", "cpu", "--precision", "auto"]
     done = torchrun("train", pairs, "--out", run, *options)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count(f"Wrote {run}") == 1  # only the first process speaks
     bundle = load_bundle(run)
-    assert bundle.card["provenance"]["recipe"]["processes"] == 2
+    recipe = bundle.card["provenance"]["recipe"]
+    assert recipe["processes"] == 2
+    assert done.stderr.count(f"Training computes in {recipe['precision']}, by measurement on cpu") == 1
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
     assert [record["step"] for record in records if "loss" in record] == [1, 2]

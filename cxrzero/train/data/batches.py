@@ -111,6 +111,10 @@ class Batches:
         """The number of steps in the whole run."""
         return self._options.epochs * self.steps_per_epoch
 
+    def first(self) -> Batch:
+        """The batch of step 0."""
+        return next(self._from(0))
+
     def starting_at(self, step: int) -> Iterator[Batch]:
         """Yield every batch from step `step` to the end of the last epoch."""
         batches = self._from(step)

@@ -5,6 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from open_clip.timm_model import TimmModel
+
+from cxrzero.choices import TowerName
+from cxrzero.errors import UsageError
+from cxrzero.train.model.layers import blocks_above
 
 
 def tower_of(parameter: str) -> str:
@@ -14,28 +19,68 @@ def tower_of(parameter: str) -> str:
     return "scale" if parameter.startswith("logit_") else "text"
 
 
-def freeze_tower(model: torch.nn.Module, tower: str) -> None:
+def freeze_tower(model: torch.nn.Module, tower: TowerName) -> None:
     """Keep one tower's weights: its parameters get no gradient."""
     for name, parameter in model.named_parameters():
         if tower_of(name) == tower:
             parameter.requires_grad_(False)
 
 
+def train_mode(model: torch.nn.Module, frozen: TowerName | None) -> None:
+    """A frozen tower stays in evaluation mode, so that its running statistics stay too."""
+    model.train()
+    if frozen is not None:
+        getattr(model, {"image": "visual", "text": "text"}[frozen]).eval()
+
+
+def linear_projection(model: torch.nn.Module) -> torch.nn.Linear:
+    """The layer from the trunk's pooled features to the image's embedding, a linear one with a bias.
+
+    Raises:
+        UsageError: the image tower has none.
+    """
+    head = [layer for layer in getattr(model.visual, "head", ()) if not isinstance(layer, torch.nn.Dropout)]
+    linear = isinstance(model.visual, TimmModel) and [type(layer) for layer in head] == [torch.nn.Linear]
+    if not linear or head[0].bias is None:
+        raise UsageError(
+            "--alike changes a linear projection with a bias, which this image tower does not have: its architecture "
+            "needs a timm trunk with timm_proj: linear and timm_proj_bias: true"
+        )
+    projection: torch.nn.Linear = head[0]
+    return projection
+
+
 def weight_groups(
-    model: torch.nn.Module, weight_decay: float, image_lr_scale: float = 1.0, text_lr_scale: float = 1.0
+    model: torch.nn.Module,
+    weight_decay: float,
+    image_lr_scale: float = 1.0,
+    text_lr_scale: float = 1.0,
+    layer_decay: float = 1.0,
 ) -> list[dict[str, Any]]:
     """Parameters for an optimiser, by tower; decay on matrices and kernels, none on biases, norms and embeddings.
 
     Each group has a `lr_scale`, the factor on the schedule's learning rate. A factor of 0 leaves the tower out.
+
+    Args:
+        layer_decay: factor from a block of the image tower to the one below (BEiT: Bao et al. 2022); at 1 all blocks
+            learn at one rate.
+
+    Raises:
+        UsageError: `layer_decay` is given, and the tower's blocks cannot be told apart.
     """
     scales = {"image": image_lr_scale, "text": text_lr_scale, "scale": 1.0}
-    groups: dict[tuple[str, bool], dict[str, Any]] = {}
+    blocks = {} if layer_decay == 1 else blocks_above(model.visual)
+    groups: dict[tuple[str, bool, int], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
         tower = tower_of(name)
         if not parameter.requires_grad or not scales[tower]:
             continue
         decays = parameter.ndim >= 2 and "embedding" not in name
-        decay = weight_decay if decays else 0.0
-        group = {"params": [], "weight_decay": decay, "lr_scale": scales[tower]}
-        groups.setdefault((tower, decays), group)["params"].append(parameter)
+        above = blocks.get(name.removeprefix("visual."), 0) if tower == "image" else 0
+        group = {
+            "params": [],
+            "weight_decay": weight_decay if decays else 0.0,
+            "lr_scale": scales[tower] * layer_decay**above,
+        }
+        groups.setdefault((tower, decays, above), group)["params"].append(parameter)
     return list(groups.values())

@@ -21,7 +21,9 @@ def make_optimiser(model: nn.Module, options: TrainOptions) -> Optimizer:
 
     Fused: one pass over the memory of each weight, several times faster on a CPU too.
     """
-    groups = weight_groups(model, options.weight_decay, options.image_lr_scale, options.text_lr_scale)
+    groups = weight_groups(
+        model, options.weight_decay, options.image_lr_scale, options.text_lr_scale, options.layer_decay
+    )
     if options.optimiser == "sgd":
         return SGD(groups, lr=0.0, momentum=options.momentum, fused=True)
     return AdamW(groups, lr=0.0, betas=BETAS, fused=True)
