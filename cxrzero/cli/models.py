@@ -234,7 +234,7 @@ def calibrate(
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Put a calibration into a model of yours, for predict --calibration model.
+    """Add a calibration to a model of yours, for predict --calibration model.
 
     It must have been fitted for exactly this model, in fp32, with the model's own wording, and tested on other films.
 

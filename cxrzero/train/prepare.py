@@ -211,6 +211,7 @@ def _as_pairs(labelled: Labelled, rows_sha256: str) -> Pairs:
         truths=[],
         weights=[],
         groups=[""] * count,
+        sources=[""] * count,
         validation=np.ones(count, bool),
         patients=[""] * count,
         rows_sha256=rows_sha256,

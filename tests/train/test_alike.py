@@ -160,6 +160,20 @@ def test_films_are_found_by_what_the_text_says_in_training_only(options):
     assert [np.bincount(films.parts[films.groups == group]).tolist() for group in (0, 1)] == [[6] * 4] * 2
 
 
+def test_films_of_one_group_are_told_apart_by_their_source(options):
+    """Sources that are asked the same share a group."""
+    lines = options.pairs.read_text("utf-8").replace(",a,P", ",film,P").replace(",b,P", ",film,P").splitlines()
+    named = [f"{line},{'xyz'[n % 3]}" for n, line in enumerate(lines[1:])]
+    options.pairs.write_text("\n".join([f"{lines[0]},source", *named]), "utf-8")
+    with pytest.raises(UsageError, match="here 0 groups"):  # 16 of each
+        films_saying(read_pairs(options.pairs), "no finding")
+    two = [f"{line},{'xy'[n % 2]}" for n, line in enumerate(lines[1:])]
+    options.pairs.write_text("\n".join([f"{lines[0]},source", *two]), "utf-8")
+    films = films_saying(read_pairs(options.pairs), "no finding")
+    assert films.count == 2
+    assert all(films.groups == films.images % 2)
+
+
 def test_a_patient_s_films_are_in_one_part(tmp_path):
     path = draw_groups(tmp_path / "films")
     lines = path.read_text("utf-8").splitlines()

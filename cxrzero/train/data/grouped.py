@@ -1,4 +1,4 @@
-"""The films of --alike: the training images that a text is true of, by group."""
+"""The films of --alike: the training images that a text is true of, by where they are from."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ def films_saying(pairs: Pairs, text: str) -> GroupedFilms:
     found: dict[str, list[int]] = {}
     for image in np.flatnonzero(~pairs.validation):
         if (classes[pairs.true_of(int(image))] == classes[-1]).any():
-            found.setdefault(pairs.groups[image], []).append(int(image))
+            found.setdefault(pairs.sources[image], []).append(int(image))
     kept = [images for _, images in sorted(found.items()) if len(images) >= MIN_FILMS]
     if len(kept) < 2:
         raise UsageError(
             f"--alike compares groups of films, and needs two with at least {MIN_FILMS} training images that the text "
-            f"is true of: here {counted(len(kept), 'group has', 'groups have')} so many. Groups are the column group "
-            "of SOURCE; the text must be one of its texts"
+            f"is true of: here {counted(len(kept), 'group has', 'groups have')} so many. Groups are the column source "
+            "of SOURCE, or else its column group; the text must be one of its texts"
         )
     sizes = [len(images) for images in kept]
     parts = [_parts([pairs.patients[i] or pairs.images[i] for i in images]) for images in kept]
