@@ -54,7 +54,7 @@ def film_statements(
         if together and film.source != "kermany":
             and_also(texts, kind_statements(truth))
         if together and film.source != "shenzhen":
-            and_also(texts, doubted_tuberculosis(film, taught))
+            and_also(texts, no_tuberculosis())
     return {text: (weight * SOURCE[film.source], value) for text, (weight, value) in texts.items()}
 
 
@@ -172,16 +172,12 @@ def tuberculosis_statements(reading: str) -> dict[str, float]:
     return texts
 
 
-def doubted_tuberculosis(film: Film, taught: Probabilities | None) -> Statements:
-    """Tuberculosis in films of other places: none, unless the teacher doubts it."""
-    value = 0.0
-    if taught is not None and not (film.source == "kermany" and film.normal):
-        value = taught["tuberculosis"] * (TEACHER if film.labels else 1.0)
+def no_tuberculosis() -> Statements:
+    """Of films of other places. No teacher is asked: what is tuberculosis it knows from Shenzhen's films alone, and of
+    others it takes as many normal ones for it as sick ones."""
     texts: Statements = {}
-    say(texts, TUBERCULOSIS, HARDLY, value)
-    say(texts, ["chest radiograph with tuberculosis", "tuberculosis is present"], HARDLY, value)
-    say(texts, [f"no {word}" for word in TUBERCULOSIS], NEGATED, 1 - value)
-    say(texts, ["there is no tuberculosis"], 0.25 * NEGATED, 1 - value)
+    say(texts, [f"no {word}" for word in TUBERCULOSIS], NEGATED, 1.0)
+    say(texts, ["there is no tuberculosis"], 0.25 * NEGATED, 1.0)
     return texts
 
 
