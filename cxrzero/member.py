@@ -19,7 +19,7 @@ from cxrzero.cache.texts import TextCache
 from cxrzero.files import installed_versions
 from cxrzero.images.radiograph import DecodeOptions
 from cxrzero.model.bundle import Bundle
-from cxrzero.model.model_json import TEXT_ENCODER, TOKENIZER
+from cxrzero.model.model_json import CALIBRATION, TEXT_ENCODER, TOKENIZER
 from cxrzero.model.preprocess import Preprocess
 from cxrzero.model.score import Classifier, build_classifier
 from cxrzero.model.tokenizer import Tokenizer
@@ -117,15 +117,9 @@ class Member:
 
     def record(self) -> dict[str, Any]:
         """What names it in the run record."""
-        return {"name": self.bundle.name, "fingerprint": self.fingerprint, "files": dict(self.bundle.files)}
-
-    def record_rules(self) -> dict[str, Any]:
-        """The model's preprocessing and scoring rule, as the run record has them."""
-        scoring = self.bundle.scoring
-        return {
-            "preprocess": [dict(step) for step in self.bundle.preprocess],
-            "scoring": {"rule": scoring.rule, "scale": scoring.scale, "bias": scoring.bias},
-        }
+        # Its calibration is named where it is used; a run without it does not depend on whether there is one.
+        files = {name: sha256 for name, sha256 in self.bundle.files.items() if name != CALIBRATION}
+        return {"name": self.bundle.name, "fingerprint": self.fingerprint, "files": files}
 
     def _image_cache(self, decode_options: DecodeOptions) -> ImageCache | None:
         if self.store is None:

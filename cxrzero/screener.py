@@ -16,7 +16,17 @@ import numpy.typing as npt
 from cxrzero.backends import Encoder, open_encoder
 from cxrzero.backends.base import CUDA_BATCH, CUDA_CALLS, cpu_count
 from cxrzero.cache.store import Store
-from cxrzero.choices import DEFAULT_MODEL, Backend, DecodeIn, Device, Notify, Precision, gpu_number, silent
+from cxrzero.choices import (
+    DEFAULT_MODEL,
+    OWN_CALIBRATION,
+    Backend,
+    DecodeIn,
+    Device,
+    Notify,
+    Precision,
+    gpu_number,
+    silent,
+)
 from cxrzero.errors import LabelError, NoInputError, UsageError
 from cxrzero.images import decode
 from cxrzero.images.flags import MIN_SIDE
@@ -144,7 +154,8 @@ class Screener:
             paths: a file, a folder (searched recursively), or several; "@list.txt" names a file of paths.
             labels: findings in plain words; None asks the calibration's, and without one the model's own list.
             prompts: a prompts file, or "default" for the built-in bank; None asks by the model's own templates.
-            calibration: file of `cxrzero eval`; the rows then have `calibrated` and `decision`.
+            calibration: file of `cxrzero eval`, or the text "model" for the one in the model's bundle (a file of that
+                name is "./model"); the rows then have `calibrated` and `decision`.
 
         Returns:
             One row per frame, failed or skipped file, in the order of the contract. An unreadable image is a row
@@ -153,14 +164,15 @@ class Screener:
         Raises:
             NoInputError: a path does not exist, or nothing in it is an image.
             LabelError: labels that cannot be columns of one table, or that the calibration lacks.
-            ConfigError: the calibration was fitted for another model or other prompts.
+            ConfigError: the calibration was fitted for another model or other prompts, or the model has none.
             TokenizerError: a label is too long for the model.
         """
         given = [os.fspath(paths)] if isinstance(paths, str | os.PathLike) else [os.fspath(path) for path in paths]
         check_paths(given)
         asked = self.prompts(labels, prompts, calibration)
         applied = self.calibration(calibration, asked) if calibration is not None else None
-        for line in lines(self.remarks(asked, is_typed=labels is not None or prompts not in (None, BUILT_IN))):
+        remarks = self.remarks(asked, is_typed=labels is not None or prompts not in (None, BUILT_IN))
+        for line in (*lines(remarks), *(applied.notes() if applied else ())):
             self._notify(line)
         scorer: Scorer = self.classifier(asked)
         rows = list(self.stream(find_images(given), applied(scorer) if applied else scorer, asked))
@@ -208,7 +220,7 @@ class Screener:
         if labels is None and calibration is not None:
             from cxrzero.calibration.applied import fitted_labels  # brings the evaluation's modules along
 
-            labels = fitted_labels(Path(calibration))
+            labels = fitted_labels(self._calibration_file(calibration)[0])
         return resolve_prompts(self.members[0].bundle, labels, prompts)
 
     def remarks(self, prompts: Sequence[LabelPrompts], *, is_typed: bool = True) -> list[Finding]:
@@ -222,11 +234,21 @@ class Screener:
         found = remarks_on(prompts, bundles, self.members[0].tokenizer.pieces)
         return [each for each in found if is_typed or each.code != UNMEASURED]
 
-    def calibration(self, path: PathLike, prompts: Sequence[LabelPrompts]) -> AppliedCalibration:
+    def calibration(self, given: PathLike, prompts: Sequence[LabelPrompts]) -> AppliedCalibration:
         """Read a calibration for these prompts, see `cxrzero.calibration.applied.load_calibration`."""
         from cxrzero.calibration.applied import load_calibration  # brings the evaluation's modules along
 
-        return load_calibration(Path(path), self.decisive(prompts), [prompt.label for prompt in prompts])
+        path, of_model = self._calibration_file(given)
+        labels = [prompt.label for prompt in prompts]
+        return load_calibration(path, self.decisive(prompts), labels, of_model=of_model)
+
+    def _calibration_file(self, given: PathLike) -> tuple[Path, bool]:
+        """Where it is, and whether that is the model's own; a `Path` is a file whatever its name."""
+        if given != OWN_CALIBRATION:
+            return Path(given), False
+        from cxrzero.calibration.bundled import own_calibration
+
+        return own_calibration([member.bundle for member in self.members]), True
 
     def decisive(self, prompts: Sequence[LabelPrompts]) -> dict[str, Any]:
         """What decides the scores, by the keys of the run record.
@@ -237,17 +259,17 @@ class Screener:
         asked = [member.own(prompts) for member in self.members] if self.is_ensemble else [prompts]
         entries: list[dict[str, Any]] = []
         for first, *others in zip(*asked, strict=True):
-            entry = {"label": first.label, "positive": list(first.positive), "negative": list(first.negative)}
+            entry = first.record()
             if others:
                 entry["others"] = [{"positive": list(p.positive), "negative": list(p.negative)} for p in others]
             entries.append(entry)
-        rules = self.members[0].record_rules()
+        rules = self.members[0].bundle.rules()
         if self.decode_options.fast_side is not None:
             step = {"step": "fast_decode", "least_side": self.decode_options.fast_side}
             rules["preprocess"] = [step, *rules["preprocess"]]
         return {
             "precision": self.precision,
-            "models": [m.record() | (m.record_rules() if self.is_ensemble else {}) for m in self.members],
+            "models": [m.record() | (m.bundle.rules() if self.is_ensemble else {}) for m in self.members],
             **rules,
             "prompts": entries,
         }

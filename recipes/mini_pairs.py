@@ -9,10 +9,10 @@ what is known of an image is a row of that image, so that training never takes a
 `weight` says how often a statement is drawn: findings that are present more often than absent ones, and rare ones more
 often than common ones. Films of part "train" are trained on, those of part "held" are validation rows.
 
-Sources together: all films are one group. Each is asked what any other brings up, so that a normal film is normal
-wherever it comes from. Apart: each source is a group and is asked only what its own labels say; the level of a score
-then differs between sources. Drawn pictures are groups of their own either way, so that the drawing is not learned as
-the finding. The column `source` says where a film is from.
+Sources together: the films are one group, but for the subsets that were selected by finding. Each is asked what any
+other brings up, so that a normal film is normal wherever it comes from. Apart: each source is a group and is asked only
+what its own labels say; the level of a score then differs between sources. Drawn pictures are groups of their own
+either way, so that the drawing is not learned as the finding. The column `source` says where a film is from.
 
 With teachers (recipes/mini_teacher.py), `truth` is the mean of the label and the teachers' opinion, or their opinion
 alone where a film has no such label. Without, what a film has no label for counts as false.
@@ -53,8 +53,9 @@ COMPOSITES = 0.3  # weight of the films with a drawn finding
 COMPOSED = 128  # pixels of the films that are drawn on
 COLUMNS = ("image", "text", "patient_id", "split", "group", "source", "weight", "truth")
 SPLIT = {"train": "train", "held": "val"}  # part → split; films of other parts are in no row
-# Groups of sources that are kept apart. nih was picked as "Pneumonia versus No Finding", nih_more by its findings, and
-# both come at other sizes than the natural mix: in one group with it, their look would be the finding.
+# Groups of subsets that are kept apart. nih was picked as "Pneumonia versus No Finding" and nih_more by its findings,
+# and both are sharper than the natural mix: in one group with it, their look would be the finding.
+SELECTED = frozenset({"nih_more", "nih"})
 APART = {
     "nih_more": "adult-findings", "nih": "adult-pneumonia", "nih128": "adult", "nih64": "adult",
     "kermany": "child", "shenzhen": "tuberculosis", "hannover": "covid",
@@ -144,7 +145,7 @@ def images(data: Path, options: Options, teacher: Teacher | None = None) -> Iter
             and_also(texts, {text: (weight * SOURCE[film.source], truth) for text, (weight, truth) in sided.items()})
         texts |= view_statements(film) if options.view else {}
         texts |= age_statements(film) if options.age else {}
-        group = "film" if options.together else APART[film.subset]
+        group = APART[film.subset] if film.subset in SELECTED or not options.together else "film"
         patient = "" if film.patient == film.name else film.patient
         yield Said(film.path, patient, SPLIT[film.part], group, film.source, texts)
 

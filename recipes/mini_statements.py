@@ -173,8 +173,8 @@ def tuberculosis_statements(reading: str) -> dict[str, float]:
 
 
 def no_tuberculosis() -> Statements:
-    """Of films of other places. No teacher is asked: what is tuberculosis it knows from Shenzhen's films alone, and of
-    others it takes as many normal ones for it as sick ones."""
+    """Of films of other places. The teachers have seen tuberculosis in Shenzhen alone, and say nothing of it elsewhere:
+    their mean is 0.4 in ChestX-ray14."""
     texts: Statements = {}
     say(texts, [f"no {word}" for word in TUBERCULOSIS], NEGATED, 1.0)
     say(texts, ["there is no tuberculosis"], 0.25 * NEGATED, 1.0)

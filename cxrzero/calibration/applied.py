@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from cxrzero.calibration.file import LabelCalibration, check_binding, read_calibration
+from cxrzero.calibration.worth import worth
+from cxrzero.choices import OWN_CALIBRATION
 from cxrzero.errors import ConfigError, LabelError
 from cxrzero.files import sha256_of
 from cxrzero.maths import Float32s
@@ -20,8 +22,8 @@ from cxrzero.model.score import Scorer, Scores
 class UnfittedLabelError(LabelError):
     """A calibration has nothing for a label that is asked; `fitted` are those that it has."""
 
-    def __init__(self, path: Path, missing: Sequence[str], fitted: Sequence[str]) -> None:
-        super().__init__(f"--calibration {path} has nothing for {', '.join(missing)}; it has {', '.join(fitted)}")
+    def __init__(self, given: str, missing: Sequence[str], fitted: Sequence[str]) -> None:
+        super().__init__(f"--calibration {given} has nothing for {', '.join(missing)}; it has {', '.join(fitted)}")
         self.fitted = tuple(fitted)
 
 
@@ -30,11 +32,15 @@ class AppliedCalibration:
     """A calibration file that was fitted for this run's model and prompts.
 
     Attributes:
+        source: "model" where it is the bundle's own, else "file".
         sha256: of the file.
+        worth: see `cxrzero.calibration.worth`.
         labels: label asked → what was fitted for it, in the order of the columns.
     """
 
+    source: str
     sha256: str
+    worth: str
     labels: Mapping[str, LabelCalibration]
 
     def __call__(self, scorer: Scorer) -> Scorer:
@@ -44,7 +50,9 @@ class AppliedCalibration:
     def record(self) -> dict[str, Any]:
         """What the two kinds of columns were made with, for the run record."""
         return {
+            "source": self.source,
             "sha256": self.sha256,
+            "worth": self.worth,
             "labels": {
                 label: {
                     "threshold": each.threshold and each.threshold.value,
@@ -55,8 +63,12 @@ class AppliedCalibration:
             },
         }
 
-    def gaps(self) -> list[str]:
-        """Sentences on labels whose columns stay empty."""
+    def notes(self) -> list[str]:
+        """What to know before the answer: what the model's own one is worth, and labels whose columns stay empty."""
+        own = [f"the model's own calibration: {self.worth}"] if self.source == OWN_CALIBRATION else []
+        return own + self._gaps()
+
+    def _gaps(self) -> list[str]:
         without = {
             ("threshold", "decision"): [label for label, each in self.labels.items() if each.threshold is None],
             ("calibrator", "calibrated probability"): [
@@ -99,11 +111,14 @@ def fitted_labels(path: Path) -> tuple[str, ...]:
     return tuple(read_calibration(path).labels)
 
 
-def load_calibration(path: Path, decisive: Mapping[str, Any], labels: Sequence[str]) -> AppliedCalibration:
+def load_calibration(
+    path: Path, decisive: Mapping[str, Any], labels: Sequence[str], *, of_model: bool = False
+) -> AppliedCalibration:
     """Read a calibration file for a run.
 
     Args:
         path: calibration.json.
+        of_model: whether it is the bundle's own, which messages call as it was typed.
         decisive: what decides the run's scores, by the keys of its record (`Screener.decisive`).
         labels: that are asked.
 
@@ -113,14 +128,17 @@ def load_calibration(path: Path, decisive: Mapping[str, Any], labels: Sequence[s
         LabelError: it lacks a label.
     """
     calibration = read_calibration(path)
+    given = OWN_CALIBRATION if of_model else str(path)
     try:
         check_binding(calibration, decisive)
     except ConfigError as error:
-        raise ConfigError(f"--calibration {path}: {error}") from None
+        raise ConfigError(f"--calibration {given}: {error}") from None
     missing = [label for label in labels if label not in calibration.labels]
     if missing:
-        raise UnfittedLabelError(path, missing, tuple(calibration.labels))
-    return AppliedCalibration(sha256_of(path), {label: calibration.labels[label] for label in labels})
+        raise UnfittedLabelError(given, missing, tuple(calibration.labels))
+    source = OWN_CALIBRATION if of_model else "file"
+    fitted = {label: calibration.labels[label] for label in labels}
+    return AppliedCalibration(source, sha256_of(path), worth(calibration), fitted)
 
 
 def lowest_positive(threshold: float) -> np.float32:

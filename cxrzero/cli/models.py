@@ -1,4 +1,4 @@
-"""`cxrzero models list | info | import | pull | verify`."""
+"""`cxrzero models list | info | import | pull | verify | calibrate`."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ def register(app: typer.Typer) -> None:
     group.command("import", cls=Command, no_args_is_help=True)(reports_failures(import_model))
     group.command("pull", cls=Command, no_args_is_help=True)(reports_failures(pull, network=True))
     group.command("verify", cls=Command, no_args_is_help=True)(reports_failures(verify))
+    group.command("calibrate", cls=Command, no_args_is_help=True)(reports_failures(calibrate))
     app.add_typer(group, name="models")
 
 
@@ -217,6 +218,39 @@ def verify(model: Model, debug: Debug = False) -> None:
     if failed:
         say(f"{counted(failed, 'check')} failed.", style="red")
         raise typer.Exit(1)
+
+
+def calibrate(
+    model: Model,
+    calibration: Annotated[
+        Path,
+        typer.Argument(
+            metavar="JSON", help="Give the calibration.json that cxrzero eval --validation wrote for this model."
+        ),
+    ],
+    note: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Say what it is worth: whose films it was fitted on."),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Add a calibration to a model of yours, for predict --calibration model.
+
+    It must have been fitted for exactly this model, in fp32, with the model's own wording, and tested on other films.
+
+    [bold]cxrzero models calibrate runs/mine results/calibration.json --note "adults of our hospital, 2024"[/bold]
+    """
+    from cxrzero.calibration.bundled import put_into
+    from cxrzero.calibration.worth import worth, worth_of_labels
+    from cxrzero.registry import resolve_model
+
+    bundle = resolve_model(model, say)
+    made = put_into(bundle, calibration, note)
+    show(f"{calibration} → {bundle.path}")
+    show(f"  {worth(made)}.")
+    for label, sentence in worth_of_labels(made):
+        show(f"  {label}: {sentence}")
+    show(f"Use it with: cxrzero predict FILES --model {model} --calibration model")
 
 
 def _print_card(card: Card) -> None:

@@ -7,6 +7,7 @@ import itertools
 from rich.cells import cell_len
 from rich.table import Table
 
+from cxrzero.choices import OWN_CALIBRATION
 from cxrzero.cli.console import Console
 from cxrzero.display.counts import counted, together
 from cxrzero.display.visible import visible
@@ -14,7 +15,7 @@ from cxrzero.predict.manifest import each_once, reasons
 from cxrzero.predict.plan import Plan
 from cxrzero.predict.run import Outcome
 from cxrzero.prediction import Prediction
-from cxrzero.prompts.remarks import lines
+from cxrzero.prompts.remarks import CHANCE, lines
 from cxrzero.sources import ImageRef, WalkCounts
 from cxrzero.tables.pseudonym import Pseudonymiser, load_key
 from cxrzero.tables.studies import StudySummary
@@ -45,7 +46,9 @@ def print_plan(plan: Plan) -> None:
         console.print("             (sentences of the first model; the others are asked with templates of their own)")
     if plan.calibration:
         console.print("Would add    calibrated probabilities and decisions (0 or 1) for each label, by")
-        console.print(f"             {plan.options.calibration}, which was fitted for this model and these prompts")
+        own = plan.calibration.source == OWN_CALIBRATION
+        source = "the calibration in the bundle" if own else plan.options.calibration
+        console.print(f"             {source}, which was fitted for this model and these prompts")
     _print_notes(plan)
     console.print(f"Would run    {_engine(plan)}")
     console.print(f"Would write  {', '.join(map(str, plan.outputs)) or 'the table to standard output'}")
@@ -79,8 +82,8 @@ def print_start(plan: Plan) -> None:
 def _print_notes(plan: Plan) -> None:
     for line in lines(plan.remarks):
         console.print(f"Note: {line}", style="yellow")
-    for gap in plan.calibration.gaps() if plan.calibration else ():
-        console.print(f"Note: {gap}", style="yellow")
+    for note in plan.calibration.notes() if plan.calibration else ():
+        console.print(f"Note: {note}", style="yellow")
 
 
 def print_end(plan: Plan, outcome: Outcome) -> None:
@@ -177,6 +180,8 @@ def _print_rows(plan: Plan, outcome: Outcome) -> None:
     console.print_table(table)
     if plan.calibration:
         console.print("Under each label: its probability, the calibrated one, the decision (0 or 1)", style="dim")
+    if at_chance := dict.fromkeys(remark.label for remark in plan.remarks if remark.code == CHANCE):
+        console.print(f"At chance, so read nothing into it: {together(list(at_chance))}", style="yellow")
     more_rows, more_labels = outcome.stats.rows - len(rows), len(labels) - len(shown)
     if more_rows > 0 or more_labels > 0:
         more = ((more_rows, "more row"), (more_labels, "more label"))

@@ -10,7 +10,7 @@ import numpy as np
 
 from cxrzero.calibration.file import Calibration, check_binding, read_calibration
 from cxrzero.errors import ConfigError, LabelError
-from cxrzero.evaluate.calibrate import fit_calibration
+from cxrzero.evaluate.calibrate import fit_calibration, tested_on_others
 from cxrzero.evaluate.caveats import Caveat, caveats
 from cxrzero.evaluate.compare import Comparison, compare_tables
 from cxrzero.evaluate.dataset import Dataset, JoinRules
@@ -118,6 +118,8 @@ def evaluate(options: EvalOptions, predict: Predict | None = None) -> Evaluation
     readers = {name: load(path, options.labels, dataset) for path, name in _names(options.readers).items()}
     others = {name: load(path, options.labels, dataset) for path, name in _names(options.compare).items()}
     shared = _shared_units(dataset, validation)
+    if calibration and validation and not shared and dataset.unit_name == validation.unit_name:
+        calibration = tested_on_others(calibration, dataset, points)
     return Evaluation(
         options=options,
         dataset=dataset,

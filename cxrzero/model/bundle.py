@@ -6,6 +6,7 @@ is there, its SHA-256, and that no graph takes numbers from anywhere but the bun
 
     schema 1  image_encoder.onnx, perhaps with patches as a second output; text_encoder.onnx, tokenizer.json
     schema 2  image_encoder.onnx and perhaps patch_encoder.onnx over one image_weights.bin, and the other two
+    either    perhaps calibration.json, see `cxrzero.calibration.bundled`
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 from cxrzero.errors import BundleError
 from cxrzero.files import sha256_of
 from cxrzero.model.model_json import (
+    CALIBRATION,
     FILES,
     FILES_OF_SCHEMA_2,
     IMAGE_ENCODER,
@@ -48,6 +50,7 @@ class Bundle:
         labels: what `predict` asks when the user names no label; may be empty from schema 2 on.
         files: file name → SHA-256, hexadecimal.
         card: the whole of model.json.
+        at_chance: findings that it states to be found no better than chance.
         variants: precision → what the bundle has or states for it, besides fp32.
     """
 
@@ -65,10 +68,14 @@ class Bundle:
     files: Mapping[str, str]
     card: Mapping[str, Any]
     variants: Mapping[str, Variant] = field(default_factory=dict)
+    at_chance: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over all that decides a result: the files' hashes, preprocessing, text settings and scoring."""
+        """SHA-256 over what decides a score: encoders' and tokenizer's hashes, preprocessing, text settings, scoring.
+
+        A calibration decides none, and is bound to this, so its file is not covered.
+        """
         return self.fingerprint_at("fp32")
 
     def fingerprint_at(self, precision: str) -> str:
@@ -91,6 +98,13 @@ class Bundle:
         if variant is not None and variant.image_encoder is not None:
             return (variant.image_encoder,)
         return (IMAGE_ENCODER, IMAGE_WEIGHTS) if IMAGE_WEIGHTS in self.files else (IMAGE_ENCODER,)
+
+    def rules(self) -> dict[str, Any]:
+        """Preprocessing and scoring rule, as the run record has them."""
+        return {
+            "preprocess": [dict(step) for step in self.preprocess],
+            "scoring": {"rule": self.scoring.rule, "scale": self.scoring.scale, "bias": self.scoring.bias},
+        }
 
     @property
     def patch_encoder(self) -> str | None:
@@ -129,12 +143,13 @@ def load_bundle(path: Path) -> Bundle:
         files=stated.files(version, of_variants),
         card=MappingProxyType(stated.data),
         variants=variants,
+        at_chance=stated.at_chance(),
     )
     for name, sha256 in bundle.files.items():
         _check_file(path / name, sha256)
     on_weights = {IMAGE_ENCODER, PATCH_ENCODER} - {*of_variants} if version >= 2 else set()
     for name in bundle.files:
-        if name not in (TOKENIZER, IMAGE_WEIGHTS):
+        if name in of_variants or name not in (TOKENIZER, IMAGE_WEIGHTS, CALIBRATION):
             _check_graph(path / name, name in on_weights)
     return bundle
 

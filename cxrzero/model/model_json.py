@@ -19,6 +19,7 @@ IMAGE_ENCODER = "image_encoder.onnx"
 PATCH_ENCODER = "patch_encoder.onnx"
 TEXT_ENCODER = "text_encoder.onnx"
 TOKENIZER = "tokenizer.json"
+CALIBRATION = "calibration.json"  # of any schema, where there is one (`cxrzero.calibration.bundled`)
 FILES = (IMAGE_ENCODER, TEXT_ENCODER, TOKENIZER)  # of every bundle
 FILES_OF_SCHEMA_2 = (IMAGE_ENCODER, IMAGE_WEIGHTS, PATCH_ENCODER, TEXT_ENCODER, TOKENIZER)
 SCORING_RULES = ("softmax_pair", "sigmoid")
@@ -127,6 +128,14 @@ class ModelJson:
         value = self._get(key)
         return () if may_be_empty and value == [] else self._strings(value, key)
 
+    def at_chance(self) -> tuple[str, ...]:
+        """Findings that the model finds no better than chance; none where nothing is stated."""
+        value = self.data.get("at_chance")
+        findings = () if value in (None, []) else self._strings(value, "at_chance")
+        if len(set(findings)) < len(findings):
+            self._fail("at_chance", "must name each finding once")
+        return findings
+
     def image_size(self) -> tuple[int, int]:
         value = self._get("image_size")
         if not isinstance(value, list) or len(value) != 2 or any(type(n) is not int or n < 1 for n in value):
@@ -196,7 +205,7 @@ class ModelJson:
         value = self._object("files")
         hashes = {}
         of_version = (IMAGE_WEIGHTS, *({PATCH_ENCODER} & set(value))) if version >= 2 else ()
-        for name in (*FILES, *of_version, *more):
+        for name in (*FILES, *of_version, *more, *({CALIBRATION} & set(value))):
             entry = value.get(name)
             sha256 = entry.get("sha256") if isinstance(entry, dict) else None
             if not isinstance(sha256, str) or len(sha256) != 64:

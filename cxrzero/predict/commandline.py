@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any, Literal, Union, get_args, get_origin
 
 from cxrzero.cards.card import card_names
+from cxrzero.choices import OWN_CALIBRATION
 from cxrzero.options import Option, options_of
 from cxrzero.predict.options import PredictOptions
 from cxrzero.prompts.bank import BUILT_IN
@@ -92,7 +93,8 @@ def _kinds(kind: Any) -> tuple[Any, ...]:
 
 def _pseudonym(option: Option, text: str, pseudonymiser: Pseudonymiser) -> str:
     """What may be a path: known words stay, films and folders are as the table has them, keys are not shown at all."""
-    known = {"model": card_names(), "prompts": (BUILT_IN,), "out": (STDOUT,)}.get(option.name, ())
+    words = {"model": card_names(), "prompts": (BUILT_IN,), "out": (STDOUT,), "calibration": (OWN_CALIBRATION,)}
+    known = words.get(option.name, ())
     if text in known:
         return text
     if not option.is_argument:

@@ -58,7 +58,8 @@ class PredictOptions:
     )
     calibration: str | None = option(
         None,
-        "Add calibrated probabilities and 0/1 decisions by the calibration.json that cxrzero eval wrote.",
+        "Add calibrated probabilities and 0/1 decisions by the calibration.json that cxrzero eval wrote; model takes "
+        "the one in the model's bundle (a file of that name is ./model).",
         metavar="FILE",
         recorded=False,
     )

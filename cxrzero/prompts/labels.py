@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cxrzero.errors import LabelError
 from cxrzero.model.model_json import Templates
@@ -34,6 +35,10 @@ class LabelPrompts:
     negative: tuple[str, ...]
     source: str = "the caller"
     is_from_model: bool = False
+
+    def record(self) -> dict[str, Any]:
+        """What is asked, as the run record has it."""
+        return {"label": self.label, "positive": list(self.positive), "negative": list(self.negative)}
 
 
 def parse_labels(text: str) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ NAMED = 20
 
 
 def remarks_on(prompts: Sequence[LabelPrompts], bundles: Sequence[Bundle], pieces: Pieces) -> list[Finding]:
-    """The linter's findings that need no embedding, and what was measured at chance or never.
+    """The linter's findings that need no embedding, and what is at chance or was never measured.
 
     Args:
         bundles: the models that are asked; the first one's templates and labels tell whether it reads English.
@@ -77,10 +77,15 @@ def lines(findings: Sequence[Finding]) -> Iterator[str]:
 
 
 def _measured(labels: Sequence[str], bundle: Bundle) -> Iterator[Finding]:
-    results = results_of(bundle)
+    """The mark in model.json adds to its results, and takes nothing away: a result at chance is always said."""
+    results, marked = results_of(bundle), set(map(finding_key, bundle.at_chance))
     for label in labels:
-        found = results.get(finding_key(label), ())
-        if not found:
-            yield Finding(UNMEASURED, label, f"never measured with {bundle.name}, as far as its model.json says")
-        elif at_chance := [str(each) for each in found if each.is_chance]:
+        key = finding_key(label)
+        found = results.get(key, ())
+        if at_chance := [str(each) for each in found if each.is_chance]:
             yield Finding(CHANCE, label, f"measured at chance with {bundle.name} ({'; '.join(at_chance)})")
+        elif key in marked:
+            beside = f" ({'; '.join(map(str, found))})" if found else ""
+            yield Finding(CHANCE, label, f"marked in the model.json of {bundle.name} as at chance{beside}")
+        elif not found:
+            yield Finding(UNMEASURED, label, f"never measured with {bundle.name}, as far as its model.json says")

@@ -8,9 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cxrzero.calibration.file import read_calibration
+from cxrzero.calibration.worth import worth, worth_of_labels
 from cxrzero.cards.card import UNVERIFIED, Card, iter_cards
+from cxrzero.errors import ConfigError
 from cxrzero.model.bundle import Bundle, bundled_folder
-from cxrzero.model.model_json import FILES_OF_SCHEMA_2
+from cxrzero.model.model_json import CALIBRATION, FILES_OF_SCHEMA_2
+from cxrzero.prompts.measured import list_at_chance
 from cxrzero.registry.byhand import can_pull
 from cxrzero.registry.folder import installed
 
@@ -55,13 +59,29 @@ def bundle_lines(bundle: Bundle) -> Iterator[tuple[str, str]]:
     yield "folder", str(bundle.path)
     yield "fingerprint", bundle.fingerprint
     for key, value in bundle.card.items():
-        if key not in ("schema_version", "name", "files", "results"):
+        if key not in ("schema_version", "name", "files", "results", "at_chance"):
             yield key, UNVERIFIED if value is None else _text(value)
+    yield from _calibration_lines(bundle)
+    if at_chance := list_at_chance(bundle):
+        yield "at chance", ", ".join(at_chance)
     results = bundle.card.get("results") or []
     if not results:
         yield "results", UNVERIFIED
     for result in results:
         yield "result", _text(result)
+
+
+def _calibration_lines(bundle: Bundle) -> Iterator[tuple[str, str]]:
+    if CALIBRATION not in bundle.files:
+        return
+    try:
+        calibration = read_calibration(bundle.file(CALIBRATION))
+    except ConfigError as error:
+        yield "calibration", f"damaged: {error}"
+        return
+    yield "calibration", worth(calibration)
+    for label, sentence in worth_of_labels(calibration):
+        yield f"calibration of {label}", sentence
 
 
 def _where(card: Card, count: int) -> str:
@@ -83,7 +103,8 @@ def _licence(folder: Path) -> str:
 
 
 def _disk_size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in (folder / name for name in FILES_OF_SCHEMA_2) if path.is_file())
+    paths = (folder / name for name in (*FILES_OF_SCHEMA_2, CALIBRATION))
+    return sum(path.stat().st_size for path in paths if path.is_file())
 
 
 def _size(size: int | None, card: Card | None = None) -> str:

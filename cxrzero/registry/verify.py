@@ -12,14 +12,17 @@ import numpy.typing as npt
 import tokenizers
 
 from cxrzero.backends.onnxruntime import OnnxRuntimeEncoder
+from cxrzero.calibration.bundled import check_own
+from cxrzero.calibration.file import read_calibration
 from cxrzero.cards.card import UNVERIFIED, iter_cards
 from cxrzero.choices import Precision
 from cxrzero.display.counts import counted
 from cxrzero.errors import CxrzeroError
 from cxrzero.model.bundle import Bundle
-from cxrzero.model.model_json import TOKENIZER
+from cxrzero.model.model_json import CALIBRATION, TOKENIZER
 from cxrzero.model.preprocess import Preprocess
 from cxrzero.model.tokenizer import Tokenizer
+from cxrzero.prompts.measured import finding_key, findings_at_chance
 
 # float32 sums of some thousand squares; a vector that was not normalised is far off.
 UNIT_TOLERANCE = 1e-3
@@ -43,6 +46,10 @@ def verify(bundle: Bundle) -> Iterator[Check]:
     """
     yield Check("files", True, f"schema and SHA-256 of {counted(len(bundle.files), 'file')} as in model.json")
     yield _against_registry(bundle)
+    if bundle.card.get("at_chance") is not None:
+        yield _check_at_chance(bundle)
+    if CALIBRATION in bundle.files:
+        yield _guarded("calibration", lambda: _check_calibration(bundle))
     try:
         encoder = OnnxRuntimeEncoder(bundle, "cpu")
     except CxrzeroError as error:
@@ -85,6 +92,21 @@ def _against_registry(bundle: Bundle) -> Check:
             f"({of_member.source}): not the published file, or the record is wrong",
         )
     return Check("registry", True, f"{UNVERIFIED}: the registry knows no hash of {', '.join(sorted(made_from)[:3])}")
+
+
+def _check_at_chance(bundle: Bundle) -> Check:
+    """More may be marked than the results of model.json tell, but not less."""
+    marked = set(map(finding_key, bundle.at_chance))
+    others = [each for each in findings_at_chance(bundle.card.get("results")) if finding_key(each) not in marked]
+    if others:
+        return Check("at chance", False, f"model.json does not mark {', '.join(others)}, at chance by its own results")
+    return Check("at chance", True, f"marked: {', '.join(bundle.at_chance) or 'no finding'}; its results say no more")
+
+
+def _check_calibration(bundle: Bundle) -> tuple[bool, str]:
+    calibration = read_calibration(bundle.file(CALIBRATION))
+    check_own(calibration, bundle)
+    return True, f"fitted for this model and its own prompts, for {counted(len(calibration.labels), 'label')}"
 
 
 def _check_tokenizer(bundle: Bundle, encoder: OnnxRuntimeEncoder) -> tuple[bool, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -105,14 +106,21 @@ def calibrator_from_dict(record: dict[str, Any]) -> Calibrator:
     try:
         if record["method"] == "isotonic":
             x, y = tuple(map(float, record["x"])), tuple(map(float, record["y"]))
-            if not x or len(x) != len(y) or list(x) != sorted(x) or list(y) != sorted(y):
+            if not x or len(x) != len(y) or list(x) != sorted(x) or list(y) != sorted(y) or not _finite(*x, *y):
                 raise ValueError("points are not rising")
             return Isotonic(x, y)
         if record["method"] in ("platt", "temperature"):
-            return LogitLine(record["method"], float(record["slope"]), float(record["intercept"]))
+            slope, intercept = float(record["slope"]), float(record["intercept"])
+            if not _finite(slope, intercept):
+                raise ValueError("a parameter is no finite number")
+            return LogitLine(record["method"], slope, intercept)
         raise ValueError(f"unknown method {record['method']!r}")
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"calibration file: a calibrator cannot be used: {error}") from None
+
+
+def _finite(*numbers: float) -> bool:
+    return all(map(math.isfinite, numbers))
 
 
 def logit(probabilities: Floats) -> Floats:

@@ -1,24 +1,28 @@
 """The training loop, top to bottom. It does not know how a batch is drawn, a gradient made, a bundle written.
 
-prepare ─► for each batch: rate ─► gradient ─► step ─► average ─► metrics ─► (validate) ─► (save) ─► export
+prepare ─► for each batch: rate ─► gradient ─► step ─► average ─► metrics ─► (validate) ─► (save) ─► (alike) ─► export
 """
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from cxrzero.display.counts import counted
 from cxrzero.errors import OutputError, ReaderGoneError, TrainingError, WriteError
 from cxrzero.files import cannot_write
+from cxrzero.train.alike import make_alike
 from cxrzero.train.data.batches import Batch, step_seed
 from cxrzero.train.distributed import join
 from cxrzero.train.interrupt import Interrupt
+from cxrzero.train.material import Material
 from cxrzero.train.measure import metricslog
 from cxrzero.train.measure.curves import write_curves
 from cxrzero.train.measure.validation import Validation
@@ -27,7 +31,7 @@ from cxrzero.train.model import checkpoint
 from cxrzero.train.model.export import export_run
 from cxrzero.train.model.weights import train_mode
 from cxrzero.train.options import TrainOptions
-from cxrzero.train.prepare import Material, prepare
+from cxrzero.train.prepare import prepare
 from cxrzero.train.progress import OnProgress, Progress
 from cxrzero.train.provenance import public_validation
 from cxrzero.train.runfolder import RunFolder
@@ -107,12 +111,14 @@ class _Trainer:
                 if validated:
                     self._validate(log)
                 self._save_if_due(log, due=validated)
-        if self._exhausted():
-            message = (
-                f"Stopped early at step {self._state.step:,}: "
-                f"{counted(self._state.stale, 'validation')} in a row brought nothing better."
-            )
-            self._report(Progress("note", message=message))
+            if self._exhausted():
+                message = (
+                    f"Stopped early at step {self._state.step:,}: "
+                    f"{counted(self._state.stale, 'validation')} in a row brought nothing better."
+                )
+                self._report(Progress("note", message=message))
+            if self._options.alike is not None and log is not None:
+                self._make_alike(log)
 
     def _take(self, batch: Batch, log: metricslog.MetricsLog | None) -> None:
         state, options = self._state, self._options
@@ -189,11 +195,17 @@ class _Trainer:
         """Measure in the first process alone; all learn of it."""
         found = self._world.from_main(self._material.validator(self._state.result) if self._world.main else None)
         assert isinstance(found, Validation)
+        self._tell(found, log)
+        return found
+
+    def _tell(self, found: Validation, log: metricslog.MetricsLog | None, **facts: Any) -> None:
+        """Log what was measured, with more facts, and report it."""
         step, total = self._state.step, self._material.steps
         epoch = step // self._material.batches.steps_per_epoch
-        if found.score is not None:
-            if log is not None:
-                log.write({"step": step, "epoch": epoch, "validation": found.to_dict()})
+        measured = {} if found.score is None else {"validation": found.to_dict()}
+        if log is not None and (measured or facts):
+            log.write({"step": step, "epoch": epoch, **facts, **measured})
+        if measured:
             self._report(
                 Progress(
                     "validate",
@@ -205,7 +217,26 @@ class _Trainer:
                     recall_chance=found.luck.chance if found.luck else None,
                 )
             )
-        return found
+
+    def _make_alike(self, log: metricslog.MetricsLog) -> None:
+        """Change the checkpoints that will be exported; the other processes go ahead and wait."""
+        self._report(Progress("note", message="The films of --alike go through the image encoder."))
+        model = copy.deepcopy(self._state.result)
+        for place, best in enumerate(self._state.best[: max(1, self._options.ensemble)]):
+            erased = make_alike(model, self._folder.checkpoint(best.file), self._material, self._pause)
+            if place == 0:
+                numbers = {name: value for name, value in erased.facts.items() if name != "text"}
+                self._report(Progress("note", message=erased.sentence()))
+                self._tell(erased.validation, log, alike=numbers)
+
+    def _pause(self) -> None:
+        if self._interrupt.requested:
+            self._stop()
+
+    def _stop(self) -> None:
+        message = f"Saved step {self._state.step:,}. Go on with: cxrzero train --resume {self._folder.path}"
+        self._report(Progress("note", message=message))
+        raise KeyboardInterrupt
 
     def _save_if_due(self, log: metricslog.MetricsLog | None, due: bool) -> None:
         options, waited = self._options, time.monotonic() - self._saved_at
@@ -218,13 +249,7 @@ class _Trainer:
             self._folder.drop_checkpoints({best.file for best in self._state.best})
         self._saved_at = time.monotonic()
         if self._world.any(self._interrupt.requested):
-            self._report(
-                Progress(
-                    "note",
-                    message=f"Saved step {self._state.step:,}. Go on with: cxrzero train --resume {self._folder.path}",
-                )
-            )
-            raise KeyboardInterrupt
+            self._stop()
 
     def _exhausted(self) -> bool:
         return self._options.patience is not None and self._state.stale >= self._options.patience

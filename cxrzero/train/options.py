@@ -130,6 +130,13 @@ class TrainOptions:
         "Learn by this loss: soft contrasts, sigmoid asks whether each text is true, clip is that of CLIP.",
         panel=ADVANCED,
     )
+    alike: str | None = option(
+        None,
+        "Remove from the image embeddings what tells the groups of films apart for which TEXT is true, such as "
+        '"no finding" (LEACE, Belrose et al. 2023).',
+        metavar="TEXT",
+        panel=ADVANCED,
+    )
     augment: bool = option(
         True, "Vary the training images, which are never flipped.", flag="--augment/--no-augment", panel=ADVANCED
     )
@@ -215,6 +222,8 @@ class TrainOptions:
             _check(name, value is None or 32 <= value <= 1024, value, "between 32 and 1024 pixels")
         if self.lineage is not None and self.init is None:
             raise UsageError(f"--as {self.lineage} says whose weights --init names; give --init too")
+        if self.alike is not None and self.freeze == "image":
+            raise UsageError("--alike changes the image tower's projection; leave out --freeze image")
         if self.loss == "clip" and self.texts_per_image != 1:
             raise UsageError(
                 f"--loss clip takes one text for each image; give --texts-per-image 1, not {self.texts_per_image}"

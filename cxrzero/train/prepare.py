@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,93 +18,24 @@ from cxrzero.model.model_json import TOKENIZER
 from cxrzero.model.preprocess import Preprocess
 from cxrzero.tables.labelled import Labelled
 from cxrzero.train.data.batches import Batches, TextEncoder
+from cxrzero.train.data.grouped import films_saying
 from cxrzero.train.data.identifying import warning_of
 from cxrzero.train.data.intake import listed
 from cxrzero.train.data.pairs import Pairs, default_labels, read_pairs
 from cxrzero.train.data.pixels import EncoderInput, split_steps, standardised
 from cxrzero.train.data.store import ImageStore, Pictures, open_store
 from cxrzero.train.distributed import World
+from cxrzero.train.material import Material
 from cxrzero.train.measure.labelled import read_films
-from cxrzero.train.measure.validation import Validation, Validator
+from cxrzero.train.measure.validation import Validator
 from cxrzero.train.model.start import Start, make_start
 from cxrzero.train.options import TrainOptions
 from cxrzero.train.progress import OnProgress, Progress
-from cxrzero.train.provenance import arch_name, public_validation
 from cxrzero.train.runfolder import RunFolder
-from cxrzero.train.state import TrainingState
 from cxrzero.train.step.precision import choose_precision
 from cxrzero.train.tokenizing import inherited_warning, learned_tokenizer
 
 SAMPLE = 2048  # training images whose pixels give mean and deviation
-
-
-@dataclass(frozen=True)
-class Material:
-    """What a run works with.
-
-    Attributes:
-        options: as asked, with the precision that was chosen in place of "auto".
-        start: with preprocessing and tokenizer complete.
-        lr: peak learning rate.
-        labels: what the model is asked without --labels.
-        steps: optimiser steps of the whole run.
-        validation_steps: after which the model is measured.
-    """
-
-    options: TrainOptions
-    folder: RunFolder
-    world: World
-    start: Start
-    pairs: Pairs
-    batches: Batches
-    validator: Validator
-    prepare_pixels: EncoderInput
-    lr: float
-    steps: int
-    validation_steps: frozenset[int]
-    fingerprint: str
-    labels: list[str]
-
-    def weights(self, state: TrainingState, found: Validation) -> dict[str, Any]:
-        """The content of a kept checkpoint: averaged weights and what an export needs to know."""
-        options = self.options
-        return {
-            "arch": self.start.arch,
-            "preprocess": [dict(step) for step in self.start.steps],
-            "model": state.result.state_dict(),
-            "scale": found.scale,
-            "labels": self.labels,
-            "provenance": {
-                "seed": options.seed,
-                "data_fingerprint": self.fingerprint,
-                "init_sha256": self.start.source,
-                "recipe": self._recipe() | {"epochs_done": state.step // self.batches.steps_per_epoch},
-                "steps_done": state.step,
-                "steps_skipped": state.skipped,
-                "held_out_statement_auroc": found.statement_auroc,
-                "validation": public_validation(found.to_dict()),
-                "vocabulary": None if self.start.words is None else self.start.words.to_dict(),
-            },
-        }
-
-    def _recipe(self) -> dict[str, Any]:
-        """The fields that were decided, and the size of what they were decided for."""
-        options = self.options
-        names = (
-            "recipe", "epochs", "batch_size", "optimiser", "weight_decay", "schedule", "warmup", "grad_clip",
-            "ema_decay", "loss", "augment", "freeze", "image_lr_scale", "text_lr_scale", "layer_decay",
-            "texts_per_image", "precision", "first_size", "first_share", "mixup",
-        )  # fmt: skip
-        chosen = {name: getattr(options, name) for name in names}
-        chosen["grad_clip"] = None if options.grad_clip == float("inf") else options.grad_clip
-        return chosen | {
-            "arch": arch_name(self.start.arch),
-            "lr": self.lr,
-            "image_size": self.start.image_size,
-            "training_images": int((~self.pairs.validation).sum()),
-            "texts": len(self.pairs.texts),
-            "processes": self.world.size,
-        }
 
 
 def prepare(options: TrainOptions, folder: RunFolder, world: World, report: OnProgress, resume: bool) -> Material:
@@ -178,6 +109,7 @@ def prepare(options: TrainOptions, folder: RunFolder, world: World, report: OnPr
         world=world,
         start=start,
         pairs=pairs,
+        pixels=store.pixels,
         batches=batches,
         validator=validator,
         prepare_pixels=prepare_pixels,
@@ -215,6 +147,8 @@ def _check_sizes(options: TrainOptions, pairs: Pairs, world: World, labelled: La
             f"patience {options.patience}: there is nothing to validate on; give --val-labels or --val-fraction, or "
             "state a split"
         )
+    if options.alike is not None:
+        films_saying(pairs, options.alike)
     if options.batch_size < world.size:
         raise UsageError(f"a batch of {options.batch_size} cannot be shared by {world.size} processes")
     if labelled is None:
@@ -277,6 +211,7 @@ def _as_pairs(labelled: Labelled, rows_sha256: str) -> Pairs:
         truths=[],
         weights=[],
         groups=[""] * count,
+        sources=[""] * count,
         validation=np.ones(count, bool),
         patients=[""] * count,
         rows_sha256=rows_sha256,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,8 @@ def _shown(option: Option, value: Any) -> str:
         return "FILE"
     if option.name == "lineage" and value not in (*card_names(), OPEN_CLIP.name):
         return str(option.metavar)
+    if option.name == "alike":
+        return next(map(shlex.quote, listed_labels({value: None})), str(option.metavar))
     return str(value)  # a number, or a word of a closed list
 
 

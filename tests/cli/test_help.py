@@ -24,7 +24,7 @@ OPTIONS_TYPES = (PredictOptions, EvalOptions, TrainOptions, SearchOptions, Bench
 VERB = re.compile(
     "Accept|Add|Apply|Ask|Blend|Build|Calibrate|Call|Change|Check|Choose|Compare|Compute|Contrast|Decide|Decode|Delete|Do|"
     "Draw|Encode|Evaluate|Fetch|Find|Give|Go|Export|Invert|Join|Keep|Learn|Leave|Let|Limit|List|Look|Measure|Multiply|"
-    "Name|Neither|Prepare|Print|Rank|Read|Record|Replace|Run|Save|Say|Score|Seed|Set|Show|Spend|Start|State|Stop|Take|"
+    "Name|Neither|Prepare|Print|Rank|Read|Record|Remove|Replace|Run|Save|Say|Score|Seed|Set|Show|Spend|Start|State|Stop|Take|"
     "Train|Turn|Validate|Vary|Write"
 )
 

@@ -62,7 +62,10 @@ def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Refused:
         ("predict a -z", "cxrzero predict has no option -z."),
         ("--nosuch", "cxrzero has no option --nosuch."),
         ("predct a", "cxrzero has no command 'predct'. Did you mean predict or inspect?"),
-        ("models nosuch", "cxrzero models has no command 'nosuch'. Its commands are list, info, import, pull, verify."),
+        (
+            "models nosuch",
+            "cxrzero models has no command 'nosuch'. Its commands are list, info, import, pull, verify, calibrate.",
+        ),
         # paths
         ("predict a --config nosuch.toml", "--config: nosuch.toml cannot be read: No such file or directory"),
     ],

@@ -18,9 +18,11 @@ from cxrzero.cli import app  # noqa: E402
 from cxrzero.convert import variants  # noqa: E402
 from cxrzero.convert.variants import add_unmeasured, measure  # noqa: E402
 from cxrzero.errors import ConfigError, UsageError  # noqa: E402
+from cxrzero.files import sha256_of  # noqa: E402
 from cxrzero.model.bundle import load_bundle  # noqa: E402
 from cxrzero.model.model_json import Variant  # noqa: E402
 from cxrzero.registry.verify import verify  # noqa: E402
+from tests.support.bundle import write_bundle  # noqa: E402
 from tests.support.checkpoints import clip, save  # noqa: E402
 from tests.support.chexzero import LABELS, RELEASED  # noqa: E402
 
@@ -65,6 +67,19 @@ def test_variants_run_and_state_how_far_they_are(tmp_path, films):
     # Weights in 8 bits differ more than those in 16.
     assert bundle.variants["int8"].deviation.max_abs_d_over_sd > bundle.variants["fp16"].deviation.max_abs_d_over_sd
     assert len({bundle.fingerprint_at(name) for name in ("fp32", "fp16", "int8")}) == 3
+
+
+def test_a_calibration_stays_in_the_bundle_and_is_for_fp32(tmp_path):
+    folder = write_bundle(tmp_path / "bundle")
+    (folder / "calibration.json").write_text("{}", encoding="utf-8")
+    card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    card["files"]["calibration.json"] = {"sha256": sha256_of(folder / "calibration.json"), "size": 2}
+    (folder / "model.json").write_text(json.dumps(card), encoding="utf-8")
+    before = load_bundle(folder)
+    add_unmeasured(folder, "fp16")
+    after = load_bundle(folder)
+    assert after.files["calibration.json"] == before.files["calibration.json"]
+    assert after.fingerprint == before.fingerprint != after.fingerprint_at("fp16")
 
 
 def test_a_variant_that_nobody_measured_runs_and_is_not_what_auto_takes(tmp_path, films):

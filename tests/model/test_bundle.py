@@ -78,6 +78,10 @@ def test_a_newer_schema_asks_for_an_update(bundle: Path) -> None:
         ("labels", []),
         ("files", {}),
         ("files", {"image_encoder.onnx": {"sha256": "abc"}}),
+        ("at_chance", "nodule"),
+        ("at_chance", {"nodule": True}),
+        ("at_chance", ["nodule", ""]),
+        ("at_chance", ["nodule", "nodule"]),
     ],
 )
 def test_a_wrong_card_is_refused_by_key(bundle: Path, key: str, value: object) -> None:

@@ -128,6 +128,11 @@ def test_a_variant_has_all_its_numbers_itself(folder: Path) -> None:
     for name in ("image_encoder.fp16.onnx", "image_encoder.onnx"):
         with pytest.raises(BundleError, match="must hold all its numbers itself"):
             load_bundle(rehash(folder, variants={"fp16": {"image_encoder": name}}))
+    shutil.copy(folder / "image_encoder.onnx", folder / "calibration.json")  # a variant is a graph, whatever its name
+    files = json.loads((folder / "model.json").read_text())["files"]
+    files["calibration.json"] = files["image_encoder.onnx"]
+    with pytest.raises(BundleError, match="must hold all its numbers itself"):
+        load_bundle(rehash(folder, variants={"fp16": {"image_encoder": "calibration.json"}}, files=files))
 
 
 def test_no_labels_are_an_error_only_where_none_are_given(folder: Path, tmp_path: Path, png: Any) -> None:

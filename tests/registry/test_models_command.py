@@ -81,7 +81,9 @@ def test_info_shows_sources_and_what_is_unverified(install: Install) -> None:
 def test_verify_passes_on_the_model_in_the_box() -> None:
     result = run("verify", "cxrzero-mini")
     assert result.exit_code == 0, result.output
-    assert result.output.count("  ok ") == 6
+    assert "FAILED" not in result.output
+    checks = {line.split(":")[0].removeprefix("  ok     ") for line in result.output.splitlines()[1:]}
+    assert checks >= {"files", "registry", "at chance", "tokenizer", "image encoder", "text encoder"}
     assert "unverified" in result.output
 
 

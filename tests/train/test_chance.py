@@ -141,6 +141,11 @@ def test_what_a_run_that_did_not_learn_says():
     assert "--lr" in line
 
 
+def test_the_weights_that_alike_changed_are_judged_and_not_what_they_were():
+    records = run([retrieved(0.9)])
+    assert judge([*records, {"step": 21, "alike": {"groups": 2}, "validation": retrieved(0.12)}]).learned is False
+
+
 def test_a_run_that_learned_has_nothing_to_be_told():
     assert judge(run([retrieved(0.9)], start=retrieved(0.1))).lines == ()
 

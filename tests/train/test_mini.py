@@ -12,6 +12,7 @@ import pytest
 
 from cxrzero.files import sha256_of
 from cxrzero.model.bundle import Bundle, load_bundle
+from cxrzero.prompts.measured import findings_at_chance
 from recipes import mini_films
 from tests.support import REPO
 from tests.support.needs import optional
@@ -40,6 +41,11 @@ def test_files_are_those_of_the_card_and_small(bundle):
         assert path.stat().st_size == entry["size"]
         total += entry["size"]
     assert total <= MAX_BYTES
+
+
+def test_the_card_marks_what_its_results_say_is_at_chance(bundle):
+    assert list(bundle.at_chance) == findings_at_chance(bundle.card["results"])
+    assert set(bundle.at_chance) <= set(bundle.labels)
 
 
 def test_the_command_says_what_the_card_and_seed_say(bundle):

@@ -57,7 +57,7 @@ def test_relative_paths_start_at_the_image_root(folder):
         ("image,text,weight\na.png,x,0\nb.png,x,1\n", "weight must be a number greater than 0"),
         ("image,text,weight\na.png,x,nan\nb.png,x,1\n", "weight must be a number greater than 0"),
         ("image,text,truth\na.png,x,1.5\nb.png,x,1\n", "truth must be a number greater than 0 and at most 1"),
-        ("image,text,split\na.png,x,train\na.png,y,val\n", "another split, group or patient_id"),
+        ("image,text,split\na.png,x,train\na.png,y,val\n", "another split, group, source or patient_id"),
         ("image,text,split,patient_id\na.png,x,train,7\nb.png,y,val,7\nc.png,z,train,8\n", "both train and val"),
     ],
 )

@@ -41,9 +41,11 @@ class Pairs:
         weights: (N,) beside `true_texts`: how often that pair is drawn relative to others, float64.
         groups: (N,) images of one group are contrasted only with each other (a source with its own look and
             its own labels is a group: otherwise the look is learned as the label).
+        sources: (N,) where each image is from; its group where that is not stated. Several may share a group.
         validation: (N,) bool: kept out of training.
         patients: (N,) patient of each image, "" = unknown.
-        rows_sha256: hash over every pair's image, text, patient, split, group, weight, and truth below 1.
+        rows_sha256: hash over every pair's image, text, patient, split, group, weight, truth below 1, and source if
+            stated.
         intake: what was found while they were read; None for pairs that were not read from a source.
     """
 
@@ -54,6 +56,7 @@ class Pairs:
     truths: list[npt.NDArray[np.float32]]
     weights: list[npt.NDArray[np.float64]]
     groups: list[str]
+    sources: list[str]
     validation: npt.NDArray[np.bool_]
     patients: list[str]
     rows_sha256: str
@@ -77,6 +80,7 @@ class Pairs:
             truths=chosen(self.truths),
             weights=chosen(self.weights),
             groups=chosen(self.groups),
+            sources=chosen(self.sources),
             validation=self.validation[rows],
             patients=chosen(self.patients),
         )
@@ -87,6 +91,7 @@ class _Image:
     path: Path
     split: str
     group: str
+    source: str
     patient: str
     texts: dict[int, tuple[float, float]] = field(default_factory=dict)  # text → (weight, truth)
 
@@ -105,7 +110,8 @@ def read_pairs(
     Args:
         path: a CSV file or a folder, see `cxrzero.train.data.layouts`. Columns of a CSV: `image`, and `text` or
             `report`; an image may have any number of rows. Optional: `patient_id`; `study_id`; `split` (train or val);
-            `group`; `weight` (> 0; default 1); `truth` (how true the text is of the image, above 0 to 1; default 1).
+            `group`; `source` (default: the group); `weight` (> 0; default 1); `truth` (how true the text is of the
+            image, above 0 to 1; default 1).
         image_root: folder that relative image paths start from; None = that of `path`.
         layout: "auto" recognises it.
         text_rule: which words of a report are taken, see `cxrzero.train.data.reports.rules`.
@@ -153,16 +159,20 @@ def gather_pairs(
             missing[str(record.path)] = None
             continue
         split = _split(record, intake.split_by, val_fraction)
-        image = images.setdefault(record.image, _Image(record.path, split, record.group, record.patient))
-        if (image.split, image.group, image.patient) != (split, record.group, record.patient):
-            raise UsageError(f"{record.where}: {record.image} has another split, group or patient_id in an earlier row")
+        stated = (split, record.group, record.source or record.group, record.patient)
+        image = images.setdefault(record.image, _Image(record.path, *stated))
+        if (image.split, image.group, image.source, image.patient) != stated:
+            raise UsageError(
+                f"{record.where}: {record.image} has another split, group, source or patient_id in an earlier row"
+            )
         for text, weight in found:
             if text not in texts:
                 texts[text] = len(texts)
                 intake.stated.append(record.where)
             image.texts[texts[text]] = (weight, record.truth)
             doubt = () if record.truth == 1 else (repr(record.truth),)
-            row = (record.image, text, record.patient, split, record.group, repr(weight), *doubt)
+            named = (f"source={record.source}",) if record.source else ()
+            row = (record.image, text, record.patient, split, record.group, repr(weight), *doubt, *named)
             digest.update("\x1f".join(row).encode("utf-8", "surrogateescape") + b"\x1e")
     intake.missing.extend(missing)
     intake.shared_patients.extend(_in_both(images.values()))
@@ -174,6 +184,7 @@ def gather_pairs(
         truths=[np.array([truth for _, truth in image.texts.values()], np.float32) for image in images.values()],
         weights=[np.array([weight for weight, _ in image.texts.values()], np.float64) for image in images.values()],
         groups=[image.group for image in images.values()],
+        sources=[image.source for image in images.values()],
         validation=np.array([image.split == "val" for image in images.values()], bool),
         patients=[image.patient for image in images.values()],
         rows_sha256=digest.hexdigest(),

@@ -53,7 +53,8 @@ class _Measure:
 def judge(records: Sequence[Mapping[str, Any]]) -> Verdict:
     """Judge a run by the records of metrics.jsonl."""
     found = [record["validation"] for record in records if "validation" in record and record["step"]]
-    best = max(found, key=score_of, default=None)
+    exported = [record["validation"] for record in records if "validation" in record and "alike" in record]
+    best = exported[-1] if exported else max(found, key=score_of, default=None)
     start = next((r["validation"] for r in records if "validation" in r and not r["step"]), None)
     measures = [] if best is None else list(_measures(best, len(found)))
     telling = [each for each in measures if each.limit < 1]

@@ -29,7 +29,7 @@ from cxrzero.train.data.words import LearnableWords
 from cxrzero.train.model import checkpoint
 from cxrzero.train.model.layers import blocks_above
 from cxrzero.train.model.transformers_clip import TransformersCLIP
-from cxrzero.train.model.weights import freeze_tower
+from cxrzero.train.model.weights import freeze_tower, linear_projection
 from cxrzero.train.options import DEFAULT_ARCH, TrainOptions
 from cxrzero.train.recipes import RECIPES
 from cxrzero.train.runfolder import RunFolder
@@ -76,7 +76,7 @@ def make_start(options: TrainOptions) -> Start:
     """Build the model of a run; random weights come from `config.seed`.
 
     Raises:
-        UsageError: the architecture is unknown, `init` does not fit it, or its blocks cannot be told apart.
+        UsageError: the architecture is unknown, `init` does not fit it, or an option needs what its image tower lacks.
         AmbiguousModelError: a file of weights does not say whose preprocessing belongs to it.
         ImportModelError, TrainingError: `init` cannot be read, or its weights do not fit.
     """
@@ -90,6 +90,8 @@ def make_start(options: TrainOptions) -> Start:
         freeze_tower(start.model, options.freeze)
     if options.layer_decay != 1:
         blocks_above(start.model.visual)  # refused before anything is decoded
+    if options.alike is not None:
+        linear_projection(start.model)
     if options.loss == "sigmoid":
         _give_bias(start, scratch=options.init is None)
     start.model.to(memory_format=torch.channels_last)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from open_clip.timm_model import TimmModel
 
 from cxrzero.choices import TowerName
+from cxrzero.errors import UsageError
 from cxrzero.train.model.layers import blocks_above
 
 
@@ -29,6 +31,23 @@ def train_mode(model: torch.nn.Module, frozen: TowerName | None) -> None:
     model.train()
     if frozen is not None:
         getattr(model, {"image": "visual", "text": "text"}[frozen]).eval()
+
+
+def linear_projection(model: torch.nn.Module) -> torch.nn.Linear:
+    """The layer from the trunk's pooled features to the image's embedding, a linear one with a bias.
+
+    Raises:
+        UsageError: the image tower has none.
+    """
+    head = [layer for layer in getattr(model.visual, "head", ()) if not isinstance(layer, torch.nn.Dropout)]
+    linear = isinstance(model.visual, TimmModel) and [type(layer) for layer in head] == [torch.nn.Linear]
+    if not linear or head[0].bias is None:
+        raise UsageError(
+            "--alike changes a linear projection with a bias, which this image tower does not have: its architecture "
+            "needs a timm trunk with timm_proj: linear and timm_proj_bias: true"
+        )
+    projection: torch.nn.Linear = head[0]
+    return projection
 
 
 def weight_groups(

@@ -17,7 +17,7 @@ class Record:
         text: a text that is true of the image; None where there is a report instead.
         report: a radiology report, headers and line breaks as written; None where there is a text.
         where: where the source says this, for messages.
-        patient, study, split, group: "" = not stated.
+        patient, study, split, group, source: "" = not stated.
         weight: how often the pair is drawn relative to others.
         truth: how true the text is of the image, above 0 to 1; below 1 where labels are in doubt.
     """
@@ -31,6 +31,7 @@ class Record:
     study: str = ""
     split: str = ""
     group: str = ""
+    source: str = ""
     weight: float = 1.0
     truth: float = 1.0
 

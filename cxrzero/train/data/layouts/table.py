@@ -10,7 +10,7 @@ from cxrzero.errors import UsageError
 from cxrzero.train.data.layouts.record import Record, Source
 from cxrzero.train.data.layouts.reportfile import read_report
 
-OPTIONAL = ("patient_id", "study_id", "split", "group", "weight", "truth")
+OPTIONAL = ("patient_id", "study_id", "split", "group", "source", "weight", "truth")
 SPLITS = ("train", "val")
 LONGEST_PATH = 1024
 REPORT_SUFFIXES = (".txt", ".text", ".rpt", ".report")
@@ -51,6 +51,7 @@ def read_table(source: Source) -> None:
                 study=row.get("study_id", ""),
                 split=split,
                 group=row.get("group", ""),
+                source=row.get("source", ""),
                 weight=_number(row.get("weight") or "1", "weight", math.inf, where),
                 truth=_number(row.get("truth") or "1", "truth", 1.0, where),
             )
