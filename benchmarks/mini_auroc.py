@@ -81,7 +81,7 @@ def main() -> None:
     if args.part == "val":
         print("", results.table(found["sizes"]), sep="\n")
         count = looks.write_down("mini_auroc", screener.member.fingerprint, macro_of(found["results"]))
-        print("", looks.told(count), sep="\n")
+        print("", looks.told(count), "", looks.table(), sep="\n")
     if args.record is not None:
         record(found["results"], args.record, f"python benchmarks/mini_auroc.py --data {args.data.as_posix()}")
     if args.out is not None:

@@ -86,7 +86,7 @@ def main() -> None:
     print(tables.understanding(report))
     if args.part == "val":
         count = looks.write_down("mini_understanding", screener.member.fingerprint, report["masked"]["whole"][0])
-        print("", looks.told(count), sep="\n")
+        print("", looks.told(count), "", looks.table(), sep="\n")
     if args.out is not None:
         args.out.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", "utf-8")
 

@@ -25,3 +25,11 @@ def write_down(program: str, fingerprint: str, macro: float, log: Path = LOG) ->
 
 def told(count: int) -> str:
     return f"The validation splits have been looked at with {count} of at most {MOST} models."
+
+
+def table(log: Path = LOG) -> str:
+    """Markdown of the log, for the card."""
+    lines = ["| date | program | model | macro AUROC |", "|---|---|---|---|"]
+    for each in map(json.loads, log.read_text(encoding="utf-8").splitlines()):
+        lines.append(f"| {each['date']} | {each['program']} | `{each['model'][:12]}` | {each['macro']:.3f} |")
+    return "\n".join(lines)

@@ -176,6 +176,7 @@ def test_a_look_is_a_model_not_a_run(tmp_path: Path) -> None:
     assert [looks.write_down("a", model, 0.7, log) for model in ("x", "x", "y")] == [1, 1, 2]
     lines = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
     assert [set(line) for line in lines] == [{"date", "program", "model", "macro"}] * 3
+    assert looks.table(log).splitlines()[-1] == f"| {lines[0]['date']} | a | `y` | 0.700 |"
     assert looks.told(2) == "The validation splits have been looked at with 2 of at most 3 models."
 
 

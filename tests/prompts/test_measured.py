@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from benchmarks import mini_auroc
+from benchmarks.mini import results
 from cxrzero.cli import app
 from cxrzero.model.bundle import load_bundle
 from cxrzero.prompts.measured import findings_at_chance, list_at_chance
@@ -101,7 +102,7 @@ def test_info_names_them_and_verify_compares_them(run: Run, marked: Path, tmp_pa
 def test_the_benchmark_marks_what_it_measured(tmp_path: Path) -> None:
     folder = write_bundle(tmp_path / "made", at_chance=["edema"])
     lows = {"edema": 0.6, "mass": 0.4}
-    made = [Result("a", label, 100, 30, [0.7, low, 0.9], {}, None) for label, low in lows.items()]
+    made = [results.Result("a", label, 100, 30, [0.7, low, 0.9], {}, None) for label, low in lows.items()]
     mini_auroc.record(made, folder, "x")
     card = load_bundle(folder).card
     assert card["at_chance"] == ["mass"]
