@@ -53,7 +53,7 @@ def test_the_command_says_what_the_card_and_seed_say(bundle):
     program, subcommand, *options = shlex.split(provenance["command"])
     assert (program, subcommand) == ("cxrzero", "train")
     recipe = provenance["recipe"]
-    names = ("epochs", "batch_size", "texts_per_image", "lr", "layer_decay", "mixup", "loss", "freeze", "first_size", "alike")
+    names = ("epochs", "batch_size", "texts_per_image", "lr", "layer_decay", "mixup", "loss", "freeze", "first_size")
     parser = argparse.ArgumentParser()
     parser.add_argument("pairs")
     for name in names:
