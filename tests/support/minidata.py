@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,7 @@ def box(image: str, finding: str, x: float, y: float, width: float, height: floa
     return {"image": image, "image_index": f"{Path(image).stem}.png", "finding": finding, **place}
 
 
-def write_data(folder: Path, subsets: dict[str, Sequence[Row]], boxes: Sequence[Row] = ()) -> Path:
+def write_data(folder: Path, subsets: Mapping[str, Sequence[Row]], boxes: Sequence[Row] = ()) -> Path:
     """Write each subset's CSV and pictures, and what belongs to all of ChestX-ray14. What is not named is empty."""
     names = []
     for subset in ("nih_more", "nih", "nih128", "nih64", "kermany", "shenzhen", "hannover"):

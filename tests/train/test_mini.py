@@ -53,7 +53,7 @@ def test_the_command_says_what_the_card_and_seed_say(bundle):
     program, subcommand, *options = shlex.split(provenance["command"])
     assert (program, subcommand) == ("cxrzero", "train")
     recipe = provenance["recipe"]
-    names = ("epochs", "batch_size", "texts_per_image", "lr", "precision", "mixup", "loss", "freeze")
+    names = ("epochs", "batch_size", "texts_per_image", "lr", "layer_decay", "mixup", "loss", "freeze", "first_size")
     parser = argparse.ArgumentParser()
     parser.add_argument("pairs")
     for name in names:
@@ -70,7 +70,7 @@ def test_the_command_says_what_the_card_and_seed_say(bundle):
 
 def test_make_model_runs_the_command_of_the_card(bundle):
     makefile = (REPO / "Makefile").read_text("utf-8").replace("\\\n", " ")
-    line = next(line for line in makefile.splitlines() if " -m cxrzero train " in line)
+    line = next(line for line in makefile.splitlines() if " -m cxrzero train " in line and "--init" in line)
     for name, value in (("MINI", "runs/mini"), ("DATA", "../shared/data")):
         line = line.replace(f"$({name})", value)
     assert ["cxrzero", *shlex.split(line.partition(" -m cxrzero ")[2])] == shlex.split(

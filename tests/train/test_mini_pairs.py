@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from recipes.mini_words import FINDINGS, RESERVED
 from tests.support.minidata import box, nih, write_data
 
 ONES = dict.fromkeys(FINDINGS, 1.0)
-DRAWN = {"phantoms": 0, "composites": 0}
+UNDRAWN = mini_pairs.Options(phantoms=0, composites=0)
 
 
 def film(source: str = "nih", *found: str, reading: str = "", normal: bool = False, part: str = "train") -> Film:
@@ -179,7 +180,7 @@ def rows_of(path):
 
 def test_pairs_have_the_trained_and_held_films_with_their_sources(data, tmp_path):
     folder, trained, held = data
-    number, count = mini_pairs.write(folder, tmp_path / "out", mini_pairs.Options(**DRAWN))
+    number, count = mini_pairs.write(folder, tmp_path / "out", UNDRAWN)
     rows = rows_of(tmp_path / "out" / "pairs.csv")
     assert (number, count) == (4, len(rows))
     said = {(row["image"], row["split"], row["group"], row["source"], row["patient_id"]) for row in rows}
@@ -192,7 +193,7 @@ def test_pairs_have_the_trained_and_held_films_with_their_sources(data, tmp_path
     truth = {(row["image"], row["text"]): float(row["truth"]) for row in rows}
     assert truth[f"nih128/{trained}_000.jpg", "pleural effusion in the left lower zone"] == 1
     assert truth["kermany/train/a.jpg", "no left pleural effusion"] == 1
-    plain = mini_pairs.Options(together=False, boxes=False, **DRAWN)
+    plain = replace(UNDRAWN, together=False, boxes=False)
     mini_pairs.write(folder, tmp_path / "apart", plain)
     rows = rows_of(tmp_path / "apart" / "pairs.csv")
     assert {row["group"] for row in rows} == {"adult", "child"}
@@ -215,7 +216,7 @@ def test_teachers_are_averaged_and_their_films_must_be_these(data, tmp_path):
     teachers = [scores(tmp_path / "a", names, 0.0), scores(tmp_path / "b", names, np.log(3))]
     teacher = mini_pairs.Teacher(teachers)
     assert teacher(found[0])["Mass"] == pytest.approx((0.5 + 0.75) / 2)
-    said = list(mini_pairs.images(folder, mini_pairs.Options(**DRAWN), teacher))
+    said = list(mini_pairs.images(folder, UNDRAWN, teacher))
     assert [each.source for each in said] == ["nih", "nih", "nih", "kermany", "hannover"]
     assert said[2].split == "val"
     assert said[2].statements["mass"][1] == 1  # watched by its labels alone
