@@ -48,7 +48,7 @@ def film_statements(
             said = {label: rarity[label] for label in FINDINGS if film.labels[label]}
         else:
             said = {label: SUSPECTED for label, value in truth.items() if value >= LIKELY}
-        normal = float(film.normal) if film.labels else 1 - max(truth.values())
+        normal = float(film.normal)  # of films without labels (hannover) none: all have COVID-19
         and_also(texts, adult_statements(truth, said, normal))
         # What the other sources' own labels bring up.
         if together and film.source != "kermany":

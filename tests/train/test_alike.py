@@ -172,6 +172,12 @@ def test_films_of_one_group_are_told_apart_by_their_source(options):
     films = films_saying(read_pairs(options.pairs), "no finding")
     assert films.count == 2
     assert all(films.groups == films.images % 2)
+    # A third source in a group of its own is not compared with them.
+    drawn = [f"d{n}.png,No finding.,train,drawn,D{n},z" for n in range(30)]
+    for n in range(30):
+        Image.fromarray(np.full((32, 32), n, np.uint8)).save(options.pairs.parent / f"d{n}.png")
+    options.pairs.write_text("\n".join([f"{lines[0]},source", *two, *drawn]), "utf-8")
+    assert films_saying(read_pairs(options.pairs), "no finding").count == 2
 
 
 def test_a_patient_s_films_are_in_one_part(tmp_path):

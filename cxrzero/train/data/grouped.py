@@ -39,15 +39,20 @@ class GroupedFilms:
 
 
 def films_saying(pairs: Pairs, text: str) -> GroupedFilms:
-    """The training images that `text`, or one that says the same, is true of; groups with fewer than MIN_FILMS
-    are left out.
+    """The training images that `text`, or one that says the same, is true of, by source; sources with fewer than
+    MIN_FILMS are left out.
+
+    Where several sources share a group, only they are compared: what is kept apart (drawn films, say) is to stay so.
 
     Raises:
         UsageError: there are not two groups with so many.
     """
     classes = text_classes([*pairs.texts, text])
     found: dict[str, list[int]] = {}
+    shared = _shared(pairs)
     for image in np.flatnonzero(~pairs.validation):
+        if shared and pairs.groups[image] not in shared:
+            continue
         if (classes[pairs.true_of(int(image))] == classes[-1]).any():
             found.setdefault(pairs.sources[image], []).append(int(image))
     kept = [images for _, images in sorted(found.items()) if len(images) >= MIN_FILMS]
@@ -60,6 +65,14 @@ def films_saying(pairs: Pairs, text: str) -> GroupedFilms:
     sizes = [len(images) for images in kept]
     parts = [_parts([pairs.patients[i] or pairs.images[i] for i in images]) for images in kept]
     return GroupedFilms(np.concatenate(kept), np.repeat(np.arange(len(kept)), sizes), np.concatenate(parts))
+
+
+def _shared(pairs: Pairs) -> set[str]:
+    """The groups that films of several sources are in."""
+    sources: dict[str, set[str]] = {}
+    for group, source in zip(pairs.groups, pairs.sources, strict=True):
+        sources.setdefault(group, set()).add(source)
+    return {group for group, names in sources.items() if len(names) > 1}
 
 
 def _parts(patients: list[str]) -> Ints:
