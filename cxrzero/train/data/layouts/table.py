@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 from cxrzero.errors import UsageError
@@ -58,12 +59,18 @@ def read_table(source: Source) -> None:
         )
 
 
-def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield (line, column → value); equal values are one string, since a table may say a text of every image."""
+    strings: dict[str, str] = {}
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
             known = _known(path, list(reader.fieldnames or []))
-            return [(reader.line_num, {column: (row[column] or "").strip() for column in known}) for row in reader]
+            for row in reader:
+                values = ((row[column] or "").strip() for column in known)
+                yield reader.line_num, {
+                    column: strings.setdefault(value, value) for column, value in zip(known, values, strict=True)
+                }
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
     except (UnicodeDecodeError, csv.Error) as error:
