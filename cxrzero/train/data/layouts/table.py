@@ -68,9 +68,10 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
             known = _known(path, list(reader.fieldnames or []))
             for row in reader:
                 values = ((row[column] or "").strip() for column in known)
-                yield reader.line_num, {
-                    column: strings.setdefault(value, value) for column, value in zip(known, values, strict=True)
-                }
+                yield (
+                    reader.line_num,
+                    {column: strings.setdefault(value, value) for column, value in zip(known, values, strict=True)},
+                )
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
     except (UnicodeDecodeError, csv.Error) as error:
