@@ -30,7 +30,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from cxrzero.stats.metrics import auroc
 from cxrzero.train.data.augment import augment
-from cxrzero.train.step.optimise import BETAS, make_average
+from cxrzero.train.model import checkpoint
+from cxrzero.train.step.optimise import BETAS, cosine_rate, make_average
 from recipes.mini_films import LABELS, Film, films, pixels
 from recipes.mini_trunk import imagenet_trunk, normalised
 from recipes.mini_words import FINDINGS
@@ -39,6 +40,7 @@ NORMAL = 0.5  # how often a film without finding is drawn, against 1 for one wit
 CHILDREN = 0.35  # many, and easy: they count less, as in recipes/mini_pairs.py
 TUBERCULOSIS = 3.0  # Shenzhen's films are few
 RAREST = 8.0
+WARMUP = 0.05  # of the steps
 FEWEST = 5  # positives of the held-out films that a finding needs to count for the average
 Floats = npt.NDArray[np.float32]
 
@@ -103,12 +105,6 @@ class Network(nn.Module):
     def forward(self, films: Tensor) -> Tensor:
         logits: Tensor = self.head(self.trunk(normalised(films)))
         return logits.float()
-
-
-def rate_at(step: int, steps: int, peak: float) -> float:
-    """Linear warm-up over a twentieth of the steps, then half a cosine to zero."""
-    warmup = max(1.0, 0.05 * steps)
-    return peak * min((step + 1) / warmup, 0.5 * (1 + math.cos(math.pi * max(0.0, step - warmup) / (steps - warmup))))
 
 
 def blend(films: Tensor, truth: Tensor, shape: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -190,7 +186,7 @@ class Course:
         seed = args.seed * 1_000_003 + step
         torch.manual_seed(seed)
         generator = torch.Generator(self._device).manual_seed(seed)
-        rate = rate_at(step, args.epochs * self._steps_per_epoch, args.lr)
+        rate = cosine_rate(step, args.epochs * self._steps_per_epoch, args.lr, WARMUP)
         for group in self._optimiser.param_groups:
             group["lr"] = rate
         drawn = torch.from_numpy(self._lesson.pixels[rows]).to(self._device).float() / 255
@@ -222,14 +218,12 @@ class Course:
             "optimiser": self._optimiser.state_dict(),
             "done": self._done,
         }
-        partial = self._saved.with_suffix(".partial")
-        torch.save(state, partial)
-        partial.replace(self._saved)
+        checkpoint.save(self._saved, state)
 
     def _restore(self) -> None:
         if not self._saved.exists():
             return
-        state = torch.load(self._saved, weights_only=True)
+        state = checkpoint.load(self._saved)
         self._network.load_state_dict(state["network"])
         self._averaged.load_state_dict(state["averaged"])
         self._optimiser.load_state_dict(state["optimiser"])

