@@ -7,91 +7,31 @@ the space of the picture's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from open_clip.model import CustomTextCLIP
 
-from cxrzero.train.data.grouped import GroupedFilms, films_saying
-from cxrzero.train.material import Material
-from cxrzero.train.measure.validation import Validation
-from cxrzero.train.model import checkpoint
+from cxrzero.train.data.grouped import GroupedFilms
 from cxrzero.train.model.erase import Floats, fit_eraser, told_apart
 from cxrzero.train.model.weights import linear_projection
-from cxrzero.train.provenance import listed_labels, public_validation
-
-CHUNK = 128  # images of one forward pass
+from cxrzero.train.provenance import listed_labels
 
 
-@dataclass(frozen=True)
-class Erased:
-    """What was done to a checkpoint.
-
-    Attributes:
-        facts: for the bundle: how many films and groups, and the balanced accuracy of a linear classifier of the groups
-            before and after; the text only if the bank lists it.
-        validation: of the weights as they are now.
-    """
-
-    facts: dict[str, Any]
-    validation: Validation
-
-    def sentence(self) -> str:
-        facts = self.facts
-        return (
-            f"A linear classifier told the {facts['groups']} groups of {facts['images']:,} films of --alike apart with "
-            f"a balanced accuracy of {facts['before']:.3f}, and does with {facts['after']:.3f} now "
-            f"(chance {1 / facts['groups']:.3f})."
-        )
-
-
-def make_alike(model: CustomTextCLIP, file: Path, material: Material, pause: Callable[[], None]) -> Erased:
-    """Change a kept checkpoint, once: one that was changed before is only measured.
+@torch.no_grad()
+def make_alike(model: CustomTextCLIP, text: str, films: GroupedFilms, features: Floats) -> dict[str, Any]:
+    """Change the projection; what it brought.
 
     Args:
-        model: of the run; it gets the checkpoint's weights.
-        pause: called between two batches of films; may raise to stop.
+        text: what is true of the films.
+        features: (N, F) what the projection is given of the films.
+
+    Returns:
+        For the bundle: how many films and groups, and the balanced accuracy of a linear classifier of the groups before
+        and after; the text only if the bank lists it.
     """
-    content = checkpoint.load(file)
-    model.load_state_dict(content["model"])
-    facts = content["provenance"].get("alike")
-    if facts is not None:
-        return Erased(facts, material.validator(model))
-    assert material.options.alike is not None
-    films = films_saying(material.pairs, material.options.alike)
-    facts = _erase(model, films, _features(model, films, material, pause))
-    facts["text"] = next(iter(listed_labels({material.options.alike: None})), None)
-    found = material.validator(model)
-    content["model"] = model.state_dict()
-    content["scale"] = found.scale
-    content["provenance"] |= {
-        "alike": facts,
-        "held_out_statement_auroc": found.statement_auroc,
-        "validation": public_validation(found.to_dict()),
-    }
-    checkpoint.save(file, content)
-    return Erased(facts, found)
-
-
-@torch.no_grad()
-def _features(model: CustomTextCLIP, films: GroupedFilms, material: Material, pause: Callable[[], None]) -> Floats:
-    """(N, F): what the projection is given of each film, in float32 and without augmentation."""
-    model.eval()
-    parts = []
-    for start in range(0, len(films.images), CHUNK):
-        pause()
-        pixels = torch.from_numpy(material.pixels[films.images[start : start + CHUNK]]).to(material.world.device)
-        parts.append(model.visual.trunk(material.prepare_pixels(pixels.float() / 255)).cpu().numpy())
-    return np.concatenate(parts).astype(np.float64)
-
-
-@torch.no_grad()
-def _erase(model: CustomTextCLIP, films: GroupedFilms, features: Floats) -> dict[str, Any]:
-    """Change the projection; what it brought."""
     projection = linear_projection(model)
     weight, bias = (each.detach().cpu().double().numpy() for each in (projection.weight, projection.bias))
 
@@ -103,4 +43,13 @@ def _erase(model: CustomTextCLIP, films: GroupedFilms, features: Floats) -> dict
     eraser = fit_eraser(features, films.groups, films.count)
     for parameter, value in zip((projection.weight, projection.bias), eraser.folded(weight, bias), strict=True):
         parameter.copy_(torch.from_numpy(value))
-    return {"images": len(films.images), "groups": films.count, "before": before, "after": after}
+    facts: dict[str, Any] = {"images": len(films.images), "groups": films.count, "before": before, "after": after}
+    return facts | {"text": next(iter(listed_labels({text: None})), None)}
+
+
+def sentence(facts: Mapping[str, Any]) -> str:
+    return (
+        f"A linear classifier told the {facts['groups']} groups of {facts['images']:,} films of --alike apart with "
+        f"a balanced accuracy of {facts['before']:.3f}, and does with {facts['after']:.3f} now "
+        f"(chance {1 / facts['groups']:.3f})."
+    )

@@ -1,6 +1,6 @@
 """The training loop, top to bottom. It does not know how a batch is drawn, a gradient made, a bundle written.
 
-prepare ─► for each batch: rate ─► gradient ─► step ─► average ─► metrics ─► (validate) ─► (save) ─► (alike) ─► export
+prepare ─► for each batch: rate ─► gradient ─► step ─► average ─► metrics ─► (validate) ─► (save) ─► (finish) ─► export
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import torch
 from cxrzero.display.counts import counted
 from cxrzero.errors import OutputError, ReaderGoneError, TrainingError, WriteError
 from cxrzero.files import cannot_write
-from cxrzero.train.alike import make_alike
 from cxrzero.train.data.batches import Batch, step_seed
 from cxrzero.train.distributed import join
+from cxrzero.train.finish import asked, finish
 from cxrzero.train.interrupt import Interrupt
 from cxrzero.train.material import Material
 from cxrzero.train.measure import metricslog
@@ -117,8 +117,8 @@ class _Trainer:
                     f"{counted(self._state.stale, 'validation')} in a row brought nothing better."
                 )
                 self._report(Progress("note", message=message))
-            if self._options.alike is not None and log is not None:
-                self._make_alike(log)
+            if asked(self._options) and log is not None:
+                self._finish(log)
 
     def _take(self, batch: Batch, log: metricslog.MetricsLog | None) -> None:
         state, options = self._state, self._options
@@ -218,16 +218,17 @@ class _Trainer:
                 )
             )
 
-    def _make_alike(self, log: metricslog.MetricsLog) -> None:
+    def _finish(self, log: metricslog.MetricsLog) -> None:
         """Change the checkpoints that will be exported; the other processes go ahead and wait."""
-        self._report(Progress("note", message="The films of --alike go through the image encoder."))
+        options = " and ".join(f"--{name}" for name in asked(self._options))
+        self._report(Progress("note", message=f"The films of {options} go through the image encoder."))
         model = copy.deepcopy(self._state.result)
         for place, best in enumerate(self._state.best[: max(1, self._options.ensemble)]):
-            erased = make_alike(model, self._folder.checkpoint(best.file), self._material, self._pause)
+            finished = finish(model, self._folder.checkpoint(best.file), self._material, self._pause)
             if place == 0:
-                numbers = {name: value for name, value in erased.facts.items() if name != "text"}
-                self._report(Progress("note", message=erased.sentence()))
-                self._tell(erased.validation, log, alike=numbers)
+                for sentence in finished.sentences():
+                    self._report(Progress("note", message=sentence))
+                self._tell(finished.validation, log, **finished.numbers())
 
     def _pause(self) -> None:
         if self._interrupt.requested:

@@ -65,6 +65,7 @@ class Material:
                 "steps_skipped": state.skipped,
                 "held_out_statement_auroc": found.statement_auroc,
                 "validation": public_validation(found.to_dict()),
+                "refit": None,
                 "alike": None,
                 "vocabulary": None if self.start.words is None else self.start.words.to_dict(),
             },

@@ -130,6 +130,12 @@ class TrainOptions:
         "Learn by this loss: soft contrasts, sigmoid asks whether each text is true, clip is that of CLIP.",
         panel=ADVANCED,
     )
+    refit: bool = option(
+        False,
+        "Fit the image tower's projection once more at the end, to every truth of every training image (ridge "
+        "regression).",
+        panel=ADVANCED,
+    )
     alike: str | None = option(
         None,
         "Remove from the image embeddings what tells the groups of films apart for which TEXT is true, such as "
@@ -222,8 +228,9 @@ class TrainOptions:
             _check(name, value is None or 32 <= value <= 1024, value, "between 32 and 1024 pixels")
         if self.lineage is not None and self.init is None:
             raise UsageError(f"--as {self.lineage} says whose weights --init names; give --init too")
-        if self.alike is not None and self.freeze == "image":
-            raise UsageError("--alike changes the image tower's projection; leave out --freeze image")
+        for flag, asked in (("--alike", self.alike is not None), ("--refit", self.refit)):
+            if asked and self.freeze == "image":
+                raise UsageError(f"{flag} changes the image tower's projection; leave out --freeze image")
         if self.loss == "clip" and self.texts_per_image != 1:
             raise UsageError(
                 f"--loss clip takes one text for each image; give --texts-per-image 1, not {self.texts_per_image}"

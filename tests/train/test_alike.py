@@ -18,6 +18,7 @@ from cxrzero.errors import UsageError  # noqa: E402
 from cxrzero.model.bundle import load_bundle  # noqa: E402
 from cxrzero.train import TrainOptions, resume, train  # noqa: E402
 from cxrzero.train import alike as alike_module  # noqa: E402
+from cxrzero.train import finish as finish_module  # noqa: E402
 from cxrzero.train.data.grouped import films_saying  # noqa: E402
 from cxrzero.train.data.pairs import read_pairs  # noqa: E402
 from cxrzero.train.measure import metricslog  # noqa: E402
@@ -144,7 +145,7 @@ def test_an_interrupt_while_the_films_are_encoded_is_heeded(options, monkeypatch
         os.kill(os.getpid(), signal.SIGINT)
         return films_saying(*arguments)
 
-    monkeypatch.setattr(alike_module, "films_saying", interrupt)
+    monkeypatch.setattr(finish_module, "films_saying", interrupt)
     with pytest.raises(KeyboardInterrupt):
         train(options, seen.append)
     assert "Go on with: cxrzero train --resume" in seen[-1].message

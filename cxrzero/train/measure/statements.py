@@ -72,12 +72,13 @@ def auroc_spread(statements: list[Statement]) -> float:
 def fit_scale(statements: list[Statement], differences: list[AnyFloats]) -> float | None:
     """The s of p = σ(s·d) with the smallest log loss, each statement weighing the same.
 
-    So p is a probability at the held-out images' own mix of findings. Grid of 0.1 to 100 in steps of 2%; None
-    without statements.
+    So p is a probability at the held-out images' own mix of findings. Grid from 0.1 in steps of 2%, three
+    decades to 100 and one more for projections that were fitted again (`train/model/readout.py`); None without
+    statements.
     """
     if not statements:
         return None
-    grid = np.geomspace(0.1, 100, 350)
+    grid = 0.1 * 1000 ** (np.arange(466) / 349)
     losses = np.zeros_like(grid)
     for statement, d in zip(statements, differences, strict=True):
         signed = np.where(statement.truth, 1, -1) * d.astype(np.float64)

@@ -130,6 +130,10 @@ class Validator:
             statement_spread=auroc_spread(self._statements) if self._statements else None,
         )
 
+    def text_embeds(self, model: CustomTextCLIP, texts: list[str]) -> AnyFloats:
+        """(T, D) float32, of length 1; the model is left in evaluation mode."""
+        return self._encode(Encoders(model.eval(), self._prepare, self._device, self._bf16), texts)
+
     def _statement_differences(self, encoders: Encoders) -> list[AnyFloats]:
         if not self._statements:
             return []

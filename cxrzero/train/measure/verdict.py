@@ -53,7 +53,8 @@ class _Measure:
 def judge(records: Sequence[Mapping[str, Any]]) -> Verdict:
     """Judge a run by the records of metrics.jsonl."""
     found = [record["validation"] for record in records if "validation" in record and record["step"]]
-    exported = [record["validation"] for record in records if "validation" in record and "alike" in record]
+    finished = [record for record in records if "alike" in record or "refit" in record]
+    exported = [record["validation"] for record in finished if "validation" in record]
     best = exported[-1] if exported else max(found, key=score_of, default=None)
     start = next((r["validation"] for r in records if "validation" in r and not r["step"]), None)
     measures = [] if best is None else list(_measures(best, len(found)))

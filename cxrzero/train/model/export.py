@@ -137,8 +137,7 @@ def _describe(content: dict[str, Any], told: _Told, exported: ExportedModel, sta
     provenance["recipe"]["arch"] = arch_name(arch)
     labels = facts["labels"] if "labels" in facts else list(listed_labels(dict.fromkeys(content["labels"])))
     named = {key: kept[key] for key in ("data_fingerprint", "init_sha256", "recipe", "seed")}
-    if kept.get("alike") is not None:
-        named["alike"] = kept["alike"]
+    named |= {key: kept[key] for key in ("refit", "alike") if kept.get(key) is not None}
     return {
         "schema_version": SCHEMA_VERSION,
         "name": facts.get("name") or name_of(arch, named),

@@ -90,7 +90,7 @@ def make_start(options: TrainOptions) -> Start:
         freeze_tower(start.model, options.freeze)
     if options.layer_decay != 1:
         blocks_above(start.model.visual)  # refused before anything is decoded
-    if options.alike is not None:
+    if options.alike is not None or options.refit:
         linear_projection(start.model)
     if options.loss == "sigmoid":
         _give_bias(start, scratch=options.init is None)

@@ -43,8 +43,8 @@ def linear_projection(model: torch.nn.Module) -> torch.nn.Linear:
     linear = isinstance(model.visual, TimmModel) and [type(layer) for layer in head] == [torch.nn.Linear]
     if not linear or head[0].bias is None:
         raise UsageError(
-            "--alike changes a linear projection with a bias, which this image tower does not have: its architecture "
-            "needs a timm trunk with timm_proj: linear and timm_proj_bias: true"
+            "--alike and --refit change a linear projection with a bias, which this image tower does not have: its "
+            "architecture needs a timm trunk with timm_proj: linear and timm_proj_bias: true"
         )
     projection: torch.nn.Linear = head[0]
     return projection
