@@ -58,11 +58,10 @@ def test_figures_are_those_of_their_logs(logs: list[Path], lines: str) -> None:
 
 
 def test_every_log_is_shown_somewhere() -> None:
-    """But for two of which the documents state what follows from them, below."""
+    """But for one of which the documents state what follows from it, below."""
     logs = {path for path in RESULTS.iterdir() if path.suffix in (".json", ".jsonl", ".csv", ".txt")}
     assert logs - {log for _, logs, _ in BLOCKS for log in logs} == {
         RESULTS / "kill_resume.csv",
-        RESULTS / "mini_ingredients.json",
     }
 
 
@@ -74,14 +73,6 @@ def test_kills_are_counted_as_the_cache_page_says() -> None:
     assert f"All {len(kills)} tables were byte-identical" in page
     before, after = sum(kill["kept"] == "0" for kill in kills), sum(kill["table_was_complete"] == "1" for kill in kills)
     assert f"{before} kills came before the first batch, {after} after the table was complete" in page
-
-
-def test_ingredients_are_averaged_as_the_card_says() -> None:
-    log = json.loads((RESULTS / "mini_ingredients.json").read_text(encoding="utf-8"))
-    card = (REPO / "models" / "cxrzero-mini" / "README.md").read_text(encoding="utf-8")
-    for name, seeds in log.items():
-        seeds_shown = ", ".join(f"{each:.3f}" for each in seeds)
-        assert f"{name.removeprefix('text tower')} | {seeds_shown} | {sum(seeds) / len(seeds):.3f} |" in card
 
 
 def test_a_stale_figure_is_found() -> None:

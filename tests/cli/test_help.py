@@ -23,7 +23,7 @@ OPTIONS_TYPES = (PredictOptions, EvalOptions, TrainOptions, SearchOptions, Bench
 # With what a help text may begin. A new word belongs here if it is a verb that tells the program what to do.
 VERB = re.compile(
     "Accept|Add|Apply|Ask|Blend|Build|Calibrate|Call|Change|Check|Choose|Compare|Compute|Contrast|Decide|Decode|Delete|Do|"
-    "Draw|Encode|Evaluate|Fetch|Find|Give|Go|Export|Invert|Join|Keep|Learn|Leave|Let|Limit|List|Look|Measure|Multiply|"
+    "Draw|Encode|Evaluate|Fetch|Find|Fit|Give|Go|Export|Invert|Join|Keep|Learn|Leave|Let|Limit|List|Look|Measure|Multiply|"
     "Name|Neither|Prepare|Print|Rank|Read|Record|Remove|Replace|Run|Save|Say|Score|Seed|Set|Show|Spend|Start|State|Stop|Take|"
     "Train|Turn|Validate|Vary|Write"
 )
