@@ -1,4 +1,4 @@
-"""A page in a real browser: the system's Chromium, driven by Playwright, which sees every request and every complaint."""
+"""A page in a real browser: the system's Chromium, driven by Playwright, which sees requests and complaints."""
 
 from __future__ import annotations
 
