@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterator
-from importlib.resources import files
 from pathlib import Path
 
 from cxrzero._version import __version__
 from cxrzero.display.counts import counted
-from cxrzero.display.page import escape
+from cxrzero.display.page import escape, page
 from cxrzero.evaluate.run import Evaluation
 from cxrzero.report.cells import Cell, count, estimate, marks, number, table
-from cxrzero.report.document import opening
 from cxrzero.report.sections import (
     comparison_section,
     join_section,
@@ -36,13 +34,11 @@ def render_evaluation(evaluation: Evaluation, created: datetime.datetime | None 
     Args:
         created: shown as the time of the evaluation; None leaves it out.
     """
-    script = files("cxrzero.report").joinpath("script.js").read_text(encoding="utf-8")
     sections = "\n".join(section for section in _sections(evaluation) if section)
-    name = escape(Path(evaluation.options.predictions).name)
+    title = f"Evaluation of {Path(evaluation.options.predictions).name}"
     when = f" · {created:%Y-%m-%d %H:%M} UTC" if created else ""
-    head = opening(f"Evaluation of {Path(evaluation.options.predictions).name}")
-    return f"""{head}<header>
-<h1>Evaluation of {name}</h1>
+    body = f"""<header>
+<h1>{escape(title)}</h1>
 <p class="soft">against {escape(Path(evaluation.options.labels).name)} · {_size(evaluation)}{when}</p>
 <p><span class="device">Research use only. Not a medical device.</span></p>
 </header>
@@ -50,12 +46,8 @@ def render_evaluation(evaluation: Evaluation, created: datetime.datetime | None 
 {sections}
 </main>
 <footer>cxrzero {__version__}. Numbers in full precision are in metrics.csv and metrics.json beside this page.
-Not a medical device: nothing here may guide the care of a patient.</footer>
-<script>
-{script}</script>
-</body>
-</html>
-"""
+Not a medical device: nothing here may guide the care of a patient.</footer>"""
+    return page(title, body)
 
 
 def _sections(evaluation: Evaluation) -> Iterator[str]:

@@ -19,13 +19,13 @@ MISMATCHES = {
     "duplicate_references": "more than once in the labels",
 }
 
-LEGEND = """<p class="legend"><span><i style="background:#1b5fa8"></i>model</span>
-<span><i class="round" style="background:#1b5fa8"></i>at its threshold</span>
-<span><i class="turned" style="background:#b8500a"></i>reader</span>
-<span><i style="background:#7a3b9c"></i>mean reader</span>
-<span><i style="background:#1a7044"></i>calibrated</span>
-<span><i style="background:#8b949e"></i>negatives</span>
-<span><i style="background:#b8500a;opacity:.6"></i>positives</span></p>"""
+LEGEND = """<p class="legend"><span><i></i>model</span>
+<span><i class="point"></i>at its threshold</span>
+<span><i class="reader"></i>reader</span>
+<span><i class="mean-reader"></i>mean reader</span>
+<span><i class="after"></i>calibrated</span>
+<span><i class="negatives"></i>negatives</span>
+<span><i class="positives"></i>positives</span></p>"""
 
 
 def plot_section(evaluation: Evaluation) -> str:

@@ -1,4 +1,4 @@
-"""Plots as inline SVG: axes, lines, dots and bars in data coordinates. Colours and strokes come from style.css."""
+"""Plots as inline SVG: axes, lines, dots and bars in data coordinates. display/page.css colours them."""
 
 from __future__ import annotations
 

@@ -14,3 +14,9 @@ for (const table of document.querySelectorAll("table.sortable")) {
     body.append(...[...body.rows].sort((a, b) => (down ? compare(b, a) : compare(a, b))));
   }));
 }
+// What is wider than its box can be reached and scrolled by the keyboard.
+const reach = new ResizeObserver((boxes) => boxes.forEach(({ target }) => {
+  if (target.scrollWidth > target.clientWidth) target.tabIndex = 0;
+  else target.removeAttribute("tabindex");
+}));
+for (const box of document.querySelectorAll(".scroll")) reach.observe(box);
