@@ -147,7 +147,7 @@ def test_a_film_alone_has_no_mean_box() -> None:
 
 def test_the_cutoff_is_chosen_without_the_patient() -> None:
     ious = np.array([[0.9, 0.1, 0.0], [0.0, 0.1, 0.8], [0.1, 0.2, 0.1], [0.3, 0.5, 0.1]])
-    # Patients 7, 7, 2, 5. Sums without 7: 0.4, 0.7, 0.2 → 1. Without 2: 1.2, 0.7, 0.9 → 0. Without 5: 1.0, 0.4, 0.9 → 0.
+    # Patients 7, 7, 2, 5. Without 7: 0.4, 0.7, 0.2 → 1. Without 2: 1.2, 0.7, 0.9 → 0. Without 5: 1.0, 0.4, 0.9 → 0.
     assert cutoffs_left_out(ious, np.array([7, 7, 2, 5])).tolist() == [1, 1, 0, 0]
     assert cutoffs_left_out(ious, np.array([1, 1, 1, 1])).tolist() == [-1, -1, -1, -1]
 
