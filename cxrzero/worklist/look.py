@@ -114,6 +114,8 @@ class Looker:
         try:
             if not file.is_file():
                 return looks
+            for each in looks:
+                each.fault = NO_FRAME
             for each, radiograph in _frames(file, looks, for_picture):
                 self._draw(each, radiograph)
             if self.rescorer and self.decode_options.fast_side is not None:  # it was scored on a smaller picture
@@ -175,7 +177,6 @@ def _frames(file: Path, looks: Sequence[Look], options: DecodeOptions) -> Iterat
     """The wanted frames of a file, in its order; it is read no further than the last of them."""
     wanted: dict[int, list[Look]] = {}
     for each in looks:
-        each.fault = NO_FRAME
         wanted.setdefault(each.film.frame or 1, []).append(each)
     for radiograph in decode(file, options):
         for each in wanted.pop(radiograph.frame, ()):

@@ -49,7 +49,8 @@ def render(about: About, content: Content) -> str:
 <p><span class="device">Research use only. Not a medical device.</span></p>
 </header>
 <main>
-{_warnings(about.warnings)}{_about(about)}
+{_warnings(about.warnings)}<section class="printed" id="printed" aria-label="The list on paper"></section>
+{_about(about)}
 {_tools(content)}
 <p class="message" id="message" role="status"></p>
 <div class="split">
@@ -57,7 +58,6 @@ def render(about: About, content: Content) -> str:
 <p class="nothing" id="nothing" hidden>No film is like that.</p></section>
 {_viewer()}
 </div>
-<section class="printed" id="printed" aria-label="The list on paper"></section>
 </main>
 <footer class="unseen">cxrzero {__version__}</footer>
 <script type="application/json" id="data">{content.as_json()}</script>"""
@@ -95,8 +95,8 @@ def _keys() -> str:
     }
     rows = "; ".join(f"{' '.join(f'<kbd>{key}</kbd>' for key in each.split())} {says}" for each, says in keys.items())
     return (
-        f"<h2>Keys</h2><p>{rows}. Drag over the film: sideways for contrast (window), up and down for brightness "
-        "(level); with Shift the film moves; the wheel zooms.</p>"
+        f'<div class="keys"><h2>Keys</h2><p>{rows}. Drag over the film: sideways for contrast (window), up and down '
+        "for brightness (level); with Shift the film moves; the wheel zooms.</p></div>"
     )
 
 
@@ -149,7 +149,8 @@ def _tools(content: Content) -> str:
             '<label>at least <input type="number" id="least" min="0" max="1" step="any"></label>'
         )
     flag = [("", "any or none"), ("none", "none"), *((f"={each}", each) for each in flags)]
-    return f"""<div class="bar" role="group" aria-label="Sort, filter and reviews">
+    return f"""<details class="tools" id="tools" open><summary>Sort, filter, reviews</summary>
+<div class="bar" role="group" aria-label="Sort, filter, reviews">
 <label>Sort by {_select("sort", sort)}</label>{score}
 <label>Flag {_select("flag", flag)}</label><label>Reviews {_select("state", list(STATES.items()))}</label>
 <button type="button" id="all-studies" hidden>All studies</button><output id="count" aria-live="polite"></output>
@@ -158,7 +159,7 @@ def _tools(content: Content) -> str:
 <button type="button" id="export">Export reviews</button>
 <label class="button">Import <input class="unseen" type="file" id="import" accept=".csv,text/csv"></label>
 <button type="button" id="forget">Forget draft</button>
-</div>"""
+</div></details>"""
 
 
 def _select(name: str, options: Sequence[tuple[str, str]]) -> str:

@@ -135,6 +135,7 @@ byId("forget").addEventListener("click", () => {
 for (const [id, act] of [["previous", KEYS.k], ["next", KEYS.j], ["invert", KEYS.i], ["see", KEYS.h], ["reset", KEYS[0]], ["in", KEYS["+"]], ["out", KEYS["-"]]]) byId(id).addEventListener("click", act);
 
 byId("active").value = active;
+if (matchMedia("(max-width: 700px)").matches) byId("tools").open = false; // the films come first on a small screen
 takeDraft();
 const said = byId("message").textContent;
 arrange();

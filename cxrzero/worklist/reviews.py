@@ -14,11 +14,11 @@ import numpy as np
 from cxrzero.errors import ConfigError, UsageError
 from cxrzero.files import FORMULA_STARTS
 from cxrzero.tables.labels import NO, UNCERTAIN, YES
-from cxrzero.tables.names import fold
+from cxrzero.tables.names import REVIEW_NAMES, fold
 from cxrzero.tables.read import MISSING, chunks, number, open_table
 from cxrzero.worklist.table import UIDS
 
-COMMENT, REVIEWER = "comment", "reviewer"
+COMMENT, REVIEWER = REVIEW_NAMES
 NOT_LABELS = ("path", "frame", *UIDS, COMMENT, REVIEWER)
 NEEDED = ("path", COMMENT, REVIEWER)
 # What a cell says: the finding is there, it is not, the reader is unsure.

@@ -145,8 +145,8 @@ function drawFacts() {
   comment.value = reviewOf(place).comment;
   const link = !data.blind && film.link ? [make("p", {}, make("a", { href: film.link }, "Open the file"))] : [];
   facts.replaceChildren(
-    make("h2", {}, `${place + 1}. ${nameOf(place)}`),
-    make("p", { class: "soft" }, [film.view, film.waited ? "has its place because it waited longest" : ""].filter(Boolean).join(" · ") || " "),
+    make("h2", {}, `${place + 1}. ${nameOf(place).split(/[\\/]/).at(-1)}`),
+    make("p", { class: "soft" }, [data.blind ? "" : film.shown, film.view, film.waited ? "has its place because it waited longest" : ""].filter(Boolean).join(" · ") || " "),
     ...link, scoreTable(place),
     make("label", { for: "comment" }, "Comment"), comment,
     ...(film.flags.length ? [make("h3", {}, "Flags"), make("ul", {}, ...film.flags.map((flag) => make("li", {}, make("b", {}, flag), `: ${data.flags[flag]}`)))] : []),
