@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
+import os
+from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import numpy.typing as npt
@@ -38,3 +41,12 @@ def film(picture: str, caption: str) -> str:
 def breakable(path: str) -> str:
     """A path as markup whose lines may break between folders."""
     return escape(path).replace("/", "/<wbr>")
+
+
+def link(path: str, folder: Path) -> str:
+    """The address of a file for a page in `folder`: relative, so that both can be moved together."""
+    try:
+        path = os.path.relpath(path, folder)
+    except ValueError:  # Windows: on another drive
+        return Path(os.path.abspath(path)).as_uri()
+    return quote(os.fsencode(path.replace(os.sep, "/")))

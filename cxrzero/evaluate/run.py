@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from cxrzero.calibration.file import Calibration, check_binding, read_calibration
 from cxrzero.errors import ConfigError, LabelError
 from cxrzero.evaluate.calibrate import fit_calibration, tested_on_others
@@ -20,28 +18,14 @@ from cxrzero.evaluate.load import load_dataset
 from cxrzero.evaluate.match import parse_mapping
 from cxrzero.evaluate.operating import MacroOperating, OperatingPoint, operating_points
 from cxrzero.evaluate.options import EvalOptions
+from cxrzero.evaluate.probabilities import ProbabilityQuality, probability_quality
 from cxrzero.evaluate.readers import ReaderComparison, compare_readers
 from cxrzero.evaluate.subgroups import Subgroups, by_column
-from cxrzero.stats.metrics import ReliabilityBin, brier, expected_calibration_error, reliability
 from cxrzero.stats.resample import Resampling
 from cxrzero.stats.thresholds import Threshold, parse_rule
 from cxrzero.tables.labels import LabelRules
 
 Predict = Callable[[Path, Path], Path]  # (folder of images, label table) → prediction table
-
-
-@dataclass(frozen=True, slots=True)
-class ProbabilityQuality:
-    """How far a label's probabilities can be read as such, before and after its calibrator (None: there is none)."""
-
-    label: str
-    brier: float
-    ece: float
-    bins: tuple[ReliabilityBin, ...]
-    method: str | None = None
-    brier_after: float = float("nan")
-    ece_after: float = float("nan")
-    bins_after: tuple[ReliabilityBin, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +111,7 @@ def evaluate(options: EvalOptions, predict: Predict | None = None) -> Evaluation
         macro=macro,
         points=points,
         macro_point=macro_point,
-        quality=tuple(probability_quality(dataset, calibration)),
+        quality=tuple(probability_quality(dataset, calibration, options.confidence)),
         calibration=calibration,
         validation=validation,
         shared_units=shared,
@@ -136,29 +120,6 @@ def evaluate(options: EvalOptions, predict: Predict | None = None) -> Evaluation
         subgroups=tuple(by_column(dataset, column, thresholds, intervals) for column in dataset.groups),
         warnings=tuple(caveats(options, dataset, scores, calibration, validation, shared, readers | others)),
     )
-
-
-def probability_quality(dataset: Dataset, calibration: Calibration | None) -> list[ProbabilityQuality]:
-    """Brier score, ECE and reliability bins of each label; none where scores are not probabilities."""
-    if not dataset.probabilities:
-        return []
-    made = []
-    for label in dataset.labels:
-        rows = dataset.usable(label)
-        if not rows.any():
-            continue
-        probabilities, truth = dataset.scores[label][rows], dataset.truth[label].values[rows] == 1
-
-        def three(values: np.ndarray, truth: np.ndarray = truth) -> tuple[float, float, tuple[ReliabilityBin, ...]]:
-            return brier(values, truth), expected_calibration_error(values, truth), reliability(values, truth)
-
-        calibrator = calibration.calibrators.get(label) if calibration else None
-        if calibrator is None:
-            made.append(ProbabilityQuality(label, *three(probabilities)))
-        else:
-            method = str(calibrator.as_dict()["method"])
-            made.append(ProbabilityQuality(label, *three(probabilities), method, *three(calibrator(probabilities))))
-    return made
 
 
 def _check(options: EvalOptions) -> None:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from cxrzero.errors import ConfigError, NoInputError
 from cxrzero.files import write_whole
+from cxrzero.images.radiograph import upright
 from cxrzero.maths import Float32s
 
 # Pixels of a map's longer side: what this package writes, and the most that it reads.
@@ -69,7 +70,7 @@ class FilmMaps:
 
     def upright(self, label: int) -> Float32s:
         """One label's map as the film is seen upright."""
-        return turned(self.maps[label], self.orientation)
+        return np.ascontiguousarray(upright(self.maps[label], self.orientation))
 
     def peak(self, label: int) -> tuple[int, int]:
         """(column, row) of the stored frame where a map is highest; the middle of it where it is flat on top."""
@@ -110,17 +111,6 @@ def above_half(found: Float32s) -> npt.NDArray[np.bool_]:
     """Where (h, w) is above the middle of its lowest and its highest value; at least where it is highest."""
     low, high = float(found.min()), float(found.max())
     return np.asarray((found > (low + high) / 2) | (found == found.max()))
-
-
-def turned(found: Float32s, orientation: int) -> Float32s:
-    """Turn (…, h, w) as stored upright, by EXIF 2.32's numbers (tag 274)."""
-    if orientation in (5, 6, 7, 8):
-        found = np.swapaxes(found, -1, -2)
-    if orientation in (2, 3, 6, 7):
-        found = found[..., ::-1]
-    if orientation in (3, 4, 7, 8):
-        found = found[..., ::-1, :]
-    return np.ascontiguousarray(found)
 
 
 def write_npz(path: Path, maps: FilmMaps) -> None:

@@ -66,6 +66,12 @@ class Scorer(Protocol):
     def __call__(self, image_embeds: Float32s) -> Scores: ...
 
 
+class Evidence(Protocol):
+    """(N, D) image embeddings → (N, L) what the probabilities rise with, see `Classifier.evidence`."""
+
+    def __call__(self, embeds: Float32s) -> Float32s: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Classifier:
     """Text embeddings of L labels, each array (L, D) float32 with rows of length 1."""
@@ -90,6 +96,14 @@ class Classifier:
             logits = self.scoring.scale * cos_pos + self.scoring.bias
         return Scores(sigmoid(logits).astype(np.float32), cos_pos.astype(np.float32), cos_neg.astype(np.float32))
 
+    def evidence(self, embeds: Float32s) -> Float32s:
+        """What the probability rises with: (…, D), rows of length 1 → (…, L) cos⁺ − cos⁻, or cos⁺ by "sigmoid"."""
+        rises = self.positive.astype(np.float64)
+        if self.scoring.rule == "softmax_pair":
+            rises = rises - self.negative
+        rows = embeds.reshape(-1, embeds.shape[-1]).astype(np.float64)
+        return _products(rows, rises).astype(np.float32).reshape(*embeds.shape[:-1], len(rises))
+
 
 @dataclass(frozen=True, slots=True)
 class Ensemble:
@@ -106,13 +120,20 @@ class Ensemble:
         Returns:
             The mean probability and mean cosines; `sd` is the sample standard deviation (n − 1) of the probabilities.
         """
-        ends = np.cumsum([member.positive.shape[1] for member in self.members])[:-1]
-        parts = np.split(image_embeds, ends, axis=1)
-        scores = [member(part) for member, part in zip(self.members, parts, strict=True)]
+        scores = [member(part) for member, part in zip(self.members, self._parts(image_embeds), strict=True)]
         probability = np.stack([each.probability for each in scores]).astype(np.float64)
         means = [np.mean([getattr(each, name) for each in scores], axis=0, dtype=np.float64) for name in COSINES]
         mean, sd = probability.mean(axis=0), probability.std(axis=0, ddof=1)
         return Scores(*(array.astype(np.float32) for array in (mean, *means, sd)))
+
+    def evidence(self, image_embeds: Float32s) -> Float32s:
+        """The mean of the members', see `Classifier.evidence`: (N, ΣD) → (N, L)."""
+        found = [member.evidence(part) for member, part in zip(self.members, self._parts(image_embeds), strict=True)]
+        return np.asarray(np.mean(found, axis=0, dtype=np.float64), np.float32)
+
+    def _parts(self, image_embeds: Float32s) -> list[Float32s]:
+        ends = np.cumsum([member.positive.shape[1] for member in self.members])[:-1]
+        return np.split(image_embeds, ends, axis=1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,14 +11,12 @@ from cxrzero.display.counts import counted
 from cxrzero.display.page import escape, page
 from cxrzero.evaluate.run import Evaluation
 from cxrzero.report.cells import Cell, count, estimate, marks, number, table
+from cxrzero.report.probabilities import probability_section
+from cxrzero.report.provenance import join_section, methods_section, provenance_section
 from cxrzero.report.sections import (
     comparison_section,
-    join_section,
-    methods_section,
     plot_section,
-    probability_section,
     protocol_section,
-    provenance_section,
     reader_section,
     subgroup_section,
 )
@@ -54,6 +52,7 @@ def _sections(evaluation: Evaluation) -> Iterator[str]:
     yield _headline(evaluation)
     yield _warnings(evaluation)
     yield _metrics(evaluation)
+    yield _decisions(evaluation)
     yield protocol_section(evaluation)
     yield plot_section(evaluation)
     yield reader_section(evaluation)
@@ -101,12 +100,6 @@ def _warnings(evaluation: Evaluation) -> str:
 
 def _metrics(evaluation: Evaluation) -> str:
     header = ["Label", "Positive", "Negative", "AUROC", "Average precision"]
-    points = evaluation.points
-    if points:
-        header += ["Threshold", "MCC", "F1", "Sensitivity", "Specificity", "PPV", "NPV"]
-    prevalence = evaluation.options.prevalence
-    if points and prevalence is not None:
-        header += [f"PPV at {prevalence:g}", f"NPV at {prevalence:g}"]
     lowest = min([0.5, *(label.ranks.auroc.low for label in evaluation.scores if label.computable)])
     rows = []
     for label in evaluation.scores:
@@ -114,29 +107,45 @@ def _metrics(evaluation: Evaluation) -> str:
         if label.computable:
             bar = interval_bar(label.ranks.auroc.value, label.ranks.auroc.low, label.ranks.auroc.high, lowest)
             auroc = Cell(auroc.html + bar, auroc.sort, auroc.css)
-        row = [
-            Cell(f"{escape(label.label)} {marks(label.marks)}"),
-            count(label.n_positive),
-            count(label.n_negative),
-            auroc,
-            estimate(label.ranks.average_precision),
-        ]
-        point = points.get(label.label)
-        if point is not None:
-            row.append(number(point.threshold.value, 4))
-            row += [
-                estimate(each)
-                for each in (point.mcc, point.f1, point.sensitivity, point.specificity, point.ppv, point.npv)
+        rows.append(
+            [
+                Cell(f"{escape(label.label)} {marks(label.marks)}"),
+                count(label.n_positive),
+                count(label.n_negative),
+                auroc,
+                estimate(label.ranks.average_precision),
             ]
-            if prevalence is not None:
-                row += [estimate(point.ppv_at), estimate(point.npv_at)]
-        else:
-            row += [number(float("nan"))] * (len(header) - len(row))
-        rows.append(row)
-    percent = f"{evaluation.options.confidence:.0%}"
-    caption = f"Each value stands with its {percent} interval."
-    note = "" if points else (
+        )
+    caption = f"Each value stands with its {evaluation.options.confidence:.0%} interval."
+    note = "" if evaluation.points else (
         "<p class='soft'>MCC, F1, sensitivity and the like need thresholds: give --validation (a separate table), "
         "--calibration or --threshold.</p>"
     )  # fmt: skip
     return f"<section><h2>Results per label</h2>{table(header, rows, sortable=True, caption=caption)}{note}</section>"
+
+
+def _decisions(evaluation: Evaluation) -> str:
+    if not evaluation.points:
+        return ""
+    header = ["Label", "Threshold", "TP", "FP", "FN", "TN"]
+    header += ["MCC", "F1", "Sensitivity", "Specificity", "PPV", "NPV"]
+    prevalence = evaluation.options.prevalence
+    if prevalence is not None:
+        header += [f"PPV at {prevalence:g}", f"NPV at {prevalence:g}"]
+    rows = []
+    for label in evaluation.scores:
+        point = evaluation.points.get(label.label)
+        name = Cell(f"{escape(label.label)} {marks(label.marks)}")
+        if point is None:
+            rows.append([name, *[number(float("nan"))] * (len(header) - 1)])
+            continue
+        shares = [point.mcc, point.f1, point.sensitivity, point.specificity, point.ppv, point.npv]
+        if prevalence is not None:
+            shares += [point.ppv_at, point.npv_at]
+        counts = (point.tp, point.fp, point.fn, point.tn)
+        rows.append([name, number(point.threshold.value, 4), *map(count, counts), *map(estimate, shares)])
+    caption = (
+        "TP and FP: true and false positives, TN and FN: true and false negatives. A score at the threshold or above "
+        "counts as positive."
+    )
+    return f"<section><h2>At the threshold</h2>{table(header, rows, sortable=True, caption=caption)}</section>"

@@ -5,13 +5,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import os
 import re
+from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from cxrzero.display.page import page
-from cxrzero.display.pictures import breakable, embedded, film, thumbnail
+from cxrzero.display.pictures import breakable, embedded, film, link, thumbnail
 from tests.support.hostile import HOSTILE, SHOWN
 
 
@@ -52,3 +55,16 @@ def test_thumbnails_become_smaller_and_never_larger() -> None:
     for shape, expected in (((600, 300), (128, 256)), ((30, 40), (40, 30))):
         picture = Image.open(io.BytesIO(thumbnail(np.zeros(shape, np.uint8))))
         assert (picture.format, picture.size) == ("JPEG", expected)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names of Unix")
+def test_links_are_relative_and_lead_to_files_of_any_name() -> None:
+    """Expected: RFC 3986, section 4.2 (a colon in a first segment would be a scheme) and bytes as they are on disk."""
+    folder = Path("/a/results")
+    for path, expected in (
+        ("/a/films/1.png", "../films/1.png"),
+        ("/a/results/C:x.png", "C%3Ax.png"),
+        ('/a/results/"<b>?#%', "%22%3Cb%3E%3F%23%25"),
+        (os.fsdecode(b"/a/results/\xff\xc3\xa9.png"), "%FF%C3%A9.png"),
+    ):
+        assert link(path, folder) == expected
