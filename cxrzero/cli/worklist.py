@@ -15,7 +15,7 @@ def register(app: typer.Typer) -> None:
 
 
 def worklist(options: WorklistOptions) -> None:
-    """Make a page of films in order, to look at and to review in a browser, of a table of predictions.
+    """Write a page of films in order, to look at and to review in a browser, of a table of predictions.
 
     [bold]cxrzero worklist predictions.csv --label pneumonia --top 100[/bold]
 
