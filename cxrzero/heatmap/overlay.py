@@ -34,9 +34,7 @@ BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
-def overlay(
-    grey: GreyImage, found: Float32s, label: str, probability: float, notes: Sequence[str] = ()
-) -> Image.Image:
+def overlay(grey: GreyImage, found: Float32s, label: str, probability: float, notes: Sequence[str] = ()) -> Image.Image:
     """Draw a map over a film, with a colour scale, the label, its probability and notes.
 
     Args:
