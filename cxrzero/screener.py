@@ -22,6 +22,7 @@ from cxrzero.choices import (
     Backend,
     DecodeIn,
     Device,
+    MapMethod,
     Notify,
     Precision,
     gpu_number,
@@ -51,6 +52,7 @@ from cxrzero.sources import ImageRef, check_paths, find_images
 
 if TYPE_CHECKING:
     from cxrzero.calibration.applied import AppliedCalibration
+    from cxrzero.heatmap.arrays import FilmMaps
     from cxrzero.images.nvjpeg2000 import GpuFrames
 
 PathLike = str | os.PathLike[str]
@@ -179,6 +181,47 @@ class Screener:
         if not rows:
             raise NoInputError(f"nothing to read in {', '.join(given)}: no image or DICOM file was found")
         return rows
+
+    def heatmap(
+        self,
+        image: PathLike,
+        labels: Sequence[str] | None = None,
+        *,
+        prompts: str | None = None,
+        method: MapMethod = "auto",
+        frame: int = 1,
+    ) -> FilmMaps:
+        """Where in a film each label is seen, on the film's own pixels (docs/heatmap.md).
+
+        Args:
+            image: a file.
+            labels, prompts: as in `predict`.
+            method: "patch" needs one model that embeds patches, "occlusion" takes any; "auto" takes what was measured
+                better.
+            frame: 1-based.
+
+        Raises:
+            NoInputError: the file does not exist, or has no such frame.
+            ImageError: it cannot be read.
+            ConfigError: patches are asked of a model that has none.
+            LabelError: see `prompts`.
+        """
+        from cxrzero.heatmap.films import film_of
+        from cxrzero.heatmap.mapper import Mapper
+        from cxrzero.heatmap.methods import choose_method
+
+        path = os.fspath(image)
+        check_paths([path])
+        asked = self.prompts(labels, prompts)
+        chosen, why = choose_method(method, [member.bundle for member in self.members])
+        self._notify(f"maps by {chosen}: {why}")
+        mapper = Mapper(self.members, asked, chosen, self.batch_size)
+        geometries = [member.preprocess.fit for member in self.members]
+        for radiograph in self.decode(path):
+            if radiograph.frame == frame:
+                (maps,) = mapper([film_of(ImageRef(path), radiograph, geometries, draw=False)])
+                return maps
+        raise NoInputError(f"{path} has no frame {frame}")
 
     @property
     def member(self) -> Member:

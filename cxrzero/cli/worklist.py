@@ -15,7 +15,7 @@ def register(app: typer.Typer) -> None:
 
 
 def worklist(options: WorklistOptions) -> None:
-    """Make a page of films in order, to look at and to review in a browser, of a table of predictions.
+    """Write a page of films in order, to look at and to review in a browser, of a table of predictions.
 
     [bold]cxrzero worklist predictions.csv --label pneumonia --top 100[/bold]
 
@@ -31,6 +31,9 @@ def worklist(options: WorklistOptions) -> None:
         made = make_worklist(options, say, steps)
     for note in made.notes:
         say(f"! {note}")
+    if made.overlays:
+        each = made.overlay_seconds / made.overlays
+        say(f"Overlays of {counted(made.overlays, 'film')} took {made.overlay_seconds:.0f} s, {each:.2f} s each.")
     films = counted(made.films, "film")
     say(f"Wrote {made.page}: {films}. Open it in a browser. Research use only: not a medical device.")
     raise typer.Exit(exit_code(made.films - len(made.faults), len(made.faults)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,7 +148,7 @@ def read_npz(path: Path) -> FilmMaps:
         raise NoInputError(f"{path}: no such file") from None
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror or type(error).__name__}") from error
-    except (zipfile.BadZipFile, zipfile.zlib.error, EOFError, KeyError, ValueError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, NotImplementedError) as error:
         raise ConfigError(f"{path} is not a file of cxrzero heatmap --format npz, or damaged: {error}") from None
 
 

@@ -83,7 +83,7 @@ def _followed(graph: Path) -> tuple[Axis, Axis] | None:
         return None
     makers = {name: node for node in nodes for name in node.outputs}
     way = _way(makers, "patch_embeds", "pixel_values")
-    if way is None or any(node.kind in UNKNOWN or node.kind in WINDOWS and "auto_pad" in node.ints for node in way):
+    if way is None or any(node.kind in UNKNOWN or (node.kind in WINDOWS and "auto_pad" in node.ints) for node in way):
         return None
     windows = [node for node in way if node.kind in WINDOWS]
     vertical, horizontal = (_axis(windows, side) for side in (0, 1))

@@ -15,7 +15,9 @@ import numpy.typing as npt
 # OKLab (lightness, green–red, blue–yellow) of both ends, within what sRGB can show.
 DARK, BRIGHT = (0.25, -0.01, -0.13), (0.95, -0.04, 0.17)
 
-_TO_ROOTS = np.array([[1, 0.3963377774, 0.2158037573], [1, -0.1055613458, -0.0638541728], [1, -0.0894841775, -1.2914855480]])
+_TO_ROOTS = np.array(
+    [[1, 0.3963377774, 0.2158037573], [1, -0.1055613458, -0.0638541728], [1, -0.0894841775, -1.2914855480]]
+)
 _TO_LINEAR = np.array(
     [
         [4.0767416621, -3.3077115913, 0.2309699292],

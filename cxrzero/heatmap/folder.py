@@ -52,7 +52,7 @@ class Folder:
             OutputError: the disk is full or went away.
         """
         assert cells.keys() <= COLUMNS.keys()
-        self._table.write([cells.get(name) for name in COLUMNS])
+        self._table.write([cells.get(name, "" if kind is str else None) for name, kind in COLUMNS.items()])
 
     def add_picture(self, name: str, picture: Image.Image) -> None:
         """Write an overlay.
@@ -119,7 +119,9 @@ def check_folder(out: Path, *, overwrite: bool) -> None:
         raise OutputError(f"the folder {parent} cannot be written")
     there = [path.name for path in out.iterdir()] if out.is_dir() else []
     if TABLE in there and not overwrite:
-        raise OutputExistsError(f"{out} holds heatmaps already; name another folder, or give --overwrite to replace them")
+        raise OutputExistsError(
+            f"{out} holds heatmaps already; name another folder, or give --overwrite to replace them"
+        )
     if there and TABLE not in there:
         raise OutputExistsError(f"{out} has other files in it; name a new folder with --out, so that nothing is mixed")
 

@@ -8,7 +8,8 @@ mean fall of the windows of one size that cover it, summed over the sizes; where
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,6 @@ from cxrzero.heatmap.arrays import above_half
 from cxrzero.heatmap.cells import Axis
 from cxrzero.heatmap.films import Film
 from cxrzero.heatmap.places import Line, lines_of
-from cxrzero.images.radiograph import GreyImage
 from cxrzero.maths import Bools, Float32s, Floats
 from cxrzero.member import Member
 from cxrzero.model.geometry import Size
@@ -31,6 +31,7 @@ COARSE, FINE = (4, 2), (2, 1)
 # The blur of a window's content, in its own side (Gaussian σ): what is left is the mean grey of its surroundings.
 BLUR = 0.5
 
+T = TypeVar("T", bound=np.generic)
 Starts = list[tuple[int, int]]  # (row, column) of the first cell of each window
 
 
@@ -50,9 +51,11 @@ class Occlusion:
         self._members, self._evidence, self._batch_size = members, evidence, batch_size
         self._fitted = film.fitted
         height, width = film.size
-        self.grid = tuple(max(1, round(side * CELLS / max(film.size))) for side in film.size)
-        self.axes = Axis(height / self.grid[0] / 2, height / self.grid[0]), Axis(
-            width / self.grid[1] / 2, width / self.grid[1]
+        down, across = (max(1, round(side * CELLS / max(film.size))) for side in film.size)
+        self.grid = (down, across)
+        self.axes = (
+            Axis(height / self.grid[0] / 2, height / self.grid[0]),
+            Axis(width / self.grid[1] / 2, width / self.grid[1]),
         )
         self._lines = [lines_of(member.preprocess.fit, film.size) for member in members]
         self._size = film.size
@@ -65,7 +68,7 @@ class Occlusion:
             whole: (L,) the evidence of the film as it is.
         """
         coarse = self._falls(COARSE[0], _starts(self.grid, *COARSE), whole)
-        matters = np.any([above_half(each) for each in coarse], axis=0)
+        matters: Bools = np.any([above_half(each) for each in coarse], axis=0)
         fine = [start for start in _starts(self.grid, *FINE) if _covered(matters, start, FINE[0]).any()]
         return np.asarray(coarse + self._falls(FINE[0], fine, whole), np.float32)
 
@@ -79,8 +82,9 @@ class Occlusion:
             embeds = np.concatenate([self._embedded(i, blurred[i], side, some) for i in range(len(blurred))], axis=1)
             falls = whole.astype(np.float64) - self._evidence(embeds)
             for start, fall in zip(some, falls, strict=True):
-                _covered(counts, start, side)[...] += 1
-                _covered(sums, start, side)[...] += fall[:, None, None]
+                counted, summed = _covered(counts, start, side), _covered(sums, start, side)
+                counted += 1
+                summed += fall[:, None, None]
             self.passes += len(some)
         return np.divide(sums, counts, out=sums, where=counts > 0)
 
@@ -91,9 +95,7 @@ class Occlusion:
         for start in starts:
             down, across = (
                 _cover(line, axis, place, side, pixels)
-                for line, axis, place, pixels in zip(
-                    self._lines[index], self.axes, start, clear.shape, strict=True
-                )
+                for line, axis, place, pixels in zip(self._lines[index], self.axes, start, clear.shape, strict=True)
             )
             covered = clear + (blurred - clear) * down[:, None] * across
             inputs.append(member.preprocess.values(np.rint(covered).astype(np.uint8)))
@@ -107,7 +109,9 @@ class Occlusion:
             for line, whole, pixels in zip(self._lines[index], self._size, fitted.shape, strict=True)
         ]
         (upper, lower), (left, right) = ends
-        radius = tuple(BLUR * side * axis.step * line.scale for line, axis in zip(self._lines[index], self.axes, strict=True))
+        radius = tuple(
+            BLUR * side * axis.step * line.scale for line, axis in zip(self._lines[index], self.axes, strict=True)
+        )
         inside = Image.fromarray(np.ascontiguousarray(fitted[upper:lower, left:right]))
         blurred = fitted.astype(np.float64)
         blurred[upper:lower, left:right] = np.asarray(inside.filter(ImageFilter.GaussianBlur(radius[::-1])))
@@ -120,7 +124,7 @@ def _starts(grid: Size, side: int, step: int) -> Starts:
     return [(row, column) for row in down for column in across]
 
 
-def _covered(cells: npt.NDArray[np.generic], start: tuple[int, int], side: int) -> npt.NDArray[np.generic]:
+def _covered(cells: npt.NDArray[T], start: tuple[int, int], side: int) -> npt.NDArray[T]:
     row, column = start
     return cells[..., row : row + side, column : column + side]
 
@@ -130,4 +134,4 @@ def _cover(line: Line, axis: Axis, place: int, side: int, pixels: int) -> Floats
     first = axis.first - axis.step / 2 + place * axis.step
     start, end = (line.scale * at + line.shift for at in (first, first + side * axis.step))
     at = np.arange(pixels)
-    return np.clip(np.minimum(at + 1, end) - np.maximum(at, start), 0, 1)
+    return np.asarray(np.clip(np.minimum(at + 1, end) - np.maximum(at, start), 0, 1))

@@ -25,7 +25,7 @@ class HeatmapOptions:
     )
     labels: tuple[str, ...] | None = option(
         None,
-        'Name the findings in plain words: pneumonia,"mass, left" or @labels.txt. Default: the table\'s or the model\'s.',
+        "Name the findings in plain words, see predict; by default the table's, or the model's list.",
         metavar="LIST",
         parse=read_labels,
     )
@@ -50,13 +50,19 @@ class HeatmapOptions:
         maximum=1,
     )
     model: tuple[str, ...] = option(
-        (DEFAULT_MODEL,), "Ask this model; see predict. Give it several times for an ensemble.", short="-m", metavar="MODEL"
+        (DEFAULT_MODEL,),
+        "Ask this model; see predict. Give it several times for an ensemble.",
+        short="-m",
+        metavar="MODEL",
     )
     device: Device = option("auto", "Compute on this device; see predict.", metavar=DEVICES, check=parse_device)
     overwrite: bool = option(False, "Replace the heatmaps in a folder that has some already.")
     pseudonymise: bool = option(False, "Replace paths and UIDs in heatmaps.csv by keyed digests.")
     prompts: str | None = option(
-        None, "Take the sentences for and against each label from this YAML file; see predict.", metavar="FILE", panel=ADVANCED
+        None,
+        "Take the sentences for and against each label from this YAML file; see predict.",
+        metavar="FILE",
+        panel=ADVANCED,
     )
     pseudonym_key: Path | None = option(
         None,

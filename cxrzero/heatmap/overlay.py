@@ -34,9 +34,7 @@ BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
-def overlay(
-    grey: GreyImage, found: Float32s, label: str, probability: float, notes: Sequence[str] = ()
-) -> Image.Image:
+def overlay(grey: GreyImage, found: Float32s, label: str, probability: float, notes: Sequence[str] = ()) -> Image.Image:
     """Draw a map over a film, with a colour scale, the label, its probability and notes.
 
     Args:
@@ -73,7 +71,8 @@ def _coloured(grey: GreyImage, found: Float32s) -> Image.Image:
     weight = (MOST_COLOUR * share)[..., None]
     pixels = np.rint(film * (1 - weight) + colour * weight).astype(np.uint8)
     inside = _enlarged(above_half(found).astype(np.float32), size) > 0.5
-    pixels[_edge(_grown(inside))], pixels[_edge(inside)] = BLACK, WHITE
+    line = _edge(inside)
+    pixels[_grown(_grown(line))], pixels[_grown(line)] = BLACK, WHITE
     picture = Image.fromarray(pixels)
     row, column = peak_of(found)
     _draw_cross(picture, (column + 0.5) * size[0] / found.shape[1], (row + 0.5) * size[1] / found.shape[0])

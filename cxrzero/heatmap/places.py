@@ -19,7 +19,6 @@ from cxrzero.images.radiograph import StoredFrame, as_stored
 from cxrzero.maths import Bools, Float32s, Floats
 from cxrzero.model.geometry import Geometry, Resize, Size
 
-
 # Of a pixel: what rounding may add to a place.
 SLACK = 1e-6
 

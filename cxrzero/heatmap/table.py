@@ -7,15 +7,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from cxrzero.errors import ConfigError, ImageError, LabelError
 from cxrzero.heatmap.arrays import FilmMaps
 from cxrzero.heatmap.films import Film
+from cxrzero.maths import Bools, Floats
 from cxrzero.prediction import FIXED_COLUMNS
 from cxrzero.tables.names import fold, some_of
 from cxrzero.tables.paths import path_of_cell
 from cxrzero.tables.read import TableSource, chunks, floats, number, open_table
 from cxrzero.tables.rows import KINDS
 
+TEXTS = ("path", "frame", "sop_instance_uid", "status")
+# Of each label: value, minus the row's number (of equal values the earlier row is higher), its first three texts.
+Heap = list[tuple[float, int, tuple[str, str, str]]]
 # The table has float32 in full; between backends and devices fp32 differs by less.
 TOLERANCE = 1e-5
 
@@ -90,26 +96,35 @@ def highest(path: Path, asked: Sequence[str] | None, top: int) -> tuple[tuple[st
     """
     source = open_table(path)
     labels = labels_of(source, asked)
-    heaps: list[list[tuple[float, int, tuple[str, str, str]]]] = [[] for _ in labels]
-    text = [name for name in ("path", "frame", "sop_instance_uid", "status") if name in source.columns]
-    for first, count, cells_of in chunks(source, (*text, *labels)):
-        texts = {name: cells_of(name) for name in text}
-        scored = [cell.strip() == "ok" for cell in texts["status"]]
+    heaps: list[Heap] = [[] for _ in labels]
+    text = [name for name in TEXTS if name in source.columns]
+    for first, _, cells_of in chunks(source, (*text, *labels)):
+        scored = np.array([cell.strip() == "ok" for cell in cells_of("status")])
+        texts = [cells_of(name) if name in text else [""] * len(scored) for name in TEXTS[:3]]
         for heap, label in zip(heaps, labels, strict=True):
             values = floats(cells_of(label), source.path, label, first)
-            for row in range(count):
-                if scored[row] and values[row] == values[row]:
-                    if len(heap) == top and (values[row], -(first + row)) <= heap[0][:2]:
-                        continue
-                    cells = tuple(texts[name][row] if name in texts else "" for name in text[:1] + ["frame", "sop_instance_uid"])
-                    entry = (float(values[row]), -(first + row), (cells[0], cells[1], cells[2]))
-                    heapq.heappush(heap, entry) if len(heap) < top else heapq.heappushpop(heap, entry)
+            for row in _candidates(values, scored, top):
+                entry = (float(values[row]), -(first + row), (texts[0][row], texts[1][row], texts[2][row]))
+                if len(heap) < top:
+                    heapq.heappush(heap, entry)
+                else:
+                    heapq.heappushpop(heap, entry)
     found: dict[int, Listed] = {}
     for heap, label in zip(heaps, labels, strict=True):
         for value, row, (cell, frame, sop) in sorted(heap, reverse=True):
             listed = found.setdefault(row, Listed(path_of_cell(cell), _frame(frame), sop.strip()))
             listed.stated[label] = value
     return labels, list(found.values())
+
+
+def _candidates(values: Floats, scored: Bools, top: int) -> list[int]:
+    """Rows of a part of the table that may be among the `top` of all."""
+    known = scored & ~np.isnan(values)
+    rows = np.flatnonzero(known)
+    if len(rows) > top:
+        least = np.partition(values[rows], len(rows) - top)[len(rows) - top]
+        rows = np.flatnonzero(known & (values >= least))
+    return [int(row) for row in rows]
 
 
 def _frame(cell: str) -> int:

@@ -107,7 +107,10 @@ def _of_stored(
     samples = stored.samples
     what = {"format": file_format, "samples": f"{samples.dtype} × {samples.shape[2]}", "colour": stored.colour}
     pixels, step = grey_of(stored)
-    frame, steps = StoredFrame(*pixels.shape, _known(orientation)), [_stored_step(what, samples), step]
+    frame, steps = (
+        StoredFrame(pixels.shape[0], pixels.shape[1], _known(orientation)),
+        [_stored_step(what, samples), step],
+    )
     return _finished(upright(pixels, _known(orientation)), frame, decoder, steps, found, options)
 
 

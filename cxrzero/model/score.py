@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -13,6 +13,9 @@ from cxrzero.maths import Float32s, sigmoid
 from cxrzero.model.model_json import Scoring
 
 Objects = npt.NDArray[np.object_]
+
+# (N, D) image embeddings → (N, L) what the probabilities rise with, see `Classifier.evidence`.
+Evidence = Callable[[Float32s], Float32s]
 
 COSINES = ("cos_pos", "cos_neg")
 
@@ -64,12 +67,6 @@ class Scorer(Protocol):
     """What the pipeline asks: (N, D) float32, rows of length 1, to the scores of all labels."""
 
     def __call__(self, image_embeds: Float32s) -> Scores: ...
-
-
-class Evidence(Protocol):
-    """(N, D) image embeddings → (N, L) what the probabilities rise with, see `Classifier.evidence`."""
-
-    def __call__(self, embeds: Float32s) -> Float32s: ...
 
 
 @dataclass(frozen=True, slots=True)

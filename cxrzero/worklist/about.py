@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from cxrzero.display.counts import counted, together
@@ -24,15 +24,19 @@ def about(
     chosen: Chosen,
     names: Names,
     warnings: Sequence[str],
-    checked: str,
+    more: Mapping[str, str],
 ) -> About:
-    """Put it together; a page for blind reading names no threshold, one with pseudonyms no table."""
+    """Put it together; a page for blind reading names no threshold, one with pseudonyms no table.
+
+    Args:
+        more: facts of making it.
+    """
     left_out = chosen.scan.left_out
     total, scored = len(chosen.scan.scored), int(chosen.scan.scored.sum())
     facts = {
         "Films": f"{len(chosen.rows):,} of {scored:,} that could be shown; the table has {counted(total, 'row')}, "
         f"{counted(left_out.counts.total(), 'of them is', 'of them are')} left out",
-        "Scored again": checked,
+        **more,
         "Model": together([f"{name} ({mark[:12]})" for name, mark in record.models]) or "not known: no record of a run",
     }
     if record.started:

@@ -54,7 +54,7 @@ class Content:
             "id": self._identity(),
             "labels": [visible(label) for label in self.labels],
             "columns": list(self.labels),
-            "chosen": self.labels.index(self.chosen) if self.chosen else 0,
+            "chosen": self.labels.index(self.chosen) if self.chosen else 0 if self.is_blind else None,
             "blind": self.is_blind,
             "thresholds": [] if self.is_blind else [self.thresholds.get(label) for label in self.labels],
             "flags": {flag: FLAGS.get(flag, "This version does not know this flag.") for flag in found},

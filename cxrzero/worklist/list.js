@@ -20,7 +20,7 @@ function scoreLine(place) {
   const film = films[place];
   if (data.blind) return film.view || " ";
   const by = byId("sort").value, sorted = by.match(/^(?:high|low)(\d+)$/);
-  const label = sorted ? Number(sorted[1]) : film.reason ?? active;
+  const label = sorted ? Number(sorted[1]) : film.reason ?? activeOf(place);
   const calibrated = film.calibrated ? film.calibrated[label] : null;
   return `${labels[label]} ${decimals(film.p[label])}` + (calibrated === null ? "" : ` (calibrated ${decimals(calibrated)})`);
 }

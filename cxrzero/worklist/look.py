@@ -13,11 +13,13 @@ from typing import TypeVar
 from cxrzero.display.pictures import thumbnail
 from cxrzero.errors import ImageError
 from cxrzero.files import cannot_write
+from cxrzero.heatmap.films import Film as MappedFilm
 from cxrzero.images import decode
 from cxrzero.images.radiograph import DecodeOptions, GreyImage, Radiograph
 from cxrzero.maths import Float32s
 from cxrzero.pipeline.decode_file import unforeseen
 from cxrzero.worklist.names import Names
+from cxrzero.worklist.overlays import Overlays
 from cxrzero.worklist.record import Rescorer
 from cxrzero.worklist.table import Film
 
@@ -53,12 +55,14 @@ class Look:
         place: in the list, from 0.
         fault: why it has no picture; empty where it has one.
         inputs: of the encoders, until it is scored.
+        mapped: what its overlay is made of, until it is drawn.
     """
 
     place: int
     film: Film
     fault: str = MOVED
     inputs: list[Float32s] = field(default_factory=list)
+    mapped: MappedFilm | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,7 @@ class Looker:
         folder: of the pictures.
         pixels: of their longer side.
         tells_scores: whether a fault may quote probabilities.
+        overlays: None draws none.
     """
 
     names: Names
@@ -81,6 +86,7 @@ class Looker:
     folder: Path
     pixels: int
     tells_scores: bool
+    overlays: Overlays | None = None
 
     def look(self, films: Sequence[Film], workers: int, on_done: Callable[[int], None]) -> list[str]:
         """Draw the pictures of all films; each one's fault, "" where there is none.
@@ -100,7 +106,10 @@ class Looker:
             looks = itertools.chain.from_iterable(in_order(pool, self._read, by_file.items(), workers * AHEAD))
             for number, batch in enumerate(_batches(looks)):
                 self._score(batch)
+                if self.overlays:
+                    self.overlays.draw([(each.place, each.mapped) for each in batch if each.mapped and not each.fault])
                 for each in batch:
+                    each.mapped = None
                     faults[each.place] = each.fault
                     if each.fault:
                         for name in (picture_name(each.place), small_name(each.place)):
@@ -120,7 +129,7 @@ class Looker:
                 self._draw(each, radiograph)
             if self.rescorer and self.decode_options.fast_side is not None:  # it was scored on a smaller picture
                 for each, radiograph in _frames(file, looks, self.decode_options):
-                    each.inputs = self.rescorer.inputs(radiograph.pixels)
+                    self._prepare(each, radiograph)
         except ImageError as error:
             _blame(looks, str(error))
         except OSError as error:
@@ -138,8 +147,13 @@ class Looker:
         picture: GreyImage = radiograph.pixels
         self._write(picture_name(each.place), thumbnail(picture, self.pixels))
         self._write(small_name(each.place), thumbnail(picture, SMALL_PIXELS))
+        self._prepare(each, radiograph)
+
+    def _prepare(self, each: Look, radiograph: Radiograph) -> None:
         if self.rescorer:
-            each.inputs = self.rescorer.inputs(picture)
+            each.inputs = self.rescorer.inputs(radiograph.pixels)
+        if self.overlays:
+            each.mapped = self.overlays.prepare(each.place, radiograph)
 
     def _write(self, name: str, picture: bytes) -> None:
         """The folder has its name only once it is complete; so need not each picture."""

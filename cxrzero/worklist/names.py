@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxrzero.files import FORMULA_STARTS
+from cxrzero.tables.paths import path_of_cell
 from cxrzero.tables.pseudonym import Pseudonymiser
-
-# A byte of a name that is not UTF-8, as tables write it (`cxrzero.prediction.printable_path`).
-_BYTE = re.compile(rb"\\x([89a-f][0-9a-f])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +25,8 @@ class Names:
     is_hidden: bool = False
 
     def file(self, cell: str) -> Path:
-        """Where the film of a path cell is: as it is written there, else without what CSV adds to a name."""
-        plain = cell[1:] if cell[:1] == "'" and cell[1:2] in FORMULA_STARTS else cell
-        raw = os.fsdecode(
-            _BYTE.sub(lambda found: bytes([int(found[1], 16)]), plain.encode("utf-8", "backslashreplace"))
-        )
-        for name in (cell, plain, raw):
-            file = self.images / name
-            if _exists(file):
-                return file
-        return self.images / raw
+        """Where the film of a path cell is, see `path_of_cell`."""
+        return self.images / path_of_cell(cell, self.images)
 
     def received(self, cell: str) -> float:
         """When a film came in, as far as its file tells: its modification time; NaN where there is none."""
@@ -62,10 +50,3 @@ class Names:
         if self.pseudonymiser is not None or self.is_hidden:
             return None
         return Path(os.path.abspath(self.file(cell))).as_uri()
-
-
-def _exists(file: Path) -> bool:
-    try:
-        return file.exists()
-    except (OSError, ValueError):  # a name that is too long, or has a NUL in it
-        return False

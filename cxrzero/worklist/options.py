@@ -56,7 +56,7 @@ class WorklistOptions:
     )
     pixels: int = option(
         PICTURE_PIXELS,
-        "Make pictures whose longer side has at most N pixels.",
+        "Write pictures whose longer side has at most N pixels.",
         metavar="N",
         minimum=256,
         maximum=8192,

@@ -139,6 +139,7 @@ def _tools(content: Content) -> str:
     flags = sorted({flag for film in content.films for flag in film.flags})
     labels = [(str(number), label) for number, label in enumerate(content.labels)]
     sort = [("", "this list's order"), ("study", "study")]
+    judged = [*([] if content.is_blind else [("", "what gives the place")]), *labels]
     score = ""
     if not content.is_blind:
         sort += [("name", "path")]
@@ -154,7 +155,7 @@ def _tools(content: Content) -> str:
 <label>Sort by {_select("sort", sort)}</label>{score}
 <label>Flag {_select("flag", flag)}</label><label>Reviews {_select("state", list(STATES.items()))}</label>
 <button type="button" id="all-studies" hidden>All studies</button><output id="count" aria-live="polite"></output>
-<label>Keys judge {_select("active", labels)}</label>
+<label>Keys judge {_select("active", judged)}</label>
 <label>Reviewer <input id="reviewer" autocomplete="off" size="10"></label>
 <button type="button" id="export">Export reviews</button>
 <label class="button">Import <input class="unseen" type="file" id="import" accept=".csv,text/csv"></label>
@@ -170,7 +171,8 @@ def _select(name: str, options: Sequence[tuple[str, str]]) -> str:
 def _viewer() -> str:
     functions = "".join(f'<feFunc{channel} type="linear" slope="1" intercept="0"/>' for channel in "RGB")
     return f"""<section class="viewer" aria-label="Film">
-<div class="bar"><button type="button" id="previous">Previous</button><button type="button" id="next">Next</button>
+<div class="bar"><button type="button" id="previous" aria-label="Previous film">←</button>
+<button type="button" id="next" aria-label="Next film">→</button>
 <button type="button" id="see" aria-pressed="false">Overlay</button>
 <button type="button" id="invert" aria-pressed="false">Invert</button>
 <button type="button" id="in" aria-label="Zoom in">+</button>

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -69,6 +69,13 @@ class RunRecord:
             )
         except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
             raise ConfigError(f"the run's record is not as predict writes it: {type(error).__name__} {error}") from None
+
+    def shared_prompts(self) -> tuple[LabelPrompts, ...]:
+        """The prompts of the first model; those that other models were asked in other words count as templates."""
+        return tuple(
+            replace(first, is_from_model=any(other.record() != first.record() for other in others))
+            for first, *others in zip(*self.prompts, strict=True)
+        )
 
 
 def _asked(prompts: Sequence[Mapping[str, Any]], place: int) -> tuple[LabelPrompts, ...]:

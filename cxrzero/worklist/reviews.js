@@ -109,7 +109,7 @@ const KEYS = {
   "+": () => zoomAt(stage.clientWidth / 2, stage.clientHeight / 2, 1.25), "-": () => zoomAt(stage.clientWidth / 2, stage.clientHeight / 2, 0.8),
   p: () => mark(1), n: () => mark(0), u: () => mark(-1), c: () => byId("comment")?.focus(),
 };
-function mark(verdict) { if (current !== null) { judge(current, active, verdict); drawFacts(); } }
+function mark(verdict) { if (current !== null) { judge(current, activeOf(current), verdict); drawFacts(); } }
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const isTyped = event.target.matches("textarea, select, input");
@@ -121,7 +121,7 @@ document.addEventListener("keydown", (event) => {
 });
 
 for (const id of ["sort", "flag", "state", "of", "least"]) byId(id)?.addEventListener("change", arrange);
-byId("active").addEventListener("change", (event) => { active = Number(event.target.value); isOverlay = false; drawRows(); drawFacts(); drawPicture(); });
+byId("active").addEventListener("change", (event) => { judged = event.target.value === "" ? null : Number(event.target.value); isOverlay = false; drawRows(); drawFacts(); drawPicture(); });
 byId("all-studies").addEventListener("click", () => { onlyStudy = null; arrange(); });
 byId("export").addEventListener("click", exportReviews);
 byId("import").addEventListener("change", async (event) => {
@@ -134,7 +134,7 @@ byId("forget").addEventListener("click", () => {
 });
 for (const [id, act] of [["previous", KEYS.k], ["next", KEYS.j], ["invert", KEYS.i], ["see", KEYS.h], ["reset", KEYS[0]], ["in", KEYS["+"]], ["out", KEYS["-"]]]) byId(id).addEventListener("click", act);
 
-byId("active").value = active;
+byId("active").value = judged ?? "";
 if (matchMedia("(max-width: 700px)").matches) byId("tools").open = false; // the films come first on a small screen
 takeDraft();
 const said = byId("message").textContent;

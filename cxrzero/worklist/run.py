@@ -16,17 +16,19 @@ from cxrzero.files import cannot_write, whole_folder, write_whole
 from cxrzero.screener import MAX_DEFAULT_WORKERS
 from cxrzero.tables.pseudonym import Pseudonymiser, load_key
 from cxrzero.worklist.about import about, checked, warnings
-from cxrzero.worklist.choose import check, choose
+from cxrzero.worklist.choose import Chosen, check, choose
 from cxrzero.worklist.content import Content
 from cxrzero.worklist.look import FOLDER, Looker
 from cxrzero.worklist.names import Names
 from cxrzero.worklist.options import WorklistOptions
+from cxrzero.worklist.overlays import FOLDER as OVERLAYS
+from cxrzero.worklist.overlays import Overlays, labels_to_draw, open_overlays
 from cxrzero.worklist.page import render
-from cxrzero.worklist.record import RunRecord, open_rescorer
+from cxrzero.worklist.record import Rescorer, RunRecord, open_rescorer
 from cxrzero.worklist.reviews import Reviews, key_of, read_reviews
-from cxrzero.worklist.table import Film, films_of, open_predictions
+from cxrzero.worklist.table import Film, Layout, films_of, open_predictions
 
-PAGE, OVERLAYS = "index.html", "overlays"
+PAGE = "index.html"
 # Nothing else may be in a folder that --overwrite replaces.
 OURS = frozenset({PAGE, FOLDER, OVERLAYS})
 
@@ -42,12 +44,15 @@ class Made:
         films: in the list.
         faults: of those that have no picture, why.
         notes: what there is to say.
+        overlays: films that have one, which took so many seconds.
     """
 
     page: Path
     films: int
     faults: tuple[str, ...]
     notes: tuple[str, ...]
+    overlays: int = 0
+    overlay_seconds: float = 0.0
 
 
 def make_worklist(options: WorklistOptions, notify: Notify = silent, on_film: OnFilm = lambda *_: None) -> Made:
@@ -74,14 +79,24 @@ def make_worklist(options: WorklistOptions, notify: Notify = silent, on_film: On
     reviews = _reviews(options, films, names, layout.labels)
     rescorer, obstacle = open_rescorer(record, options.model, options.device, notify)
     with _replaced(options.out) as folder:
-        decode_options = record.decode_options
+        overlays, none_drawn = _overlays(options, layout, rescorer, record, chosen, films, folder)
         looker = Looker(
-            names, layout.labels, rescorer, decode_options, folder / FOLDER, options.pixels, not options.blind
+            names=names,
+            labels=layout.labels,
+            rescorer=rescorer,
+            decode_options=record.decode_options,
+            folder=folder / FOLDER,
+            pixels=options.pixels,
+            tells_scores=not options.blind,
+            overlays=overlays,
         )
         workers = options.workers or min(cpu_count(), MAX_DEFAULT_WORKERS)
         faults = looker.look(films, workers, lambda done: on_film(done, len(films)))
         notes = warnings(faults, obstacle, record, reviews)
-        words = about(options, layout, record, chosen, names, notes, checked(len(films), faults, obstacle))
+        facts = {"Scored again": checked(len(films), faults, obstacle)}
+        if not options.blind:
+            facts["Overlays"] = overlays.said() if overlays else none_drawn
+        words = about(options, layout, record, chosen, names, notes, facts)
         content = Content(
             labels=layout.labels,
             films=films,
@@ -90,13 +105,15 @@ def make_worklist(options: WorklistOptions, notify: Notify = silent, on_film: On
             reasons=chosen.reasons,
             waited=chosen.waited,
             beside=beside,
+            overlays=overlays.drawn if overlays else {},
             thresholds=record.thresholds,
             reviews=reviews.by_place,
             chosen=layout.named(options.label) if options.label else None,
             is_blind=options.blind,
         )
         write_whole(folder / PAGE, render(words, content))
-    return Made(options.out / PAGE, len(films), tuple(filter(None, faults)), tuple(notes))
+    drawn, seconds = (len(overlays.drawn), overlays.seconds) if overlays else (0, 0.0)
+    return Made(options.out / PAGE, len(films), tuple(filter(None, faults)), tuple(notes), drawn, seconds)
 
 
 def check_folder(folder: Path, *, overwrite: bool) -> None:
@@ -136,6 +153,26 @@ def _names(options: WorklistOptions, record: RunRecord, notify: Notify) -> Names
     if is_new:
         notify("Note: a new pseudonym key was made; keep it to find out which film a pseudonym means.")
     return Names(options.images, Pseudonymiser(key), record.pseudonymised)
+
+
+def _overlays(
+    options: WorklistOptions,
+    layout: Layout,
+    rescorer: Rescorer | None,
+    record: RunRecord,
+    chosen: Chosen,
+    films: list[Film],
+    folder: Path,
+) -> tuple[Overlays | None, str]:
+    if options.blind:
+        return None, ""
+    known = set(rescorer.labels if rescorer else ())
+    wanted = []
+    for reason, film in zip(chosen.reasons, films, strict=True):
+        decisions = zip(layout.labels, film.numbers.get("decision", ()), strict=False)
+        labels = labels_to_draw(reason, [label for label, decision in decisions if decision == 1])
+        wanted.append([label for label in labels if label in known])
+    return open_overlays(options.overlays, rescorer, record, wanted, folder / OVERLAYS)
 
 
 def _reviews(options: WorklistOptions, films: list[Film], names: Names, labels: tuple[str, ...]) -> Reviews:

@@ -22,7 +22,9 @@ const picture = (place, small = "") => `films/${String(place + 1).padStart(6, "0
 // Verdicts: place of a film → { verdicts: { label's number: 1, 0 or -1 }, comment, reviewer }.
 const WORDS = { 1: "yes", 0: "no", "-1": "unsure" }, SIGNS = { 1: "+", 0: "−", "-1": "?" };
 const reviews = new Map();
-let active = data.chosen; // the label that the keys p, n and u judge
+// The label that the keys p, n and u judge: one for all films, or (null) of each film the one that gives it its place.
+let judged = data.chosen;
+const activeOf = (place) => judged ?? films[place].reason ?? 0;
 
 const reviewOf = (place) => reviews.get(place) ?? { verdicts: {}, comment: "", reviewer: "" };
 const isReviewed = (place) => reviews.has(place);

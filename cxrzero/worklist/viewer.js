@@ -3,7 +3,7 @@ let current = null, isOverlay = false;
 const view = { zoom: 1, x: 0, y: 0, width: 255, centre: 127.5, isInverted: false };
 const stage = byId("stage"), image = byId("film"), overlay = byId("overlay");
 
-const overlayOf = (place) => (place === null || data.blind ? null : films[place].overlays[active] ?? Object.values(films[place].overlays)[0] ?? null);
+const overlayOf = (place) => (place === null || data.blind ? null : films[place].overlays[activeOf(place)] ?? null);
 
 // Window and level as linear functions of the grey value, which an SVG filter computes; inversion turns them round.
 function drawPicture() {
@@ -37,9 +37,9 @@ function zoomAt(x, y, factor) {
 
 function toggleOverlay() {
   const file = overlayOf(current);
-  if (file === null) { tell(data.blind ? "" : "No overlay was drawn for this film."); return; }
+  if (file === null) { tell(data.blind || current === null ? "" : `No overlay was drawn for ${labels[activeOf(current)]} on this film.`); return; }
   isOverlay = !isOverlay;
-  if (isOverlay) { overlay.src = `overlays/${file}`; overlay.alt = `Where the model sees ${labels[active]}: ${nameOf(current)}`; }
+  if (isOverlay) { overlay.src = `overlays/${file}`; overlay.alt = `Where the model sees ${labels[activeOf(current)]}: ${nameOf(current)}`; }
   drawPicture();
 }
 
@@ -104,7 +104,7 @@ function verdictButtons(place, label) {
   return make("td", { class: "verdicts" }, ...[1, 0, -1].map((verdict) => make("button", {
     type: "button", "aria-pressed": String(said === verdict),
     "aria-label": `${labels[label]}: ${{ 1: "positive", 0: "negative", "-1": "unsure" }[verdict]}`,
-    onclick: () => { active = label; byId("active").value = label; judge(place, label, verdict); drawFacts(); },
+    onclick: () => { judge(place, label, verdict); drawFacts(); },
   }, SIGNS[verdict])));
 }
 
@@ -117,7 +117,7 @@ function scoreTable(place) {
     make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "Label"), data.blind ? null : make("th", { scope: "col" }, "score"),
       ...kinds.map((kind) => make("th", { scope: "col" }, heads[kind])), hasThreshold ? make("th", { scope: "col" }, "threshold") : null,
       make("th", { scope: "col" }, "You say"))),
-    make("tbody", {}, ...labels.map((label, number) => make("tr", { class: number === active ? "active" : null },
+    make("tbody", {}, ...labels.map((label, number) => make("tr", { class: number === activeOf(place) ? "active" : null },
       make("th", { scope: "row" }, label), data.blind ? null : make("td", {}, decimals(film.p[number])),
       ...kinds.map((kind) => make("td", {}, cell(kind, number))),
       hasThreshold ? make("td", {}, decimals(data.thresholds[number])) : null, verdictButtons(place, number)))));
