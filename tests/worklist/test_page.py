@@ -16,6 +16,7 @@ from cxrzero.cli import app
 from cxrzero.worklist.run import Made
 from tests.support.browser import DESKTOP, PHONE, Opened, opened
 from tests.support.films import film
+from tests.support.patches import write_patch_bundle
 from tests.support.pictures import picture
 from tests.support.worklists import data_of
 
@@ -282,6 +283,30 @@ def test_a_blind_page_shows_no_score_and_no_name(table: Path, worklist: Callable
         (row,) = csv.DictReader(io.StringIO(exported(seen)))
         assert row["path"] == data_of(made)["films"][0]["path"]
         assert seen.faults() == []
+        seen.check()
+
+
+def test_h_shows_where_the_model_sees_what_the_keys_judge(
+    predict: Callable[..., Path], worklist: Callable[..., Made], png: Callable[..., Path], tmp_path: Path
+) -> None:
+    model = (str(write_patch_bundle(tmp_path / "patches")),)
+    png("in/a.png", 1, (90, 60))
+    made = worklist(predict("in", model=model), model=model, label="pneumonia")
+    with opened(made.page) as seen:
+        ready(seen)
+        page = seen.page
+        page.keyboard.press("h")
+        page.wait_for_function("document.getElementById('overlay').naturalWidth > 0")
+        assert page.is_visible("#overlay")
+        assert page.is_hidden("#film")
+        assert page.get_attribute("#see", "aria-pressed") == "true"
+        page.keyboard.press("h")
+        assert page.is_hidden("#overlay")
+        assert page.is_visible("#film")
+        page.select_option("#active", label="edema")
+        page.keyboard.press("Escape")
+        page.keyboard.press("h")
+        assert page.inner_text("#message") == "No overlay was drawn for edema on this film."
         seen.check()
 
 
