@@ -37,6 +37,7 @@ def evaluate(options: EvalOptions) -> None:
     from cxrzero.evaluate.predict_first import predictor
     from cxrzero.evaluate.run import evaluate as run_evaluation
     from cxrzero.report import render_evaluation
+    from cxrzero.report.errorfilms import draw_errors
 
     if options.out is not None:
         calibrated = options.validation is not None or options.in_sample
@@ -44,7 +45,8 @@ def evaluate(options: EvalOptions) -> None:
     evaluation = run_evaluation(options, predictor(options, (options.out or Path()) / "predictions.csv", say))
     written: list[Path] = []
     if options.out is not None:  # before anything is printed, which may fail
-        page = render_evaluation(evaluation, datetime.datetime.now(datetime.UTC))
+        films = draw_errors(evaluation, say) if options.images else None
+        page = render_evaluation(evaluation, datetime.datetime.now(datetime.UTC), films)
         written = write_outputs(evaluation, options.out, page)
     _print(evaluation)
     for path in written:

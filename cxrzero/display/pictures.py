@@ -20,7 +20,12 @@ JPEG_QUALITY = 85
 
 def thumbnail(pixels: npt.NDArray[np.uint8], longer_side: int = THUMBNAIL_PIXELS) -> bytes:
     """(H, W) uint8 → JPEG, made smaller where it is larger."""
-    picture = Image.fromarray(pixels)
+    return jpeg(Image.fromarray(pixels), longer_side)
+
+
+def jpeg(picture: Image.Image, longer_side: int) -> bytes:
+    """A picture as JPEG, made smaller where it is larger."""
+    picture = picture.copy()
     picture.thumbnail((longer_side, longer_side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=JPEG_QUALITY)
@@ -31,6 +36,11 @@ def embedded(picture: bytes, alt: str, kind: str = "jpeg") -> str:
     """A picture that the page carries; `alt`, plain text, is read out for it."""
     data = base64.b64encode(picture).decode("ascii")
     return f'<img alt="{escape(alt)}" src="data:image/{kind};base64,{data}">'
+
+
+def enlargeable(picture: str) -> str:
+    """A picture (markup) that page.js shows as large as the window on a click."""
+    return f'<button type="button" class="enlarge">{picture}</button>'
 
 
 def film(picture: str, caption: str) -> str:

@@ -8,6 +8,7 @@ join.py, ways.py, keys.py   which row belongs to which, the ways to tell, and wh
 repeats.py         several rows of labels for one film
 discrimination.py, operating.py, readers.py, compare.py, subgroups.py   what is found
 probabilities.py   how far probabilities are frequencies
+errors.py          the films of the worst errors
 calibrate.py       thresholds and calibrators from it
 caveats.py         what its reader must be told
 outputs.py         metrics.csv and metrics.json

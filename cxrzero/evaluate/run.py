@@ -13,6 +13,7 @@ from cxrzero.evaluate.caveats import Caveat, caveats
 from cxrzero.evaluate.compare import Comparison, compare_tables
 from cxrzero.evaluate.dataset import Dataset, JoinRules
 from cxrzero.evaluate.discrimination import Intervals, LabelScores, MacroScores, macro_scores, score_label
+from cxrzero.evaluate.errors import WorstError, worst_errors
 from cxrzero.evaluate.keys import bare
 from cxrzero.evaluate.load import load_dataset
 from cxrzero.evaluate.match import parse_mapping
@@ -37,6 +38,7 @@ class Evaluation:
         validation: the dataset it was fitted on, if that is another than `dataset`.
         shared_units: units (patients or studies) that occur in both tables.
         warnings: the loud ones first.
+        errors: the worst ones of each label, where options.images asks for their films.
     """
 
     options: EvalOptions
@@ -53,6 +55,7 @@ class Evaluation:
     comparisons: tuple[Comparison, ...]
     subgroups: tuple[Subgroups, ...]
     warnings: tuple[Caveat, ...]
+    errors: tuple[WorstError, ...] = ()
 
 
 def evaluate(options: EvalOptions, predict: Predict | None = None) -> Evaluation:
@@ -87,7 +90,8 @@ def evaluate(options: EvalOptions, predict: Predict | None = None) -> Evaluation
                 raise ConfigError(f"{table} is a folder; predict first and give the prediction table")
             table = predict(table, Path(labels))
         by = options.by if like is None else ()
-        return load_dataset(table, Path(labels), label_rules, join_rules, by, like)
+        films = options.images is not None and (predictions, labels) == (options.predictions, options.labels)
+        return load_dataset(table, Path(labels), label_rules, join_rules, by, like, films=films)
 
     dataset = load(options.predictions, options.labels)
     validation = load(*options.validation, dataset) if options.validation else None
@@ -119,6 +123,7 @@ def evaluate(options: EvalOptions, predict: Predict | None = None) -> Evaluation
         comparisons=tuple(compare_tables(dataset, others, macro.labels, intervals)),
         subgroups=tuple(by_column(dataset, column, thresholds, intervals) for column in dataset.groups),
         warnings=tuple(caveats(options, dataset, scores, calibration, validation, shared, readers | others)),
+        errors=tuple(worst_errors(dataset, points)),
     )
 
 
@@ -134,6 +139,8 @@ def _check(options: EvalOptions) -> None:
         raise ConfigError(f"{' and '.join(given)} both say where thresholds come from; give one")
     if options.readers and not given:
         raise ConfigError("--reader compares decisions: say where thresholds come from, for example --validation")
+    if options.images is not None and not options.images.is_dir():
+        raise ConfigError(f"--images {options.images}: there is no such folder")
     if not 0 < options.confidence < 1:
         raise ConfigError(f"--confidence {options.confidence:g} is not between 0 and 1")
     if options.prevalence is not None and not 0 < options.prevalence < 1:

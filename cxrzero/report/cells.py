@@ -72,7 +72,7 @@ def marks(names: Iterable[str]) -> str:
 def table(header: Sequence[str], rows: Iterable[Sequence[Cell]], *, sortable: bool = False, caption: str = "") -> str:
     """A table in a scrolling box; the first column heads its row."""
     head = "".join(
-        f'<th scope="col"><button type="button">{escape(name)}</button></th>'
+        f'<th scope="col" data-name="{escape(name)}"><button type="button">{escape(name)}</button></th>'
         if sortable
         else f'<th scope="col">{escape(name)}</th>'
         for name in header

@@ -11,6 +11,8 @@ from cxrzero.display.counts import counted
 from cxrzero.display.page import escape, page
 from cxrzero.evaluate.run import Evaluation
 from cxrzero.report.cells import Cell, count, estimate, marks, number, table
+from cxrzero.report.errorfilms import ErrorFilms
+from cxrzero.report.errors import error_section
 from cxrzero.report.probabilities import probability_section
 from cxrzero.report.provenance import join_section, methods_section, provenance_section
 from cxrzero.report.sections import (
@@ -26,13 +28,16 @@ from cxrzero.stats.intervals import Estimate
 LOUD = ' class="loud"'
 
 
-def render_evaluation(evaluation: Evaluation, created: datetime.datetime | None = None) -> str:
+def render_evaluation(
+    evaluation: Evaluation, created: datetime.datetime | None = None, films: ErrorFilms | None = None
+) -> str:
     """The whole page.
 
     Args:
         created: shown as the time of the evaluation; None leaves it out.
+        films: of the worst errors, see `cxrzero.report.errorfilms.draw_errors`.
     """
-    sections = "\n".join(section for section in _sections(evaluation) if section)
+    sections = "\n".join(section for section in _sections(evaluation, films) if section)
     title = f"Evaluation of {Path(evaluation.options.predictions).name}"
     when = f" · {created:%Y-%m-%d %H:%M} UTC" if created else ""
     body = f"""<header>
@@ -48,13 +53,14 @@ Not a medical device: nothing here may guide the care of a patient.</footer>"""
     return page(title, body)
 
 
-def _sections(evaluation: Evaluation) -> Iterator[str]:
+def _sections(evaluation: Evaluation, films: ErrorFilms | None) -> Iterator[str]:
     yield _headline(evaluation)
     yield _warnings(evaluation)
     yield _metrics(evaluation)
     yield _decisions(evaluation)
     yield protocol_section(evaluation)
     yield plot_section(evaluation)
+    yield error_section(evaluation, films)
     yield reader_section(evaluation)
     yield comparison_section(evaluation)
     yield subgroup_section(evaluation)
