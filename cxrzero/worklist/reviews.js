@@ -44,7 +44,7 @@ function takeIn(text) {
   if (missing.length) return `This is no table of reviews: it has no column ${missing[0]}.`;
   const at = (name) => head.indexOf(name), key = (path, frame) => `${Number(frame) || 1} ${plain(path)}`;
   const places = new Map(films.map((film, place) => [key(film.path, film.frame), place]));
-  const columns = data.columns.map((name) => head.findIndex((cell) => plain(cell) === name));
+  const columns = data.columns.map((name) => head.findIndex((cell) => plain(cell) === plain(name)));
   const found = new Map(), verdictOf = { 1: 1, 0: 0, "-1": -1, "1.0": 1, "0.0": 0, "-1.0": -1 };
   for (const [number, row] of rows.entries()) {
     const place = places.get(key(row[at("path")] ?? "", row[at("frame")] ?? ""));

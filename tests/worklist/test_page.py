@@ -145,6 +145,36 @@ def test_reviews_are_labels_for_eval_and_come_in_again(
         seen.check()
 
 
+def test_labels_that_spreadsheets_or_pages_would_run_go_out_and_come_in(
+    predict: Callable[..., Path], worklist: Callable[..., Made], png: Callable[..., Path], tmp_path: Path
+) -> None:
+    for seed in range(4):
+        png(f"in/{seed}.png", seed)
+    labels = ("=mass", '</script>, "x"')
+    table, path = predict("in", labels=labels), tmp_path / "reviews.csv"
+    with opened(worklist(table, label="=mass").page) as seen:
+        ready(seen)
+        for key in "pjnjpjn":
+            seen.page.keyboard.press(key)
+        seen.page.select_option("#active", index=2)
+        seen.page.keyboard.press("Escape")
+        seen.page.keyboard.press("u")
+        text = exported(seen)
+        path.write_text(text, encoding="utf-8", newline="")
+        seen.page.click("#forget")
+        assert seen.page.inner_text("#count") == "4 of 4 films, 0 reviewed"
+        seen.page.set_input_files("#import", path)
+        seen.page.wait_for_function("document.getElementById('message').textContent.startsWith('4 reviews')")
+        assert exported(seen) == text
+        seen.check()
+    assert next(csv.reader([text]))[5:7] == ["'=mass", labels[1]]
+    done = CliRunner().invoke(app, ["eval", str(table), str(path), "--resamples", "0"])
+    assert done.exit_code == 0, done.output
+    assert "2/2" in done.output
+    assert data_of(worklist(table, label="=mass", reviews=path, overwrite=True))["reviews"]["3"]["verdicts"] == {
+        "0": 0, "1": -1}  # fmt: skip
+
+
 def test_what_is_no_review_of_these_films_is_refused(shown: Opened, tmp_path: Path) -> None:
     page, path = shown.page, tmp_path / "other.csv"
     for text, says in (
