@@ -167,7 +167,7 @@ def test_labels_that_spreadsheets_or_pages_would_run_go_out_and_come_in(
         seen.page.wait_for_function("document.getElementById('message').textContent.startsWith('4 reviews')")
         assert exported(seen) == text
         seen.check()
-    assert next(csv.reader([text]))[5:7] == ["'=mass", labels[1]]
+    assert next(csv.reader(text.splitlines()))[5:7] == ["'=mass", labels[1]]
     done = CliRunner().invoke(app, ["eval", str(table), str(path), "--resamples", "0"])
     assert done.exit_code == 0, done.output
     assert "2/2" in done.output
