@@ -6,6 +6,7 @@ import typer
 
 from cxrzero.cli.helppage import Command
 from cxrzero.cli.parameters import command
+from cxrzero.cli.process import one_blas_thread
 from cxrzero.cli.terminal import say
 from cxrzero.worklist.options import WorklistOptions
 
@@ -22,6 +23,7 @@ def worklist(options: WorklistOptions) -> None:
     The page needs no server and loads nothing from elsewhere. Exit codes: 0 every film is shown, 1 no film can be
     shown, 2 wrong usage, 3 some films have no picture.
     """
+    one_blas_thread()
     from cxrzero.cli.progress import Steps
     from cxrzero.display.counts import counted
     from cxrzero.errors import exit_code

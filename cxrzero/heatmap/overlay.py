@@ -110,7 +110,7 @@ def _edge(inside: Bools) -> Bools:
 def _draw_scale(page: Image.Image, top: int, ends: tuple[float, float], font: Font) -> None:
     """The colours with the numbers at both ends, and a mark where the line around the high part is."""
     width, draw = page.width - 2 * MARGIN, ImageDraw.Draw(page)
-    bar = colours()[np.linspace(0, 255, width).astype(np.intp)][None]
+    bar = colours()[np.rint(np.linspace(0, 255, width)).astype(np.intp)][None]
     page.paste(Image.fromarray(np.repeat(bar, SCALE_HEIGHT, axis=0)), (MARGIN, top))
     middle = MARGIN + width // 2
     draw.line((middle, top, middle, top + SCALE_HEIGHT), fill=WHITE, width=2)

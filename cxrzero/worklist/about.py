@@ -74,7 +74,7 @@ def checked(n_films: int, faults: Sequence[str], obstacle: str) -> str:
     if obstacle:
         return f"no: {obstacle}"
     agree = sum(not fault for fault in faults)
-    return f"{agree:,} of {counted(n_films, 'film')} have the table's probabilities within {TOLERANCE:g}"
+    return f"{agree:,} of {counted(n_films, 'film')} have the table's probabilities within {TOLERANCE:.5f}"
 
 
 def warnings(faults: Sequence[str], obstacle: str, record: RunRecord, reviews: Reviews) -> list[str]:

@@ -22,7 +22,7 @@ function scoreLine(place) {
   const by = byId("sort").value, sorted = by.match(/^(?:high|low)(\d+)$/);
   const label = sorted ? Number(sorted[1]) : film.reason ?? activeOf(place);
   const calibrated = film.calibrated ? film.calibrated[label] : null;
-  return `${labels[label]} ${decimals(film.p[label])}` + (calibrated === null ? "" : ` (calibrated ${decimals(calibrated)})`);
+  return `${labels[label]} ${decimals(film.p[label])}` + (calibrated === null ? "" : ` (cal. ${decimals(calibrated)})`);
 }
 
 function rowOf(index) {

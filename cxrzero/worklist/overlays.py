@@ -24,7 +24,7 @@ FOLDER = "overlays"
 # Films that get one where nobody says: by patches a film takes one pass more, by occlusion hundreds.
 DEFAULT_FILMS: dict[Method, int] = {"patch": 200, "occlusion": 0}
 # Labels of a film that are drawn at most: the one that gives it its place, then those that were decided.
-MOST_LABELS = 4
+MOST_LABELS = 3
 JPEG_QUALITY = 90
 
 
@@ -90,7 +90,7 @@ class Overlays:
     def said(self) -> str:
         """What was drawn, for the page."""
         films = counted(len(self.drawn), "film")
-        return f"of {films}, by {self.method} ({self.why}): the label that gives a film its place, and what was decided"
+        return f"of {films}, by {self.method} ({self.why}): what gives a film its place, and what was decided"
 
 
 def open_overlays(

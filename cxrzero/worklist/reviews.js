@@ -44,7 +44,7 @@ function takeIn(text) {
   if (missing.length) return `This is no table of reviews: it has no column ${missing[0]}.`;
   const at = (name) => head.indexOf(name), key = (path, frame) => `${Number(frame) || 1} ${plain(path)}`;
   const places = new Map(films.map((film, place) => [key(film.path, film.frame), place]));
-  const columns = data.columns.map((name) => head.findIndex((cell) => plain(cell) === name));
+  const columns = data.columns.map((name) => head.findIndex((cell) => plain(cell) === plain(name)));
   const found = new Map(), verdictOf = { 1: 1, 0: 0, "-1": -1, "1.0": 1, "0.0": 0, "-1.0": -1 };
   for (const [number, row] of rows.entries()) {
     const place = places.get(key(row[at("path")] ?? "", row[at("frame")] ?? ""));
@@ -91,15 +91,23 @@ function exportReviews() {
   tell(`${reviews.size} reviews are in reviews.csv.`);
 }
 
-// On paper: the films of the list as they are sorted and filtered now, without pictures.
-const MOST_PRINTED = 500;
+// On paper: the films of the list as they are sorted and filtered now, without pictures; of many labels the highest.
+const MOST_PRINTED = 500, MOST_COLUMNS = 6, HIGHEST = 3;
+const scoreOf = (place, label) => `${labels[label]} ${decimals(films[place].p[label])}`;
+function highest(place) {
+  const order = labels.map((_, label) => label).filter((label) => label !== films[place].reason);
+  order.sort((a, b) => (films[place].p[b] ?? -1) - (films[place].p[a] ?? -1));
+  const first = films[place].reason === null ? [] : [films[place].reason];
+  return [...first, ...order].slice(0, HIGHEST).map((label) => scoreOf(place, label)).join(", ");
+}
 window.addEventListener("beforeprint", () => {
-  const rows = shown.slice(0, MOST_PRINTED), heads = ["", "Film", ...(data.blind ? [] : labels), "You say", "Comment"];
+  const rows = shown.slice(0, MOST_PRINTED), isMany = labels.length > MOST_COLUMNS;
+  const scores = data.blind ? [] : isMany ? ["What gives the place, and the highest"] : labels;
   const said = (place) => Object.entries(reviewOf(place).verdicts).map(([label, verdict]) => `${SIGNS[verdict]} ${labels[label]}`).join(", ");
-  const cells = (place) => [nameOf(place), ...(data.blind ? [] : films[place].p.map(decimals)), said(place), reviewOf(place).comment];
+  const cells = (place) => [nameOf(place), ...(data.blind ? [] : isMany ? [highest(place)] : films[place].p.map(decimals)), said(place), reviewOf(place).comment];
   byId("printed").replaceChildren(make("table", {},
     make("caption", {}, rows.length < shown.length ? `The first ${rows.length} of ${shown.length} films` : `${shown.length} films`),
-    make("thead", {}, make("tr", {}, ...heads.map((head) => make("th", { scope: "col" }, head)))),
+    make("thead", {}, make("tr", {}, ...["", "Film", ...scores, "You say", "Comment"].map((head) => make("th", { scope: "col" }, head)))),
     make("tbody", {}, ...rows.map((place) => make("tr", {}, make("th", { scope: "row" }, String(place + 1)), ...cells(place).map((cell) => make("td", {}, cell)))))));
 });
 window.addEventListener("beforeunload", (event) => { if (isUnsaved) event.preventDefault(); });

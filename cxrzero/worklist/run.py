@@ -14,7 +14,7 @@ from cxrzero.errors import OutputError, OutputExistsError, RunError
 from cxrzero.evaluate.load import read_manifest
 from cxrzero.files import cannot_write, whole_folder, write_whole
 from cxrzero.screener import MAX_DEFAULT_WORKERS
-from cxrzero.tables.pseudonym import Pseudonymiser, load_key
+from cxrzero.tables.pseudonym import Pseudonymiser, default_key_file, load_key
 from cxrzero.worklist.about import about, checked, warnings
 from cxrzero.worklist.choose import Chosen, check, choose
 from cxrzero.worklist.content import Content
@@ -151,7 +151,8 @@ def _names(options: WorklistOptions, record: RunRecord, notify: Notify) -> Names
         return Names(options.images, None, record.pseudonymised)
     key, is_new = load_key(options.pseudonym_key)
     if is_new:
-        notify("Note: a new pseudonym key was made; keep it to find out which film a pseudonym means.")
+        place = options.pseudonym_key or default_key_file()
+        notify(f"Note: a pseudonym key was made in {place}; keep it secret and do not lose it.")
     return Names(options.images, Pseudonymiser(key), record.pseudonymised)
 
 

@@ -111,16 +111,18 @@ function verdictButtons(place, label) {
 function scoreTable(place) {
   const film = films[place], kinds = data.blind ? [] : ["calibrated", "decision", "sd"].filter((kind) => film[kind]);
   const heads = { calibrated: "calibrated", decision: "decision", sd: "± models" };
-  const cell = (kind, label) => (kind === "decision" ? { 1: "yes", 0: "no" }[film.decision[label]] ?? "–" : decimals(film[kind][label]));
-  const hasThreshold = !data.blind && data.thresholds.some((each) => each !== null);
-  return make("table", {},
-    make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "Label"), data.blind ? null : make("th", { scope: "col" }, "score"),
-      ...kinds.map((kind) => make("th", { scope: "col" }, heads[kind])), hasThreshold ? make("th", { scope: "col" }, "threshold") : null,
-      make("th", { scope: "col" }, "You say"))),
+  const decision = (label) => {
+    const said = film.decision[label], threshold = data.thresholds[label];
+    return said === null ? "–" : (said ? "yes" : "no") + (threshold === null ? "" : ` ${said ? "≥" : "<"} ${decimals(threshold)}`);
+  };
+  const cell = (kind, label) => (kind === "decision" ? decision(label) : decimals(film[kind][label]));
+  return make("div", { class: "scroll" }, make("table", {},
+    make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "Label"), make("th", { scope: "col" }, "You say"),
+      data.blind ? null : make("th", { scope: "col" }, "score"), ...kinds.map((kind) => make("th", { scope: "col" }, heads[kind])))),
     make("tbody", {}, ...labels.map((label, number) => make("tr", { class: number === activeOf(place) ? "active" : null },
-      make("th", { scope: "row" }, label), data.blind ? null : make("td", {}, decimals(film.p[number])),
-      ...kinds.map((kind) => make("td", {}, cell(kind, number))),
-      hasThreshold ? make("td", {}, decimals(data.thresholds[number])) : null, verdictButtons(place, number)))));
+      make("th", { scope: "row" }, label), verdictButtons(place, number),
+      data.blind ? null : make("td", { class: "number" }, decimals(film.p[number])),
+      ...kinds.map((kind) => make("td", { class: "number" }, cell(kind, number))))))));
 }
 
 function studyPart(place) {

@@ -42,7 +42,7 @@ def test_a_film_that_is_what_the_table_says_has_its_pictures(predict: Predict, w
         png(f"in/{seed}.png", seed, (400, 300))
     made = worklist(predict("in"), pixels=256)
     assert (made.films, made.faults, made.notes) == (3, (), ())
-    assert "3 of 3 films have the table&#x27;s probabilities within 1e-05" in made.page.read_text(encoding="utf-8")
+    assert "3 of 3 films have the table&#x27;s probabilities within 0.00001" in made.page.read_text(encoding="utf-8")
     for place, each in enumerate(data_of(made)["films"], start=1):
         shown = pixels(made, f"{place:06d}.jpg")
         assert shown.shape == (256, 192)

@@ -16,6 +16,7 @@ from cxrzero.cli import app
 from cxrzero.worklist.run import Made
 from tests.support.browser import DESKTOP, PHONE, Opened, opened
 from tests.support.films import film
+from tests.support.patches import write_patch_bundle
 from tests.support.pictures import picture
 from tests.support.worklists import data_of
 
@@ -142,6 +143,36 @@ def test_reviews_are_labels_for_eval_and_come_in_again(
         back = {row["path"]: row for row in csv.DictReader(io.StringIO(exported(seen)))}
         assert back == {row["path"]: row for row in rows}
         seen.check()
+
+
+def test_labels_that_spreadsheets_or_pages_would_run_go_out_and_come_in(
+    predict: Callable[..., Path], worklist: Callable[..., Made], png: Callable[..., Path], tmp_path: Path
+) -> None:
+    for seed in range(4):
+        png(f"in/{seed}.png", seed)
+    labels = ("=mass", '</script>, "x"')
+    table, path = predict("in", labels=labels), tmp_path / "reviews.csv"
+    with opened(worklist(table, label="=mass").page) as seen:
+        ready(seen)
+        for key in "pjnjpjn":
+            seen.page.keyboard.press(key)
+        seen.page.select_option("#active", index=2)
+        seen.page.keyboard.press("Escape")
+        seen.page.keyboard.press("u")
+        text = exported(seen)
+        path.write_text(text, encoding="utf-8", newline="")
+        seen.page.click("#forget")
+        assert seen.page.inner_text("#count") == "4 of 4 films, 0 reviewed"
+        seen.page.set_input_files("#import", path)
+        seen.page.wait_for_function("document.getElementById('message').textContent.startsWith('4 reviews')")
+        assert exported(seen) == text
+        seen.check()
+    assert next(csv.reader(text.splitlines()))[5:7] == ["'=mass", labels[1]]
+    done = CliRunner().invoke(app, ["eval", str(table), str(path), "--resamples", "0"])
+    assert done.exit_code == 0, done.output
+    assert "2/2" in done.output
+    assert data_of(worklist(table, label="=mass", reviews=path, overwrite=True))["reviews"]["3"]["verdicts"] == {
+        "0": 0, "1": -1}  # fmt: skip
 
 
 def test_what_is_no_review_of_these_films_is_refused(shown: Opened, tmp_path: Path) -> None:
@@ -282,6 +313,30 @@ def test_a_blind_page_shows_no_score_and_no_name(table: Path, worklist: Callable
         (row,) = csv.DictReader(io.StringIO(exported(seen)))
         assert row["path"] == data_of(made)["films"][0]["path"]
         assert seen.faults() == []
+        seen.check()
+
+
+def test_h_shows_where_the_model_sees_what_the_keys_judge(
+    predict: Callable[..., Path], worklist: Callable[..., Made], png: Callable[..., Path], tmp_path: Path
+) -> None:
+    model = (str(write_patch_bundle(tmp_path / "patches")),)
+    png("in/a.png", 1, (90, 60))
+    made = worklist(predict("in", model=model), model=model, label="pneumonia")
+    with opened(made.page) as seen:
+        ready(seen)
+        page = seen.page
+        page.keyboard.press("h")
+        page.wait_for_function("document.getElementById('overlay').naturalWidth > 0")
+        assert page.is_visible("#overlay")
+        assert page.is_hidden("#film")
+        assert page.get_attribute("#see", "aria-pressed") == "true"
+        page.keyboard.press("h")
+        assert page.is_hidden("#overlay")
+        assert page.is_visible("#film")
+        page.select_option("#active", label="edema")
+        page.keyboard.press("Escape")
+        page.keyboard.press("h")
+        assert page.inner_text("#message") == "No overlay was drawn for edema on this film."
         seen.check()
 
 
