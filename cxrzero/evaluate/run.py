@@ -162,6 +162,8 @@ def probability_quality(dataset: Dataset, calibration: Calibration | None) -> li
 
 
 def _check(options: EvalOptions) -> None:
+    if not options.labels:
+        raise ConfigError("name the table of reference labels after the predictions; or give --boxes, for maps")
     sources = {
         "--validation": options.validation,
         "--calibration": options.calibration,
