@@ -108,6 +108,6 @@ METHODS = (
     "fixed point is the one that lies in most regions of the other films, the mean box is the mean of theirs; neither "
     "sees a film, nor does the image centre. A point anywhere hits as often as the boxes cover the film. Intervals: "
     "percentile bootstrap of patients, of differences film by film; where all films are alike, Wilson's bound. A "
-    "finding is validated where the interval of map minus fixed point lies above 0, on films that were not trained on."
-    "</p></section>"
+    "finding is validated where the interval of map minus fixed point lies above 0 and the map also hits more often "
+    "than any one point would that is chosen with all films, on films that were not trained on.</p></section>"
 )

@@ -97,7 +97,7 @@ def _entry(label: Mapping[str, Any], common: Mapping[str, Any]) -> dict[str, Any
         name: {key: label[metric][key] for key in ("value", "low", "high")} for name, metric in ESTIMATES.items()
     }
     counts = {"films": label["n_films"], "units": label["n_units"]}
-    return {"label": str(label["label"]), **common, **counts, **numbers}
+    return {"label": str(label["label"]), **common, **counts, **numbers, "best_point": label["best_point_hit_rate"]}
 
 
 def _read(path: Path) -> dict[str, Any]:

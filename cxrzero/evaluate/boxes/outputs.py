@@ -84,6 +84,8 @@ def _rows(found: Localisation) -> Iterator[list[Any]]:
         counts = (each.n_films, each.n_units, each.n_boxes, each.verdict)
         for metric in RANGES:
             yield [no_formula(each.label), each.training, metric, *_cells(getattr(each, metric)), *counts]
+        best = Estimate(each.best_point_hit_rate)
+        yield [no_formula(each.label), each.training, "best_point_hit_rate", *_cells(best), *counts]
     if found.mean is not None:
         name = f"mean of {len(found.mean.labels)}"
         for metric, estimate in found.mean.values.items():

@@ -16,6 +16,7 @@ from cxrzero.maths import Floats, Ints
 from cxrzero.prompts.location import FEWEST_UNITS, beats_fixed_point
 from cxrzero.stats.intervals import Estimate, all_alike, percentile
 from cxrzero.stats.localisation import (
+    best_point_hit_rate,
     centre_hits,
     cutoffs_left_out,
     fixed_point_hits,
@@ -50,6 +51,7 @@ class LabelLocation:
         n_films, n_units, n_boxes: films with boxes of the finding, patients (or what is independent), boxes.
         hit_rate: share of films where the peak of the map is inside the boxes.
         centre_hit_rate, fixed_point_hit_rate, mean_box_hit_rate: of the baselines, see `cxrzero.stats.localisation`.
+        best_point_hit_rate: of the best of all points, chosen with every film.
         gain: hit rate minus the fixed point's, film by film.
         miou: mean IoU of the boxes and the map above the cut-off that is best on the other patients.
         mean_box_miou: of the mean box; `iou_gain` is the difference, film by film.
@@ -66,6 +68,7 @@ class LabelLocation:
     centre_hit_rate: Estimate
     fixed_point_hit_rate: Estimate
     mean_box_hit_rate: Estimate
+    best_point_hit_rate: float
     gain: Estimate
     miou: Estimate
     mean_box_miou: Estimate
@@ -90,7 +93,8 @@ def score_location(label: str, placed: Sequence[Placed], intervals: Intervals) -
     units = _numbered([each.unit for each in placed])
     n_units = len(set(units.tolist()))
     estimates = _estimates(values, units, intervals)
-    training = placed[0].training
+    training, best_point = placed[0].training, best_point_hit_rate([each.region for each in placed])
+    beats = beats_fixed_point(estimates["hit_rate"].value, best_point, estimates["gain"].low, n_units)
     cuts = CUTOFFS[chosen[chosen >= 0]]
     return LabelLocation(
         label=label,
@@ -99,7 +103,8 @@ def score_location(label: str, placed: Sequence[Placed], intervals: Intervals) -
         n_units=n_units,
         n_boxes=sum(len(each.region) for each in placed),
         cutoffs=(float(cuts.min()), float(cuts.max())) if len(cuts) else (math.nan, math.nan),
-        verdict=_verdict(training, n_units, estimates["gain"]),
+        best_point_hit_rate=best_point,
+        verdict=_verdict(training, n_units, beats),
         **estimates,
     )
 
@@ -170,12 +175,12 @@ def _mean(values: Floats) -> float:
     return float(values.mean())
 
 
-def _verdict(training: Training, n_units: int, gain: Estimate) -> Verdict:
+def _verdict(training: Training, n_units: int, beats: bool) -> Verdict:
     if training == "seen":
         return "seen in training"
     if n_units < FEWEST_UNITS:
         return "too few"
-    if not beats_fixed_point(gain.low, n_units):
+    if not beats:
         return "not validated"
     return "validated" if training == "not seen" else "unknown"
 
