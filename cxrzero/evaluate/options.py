@@ -130,7 +130,7 @@ class EvalOptions:
 
     # Where maps point, against boxes that readers drew.
     boxes: Path | None = option(
-        None, "Compare maps with the boxes in this table: do they point at the finding?", metavar="CSV", panel=BOXES
+        None, "Say how often maps point into the boxes of this table that readers drew.", metavar="CSV", panel=BOXES
     )
     box_size: tuple[int, int] | None = option(
         None,
