@@ -35,6 +35,7 @@ def evaluate_boxes(options: EvalOptions) -> None:
 
 def _print(found: Localisation) -> None:
     from rich import box
+    from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
@@ -52,22 +53,19 @@ def _print(found: Localisation) -> None:
     for words in gathered.match.synonyms.values():
         console.print(words)
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("Finding", min_width=10)
+    table.add_column("Finding", min_width=22)
     table.add_column("Films", no_wrap=True)
     for name in ("Map hits", "Fixed point", "Centre", "Difference", "mIoU", "Mean box"):
         table.add_column(name, no_wrap=True)
-    table.add_column("Location")
     names = ("hit_rate", "fixed_point_hit_rate", "centre_hit_rate", "gain", "miou", "mean_box_miou")
     for each in found.labels:
         cells = [_estimate(getattr(each, name)) for name in names]
-        mark = verdict_of(each)
-        table.add_row(
-            each.label, f"{each.n_films:,}", *cells, Text(mark, "" if each.verdict == "validated" else "yellow")
-        )
+        mark = Text(verdict_of(each), "" if each.verdict == "validated" else "yellow")
+        table.add_row(Group(each.label, mark), f"{each.n_films:,}", *cells)
     if found.mean is not None:
         table.add_section()
         cells = [_estimate(found.mean.values[name]) for name in names]
-        table.add_row(f"mean of {counted(len(found.mean.labels), 'finding')}", "", *cells, "")
+        table.add_row(f"mean of {counted(len(found.mean.labels), 'finding')}", "", *cells)
     console.print_table(table)
     for warning in found.warnings:
         console.print(Text("!", "bold red" if warning.is_loud else "yellow"), warning.text)

@@ -184,12 +184,20 @@ def test_findings_that_were_not_mapped_and_films_without_a_map_are_said(maps: Pa
     rows = [("0.png", "Mass", *LEFT, 0), ("1.png", "Hernia", *LEFT, 0), ("x.png", "Mass", *LEFT, 9)]
     said = texts(found(maps, write("more.csv", HEADER, rows)))
     assert "Boxes of findings that were not mapped were left out: Hernia 1." in said
-    assert "1 box is on films that have no map, and not evaluated: x.png." in said
+    assert "1 box is on films that have no map, and not evaluated (first: x.png)." in said
     assert "NOT EVALUATED: no box is of 'edema'." in said
     with pytest.raises(LabelError, match="no predicted label"):
         found(maps, write("none.csv", HEADER, rows[1:2]))
     with pytest.raises(ConfigError, match="maps and boxes"):
         found(maps, write("none.csv", HEADER, rows[2:]))
+
+
+def test_a_name_of_several_films_is_no_ones(tmp_path: Path, write: Any) -> None:
+    films = [film_maps(path, {"mass": ON_LEFT}) for path in ("one/a.png", "two/a.png", "one/b.png")]
+    rows = [("a.png", "Mass", *LEFT, 1), ("a.png", "Mass", *RIGHT, 1), ("b.png", "Mass", *LEFT, 2)]
+    result = found(write_folder(tmp_path / "maps", films), write("boxes.csv", HEADER, rows))
+    assert result.labels[0].n_films == 1
+    assert "2 boxes name their films by what stands for several films, and were not evaluated." in texts(result)
 
 
 def test_published_tables_are_read_as_they_are(maps: Path, tmp_path: Path, write: Any) -> None:

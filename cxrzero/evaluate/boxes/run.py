@@ -20,7 +20,6 @@ from cxrzero.evaluate.options import EvalOptions
 from cxrzero.options import options_of
 from cxrzero.prompts.location import FEWEST_UNITS
 from cxrzero.stats.resample import Resampling
-from cxrzero.tables.names import some_of
 from cxrzero.tables.read import open_table
 
 MapFilms = Callable[[Path, BoxTable], MapSource]  # (folder of films, boxes) → maps made of them when they are needed
@@ -175,12 +174,16 @@ def _of_labels(gathered: Gathered, labels: Sequence[LabelLocation]) -> Iterator[
 def _of_films(gathered: Gathered) -> Iterator[Caveat]:
     join, counts, table = gathered.join, gathered.counts, gathered.table
     if n := join.n_only_references:
-        first = some_of(join.examples.get("only_references", ()), 3)
+        first = join.examples.get("only_references", ("",))[0]
         yield Caveat(
-            f"{counted(n, 'box is', 'boxes are')} on films that have no map, and not evaluated: {first}.", is_loud=True
+            f"{counted(n, 'box is', 'boxes are')} on films that have no map, and not evaluated (first: {first})."
         )
-    if n := join.n_duplicate_references + join.n_duplicate_predictions:
-        yield Caveat(f"{counted(n, 'name stands', 'names stand')} for several films; none was evaluated.", is_loud=True)
+    if n := join.n_references - join.n_matched_rows - join.n_only_references:
+        yield Caveat(
+            f"{counted(n, 'box names its film', 'boxes name their films')} by what stands for several films, and "
+            f"{'was' if n == 1 else 'were'} not evaluated.",
+            is_loud=True,
+        )
     if counts.outside:
         gone = f", {counts.gone:,} wholly, and are left out" if counts.gone else " and were cut off at their edges"
         yield Caveat(
