@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy.typing as npt
 
 from cxrzero.errors import ConfigError, NoInputError
 from cxrzero.files import write_whole
+from cxrzero.images.radiograph import upright
 from cxrzero.maths import Float32s
 
 # Pixels of a map's longer side: what this package writes, and the most that it reads.
@@ -69,7 +71,7 @@ class FilmMaps:
 
     def upright(self, label: int) -> Float32s:
         """One label's map as the film is seen upright."""
-        return turned(self.maps[label], self.orientation)
+        return np.ascontiguousarray(upright(self.maps[label], self.orientation))
 
     def peak(self, label: int) -> tuple[int, int]:
         """(column, row) of the stored frame where a map is highest; the middle of it where it is flat on top."""
@@ -112,17 +114,6 @@ def above_half(found: Float32s) -> npt.NDArray[np.bool_]:
     return np.asarray((found > (low + high) / 2) | (found == found.max()))
 
 
-def turned(found: Float32s, orientation: int) -> Float32s:
-    """Turn (…, h, w) as stored upright, by EXIF 2.32's numbers (tag 274)."""
-    if orientation in (5, 6, 7, 8):
-        found = np.swapaxes(found, -1, -2)
-    if orientation in (2, 3, 6, 7):
-        found = found[..., ::-1]
-    if orientation in (3, 4, 7, 8):
-        found = found[..., ::-1, :]
-    return np.ascontiguousarray(found)
-
-
 def write_npz(path: Path, maps: FilmMaps) -> None:
     """Write the maps of a frame as NumPy's .npz, whole or not at all; no object is pickled.
 
@@ -157,7 +148,7 @@ def read_npz(path: Path) -> FilmMaps:
         raise NoInputError(f"{path}: no such file") from None
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror or type(error).__name__}") from error
-    except (zipfile.BadZipFile, zipfile.zlib.error, EOFError, KeyError, ValueError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, NotImplementedError) as error:
         raise ConfigError(f"{path} is not a file of cxrzero heatmap --format npz, or damaged: {error}") from None
 
 
