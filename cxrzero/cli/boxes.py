@@ -18,13 +18,14 @@ def evaluate_boxes(options: EvalOptions) -> None:
     """Compare maps with boxes, write the results and print them."""
     import datetime
 
+    from cxrzero.evaluate.boxes.map_first import film_mapper
     from cxrzero.evaluate.boxes.outputs import check_folder, write_outputs
     from cxrzero.evaluate.boxes.run import evaluate_boxes as run_evaluation
     from cxrzero.report.location import render_location
 
     if options.out is not None:
         check_folder(options.out, overwrite=options.overwrite)
-    found = run_evaluation(options)
+    found = run_evaluation(options, film_mapper(options, lambda line: say(f"Note: {line}")))
     written = []
     if options.out is not None:  # before anything is printed, which may fail
         written = write_outputs(found, options.out, render_location(found, datetime.datetime.now(datetime.UTC)))

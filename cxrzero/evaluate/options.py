@@ -13,6 +13,7 @@ from cxrzero.choices import (
     Blank,
     CalibratorMethod,
     LabelLevel,
+    MapMethod,
     Uncertain,
 )
 from cxrzero.errors import ConfigError
@@ -144,6 +145,9 @@ class EvalOptions:
         "Say on which films the model was trained: a file that lists them, or a column of the boxes.",
         metavar="FILE|COLUMN",
         panel=BOXES,
+    )
+    method: MapMethod = option(
+        "auto", "Map in this way where PREDICTIONS is a folder of images, as in heatmap.", panel=BOXES
     )
     unseen: bool = option(False, "Say that the model was trained on none of these films.", panel=BOXES)
 

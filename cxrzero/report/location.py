@@ -48,6 +48,8 @@ Not a medical device: nothing here may guide the care of a patient.</footer>
 
 def verdict_of(each: LabelLocation) -> str:
     """What the overlays of a finding are worth, in a few words."""
+    if each.verdict == "not validated" and each.gain.low > 0:  # over the point that is chosen without the film
+        return f"location not validated: one point hits {each.best_point_hit_rate:.2f}"
     return {
         "validated": "beats the best fixed point",
         "not validated": "location not validated",

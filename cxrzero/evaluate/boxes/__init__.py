@@ -3,6 +3,7 @@
 table.py    the boxes that readers drew
 seen.py     which films the model was trained on, as far as the user says
 maps.py     where the maps come from: a folder of .npz files, or films that are mapped first
+map_first.py   … and how these are mapped
 gather.py   maps and boxes of the same films → what each map has of its boxes
 score.py    hit rates, IoU and gains of one finding, with intervals and verdict
 run.py      one evaluation from options to findings, and what its reader must be told

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cxrzero.errors import ConfigError
+from cxrzero.errors import ConfigError, ImageError
 from cxrzero.evaluate.boxes.maps import MapSource
 from cxrzero.evaluate.boxes.seen import Training, seen_films
 from cxrzero.evaluate.boxes.table import BoxTable
@@ -70,8 +70,9 @@ class Counts:
         boxes: rows that were looked at.
         repeated: of them, those that say again what another one says.
         outside: those that reach out of their film; `gone` lie outside it wholly and are left out.
-        unmapped: those on films whose maps lack the finding; of_frames: on films of several frames, without a frame.
-        first_outside: such a film, in words.
+        unmapped: those on films whose maps lack the finding; of_frames: on films of several frames, without a frame;
+            unread: on films that cannot be read.
+        first_outside, first_unread: such a film, in words.
     """
 
     boxes: int = 0
@@ -80,7 +81,9 @@ class Counts:
     gone: int = 0
     unmapped: int = 0
     of_frames: int = 0
+    unread: int = 0
     first_outside: str = ""
+    first_unread: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +127,12 @@ def gather(source: MapSource, table: BoxTable, rules: BoxRules) -> Gathered:
     first: FilmMaps | None = None
     for film, path in enumerate(paths):
         rows = [row for row in join.label_rows[join.label_target == film].tolist() if table.findings[row] in label_of]
-        frames = list(source.of(path)) if rows else []
+        try:
+            frames = list(source.of(path)) if rows else []
+        except ImageError as error:
+            counts.unread += len(rows)
+            counts.first_unread = counts.first_unread or f"{path}: {error}"
+            continue
         if len(frames) > 1:
             rows, lost = _with_frame(rows, table)
             counts.of_frames += lost

@@ -19,12 +19,14 @@ class MapSource:
     Attributes:
         paths: of the films, each once.
         labels: that are mapped.
-        of: path → the maps of each of its frames.
+        of: path → the maps of each of its frames. Raises ImageError where the film cannot be read.
+        trained_on: what the model's card names as its training data; "" where it is not at hand or says nothing.
     """
 
     paths: tuple[str, ...]
     labels: tuple[str, ...]
     of: Callable[[str], Iterable[FilmMaps]]
+    trained_on: str = ""
 
 
 def holds_maps(folder: Path) -> bool:

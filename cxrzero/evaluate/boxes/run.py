@@ -50,13 +50,12 @@ class Localisation:
     warnings: tuple[Caveat, ...]
 
 
-def evaluate_boxes(options: EvalOptions, map_films: MapFilms | None = None, trained_on: str = "") -> Localisation:
+def evaluate_boxes(options: EvalOptions, map_films: MapFilms | None = None) -> Localisation:
     """Evaluate maps against boxes. Writes nothing.
 
     Args:
         options: with `boxes`.
         map_films: maps the films of `options.predictions` where that is a folder of films.
-        trained_on: what is known of the model's training data, to be said.
 
     Raises:
         UsageError: options, maps or a table that cannot be used; the message says which and why.
@@ -84,8 +83,8 @@ def evaluate_boxes(options: EvalOptions, map_films: MapFilms | None = None, trai
         labels=tuple(labels),
         mean=mean_location(judged, unseen, intervals),
         gathered=gathered,
-        trained_on=trained_on,
-        warnings=tuple(sorted(_caveats(gathered, labels, trained_on), key=lambda each: not each.is_loud)),
+        trained_on=source.trained_on,
+        warnings=tuple(sorted(_caveats(gathered, labels, source.trained_on), key=lambda each: not each.is_loud)),
     )
 
 
@@ -197,6 +196,9 @@ def _of_films(gathered: Gathered) -> Iterator[Caveat]:
             "says on which; they were left out.",
             is_loud=True,
         )
+    if counts.unread:
+        boxes = counted(counts.unread, "box is", "boxes are")
+        yield Caveat(f"{boxes} on films that cannot be read (first: {counts.first_unread}).", is_loud=True)
     if counts.unmapped:
         yield Caveat(f"{counted(counts.unmapped, 'box is', 'boxes are')} of a finding that was not mapped on its film.")
     if counts.repeated:
