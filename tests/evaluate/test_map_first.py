@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from cxrzero.cli import app
 from cxrzero.errors import ConfigError, NoInputError
 from cxrzero.evaluate.boxes.map_first import asked_labels, film_mapper
 from cxrzero.evaluate.boxes.run import evaluate_boxes
+from cxrzero.evaluate.boxes.seen import stated_training
 from cxrzero.evaluate.boxes.table import read_boxes
 from cxrzero.evaluate.options import EvalOptions
 
@@ -38,7 +40,7 @@ def boxes(write: Any) -> str:
 
 
 def test_it_is_what_a_folder_of_their_maps_gives(films: Path, boxes: str, tiny_bundle: Path, tmp_path: Path) -> None:
-    asked = ["--model", tiny_bundle, "--method", "occlusion", "--labels", "Effusion,Mass"]
+    asked = ["--model", str(tiny_bundle), "--method", "occlusion", "--labels", "Effusion,Mass"]
     made = invoke("heatmap", films, *asked, "--format", "npz", "--out", tmp_path / "maps")
     assert made.exit_code == 0, made.output
     shared = ["--boxes", boxes, "--unseen", "--resamples", "100"]
@@ -54,7 +56,7 @@ def test_it_is_what_a_folder_of_their_maps_gives(films: Path, boxes: str, tiny_b
     assert one["method"] == other["method"] == "occlusion"
 
 
-def test_what_cannot_be_read_is_said_and_training_data_are_named(films: Path, boxes: str, tiny_bundle: Path) -> None:
+def test_what_cannot_be_read_is_said(films: Path, boxes: str, tiny_bundle: Path) -> None:
     (films / "2.png").write_bytes((films / "2.png").read_bytes()[:60])
     options = EvalOptions(str(films), boxes=Path(boxes), model=(str(tiny_bundle),), method="occlusion", n_resamples=0)
     found = evaluate_boxes(options, film_mapper(options))
@@ -62,7 +64,20 @@ def test_what_cannot_be_read_is_said_and_training_data_are_named(films: Path, bo
     assert [label.n_films for label in found.labels] == [N - 1, N - 1]
     assert "2 boxes are on films that cannot be read (first: " in texts
     assert "films/2.png: " in texts
-    assert "TRAINING UNKNOWN" in texts
+
+
+def test_what_a_card_says_of_its_training_is_named(films: Path, boxes: str, tiny_bundle: Path) -> None:
+    stated = {"training_data": [{"name": "films of A", "images": 5}, {"images": 3}, "B"]}
+    assert stated_training(stated) == "films of A; B"
+    assert stated_training({"training_data": "films of A"}) == "films of A"
+    assert [stated_training(card) for card in ({}, {"training_data": None}, {"training_data": 3}, None)] == [""] * 4
+    bundle = Path(shutil.copytree(tiny_bundle, films.parent / "model"))
+    card = json.loads((bundle / "model.json").read_text("utf-8")) | {"training_data": [{"name": "films of A"}]}
+    (bundle / "model.json").write_text(json.dumps(card), "utf-8")
+    options = EvalOptions(str(films), boxes=Path(boxes), model=(str(bundle),), n_resamples=0)
+    warning = evaluate_boxes(options, film_mapper(options)).warnings[0].text
+    assert warning.startswith("TRAINING UNKNOWN")
+    assert "Its card names: films of A." in warning
 
 
 def test_only_films_with_boxes_are_read(films: Path, write: Any, tiny_bundle: Path) -> None:
@@ -89,9 +104,5 @@ def test_findings_are_asked_as_the_model_names_them(write: Any) -> None:
     known = ("pleural effusion", "pleural thickening", "infiltration")
     asked = ("pleural effusion", "infiltration", "pleural thickening", "Lung Lesion")
     assert asked_labels(table, known, {}) == asked
-    assert asked_labels(table, (), {"fluid": ("Effusion",)}) == (
-        "fluid",
-        "Infiltrate",
-        "Pleural Thickening",
-        "Lung Lesion",
-    )
+    mapping = {"fluid": ("Effusion",)}
+    assert asked_labels(table, (), mapping) == ("fluid", "Infiltrate", "Pleural Thickening", "Lung Lesion")
