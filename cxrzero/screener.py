@@ -28,7 +28,8 @@ from cxrzero.choices import (
     gpu_number,
     silent,
 )
-from cxrzero.errors import LabelError, NoInputError, UsageError
+from cxrzero.errors import ImageError, LabelError, NoInputError, RunError, UsageError
+from cxrzero.heatmap.arrays import FilmMaps
 from cxrzero.images import decode
 from cxrzero.images.flags import MIN_SIDE
 from cxrzero.images.radiograph import DecodeOptions, Radiograph
@@ -52,7 +53,6 @@ from cxrzero.sources import ImageRef, check_paths, find_images
 
 if TYPE_CHECKING:
     from cxrzero.calibration.applied import AppliedCalibration
-    from cxrzero.heatmap.arrays import FilmMaps
     from cxrzero.images.nvjpeg2000 import GpuFrames
 
 PathLike = str | os.PathLike[str]
@@ -202,7 +202,7 @@ class Screener:
 
         Raises:
             NoInputError: the file does not exist, or has no such frame.
-            ImageError: it cannot be read.
+            RunError: it cannot be read.
             ConfigError: patches are asked of a model that has none.
             LabelError: see `prompts`.
         """
@@ -217,11 +217,14 @@ class Screener:
         self._notify(f"maps by {chosen}: {why}")
         mapper = Mapper(self.members, asked, chosen, self.batch_size)
         geometries = [member.preprocess.fit for member in self.members]
-        for radiograph in self.decode(path):
-            if radiograph.frame == frame:
-                (maps,) = mapper([film_of(ImageRef(path), radiograph, geometries, draw=False)])
-                return maps
-        raise NoInputError(f"{path} has no frame {frame}")
+        try:
+            found = next((each for each in self.decode(path) if each.frame == frame), None)
+        except ImageError as error:
+            raise RunError(f"{path}: {error}") from error
+        if found is None:
+            raise NoInputError(f"{path} has no frame {frame}")
+        (maps,) = mapper([film_of(ImageRef(path), found, geometries, draw=False)])
+        return maps
 
     @property
     def member(self) -> Member:

@@ -105,5 +105,12 @@ def test_the_region_is_what_lies_above_half_of_the_height() -> None:
     assert share == pytest.approx(9 / 200)
 
 
+def test_height_counts_from_zero_where_there_are_both_signs() -> None:
+    found = np.array([[-9.0, 0.9, 1.1, 2.0]], np.float32)  # half of the height is 1, not −3.5
+    assert above_half(found).tolist() == [[False, False, True, True]]
+    assert above_half(found + 10).tolist() == [[False, True, True, True]]  # of 1 to 12 it is 6.5
+    assert above_half(found - 3).tolist() == [[False, True, True, True]]  # of −12 to −1
+
+
 def test_a_map_that_is_the_same_everywhere_has_a_region() -> None:
     assert above_half(np.zeros((3, 4), np.float32)).all()

@@ -312,8 +312,8 @@ def test_the_highest_films_of_a_table(heatmap: Heatmap, predicted: Path) -> None
         best = sorted(scored, key=lambda row: -float(row[label]))[:2]
         expected |= {(row["path"], row["frame"], label) for row in best}
     assert {(row["path"], row["frame"], row["label"]) for row in rows()} == expected
-    best = max(scored, key=lambda row: float(row[LABEL]))
-    assert (rows()[0]["path"], rows()[0]["label"]) == (best["path"], LABEL)
+    highest = max(scored, key=lambda row: float(row[LABEL]))
+    assert (rows()[0]["path"], rows()[0]["label"]) == (highest["path"], LABEL)
     one = heatmap(predicted, "--top", "1", "--labels", "MASS", "--out", "one")
     assert [row["label"] for row in rows("one")] == ["mass"], one.output
 

@@ -27,7 +27,7 @@ def test_a_grey_copy_keeps_the_order() -> None:
 
 
 @pytest.mark.parametrize("sight", [PROTAN, DEUTAN])
-def test_who_sees_no_red_or_no_green_sees_all_steps(sight: np.ndarray) -> None:  # type: ignore[type-arg]
+def test_who_sees_no_red_or_no_green_sees_all_steps(sight: np.ndarray) -> None:
     seen = linear() @ sight.T
     light = seen @ np.array([0.2126, 0.7152, 0.0722])
     assert (np.diff(light[::8]) > 0).all()
