@@ -19,6 +19,7 @@ from cxrzero.prompts.remarks import CHANCE, NO_FINDING, UNMEASURED, how_measured
 SHOWN_NAME = 28  # the least that is shown of a film's name
 SHOWN_LABEL = 60  # characters; a whole sentence may be a label
 NAMED = 12  # labels, or kinds of flags, that are named in one line
+MOST_NAMED_OF_ALL = 3  # where it is all labels
 ONLY_ORDER = "Scores order films; they are frequencies only after calibration."
 FREQUENCIES = (
     "Scores order films. Calibrated values are frequencies, as far as these films are like those of the calibration."
@@ -41,7 +42,8 @@ def print_highest(console: Console, plan: Plan, outcome: Outcome) -> None:
                 console.print(_line(console, film, films.everywhere))
         for line in _folded(films, labels[len(shown.labels) :]):
             console.print(line, style="dim")
-    for words, code in (("At chance, so read nothing into it", CHANCE), ("Never measured with this model", UNMEASURED)):
+    models = "these models" if plan.screener.is_ensemble else "this model"
+    for words, code in (("At chance, so read nothing into it", CHANCE), (f"Never measured with {models}", UNMEASURED)):
         if found := [label for label in labels if marks.get(label) == code]:
             console.print(f"{words}: {_some(found, 'label', of=len(labels))}", style="yellow")
     if films.n_flagged:
@@ -51,10 +53,12 @@ def print_highest(console: Console, plan: Plan, outcome: Outcome) -> None:
 
 
 def _marks(plan: Plan) -> dict[str, str]:
-    """Label → CHANCE or UNMEASURED; at chance with one of several models is enough."""
+    """Label → CHANCE, with any of the models, or UNMEASURED, with all of them."""
     no_finding = frozenset(remark.label for remark in plan.remarks if remark.code in NO_FINDING)
-    found = how_measured(plan.prompts, [member.bundle for member in plan.screener.members], no_finding)
-    return {each.label: each.code for each in sorted(found, key=lambda each: each.code == CHANCE)}
+    bundles = [member.bundle for member in plan.screener.members]
+    found = Counter((each.label, each.code) for each in how_measured(plan.prompts, bundles, no_finding))
+    unmeasured = {label: code for (label, code), n in found.items() if code == UNMEASURED and n == len(bundles)}
+    return unmeasured | {label: code for label, code in found if code == CHANCE}
 
 
 def _heading(label: str, mark: str, reached: str) -> Text:
@@ -99,7 +103,7 @@ def _folded(films: Highest, rest: Sequence[str]) -> Iterator[str]:
 
 def _some(words: Sequence[str], what: str, of: int | None = None) -> str:
     """The first NAMED of them, and how many more; "all 14 labels" where that says it."""
-    if len(words) == of and len(words) > 1:
+    if len(words) == of and len(words) > MOST_NAMED_OF_ALL:
         return f"all {len(words):,} {plural(what)}"
     rest = len(words) - NAMED
     return together([*words[:NAMED], *([counted(rest, f"more {what}")] if rest > 0 else [])])

@@ -78,7 +78,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Cell]], *, sortable: bo
         for name in header
     )
     body = "".join(f"<tr>{_first(row[0])}{''.join(map(_cell, row[1:]))}</tr>" for row in rows)
-    title = f"<caption>{escape(caption)}</caption>" if caption else ""
+    title = f"<caption><span>{escape(caption)}</span></caption>" if caption else ""
     css = ' class="sortable"' if sortable else ""
     return f'<div class="scroll"><table{css}>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 

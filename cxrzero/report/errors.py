@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cxrzero.display.counts import counted
 from cxrzero.display.page import escape
 from cxrzero.display.pictures import breakable, embedded, enlargeable, film, link
 from cxrzero.evaluate.errors import WorstError
 from cxrzero.evaluate.run import Evaluation
-from cxrzero.report.errorfilms import ErrorFilms, Shown
 
-Pair = tuple[WorstError, Shown]
+if TYPE_CHECKING:
+    from cxrzero.report.errorfilms import ErrorFilms, Shown
+
+Pair = tuple[WorstError, "Shown"]
 
 
 def error_section(evaluation: Evaluation, films: ErrorFilms | None) -> str:

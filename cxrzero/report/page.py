@@ -5,13 +5,13 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cxrzero._version import __version__
 from cxrzero.display.counts import counted
 from cxrzero.display.page import escape, page
 from cxrzero.evaluate.run import Evaluation
 from cxrzero.report.cells import Cell, count, estimate, marks, number, table
-from cxrzero.report.errorfilms import ErrorFilms
 from cxrzero.report.errors import error_section
 from cxrzero.report.probabilities import probability_section
 from cxrzero.report.provenance import join_section, methods_section, provenance_section
@@ -24,6 +24,9 @@ from cxrzero.report.sections import (
 )
 from cxrzero.report.svg import interval_bar
 from cxrzero.stats.intervals import Estimate
+
+if TYPE_CHECKING:
+    from cxrzero.report.errorfilms import ErrorFilms
 
 LOUD = ' class="loud"'
 

@@ -99,6 +99,15 @@ def test_an_ensemble_shows_its_spread(run: Run, png: Draw, tmp_path: Path) -> No
     assert f"\n  {float(row['mass']):.3f} ± {float(row['mass_sd']):.3f}  in/a.png" in shown
 
 
+def test_what_one_model_of_an_ensemble_was_measured_for_was_measured(run: Run, png: Draw, tmp_path: Path) -> None:
+    png("in/a.png", 1)
+    measured = [{"dataset": "a", "label": "mass", "metric": "auroc", "value": 0.8, "low": 0.7, "high": 0.9}]
+    other = write_bundle(tmp_path / "other", 2, results=measured)
+    shown = run("in", "--labels", "mass,edema", "--model", str(other)).output
+    assert "\nmass\n" in shown
+    assert "Never measured with these models: edema\n" in shown
+
+
 def test_by_study_the_highest_studies_are_shown(run: Run, tmp_path: Path) -> None:
     for study in range(3):
         (tmp_path / f"in/s{study}").mkdir(parents=True)
