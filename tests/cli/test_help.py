@@ -21,19 +21,8 @@ from cxrzero.train.options import TrainOptions
 from cxrzero.worklist.options import WorklistOptions
 
 OPTIONS_TYPES = (
-<<<<<<< HEAD
-    PredictOptions,
-    EvalOptions,
-    TrainOptions,
-    SearchOptions,
-    BenchOptions,
-    HeatmapOptions,
-    WorklistOptions,
-)
-=======
     PredictOptions, EvalOptions, TrainOptions, SearchOptions, BenchOptions, HeatmapOptions, WorklistOptions,
 )  # fmt: skip
->>>>>>> see21-pages
 
 # With what a help text may begin. A new word belongs here if it is a verb that tells the program what to do.
 VERB = re.compile(
