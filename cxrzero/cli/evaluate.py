@@ -31,14 +31,25 @@ def evaluate(options: EvalOptions) -> None:
     [bold]cxrzero eval predictions.csv labels.csv --validation val.csv val_labels.csv --out results/[/bold]
 
     PREDICTIONS is a table of cxrzero or anyone's table of probabilities with an id column. Research use only.
+
+    With --boxes it is a folder of maps: do they point at the finding?
+
+    [bold]cxrzero eval heatmaps/ --boxes boxes.csv --box-size 1024x1024 --unseen --out location/[/bold]
     """
     import datetime
 
+    from cxrzero.evaluate.boxes.run import check_options
     from cxrzero.evaluate.outputs import check_folder, write_outputs
     from cxrzero.evaluate.predict_first import predictor
     from cxrzero.evaluate.run import evaluate as run_evaluation
     from cxrzero.report import render_evaluation
 
+    check_options(options)
+    if options.boxes is not None:
+        from cxrzero.cli.boxes import evaluate_boxes
+
+        evaluate_boxes(options)
+        return
     if options.out is not None:
         calibrated = options.validation is not None or options.in_sample
         check_folder(options.out, calibrated=calibrated, overwrite=options.overwrite)

@@ -128,6 +128,8 @@ def evaluate(options: EvalOptions, predict: Predict | None = None) -> Evaluation
 
 
 def _check(options: EvalOptions) -> None:
+    if not options.labels:
+        raise ConfigError("name the table of reference labels after the predictions; or give --boxes, for maps")
     sources = {
         "--validation": options.validation,
         "--calibration": options.calibration,
