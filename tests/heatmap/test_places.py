@@ -13,6 +13,7 @@ from PIL import Image
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from cxrzero import Screener
+from cxrzero.heatmap.arrays import peak_of
 from cxrzero.heatmap.cells import Axis, patch_axes
 from cxrzero.heatmap.places import Line, lines_of, onto_frame
 from cxrzero.images.radiograph import StoredFrame
@@ -237,3 +238,18 @@ def test_a_graph_that_is_not_followed_has_squares_from_the_edge_on(tmp_path: Pat
     (tmp_path / "patch_encoder.onnx").write_bytes(model(nodes, {}, given, made))
     # 27 squares of 14 pixels; the last 6 pixels of 384 are in none
     assert patch_axes(tmp_path / "patch_encoder.onnx", (27, 27), (384, 384)) == (Axis(7, 14), Axis(7, 14))
+
+
+def test_maps_of_nothing_hit_boxes_as_often_as_their_share() -> None:
+    """Random numbers in the cells: no place of the film, neither its middle nor its edges, draws more peaks."""
+    rng = np.random.default_rng(0)
+    size = (64, 51)
+    axes = Axis(size[0] / 14, size[0] / 7), Axis(size[1] / 14, size[1] / 7)
+    cells = rng.normal(size=(2000, 7, 7)).astype(np.float32)
+    maps, _ = onto_frame(cells, axes, size, StoredFrame(*size), (0, 0, 51, 64))
+    peaks = np.array([peak_of(each) for each in maps])
+    ends = np.sort(rng.uniform(0, 1, (2000, 2, 2)), axis=2)  # of boxes, in shares of the sides
+    inside = (peaks + 0.5) / maps.shape[1:]
+    hits = ((inside >= ends[..., 0]) & (inside < ends[..., 1])).all(axis=1)
+    share = np.prod(ends[..., 1] - ends[..., 0], axis=1).mean()
+    assert abs(hits.mean() - share) < 4 * np.sqrt(share * (1 - share) / 2000)
