@@ -38,6 +38,7 @@ Run = Callable[..., Result]
 TABLES: dict[str, tuple[str, type | None]] = {
     "predict": ("predict.md", PredictOptions),
     "search": ("predict.md", None),
+    "heatmap": ("heatmap.md", None),
     "eval": ("eval.md", None),
     "train": ("train.md", TrainOptions),
     "bench": ("bench.md", None),

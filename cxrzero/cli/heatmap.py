@@ -56,7 +56,7 @@ def heatmap(options: HeatmapOptions) -> None:
         say(f"Note: a pseudonym key was made in {outcome.new_key}; keep it secret and do not lose it.")
     say(
         f"{counted(stats.rows, 'film')}: {stats.ok:,} mapped, {stats.failed:,} failed, {stats.skipped:,} skipped; "
-        f"{counted(outcome.passes, 'pass', 'passes')} of the model for each of its members. "
+        f"{counted(outcome.passes, 'pass', 'passes')} of {'each' if screener.is_ensemble else 'the'} model. "
         "Research use only: not a medical device."
     )
     show(str(options.out / "heatmaps.csv"))

@@ -108,10 +108,16 @@ def _middle(is_top: npt.NDArray[np.bool_], first: int) -> float:
     return (first + last) / 2
 
 
+def floor_of(found: Float32s) -> float:
+    """From where the height of a map counts: 0 where it has both signs, for what is below speaks against the finding;
+    else its lowest value."""
+    low = float(found.min())
+    return 0.0 if low < 0 < found.max() else low
+
+
 def above_half(found: Float32s) -> npt.NDArray[np.bool_]:
-    """Where (h, w) is above the middle of its lowest and its highest value; at least where it is highest."""
-    low, high = float(found.min()), float(found.max())
-    return np.asarray((found > (low + high) / 2) | (found == found.max()))
+    """Where (h, w) is above half of its height, see `floor_of`; at least where it is highest."""
+    return np.asarray((found > (floor_of(found) + float(found.max())) / 2) | (found == found.max()))
 
 
 def write_npz(path: Path, maps: FilmMaps) -> None:

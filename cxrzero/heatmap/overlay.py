@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from cxrzero.display.plain import PLAIN
 from cxrzero.display.visible import visible
-from cxrzero.heatmap.arrays import above_half, peak_of
+from cxrzero.heatmap.arrays import above_half, floor_of, peak_of
 from cxrzero.heatmap.colours import colours
 from cxrzero.images.radiograph import GreyImage
 from cxrzero.maths import Bools, Float32s
@@ -55,7 +55,7 @@ def overlay(grey: GreyImage, found: Float32s, label: str, probability: float, no
     below = top + SCALE_HEIGHT + LINE + MARGIN
     page = Image.new("RGB", (width, below + LINE * len(shown)), PAPER)
     page.paste(film, ((width - film.width) // 2, 0))
-    _draw_scale(page, top, (float(found.min()), float(found.max())), font)
+    _draw_scale(page, top, (floor_of(found), float(found.max())), font)
     for number, (text, ink) in enumerate(shown):
         ImageDraw.Draw(page).text((MARGIN, below + LINE * number), text, fill=ink, font=font)
     return page
@@ -66,12 +66,13 @@ def _coloured(grey: GreyImage, found: Float32s) -> Image.Image:
     ratio = SIDE / max(grey.shape)
     size = max(1, round(grey.shape[1] * ratio)), max(1, round(grey.shape[0] * ratio))
     film = np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BICUBIC), np.float32)[..., None]
-    share = np.clip(_enlarged(_shares(found), size), 0, 1)
+    share = _enlarged(_shares(found), size)
     colour = colours()[np.rint(share * 255).astype(np.intp)]
     weight = (MOST_COLOUR * share)[..., None]
     pixels = np.rint(film * (1 - weight) + colour * weight).astype(np.uint8)
     inside = _enlarged(above_half(found).astype(np.float32), size) > 0.5
-    pixels[_edge(_grown(inside))], pixels[_edge(inside)] = BLACK, WHITE
+    line = _edge(inside)
+    pixels[_grown(_grown(line))], pixels[_grown(line)] = BLACK, WHITE
     picture = Image.fromarray(pixels)
     row, column = peak_of(found)
     _draw_cross(picture, (column + 0.5) * size[0] / found.shape[1], (row + 0.5) * size[1] / found.shape[0])
@@ -86,9 +87,10 @@ def _draw_cross(picture: Image.Image, x: float, y: float) -> None:
 
 
 def _shares(found: Float32s) -> Float32s:
-    """The map from 0 to 1; 0 where it is the same everywhere."""
-    low, high = float(found.min()), float(found.max())
-    return np.asarray((found - low) / (high - low) if high > low else np.zeros_like(found), np.float32)
+    """The map from 0, at what it counts from, to 1, at its peak; 0 where it is the same everywhere."""
+    low, high = floor_of(found), float(found.max())
+    shares = (found - low) / (high - low) if high > low else np.zeros_like(found)
+    return np.asarray(np.clip(shares, 0, 1), np.float32)
 
 
 def _enlarged(values: Float32s, size: tuple[int, int]) -> Float32s:
@@ -109,7 +111,7 @@ def _edge(inside: Bools) -> Bools:
 def _draw_scale(page: Image.Image, top: int, ends: tuple[float, float], font: Font) -> None:
     """The colours with the numbers at both ends, and a mark where the line around the high part is."""
     width, draw = page.width - 2 * MARGIN, ImageDraw.Draw(page)
-    bar = colours()[np.linspace(0, 255, width).astype(np.intp)][None]
+    bar = colours()[np.rint(np.linspace(0, 255, width)).astype(np.intp)][None]
     page.paste(Image.fromarray(np.repeat(bar, SCALE_HEIGHT, axis=0)), (MARGIN, top))
     middle = MARGIN + width // 2
     draw.line((middle, top, middle, top + SCALE_HEIGHT), fill=WHITE, width=2)
