@@ -90,8 +90,8 @@ $(MINI)/start/open_clip_model.safetensors: $(MINI)/teachers
 $(MINI)/model/model.json: $(MINI)/pairs.csv $(MINI)/start/open_clip_model.safetensors
 	test ! -e $(MINI)/model/checkpoints/last.pt || $(TRAIN) -m cxrzero train --resume $(MINI)/model
 	test -e $@ || $(TRAIN) -m cxrzero train $(MINI)/pairs.csv --image-root $(DATA) --out $(MINI)/model \
-		--overwrite --init $(MINI)/start --freeze text --epochs 4 --batch-size 64 --texts-per-image 4 --lr 0.0004 \
-		--layer-decay 0.85 --loss sigmoid --mixup 0.2 --first-size 128 --first-share 0.5 --alike "no finding" \
+		--overwrite --init $(MINI)/start --freeze text --epochs 6 --batch-size 64 --texts-per-image 4 --lr 0.0004 \
+		--layer-decay 0.85 --loss sigmoid --mixup 0.3 --first-size 160 --first-share 0.67 --alike "no finding" \
 		--precision auto --threads 1 --seed 0 --card recipes/mini_card.json --store $(MINI)/store --save-minutes 5
 
 $(MINI)/calibrated: $(MINI)/model/model.json

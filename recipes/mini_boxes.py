@@ -29,7 +29,7 @@ LABEL = {"Infiltrate": "Infiltration"}  # the boxes' word → the labels'
 LABELS = ("Atelectasis", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax")
 OTHER = {"left": "right", "right": "left"}
 ELSEWHERE = 0.2  # how likely a finding is on the other side too
-WEIGHT = 2.0  # of a statement with a side, relative to the finding's name: boxed films are few
+WEIGHT = 6.0  # of a statement with a side, relative to the finding's name: boxed films are few
 
 
 @dataclass(frozen=True)

@@ -92,8 +92,12 @@ def adapted_trunk(wheels: Path, data: Path, size: int) -> nn.Module:
     return trunk
 
 
-def write(text: Path, data: Path, out: Path, trunk: nn.Module, size: int, seed: int) -> None:
-    """Write open_clip_config.json, config.json, tokenizer.json and the weights."""
+def write(text: Path, data: Path, out: Path, trunk: nn.Module, size: int, seed: int, folded: bool = True) -> None:
+    """Write open_clip_config.json, config.json, tokenizer.json and the weights.
+
+    Args:
+        trunk: its batch norms folded, if `folded`.
+    """
     weights = text / "model.safetensors"
     if hashlib.sha256(weights.read_bytes()).hexdigest() != SHA256:
         raise SystemExit(f"{weights} is not the original all-MiniLM-L6-v2")
@@ -103,12 +107,12 @@ def write(text: Path, data: Path, out: Path, trunk: nn.Module, size: int, seed: 
     config = json.loads((text / "config.json").read_text("utf-8"))
     config |= {"vocab_size": len(kept), "max_position_embeddings": CONTEXT}
     (out / "config.json").write_text(json.dumps(config, indent=2), "utf-8")
-    arch = architecture("all-MiniLM-L6-v2", size)
+    arch = architecture("all-MiniLM-L6-v2", size, folded)
     preprocess = {"mean": [MEAN] * 3, "std": [STD] * 3, "interpolation": "bicubic", "resize_mode": "squash"}
     described = {"model_cfg": arch, "preprocess_cfg": preprocess}
     (out / "open_clip_config.json").write_text(json.dumps(described, indent=2), "utf-8")
     torch.manual_seed(seed)
-    model = build_model(architecture(str(out), size) | {"architecture": "cxrzero-mini"})
+    model = build_model(architecture(str(out), size, folded) | {"architecture": "cxrzero-mini"})
     model.text.transformer.load_state_dict(pruned_weights(load_file(weights), kept))
     model.text.proj.weight.data = whitening(sentences(model.text, Tokenizer.from_file(str(out / "tokenizer.json"))))
     model.visual.trunk.load_state_dict(trunk.state_dict())
@@ -116,11 +120,11 @@ def write(text: Path, data: Path, out: Path, trunk: nn.Module, size: int, seed: 
     save_file(state, out / "open_clip_model.safetensors")
 
 
-def architecture(text_model: str, size: int) -> dict[str, Any]:
+def architecture(text_model: str, size: int, folded: bool) -> dict[str, Any]:
     """open_clip's configuration."""
     return {
         "embed_dim": WIDTH,
-        FOLDED: True,
+        FOLDED: folded,
         "init_logit_scale": SCALE,
         "init_logit_bias": BIAS,
         "vision_cfg": {

@@ -62,16 +62,14 @@ def adult_truth(film: Film, taught: Probabilities | None) -> dict[str, float]:
     """Label of ChestX-ray14 → how likely the film has it, of those of which anything is known.
 
     A label counts as much as the teacher: software mined the labels from reports, and a tenth of them are wrong. A
-    normal film of any source has none of the findings; of a sick one whose source has other labels the teacher
-    alone speaks.
+    normal film of any source is labelled with none of the findings; of a sick one whose source has other labels the
+    teacher alone speaks.
     """
-    if film.source == "nih":
-        labelled = {label: float(film.labels[label]) for label in FINDINGS}
+    if film.source == "nih" or film.normal:
+        labelled = {label: float(film.labels.get(label, False)) for label in FINDINGS}
         if taught is None:
             return labelled
         return {label: TEACHER * taught[label] + (1 - TEACHER) * value for label, value in labelled.items()}
-    if film.normal:
-        return dict.fromkeys(FINDINGS, 0.0)
     truth = {} if taught is None else {label: taught[label] for label in FINDINGS}
     return truth | ({"Pneumonia": 1.0} if film.source == "kermany" else {})
 

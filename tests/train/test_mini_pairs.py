@@ -213,14 +213,34 @@ def test_teachers_are_averaged_and_their_films_must_be_these(data, tmp_path):
     folder, *_ = data
     found = films(folder)
     names = np.array([each.name for each in found])
-    teachers = [scores(tmp_path / "a", names, 0.0), scores(tmp_path / "b", names, np.log(3))]
-    teacher = mini_pairs.Teacher(teachers)
-    assert teacher(found[0])["Mass"] == pytest.approx((0.5 + 0.75) / 2)
+    teachers = [scores(tmp_path / "a", names, 0.0), scores(tmp_path / "b", names, np.log(9))]
+    teacher = mini_pairs.Teacher(teachers, found)
+    assert teacher(found[0])["Mass"] == pytest.approx(0.75)  # odds of 1 and 9: 3
     said = list(mini_pairs.images(folder, UNDRAWN, teacher))
     assert [each.source for each in said] == ["nih", "nih", "nih", "kermany", "hannover"]
     assert said[2].split == "val"
     assert said[2].statements["mass"][1] == 1  # watched by its labels alone
     with pytest.raises(SystemExit, match="no score of"):
-        mini_pairs.Teacher([scores(tmp_path / "c", names[1:], 0.0)])(found[0])
+        mini_pairs.Teacher([scores(tmp_path / "c", names[1:], 0.0)], found)(found[0])
     with pytest.raises(SystemExit, match="other films"):
-        mini_pairs.Teacher([tmp_path / "a", tmp_path / "c"])
+        mini_pairs.Teacher([tmp_path / "a", tmp_path / "c"], found)
+
+
+def test_the_teachers_level_is_the_same_for_normal_films_of_every_source():
+    rng = np.random.default_rng(0)
+    place = {"nih": 0.0, "kermany": 2.0, "shenzhen": -1.0}
+    listed = [
+        replace(film(), name=f"{source}{n}", source=source, labels={"Mass": n % 3 == 0})
+        for source in place
+        for n in range(60)
+    ]
+    sick = np.array([each.labels["Mass"] for each in listed])
+    odds = rng.normal(size=(len(listed), 4))
+    odds[:, 0] += [place[each.source] for each in listed]
+    odds[:, 3] += 3 * sick
+    found = mini_pairs.levelled(odds, [each.name for each in listed], listed)
+    sources = np.array([each.source for each in listed])
+    means = np.stack([found[~sick & (sources == source)].mean(axis=0) for source in place])
+    assert np.ptp(means, axis=0) == pytest.approx(np.zeros(4), abs=1e-9)
+    assert np.ptp([odds[~sick & (sources == source), 0].mean() for source in place]) > 2
+    assert found[sick, 3].mean() > found[~sick, 3].mean() + 1.5  # what is seen of the finding stays
