@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from cxrzero.evaluate.run import Evaluation
+    from cxrzero.report.errorfilms import ErrorFilms
     from cxrzero.stats.intervals import Estimate
 
 
@@ -55,11 +56,19 @@ def evaluate(options: EvalOptions) -> None:
     evaluation = run_evaluation(options, predictor(options, (options.out or Path()) / "predictions.csv", say))
     written: list[Path] = []
     if options.out is not None:  # before anything is printed, which may fail
-        page = render_evaluation(evaluation, datetime.datetime.now(datetime.UTC))
+        page = render_evaluation(evaluation, datetime.datetime.now(datetime.UTC), _films(evaluation))
         written = write_outputs(evaluation, options.out, page)
     _print(evaluation)
     for path in written:
         say(f"Wrote {path}")
+
+
+def _films(evaluation: Evaluation) -> ErrorFilms | None:
+    if evaluation.options.images is None:
+        return None
+    from cxrzero.report.errorfilms import draw_errors
+
+    return draw_errors(evaluation, say)
 
 
 def _print(evaluation: Evaluation) -> None:

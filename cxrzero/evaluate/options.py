@@ -58,6 +58,13 @@ class EvalOptions:
         decides="nothing",
         recorded=False,
     )
+    images: Path | None = option(
+        None,
+        "Show the films of the worst errors in report.html; their files are looked for under this folder.",
+        metavar="ROOT",
+        decides="nothing",
+        recorded=False,
+    )
     overwrite: bool = option(False, "Replace results that are in DIR already.", decides="nothing", recorded=False)
 
     # What the labels say, and to which prediction each belongs.
@@ -163,7 +170,7 @@ class EvalOptions:
     )
     model: tuple[str, ...] = option(
         (DEFAULT_MODEL,),
-        "Ask this model where PREDICTIONS is a folder of images, as in predict.",
+        "Ask this model where PREDICTIONS is a folder of images, as in predict; --images draws its maps.",
         short="-m",
         metavar="MODEL",
         panel=ADVANCED,

@@ -8,11 +8,10 @@ from pathlib import Path
 
 from cxrzero._version import __version__
 from cxrzero.display.counts import counted
-from cxrzero.display.page import escape
+from cxrzero.display.page import escape, page
 from cxrzero.evaluate.boxes.run import Localisation
 from cxrzero.evaluate.boxes.score import LabelLocation
 from cxrzero.report.cells import Cell, count, estimate, facts, number, table, text
-from cxrzero.report.document import opening
 
 LOUD = ' class="loud"'
 
@@ -28,11 +27,11 @@ def render_location(found: Localisation, created: datetime.datetime | None = Non
     Args:
         created: shown as the time of the evaluation; None leaves it out.
     """
-    maps, boxes = Path(found.options.predictions).name, found.gathered.table.path.name
+    title, boxes = f"Where the maps of {Path(found.options.predictions).name} point", found.gathered.table.path.name
     when = f" · {created:%Y-%m-%d %H:%M} UTC" if created else ""
     sections = "\n".join(part for part in (_warnings(found), _results(found), _made(found), METHODS) if part)
-    return f"""{opening(f"Where the maps of {maps} point")}<header>
-<h1>Where the maps of {escape(maps)} point</h1>
+    body = f"""<header>
+<h1>{escape(title)}</h1>
 <p class="soft">against {escape(boxes)} · {escape(found.gathered.method)}{when}</p>
 <p><span class="device">Research use only. Not a medical device.</span></p>
 </header>
@@ -40,10 +39,8 @@ def render_location(found: Localisation, created: datetime.datetime | None = Non
 {sections}
 </main>
 <footer>cxrzero {__version__}. Numbers in full precision are in location.csv and location.json beside this page.
-Not a medical device: nothing here may guide the care of a patient.</footer>
-</body>
-</html>
-"""
+Not a medical device: nothing here may guide the care of a patient.</footer>"""
+    return page(title, body)
 
 
 def verdict_of(each: LabelLocation) -> str:
