@@ -27,9 +27,10 @@ def render_location(found: Localisation, created: datetime.datetime | None = Non
     Args:
         created: shown as the time of the evaluation; None leaves it out.
     """
-    title, boxes = f"Where the maps of {Path(found.options.predictions).name} point", found.gathered.table.path.name
+    maps, boxes = Path(found.options.predictions).name, found.gathered.table.path.name
     when = f" · {created:%Y-%m-%d %H:%M} UTC" if created else ""
     sections = "\n".join(part for part in (_warnings(found), _results(found), _made(found), METHODS) if part)
+    title = f"Where the maps of {maps} point"
     body = f"""<header>
 <h1>{escape(title)}</h1>
 <p class="soft">against {escape(boxes)} · {escape(found.gathered.method)}{when}</p>
