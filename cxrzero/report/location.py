@@ -68,10 +68,10 @@ def _results(found: Localisation) -> str:
     unit = found.gathered.unit
     rows = []
     for each in found.labels:
-        films = counted(each.n_films, "film") + (f", {counted(each.n_units, unit)}" if unit != "film" else "")
-        css = "soft" if each.verdict == "validated" else "mark"
-        name = Cell(f'{escape(each.label)} <span class="{css}">{escape(verdict_of(each))}</span>')
-        rows.append([name, Cell(escape(films), each.n_films), *_estimates(each)])
+        patients = f'<span class="ci">of {counted(each.n_units, unit)}</span>' if unit != "film" else ""
+        films = Cell(f"{each.n_films:,}{patients}", each.n_films, "number")
+        name = Cell(f'{escape(each.label)} <span class="ci">{escape(verdict_of(each))}</span>')
+        rows.append([name, films, *_estimates(each)])
     if found.mean is not None:
         name = text(f"mean of {counted(len(found.mean.labels), 'finding')}")
         rows.append([name, text(""), *(estimate(found.mean.values[key], 2) for key in MEASURED)])
