@@ -34,8 +34,11 @@ from cxrzero import Screener
 from cxrzero.heatmap.films import Film, film_of
 from cxrzero.heatmap.mapper import Mapper
 from cxrzero.heatmap.methods import Method
+from cxrzero.heatmap.patches import Patches
 from cxrzero.images.radiograph import Radiograph
 from cxrzero.model.bundle import describe_files, load_bundle
+from cxrzero.model.model_json import Scoring
+from cxrzero.model.score import Classifier
 from cxrzero.model.weights import IMAGE_WEIGHTS, stored_tensors
 from cxrzero.phantom import Finding, draw
 from cxrzero.sources import ImageRef
@@ -114,11 +117,14 @@ def boxed_cases(data: Path, count: int) -> Iterator[Case]:
         yield Case(WORDS[finding], pixels, where)
 
 
-def hits_of(screener: Screener, cases: Sequence[Case], method: Method, shuffled: bool = False) -> tuple[Hits, float]:
+def hits_of(
+    screener: Screener, cases: Sequence[Case], method: Method, *, shuffled: bool = False, less_common: bool = False
+) -> tuple[Hits, float]:
     """Label → whether each peak hits; and processor seconds per film.
 
     Args:
         shuffled: ask for each finding by the words of the next one.
+        less_common: take off what the model's own labels have in common, as CLIP Surgery does.
     """
     labels = list(dict.fromkeys(case.label for case in cases))
     asked = [labels[(place + shuffled) % len(labels)] for place in range(len(labels))]
@@ -126,6 +132,8 @@ def hits_of(screener: Screener, cases: Sequence[Case], method: Method, shuffled:
     seconds = 0.0
     for label, words in zip(labels, asked, strict=True):
         mapper = Mapper(screener.members, screener.prompts([words]), method, screener.batch_size)
+        if less_common:
+            mapper._patches = Patches(screener.member, _less_common(screener, words))
         for case in (each for each in cases if each.label == label):
             started = time.process_time()
             (maps,) = mapper([_film(screener, case.pixels)])
@@ -133,6 +141,13 @@ def hits_of(screener: Screener, cases: Sequence[Case], method: Method, shuffled:
             x, y = maps.peak(0)
             found[label].append(bool(case.where[y, x]))
     return found, seconds / len(cases)
+
+
+def _less_common(screener: Screener, words: str) -> Classifier:
+    """d less the mean d of the model's own labels."""
+    one, all_of = (screener.member.classifier(screener.prompts(labels)) for labels in ([words], None))
+    common = (all_of.positive - all_of.negative).mean(axis=0)
+    return Classifier(one.positive - common, one.negative, Scoring("softmax_pair", 1.0))
 
 
 def _film(screener: Screener, pixels: Grey) -> Film:
@@ -180,6 +195,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--drawn", type=int, default=40)
     parser.add_argument("--boxed", type=int, default=60)
+    parser.add_argument("--methods", nargs="+", choices=["patch", "occlusion"], default=["patch", "occlusion"])
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     log: dict[str, object] = {"model": load_bundle(given.model).fingerprint}
@@ -192,10 +208,11 @@ def main() -> None:
         }
         for title, cases in parts.items():
             columns: dict[str, Hits] = {}
-            for method in ("patch", "occlusion"):
+            for method in given.methods:
                 columns[method], seconds = hits_of(screener, cases, method)
                 log[f"{title}, processor seconds per film, {method}"] = round(seconds, 3)
                 print(f"{title}, {method}: {seconds:.2f} processor seconds per film and label", flush=True)
+            columns["patch, less what is common"] = hits_of(screener, cases, "patch", less_common=True)[0]
             columns["patch, other texts"] = hits_of(screener, cases, "patch", shuffled=True)[0]
             columns["patch, random weights"] = hits_of(random, cases, "patch")[0]
             print_table(title, cases, columns, log)

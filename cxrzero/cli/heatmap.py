@@ -30,7 +30,8 @@ def heatmap(options: HeatmapOptions) -> None:
     one_blas_thread()
     from cxrzero.cli.progress import Progress
     from cxrzero.display.counts import counted
-    from cxrzero.heatmap.run import check, prepare, run
+    from cxrzero.heatmap.plan import check, prepare
+    from cxrzero.heatmap.run import run
     from cxrzero.images.radiograph import DecodeOptions
     from cxrzero.prompts.remarks import lines
     from cxrzero.screener import Screener

@@ -14,5 +14,7 @@ overlay.py     a map over the film, as a picture
 thresholds.py  below which probability a finding counts as not found
 table.py       films of a prediction table, and whether they are still the same
 folder.py      heatmaps.csv and what lies beside it
-run.py         from paths or a table to a folder
+plan.py        what can be checked before a film is read
+writer.py      rows, pictures and arrays of a run
+run.py         from films to a folder
 """

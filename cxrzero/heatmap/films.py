@@ -9,15 +9,13 @@ import numpy as np
 from PIL import Image
 
 from cxrzero.errors import CxrzeroError, ImageError
+from cxrzero.heatmap.overlay import SIDE
 from cxrzero.heatmap.places import Lines, lines_of
 from cxrzero.images.radiograph import Facts, GreyImage, Radiograph, StoredFrame
 from cxrzero.model.geometry import Geometry, Size
 from cxrzero.pipeline.decode_file import Decode, unforeseen
 from cxrzero.pipeline.items import Failure
 from cxrzero.sources import ImageRef
-
-# Pixels of the longer side of what overlays are drawn on.
-PICTURE_SIDE = 1000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,7 +26,7 @@ class Film:
         size: (H, W) of the upright picture.
         stored: the frame as its file has it.
         fitted: for each model (h, w) uint8, after its geometry.
-        picture: upright, at most PICTURE_SIDE pixels a side; None where nobody draws.
+        picture: upright, at most SIDE pixels a side; None where nobody draws.
     """
 
     ref: ImageRef
@@ -101,9 +99,9 @@ def films_in(
 
 
 def small(pixels: GreyImage) -> GreyImage:
-    """The picture with at most PICTURE_SIDE pixels a side; never enlarged."""
+    """The picture with at most SIDE pixels a side; never enlarged."""
     height, width = pixels.shape
-    ratio = PICTURE_SIDE / max(height, width)
+    ratio = SIDE / max(height, width)
     if ratio >= 1:
         return pixels
     size = max(1, round(width * ratio)), max(1, round(height * ratio))

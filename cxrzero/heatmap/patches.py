@@ -24,6 +24,7 @@ class Patches:
 
     def __init__(self, member: Member, classifier: Classifier) -> None:
         self._member, self._classifier = member, classifier
+        self._axes: tuple[Axis, Axis] | None = None
 
     def cells(self, films: Sequence[Film]) -> Float32s:
         """(N, L, h, w) float32: the evidence of each patch."""
@@ -35,6 +36,7 @@ class Patches:
         """Where the patches' middles are in the upright picture, down and across."""
         bundle = self._member.bundle
         assert bundle.patch_encoder is not None, "only who has patches is asked for them"
-        found = patch_axes(bundle.file(bundle.patch_encoder), grid, bundle.image_size)
+        if self._axes is None:  # of the model's input: the same for every film
+            self._axes = patch_axes(bundle.file(bundle.patch_encoder), grid, bundle.image_size)
         down, across = film.lines(self._member.preprocess.fit, bundle.image_size)
-        return down.axis(found[0]), across.axis(found[1])
+        return down.axis(self._axes[0]), across.axis(self._axes[1])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cxrzero.choices import OWN_CALIBRATION
 from cxrzero.display.counts import together
-from cxrzero.errors import ConfigError, UsageError
+from cxrzero.errors import UsageError
 from cxrzero.model.model_json import CALIBRATION
 from cxrzero.prompts import LabelPrompts
 
@@ -46,7 +46,7 @@ def _fitted(screener: Screener, prompts: Sequence[LabelPrompts]) -> dict[str, fl
     for prompt in prompts:
         try:
             applied = screener.calibration(OWN_CALIBRATION, [prompt])
-        except (ConfigError, UsageError):  # not fitted for this label, or not as it is asked
+        except UsageError:  # not fitted for this label, or not as it is asked
             continue
         threshold = applied.labels[prompt.label].threshold
         if threshold is not None:

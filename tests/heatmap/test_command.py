@@ -195,6 +195,10 @@ def test_pseudonyms_hide_paths_and_uids(heatmap: Heatmap) -> None:
         assert "DOE" not in path.name
         assert b"DOE" not in path.read_bytes()
     assert "DOE" not in result.output
+    missing = heatmap("JOHN_DOE.dcm", "--labels", LABEL, *options, "--out", "other")
+    assert missing.exit_code == 2
+    assert "PATH number 1" in missing.output
+    assert "DOE" not in missing.output
 
 
 # Which method.
@@ -281,6 +285,16 @@ def test_without_a_calibration_half_is_the_threshold_and_that_is_said(heatmap: H
     result = heatmap("a.png", "--labels", LABEL)
     assert rows()[0]["found"] == str(int(float(rows()[0]["p"]) >= 0.5))
     assert "below 0.5: the model brings no threshold" in result.output
+
+
+def test_a_threshold_is_reached_by_the_number_as_it_is_written(heatmap: Heatmap) -> None:
+    """0.123 as a table writes it is reached by the float32 that is written so, though that lies below."""
+    film("a.png")
+    assert heatmap("a.png", "--labels", LABEL).exit_code == 0
+    written = rows()[0]["p"]
+    for stated, found in ((written, "1"), (str(float(written) + 1e-6), "0")):
+        heatmap("a.png", "--labels", LABEL, "--found-above", stated, "--overwrite")
+        assert rows()[0]["found"] == found
 
 
 # A table of predict.
