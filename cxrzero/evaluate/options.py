@@ -154,7 +154,7 @@ class EvalOptions:
         panel=BOXES,
     )
     method: MapMethod = option(
-        "auto", "Map in this way where PREDICTIONS is a folder of images, as in heatmap.", panel=BOXES
+        "auto", "Take this method where PREDICTIONS is a folder of images to map, as in heatmap.", panel=BOXES
     )
     unseen: bool = option(False, "Say that the model was trained on none of these films.", panel=BOXES)
 

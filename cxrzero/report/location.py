@@ -16,7 +16,7 @@ from cxrzero.report.cells import Cell, count, estimate, facts, number, table, te
 LOUD = ' class="loud"'
 
 HEADER = ("Finding", "Films", "Boxes cover", "Map hits", "Best fixed point", "Image centre", "Mean box",
-          "Map − fixed point", "mIoU of the map", "mIoU of the mean box", "Location")  # fmt: skip
+          "Map − fixed point", "mIoU of the map", "mIoU of the mean box")  # fmt: skip
 MEASURED = ("box_share", "hit_rate", "fixed_point_hit_rate", "centre_hit_rate", "mean_box_hit_rate", "gain", "miou",
             "mean_box_miou")  # fmt: skip
 
@@ -53,7 +53,7 @@ def verdict_of(each: LabelLocation) -> str:
         "not validated": "location not validated",
         "too few": "too few to judge",
         "seen in training": "seen in training",
-        "unknown": "beats the best fixed point, perhaps on films of its training",
+        "unknown": "beats the best fixed point; training unknown",
     }[each.verdict]
 
 
@@ -68,14 +68,19 @@ def _results(found: Localisation) -> str:
     unit = found.gathered.unit
     rows = []
     for each in found.labels:
-        films = counted(each.n_films, "film") + (f", {counted(each.n_units, unit)}" if unit != "film" else "")
-        numbers = [estimate(getattr(each, name), 2) for name in MEASURED]
-        rows.append([text(each.label), Cell(escape(films), each.n_films), *numbers, text(verdict_of(each))])
+        patients = f'<span class="ci">of {counted(each.n_units, unit)}</span>' if unit != "film" else ""
+        films = Cell(f"{each.n_films:,}{patients}", each.n_films, "number")
+        name = Cell(f'{escape(each.label)} <span class="ci">{escape(verdict_of(each))}</span>')
+        rows.append([name, films, *_estimates(each)])
     if found.mean is not None:
-        numbers = [estimate(found.mean.values[name], 2) for name in MEASURED]
-        rows.append([text(f"mean of {counted(len(found.mean.labels), 'finding')}"), text(""), *numbers, text("")])
+        name = text(f"mean of {counted(len(found.mean.labels), 'finding')}")
+        rows.append([name, text(""), *(estimate(found.mean.values[key], 2) for key in MEASURED)])
     caption = f"Each value stands with its {found.options.confidence:.0%} interval."
     return f"<section><h2>Results per finding</h2>{table(HEADER, rows, caption=caption)}</section>"
+
+
+def _estimates(each: LabelLocation) -> list[Cell]:
+    return [estimate(getattr(each, name), 2) for name in MEASURED]
 
 
 def _made(found: Localisation) -> str:

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from cxrzero.cli import app
 from tests.support.browser import PHONE, Opened, opened
+from tests.support.maps import film_maps, write_folder
 from tests.support.pictures import picture
 
 pytestmark = pytest.mark.slow
@@ -81,7 +82,19 @@ def curves(films: Path, model: Path) -> Path:
     return write_curves(films, ["A remark."])
 
 
-@pytest.mark.parametrize("make", [evaluation, contact_sheet, training_check, curves])
+def maps_against_boxes(films: Path, model: Path) -> Path:
+    rows = [[name, "mass<b>", 5, 5, 30, 20] for name in [HOSTILE, *(f"{n}.png" for n in range(1, N))]]
+    with (films / "boxes.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([["image", "finding", "x", "y", "width", "height"], *rows])
+    maps = [film_maps(name, {"mass<b>": (0.2 + n / 20, 0.4)}, (60, 40)) for n, (name, *_) in enumerate(rows)]
+    folder = write_folder(films / "maps", maps)
+    invoke(
+        "eval", folder, "--boxes", films / "boxes.csv", "--unseen", "--resamples", "100", "--out", films / "location"
+    )
+    return films / "location/location.html"
+
+
+@pytest.mark.parametrize("make", [evaluation, contact_sheet, training_check, curves, maps_against_boxes])
 def test_nothing_leaves_and_everybody_can_use_it(
     films: Path, tiny_bundle: Path, make: Callable[[Path, Path], Path]
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from cxrzero.choices import Notify, silent
@@ -55,7 +55,7 @@ def film_mapper(options: EvalOptions, notify: Notify = silent) -> MapFilms:
     return map_films
 
 
-def asked_labels(table: BoxTable, known: Sequence[str], mapping: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
+def asked_labels(table: BoxTable, known: Sequence[str], mapping: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
     """The findings of a table of boxes as labels to ask: under the names of --map, else of the model, else their own.
 
     Args:
