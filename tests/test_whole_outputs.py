@@ -96,6 +96,7 @@ def test_a_full_disk_leaves_the_output_of_before(tmp_path: Path, monkeypatch: py
 OTHER_WAYS = {
     "files",
     "heatmap/folder",
+    "worklist/look",
     "pipeline/slots",
     "train/data/store",
     "train/measure/metricslog",
