@@ -19,7 +19,7 @@ FLOORS = (
     ("pipeline",),
     ("stats", "calibration", "tables"),
     ("member", "heatmap", "clip", "convert", "registry", "screener"),
-    ("predict", "search", "evaluate", "report", "train", "bench"),
+    ("predict", "search", "evaluate", "worklist", "report", "train", "bench"),
     ("cli", "__init__", "__main__"),
 )
 ROOMS = [room for floor in FLOORS for room in floor]

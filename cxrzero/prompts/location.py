@@ -5,10 +5,12 @@ Each entry is one finding, by one method, on one set of boxed films (docs/models
     {"label": "pleural effusion", "method": "patch", "dataset": "…", "films": 32, "unit": "patient", "units": 30,
      "hit_rate": {"value": 0.63, "low": 0.45, "high": 0.79},
      "gain": {"value": 0.31, "low": 0.09, "high": 0.50},    hit rate minus that of the best fixed point, paired
+     "best_point": 0.41,                                    what a map that always points to one place can hit at most
      "seen_in_training": false, …}
 
 A finding is validated where its map beats the best fixed point: where the interval of `gain` lies above 0, on enough
-patients. The same rule decides in `cxrzero eval --boxes`.
+patients. The fixed point of `gain` is chosen without the film, which makes it weak where two places are about as good:
+so the hit rate must also be above that of every single point. The same rule decides in `cxrzero eval --boxes`.
 """
 
 from __future__ import annotations
@@ -24,9 +26,14 @@ from cxrzero.prompts.measured import finding_key
 FEWEST_UNITS = 10  # patients below which an interval covers less than it says, and nothing is judged
 
 
-def beats_fixed_point(gain_low: float | None, units: int) -> bool:
-    """Whether the lower end of a gain's interval (None or NaN where there is none) is evidence enough."""
-    return gain_low is not None and gain_low > 0 and units >= FEWEST_UNITS
+def beats_fixed_point(hit_rate: float, best_point: float, gain_low: float | None, units: int) -> bool:
+    """Whether maps point better than any fixed point.
+
+    Args:
+        best_point: hit rate of the best of all points, chosen with every film.
+        gain_low: lower end of the interval of the gain over the one chosen without the film; None or NaN without one.
+    """
+    return gain_low is not None and gain_low > 0 and hit_rate > best_point and units >= FEWEST_UNITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +45,7 @@ class Located:
             independent) they are of.
         hit_rate: share of films where the peak of the map is inside the finding's boxes.
         gain: hit rate minus that of the best fixed point; `gain_low` is its interval's lower end, None without one.
+        best_point: see `beats_fixed_point`.
     """
 
     label: str
@@ -48,10 +56,11 @@ class Located:
     hit_rate: float
     gain: float
     gain_low: float | None
+    best_point: float
 
     @property
     def is_validated(self) -> bool:
-        return beats_fixed_point(self.gain_low, self.units)
+        return beats_fixed_point(self.hit_rate, self.best_point, self.gain_low, self.units)
 
     def __str__(self) -> str:
         than = "beats" if self.is_validated else "does not beat"
@@ -106,17 +115,20 @@ def _entry(value: Any) -> Located | None:
     if not isinstance(value, Mapping) or value.get("seen_in_training") is not False:
         return None
     label, method, films, units = (value.get(key) for key in ("label", "method", "films", "units"))
-    hit_rate, gain = (_number(value.get(key), "value") for key in ("hit_rate", "gain"))
+    hit_rate, best_point = _number(value, "hit_rate", "value"), _number(value, "best_point")
+    gain, low = _number(value, "gain", "value"), _number(value, "gain", "low")
     if not (isinstance(label, str) and isinstance(method, str) and type(films) is int and type(units) is int):
         return None
-    if hit_rate is None or gain is None:
+    if hit_rate is None or gain is None or best_point is None:
         return None
     dataset = str(value.get("dataset") or "data set not stated")
-    return Located(label, method, dataset, films, units, hit_rate, gain, _number(value.get("gain"), "low"))
+    return Located(label, method, dataset, films, units, hit_rate, gain, low, best_point)
 
 
-def _number(value: Any, key: str) -> float | None:
-    number = value.get(key) if isinstance(value, Mapping) else None
-    if not isinstance(number, int | float) or isinstance(number, bool) or not math.isfinite(number):
+def _number(value: Any, *keys: str) -> float | None:
+    """What lies under these keys, if it is a finite number."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
         return None
-    return float(number)
+    return float(value)

@@ -18,6 +18,7 @@ from cxrzero.calibration.file import read_calibration
 from cxrzero.cli import app
 from cxrzero.errors import BundleError, ConfigError, UsageError, WriteError
 from cxrzero.files import sha256_of
+from cxrzero.model import own
 from cxrzero.model.bundle import bundled_folder, load_bundle
 from cxrzero.registry.verify import verify
 from tests.support.bundle import write_bundle
@@ -235,7 +236,7 @@ def test_what_was_not_fitted_for_the_model_and_its_own_wording_stays_out(place: 
 def test_what_is_not_the_users_own_is_not_changed(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert bundled_folder().is_dir()
     with monkeypatch.context() as patch:
-        patch.setattr(bundled, "bundled_folder", lambda: place)
+        patch.setattr(own, "bundled_folder", lambda: place)
         with pytest.raises(UsageError, match="comes with cxrzero"):
             put_into(load_bundle(Path("mine")), FITTED)
     Path("mine/model.json").rename("blob")

@@ -209,7 +209,8 @@ def test_auto_says_what_it_takes_and_why(bundle: Path, tmp_path: Path) -> None:
     entry = {"label": LABEL, "dataset": "d", "films": 40, "units": 30, "seen_in_training": False}
     gains = [("patch", 0.1), ("occlusion", 0.3)]
     location = [
-        entry | {"method": method, "hit_rate": {"value": 0.5}, "gain": {"value": gain, "low": gain - 0.2}}
+        entry
+        | {"method": method, "hit_rate": {"value": 0.5}, "gain": {"value": gain, "low": gain - 0.2}, "best_point": 0.4}
         for method, gain in gains
     ]
     measured = write_patch_bundle(tmp_path / "measured", location=location)
@@ -230,7 +231,7 @@ def test_auto_says_what_it_takes_and_why(bundle: Path, tmp_path: Path) -> None:
 def test_a_validated_label_has_no_warning(heatmap: Heatmap, tmp_path: Path) -> None:
     entry = {
         "label": LABEL, "method": "patch", "dataset": "d", "films": 40, "units": 30, "seen_in_training": False,
-        "hit_rate": {"value": 0.8}, "gain": {"value": 0.3, "low": 0.1, "high": 0.5},
+        "hit_rate": {"value": 0.8}, "gain": {"value": 0.3, "low": 0.1, "high": 0.5}, "best_point": 0.6,
     }  # fmt: skip
     model = write_patch_bundle(tmp_path / "measured", location=[entry])
     film("a.png")

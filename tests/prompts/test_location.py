@@ -12,7 +12,7 @@ from cxrzero.prompts.location import better_method, location_validated, mean_gai
 def entry(label: str, method: str, gain: float, low: float | None, **more: Any) -> dict[str, Any]:
     made = {"label": label, "method": method, "dataset": "boxes", "films": 30, "unit": "patient", "units": 28}
     interval = {"value": gain, "low": low, "high": 0.9}
-    return made | {"hit_rate": {"value": 0.5}, "gain": interval, "seen_in_training": False} | more
+    return made | {"hit_rate": {"value": 0.5}, "gain": interval, "best_point": 0.4, "seen_in_training": False} | more
 
 
 FIELD = [
@@ -59,6 +59,7 @@ def test_of_several_measurements_that_with_most_films_decides() -> None:
         [None, 3, {"label": "mass"}],
         [entry("mass", "patch", float("nan"), 0.1)],
         [entry("mass", "patch", 0.3, 0.1, units="28")],
+        [entry("mass", "patch", 0.3, 0.1, best_point=None)],
         [entry("mass", "patch", 0.3, 0.1, seen_in_training=True)],
         [entry("mass", "patch", 0.3, 0.1, seen_in_training=None)],
         [{k: v for k, v in entry("mass", "patch", 0.3, 0.1).items() if k != "seen_in_training"}],
@@ -74,6 +75,11 @@ def test_what_is_no_entry_says_nothing(unusable: Any) -> None:
 def test_too_few_patients_or_no_interval_is_no_evidence(few: dict[str, Any]) -> None:
     assert location_validated([entry("mass", "patch", 1.0, 0.7)], "mass", "patch") is True
     assert location_validated([entry("mass", "patch", 1.0, 0.7) | few], "mass", "patch") is False
+
+
+def test_a_map_that_one_place_would_match_is_not_validated() -> None:
+    assert location_validated([entry("mass", "patch", 1.0, 0.7, best_point=0.49)], "mass", "patch") is True
+    assert location_validated([entry("mass", "patch", 1.0, 0.7, best_point=0.5)], "mass", "patch") is False
 
 
 def test_methods_measured_on_other_findings_are_not_compared() -> None:

@@ -8,6 +8,7 @@ import pytest
 from cxrzero.maths import Bools, Floats
 from cxrzero.stats.intervals import all_alike
 from cxrzero.stats.localisation import (
+    best_point_hit_rate,
     centre_hits,
     cutoffs_left_out,
     fixed_point_hits,
@@ -107,6 +108,12 @@ def test_the_best_fixed_point_does_not_know_its_own_film() -> None:
     assert fixed_point_hits([left, left, right, right]).tolist() == [0, 0, 0, 0]
     # For each of three left films the others are 2 to 1 for left; for the right film 3 to 0.
     assert fixed_point_hits([left, left, left, right]).tolist() == [1, 1, 1, 0]
+
+
+def test_no_single_point_hits_more_than_the_best_of_all() -> None:
+    left, right = boxes((0.0, 0.0, 0.5, 1.0)), boxes((0.5, 0.0, 1.0, 1.0))
+    assert best_point_hit_rate([left, right, right]) == 2 / 3
+    assert best_point_hit_rate([left, right, boxes((0.4, 0.1, 0.6, 0.2)), boxes((0.0, 0.0, 0.1, 0.1))]) == 0.5
 
 
 def test_equally_good_points_each_count_their_part() -> None:
