@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from cxrzero.display.pictures import thumbnail
-from cxrzero.errors import ImageError
+from cxrzero.errors import CxrzeroError, ImageError
 from cxrzero.files import cannot_write
 from cxrzero.heatmap.films import Film as MappedFilm
 from cxrzero.images import decode
@@ -30,6 +30,8 @@ Done = TypeVar("Done")
 TOLERANCE = 1e-5
 # Films that are scored in one call, and files that are read ahead for each worker.
 BATCH, AHEAD = 32, 2
+# Frames of one file that wait in memory together; for more the file is read again.
+FRAMES_AT_ONCE = 64
 # The folder of the pictures, and the longer side of a small one: twice what a row of the list shows.
 FOLDER, SMALL_PIXELS = "films", 192
 
@@ -101,9 +103,14 @@ class Looker:
         by_file: dict[Path, list[Look]] = {}
         for place, film in enumerate(films):
             by_file.setdefault(self.names.file(film.path), []).append(Look(place, film))
+        jobs = [
+            (file, looks[first : first + FRAMES_AT_ONCE])
+            for file, looks in by_file.items()
+            for first in range(0, len(looks), FRAMES_AT_ONCE)
+        ]
         faults = [""] * len(films)
         with ThreadPoolExecutor(workers) as pool:
-            looks = itertools.chain.from_iterable(in_order(pool, self._read, by_file.items(), workers * AHEAD))
+            looks = itertools.chain.from_iterable(in_order(pool, self._read, jobs, workers * AHEAD))
             for number, batch in enumerate(_batches(looks)):
                 self._score(batch)
                 if self.overlays:
@@ -132,9 +139,9 @@ class Looker:
                     self._prepare(each, radiograph)
         except ImageError as error:
             _blame(looks, str(error))
-        except OSError as error:
-            _blame(looks, f"unreadable: {error.strerror or type(error).__name__}")
-        except (ValueError, MemoryError) as error:
+        except CxrzeroError:
+            raise
+        except Exception as error:  # as `cxrzero.pipeline.decode_file`: one strange file must not end the work
             _blame(looks, str(unforeseen(error)))
         return looks
 

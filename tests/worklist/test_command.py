@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cxrzero.cli import app
+from cxrzero.heatmap.overlay import overlay
 from cxrzero.worklist.run import Made
 from tests.support.patches import write_patch_bundle
 from tests.support.worklists import data_of
@@ -57,14 +58,12 @@ def test_overlays_are_of_the_first_films_and_of_what_gives_them_their_place(
     assert "Overlays of 2 films took " in done.output
     assert "location not validated" not in done.output  # it is in the pictures
     seen: list[tuple[str, float, tuple[str, ...]]] = []
-    from cxrzero.worklist import overlays
 
     def noted(grey: object, found: object, label: str, probability: float, notes: list[str]) -> object:
         seen.append((label, probability, tuple(notes)))
-        return real(grey, found, label, probability, notes)  # type: ignore[arg-type]
+        return overlay(grey, found, label, probability, notes)  # type: ignore[arg-type]
 
-    real = overlays.overlay
-    monkeypatch.setattr(overlays, "overlay", noted)
+    monkeypatch.setattr("cxrzero.worklist.overlays.overlay", noted)
     made = worklist(table, overlays=2, overwrite=True)
     films = data_of(made)["films"]
     assert [len(each["overlays"]) for each in films] == [1, 1, 0]

@@ -110,6 +110,34 @@ def test_frames_are_films_of_their_own(predict: Predict, worklist: Worklist, tmp
     assert (faults[1], faults[2], faults[3]) == ("", "", "the file has no such frame now")
 
 
+def test_of_a_file_of_many_frames_some_are_in_memory_at_a_time(
+    predict: Predict, worklist: Worklist, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "many.dcm").write_bytes(dicom_bytes([picture(seed, (64, 48)) for seed in range(5)]))
+    table = predict("many.dcm")
+    monkeypatch.setattr("cxrzero.worklist.look.FRAMES_AT_ONCE", 2)
+    made = worklist(table)
+    assert (made.films, made.faults) == (5, ())
+    assert len(list((made.page.parent / "films").iterdir())) == 10
+
+
+def test_what_a_decoder_should_not_raise_is_a_fault_of_its_film(
+    predict: Predict, worklist: Worklist, png: Draw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed in range(2):
+        png(f"in/{seed}.png", seed)
+    table = predict("in")
+
+    def strange(file: Path, *options: Any) -> Any:
+        if file.name == "1.png":
+            raise ZeroDivisionError("of PATIENT^NAME")
+        return decode(file, *options)
+
+    monkeypatch.setattr("cxrzero.worklist.look.decode", strange)
+    made = worklist(table)
+    assert made.faults == ("unexpected: ZeroDivisionError while the file was decoded",)
+
+
 def test_an_ensemble_is_scored_again_as_one(predict: Predict, worklist: Worklist, png: Draw, tmp_path: Path) -> None:
     models = [str(write_bundle(tmp_path / f"model{seed}", seed)) for seed in (1, 2)]
     png("in/a.png", 1)
