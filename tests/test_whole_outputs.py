@@ -95,6 +95,7 @@ def test_a_full_disk_leaves_the_output_of_before(tmp_path: Path, monkeypatch: py
 # They add to a file, fill a folder that gets its name when it is complete, or have a file without a name.
 OTHER_WAYS = {
     "files",
+    "heatmap/folder",
     "pipeline/slots",
     "train/data/store",
     "train/measure/metricslog",

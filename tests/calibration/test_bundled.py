@@ -321,3 +321,25 @@ def test_verify_finds_one_of_another_model_and_info_one_that_is_damaged(calibrat
     assert "  calibration: damaged: " in done(cxrzero("models", "info", "mine")).output
     with pytest.raises(ConfigError, match="not readable as JSON"):
         Screener("mine", device="cpu").predict("test", calibration="model")
+
+
+def test_heatmaps_take_its_thresholds_for_not_found(calibrated: Path) -> None:
+    asked = [
+        "heatmap",
+        "test/100.png",
+        "--labels",
+        'edema,"mass, left",pneumonia',
+        "--model",
+        "mine",
+        "--device",
+        "cpu",
+    ]
+    result = done(cxrzero(*asked))
+    said = "below the threshold of the model's own calibration, below 0.5 for pneumonia, for which it has none"
+    assert said in result.output
+    fitted = read_calibration(FITTED).labels
+    with Path("heatmaps/heatmaps.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            each = fitted.get(row["label"])
+            threshold = each.threshold.value if each and each.threshold else 0.5
+            assert row["found"] == str(int(float(row["p"]) >= threshold)), row["label"]
