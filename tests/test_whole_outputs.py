@@ -102,6 +102,7 @@ OTHER_WAYS = {
     "convert/importer",
     "convert/onnx_export",
     "train/model/export",
+    "worklist/look",
 }
 
 
