@@ -8,9 +8,10 @@ and no pseudo-label has seen; all films of a patient are of one part. Both metho
 `cxrzero eval --boxes` does it, beside baselines that see no film, with intervals over patients (docs/location.md), and
 timed: seconds of the clock, and of all processors, for a film with all its findings.
 
-The same is done with ViT-B/32 of random weights (`--random` of them, by patches): what such maps hit is what a point
-anywhere hits, the share of the film that the boxes cover. One random model's maps point to much the same place in every
-film, so one finding's hit rate may well be far from that share; the mean over findings and models says more.
+The same is done with ViT-B/32 of random weights (`--random` of them, by patches). A point anywhere hits the share of
+the film that the boxes cover. A random model's maps point to much the same place in every film, often to an edge, where
+no box is: so a finding's hit rate may be far from that share, and below it. That the means are not above it is what
+counts.
 
 --record writes what was found into `location` of the bundle's model.json.
 """

@@ -195,7 +195,8 @@ class Screener:
 
         Args:
             image: a file.
-            labels, prompts: as in `predict`.
+            labels: as in `predict`.
+            prompts: as in `predict`.
             method: "patch" needs one model that embeds patches, "occlusion" takes any; "auto" takes what was measured
                 better.
             frame: 1-based.

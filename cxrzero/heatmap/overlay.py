@@ -53,7 +53,7 @@ def overlay(grey: GreyImage, found: Float32s, label: str, probability: float, no
     shown = [(part, ink) for text, ink in lines for part in _wrapped(_drawable(text), font, width - 2 * MARGIN)]
     top = film.height + MARGIN
     below = top + SCALE_HEIGHT + LINE + MARGIN
-    page = Image.new("RGB", (width, below + LINE * len(shown)), PAPER)
+    page = Image.new("RGB", (width, below + LINE * len(shown) + MARGIN // 2), PAPER)
     page.paste(film, ((width - film.width) // 2, 0))
     _draw_scale(page, top, (floor_of(found), float(found.max())), font)
     for number, (text, ink) in enumerate(shown):

@@ -117,6 +117,20 @@ def test_a_turned_film_is_mapped_as_it_is_stored(
     assert (next(wide).pixels.shape == (211, 157)) == (orientation < 5)
 
 
+@pytest.mark.parametrize("orientation", [3, 6, 7])
+def test_a_film_that_its_reader_turns_is_mapped_as_it_is_stored(
+    screeners: dict[str, Screener], tmp_path: Path, orientation: int
+) -> None:
+    """Fax compression is left to libtiff, whose pictures Pillow turns upright by itself."""
+    bilevel = Image.fromarray(blob(211, 157, 0.3, 0.62, 0.05) > 140)
+    bilevel.save(tmp_path / "film.tif", compression="group4", tiffinfo={274: orientation})
+    maps = screeners["squeeze"].heatmap(tmp_path / "film.tif", [LABEL], method="patch")
+    assert (maps.rows, maps.columns, maps.orientation) == (211, 157, orientation)
+    x, y = maps.peak(0)
+    assert abs(x + 0.5 - 0.62 * 157) <= 157 / 16 + 1
+    assert abs(y + 0.5 - 0.3 * 211) <= 211 / 16 + 1
+
+
 @pytest.mark.parametrize("method", ["patch", "occlusion"])
 @pytest.mark.parametrize("spacing", [["0.4", "0.15"], ["0.15", "0.4"]])
 def test_a_film_of_oblong_pixels(
