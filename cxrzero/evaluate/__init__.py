@@ -12,4 +12,5 @@ errors.py          the films of the worst errors
 calibrate.py       thresholds and calibrators from it
 caveats.py         what its reader must be told
 outputs.py         metrics.csv and metrics.json
+boxes/             maps beside boxes, which has stages of its own
 """

@@ -83,14 +83,13 @@ def curves(films: Path, model: Path) -> Path:
 
 
 def maps_against_boxes(films: Path, model: Path) -> Path:
-    rows = [[name, "mass<b>", 5, 5, 30, 20] for name in [HOSTILE, *(f"{n}.png" for n in range(1, N))]]
+    names = [HOSTILE, *(f"{n}.png" for n in range(1, N))]
     with (films / "boxes.csv").open("w", encoding="utf-8", newline="") as file:
+        rows = [[name, "mass<b>", 5, 5, 30, 20] for name in names]
         csv.writer(file).writerows([["image", "finding", "x", "y", "width", "height"], *rows])
-    maps = [film_maps(str(name), {"mass<b>": (0.2 + n / 20, 0.4)}, (60, 40)) for n, (name, *_) in enumerate(rows)]
-    folder = write_folder(films / "maps", maps)
-    invoke(
-        "eval", folder, "--boxes", films / "boxes.csv", "--unseen", "--resamples", "100", "--out", films / "location"
-    )
+    maps = [film_maps(name, {"mass<b>": (0.2 + n / 20, 0.4)}, (60, 40)) for n, name in enumerate(names)]
+    asked = ["--boxes", films / "boxes.csv", "--unseen", "--resamples", "100", "--out", films / "location"]
+    invoke("eval", write_folder(films / "maps", maps), *asked)
     return films / "location/location.html"
 
 

@@ -19,6 +19,7 @@ from cxrzero.evaluate.options import EvalOptions
 from cxrzero.model import own
 from cxrzero.model.bundle import load_bundle
 from cxrzero.prompts.location import better_method, location_validated
+from cxrzero.registry.verify import verify
 from tests.support.maps import film_maps, write_folder
 
 N = 24
@@ -61,12 +62,23 @@ def test_it_is_in_the_card_and_the_model_is_the_same(place: Path) -> None:
     bundle = load_bundle(Path("mine"))
     assert bundle.fingerprint == before.fingerprint
     assert {key: value for key, value in bundle.card.items() if key != "location"} == dict(before.card)
+    checks = {check.name: check for check in verify(bundle)}
+    assert (checks["location"].ok, checks["location"].detail[:19]) == (True, "2 of 2 measurements")
     field = bundle.card["location"]
     assert location_validated(field, "effusion", "patch") is True
     assert location_validated(field, "effusion", "occlusion") is False
     assert location_validated(field, "mass", "patch") is None
     assert better_method(field) == "patch"
     assert "location of pleural effusion: patch hits 1.00 of 24 films" in invoke("info", "mine").output
+
+
+def test_what_cannot_be_read_of_it_fails_verification(place: Path) -> None:
+    put_into(load_bundle(Path("mine")), [Path("patch.json")])
+    card = json.loads(Path("mine/model.json").read_text("utf-8"))
+    for field, words in (([*card["location"], {"label": "mass"}], "1 of 2"), ("patch", "0 of 1"), ([], "0 of 0")):
+        Path("mine/model.json").write_text(json.dumps(card | {"location": field}), "utf-8")
+        (check,) = (check for check in verify(load_bundle(Path("mine"))) if check.name == "location")
+        assert (check.ok, check.detail[:6]) == (words == "0 of 0", words)
 
 
 def test_it_replaces_what_was_measured_before_and_keeps_the_rest(place: Path) -> None:
