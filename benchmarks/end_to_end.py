@@ -100,7 +100,9 @@ def draw_film(folder: Path, side: int, seed: int) -> None:
     Image.fromarray(draw(seed, side).to_uint8()).save(folder / f"{seed:04}.png")
 
 
-def make_model(work: Path, arch: str = "ViT-B-32-quickgelu", variants: Sequence[str] = ("bf16",)) -> None:
+def make_model(
+    work: Path, arch: str = "ViT-B-32-quickgelu", variants: Sequence[str] = ("bf16",), seed: int = SEED
+) -> None:
     """A random checkpoint in CheXzero's layout, and the bundle that it is imported to, with these precisions."""
     if (work / "bundle").exists():
         return
@@ -110,7 +112,7 @@ def make_model(work: Path, arch: str = "ViT-B-32-quickgelu", variants: Sequence[
     from cxrzero.convert import import_model
     from cxrzero.convert.variants import add_variants
 
-    torch.manual_seed(SEED)
+    torch.manual_seed(seed)
     model = open_clip.model.CLIP(**open_clip.get_model_config(arch)).eval()
     with torch.no_grad():
         for name, weight in model.named_parameters():

@@ -29,6 +29,7 @@ from cxrzero.errors import (
 from cxrzero.outside import telemetry as _telemetry
 
 if TYPE_CHECKING:
+    from cxrzero.heatmap.arrays import FilmMaps, Region
     from cxrzero.images.radiograph import DecodeOptions, Facts
     from cxrzero.pipeline.selection import Selection
     from cxrzero.prediction import Prediction
@@ -42,11 +43,13 @@ __all__ = [
     "DecodeOptions",
     "DeviceError",
     "Facts",
+    "FilmMaps",
     "ImportModelError",
     "LabelError",
     "MissingExtraError",
     "NoInputError",
     "Prediction",
+    "Region",
     "RunError",
     "Screener",
     "Selection",
@@ -61,7 +64,9 @@ _telemetry.turn_off()  # before the libraries that have some are imported
 _HOMES = {
     "DecodeOptions": "cxrzero.images.radiograph",
     "Facts": "cxrzero.images.radiograph",
+    "FilmMaps": "cxrzero.heatmap.arrays",
     "Prediction": "cxrzero.prediction",
+    "Region": "cxrzero.heatmap.arrays",
     "Screener": "cxrzero.screener",
     "Selection": "cxrzero.pipeline.selection",
 }

@@ -17,6 +17,10 @@ Invert = Literal["auto", "yes", "no"]
 View = Literal["frontal"]
 TableFormat = Literal["csv", "jsonl", "parquet"]
 
+# Of heatmaps.
+MapMethod = Literal["auto", "patch", "occlusion"]
+MapFormat = Literal["png", "npz", "both"]
+
 # Of a prediction table: a row per image, or a second table with a row per study.
 Level = Literal["image", "study"]
 Aggregate = Literal["mean", "max"]

@@ -22,12 +22,14 @@ from cxrzero.choices import (
     Backend,
     DecodeIn,
     Device,
+    MapMethod,
     Notify,
     Precision,
     gpu_number,
     silent,
 )
-from cxrzero.errors import LabelError, NoInputError, UsageError
+from cxrzero.errors import ImageError, LabelError, NoInputError, RunError, UsageError
+from cxrzero.heatmap.arrays import FilmMaps
 from cxrzero.images import decode
 from cxrzero.images.flags import MIN_SIDE
 from cxrzero.images.radiograph import DecodeOptions, Radiograph
@@ -179,6 +181,51 @@ class Screener:
         if not rows:
             raise NoInputError(f"nothing to read in {', '.join(given)}: no image or DICOM file was found")
         return rows
+
+    def heatmap(
+        self,
+        image: PathLike,
+        labels: Sequence[str] | None = None,
+        *,
+        prompts: str | None = None,
+        method: MapMethod = "auto",
+        frame: int = 1,
+    ) -> FilmMaps:
+        """Where in a film each label is seen, on the film's own pixels (docs/heatmap.md).
+
+        Args:
+            image: a file.
+            labels: as in `predict`.
+            prompts: as in `predict`.
+            method: "patch" needs one model that embeds patches, "occlusion" takes any; "auto" takes what was measured
+                better.
+            frame: 1-based.
+
+        Raises:
+            NoInputError: the file does not exist, or has no such frame.
+            RunError: it cannot be read.
+            ConfigError: patches are asked of a model that has none.
+            LabelError: see `prompts`.
+        """
+        from cxrzero.heatmap.films import film_of
+        from cxrzero.heatmap.mapper import Mapper
+        from cxrzero.heatmap.methods import choose_method
+
+        path = os.fspath(image)
+        check_paths([path])
+        asked = self.prompts(labels, prompts)
+        chosen, why = choose_method(method, [member.bundle for member in self.members])
+        self._notify(f"maps by {chosen}: {why}")
+        mapper = Mapper(self.members, asked, chosen, self.batch_size)
+        geometries = [member.preprocess.fit for member in self.members]
+        try:
+            found = next((each for each in self.decode(path) if each.frame == frame), None)
+        except ImageError as error:
+            raise RunError(f"{path}: {error}") from error
+        if found is None:
+            raise NoInputError(f"{path} has no frame {frame}")
+        (maps,) = mapper([film_of(ImageRef(path), found, geometries, draw=False)])
+        return maps
 
     @property
     def member(self) -> Member:

@@ -9,6 +9,9 @@ from pathlib import Path
 import onnxruntime
 import pytest
 
+from cxrzero.predict.options import PredictOptions
+from cxrzero.predict.plan import prepare
+from cxrzero.predict.run import run
 from tests.support import REPO
 from tests.support.bundle import write_bundle
 from tests.support.needs import CI, empty_network
@@ -26,6 +29,7 @@ COMMANDS = {
     "predict without a cache": ("predict", FILMS, "--labels", "edema", "--no-cache", "--out", "out/table.csv"),
     "search": ("search", "effusion", FILMS, "--out", "out/found.csv"),
     "eval": ("eval", FILMS, LABELS, "--out", "out/results"),
+    "worklist": ("worklist", "{table}", "--out", "out/worklist"),
     "inspect": ("inspect", f"{FILMS}/normal_16bit.dcm"),
     "models list": ("models", "list"),
     "models verify": ("models", "verify", "cxrzero-mini"),
@@ -104,7 +108,11 @@ def test_what_is_asked_and_left_is_seen(watch: Watch) -> None:
 def test_no_command_asks_or_leaves_anything(watch: Watch, tmp_path: Path) -> None:
     """All at once, since each lives on for as long as ONNX Runtime takes to ask."""
     commands = dict(COMMANDS)
-    places = {"tiny": write_bundle(tmp_path / "tiny"), "pairs": draw(tmp_path / "pairs", held_out=4)}
+    table = str(tmp_path / "table.csv")
+    run(prepare(PredictOptions((FILMS,), labels=("edema",), out=table)))
+    places = {
+        "tiny": write_bundle(tmp_path / "tiny"), "pairs": draw(tmp_path / "pairs", held_out=4), "table": table
+    }  # fmt: skip
     if has("openvino"):
         commands |= WITH_OPENVINO
     if has("transformers"):

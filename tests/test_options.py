@@ -38,6 +38,8 @@ Run = Callable[..., Result]
 TABLES: dict[str, tuple[str, type | None]] = {
     "predict": ("predict.md", PredictOptions),
     "search": ("predict.md", None),
+    "heatmap": ("heatmap.md", None),
+    "worklist": ("worklist.md", None),
     "eval": ("eval.md", None),
     "train": ("train.md", TrainOptions),
     "bench": ("bench.md", None),

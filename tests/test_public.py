@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import cxrzero
-from cxrzero import DecodeOptions, Prediction, Screener, Selection, choices, errors
+from cxrzero import DecodeOptions, FilmMaps, Prediction, Screener, Selection, choices, errors
 from cxrzero.errors import ConfigError
 from tests.support import REPO
 
@@ -55,7 +55,7 @@ def test_the_page_shows_nothing_else() -> None:
 
 def needed() -> Iterator[type]:
     """Classes of ours that calling `Screener`, reading its rows and catching its errors meets."""
-    places = [Screener.__init__, Screener.predict, Prediction, DecodeOptions, Selection]
+    places = [Screener.__init__, Screener.predict, Screener.heatmap, FilmMaps, Prediction, DecodeOptions, Selection]
     for place in places:
         for hint in typing.get_type_hints(place).values():
             yield from (part for part in (hint, *_parts(hint)) if getattr(part, "__module__", "").startswith("cxrzero"))
@@ -77,7 +77,12 @@ def test_what_the_api_needs_is_exported_and_nothing_else_is() -> None:
 
 def test_each_word_that_an_option_takes_is_named() -> None:
     """Callers write words, not types: the explanation of a parameter has them all."""
-    for place, explained in ((Screener.__init__, Screener), (DecodeOptions, DecodeOptions), (Selection, Selection)):
+    for place, explained in (
+        (Screener.__init__, Screener),
+        (Screener.heatmap, Screener.heatmap),
+        (DecodeOptions, DecodeOptions),
+        (Selection, Selection),
+    ):
         text = inspect.getdoc(explained) or ""
         for name, hint in typing.get_type_hints(place).items():
             words = [part for part in (hint, *_parts(hint)) if typing.get_origin(part) is typing.Literal]
@@ -87,7 +92,9 @@ def test_each_word_that_an_option_takes_is_named() -> None:
 
 def test_words_on_the_page_are_those_of_the_signatures() -> None:
     shown = set(re.findall(r"^ +- (\w+)$", PAGE.partition("::: cxrzero.choices")[2], flags=re.MULTILINE))
-    source = "".join(inspect.getsource(place) for place in (Screener.__init__, DecodeOptions, Selection))
+    source = "".join(
+        inspect.getsource(place) for place in (Screener.__init__, Screener.heatmap, DecodeOptions, Selection)
+    )
     public = {name for name in vars(choices) if name[0].isupper() and not name.isupper()}
     assert shown == {name for name in public if re.search(rf": {name}\b", source)}
 

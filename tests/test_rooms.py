@@ -18,8 +18,8 @@ FLOORS = (
     ("model", "cards", "backends", "prompts", "cache"),
     ("pipeline",),
     ("stats", "calibration", "tables"),
-    ("member", "clip", "convert", "registry", "screener"),
-    ("predict", "search", "evaluate", "report", "train", "bench"),
+    ("member", "heatmap", "clip", "convert", "registry", "screener"),
+    ("predict", "search", "evaluate", "worklist", "report", "train", "bench"),
     ("cli", "__init__", "__main__"),
 )
 ROOMS = [room for floor in FLOORS for room in floor]

@@ -8,6 +8,7 @@ import json
 import os
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -17,15 +18,18 @@ from cxrzero.calibration.file import Calibration, write_calibration
 from cxrzero.errors import WriteError
 from cxrzero.files import write_json
 from cxrzero.phantom import examples
+from cxrzero.pipeline.items import RunStats
 from cxrzero.predict.shard import Shard
 from cxrzero.predict.shardlog import ShardLog, shardlog_path
-from cxrzero.search.contactsheet import write_contact_sheet
+from cxrzero.search.contactsheet import Searched, write_contact_sheet
 from cxrzero.search.prompts import Choice, write_templates
 from cxrzero.tables.pseudonym import load_key
 from cxrzero.tables.table import Table
 from cxrzero.train.checkpage import write_page
 from cxrzero.train.measure.curves import write_curves
 from cxrzero.train.runfolder import RunFolder
+
+SEARCHED = Searched("edema", "tiny", "0", RunStats(), datetime.now(UTC))
 
 
 def table(path: Path) -> None:
@@ -59,7 +63,7 @@ KINDS: dict[str, tuple[Callable[[Path], object], bool]] = {
     "pseudonym.key": (key, False),
     "calibration.json": (lambda path: write_calibration(path, Calibration({}, None)), False),
     "templates.yaml": (templates, False),
-    "sheet.html": (lambda path: write_contact_sheet(path, "edema", [], lambda _: iter(())), False),
+    "sheet.html": (lambda path: write_contact_sheet(path, SEARCHED, [], lambda _: iter(())), False),
     "check.html": (lambda path: write_page(path, "pairs.csv", [], []), False),
     "curves.html": (lambda path: write_curves(path.parent), False),
     "run.json": (lambda path: RunFolder(path.parent).note_resumption({}), False),
@@ -91,6 +95,8 @@ def test_a_full_disk_leaves_the_output_of_before(tmp_path: Path, monkeypatch: py
 # They add to a file, fill a folder that gets its name when it is complete, or have a file without a name.
 OTHER_WAYS = {
     "files",
+    "heatmap/folder",
+    "worklist/look",
     "pipeline/slots",
     "train/data/store",
     "train/measure/metricslog",

@@ -16,8 +16,9 @@ from cxrzero.calibration.file import Calibration, check_binding, read_calibratio
 from cxrzero.choices import OWN_CALIBRATION
 from cxrzero.errors import ConfigError, UsageError
 from cxrzero.files import sha256_of, write_json
-from cxrzero.model.bundle import Bundle, bundled_folder, load_bundle
+from cxrzero.model.bundle import Bundle, load_bundle
 from cxrzero.model.model_json import CALIBRATION, MODEL_JSON
+from cxrzero.model.own import check_is_own
 from cxrzero.prompts import resolve_prompts
 
 PRECISION = "fp32"
@@ -87,7 +88,12 @@ def put_into(bundle: Bundle, source: Path, note: str | None = None) -> Calibrati
         check_own(calibration, bundle)
     except UsageError as error:
         raise type(error)(f"{source}: {error}") from None
-    _check_is_own(bundle)
+    check_is_own(
+        bundle,
+        (MODEL_JSON, CALIBRATION),
+        f"give --calibration the file instead, or copy {bundle.path} and calibrate the copy",
+        "calibrate the copy",
+    )
     calibration = replace(calibration, note=note if note is not None else calibration.note)
     path, card = bundle.file(CALIBRATION), dict(bundle.card)
     files = {name: entry for name, entry in card["files"].items() if name != CALIBRATION}
@@ -98,18 +104,3 @@ def put_into(bundle: Bundle, source: Path, note: str | None = None) -> Calibrati
     write_json(bundle.file(MODEL_JSON), card | {"files": files})
     load_bundle(bundle.path)
     return calibration
-
-
-def _check_is_own(bundle: Bundle) -> None:
-    folder = bundle.path.resolve()
-    if folder.parent == bundled_folder().resolve():
-        raise UsageError(
-            f"the model {bundle.name} comes with cxrzero, and an update would replace what is put into it; give "
-            f"--calibration the file instead, or copy {bundle.path} and calibrate the copy"
-        )
-    linked = [name for name in (MODEL_JSON, CALIBRATION) if bundle.file(name).is_symlink()]
-    if linked:
-        raise UsageError(
-            f"{bundle.file(linked[0])} is a link, so a change would reach others too (a Hugging Face cache?); copy the "
-            "folder with what its links lead to, and calibrate the copy"
-        )

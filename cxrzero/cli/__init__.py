@@ -8,7 +8,20 @@ from typing import Annotated
 import typer
 
 from cxrzero._version import __version__
-from cxrzero.cli import bench, cache, evaluate, inspect, merge, models, predict, prompts, search, train
+from cxrzero.cli import (
+    bench,
+    cache,
+    evaluate,
+    heatmap,
+    inspect,
+    merge,
+    models,
+    predict,
+    prompts,
+    search,
+    train,
+    worklist,
+)
 from cxrzero.cli.failures import reports_failures
 from cxrzero.cli.process import settle
 from cxrzero.cli.program import Program
@@ -28,6 +41,8 @@ predict.register(app)
 merge.register(app)
 inspect.register(app)
 search.register(app)
+heatmap.register(app)
+worklist.register(app)
 prompts.register(app)
 evaluate.register(app)
 models.register(app)

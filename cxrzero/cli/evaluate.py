@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from cxrzero.evaluate.run import Evaluation
+    from cxrzero.report.errorfilms import ErrorFilms
     from cxrzero.stats.intervals import Estimate
 
 
@@ -30,25 +31,44 @@ def evaluate(options: EvalOptions) -> None:
     [bold]cxrzero eval predictions.csv labels.csv --validation val.csv val_labels.csv --out results/[/bold]
 
     PREDICTIONS is a table of cxrzero or anyone's table of probabilities with an id column. Research use only.
+
+    With --boxes it is a folder of maps: do they point at the finding?
+
+    [bold]cxrzero eval heatmaps/ --boxes boxes.csv --box-size 1024x1024 --unseen --out location/[/bold]
     """
     import datetime
 
+    from cxrzero.evaluate.boxes.run import check_options
     from cxrzero.evaluate.outputs import check_folder, write_outputs
     from cxrzero.evaluate.predict_first import predictor
     from cxrzero.evaluate.run import evaluate as run_evaluation
     from cxrzero.report import render_evaluation
 
+    check_options(options)
+    if options.boxes is not None:
+        from cxrzero.cli.boxes import evaluate_boxes
+
+        evaluate_boxes(options)
+        return
     if options.out is not None:
         calibrated = options.validation is not None or options.in_sample
         check_folder(options.out, calibrated=calibrated, overwrite=options.overwrite)
     evaluation = run_evaluation(options, predictor(options, (options.out or Path()) / "predictions.csv", say))
     written: list[Path] = []
     if options.out is not None:  # before anything is printed, which may fail
-        page = render_evaluation(evaluation, datetime.datetime.now(datetime.UTC))
+        page = render_evaluation(evaluation, datetime.datetime.now(datetime.UTC), _films(evaluation))
         written = write_outputs(evaluation, options.out, page)
     _print(evaluation)
     for path in written:
         say(f"Wrote {path}")
+
+
+def _films(evaluation: Evaluation) -> ErrorFilms | None:
+    if evaluation.options.images is None:
+        return None
+    from cxrzero.report.errorfilms import draw_errors
+
+    return draw_errors(evaluation, say)
 
 
 def _print(evaluation: Evaluation) -> None:

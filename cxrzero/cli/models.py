@@ -1,4 +1,4 @@
-"""`cxrzero models list | info | import | pull | verify | calibrate`."""
+"""`cxrzero models list | info | import | pull | verify | calibrate | location`."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ def register(app: typer.Typer) -> None:
     group.command("pull", cls=Command, no_args_is_help=True)(reports_failures(pull, network=True))
     group.command("verify", cls=Command, no_args_is_help=True)(reports_failures(verify))
     group.command("calibrate", cls=Command, no_args_is_help=True)(reports_failures(calibrate))
+    group.command("location", cls=Command, no_args_is_help=True)(reports_failures(location))
     app.add_typer(group, name="models")
 
 
@@ -251,6 +252,35 @@ def calibrate(
     for label, sentence in worth_of_labels(made):
         show(f"  {label}: {sentence}")
     show(f"Use it with: cxrzero predict FILES --model {model} --calibration model")
+
+
+def location(
+    model: Model,
+    results: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="JSON...", help="Give the location.json that cxrzero eval --boxes wrote, of each method."
+        ),
+    ],
+    dataset: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Say what the boxed films are called; by default the name of their table."),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """State in a model of yours where its maps were measured to point, for the overlays of cxrzero heatmap.
+
+    It takes results of exactly this model, on films that it was not trained on. A finding whose maps do not beat the
+    best fixed point is then marked on every overlay.
+
+    [bold]cxrzero models location runs/mine results/location.json --dataset "boxes of NIH, kept out of training"[/bold]
+    """
+    from cxrzero.evaluate.boxes.card import put_into
+    from cxrzero.registry import resolve_model
+
+    bundle = resolve_model(model, say)
+    for entry in put_into(bundle, results, dataset):
+        show(f"  {entry.label}: {'validated' if entry.is_validated else 'not validated'}: {entry}")
 
 
 def _print_card(card: Card) -> None:

@@ -76,6 +76,32 @@ class Progress:
         return f"{rows / (time.monotonic() - self._started):.1f} images/s"
 
 
+class Steps:
+    """Shows how many steps of a known number are done; call it with both."""
+
+    def __init__(self, what: str) -> None:
+        self._bar = bar("{task.fields[done]}", time_left=True)
+        self._task = self._bar.add_task(what, total=None, done="") if self._bar else None
+        self._what = what
+        self._next = time.monotonic() + SECONDS_BETWEEN_LINES
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._bar and self._task is not None:
+            self._bar.update(self._task, completed=done, total=total, done=_of(done, total))
+        elif time.monotonic() >= self._next:
+            self._next = time.monotonic() + SECONDS_BETWEEN_LINES
+            say(f"{self._what}: {_of(done, total)}")
+
+    def __enter__(self) -> Self:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar:
+            self._bar.stop()
+
+
 def bar(*texts: str, time_left: bool = False) -> RichProgress | None:
     """Make a bar with what is done before it and `texts` behind it, in the format of rich's TextColumn.
 

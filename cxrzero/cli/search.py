@@ -30,6 +30,8 @@ def search(options: SearchOptions) -> None:
     Exit codes: 0 all read, 1 nothing read, 2 wrong usage, 3 some images failed.
     """
     one_blas_thread()
+    import datetime
+
     from cxrzero.cli.progress import Progress
     from cxrzero.display.counts import counted
     from cxrzero.errors import UsageError, exit_code
@@ -40,7 +42,7 @@ def search(options: SearchOptions) -> None:
     from cxrzero.screener import Screener
     from cxrzero.search.archive import image_query, text_query
     from cxrzero.search.archive import search as nearest
-    from cxrzero.search.contactsheet import write_contact_sheet
+    from cxrzero.search.contactsheet import Searched, write_contact_sheet
     from cxrzero.sources import check_paths
     from cxrzero.tables.table import check_output
 
@@ -66,8 +68,15 @@ def search(options: SearchOptions) -> None:
     if options.out:
         _write_table(options.out, hits, options.overwrite)
     if options.html:
-        title = f"like {options.like}" if options.like else options.words[0]
-        write_contact_sheet(options.html, title, hits, screener.decode)
+        searched = Searched(
+            "" if options.like else options.words[0],
+            member.bundle.name,
+            member.bundle.fingerprint,
+            live.stats,
+            datetime.datetime.now(datetime.UTC),
+            options.like,
+        )
+        write_contact_sheet(options.html, searched, hits, screener.decode)
     stats = live.stats
     say(
         f"{counted(stats.rows, 'image')}: {stats.ok:,} compared, {stats.failed:,} failed, {stats.skipped:,} skipped. "

@@ -4,27 +4,17 @@ from __future__ import annotations
 
 import itertools
 
-from rich.cells import cell_len
-from rich.table import Table
-
 from cxrzero.choices import OWN_CALIBRATION
 from cxrzero.cli.console import Console
+from cxrzero.cli.highest import print_highest
 from cxrzero.display.counts import counted, together
-from cxrzero.display.visible import visible
 from cxrzero.predict.manifest import each_once, reasons
 from cxrzero.predict.plan import Plan
 from cxrzero.predict.run import Outcome
-from cxrzero.prediction import Prediction
-from cxrzero.prompts.remarks import CHANCE, lines
+from cxrzero.prompts.remarks import lines
 from cxrzero.sources import ImageRef, WalkCounts
 from cxrzero.tables.pseudonym import Pseudonymiser, load_key
 from cxrzero.tables.studies import StudySummary
-
-SHOWN_PATH = 28
-SHOWN_LABEL = 60  # characters; a whole sentence may be a label
-COLUMN_GAP = 2
-CELL = len("0.123")
-CALIBRATED_CELL = len("0.123 0.123 1")
 
 console = Console(stderr=True)
 
@@ -87,14 +77,16 @@ def _print_notes(plan: Plan) -> None:
 
 
 def print_end(plan: Plan, outcome: Outcome) -> None:
-    """The closing summary: counts, rate, where the time went, and the first rows."""
+    """The closing summary: counts, rate, where the time went, and the highest films."""
     stats, seconds, screener = outcome.stats, outcome.seconds, plan.screener
-    if plan.record:
-        _print_rows(plan, outcome)
+    if plan.record:  # else the table itself is there to be seen
+        print_highest(console, plan, outcome)
     console.print(
         f"{counted(stats.rows, 'row')}: {stats.ok:,} ok, {stats.failed:,} failed, {stats.skipped:,} skipped; "
         f"{counted(outcome.ignored, 'other file')} ignored"
     )
+    if unscored := [f"{why} ({n:,})" for why, n in outcome.highest.unscored.most_common()]:
+        console.print(f"Without scores: {together(unscored)}")
     console.print(f"Embeddings: {stats.cached:,} taken from the cache, {stats.embedded:,} computed")
     if frames := screener.gpu_frames:
         console.print(
@@ -159,72 +151,3 @@ def _engine(plan: Plan) -> str:
 
 def _workers(plan: Plan) -> str:
     return counted(plan.screener.workers, "thread" if plan.screener.decode_in == "threads" else "process")
-
-
-def _print_rows(plan: Plan, outcome: Outcome) -> None:
-    rows = outcome.first_rows
-    labels = [prompt.label for prompt in plan.prompts]
-    statuses = {id(row): row.status if row.status == "ok" else _reason(row) for row in rows}
-    narrowest = CALIBRATED_CELL if plan.calibration else CELL
-    width_of_status = max(map(len, ("status", *statuses.values())))
-    shown = _fitting(labels, narrowest, console.width - SHOWN_PATH - width_of_status - 2 * COLUMN_GAP)
-    table = Table(box=None, pad_edge=False, padding=(0, COLUMN_GAP, 0, 0))
-    table.add_column("path", no_wrap=True)
-    table.add_column("status", no_wrap=True)
-    for label in shown:
-        heading = _head(visible(label))
-        table.add_column(heading, justify="right", min_width=_column_width(heading, narrowest))
-    for row in rows:
-        scores = [_cell(row, label) for label in shown]
-        table.add_row(_tail(visible(str(row["path"]))), statuses[id(row)], *scores)
-    console.print_table(table)
-    if plan.calibration:
-        console.print("Under each label: its probability, the calibrated one, the decision (0 or 1)", style="dim")
-    if at_chance := dict.fromkeys(remark.label for remark in plan.remarks if remark.code == CHANCE):
-        console.print(f"At chance, so read nothing into it: {together(list(at_chance))}", style="yellow")
-    more_rows, more_labels = outcome.stats.rows - len(rows), len(labels) - len(shown)
-    if more_rows > 0 or more_labels > 0:
-        more = ((more_rows, "more row"), (more_labels, "more label"))
-        parts = [counted(count, what) for count, what in more if count > 0]
-        console.print(f"… {together(parts)} in the table", style="dim")
-
-
-def _cell(row: Prediction, label: str) -> str:
-    """A row's probability; with a calibration also the calibrated one and the decision, – where it has none."""
-    if not row.scores:
-        return ""
-    parts = [f"{row.scores[label]:.3f}"]
-    if row.calibrated:
-        calibrated, decision = row.calibrated[label], row.decision[label]
-        parts += ["–" if calibrated is None else f"{calibrated:.3f}", "–" if decision is None else str(decision)]
-    return " ".join(parts)
-
-
-def _reason(row: Prediction) -> str:
-    return f"{row.status}: {row.code}"
-
-
-def _fitting(labels: list[str], narrowest: int, width: int) -> list[str]:
-    """Take as many labels as have room beside each other, at least one."""
-    ends = itertools.accumulate(_column_width(_head(visible(label)), narrowest) + COLUMN_GAP for label in labels)
-    return labels[: max(1, sum(end <= width for end in ends))]
-
-
-def _column_width(label: str, narrowest: int) -> int:
-    """A heading breaks between words only."""
-    return max(narrowest, *map(cell_len, label.split()))
-
-
-def _head(label: str) -> str:
-    """The beginning of a long label."""
-    return label if len(label) <= SHOWN_LABEL else label[: SHOWN_LABEL - 1] + "…"
-
-
-def _tail(path: str) -> str:
-    """The end of a long path, which tells more than its beginning."""
-    if cell_len(path) <= SHOWN_PATH:
-        return path
-    end = path[1 - SHOWN_PATH :]
-    while cell_len(end) >= SHOWN_PATH:  # Chinese characters are two wide
-        end = end[1:]
-    return "…" + end

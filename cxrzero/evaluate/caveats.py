@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,9 @@ from cxrzero.evaluate.options import EvalOptions
 from cxrzero.tables.names import some_of
 from cxrzero.tables.studies import MOST_IMAGES
 
+# What shells read within double quotes.
+SHELLS_OWN = '"$`\\!'
+MAPS = 3  # options that are written out
 # How rows of labels became one, after "they are positive where".
 TOGETHER = {
     "any": "one row is",
@@ -59,7 +63,9 @@ def caveats(
 
 def map_option(label: str, column: str) -> str:
     """What to type so that a column is taken for a label."""
-    return f'--map "{label}={column}"'
+    pair = f"{label}={column}"
+    quoted = shlex.quote(pair) if set(pair) & set(SHELLS_OWN) else f'"{pair}"'
+    return f"--map {quoted}"
 
 
 def _of_options(options: EvalOptions) -> Iterator[Caveat]:
@@ -84,7 +90,8 @@ def _of_labels(dataset: Dataset) -> Iterator[Caveat]:
     if absent:
         yield Caveat(
             f"NOT EVALUATED: {together(absent)}. The label table has no column of that name, nor one with another name "
-            "of the same finding.",
+            f"of the same finding. Where one of its columns is meant, give "
+            f"{together([map_option(label, 'COLUMN') for label in absent[:MAPS]])}.",
             is_loud=True,
         )
     for name, label in match.unused.items():

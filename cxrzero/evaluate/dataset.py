@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -60,6 +61,23 @@ class RowReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Films:
+    """The k predictions that were joined, and which film each is of; kept where films are to be shown.
+
+    Attributes:
+        paths, frames, sops: (k,) cells of the prediction table; frames and SOP Instance UIDs may be blank.
+        target: (k,) joined row of each.
+        scores: label → (k,) of each, NaN where there is none.
+    """
+
+    paths: Sequence[str]
+    frames: Sequence[str]
+    sops: Sequence[str]
+    target: Ints
+    scores: Mapping[str, Floats]
+
+
+@dataclass(frozen=True, slots=True)
 class Dataset:
     """n joined rows (images or studies).
 
@@ -74,6 +92,7 @@ class Dataset:
         groups: column → (n,) text, of the columns asked for.
         reference_rows: (n,) row of the label table, for aligning several prediction tables.
         probabilities: whether all scores lie in [0, 1].
+        films: see `Films`; None where nobody asks for it, and of a subset.
     """
 
     path: Path
@@ -95,6 +114,7 @@ class Dataset:
     probabilities: bool
     notes: tuple[str, ...] = ()
     manifest: dict[str, Any] | None = field(default=None, repr=False)
+    films: Films | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.units)
@@ -164,6 +184,7 @@ class Dataset:
             unit_keys=[self.unit_keys[place] for place in places],
             groups={name: [cells[place] for place in places] for name, cells in self.groups.items()},
             reference_rows=self.reference_rows[places],
+            films=None,
         )
 
 

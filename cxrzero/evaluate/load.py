@@ -13,6 +13,7 @@ from cxrzero.choices import Aggregate
 from cxrzero.errors import ConfigError, LabelError
 from cxrzero.evaluate.columns import are_swapped, is_ours, prediction_labels, scores_among
 from cxrzero.evaluate.dataset import Dataset, JoinRules, RowReport, Unit
+from cxrzero.evaluate.errors import films_of
 from cxrzero.evaluate.join import Join, join_rows
 from cxrzero.evaluate.match import LabelMatch, fitting_rules, match_labels
 from cxrzero.evaluate.repeats import merge_rows
@@ -30,6 +31,8 @@ def load_dataset(
     join_rules: JoinRules,
     by: Sequence[str] = (),
     like: Dataset | None = None,
+    *,
+    films: bool = False,
 ) -> Dataset:
     """Read both tables, match labels, join rows.
 
@@ -37,6 +40,7 @@ def load_dataset(
         by: columns of either table to keep for subgroups, matched as label names are.
         like: the main dataset, when this is a further table: its label names are used, and explicit maps that do not
             fit this table are no error.
+        films: keep which film each score is of.
 
     Raises:
         NoInputError, ConfigError, LabelError: a table is missing, unreadable or does not fit the other.
@@ -78,7 +82,7 @@ def load_dataset(
         join_rules.level,
         scores_table.text.get("frame"),
     )
-    dataset = _joined(scores_table, table, join, match, truth, join_rules, patient, by_columns)
+    dataset = _joined(scores_table, table, join, match, truth, join_rules, patient, by_columns, films)
     return dataset if like is None else dataset.named_like(like)
 
 
@@ -101,15 +105,19 @@ def _joined(
     rules: JoinRules,
     patient: str | None,
     by_columns: Sequence[str],
+    films: bool,
 ) -> Dataset:
     labels = tuple(match.names)
     status = predictions.text.get("status") or ["ok"] * predictions.n_rows
     ok = np.array([state == "ok" for state in status])
     probabilities = _check_range(predictions, labels, ok, rules)
 
+    def joined(column: str) -> Floats:
+        values: Floats = np.where(ok, predictions.numbers[column], np.nan)[join.predictions]
+        return values
+
     def gather(column: str) -> Floats:
-        values = np.where(ok, predictions.numbers[column], np.nan)[join.predictions]
-        return aggregate(values, join.target, len(join.references), rules.aggregate)
+        return aggregate(joined(column), join.target, len(join.references), rules.aggregate)
 
     scores = {label: gather(label) for label in labels}
     cosines = {
@@ -148,6 +156,7 @@ def _joined(
         probabilities=probabilities,
         notes=tuple(f"{t.source.path.name}: {note}" for t in (predictions, references) for note in t.source.notes),
         manifest=read_manifest(predictions.source.path),
+        films=films_of(predictions, join, {label: joined(label) for label in labels}) if films else None,
     )
 
 

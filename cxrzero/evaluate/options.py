@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,25 +13,55 @@ from cxrzero.choices import (
     Blank,
     CalibratorMethod,
     LabelLevel,
+    MapMethod,
     Uncertain,
 )
+from cxrzero.errors import ConfigError
 from cxrzero.options import ADVANCED, argument, comma_list, option
 from cxrzero.predict.options import read_labels
 
 LABELS = "Labels and joining"
+BOXES = "Boxes"
+
+_SIZE = re.compile(r"(\d{1,6})\s*[x×X]\s*(\d{1,6})")
+
+
+def read_size(text: str) -> tuple[int, int]:
+    """Read "1024x1024" as (width, height) in pixels.
+
+    Raises:
+        ConfigError: it is not that.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    width, height = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not width or not height:
+        raise ConfigError(f"--box-size {text!r}: write the films' width and height in pixels, such as 1024x1024")
+    return width, height
 
 
 @dataclass(frozen=True, slots=True)
 class EvalOptions:
     """One evaluation; each field says what it is for. Of labels see `cxrzero.evaluate.labels.LabelRules`."""
 
-    predictions: str = argument("PREDICTIONS", "Give a table of predictions, or a folder of images to predict first.")
-    labels: str = argument("LABELS.csv", "Give the table of reference labels.")
+    predictions: str = argument(
+        "PREDICTIONS",
+        "Give a table of predictions, or a folder of images to predict first; with --boxes a folder of maps (cxrzero "
+        "heatmap --format npz), or of images to map first.",
+    )
+    labels: str = argument("[LABELS.csv]", "Give the table of reference labels; none with --boxes.", default="")
     out: Path | None = option(
         None,
-        "Write metrics.csv, metrics.json, report.html and calibration.json to this folder.",
+        "Write metrics.csv, metrics.json, report.html and calibration.json to this folder; with --boxes location.csv, "
+        "location.json and location.html.",
         short="-o",
         metavar="DIR",
+        decides="nothing",
+        recorded=False,
+    )
+    images: Path | None = option(
+        None,
+        "Show the films of the worst errors in report.html; their files are looked for under this folder.",
+        metavar="ROOT",
         decides="nothing",
         recorded=False,
     )
@@ -105,6 +136,28 @@ class EvalOptions:
     )
     seed: int = option(0, "Seed the random numbers of the bootstrap.", metavar="N", panel=ADVANCED)
 
+    # Where maps point, against boxes that readers drew.
+    boxes: Path | None = option(
+        None, "Say how often maps point into the boxes of this table that readers drew.", metavar="CSV", panel=BOXES
+    )
+    box_size: tuple[int, int] | None = option(
+        None,
+        "Say on films of which size the boxes were drawn, where that is not the films' own.",
+        metavar="WIDTHxHEIGHT",
+        parse=read_size,
+        panel=BOXES,
+    )
+    seen: str | None = option(
+        None,
+        "Say on which films the model was trained: a file that lists them, or a column of the boxes.",
+        metavar="FILE|COLUMN",
+        panel=BOXES,
+    )
+    method: MapMethod = option(
+        "auto", "Take this method where PREDICTIONS is a folder of images to map, as in heatmap.", panel=BOXES
+    )
+    unseen: bool = option(False, "Say that the model was trained on none of these films.", panel=BOXES)
+
     # Of a folder that is predicted first; the predictions' own record has them.
     asked: tuple[str, ...] | None = option(
         None,
@@ -117,7 +170,7 @@ class EvalOptions:
     )
     model: tuple[str, ...] = option(
         (DEFAULT_MODEL,),
-        "Ask this model where PREDICTIONS is a folder of images, as in predict.",
+        "Ask this model where PREDICTIONS is a folder of images, as in predict; --images draws its maps.",
         short="-m",
         metavar="MODEL",
         panel=ADVANCED,

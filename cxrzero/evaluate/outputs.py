@@ -7,7 +7,7 @@ import dataclasses
 import io
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +37,18 @@ def output_paths(folder: Path, *, calibrated: bool) -> list[Path]:
 
 
 def check_folder(folder: Path, *, calibrated: bool, overwrite: bool) -> None:
-    """Find out before the work whether the results can be written.
+    """Find out before the work whether the results can be written, see `check_free`."""
+    check_free(folder, [path.name for path in output_paths(folder, calibrated=calibrated)], overwrite=overwrite)
+
+
+def check_free(folder: Path, names: Sequence[str], *, overwrite: bool) -> None:
+    """Find out whether these files can be written to a folder, which is made.
 
     Raises:
         OutputExistsError: one is there already and overwrite is false.
         OutputError: the folder cannot be made.
     """
-    there = [path for path in output_paths(folder, calibrated=calibrated) if path.exists()]
+    there = [path for path in (folder / name for name in names) if path.exists()]
     if there and not overwrite:
         raise OutputExistsError(f"{there[0]} exists already; choose another --out, or give --overwrite to replace it")
     try:

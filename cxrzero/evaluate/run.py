@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from cxrzero.calibration.file import Calibration, check_binding, read_calibration
 from cxrzero.errors import ConfigError, LabelError
 from cxrzero.evaluate.calibrate import fit_calibration, tested_on_others
@@ -15,33 +13,20 @@ from cxrzero.evaluate.caveats import Caveat, caveats
 from cxrzero.evaluate.compare import Comparison, compare_tables
 from cxrzero.evaluate.dataset import Dataset, JoinRules
 from cxrzero.evaluate.discrimination import Intervals, LabelScores, MacroScores, macro_scores, score_label
+from cxrzero.evaluate.errors import WorstError, worst_errors
 from cxrzero.evaluate.keys import bare
 from cxrzero.evaluate.load import load_dataset
 from cxrzero.evaluate.match import parse_mapping
 from cxrzero.evaluate.operating import MacroOperating, OperatingPoint, operating_points
 from cxrzero.evaluate.options import EvalOptions
+from cxrzero.evaluate.probabilities import ProbabilityQuality, probability_quality
 from cxrzero.evaluate.readers import ReaderComparison, compare_readers
 from cxrzero.evaluate.subgroups import Subgroups, by_column
-from cxrzero.stats.metrics import ReliabilityBin, brier, expected_calibration_error, reliability
 from cxrzero.stats.resample import Resampling
 from cxrzero.stats.thresholds import Threshold, parse_rule
 from cxrzero.tables.labels import LabelRules
 
 Predict = Callable[[Path, Path], Path]  # (folder of images, label table) → prediction table
-
-
-@dataclass(frozen=True, slots=True)
-class ProbabilityQuality:
-    """How far a label's probabilities can be read as such, before and after its calibrator (None: there is none)."""
-
-    label: str
-    brier: float
-    ece: float
-    bins: tuple[ReliabilityBin, ...]
-    method: str | None = None
-    brier_after: float = float("nan")
-    ece_after: float = float("nan")
-    bins_after: tuple[ReliabilityBin, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +38,7 @@ class Evaluation:
         validation: the dataset it was fitted on, if that is another than `dataset`.
         shared_units: units (patients or studies) that occur in both tables.
         warnings: the loud ones first.
+        errors: the worst ones of each label, where options.images asks for their films.
     """
 
     options: EvalOptions
@@ -69,6 +55,7 @@ class Evaluation:
     comparisons: tuple[Comparison, ...]
     subgroups: tuple[Subgroups, ...]
     warnings: tuple[Caveat, ...]
+    errors: tuple[WorstError, ...] = ()
 
 
 def evaluate(options: EvalOptions, predict: Predict | None = None) -> Evaluation:
@@ -103,7 +90,8 @@ def evaluate(options: EvalOptions, predict: Predict | None = None) -> Evaluation
                 raise ConfigError(f"{table} is a folder; predict first and give the prediction table")
             table = predict(table, Path(labels))
         by = options.by if like is None else ()
-        return load_dataset(table, Path(labels), label_rules, join_rules, by, like)
+        films = options.images is not None and (predictions, labels) == (options.predictions, options.labels)
+        return load_dataset(table, Path(labels), label_rules, join_rules, by, like, films=films)
 
     dataset = load(options.predictions, options.labels)
     validation = load(*options.validation, dataset) if options.validation else None
@@ -127,7 +115,7 @@ def evaluate(options: EvalOptions, predict: Predict | None = None) -> Evaluation
         macro=macro,
         points=points,
         macro_point=macro_point,
-        quality=tuple(probability_quality(dataset, calibration)),
+        quality=tuple(probability_quality(dataset, calibration, options.confidence)),
         calibration=calibration,
         validation=validation,
         shared_units=shared,
@@ -135,33 +123,13 @@ def evaluate(options: EvalOptions, predict: Predict | None = None) -> Evaluation
         comparisons=tuple(compare_tables(dataset, others, macro.labels, intervals)),
         subgroups=tuple(by_column(dataset, column, thresholds, intervals) for column in dataset.groups),
         warnings=tuple(caveats(options, dataset, scores, calibration, validation, shared, readers | others)),
+        errors=tuple(worst_errors(dataset, points)),
     )
 
 
-def probability_quality(dataset: Dataset, calibration: Calibration | None) -> list[ProbabilityQuality]:
-    """Brier score, ECE and reliability bins of each label; none where scores are not probabilities."""
-    if not dataset.probabilities:
-        return []
-    made = []
-    for label in dataset.labels:
-        rows = dataset.usable(label)
-        if not rows.any():
-            continue
-        probabilities, truth = dataset.scores[label][rows], dataset.truth[label].values[rows] == 1
-
-        def three(values: np.ndarray, truth: np.ndarray = truth) -> tuple[float, float, tuple[ReliabilityBin, ...]]:
-            return brier(values, truth), expected_calibration_error(values, truth), reliability(values, truth)
-
-        calibrator = calibration.calibrators.get(label) if calibration else None
-        if calibrator is None:
-            made.append(ProbabilityQuality(label, *three(probabilities)))
-        else:
-            method = str(calibrator.as_dict()["method"])
-            made.append(ProbabilityQuality(label, *three(probabilities), method, *three(calibrator(probabilities))))
-    return made
-
-
 def _check(options: EvalOptions) -> None:
+    if not options.labels:
+        raise ConfigError("name the table of reference labels after the predictions; or give --boxes, for maps")
     sources = {
         "--validation": options.validation,
         "--calibration": options.calibration,
@@ -173,6 +141,8 @@ def _check(options: EvalOptions) -> None:
         raise ConfigError(f"{' and '.join(given)} both say where thresholds come from; give one")
     if options.readers and not given:
         raise ConfigError("--reader compares decisions: say where thresholds come from, for example --validation")
+    if options.images is not None and not options.images.is_dir():
+        raise ConfigError(f"--images {options.images}: there is no such folder")
     if not 0 < options.confidence < 1:
         raise ConfigError(f"--confidence {options.confidence:g} is not between 0 and 1")
     if options.prevalence is not None and not 0 < options.prevalence < 1:

@@ -24,7 +24,7 @@ from cxrzero.images.dicom_frames import PixelLayout, read_frames, read_layout
 from cxrzero.images.dicom_grey import Grey, colour_to_grey, monochrome_to_grey, states_padding, states_voi
 from cxrzero.images.flags import pixel_flags
 from cxrzero.images.functional_groups import frame_header
-from cxrzero.images.radiograph import DecodeOptions, Radiograph, Step
+from cxrzero.images.radiograph import DecodeOptions, Radiograph, Step, StoredFrame
 from cxrzero.images.shutter import read_shutter
 from cxrzero.images.views import view_flags
 
@@ -76,6 +76,7 @@ def decode_dicom(path: Path, options: DecodeOptions, decoder: DecodeFrame = deco
                     n_frames=layout.frames,
                     decoder=frame.decoder,
                     steps=(*steps, *grey.steps),
+                    stored=StoredFrame(layout.rows, layout.columns),
                 )
         except ImageError as error:
             error.facts = error.facts or facts

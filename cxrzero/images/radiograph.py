@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ from cxrzero.choices import Invert
 from cxrzero.errors import ConfigError
 
 GreyImage = npt.NDArray[np.uint8]
+T = TypeVar("T", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,20 @@ class Facts(NamedTuple):
         return self._asdict()
 
 
+class StoredFrame(NamedTuple):
+    """A frame as its file stores it, before any turning or squeezing.
+
+    Attributes:
+        rows, columns: its pixels.
+        orientation: what must be done to see it upright, as EXIF numbers it (tag 274); 1 is nothing. What is then left
+            to the upright picture is that pixels become square, and with `fast_side` fewer.
+    """
+
+    rows: int
+    columns: int
+    orientation: int = 1
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One step of the chain from stored values to grey, for `cxrzero inspect`.
@@ -91,6 +106,7 @@ class Radiograph:
         n_frames: frames in the file.
         decoder: which plug-in decoded the pixels, e.g. "imagecodecs/jpeg2k", "pillow/PNG".
         steps: what was done, in order.
+        stored: the frame before any of it; None where it was no file's.
     """
 
     pixels: GreyImage
@@ -100,3 +116,20 @@ class Radiograph:
     n_frames: int = 1
     decoder: str = ""
     steps: tuple[Step, ...] = ()
+    stored: StoredFrame | None = None
+
+
+def upright(values: npt.NDArray[T], orientation: int) -> npt.NDArray[T]:
+    """Turn (…, rows, columns) as stored upright: what EXIF 2.32 says of tag 274."""
+    if orientation in (5, 6, 7, 8):
+        values = np.swapaxes(values, -1, -2)
+    if orientation in (2, 3, 6, 7):
+        values = values[..., ::-1]
+    if orientation in (3, 4, 7, 8):
+        values = values[..., ::-1, :]
+    return values
+
+
+def as_stored(values: npt.NDArray[T], orientation: int) -> npt.NDArray[T]:
+    """Turn (…, H, W) that is upright back, see `upright`."""
+    return upright(values, {6: 8, 8: 6}.get(orientation, orientation))

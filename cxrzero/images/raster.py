@@ -22,7 +22,7 @@ from cxrzero.images.flags import pixel_flags
 from cxrzero.images.jpeg2000 import read_deep_jpeg2000
 from cxrzero.images.plain_png import read_plain_png
 from cxrzero.images.quiet import ignore_warnings_of
-from cxrzero.images.radiograph import DecodeOptions, GreyImage, Radiograph, Step
+from cxrzero.images.radiograph import DecodeOptions, GreyImage, Radiograph, Step, StoredFrame, upright
 from cxrzero.images.raster_samples import RasterSamples, grey_of, over_black
 from cxrzero.images.reduced import halved_jpeg2000, halvings
 from cxrzero.images.sniff import Kind
@@ -107,7 +107,11 @@ def _of_stored(
     samples = stored.samples
     what = {"format": file_format, "samples": f"{samples.dtype} × {samples.shape[2]}", "colour": stored.colour}
     pixels, step = grey_of(stored)
-    return _finished(_upright(pixels, orientation), decoder, [_stored_step(what, samples), step], found, options)
+    frame, steps = (
+        StoredFrame(pixels.shape[0], pixels.shape[1], _known(orientation)),
+        [_stored_step(what, samples), step],
+    )
+    return _finished(upright(pixels, _known(orientation)), frame, decoder, steps, found, options)
 
 
 def _of_pillow(opened: ImageFile.ImageFile, data: bytes, options: DecodeOptions) -> Radiograph:
@@ -121,7 +125,7 @@ def _of_pillow(opened: ImageFile.ImageFile, data: bytes, options: DecodeOptions)
     if getattr(opened, "is_animated", False):
         found.add("multi_page")
         opened.seek(0)
-    file_format, stored_width = str(opened.format), opened.width
+    file_format, stored_width, frame = str(opened.format), opened.width, _stored_frame(opened)
     image = opened if options.fast_side is None else _scaled_down(opened, data, options.fast_side)
     image.load()
     orientation = opened.getexif().get(_ORIENTATION, 1)
@@ -133,7 +137,9 @@ def _of_pillow(opened: ImageFile.ImageFile, data: bytes, options: DecodeOptions)
         steps.append(Step("fast_decode", {"from_width": stored_width, "to_width": image.width}, *_extent(values)))
     pixels = values if image.mode == "L" and not image.has_transparency_data else over_black(image)
     steps.append(Step("luma", {"weights": "ITU-R 601-2"}, *_extent(pixels)))
-    return _finished(_upright(pixels, orientation), f"pillow/{file_format}", steps, found, options)
+    if file_format != "TIFF":  # which Pillow has turned already
+        frame = frame._replace(orientation=_known(orientation))
+    return _finished(upright(pixels, _known(orientation)), frame, f"pillow/{file_format}", steps, found, options)
 
 
 def _deep(image: Image.Image, file_format: str, data: bytes) -> tuple[RasterSamples, str] | None:
@@ -158,7 +164,7 @@ def _pillow_would_lose(image: Image.Image, data: bytes) -> bool:
 
 
 def _finished(
-    pixels: GreyImage, decoder: str, steps: list[Step], found: set[str], options: DecodeOptions
+    pixels: GreyImage, frame: StoredFrame, decoder: str, steps: list[Step], found: set[str], options: DecodeOptions
 ) -> Radiograph:
     if options.invert == "yes":
         pixels = 255 - pixels
@@ -168,7 +174,16 @@ def _finished(
         flags=frozenset({"view_unknown"} | found | pixel_flags(pixels)),
         decoder=decoder,
         steps=tuple(steps),
+        stored=frame,
     )
+
+
+def _stored_frame(opened: ImageFile.ImageFile) -> StoredFrame:
+    """Of a picture that was not loaded yet: loading turns a TIFF upright, and its size says so already."""
+    tags = getattr(opened, "tag_v2", {}) if opened.format == "TIFF" else {}
+    orientation = _known(tags.get(_ORIENTATION, 1))
+    width, height = opened.size if orientation < 5 else opened.size[::-1]
+    return StoredFrame(height, width, orientation)
 
 
 def _stored_step(what: dict[str, Any], samples: np.ndarray[Any, np.dtype[Any]]) -> Step:
@@ -203,11 +218,6 @@ def _extent(values: np.ndarray[Any, np.dtype[Any]]) -> tuple[float, float]:
 _ORIENTATION = 274
 
 
-def _upright(values: np.ndarray[Any, np.dtype[Any]], orientation: int) -> np.ndarray[Any, np.dtype[Any]]:
-    if orientation in (5, 6, 7, 8):
-        values = values.T
-    if orientation in (2, 3, 6, 7):
-        values = values[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        values = values[::-1]
-    return values
+def _known(orientation: Any) -> int:
+    """An orientation as EXIF numbers it; whatever else a file states turns nothing."""
+    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1

@@ -75,7 +75,7 @@ class Preprocess:
         # A trial run finds wrong parameters before any image is read.
         try:
             self._levels, self._numeric = _tabulate(factor, self._numeric)
-            self.is_grey = len(self._values(np.zeros((3, 2), np.uint8))) == 1
+            self.is_grey = len(self._values(self.fit(np.zeros((3, 2), np.uint8)))) == 1
         except (TypeError, ValueError, ZeroDivisionError) as error:
             raise BundleError(f"preprocess cannot be carried out: {error}") from error
         self.value_steps = self._value_steps()
@@ -89,11 +89,15 @@ class Preprocess:
         Returns:
             (3, height, width) float32.
         """
-        return np.ascontiguousarray(np.broadcast_to(self._values(pixels), (3, *self.image_size)))
+        return self.values(self.fit(pixels))
 
-    def _values(self, pixels: GreyImage) -> FloatImage:
+    def values(self, fitted: GreyImage) -> FloatImage:
+        """What follows `fit`: (h, w) uint8, as that gives it → (3, height, width) float32."""
+        return np.ascontiguousarray(np.broadcast_to(self._values(fitted), (3, *self.image_size)))
+
+    def _values(self, fitted: GreyImage) -> FloatImage:
         """(1 or 3, height, width); 1 stands for three equal channels."""
-        values = self._levels[:, self.fit(pixels)]
+        values = self._levels[:, fitted]
         for function in self._numeric:
             values = function(values)
         if values.shape[1:] != self.image_size:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -13,6 +13,9 @@ from cxrzero.maths import Float32s, sigmoid
 from cxrzero.model.model_json import Scoring
 
 Objects = npt.NDArray[np.object_]
+
+# (N, D) image embeddings → (N, L) what the probabilities rise with, see `Classifier.evidence`.
+Evidence = Callable[[Float32s], Float32s]
 
 COSINES = ("cos_pos", "cos_neg")
 
@@ -90,6 +93,14 @@ class Classifier:
             logits = self.scoring.scale * cos_pos + self.scoring.bias
         return Scores(sigmoid(logits).astype(np.float32), cos_pos.astype(np.float32), cos_neg.astype(np.float32))
 
+    def evidence(self, embeds: Float32s) -> Float32s:
+        """What the probability rises with: (…, D), rows of length 1 → (…, L) cos⁺ − cos⁻, or cos⁺ by "sigmoid"."""
+        rises = self.positive.astype(np.float64)
+        if self.scoring.rule == "softmax_pair":
+            rises = rises - self.negative
+        rows = embeds.reshape(-1, embeds.shape[-1]).astype(np.float64)
+        return _products(rows, rises).astype(np.float32).reshape(*embeds.shape[:-1], len(rises))
+
 
 @dataclass(frozen=True, slots=True)
 class Ensemble:
@@ -106,13 +117,20 @@ class Ensemble:
         Returns:
             The mean probability and mean cosines; `sd` is the sample standard deviation (n − 1) of the probabilities.
         """
-        ends = np.cumsum([member.positive.shape[1] for member in self.members])[:-1]
-        parts = np.split(image_embeds, ends, axis=1)
-        scores = [member(part) for member, part in zip(self.members, parts, strict=True)]
+        scores = [member(part) for member, part in zip(self.members, self._parts(image_embeds), strict=True)]
         probability = np.stack([each.probability for each in scores]).astype(np.float64)
         means = [np.mean([getattr(each, name) for each in scores], axis=0, dtype=np.float64) for name in COSINES]
         mean, sd = probability.mean(axis=0), probability.std(axis=0, ddof=1)
         return Scores(*(array.astype(np.float32) for array in (mean, *means, sd)))
+
+    def evidence(self, image_embeds: Float32s) -> Float32s:
+        """The mean of the members', see `Classifier.evidence`: (N, ΣD) → (N, L)."""
+        found = [member.evidence(part) for member, part in zip(self.members, self._parts(image_embeds), strict=True)]
+        return np.asarray(np.mean(found, axis=0, dtype=np.float64), np.float32)
+
+    def _parts(self, image_embeds: Float32s) -> list[Float32s]:
+        ends = np.cumsum([member.positive.shape[1] for member in self.members])[:-1]
+        return np.split(image_embeds, ends, axis=1)
 
 
 @dataclass(frozen=True, slots=True)

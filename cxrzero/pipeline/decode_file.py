@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from queue import Full, Queue
+from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,13 +15,15 @@ import xxhash
 
 from cxrzero.errors import CxrzeroError, ImageError
 from cxrzero.images.radiograph import Radiograph
-from cxrzero.pipeline.items import Failure, Frame, Input, Item, RunStats
+from cxrzero.pipeline.items import Failure, Frame, Input, Item
 from cxrzero.sources import ImageRef, identity_of
 
 # Of a picture's content, see `digest_of`; part of every cache key, since records hold it.
 DIGEST = "xxh3_64"
 # Frames of one file that may wait in memory; a multi-frame file of thousands then needs no more than a single image.
 FRAMES_AHEAD = 4
+
+T = TypeVar("T")
 
 Decode = Callable[[str], Iterator[Radiograph]]
 # (pixels, frame, digest) → for each model encoder input or None, and the embedding that is there, see
@@ -69,19 +72,23 @@ def unforeseen(error: Exception) -> ImageError:
     return ImageError(code, f"{type(error).__name__} while the file was decoded")
 
 
-class DecodeJob:
+class DecodeJob(Generic[T]):
     """One file on its way through a decoding thread.
+
+    Args:
+        made: its frames and failures, such as `items_of`; worked off in that thread.
+        stop: set when the run is over.
 
     Jobs start in order, so the oldest one, whose frames are being taken, always runs: a younger one that waits with a
     full queue cannot block it.
     """
 
-    def __init__(self, ref: ImageRef, decode: Decode, inputs: InputsOf, stop: threading.Event, stats: RunStats) -> None:
-        self._made = items_of(ref, decode, inputs, stats.add_decode)
+    def __init__(self, made: Iterator[T], stop: threading.Event) -> None:
+        self._made = made
         self._stop = stop
-        self._queue: Queue[Item | BaseException | None] = Queue(FRAMES_AHEAD)
+        self._queue: Queue[T | BaseException | None] = Queue(FRAMES_AHEAD)
 
-    def items(self) -> Iterator[Item]:
+    def items(self) -> Iterator[T]:
         while (item := self._queue.get()) is not None:
             if isinstance(item, BaseException):
                 raise item
@@ -97,7 +104,7 @@ class DecodeJob:
         except BaseException as error:  # handed to the thread that reads the queue, which raises it
             self._put(error)
 
-    def _put(self, item: Item | BaseException | None) -> None:
+    def _put(self, item: T | BaseException | None) -> None:
         while not self._stop.is_set():
             try:
                 self._queue.put(item, timeout=0.2)

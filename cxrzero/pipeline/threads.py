@@ -15,7 +15,7 @@ from typing import Protocol, get_args
 
 from cxrzero.cache.images import FileRecord
 from cxrzero.choices import DecodeIn
-from cxrzero.pipeline.decode_file import Decode, DecodeJob
+from cxrzero.pipeline.decode_file import Decode, DecodeJob, items_of
 from cxrzero.pipeline.embedder import inputs_of
 from cxrzero.pipeline.items import Item, Preprocessing, RunStats
 from cxrzero.sources import ImageRef
@@ -68,9 +68,9 @@ class ThreadDecoders:
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
 
-    def submit(self, ref: ImageRef, records: Sequence[FileRecord | None]) -> DecodeJob:
+    def submit(self, ref: ImageRef, records: Sequence[FileRecord | None]) -> DecodeJob[Item]:
         inputs = partial(inputs_of, self._preprocessings, records)
-        job = DecodeJob(ref, self._decode, inputs, self._stop, self._stats)
+        job = DecodeJob(items_of(ref, self._decode, inputs, self._stats.add_decode), self._stop)
         self._pool.submit(job.run)
         return job
 

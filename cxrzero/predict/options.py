@@ -192,6 +192,16 @@ class PredictOptions:
         None, "Write the table in this format; by default the suffix of --out decides.", panel=ADVANCED
     )
     long: bool = option(False, "Write one row per image and label.", panel=ADVANCED)
+    top: int | None = option(
+        None,
+        "Show the N highest films of each label after the run, 0 for none; by default as many as have room.",
+        metavar="N",
+        minimum=0,
+        maximum=1000,
+        panel=ADVANCED,
+        decides="nothing",
+        recorded=False,
+    )
     scores: bool = option(False, "Add the two cosines behind each probability.", panel=ADVANCED)
     shard: Shard | None = option(
         None,

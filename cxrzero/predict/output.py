@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
+from cxrzero.predict.highest import Highest
 from cxrzero.predict.plan import Plan
 from cxrzero.predict.shardlog import ShardLog
 from cxrzero.prediction import Prediction
@@ -15,16 +16,14 @@ from cxrzero.tables.pseudonym import Pseudonymiser
 from cxrzero.tables.studies import Studies, StudySummary
 from cxrzero.tables.table import Table
 
-# Rows that are kept for a look at the result.
-FIRST_ROWS = 12
-
 
 class Output:
     """The files of a run, open; each is `.partial` until `commit`.
 
     Attributes:
         seconds: wall time spent writing rows.
-        first_rows: the first rows as they are written, FIRST_ROWS at most.
+        highest: of the rows as they are written.
+        highest_studies: the same of the table of studies, once that is complete.
         first_failure: the first failed row.
         studies_sha256: of the study table, once it is complete.
 
@@ -33,7 +32,6 @@ class Output:
 
     def __init__(self, plan: Plan, pseudonymiser: Pseudonymiser | None, shardlog: ShardLog | None) -> None:
         self.seconds = 0.0
-        self.first_rows: list[Prediction] = []
         self.first_failure: Prediction | None = None
         self.studies_sha256: str | None = None
         self._plan = plan
@@ -41,6 +39,8 @@ class Output:
         self._shardlog = shardlog
         self._table = Table(plan.out, plan.form.columns, plan.options.format, overwrite=plan.options.overwrite)
         labels = [prompt.label for prompt in plan.prompts]
+        self.highest = Highest(labels, plan.options.top)
+        self.highest_studies = Highest(labels, plan.options.top) if plan.studies else None
         self._studies = Studies(labels, plan.options.study_aggregate) if plan.studies else None
         self._key_map: KeyMap | None = None
         self._open = ExitStack()
@@ -65,8 +65,7 @@ class Output:
         if self._key_map:
             self._key_map.add(row, shown)
         self.seconds += time.perf_counter() - started
-        if len(self.first_rows) < FIRST_ROWS:
-            self.first_rows.append(shown)
+        self.highest.add(shown)
         if shown.status == "failed" and self.first_failure is None:
             self.first_failure = shown
         return shown
@@ -79,6 +78,8 @@ class Output:
             ) as table:
                 for row in self._studies.rows():
                     table.write(list(row.values()))
+                    if self.highest_studies:
+                        self.highest_studies.add_study(row)
                 table.commit()
             self.studies_sha256 = table.sha256
         if self._shardlog:

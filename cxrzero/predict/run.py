@@ -19,6 +19,7 @@ from cxrzero.model.score import ProbabilityOnly, Scorer
 from cxrzero.pipeline.items import Item, RunStats
 from cxrzero.pipeline.live import Live, OnRow
 from cxrzero.predict.commandline import command_line
+from cxrzero.predict.highest import Highest
 from cxrzero.predict.inputs import Inputs, picture_line
 from cxrzero.predict.manifest import build_manifest
 from cxrzero.predict.output import Output
@@ -49,7 +50,7 @@ class Outcome:
         inputs: what stands for all that was read (`cxrzero.predict.inputs`).
         command: the command line, for the record.
         table_sha256, studies_sha256: of the tables, as they were written.
-        first_rows: the first rows as they are written.
+        highest: the highest films of each label, as they are written; highest_studies: of --by study, the same.
         first_failure: the first failed row.
         shard: of a sharded run, for its record.
         new_key: the key file, where --pseudonymise made one for this run.
@@ -65,7 +66,8 @@ class Outcome:
     inputs: Mapping[str, Any]
     command: str
     table_sha256: str
-    first_rows: tuple[Prediction, ...]
+    highest: Highest
+    highest_studies: Highest | None = None
     studies_sha256: str | None = None
     first_failure: Prediction | None = None
     shard: Mapping[str, Any] | None = None
@@ -135,7 +137,8 @@ def run(plan: Plan, on_row: OnRow | None = None, live: Live | None = None) -> Ou
         command=command_line(plan.options, pseudonymiser),
         table_sha256=output.table_sha256,
         studies_sha256=output.studies_sha256,
-        first_rows=tuple(output.first_rows),
+        highest=output.highest,
+        highest_studies=output.highest_studies,
         first_failure=output.first_failure,
         shard=shardlog.record() if shardlog else None,
         new_key=new_key,

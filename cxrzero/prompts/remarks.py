@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from cxrzero.model.bundle import Bundle
 from cxrzero.prompts.ask import is_normal
@@ -32,11 +32,20 @@ def remarks_on(prompts: Sequence[LabelPrompts], bundles: Sequence[Bundle], piece
     found = lint(prompts, pieces=pieces, is_english=is_english(bundles[0]))
     # How a label reads in the model's templates is the templates' affair: "no multiple nodules".
     findings = [each for each in found if each.code != "grammar" or each.label not in from_model]
-    no_finding = {finding.label for finding in findings if finding.code in NO_FINDING}
+    no_finding = frozenset(finding.label for finding in findings if finding.code in NO_FINDING)
+    return findings + how_measured(prompts, bundles, no_finding)
+
+
+def how_measured(
+    prompts: Sequence[LabelPrompts], bundles: Sequence[Bundle], no_finding: Collection[str] = ()
+) -> list[Finding]:
+    """What is at chance with a model, or was never measured with it, as far as its model.json says.
+
+    Args:
+        no_finding: labels of which nobody can have measured how well they are found.
+    """
     asked = [each.label for each in prompts if each.label not in no_finding and not is_normal(each.label)]
-    for bundle in bundles:
-        findings += _measured(asked, bundle)
-    return findings
+    return [finding for bundle in bundles for finding in _measured(asked, bundle)]
 
 
 def remarks_on_text(text: str, bundle: Bundle, pieces: Pieces) -> list[Finding]:

@@ -14,6 +14,7 @@ from cxrzero.cards.card import UNVERIFIED, Card, iter_cards
 from cxrzero.errors import ConfigError
 from cxrzero.model.bundle import Bundle, bundled_folder
 from cxrzero.model.model_json import CALIBRATION, FILES_OF_SCHEMA_2
+from cxrzero.prompts.location import read_location
 from cxrzero.prompts.measured import list_at_chance
 from cxrzero.registry.byhand import can_pull
 from cxrzero.registry.folder import installed
@@ -59,11 +60,13 @@ def bundle_lines(bundle: Bundle) -> Iterator[tuple[str, str]]:
     yield "folder", str(bundle.path)
     yield "fingerprint", bundle.fingerprint
     for key, value in bundle.card.items():
-        if key not in ("schema_version", "name", "files", "results", "at_chance"):
+        if key not in ("schema_version", "name", "files", "results", "at_chance", "location"):
             yield key, UNVERIFIED if value is None else _text(value)
     yield from _calibration_lines(bundle)
     if at_chance := list_at_chance(bundle):
         yield "at chance", ", ".join(at_chance)
+    for entry in read_location(bundle.card.get("location")):
+        yield f"location of {entry.label}", str(entry)
     results = bundle.card.get("results") or []
     if not results:
         yield "results", UNVERIFIED

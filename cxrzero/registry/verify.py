@@ -22,6 +22,7 @@ from cxrzero.model.bundle import Bundle
 from cxrzero.model.model_json import CALIBRATION, TOKENIZER
 from cxrzero.model.preprocess import Preprocess
 from cxrzero.model.tokenizer import Tokenizer
+from cxrzero.prompts.location import read_location
 from cxrzero.prompts.measured import finding_key, findings_at_chance
 
 # float32 sums of some thousand squares; a vector that was not normalised is far off.
@@ -48,6 +49,8 @@ def verify(bundle: Bundle) -> Iterator[Check]:
     yield _against_registry(bundle)
     if bundle.card.get("at_chance") is not None:
         yield _check_at_chance(bundle)
+    if (location := bundle.card.get("location")) is not None:
+        yield _check_location(location)
     if CALIBRATION in bundle.files:
         yield _guarded("calibration", lambda: _check_calibration(bundle))
     try:
@@ -92,6 +95,13 @@ def _against_registry(bundle: Bundle) -> Check:
             f"({of_member.source}): not the published file, or the record is wrong",
         )
     return Check("registry", True, f"{UNVERIFIED}: the registry knows no hash of {', '.join(sorted(made_from)[:3])}")
+
+
+def _check_location(field: Any) -> Check:
+    """What is malformed says nothing, so that a map is marked; whoever wrote it should know."""
+    stated, read = len(field) if isinstance(field, list) else 1, len(read_location(field))
+    detail = f"{read} of {counted(stated, 'measurement')} of where maps point can be read"
+    return Check("location", read == stated, detail)
 
 
 def _check_at_chance(bundle: Bundle) -> Check:

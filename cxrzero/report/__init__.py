@@ -1,4 +1,12 @@
-"""Self-contained HTML pages: no network, no external resource, readable on a phone and on paper."""
+"""Self-contained HTML pages: no network, no external resource, readable on a phone and on paper.
+
+page.py        the page, and its tables of results
+sections.py, probabilities.py, errors.py, provenance.py   its other parts
+errorfilms.py  pictures of the worst errors
+findfilm.py    where the film of a table's row is
+plots.py, svg.py   the pictures of a label
+cells.py       tables
+"""
 
 from __future__ import annotations
 

@@ -51,6 +51,13 @@ def estimate(each: Estimate, digits: int = 3) -> Cell:
     return Cell(f'{value.html}<span class="ci">{low} to {high}</span>', value.sort, "number")
 
 
+def inline(each: Estimate, digits: int = 3) -> str:
+    """Value and interval as plain text: "0.734 (0.626 to 0.820)"."""
+    if math.isnan(each.low):
+        return DASH if math.isnan(each.value) else f"{each.value:.{digits}f}"
+    return f"{each.value:.{digits}f} ({each.low:.{digits}f} to {each.high:.{digits}f})"
+
+
 def p_value(p: float) -> Cell:
     if math.isnan(p):
         return Cell(DASH, LAST, "number")
@@ -65,15 +72,20 @@ def marks(names: Iterable[str]) -> str:
 def table(header: Sequence[str], rows: Iterable[Sequence[Cell]], *, sortable: bool = False, caption: str = "") -> str:
     """A table in a scrolling box; the first column heads its row."""
     head = "".join(
-        f'<th scope="col"><button type="button">{escape(name)}</button></th>'
+        f'<th scope="col" data-name="{escape(name)}"><button type="button">{escape(name)}</button></th>'
         if sortable
         else f'<th scope="col">{escape(name)}</th>'
         for name in header
     )
     body = "".join(f"<tr>{_first(row[0])}{''.join(map(_cell, row[1:]))}</tr>" for row in rows)
-    title = f"<caption>{escape(caption)}</caption>" if caption else ""
+    title = f"<caption><span>{escape(caption)}</span></caption>" if caption else ""
     css = ' class="sortable"' if sortable else ""
     return f'<div class="scroll"><table{css}>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def folded(summary: str, body: str) -> str:
+    """Markup that is shown on request; the summary is plain text."""
+    return f"<details><summary>{escape(summary)}</summary>{body}</details>"
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> str:

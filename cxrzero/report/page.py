@@ -4,45 +4,47 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterator
-from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cxrzero._version import __version__
 from cxrzero.display.counts import counted
-from cxrzero.display.page import escape
+from cxrzero.display.page import escape, page
 from cxrzero.evaluate.run import Evaluation
 from cxrzero.report.cells import Cell, count, estimate, marks, number, table
-from cxrzero.report.document import opening
+from cxrzero.report.errors import error_section
+from cxrzero.report.probabilities import probability_section
+from cxrzero.report.provenance import join_section, methods_section, provenance_section
 from cxrzero.report.sections import (
     comparison_section,
-    join_section,
-    methods_section,
     plot_section,
-    probability_section,
     protocol_section,
-    provenance_section,
     reader_section,
     subgroup_section,
 )
 from cxrzero.report.svg import interval_bar
 from cxrzero.stats.intervals import Estimate
 
+if TYPE_CHECKING:
+    from cxrzero.report.errorfilms import ErrorFilms
+
 LOUD = ' class="loud"'
 
 
-def render_evaluation(evaluation: Evaluation, created: datetime.datetime | None = None) -> str:
+def render_evaluation(
+    evaluation: Evaluation, created: datetime.datetime | None = None, films: ErrorFilms | None = None
+) -> str:
     """The whole page.
 
     Args:
         created: shown as the time of the evaluation; None leaves it out.
+        films: of the worst errors, see `cxrzero.report.errorfilms.draw_errors`.
     """
-    script = files("cxrzero.report").joinpath("script.js").read_text(encoding="utf-8")
-    sections = "\n".join(section for section in _sections(evaluation) if section)
-    name = escape(Path(evaluation.options.predictions).name)
+    sections = "\n".join(section for section in _sections(evaluation, films) if section)
+    title = f"Evaluation of {Path(evaluation.options.predictions).name}"
     when = f" · {created:%Y-%m-%d %H:%M} UTC" if created else ""
-    head = opening(f"Evaluation of {Path(evaluation.options.predictions).name}")
-    return f"""{head}<header>
-<h1>Evaluation of {name}</h1>
+    body = f"""<header>
+<h1>{escape(title)}</h1>
 <p class="soft">against {escape(Path(evaluation.options.labels).name)} · {_size(evaluation)}{when}</p>
 <p><span class="device">Research use only. Not a medical device.</span></p>
 </header>
@@ -50,20 +52,18 @@ def render_evaluation(evaluation: Evaluation, created: datetime.datetime | None 
 {sections}
 </main>
 <footer>cxrzero {__version__}. Numbers in full precision are in metrics.csv and metrics.json beside this page.
-Not a medical device: nothing here may guide the care of a patient.</footer>
-<script>
-{script}</script>
-</body>
-</html>
-"""
+Not a medical device: nothing here may guide the care of a patient.</footer>"""
+    return page(title, body)
 
 
-def _sections(evaluation: Evaluation) -> Iterator[str]:
+def _sections(evaluation: Evaluation, films: ErrorFilms | None) -> Iterator[str]:
     yield _headline(evaluation)
     yield _warnings(evaluation)
     yield _metrics(evaluation)
+    yield _decisions(evaluation)
     yield protocol_section(evaluation)
     yield plot_section(evaluation)
+    yield error_section(evaluation, films)
     yield reader_section(evaluation)
     yield comparison_section(evaluation)
     yield subgroup_section(evaluation)
@@ -109,12 +109,6 @@ def _warnings(evaluation: Evaluation) -> str:
 
 def _metrics(evaluation: Evaluation) -> str:
     header = ["Label", "Positive", "Negative", "AUROC", "Average precision"]
-    points = evaluation.points
-    if points:
-        header += ["Threshold", "MCC", "F1", "Sensitivity", "Specificity", "PPV", "NPV"]
-    prevalence = evaluation.options.prevalence
-    if points and prevalence is not None:
-        header += [f"PPV at {prevalence:g}", f"NPV at {prevalence:g}"]
     lowest = min([0.5, *(label.ranks.auroc.low for label in evaluation.scores if label.computable)])
     rows = []
     for label in evaluation.scores:
@@ -122,29 +116,45 @@ def _metrics(evaluation: Evaluation) -> str:
         if label.computable:
             bar = interval_bar(label.ranks.auroc.value, label.ranks.auroc.low, label.ranks.auroc.high, lowest)
             auroc = Cell(auroc.html + bar, auroc.sort, auroc.css)
-        row = [
-            Cell(f"{escape(label.label)} {marks(label.marks)}"),
-            count(label.n_positive),
-            count(label.n_negative),
-            auroc,
-            estimate(label.ranks.average_precision),
-        ]
-        point = points.get(label.label)
-        if point is not None:
-            row.append(number(point.threshold.value, 4))
-            row += [
-                estimate(each)
-                for each in (point.mcc, point.f1, point.sensitivity, point.specificity, point.ppv, point.npv)
+        rows.append(
+            [
+                Cell(f"{escape(label.label)} {marks(label.marks)}"),
+                count(label.n_positive),
+                count(label.n_negative),
+                auroc,
+                estimate(label.ranks.average_precision),
             ]
-            if prevalence is not None:
-                row += [estimate(point.ppv_at), estimate(point.npv_at)]
-        else:
-            row += [number(float("nan"))] * (len(header) - len(row))
-        rows.append(row)
-    percent = f"{evaluation.options.confidence:.0%}"
-    caption = f"Each value stands with its {percent} interval."
-    note = "" if points else (
+        )
+    caption = f"Each value stands with its {evaluation.options.confidence:.0%} interval."
+    note = "" if evaluation.points else (
         "<p class='soft'>MCC, F1, sensitivity and the like need thresholds: give --validation (a separate table), "
         "--calibration or --threshold.</p>"
     )  # fmt: skip
     return f"<section><h2>Results per label</h2>{table(header, rows, sortable=True, caption=caption)}{note}</section>"
+
+
+def _decisions(evaluation: Evaluation) -> str:
+    if not evaluation.points:
+        return ""
+    header = ["Label", "Threshold", "TP", "FP", "FN", "TN"]
+    header += ["MCC", "F1", "Sensitivity", "Specificity", "PPV", "NPV"]
+    prevalence = evaluation.options.prevalence
+    if prevalence is not None:
+        header += [f"PPV at {prevalence:g}", f"NPV at {prevalence:g}"]
+    rows = []
+    for label in evaluation.scores:
+        point = evaluation.points.get(label.label)
+        name = Cell(f"{escape(label.label)} {marks(label.marks)}")
+        if point is None:
+            rows.append([name, *[number(float("nan"))] * (len(header) - 1)])
+            continue
+        shares = [point.mcc, point.f1, point.sensitivity, point.specificity, point.ppv, point.npv]
+        if prevalence is not None:
+            shares += [point.ppv_at, point.npv_at]
+        counts = (point.tp, point.fp, point.fn, point.tn)
+        rows.append([name, number(point.threshold.value, 4), *map(count, counts), *map(estimate, shares)])
+    caption = (
+        "TP and FP: true and false positives, TN and FN: true and false negatives. A score at the threshold or above "
+        "counts as positive."
+    )
+    return f"<section><h2>At the threshold</h2>{table(header, rows, sortable=True, caption=caption)}</section>"

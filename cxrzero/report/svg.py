@@ -1,4 +1,4 @@
-"""Plots as inline SVG: axes, lines, dots and bars in data coordinates. Colours and strokes come from style.css."""
+"""Plots as inline SVG: axes, lines, dots and bars in data coordinates. display/page.css colours them."""
 
 from __future__ import annotations
 
@@ -59,16 +59,31 @@ class Plot:
         width, height = max(self._x(high) - x - 0.6, 0.4), self._y(self._y_range[0]) - y
         self._parts.append(f'<rect class="{css}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"/>')
 
+    def whisker(self, x: float, low: float, high: float, css: str) -> None:
+        """An interval in y."""
+        self.line([(x, low), (x, high)], f"{css} whisker")
+
+    def note(self, point: Point, words: str) -> None:
+        """Small words above a point."""
+        x, y = self._x(point[0]), max(self._y(point[1]) - 4, TOP + 7)
+        self._parts.append(f'<text class="note middle" x="{x:.1f}" y="{y:.1f}">{escape(words)}</text>')
+
     def vertical(self, x: float, css: str) -> None:
         """A line from bottom to top, where x lies within the frame."""
         if self._x_range[0] <= x <= self._x_range[1]:
             self.line([(x, self._y_range[0]), (x, self._y_range[1])], css)
 
-    def render(self) -> str:
+    def render(self, heading: str = "") -> str:
+        """The picture, under a heading (plain text) if one is given."""
         title = escape(self._title)
-        return (
+        picture = (
             f'<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{title}">'
             f"<title>{title}</title>{''.join(self._parts)}</svg>"
+        )
+        return (
+            f'<figure class="titled"><figcaption>{escape(heading)}</figcaption>{picture}</figure>'
+            if heading
+            else picture
         )
 
     def _axes(self, x_label: str, y_label: str, x_ticks: Sequence[float], y_ticks: Sequence[float]) -> None:

@@ -2,84 +2,94 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-from PIL import Image
-
+from cxrzero._version import __version__
 from cxrzero.display.counts import counted
-from cxrzero.display.page import escape
+from cxrzero.display.page import escape, page
+from cxrzero.display.pictures import breakable, embedded, film, link, thumbnail
 from cxrzero.errors import ImageError
 from cxrzero.files import write_whole
 from cxrzero.images.radiograph import Radiograph
+from cxrzero.pipeline.items import RunStats
 from cxrzero.search.archive import Hit
 
-THUMBNAIL_PIXELS = 256  # the longer side
-JPEG_QUALITY = 85
-
-HEAD = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>cxrzero search</title><style>
-:root{color-scheme:dark}
-body{margin:0;padding:1.5rem;font:15px/1.4 system-ui,sans-serif;background:#14171a;color:#e6e8ea}
-h1{font-size:1.25rem;margin:0 0 .25rem;overflow-wrap:anywhere}p{margin:0 0 1rem;color:#a9b1b8}
-main{display:grid;grid-template-columns:repeat(auto-fill,minmax(14rem,1fr));gap:1rem}
-figure{margin:0;background:#1e2327;border-radius:6px;overflow:hidden}
-.picture{background:#000;height:256px;display:flex;align-items:center;justify-content:center;color:#a9b1b8}
-img{max-width:100%;max-height:100%;display:block}
-figcaption{padding:.5rem .7rem;overflow-wrap:anywhere}b{float:left;margin-right:.6rem}
-span{display:block;text-align:right;font-variant-numeric:tabular-nums;color:#a9b1b8}small{display:block;margin-top:.2rem}
-</style></head><body>
-"""
+Decode = Callable[[str], Iterator[Radiograph]]
 
 
-def write_contact_sheet(
-    path: Path, title: str, hits: Sequence[Hit], decode: Callable[[str], Iterator[Radiograph]]
-) -> None:
-    """Write the sheet: the thumbnail, rank, cosine and path of each hit, and nothing from the header.
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """What was searched, for the head of the sheet.
+
+    Attributes:
+        text: the sentence; empty where `like` is given.
+        like: path of the example image.
+        model, fingerprint: who compared.
+        stats: of the rows that were looked at.
+        created: in UTC.
+    """
+
+    text: str
+    model: str
+    fingerprint: str
+    stats: RunStats
+    created: datetime
+    like: str | None = None
+
+
+def write_contact_sheet(path: Path, searched: Searched, hits: Sequence[Hit], decode: Decode) -> None:
+    """Write the sheet: the thumbnail, rank, cosine and path of each hit, a link to it, and nothing from the header.
 
     Raises:
         OutputError: it cannot be written.
     """
-    figures = "\n".join(_figure(hit, decode) for hit in hits)
-    page = (
-        f"{HEAD}<h1>{escape(title)}</h1>\n"
-        f"<p>{counted(len(hits), 'image')}, the nearest first, with the cosine similarity of each. "
-        "Research use only: not a medical device. "
-        f"Burned-in text stays visible in the pictures.</p>\n<main>\n{figures}\n</main></body></html>\n"
+    title = f"Films like {Path(searched.like).name}" if searched.like else searched.text
+    stats = searched.stats
+    left_out = "".join(
+        f", {n:,} {what}" for n, what in ((stats.failed, "could not be read"), (stats.skipped, "skipped")) if n
     )
-    write_whole(path, page)
+    body = f"""<header><h1>{escape(title)}</h1>
+<p class="soft">The nearest {len(hits):,} of {counted(stats.ok, "image")}{left_out}
+ · {escape(searched.model)} · {searched.created:%Y-%m-%d %H:%M} UTC</p>
+<p><span class="device">Research use only. Not a medical device.</span></p>
+{_query(searched, path.parent, decode)}</header>
+<main><div class="films">{"".join(_film(hit, path.parent, decode) for hit in hits)}</div></main>
+<footer>The number beside a rank is the cosine similarity of the film and what was asked: it orders films and is no
+probability. Burned-in text stays visible in the pictures.<br>
+cxrzero {__version__}, model {escape(searched.model)} <code>{escape(searched.fingerprint)}</code></footer>"""
+    write_whole(path, page(f"Search: {title}", body))
 
 
-def _figure(hit: Hit, decode: Callable[[str], Iterator[Radiograph]]) -> str:
-    name = escape(hit.row.path).replace("/", "/<wbr>")  # breaks between folders
+def _query(searched: Searched, folder: Path, decode: Decode) -> str:
+    """The example image; none of a sentence."""
+    if searched.like is None:
+        return ""
+    caption = f"Looked for films like this one<small>{_name(searched.like, folder)}</small>"
+    return f'<div class="query">{film(_picture(searched.like, None, "What was looked for", decode), caption)}</div>\n'
+
+
+def _film(hit: Hit, folder: Path, decode: Decode) -> str:
     frame = f", frame {hit.row.frame}" if hit.row.frame not in (None, 1) else ""
-    return (
-        f'<figure><div class="picture">{_picture(hit, decode)}</div>'
-        f"<figcaption><b>{hit.rank}</b><span>{hit.cosine:.4f}</span><small>{name}{frame}</small></figcaption></figure>"
+    caption = (
+        f'<div class="row"><b>{hit.rank}</b><span>{hit.cosine:.4f}</span></div>'
+        f"<small>{_name(hit.row.path, folder)}{frame}</small>"
     )
+    return film(_picture(hit.row.path, hit.row.frame, f"Rank {hit.rank}", decode), caption)
 
 
-def _picture(hit: Hit, decode: Callable[[str], Iterator[Radiograph]]) -> str:
+def _name(path: str, folder: Path) -> str:
+    return f'<a href="{link(path, folder)}">{breakable(path)}</a>'
+
+
+def _picture(path: str, frame: int | None, alt: str, decode: Decode) -> str:
+    """A frame of a film, the first one for None, or what is to be said in its place."""
     try:
-        for radiograph in decode(hit.row.path):
-            if radiograph.frame == hit.row.frame:
-                data = base64.b64encode(thumbnail(radiograph.pixels)).decode("ascii")
-                return f'<img alt="rank {hit.rank}" src="data:image/jpeg;base64,{data}">'
+        for radiograph in decode(path):
+            if frame in (None, radiograph.frame):
+                return embedded(thumbnail(radiograph.pixels), alt)
     except ImageError as error:
         return escape(f"no longer readable ({error.code})")
     return "no longer there"
-
-
-def thumbnail(pixels: npt.NDArray[np.uint8]) -> bytes:
-    """(H, W) uint8 → JPEG whose longer side has at most 256 pixels."""
-    picture = Image.fromarray(pixels)
-    picture.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=JPEG_QUALITY)
-    return buffer.getvalue()

@@ -6,6 +6,8 @@
     resample.py     bootstraps
     thresholds.py   decision thresholds
     calibrators.py  scores → frequencies
+    regions.py      boxes on a film, and maps against them
+    localisation.py what a map must be better than, and where it is cut
 
 What this package does not know: files, tables, models.
 """

@@ -143,6 +143,19 @@ def percentile(value: float, resampled: Floats, confidence: float, method: str =
     return Estimate(value, float(low), float(high), method, len(defined))
 
 
+def all_alike(value: float, n: int, confidence: float, lowest: float, highest: float) -> Estimate:
+    """Interval of a mean of which all n independent values seen are the same, so that no bootstrap varies.
+
+    Wilson's lower bound for n of n says how many of all there are at least like this; the rest may be at worst all
+    `lowest` or all `highest`, the ends of what a value can be. For n hits of n it is Wilson's interval.
+    """
+    if n == 0 or math.isnan(value):
+        return Estimate(value)
+    share = wilson(n, n, confidence).low
+    low, high = (share * value + (1 - share) * end for end in (lowest, highest))
+    return Estimate(value, low, high, "wilson_all_alike")
+
+
 def bootstrap_p(differences: Floats) -> float:
     """Two-sided bootstrap p-value that a difference is 0: twice the smaller tail of (B,) resampled differences.
 

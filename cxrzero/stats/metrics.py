@@ -175,16 +175,20 @@ def brier(probabilities: Floats, truth: Bools) -> float:
 
 @dataclass(frozen=True, slots=True)
 class ReliabilityBin:
+    """Rows with probabilities from `low` to `high`: the share of positives, and its interval where one was made."""
+
     low: float
     high: float
     n: int
     mean_probability: float
     observed: float
+    observed_low: float = float("nan")
+    observed_high: float = float("nan")
 
 
 def reliability(probabilities: Floats, truth: Bools, n_bins: int = ECE_BINS) -> tuple[ReliabilityBin, ...]:
     """The non-empty ones of `n_bins` equal-width bins of [0, 1]; a bin holds its upper edge, the first also 0."""
-    place = np.clip(np.ceil(probabilities * n_bins).astype(np.int64) - 1, 0, n_bins - 1)
+    place = bin_of(probabilities, n_bins)
     counts = np.bincount(place, minlength=n_bins)
     sums = np.bincount(place, weights=probabilities, minlength=n_bins)
     hits = np.bincount(place, weights=truth.astype(np.float64), minlength=n_bins)
@@ -192,6 +196,11 @@ def reliability(probabilities: Floats, truth: Bools, n_bins: int = ECE_BINS) -> 
         ReliabilityBin(b / n_bins, (b + 1) / n_bins, int(counts[b]), sums[b] / counts[b], hits[b] / counts[b])
         for b in np.flatnonzero(counts)
     )
+
+
+def bin_of(probabilities: Floats, n_bins: int = ECE_BINS) -> Ints:
+    """(n,) number of each one's bin, see `reliability`."""
+    return np.clip(np.ceil(probabilities * n_bins).astype(np.int64) - 1, 0, n_bins - 1)
 
 
 def expected_calibration_error(probabilities: Floats, truth: Bools, n_bins: int = ECE_BINS) -> float:

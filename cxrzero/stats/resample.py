@@ -80,6 +80,15 @@ def resampled_confusions(tables: Floats, how: Resampling) -> Confusion:
     return Confusion(tp, fp, fn, tn)
 
 
+def resampled_means(values: Floats, units: Ints, how: Resampling) -> Floats:
+    """(B, m) means over rows of (n, m) values, all columns from the same draws of the (n,) units; n is not 0."""
+    _, units = np.unique(units, return_inverse=True)
+    sums = np.stack([np.bincount(units, weights=column) for column in values.T], axis=1)
+    sizes = np.bincount(units).astype(np.float64)
+    parts = [(counts @ sums) / (counts @ sizes)[:, None] for counts in unit_draws(len(sizes), how)]
+    return np.concatenate(parts) if parts else np.empty((0, values.shape[1]))
+
+
 def _chunks(width: int, total: int) -> Iterator[int]:
     size = max(1, CHUNK_CELLS // max(width, 1))
     for start in range(0, total, size):

@@ -23,8 +23,10 @@ from cxrzero.tables.labels import (
     vocabulary,
 )
 from cxrzero.tables.names import (
+    FRAME_NAME,
     PATH_NAMES,
     PATIENT_NAMES,
+    REVIEW_NAMES,
     STUDY_NAMES,
     find_column,
     fold,
@@ -42,6 +44,9 @@ SPLIT_NAMES = ("split", "fold")  # columns of numbers, often, that are no findin
 class LabelTable:
     """A table of reference labels: with a column for each finding, or one that lists them.
 
+    In a table of reviews (it has the columns comment and reviewer) a blank is what a reader did not judge: unknown,
+    unless the rules say otherwise.
+
     Args:
         source: the table.
         rules: how it is to be read.
@@ -55,6 +60,11 @@ class LabelTable:
     def __init__(
         self, source: TableSource, rules: LabelRules, text: Sequence[str] = (), apart: Collection[str | None] = ()
     ) -> None:
+        folded = set(map(fold, source.columns))
+        if rules.blank == "auto" and folded.issuperset(REVIEW_NAMES):
+            rules = replace(rules, blank="ignore")
+        beside = {FRAME_NAME, *(REVIEW_NAMES if folded.issuperset(REVIEW_NAMES) else ())}
+        apart = {*apart, *(name for name in source.columns if fold(name) in beside)}
         self._source, self._rules, self._text = source, rules, text
         self._list = find_list_column(source.columns, rules)
         if self._list is None:

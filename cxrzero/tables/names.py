@@ -15,6 +15,8 @@ PATH_NAMES = (
 # fmt: on
 SOP_NAMES = ("sopinstanceuid", "sopuid", "instanceuid", "imageuid", "sop")
 STUDY_NAMES = ("studyinstanceuid", "studyuid", "studyid", "study", "studydir", "accession", "accessionnumber")
+# What stands beside labels: in tables of predictions a frame, in a reader's verdicts (`cxrzero worklist`) these too.
+FRAME_NAME, REVIEW_NAMES = "frame", ("comment", "reviewer")
 PATIENT_NAMES = ("patientid", "patient", "subjectid", "subject", "patientnumber", "patientkey")
 
 

@@ -101,14 +101,14 @@ def read_table(
     kept_text: dict[str, list[str]] = {name: [] for name in text_names}
     kept_numbers: dict[str, list[Floats]] = {name: [] for name in number_names}
     n_rows = 0
-    for first_row, n, cells_of in _chunks(source, (*text_names, *number_names)):
+    for first_row, n, cells_of in chunks(source, (*text_names, *number_names)):
         for name in text_names:
             cells = [cell.strip() for cell in cells_of(name)]
             if name in shared:
                 cells = [shared[name].setdefault(cell, cell) for cell in cells]
             kept_text[name].extend(cells)
         for name in number_names:
-            kept_numbers[name].append(_floats(cells_of(name), source.path, name, first_row))
+            kept_numbers[name].append(floats(cells_of(name), source.path, name, first_row))
         n_rows = first_row + n
     if n_rows == 0:
         raise NoInputError(f"{source.path}: the table has a header but no rows")
@@ -127,7 +127,7 @@ def columns_that(source: TableSource, names: Iterable[str], fits: Callable[[str,
         ConfigError: a row is ragged.
     """
     left = [name for name in dict.fromkeys(names) if source.columns.count(name) == 1]
-    for _, _, cells_of in _chunks(source, left) if left else ():
+    for _, _, cells_of in chunks(source, left) if left else ():
         left = [name for name in left if fits(name, [cell.strip() for cell in cells_of(name)])]
         if not left:
             break
@@ -148,8 +148,14 @@ def number(cell: str) -> float:
     return float(cell)
 
 
-def _chunks(source: TableSource, names: Sequence[str]) -> Iterator[tuple[int, int, Callable[[str], list[str]]]]:
-    """Yield some thousands of rows at a time: the first one's number from 0, how many they are, and cells by column."""
+def chunks(source: TableSource, names: Sequence[str]) -> Iterator[tuple[int, int, Callable[[str], list[str]]]]:
+    """Yield some thousands of rows at a time: the first one's number from 0, how many they are, and cells by column.
+
+    Cells are as the file has them, with the spaces around them.
+
+    Raises:
+        ConfigError: a column is missing or there twice, or a row is ragged.
+    """
     places = {name: _place(source, name) for name in names}
     first_row = 0
     rows = _rows(source)
@@ -166,7 +172,8 @@ def _chunks(source: TableSource, names: Sequence[str]) -> Iterator[tuple[int, in
         raise ConfigError(f"{source.path}: not readable as CSV near data row {first_row + 1}: {error}") from None
 
 
-def _floats(cells: Sequence[str], path: Path, column: str, first_row: int) -> Floats:
+def floats(cells: Sequence[str], path: Path, column: str, first_row: int) -> Floats:
+    """Cells as numbers, see `number`; `first_row`, from 0, is the first one's, for the message."""
     try:
         return np.array([cell or "nan" for cell in cells], dtype=np.float64)
     except ValueError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +9,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from cxrzero._version import __version__
 from cxrzero.display.counts import counted
-from cxrzero.display.page import escape
+from cxrzero.display.page import escape, page
+from cxrzero.display.pictures import breakable, embedded, film, thumbnail
 from cxrzero.files import write_whole
-from cxrzero.search.contactsheet import HEAD, thumbnail
-
-# What the model sees is small: enlarged, with every pixel visible.
-STYLE = ".picture img{width:100%;height:100%;object-fit:contain;image-rendering:pixelated}main{margin-bottom:2rem}"
-_HEAD = HEAD.replace("cxrzero search", "cxrzero train --check").replace("</style>", f"{STYLE}\n</style>")
 
 
 @dataclass(frozen=True)
@@ -38,31 +34,28 @@ def write_page(path: Path, source: str, seen: Sequence[Seen], suspects: Sequence
     Raises:
         OutputError: it cannot be written.
     """
-    page = (
-        f"{_HEAD}<h1>{escape(source)}</h1>\n"
-        f"<p>{counted(len(seen), 'training image')} as the model sees them, each with the texts drawn for "
-        "it. These are pictures and texts of patients: keep this page only where the data may be kept.</p>\n"
-        f"{_figures(seen)}"
-        + (
-            "<h1>Do these show a chest?</h1>\n<p>They do not look like chest X-rays. Take out those that are "
-            f"none.</p>\n{_figures(suspects)}"
-            if suspects
-            else ""
-        )
-        + "</body></html>\n"
+    doubtful = (
+        "<section><h2>Do these show a chest?</h2><p>They do not look like chest X-rays. Take out those that are none."
+        f"</p>{_films(suspects)}</section>"
+        if suspects
+        else ""
     )
-    write_whole(path, page)
+    body = f"""<header><h1>Check of {escape(source)}</h1>
+<p class="soft">{counted(len(seen), "training image")} as the model sees them, each with the texts drawn for it</p>
+<p><span class="device">Pictures and texts of patients: keep this page only where the data may be kept.</span></p>
+</header>
+<main class="enlarged">
+<section>{_films(seen)}</section>
+{doubtful}
+</main>
+<footer>cxrzero {__version__}. Research use only: not a medical device.</footer>"""
+    write_whole(path, page(f"Check of {source}", body))
 
 
-def _figures(seen: Sequence[Seen]) -> str:
-    return "<main>\n" + "\n".join(map(_figure, seen)) + "\n</main>\n"
+def _films(seen: Sequence[Seen]) -> str:
+    return f'<div class="films">{"".join(map(_film, seen))}</div>'
 
 
-def _figure(seen: Seen) -> str:
-    data = base64.b64encode(thumbnail(seen.pixels)).decode("ascii")
+def _film(seen: Seen) -> str:
     texts = "".join(f"<p>{escape(text)}</p>" for text in seen.texts)
-    name = escape(seen.image)
-    return (
-        f'<figure><div class="picture"><img alt="{name}" src="data:image/jpeg;base64,{data}"></div>'
-        f"<figcaption>{texts}<small>{name}</small></figcaption></figure>"
-    )
+    return film(embedded(thumbnail(seen.pixels), seen.image), f"{texts}<small>{breakable(seen.image)}</small>")

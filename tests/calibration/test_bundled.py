@@ -18,6 +18,7 @@ from cxrzero.calibration.file import read_calibration
 from cxrzero.cli import app
 from cxrzero.errors import BundleError, ConfigError, UsageError, WriteError
 from cxrzero.files import sha256_of
+from cxrzero.model import own
 from cxrzero.model.bundle import bundled_folder, load_bundle
 from cxrzero.registry.verify import verify
 from tests.support.bundle import write_bundle
@@ -235,7 +236,7 @@ def test_what_was_not_fitted_for_the_model_and_its_own_wording_stays_out(place: 
 def test_what_is_not_the_users_own_is_not_changed(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert bundled_folder().is_dir()
     with monkeypatch.context() as patch:
-        patch.setattr(bundled, "bundled_folder", lambda: place)
+        patch.setattr(own, "bundled_folder", lambda: place)
         with pytest.raises(UsageError, match="comes with cxrzero"):
             put_into(load_bundle(Path("mine")), FITTED)
     Path("mine/model.json").rename("blob")
@@ -320,3 +321,25 @@ def test_verify_finds_one_of_another_model_and_info_one_that_is_damaged(calibrat
     assert "  calibration: damaged: " in done(cxrzero("models", "info", "mine")).output
     with pytest.raises(ConfigError, match="not readable as JSON"):
         Screener("mine", device="cpu").predict("test", calibration="model")
+
+
+def test_heatmaps_take_its_thresholds_for_not_found(calibrated: Path) -> None:
+    asked = [
+        "heatmap",
+        "test/100.png",
+        "--labels",
+        'edema,"mass, left",pneumonia',
+        "--model",
+        "mine",
+        "--device",
+        "cpu",
+    ]
+    result = done(cxrzero(*asked))
+    said = "below the threshold of the model's own calibration, below 0.5 for pneumonia, for which it has none"
+    assert said in result.output
+    fitted = read_calibration(FITTED).labels
+    with Path("heatmaps/heatmaps.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            each = fitted.get(row["label"])
+            threshold = each.threshold.value if each and each.threshold else 0.5
+            assert row["found"] == str(int(float(row["p"]) >= threshold)), row["label"]

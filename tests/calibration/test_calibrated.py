@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -168,14 +169,22 @@ def test_more_labels_than_fitted_are_refused_with_the_command_to_type(run: Run) 
     assert "--labels" not in alone.output.partition("type: ")[2]
 
 
-def test_the_rows_in_the_terminal_have_the_decisions(run: Run) -> None:
+def test_the_terminal_has_the_highest_films_and_what_reached_the_threshold(run: Run) -> None:
     result = run("films", "--calibration", CALIBRATION, "--out", "second.csv")
-    first = pd.read_csv("second.csv").iloc[0]
+    rows = pd.read_csv("second.csv")
+    thresholds = json.loads(Path(CALIBRATION).read_text(encoding="utf-8"))["labels"]
     for label in LABELS:
-        numbers = f"{first[label]:.3f} {first[f'{label}_calibrated']:.3f} {first[f'{label}_decision']:.0f}"
-        assert numbers in result.output
-    assert "Under each label: its probability, the calibrated one, the decision (0 or 1)" in result.output
-    assert "of each label" not in run("films", "--out", "third.csv").output
+        reached = int(rows[f"{label}_decision"].sum())
+        threshold = thresholds[label]["threshold"]["value"]
+        films = f"{reached} film{'s' * (reached != 1)} at or above the threshold {threshold:.3f}"
+        assert re.search(rf"^{re.escape(label)}( \(never measured\))?: {films}", result.output, re.MULTILINE)
+        for _, row in rows.nlargest(5, label).iterrows():
+            numbers = f"  {row[label]:.3f}, calibrated {row[f'{label}_calibrated']:.3f}  {row['path']}"
+            assert f"\n{numbers}" in result.output
+    assert "Calibrated values are frequencies, as far as" in result.output
+    plain = run("films", "--out", "third.csv").output
+    assert "at or above" not in plain
+    assert "Scores order films; they are frequencies only after calibration." in plain
 
 
 def test_what_could_not_be_fitted_stays_empty_and_is_said(run: Run) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from typer.testing import CliRunner
 
 from cxrzero.cli import app
 from cxrzero.errors import ConfigError, LabelError
+from cxrzero.evaluate.caveats import map_option
 from cxrzero.evaluate.match import match_labels, nearest
 from cxrzero.evaluate.options import EvalOptions
 from cxrzero.evaluate.outputs import metrics_csv, metrics_json
@@ -50,7 +53,7 @@ def test_nih_s_own_file_has_pleural_effusion(write: Any) -> None:
     assert found.macro.auroc == by_name.macro.auroc
     assert found.dataset.match.synonyms == {"pleural effusion": "pleural effusion ← Effusion (built-in synonym of NIH)"}
     assert "NOT EVALUATED: tuberculosis. The label table has no column of that name" in warned(found, loud=True)
-    assert "--map" not in warned(found, loud=True)
+    assert '--map "tuberculosis=COLUMN"' in warned(found, loud=True)
     record = json.loads(metrics_json(found))
     assert record["label_match"]["synonyms"]["pleural effusion"].endswith("(built-in synonym of NIH)")
     assert record["label_match"]["only_predicted"] == {"tuberculosis": ""}
@@ -73,6 +76,17 @@ def test_a_column_of_nearly_that_name_is_proposed_with_the_map_to_type(write: An
     mapped = run(predicted(write, "cardiomegalie", "edema"), labels, mapping=("cardiomegalie=Cardiomegaly",))
     assert [s.label for s in mapped.scores] == ["cardiomegalie", "edema"]
     assert "NOT EVALUATED" not in warned(mapped, loud=True)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="shells of Unix")
+@pytest.mark.parametrize(
+    "label", ["mass, left", 'so-called "mass"', "mass > 3 cm", "cost $5", "it's", "what?!", "back`tick`", "a\\b"]
+)
+def test_the_map_to_type_is_one_word_of_a_shell(label: str) -> None:
+    for shell in ("sh", "bash"):
+        typed = f"printf '%s' {map_option(label, 'A|B').removeprefix('--map ')}"
+        said = subprocess.run([shell, "-c", typed], capture_output=True, check=True, text=True)
+        assert said.stdout == f"{label}=A|B"
 
 
 def test_another_finding_is_never_proposed() -> None:

@@ -79,6 +79,9 @@ def test_the_mark_adds_to_the_results(run: Run, marked: Path) -> None:
     for each in remarks:
         assert f"Note: {each['label']}: {each['message']}" in done.output
     assert "At chance, so read nothing into it: mass, nodule and hernia" in done.output
+    assert "Never measured with this model: goiter" in done.output
+    for label, mark in (("mass", " (at chance)"), ("goiter", " (never measured)"), ("edema", "")):
+        assert f"\n{label}{mark}\n" in done.output
     assert "At chance" not in run("predict", "in", "--model", marked, "--labels", "edema", "--out", "b.csv").output
 
 
@@ -107,3 +110,14 @@ def test_the_benchmark_marks_what_it_measured(tmp_path: Path) -> None:
     card = load_bundle(folder).card
     assert card["at_chance"] == ["mass"]
     assert [each["label"] for each in card["results"]] == ["edema", "mass"]
+
+
+def test_of_the_models_own_labels_those_that_were_never_measured_are_named_after_the_run(
+    run: Run, tmp_path: Path
+) -> None:
+    model = write_bundle(tmp_path / "own", results=[result("edema", 0.6)], labels=["edema", "mass", "No Finding"])
+    done = run("predict", "in", "--model", model, "--out", "a.csv")
+    assert done.exit_code == 0, done.output
+    assert "never measured with tiny" not in done.output  # not before it, and not in the record
+    assert json.loads(Path("a.run.json").read_text(encoding="utf-8"))["remarks"] == []
+    assert "Never measured with this model: mass\n" in done.output

@@ -1,14 +1,17 @@
 """Ranking an archive by text and by example."""
 
 import csv
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from typer.testing import CliRunner
 
 from cxrzero.cli import app
+from cxrzero.model.bundle import load_bundle
 from cxrzero.pipeline.live import Live
 from cxrzero.screener import Screener
 from cxrzero.search.archive import image_query, search, text_query
@@ -67,8 +70,23 @@ def test_table_and_contact_sheet(tiny_bundle: Path, archive: Path, tmp_path: Pat
     assert "&lt;i&gt;mass&lt;/i&gt;" in page
     assert "<b>&.png" not in page
     assert page.count("data:image/jpeg;base64,") == 2
-    assert re.findall(r'(?:src|href)="(?!data:)', page) == []
+    assert re.findall(r'src="(?!data:)', page) == []
+    links = re.findall(r'href="([^"]*)"', page)
+    assert [unquote(link) for link in links] == [os.path.relpath(row["path"], tmp_path) for row in rows]
+    assert "The nearest 2 of 8 images, 1 could not be read" in page
+    assert load_bundle(tiny_bundle).fingerprint in page
     assert CliRunner().invoke(app, arguments).exit_code == 2  # both exist
+
+
+def test_the_sheet_of_an_example_shows_it(tiny_bundle: Path, archive: Path, tmp_path: Path) -> None:
+    sheet, like = tmp_path / "found.html", archive / "5<b>&.png"
+    asked = ["search", "--like", str(like), str(archive), "--html", str(sheet), "--top", "3"]
+    assert CliRunner().invoke(app, [*asked, "--model", str(tiny_bundle)]).exit_code == 3
+    head, _, found = sheet.read_text().partition("</header>")
+    assert "<h1>Films like 5&lt;b&gt;&amp;.png</h1>" in head
+    pictures = [re.findall(r'src="(data:image/jpeg;base64,[^"]*)"', part) for part in (head, found)]
+    assert [len(part) for part in pictures] == [1, 3]
+    assert pictures[0][0] == pictures[1][0]  # nothing is more like it than itself
 
 
 def test_wrong_usage(tiny_bundle: Path, archive: Path) -> None:

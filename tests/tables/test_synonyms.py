@@ -26,7 +26,8 @@ VINDR = [
     "Aortic enlargement", "Atelectasis", "Cardiomegaly", "Clavicle fracture", "Consolidation", "Edema", "Emphysema",
     "Enlarged PA", "ILD", "Infiltration", "Lung Opacity", "Lung cavity", "Lung cyst", "Mediastinal shift",
     "Nodule/Mass", "Pleural effusion", "Pleural thickening", "Pneumothorax", "Pulmonary fibrosis", "Rib fracture",
-    "COPD", "Lung tumor", "Pneumonia", "Tuberculosis", "No finding",
+    "COPD", "Lung tumor", "Pneumonia", "Tuberculosis", "No finding", "Calcification", "Other lesion",
+    "Other diseases",
 ]  # fmt: skip
 
 
@@ -56,6 +57,13 @@ def test_the_lists_of_the_data_sets_are_known(source: str, names: list[str]) -> 
         ("neumonia", "Pneumonia"),
         ("neumonía", "Pneumonia"),
         ("ILD", "Interstitial lung disease"),
+        ("pneumoperitoneo", "Pneumoperitoneum"),
+        ("NSG tube", "nasogastric tube"),
+        ("laminar atelectasis", "platelike atelectasis"),
+        ("Round(ed) Atelectasis", "round atelectasis"),
+        ("adenopathy", "lymphadenopathy"),
+        ("ground glass pattern", "ground-glass opacity"),
+        ("tracheal shift", "tracheal deviation"),
     ],
 )
 def test_the_same_finding(one: str, other: str) -> None:
@@ -78,6 +86,13 @@ def test_the_same_finding(one: str, other: str) -> None:
         ("Lung Opacity", "Consolidation"),
         ("Fracture", "Rib fracture"),
         ("Pneumonia", "Pneumothorax"),
+        ("COPD", "COPD signs"),
+        ("Atelectasis", "laminar atelectasis"),
+        ("granuloma", "calcified granuloma"),
+        ("mediastinal enlargement", "Enlarged Cardiomediastinum"),
+        ("pericardial effusion", "Effusion"),
+        ("tracheal shift", "Mediastinal shift"),
+        ("Pneumothorax", "hydropneumothorax"),
         ("Pleural_Thickening", "Pleural Other"),
         ("nothing known", "nothing known"),
     ],

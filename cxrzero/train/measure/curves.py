@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from cxrzero._version import __version__
-from cxrzero.display.page import escape
+from cxrzero.display.page import escape, page
 from cxrzero.files import write_whole
-from cxrzero.report.document import opening
 from cxrzero.report.svg import Plot, Point, nice_ticks
 from cxrzero.train.measure import metricslog
 
@@ -25,15 +24,12 @@ def write_curves(folder: Path, remarks: Sequence[str] = ()) -> Path:
     """
     plots = "".join(_plots(metricslog.read(folder)))
     said = "".join(f"<p><strong>{escape(remark)}</strong></p>" for remark in remarks)
-    page = f"""{opening("Training")}<header><h1>Training</h1></header>
+    body = f"""<header><h1>Training</h1></header>
 <main><section>{said}<div class="grid-of-plots">{plots}</div></section></main>
 <footer>cxrzero {__version__}. All numbers are in metrics.jsonl beside this page.
-Research use only: not a medical device.</footer>
-</body>
-</html>
-"""
+Research use only: not a medical device.</footer>"""
     path = folder / FILE
-    write_whole(path, page)
+    write_whole(path, page("Training", body))
     return path
 
 

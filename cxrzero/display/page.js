@@ -14,3 +14,21 @@ for (const table of document.querySelectorAll("table.sortable")) {
     body.append(...[...body.rows].sort((a, b) => (down ? compare(b, a) : compare(a, b))));
   }));
 }
+// What is wider than its box can be reached and scrolled by the keyboard.
+const reach = new ResizeObserver((boxes) => boxes.forEach(({ target }) => {
+  if (target.scrollWidth > target.clientWidth) target.tabIndex = 0;
+  else target.removeAttribute("tabindex");
+}));
+for (const box of document.querySelectorAll(".scroll")) reach.observe(box);
+// A picture in a button is shown as large as the window; a click or Escape brings the page back.
+const large = document.createElement("dialog");
+large.addEventListener("click", () => large.close());
+for (const button of document.querySelectorAll("button.enlarge")) {
+  button.addEventListener("click", () => {
+    const picture = button.querySelector("img").cloneNode();
+    large.setAttribute("aria-label", picture.alt);
+    large.replaceChildren(picture);
+    document.body.append(large);
+    large.showModal();
+  });
+}

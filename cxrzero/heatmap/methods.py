@@ -1,0 +1,61 @@
+"""Which method makes a model's maps, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from cxrzero.choices import MapMethod
+from cxrzero.errors import ConfigError
+from cxrzero.model.bundle import Bundle
+from cxrzero.prompts.location import better_method, location_validated, mean_gains
+
+Method = Literal["patch", "occlusion"]
+
+
+def choose_method(asked: MapMethod, bundles: Sequence[Bundle]) -> tuple[Method, str]:
+    """The method, and the reason in words for the user.
+
+    Args:
+        bundles: of the models that are asked together.
+
+    Raises:
+        ConfigError: "patch" was asked for, and there are no patches.
+    """
+    obstacle = _obstacle(bundles)
+    if asked == "patch" and obstacle:
+        raise ConfigError(f"--method patch: {obstacle}; use --method occlusion")
+    if asked != "auto":
+        return asked, "asked for"
+    if obstacle:
+        return "occlusion", obstacle
+    field = bundles[0].card.get("location")
+    if better_method(field) == "occlusion":
+        return "occlusion", f"measured better with {bundles[0].name} ({_gains(field)})"
+    if better_method(field) == "patch":
+        return "patch", f"measured better with {bundles[0].name} ({_gains(field)})"
+    return "patch", f"neither method was measured with {bundles[0].name}, and patches take one pass"
+
+
+def validated(bundles: Sequence[Bundle], label: str, method: Method) -> bool | None:
+    """Whether maps of a finding by this method were measured to beat the best fixed point; None if nobody measured it,
+    as of every ensemble."""
+    return location_validated(bundles[0].card.get("location"), label, method) if len(bundles) == 1 else None
+
+
+def _obstacle(bundles: Sequence[Bundle]) -> str:
+    """Why there are no patches to look at, or nothing."""
+    if len(bundles) > 1:
+        return f"an ensemble of {len(bundles)} models has no patches in one space"
+    if bundles[0].patch_encoder is None:
+        return (
+            f"the model {bundles[0].name} has no embeddings of patches in the space of its texts, as models that pool "
+            "by attention"
+        )
+    return ""
+
+
+def _gains(field: object) -> str:
+    """What was measured of each method."""
+    gains = mean_gains(field)
+    return ", ".join(f"{method} {gain:+.2f} over the best fixed point" for method, gain in gains.items())

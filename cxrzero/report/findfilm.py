@@ -1,0 +1,28 @@
+"""Where the film of a table's row is, under a folder that the user names."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from cxrzero.tables.paths import path_of_cell
+
+
+def find_film(root: Path, cell: str) -> Path | None:
+    """The file of a path cell: the longest end of the path that is under the folder, and never one outside of it."""
+    for path in dict.fromkeys((cell, path_of_cell(cell))):
+        for separators in (r"/", r"[\\/]"):  # a backslash is a letter on Unix, unless the table comes from Windows
+            parts = [part for part in re.split(separators, path) if part not in ("", ".")]
+            for first in range(len(parts)):
+                file = root.joinpath(*parts[first:])
+                inside = file.is_relative_to(root) and ".." not in file.parts[len(root.parts) :]
+                if inside and _is_file(file):
+                    return file
+    return None
+
+
+def _is_file(file: Path) -> bool:
+    try:
+        return file.is_file()
+    except (OSError, ValueError):  # a name that is too long, or has a NUL in it
+        return False

@@ -1,0 +1,52 @@
+"""What the page calls films, and where they are: their paths and UIDs, or under --pseudonymise what stands for them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from cxrzero.tables.paths import path_of_cell
+from cxrzero.tables.pseudonym import Pseudonymiser
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """How the films of one table are found and called.
+
+    Attributes:
+        images: the folder that relative paths start from.
+        pseudonymiser: None shows paths and UIDs as the table has them.
+        is_hidden: the table has pseudonyms already, so that no film is found, and none is replaced again.
+    """
+
+    images: Path
+    pseudonymiser: Pseudonymiser | None = None
+    is_hidden: bool = False
+
+    def file(self, cell: str) -> Path:
+        """Where the film of a path cell is, see `path_of_cell`."""
+        return self.images / path_of_cell(cell, self.images)
+
+    def received(self, cell: str) -> float:
+        """When a film came in, as far as its file tells: its modification time; NaN where there is none."""
+        try:
+            return self.file(cell).stat().st_mtime
+        except (OSError, ValueError):
+            return float("nan")
+
+    def path(self, cell: str) -> str:
+        if self.pseudonymiser is None or self.is_hidden:
+            return cell
+        return self.pseudonymiser.path(str(self.file(cell)))
+
+    def uid(self, uid: str) -> str:
+        if self.pseudonymiser is None or self.is_hidden:
+            return uid
+        return self.pseudonymiser.uid(uid)
+
+    def link(self, cell: str) -> str | None:
+        """Address of the film's file; None where it may not be shown."""
+        if self.pseudonymiser is not None or self.is_hidden:
+            return None
+        return Path(os.path.abspath(self.file(cell))).as_uri()
