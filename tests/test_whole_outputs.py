@@ -96,13 +96,13 @@ def test_a_full_disk_leaves_the_output_of_before(tmp_path: Path, monkeypatch: py
 OTHER_WAYS = {
     "files",
     "heatmap/folder",
+    "worklist/look",
     "pipeline/slots",
     "train/data/store",
     "train/measure/metricslog",
     "convert/importer",
     "convert/onnx_export",
     "train/model/export",
-    "worklist/look",
 }
 
 
