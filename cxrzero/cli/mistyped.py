@@ -92,7 +92,7 @@ def _of_line(ctx: Any, error: Any) -> str:
 
 
 def _arguments(ctx: Any) -> list[str]:
-    return [name_of(each) for each in ctx.command.params if each.param_type_name == "argument"]
+    return [name_of(each).strip("[]") for each in ctx.command.params if each.param_type_name == "argument"]
 
 
 def _declared(callback: Any, name: str) -> tuple[Any, Any]:

@@ -48,7 +48,6 @@ def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Refused:
         ("eval a b --confidence 95%", "--confidence takes a number, not '95%'."),
         ("train a --lr fast", "--lr takes a number, not 'fast'."),
         # what is missing
-        ("eval a.csv", "LABELS.csv is missing. Give the table of reference labels."),
         ("merge a.csv", "--out is missing. Write the joined table to this file."),
         ("models verify --debug", "MODEL is missing. Name a model as --model does:"),
         ("predict a --labels", "--labels needs a value: --labels LIST."),
@@ -64,7 +63,8 @@ def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Refused:
         ("predct a", "cxrzero has no command 'predct'. Did you mean predict or inspect?"),
         (
             "models nosuch",
-            "cxrzero models has no command 'nosuch'. Its commands are list, info, import, pull, verify, calibrate.",
+            "cxrzero models has no command 'nosuch'. Its commands are list, info, import, pull, verify, calibrate, "
+            "location.",
         ),
         # paths
         ("predict a --config nosuch.toml", "--config: nosuch.toml cannot be read: No such file or directory"),
