@@ -49,7 +49,7 @@ MEASURES = ("macro", "sides", "sources")
 TRAIN = (
     "--epochs", str(EPOCHS), "--batch-size", "32", "--texts-per-image", "4", "--lr", "0.0004",
     "--layer-decay", "0.85", "--loss", "sigmoid", "--mixup", "0.2", "--precision", "fp32", "--freeze", "text",
-    "--threads", "1", "--decode-workers", "1",
+    "--refit", "--threads", "1", "--decode-workers", "1",
 )  # fmt: skip
 
 

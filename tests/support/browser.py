@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -80,3 +81,12 @@ _LOUD = frozenset({"warning", "error"})
 
 def _is_here(url: str) -> bool:
     return url.startswith(("file:", "data:", "blob:"))
+
+
+def wait_until(page: Any, true: str, arg: object = None, seconds: float = 30) -> None:
+    """Wait until an expression is true. Playwright's own waiting evaluates text in the page, which its policy forbids
+    unless the first try succeeds."""
+    end = time.monotonic() + seconds
+    while not page.evaluate(true, arg):
+        assert time.monotonic() < end, f"never true: {true}"
+        page.wait_for_timeout(20)

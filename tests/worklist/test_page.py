@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from cxrzero.cli import app
 from cxrzero.worklist.run import Made
-from tests.support.browser import DESKTOP, PHONE, Opened, opened
+from tests.support.browser import DESKTOP, PHONE, Opened, opened, wait_until
 from tests.support.films import film
 from tests.support.patches import write_patch_bundle
 from tests.support.pictures import picture
@@ -71,7 +71,7 @@ def test_films_stand_in_order_with_pictures_that_load(made: Made, shown: Opened)
     scores = page.eval_on_selector_all(".row .score", "all => all.map(each => each.textContent)")
     assert [f"pneumonia {score:.3f}" for score in wanted[: len(scores)]] == scores
     assert page.title() == "Worklist: pneumonia"
-    page.wait_for_function("[...document.images].filter(each => each.src && !each.naturalWidth).length === 0")
+    wait_until(page, "[...document.images].filter(each => each.src && !each.naturalWidth).length === 0")
     assert page.eval_on_selector("#film", "each => each.naturalWidth") > 0
 
 
@@ -139,7 +139,7 @@ def test_reviews_are_labels_for_eval_and_come_in_again(
     with opened(worklist(table, label="edema", out=Path("empty")).page) as seen:
         ready(seen)
         seen.page.set_input_files("#import", path)
-        seen.page.wait_for_function("document.getElementById('message').textContent.startsWith('12 reviews')")
+        wait_until(seen.page, "document.getElementById('message').textContent.startsWith('12 reviews')")
         back = {row["path"]: row for row in csv.DictReader(io.StringIO(exported(seen)))}
         assert back == {row["path"]: row for row in rows}
         seen.check()
@@ -164,7 +164,7 @@ def test_labels_that_spreadsheets_or_pages_would_run_go_out_and_come_in(
         seen.page.click("#forget")
         assert seen.page.inner_text("#count") == "4 of 4 films, 0 reviewed"
         seen.page.set_input_files("#import", path)
-        seen.page.wait_for_function("document.getElementById('message').textContent.startsWith('4 reviews')")
+        wait_until(seen.page, "document.getElementById('message').textContent.startsWith('4 reviews')")
         assert exported(seen) == text
         seen.check()
     assert next(csv.reader(text.splitlines()))[5:7] == ["'=mass", labels[1]]
@@ -188,7 +188,7 @@ def test_what_is_no_review_of_these_films_is_refused(shown: Opened, tmp_path: Pa
     ):
         path.write_text(text, encoding="utf-8")
         page.set_input_files("#import", path)
-        page.wait_for_function("text => document.getElementById('message').textContent.includes(text)", arg=says)
+        wait_until(page, "text => document.getElementById('message').textContent.includes(text)", says)
         assert page.inner_text("#count") == "12 of 12 films, 0 reviewed"
 
 
@@ -247,7 +247,7 @@ def test_window_level_inversion_and_zoom_are_what_the_screen_shows(
     with opened(worklist(predict("grey.png")).page) as seen:
         ready(seen)
         page = seen.page
-        page.wait_for_function("document.getElementById('film').naturalWidth > 0")
+        wait_until(page, "document.getElementById('film').naturalWidth > 0")
 
         def grey() -> int:
             shot = Image.open(io.BytesIO(page.locator("#stage").screenshot())).convert("L")
@@ -326,7 +326,7 @@ def test_h_shows_where_the_model_sees_what_the_keys_judge(
         ready(seen)
         page = seen.page
         page.keyboard.press("h")
-        page.wait_for_function("document.getElementById('overlay').naturalWidth > 0")
+        wait_until(page, "document.getElementById('overlay').naturalWidth > 0")
         assert page.is_visible("#overlay")
         assert page.is_hidden("#film")
         assert page.get_attribute("#see", "aria-pressed") == "true"
