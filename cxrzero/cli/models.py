@@ -280,7 +280,7 @@ def location(
 
     bundle = resolve_model(model, say)
     for entry in put_into(bundle, results, dataset):
-        show(f"  {entry.label}: {'validated' if entry.is_validated else 'not validated'}: {entry}")
+        show(f"  {entry.label}: {entry}")
 
 
 def _print_card(card: Card) -> None:

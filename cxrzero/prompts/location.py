@@ -63,10 +63,10 @@ class Located:
         return beats_fixed_point(self.hit_rate, self.best_point, self.gain_low, self.units)
 
     def __str__(self) -> str:
-        than = "beats" if self.is_validated else "does not beat"
         return (
-            f"{self.method} hits {self.hit_rate:.2f} of {self.films} films, which {than} the best fixed point "
-            f"({self.hit_rate - self.gain:.2f}), {self.dataset}"
+            f"{'validated' if self.is_validated else 'not validated'}: {self.method} hits {self.hit_rate:.2f} of "
+            f"{self.films} films, the best fixed point of other films {self.hit_rate - self.gain:.2f}, any one point "
+            f"{self.best_point:.2f} at most; {self.dataset}"
         )
 
 

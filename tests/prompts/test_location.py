@@ -90,4 +90,7 @@ def test_methods_measured_on_other_findings_are_not_compared() -> None:
 
 def test_it_is_said_in_words() -> None:
     (first, *_) = read_location(FIELD)
-    assert str(first) == "patch hits 0.50 of 30 films, which beats the best fixed point (0.20), boxes"
+    assert str(first) == (
+        "validated: patch hits 0.50 of 30 films, the best fixed point of other films 0.20, any one point 0.40 at most; "
+        "boxes"
+    )
