@@ -69,7 +69,7 @@ def test_it_is_in_the_card_and_the_model_is_the_same(place: Path) -> None:
     assert location_validated(field, "effusion", "occlusion") is False
     assert location_validated(field, "mass", "patch") is None
     assert better_method(field) == "patch"
-    assert "location of pleural effusion: patch hits 1.00 of 24 films" in invoke("info", "mine").output
+    assert "location of pleural effusion: validated: patch hits 1.00 of 24 films" in invoke("info", "mine").output
 
 
 def test_what_cannot_be_read_of_it_fails_verification(place: Path) -> None:
