@@ -22,6 +22,7 @@ from cxrzero.pipeline.decode_file import DecodeJob
 from cxrzero.pipeline.items import Failure
 from cxrzero.pipeline.live import Live, OnRow
 from cxrzero.sources import ImageRef, find_images
+from cxrzero.tables.changed import MOVED
 
 T = TypeVar("T")
 
@@ -76,7 +77,7 @@ def _read(plan: Plan, live: Live) -> Generator[tuple[Film | Failure, Listed | No
 def _ref_of(listed: Listed) -> ImageRef:
     if os.path.isfile(listed.path):
         return ImageRef(listed.path)
-    return ImageRef(listed.path, ImageError("changed", "there is no file at this path now"))
+    return ImageRef(listed.path, ImageError("changed", MOVED))
 
 
 def in_order(jobs: Iterable[Iterator[T]], workers: int) -> Generator[T, None, None]:

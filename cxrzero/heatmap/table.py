@@ -14,6 +14,7 @@ from cxrzero.heatmap.arrays import FilmMaps
 from cxrzero.heatmap.films import Film
 from cxrzero.maths import Bools, Floats
 from cxrzero.prediction import FIXED_COLUMNS
+from cxrzero.tables.changed import OTHER_FILM, TOLERANCE
 from cxrzero.tables.names import fold, some_of
 from cxrzero.tables.paths import path_of_cell
 from cxrzero.tables.read import TableSource, chunks, floats, number, open_table
@@ -22,8 +23,6 @@ from cxrzero.tables.rows import KINDS
 TEXTS = ("path", "frame", "sop_instance_uid", "status")
 # Of each label: value, minus the row's number (of equal values the earlier row is higher), its first three texts.
 Heap = list[tuple[float, int, tuple[str, str, str]]]
-# The table has float32 in full; between backends and devices fp32 differs by less.
-TOLERANCE = 1e-5
 
 
 @dataclass(slots=True)
@@ -49,7 +48,7 @@ class Listed:
             ImageError: "changed", if it is not the same.
         """
         if self.sop and film.facts.sop_instance_uid != self.sop:
-            raise ImageError("changed", "another film is at this path now: its SOP Instance UID is not the table's")
+            raise ImageError("changed", OTHER_FILM)
         for label, then in self.stated.items():
             now = float(maps.probabilities[maps.labels.index(label)])
             if abs(now - then) > TOLERANCE:

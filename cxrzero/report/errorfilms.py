@@ -25,6 +25,7 @@ from cxrzero.member import Member
 from cxrzero.pipeline.items import Failure
 from cxrzero.report.findfilm import find_film
 from cxrzero.sources import ImageRef
+from cxrzero.tables.changed import NO_FRAME, OTHER_FILM
 from cxrzero.tables.read import number
 from cxrzero.worklist.record import RunRecord, open_rescorer
 
@@ -117,7 +118,7 @@ class _Drawer:
         found = films_in(ImageRef(str(file)), reader, geometries, draw=True, is_wanted=lambda each: each == frame)
         film = next(found, None)
         if film is None:
-            raise ImageError("changed", "the file has no such frame now")
+            raise ImageError("changed", NO_FRAME)
         if isinstance(film, Failure):
             raise film.error
         return film
@@ -129,7 +130,7 @@ class _Drawer:
         listed = Listed(str(file), film.frame, self.films.sops[errors[0].place], stated)
         if self.mapper is None:
             if listed.sop and film.facts.sop_instance_uid != listed.sop:
-                raise ImageError("changed", "another film is at this path now: its SOP Instance UID is not the table's")
+                raise ImageError("changed", OTHER_FILM)
             return dict.fromkeys(errors, Shown(file, small))
         (maps,) = self.mapper([film])
         listed.check(film, maps)

@@ -8,6 +8,8 @@ studies.py    the study-level table
 pseudonym.py  paths and UIDs → keyed digests
 read.py       tables as people have them → columns
 names.py      what their columns are called
+paths.py      where the film of a path cell is
+changed.py    what is said of a film that is no longer the one that a table is of
 synonyms.py   what else a finding is called (synonyms.yaml)
 labels.py     what a cell says of a finding
 labelled.py   a table of images and what is true of them

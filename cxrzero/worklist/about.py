@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from cxrzero.display.counts import counted, together
+from cxrzero.tables.changed import TOLERANCE
 from cxrzero.worklist.choose import Chosen
-from cxrzero.worklist.look import TOLERANCE
 from cxrzero.worklist.names import Names
 from cxrzero.worklist.options import WorklistOptions
 from cxrzero.worklist.page import About

@@ -18,6 +18,7 @@ from cxrzero.images import decode
 from cxrzero.images.radiograph import DecodeOptions, GreyImage, Radiograph
 from cxrzero.maths import Float32s
 from cxrzero.pipeline.decode_file import unforeseen
+from cxrzero.tables.changed import MOVED, NO_FRAME, OTHER_FILM, TOLERANCE
 from cxrzero.worklist.names import Names
 from cxrzero.worklist.overlays import Overlays
 from cxrzero.worklist.record import Rescorer
@@ -26,18 +27,12 @@ from cxrzero.worklist.table import Film
 Job = TypeVar("Job")
 Done = TypeVar("Done")
 
-# The table has float32 in full; between backends and devices fp32 differs by less.
-TOLERANCE = 1e-5
 # Films that are scored in one call, and files that are read ahead for each worker.
 BATCH, AHEAD = 32, 2
 # Frames of one file that wait in memory together; for more the file is read again.
 FRAMES_AT_ONCE = 64
 # The folder of the pictures, and the longer side of a small one: twice what a row of the list shows.
 FOLDER, SMALL_PIXELS = "films", 192
-
-MOVED = "there is no file at this path now"
-OTHER_FILM = "another film is at this path now: its SOP Instance UID is not that of the table"
-NO_FRAME = "the file has no such frame now"
 
 
 def picture_name(place: int) -> str:

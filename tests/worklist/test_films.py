@@ -70,7 +70,7 @@ def test_moved_changed_and_broken_films_have_no_picture_and_say_why(
     assert faults["1.png"].startswith("scored again, ")
     assert faults["1.png"].endswith("as in the table: film or table have changed")
     assert faults["2.png"].startswith("not_an_image")
-    assert faults["a.dcm"] == "another film is at this path now: its SOP Instance UID is not that of the table"
+    assert faults["a.dcm"] == "another film is at this path now: its SOP Instance UID is not the table's"
     assert faults["3.png"] == faults["b.dcm"] == ""
     assert len(list((made.page.parent / "films").iterdir())) == 4  # two films, two pictures each
     assert "1 film has no picture: there is no file at this path now." in made.notes

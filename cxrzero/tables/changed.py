@@ -1,0 +1,10 @@
+"""What is said of a film that is no longer the one that a table is of, wherever its row is looked at again."""
+
+from __future__ import annotations
+
+MOVED = "there is no file at this path now"
+OTHER_FILM = "another film is at this path now: its SOP Instance UID is not the table's"
+NO_FRAME = "the file has no such frame now"
+# Of a probability, from which on it is another: tables have float32 in full; between backends and devices fp32 differs
+# by less.
+TOLERANCE = 1e-5
