@@ -10,17 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-import torch
 from open_clip.model import CustomTextCLIP
 
 from cxrzero.train.data.grouped import GroupedFilms
 from cxrzero.train.model.erase import Floats, fit_eraser, told_apart
-from cxrzero.train.model.weights import linear_projection
+from cxrzero.train.model.weights import Projection
 from cxrzero.train.provenance import listed_labels
 
 
-@torch.no_grad()
 def make_alike(model: CustomTextCLIP, text: str, films: GroupedFilms, features: Floats) -> dict[str, Any]:
     """Change the projection; what it brought.
 
@@ -32,17 +29,10 @@ def make_alike(model: CustomTextCLIP, text: str, films: GroupedFilms, features: 
         For the bundle: how many films and groups, and the balanced accuracy of a linear classifier of the groups before
         and after; the text only if the bank lists it.
     """
-    projection = linear_projection(model)
-    weight, bias = (each.detach().cpu().double().numpy() for each in (projection.weight, projection.bias))
-
-    def embed(changed: Floats) -> Floats:
-        embeds = changed @ weight.T + bias
-        return np.asarray(embeds / np.linalg.norm(embeds, axis=1, keepdims=True).clip(1e-12))
-
+    embed = Projection.of(model)
     before, after = (round(told_apart(features, films, embed, erase), 4) for erase in (False, True))
     eraser = fit_eraser(features, films.groups, films.count)
-    for parameter, value in zip((projection.weight, projection.bias), eraser.folded(weight, bias), strict=True):
-        parameter.copy_(torch.from_numpy(value))
+    Projection(*eraser.folded(embed.weight, embed.bias)).put_into(model)
     facts: dict[str, Any] = {"images": len(films.images), "groups": films.count, "before": before, "after": after}
     return facts | {"text": next(iter(listed_labels({text: None})), None)}
 

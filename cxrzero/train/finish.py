@@ -93,8 +93,8 @@ def _change(model: CustomTextCLIP, material: Material, pause: Callable[[], None]
     if options.refit:
         facts["refit"] = refit(model, features, images, material)
     if options.alike is not None and films is not None:
-        rows = np.argsort(images)[np.searchsorted(images, films.images, sorter=np.argsort(images))]
-        facts["alike"] = make_alike(model, options.alike, films, features[rows])
+        theirs = features[np.searchsorted(images, films.images)] if options.refit else features
+        facts["alike"] = make_alike(model, options.alike, films, theirs)
     return facts
 
 

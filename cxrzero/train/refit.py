@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from open_clip.model import CustomTextCLIP
 
 from cxrzero.maths import Ints
@@ -17,12 +16,11 @@ from cxrzero.train.data.pairs import Pairs
 from cxrzero.train.material import Material
 from cxrzero.train.model.erase import Floats
 from cxrzero.train.model.readout import Images, Texts, fit_readout
-from cxrzero.train.model.weights import linear_projection
+from cxrzero.train.model.weights import Projection
 
 OTHER_SIDE = {"left": "right", "right": "left"}
 
 
-@torch.no_grad()
 def refit(model: CustomTextCLIP, features: Floats, images: Ints, material: Material) -> dict[str, int]:
     """Fit the projection; what it was fitted to.
 
@@ -31,10 +29,6 @@ def refit(model: CustomTextCLIP, features: Floats, images: Ints, material: Mater
         images: (N,) indices into `Pairs.images`.
     """
     pairs = material.pairs
-    projection = linear_projection(model)
-    weight, bias = (each.detach().cpu().double().numpy() for each in (projection.weight, projection.bias))
-    embeds = features @ weight.T + bias
-    embeds /= np.linalg.norm(embeds, axis=1, keepdims=True).clip(1e-12)
     used = np.unique(np.concatenate([pairs.true_texts[image] for image in images]))
     drawn = _drawn(pairs, images)[used]
     texts = Texts(
@@ -42,9 +36,9 @@ def refit(model: CustomTextCLIP, features: Floats, images: Ints, material: Mater
         drawn / drawn.sum(),
         mirrored([pairs.texts[text] for text in used]),
     )
+    embeds = Projection.of(model)(features)
     known = Images(features, embeds, _said(pairs, images, used, texts), _groups(pairs, images), _weights(pairs, images))
-    for parameter, value in zip((projection.weight, projection.bias), fit_readout(known, texts), strict=True):
-        parameter.copy_(torch.from_numpy(value))
+    Projection(*fit_readout(known, texts)).put_into(model)
     return {"images": len(images), "texts": len(used)}
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from open_clip.timm_model import TimmModel
 
 from cxrzero.choices import TowerName
 from cxrzero.errors import UsageError
+from cxrzero.train.model.erase import Floats
 from cxrzero.train.model.layers import blocks_above
 
 
@@ -48,6 +51,30 @@ def linear_projection(model: torch.nn.Module) -> torch.nn.Linear:
         )
     projection: torch.nn.Linear = head[0]
     return projection
+
+
+@dataclass(frozen=True)
+class Projection:
+    """The numbers of `linear_projection`: weight (D, F) and bias (D,), float64."""
+
+    weight: Floats
+    bias: Floats
+
+    @classmethod
+    def of(cls, model: torch.nn.Module) -> Projection:
+        layer = linear_projection(model)
+        return cls(*(each.detach().cpu().double().numpy() for each in (layer.weight, layer.bias)))
+
+    def __call__(self, features: Floats) -> Floats:
+        """(N, F) → (N, D), of length 1."""
+        embeds = features @ self.weight.T + self.bias
+        return np.asarray(embeds / np.linalg.norm(embeds, axis=1, keepdims=True).clip(1e-12))
+
+    @torch.no_grad()
+    def put_into(self, model: torch.nn.Module) -> None:
+        layer = linear_projection(model)
+        layer.weight.copy_(torch.from_numpy(self.weight))
+        layer.bias.copy_(torch.from_numpy(self.bias))
 
 
 def weight_groups(
