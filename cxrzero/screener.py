@@ -28,7 +28,7 @@ from cxrzero.choices import (
     gpu_number,
     silent,
 )
-from cxrzero.errors import ImageError, LabelError, NoInputError, RunError, UsageError
+from cxrzero.errors import LabelError, NoInputError, UsageError
 from cxrzero.heatmap.arrays import FilmMaps
 from cxrzero.images import decode
 from cxrzero.images.flags import MIN_SIDE
@@ -207,25 +207,10 @@ class Screener:
             ConfigError: patches are asked of a model that has none.
             LabelError: see `prompts`.
         """
-        from cxrzero.heatmap.films import film_of
-        from cxrzero.heatmap.mapper import Mapper
-        from cxrzero.heatmap.methods import choose_method
+        from cxrzero.heatmap.one import map_one
 
-        path = os.fspath(image)
-        check_paths([path])
         asked = self.prompts(labels, prompts)
-        chosen, why = choose_method(method, [member.bundle for member in self.members])
-        self._notify(f"maps by {chosen}: {why}")
-        mapper = Mapper(self.members, asked, chosen, self.batch_size)
-        geometries = [member.preprocess.fit for member in self.members]
-        try:
-            found = next((each for each in self.decode(path) if each.frame == frame), None)
-        except ImageError as error:
-            raise RunError(f"{path}: {error}") from error
-        if found is None:
-            raise NoInputError(f"{path} has no frame {frame}")
-        (maps,) = mapper([film_of(ImageRef(path), found, geometries, draw=False)])
-        return maps
+        return map_one(self, os.fspath(image), asked, method, frame, self._notify)
 
     @property
     def member(self) -> Member:

@@ -17,4 +17,5 @@ folder.py      heatmaps.csv and what lies beside it
 plan.py        what can be checked before a film is read
 writer.py      rows, pictures and arrays of a run
 run.py         from films to a folder
+one.py         the maps of one frame, for Screener.heatmap
 """
