@@ -1,0 +1,97 @@
+"""Reports of a node on their way to its peer: which are to be written, which to be sent, and which nobody takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cxrzero.node.durable import Durable, note_error
+
+# A report's states. There is none where nothing can be reported, or no peer is configured: its study is "unreported".
+SCORED, REPORTED, DELIVERED, FAILED, UNREPORTED = "scored", "reported", "delivered", "failed", "unreported"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A closed study and what is to be sent of it.
+
+    Attributes:
+        run: whose record it names.
+        scored_at: when the study was closed, ISO 8601 in UTC; the time in the report.
+        file: its name in `state/reports/`, once it is written.
+        attempts: deliveries that were tried.
+        code: of the last thing that went wrong with it.
+    """
+
+    id: int
+    study: str
+    run: int
+    scored_at: str
+    state: str
+    file: str
+    sop_class: str
+    sop_instance: str
+    attempts: int
+    code: str
+
+
+_COLUMNS = "id, study, run, scored_at, state, file, sop_class, sop_instance, attempts, code"
+
+
+class Outbox:
+    """The reports in the queue's file."""
+
+    def __init__(self, durable: Durable) -> None:
+        self._durable = durable
+
+    def reports(self, state: str, at_most: int = -1) -> list[Report]:
+        query = f"SELECT {_COLUMNS} FROM reports WHERE state = ? ORDER BY id LIMIT ?"
+        return [Report(*row) for row in self._durable.rows(query, state, at_most)]
+
+    def waiting(self) -> int:
+        query = "SELECT count(*) FROM reports WHERE state IN (?, ?)"
+        return self._durable.number(query, SCORED, REPORTED)
+
+    def written(self, report: Report, file: str, sop_class: str, sop_instance: str) -> None:
+        """The report's file is on disk."""
+        with self._durable.writing() as write:
+            write(
+                "UPDATE reports SET state = ?, file = ?, sop_class = ?, sop_instance = ? WHERE id = ? AND state = ?",
+                (REPORTED, file, sop_class, sop_instance, report.id, SCORED),
+            )
+
+    def attempted(self, reports: Sequence[Report], code: str) -> None:
+        """A delivery did not succeed, and is to be tried again."""
+        with self._durable.writing() as write:
+            for each in reports:
+                write("UPDATE reports SET attempts = attempts + 1, code = ? WHERE id = ?", (code, each.id))
+            note_error(write, code)
+
+    def delivered(self, report: Report, warning: str = "") -> None:
+        """The peer has it, and may have warned of something."""
+        with self._durable.writing() as write:
+            write("UPDATE reports SET state = ?, code = ? WHERE id = ?", (DELIVERED, warning, report.id))
+
+    def failed(self, report: Report, code: str) -> None:
+        """It cannot be made, or nobody takes it: a dead letter."""
+        with self._durable.writing() as write:
+            write("UPDATE reports SET state = ?, code = ? WHERE id = ?", (FAILED, code, report.id))
+            note_error(write, code)
+
+    def requeue(self, numbers: Sequence[int]) -> int:
+        """Put dead letters back: to be sent if they are written, else to be written; returns how many."""
+        query = (
+            "UPDATE reports SET state = CASE file WHEN '' THEN ? ELSE ? END, attempts = 0, code = '' "
+            "WHERE id = ? AND state = ?"
+        )
+        with self._durable.writing() as write:
+            return sum(write(query, (SCORED, REPORTED, number, FAILED)).rowcount for number in numbers)
+
+    def counts(self) -> dict[str, int]:
+        """State → number."""
+        return dict(self._durable.rows("SELECT state, count(*) FROM reports GROUP BY state"))
+
+    def is_known(self, file: str) -> bool:
+        """Whether a file of `state/reports/` is one that was noted and is not delivered."""
+        query = "SELECT count(*) FROM reports WHERE file = ? AND state != ?"
+        return bool(self._durable.number(query, file, DELIVERED))
