@@ -13,9 +13,10 @@ SCORED, REPORTED, DELIVERED, FAILED, UNREPORTED = "scored", "reported", "deliver
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A closed study and what is to be sent of it.
+    """What is to be sent of a closed study: one report, or one of several.
 
     Attributes:
+        closing: the report that was noted when the study was closed; itself, unless several were made of it.
         run: whose record it names.
         scored_at: when the study was closed, ISO 8601 in UTC; the time in the report.
         file: its name in `state/reports/`, once it is written.
@@ -24,6 +25,7 @@ class Report:
     """
 
     id: int
+    closing: int
     study: str
     run: int
     scored_at: str
@@ -35,7 +37,16 @@ class Report:
     code: str
 
 
-_COLUMNS = "id, study, run, scored_at, state, file, sop_class, sop_instance, attempts, code"
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A report's file, in the folder of reports, and what it is."""
+
+    file: str
+    sop_class: str
+    sop_instance: str
+
+
+_COLUMNS = "id, coalesce(closing, id), study, run, scored_at, state, file, sop_class, sop_instance, attempts, code"
 
 
 class Outbox:
@@ -48,17 +59,34 @@ class Outbox:
         query = f"SELECT {_COLUMNS} FROM reports WHERE state = ? ORDER BY id LIMIT ?"
         return [Report(*row) for row in self._durable.rows(query, state, at_most)]
 
-    def waiting(self) -> int:
-        query = "SELECT count(*) FROM reports WHERE state IN (?, ?)"
-        return self._durable.number(query, SCORED, REPORTED)
+    def written(self, report: Report, letters: Sequence[Letter]) -> None:
+        """What there is to send of a closed study is on disk: nothing, one report, or several.
 
-    def written(self, report: Report, file: str, sop_class: str, sop_instance: str) -> None:
-        """The report's file is on disk."""
+        One that is written again, because its file was gone, is among them.
+        """
+        if report.sop_instance:
+            letters = [letter for letter in letters if letter.sop_instance == report.sop_instance]
         with self._durable.writing() as write:
-            write(
-                "UPDATE reports SET state = ?, file = ?, sop_class = ?, sop_instance = ? WHERE id = ? AND state = ?",
-                (REPORTED, file, sop_class, sop_instance, report.id, SCORED),
-            )
+            if not letters:
+                write("UPDATE reports SET state = ? WHERE id = ?", (UNREPORTED, report.id))
+            for number, letter in enumerate(letters):
+                what = (REPORTED, letter.file, letter.sop_class, letter.sop_instance)
+                if number == 0:
+                    write(
+                        "UPDATE reports SET state = ?, file = ?, sop_class = ?, sop_instance = ? WHERE id = ?",
+                        (*what, report.id),
+                    )
+                else:
+                    write(
+                        "INSERT INTO reports (state, file, sop_class, sop_instance, closing, study, run, scored_at) "
+                        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                        (*what, report.closing, report.study, report.run, report.scored_at),
+                    )
+
+    def unwritten(self, report: Report) -> None:
+        """The report's file is gone: it is to be written again."""
+        with self._durable.writing() as write:
+            write("UPDATE reports SET state = ?, file = '' WHERE id = ? AND state = ?", (SCORED, report.id, REPORTED))
 
     def attempted(self, reports: Sequence[Report], code: str) -> None:
         """A delivery did not succeed, and is to be tried again."""
@@ -91,7 +119,7 @@ class Outbox:
         """State → number."""
         return dict(self._durable.rows("SELECT state, count(*) FROM reports GROUP BY state"))
 
-    def is_known(self, file: str) -> bool:
-        """Whether a file of `state/reports/` is one that was noted and is not delivered."""
-        query = "SELECT count(*) FROM reports WHERE file = ? AND state != ?"
-        return bool(self._durable.number(query, file, DELIVERED))
+    def is_wanted(self, file: str, *, delivered: bool) -> bool:
+        """Whether a file of `state/reports/` is that of a report; of one that is delivered, if so asked."""
+        query = "SELECT count(*) FROM reports WHERE file = ? AND (state != ? OR ?)"
+        return bool(self._durable.number(query, file, DELIVERED, delivered))

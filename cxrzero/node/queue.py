@@ -137,9 +137,8 @@ class Queue:
         return True
 
     def waiting(self) -> int:
-        """Objects that are not scored and reports that are not delivered: what back-pressure is measured by."""
-        query = "SELECT count(*) FROM objects WHERE state = ?"
-        return self.durable.number(query, RECEIVED) + self.outbox.waiting()
+        """Objects that are not scored yet: what back-pressure is measured by."""
+        return self.durable.number("SELECT count(*) FROM objects WHERE state = ?", RECEIVED)
 
     def needs(self, file: str) -> bool:
         """Whether a file of `state/objects/` is still wanted."""
@@ -227,18 +226,18 @@ class Queue:
         """
         if report is None:
             return self._objects("study = ? AND state != ?", study, RECEIVED)
-        return self._objects("study = ? AND report <= ?", study, report.id)
+        return self._objects("study = ? AND report <= ?", study, report.closing)
 
-    def close_study(self, study: str, run: int, scored_at: str, state: str, line_end: int) -> None:
-        """Note that a study is scored: what is known of it now belongs to its report.
+    def close_study(self, study: str, run: int, scored_at: str, line_end: int) -> None:
+        """Note that a study is scored: what is known of it now belongs to its report, which is to be written.
 
         Args:
-            state: SCORED, or UNREPORTED where no report follows.
             line_end: length of the file of studies with this study's line in it (`cxrzero.node.lines`).
         """
         with self.durable.writing() as write:
             number = write(
-                "INSERT INTO reports (study, run, scored_at, state) VALUES (?, ?, ?, ?)", (study, run, scored_at, state)
+                "INSERT INTO reports (study, run, scored_at, state) VALUES (?, ?, ?, ?)",
+                (study, run, scored_at, SCORED),
             ).lastrowid
             write(
                 "UPDATE objects SET report = ? WHERE study = ? AND report IS NULL AND state != ?",
@@ -250,13 +249,17 @@ class Queue:
 
     # Files that are not needed any more, and dead letters.
 
-    def finished(self) -> list[Object]:
-        """Objects that are scored, with every report of their study delivered or not to be: their files may go."""
+    def finished(self, *, is_sent: bool) -> list[Object]:
+        """Objects whose files may go: scored, and every report of their study is delivered, or not to be.
+
+        Args:
+            is_sent: whether there is a peer; else reports are as far as they get when they are written.
+        """
         return self._objects(
             "is_stored AND state = ? AND report IS NOT NULL AND NOT EXISTS (SELECT 1 FROM reports r WHERE "
-            "r.study = objects.study AND r.state IN (?, ?, ?)) AND NOT EXISTS (SELECT 1 FROM objects n WHERE "
-            "n.study = objects.study AND n.report IS NULL)",
-            SCORED, SCORED, REPORTED, FAILED,
+            "r.study = objects.study AND (r.state IN (?, ?) OR (r.state = ? AND ?))) AND NOT EXISTS "
+            "(SELECT 1 FROM objects n WHERE n.study = objects.study AND n.report IS NULL)",
+            SCORED, SCORED, FAILED, REPORTED, is_sent,
         )  # fmt: skip
 
     def removed(self, objects: Sequence[Object]) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cxrzero.backends.open import Encoder
     from cxrzero.predict.plan import Plan
     from cxrzero.predict.run import Outcome
+    from cxrzero.screener import Screener
 
 MANIFEST_SCHEMA_VERSION = 1
 
@@ -38,19 +39,13 @@ def build_manifest(plan: Plan, outcome: Outcome) -> dict[str, Any]:
     """Collect the record of a finished run; its keys are documented in docs/predict.md."""
     screener, stats = plan.screener, outcome.stats
     frames = screener.gpu_frames
-    encoders = [member.encoder for member in screener.members]
     return {
         "schema_version": MANIFEST_SCHEMA_VERSION,
         "cxrzero": __version__,
         "command": outcome.command,
         "started": outcome.started.isoformat(timespec="milliseconds"),
         "ended": outcome.ended.isoformat(timespec="milliseconds"),
-        "versions": {"python": platform.python_version(), **installed_versions(RECORDED_PACKAGES)},
-        "platform": f"{platform.system()} {platform.machine()}",
-        "backend": each_once(encoder.backend for encoder in encoders),
-        "device": each_once(encoder.device for encoder in encoders),
-        "gpu": each_once(str(encoder.gpu) for encoder in encoders if encoder.gpu) or None,
-        "device_reason": reasons(encoders),
+        **surroundings(screener),
         **screener.decisive(plan.prompts),
         "prompt_sources": {p.label: _source(p.source, plan.options) for p in plan.prompts},
         "remarks": [dataclasses.asdict(finding) for finding in plan.remarks],
@@ -80,6 +75,19 @@ def build_manifest(plan: Plan, outcome: Outcome) -> dict[str, Any]:
             "encode": round(stats.encode_seconds, 3),
             "write": round(outcome.write_seconds, 3),
         },
+    }
+
+
+def surroundings(screener: Screener) -> dict[str, Any]:
+    """What a record says of the machine, the software and the device that scored."""
+    encoders = [member.encoder for member in screener.members]
+    return {
+        "versions": {"python": platform.python_version(), **installed_versions(RECORDED_PACKAGES)},
+        "platform": f"{platform.system()} {platform.machine()}",
+        "backend": each_once(encoder.backend for encoder in encoders),
+        "device": each_once(encoder.device for encoder in encoders),
+        "gpu": each_once(str(encoder.gpu) for encoder in encoders if encoder.gpu) or None,
+        "device_reason": reasons(encoders),
     }
 
 

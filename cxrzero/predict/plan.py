@@ -125,7 +125,7 @@ def prepare(options: PredictOptions, notify: Notify = silent, *, look_only: bool
     studies = studies_path(out) if options.by == "study" else None
     if studies:
         check_output(str(studies), overwrite=overwrite)
-    screener = _open(options, notify)
+    screener = open_screener(options, notify)
     prompts = screener.prompts(options.labels, options.prompts, options.calibration)
     taken = sorted({prompt.label for prompt in prompts} & set(STUDY_COLUMNS)) if studies else []
     if taken:
@@ -159,7 +159,8 @@ def studies_path(out: str) -> Path:
     return path.with_name(path.stem + ".studies.csv")
 
 
-def _open(options: PredictOptions, notify: Notify) -> Screener:
+def open_screener(options: PredictOptions, notify: Notify = silent) -> Screener:
+    """The models that options name, ready to run as the options say. Raises what `Screener` raises."""
     return Screener(
         options.model,
         device=options.device,
