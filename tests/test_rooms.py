@@ -17,9 +17,10 @@ FLOORS = (
     ("images", "phantom", "sources", "prediction"),
     ("model", "cards", "backends", "prompts", "cache"),
     ("pipeline",),
-    ("stats", "calibration", "tables"),
+    ("stats", "calibration", "tables", "database"),
     ("member", "heatmap", "clip", "convert", "registry", "screener"),
     ("predict", "search", "evaluate", "worklist", "report", "train", "bench"),
+    ("node",),
     ("cli", "__init__", "__main__"),
 )
 ROOMS = [room for floor in FLOORS for room in floor]
