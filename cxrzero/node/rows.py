@@ -1,4 +1,4 @@
-"""Rows of the prediction table as text, for the queue to keep: what `pack` took, `unpack` gives back, to the last bit."""
+"""Rows of the prediction table as text, for the queue to keep: what `pack` took, `unpack` gives back to the bit."""
 
 from __future__ import annotations
 

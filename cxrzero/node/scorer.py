@@ -9,23 +9,26 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from typing import Any
 
 from cxrzero._version import __version__
 from cxrzero.errors import CxrzeroError
-from cxrzero.model.score import ProbabilityOnly, Scorer
 from cxrzero.node.config import NodeConfig
 from cxrzero.pipeline.items import Frame, Item
 from cxrzero.pipeline.workers import end_with_parent
-from cxrzero.predict.manifest import MANIFEST_SCHEMA_VERSION, surroundings
+from cxrzero.predict.manifest import MANIFEST_SCHEMA_VERSION, decided
 from cxrzero.predict.options import PredictOptions
-from cxrzero.predict.plan import open_screener
+from cxrzero.predict.plan import Plan, open_screener
+from cxrzero.predict.run import scorer_of
 from cxrzero.prediction import Prediction
 from cxrzero.prompts.bank import BUILT_IN
 from cxrzero.prompts.remarks import lines
+from cxrzero.screener import Screener
 from cxrzero.sources import ImageRef
-
+from cxrzero.tables.rows import row_form
+from cxrzero.tables.table import STDOUT
 
 # Keys of the configuration that mean what they mean to `predict`.
 AS_PREDICT = (
@@ -54,22 +57,17 @@ class StudyScorer:
         options = PredictOptions((), decode_in="threads", cache=False, **asked)
         self.notices: list[str] = []
         self._screener = open_screener(options, self.notices.append)
-        self._prompts = self._screener.prompts(options.labels, options.prompts, options.calibration)
-        calibration = options.calibration and self._screener.calibration(options.calibration, self._prompts)
-        is_typed = options.labels is not None or options.prompts not in (None, BUILT_IN)
-        self.notices += lines(self._screener.remarks(self._prompts, is_typed=is_typed))
-        self.notices += calibration.notes() if calibration else []
-        scorer: Scorer = self._screener.classifier(self._prompts)
-        self._scorer = ProbabilityOnly(calibration(scorer) if calibration else scorer)
+        plan = _plan(options, self._screener)
+        self._prompts, self._scorer = plan.prompts, scorer_of(plan)
         self._skips_duplicates = "duplicate" in self._screener.selection.skip
+        self.notices += lines(plan.remarks)
+        self.notices += plan.calibration.notes() if plan.calibration else []
         self.record = {
             "schema_version": MANIFEST_SCHEMA_VERSION,
             "cxrzero": __version__,
             "command": "cxrzero listen",
-            **surroundings(self._screener),
-            **self._screener.decisive(self._prompts),
-            "prompt_sources": {prompt.label: prompt.source for prompt in self._prompts},
-            "calibration": calibration.record() if calibration else None,
+            "started": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            **decided(plan),
         }
 
     def score(self, studies: Sequence[Study]) -> list[StudyRows]:
@@ -92,6 +90,16 @@ class StudyScorer:
         for study in studies:
             _flag_duplicates(pair for path in study for pair in of_path[path])
         return [[[row for _, row in of_path[path]] for path in study] for study in studies]
+
+
+def _plan(options: PredictOptions, screener: Screener) -> Plan:
+    """What `predict` would do, but for the files."""
+    prompts = screener.prompts(options.labels, options.prompts, options.calibration)
+    calibration = screener.calibration(options.calibration, prompts) if options.calibration else None
+    is_typed = options.labels is not None or options.prompts not in (None, BUILT_IN)
+    remarks = tuple(screener.remarks(prompts, is_typed=is_typed))
+    form = row_form([prompt.label for prompt in prompts], long=False)
+    return Plan(options, screener, prompts, STDOUT, form, calibration=calibration, remarks=remarks)
 
 
 def _flag_duplicates(study: Iterable[tuple[Item, Prediction]]) -> None:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from cxrzero.backends.open import Encoder
     from cxrzero.predict.plan import Plan
     from cxrzero.predict.run import Outcome
-    from cxrzero.screener import Screener
 
 MANIFEST_SCHEMA_VERSION = 1
 
@@ -45,12 +44,7 @@ def build_manifest(plan: Plan, outcome: Outcome) -> dict[str, Any]:
         "command": outcome.command,
         "started": outcome.started.isoformat(timespec="milliseconds"),
         "ended": outcome.ended.isoformat(timespec="milliseconds"),
-        **surroundings(screener),
-        **screener.decisive(plan.prompts),
-        "prompt_sources": {p.label: _source(p.source, plan.options) for p in plan.prompts},
-        "remarks": [dataclasses.asdict(finding) for finding in plan.remarks],
-        "calibration": plan.calibration.record() if plan.calibration else None,
-        "options": record_of(plan.options, plan.settled),
+        **decided(plan),
         "inputs": outcome.inputs,
         "table_sha256": outcome.table_sha256,
         "studies_sha256": outcome.studies_sha256,
@@ -78,8 +72,9 @@ def build_manifest(plan: Plan, outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def surroundings(screener: Screener) -> dict[str, Any]:
-    """What a record says of the machine, the software and the device that scored."""
+def decided(plan: Plan) -> dict[str, Any]:
+    """The part of the record that is known before the first film: what scores, where, what is asked and how."""
+    screener = plan.screener
     encoders = [member.encoder for member in screener.members]
     return {
         "versions": {"python": platform.python_version(), **installed_versions(RECORDED_PACKAGES)},
@@ -88,6 +83,11 @@ def surroundings(screener: Screener) -> dict[str, Any]:
         "device": each_once(encoder.device for encoder in encoders),
         "gpu": each_once(str(encoder.gpu) for encoder in encoders if encoder.gpu) or None,
         "device_reason": reasons(encoders),
+        **screener.decisive(plan.prompts),
+        "prompt_sources": {p.label: _source(p.source, plan.options) for p in plan.prompts},
+        "remarks": [dataclasses.asdict(finding) for finding in plan.remarks],
+        "calibration": plan.calibration.record() if plan.calibration else None,
+        "options": record_of(plan.options, plan.settled),
     }
 
 
