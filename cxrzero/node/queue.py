@@ -23,9 +23,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from cxrzero.node.durable import Durable, add_to_note, note_error, set_note
-from cxrzero.node.outbox import REPORTED, SCORED, Outbox, Report
+from cxrzero.node.outbox import FAILED, REPORTED, SCORED, Outbox, Report
 
-RECEIVED, FAILED = "received", "failed"
+# An object's states: this, and SCORED or FAILED.
+RECEIVED = "received"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class Object:
         study: its Study Instance UID; the digest where it states none: such a file is a study of its own.
         attempts: scorings that were begun and did not end.
         rows: what was found, as `cxrzero.node.rows` packs it; empty until it is scored.
+        patient: a pseudonym that tells patients of one study apart, once it was in a report.
         is_stored: whether the file is still there.
     """
 
@@ -51,6 +53,7 @@ class Object:
     attempts: int
     code: str
     rows: str
+    patient: str
     is_stored: bool
 
 
@@ -63,7 +66,7 @@ class Result:
     code: str = ""
 
 
-_COLUMNS = "id, file, study, series, sop_instance, sop_class, digest, state, attempts, code, rows, is_stored"
+_COLUMNS = "id, file, study, series, sop_instance, sop_class, digest, state, attempts, code, rows, patient, is_stored"
 
 
 class Queue:

@@ -6,7 +6,6 @@ go from the queue and back into it, step by step: whatever ends them, they go on
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -26,7 +25,7 @@ from cxrzero.node.outbox import SCORED
 from cxrzero.node.queue import Object, Queue, Result
 from cxrzero.node.recipient import recipient_of
 from cxrzero.node.reporting import Reporting
-from cxrzero.node.rows import pack, unpack
+from cxrzero.node.rows import pack, shown_path, unpack
 from cxrzero.node.scoring import Scoring, ScoringDiedError
 from cxrzero.prediction import Prediction
 
@@ -66,6 +65,7 @@ class Work:
         self._objects = Objects(config.objects)
         self._reporting = Reporting(queue, config, notify)
         self._record = queue.begin_run(scoring.record)
+        self._tidied = -1  # the changes of the outbox that `tidy` has seen
         self._labels = dict.fromkeys(str(each["label"]) for each in scoring.record["prompts"])
 
     def step(self) -> bool:
@@ -85,15 +85,17 @@ class Work:
             self._reporting.write(report)
         return bool(objects or studies or reports)
 
-    def tidy(self) -> None:
-        """Delete files that are not needed any more."""
-        if not self._config.keep:
-            gone = self._queue.finished(is_sent=self._config.peer is not None)
-            for each in gone:
-                self._objects.delete(each.file)
-            if gone:
-                self._queue.removed(gone)
-        self._reporting.tidy()
+    def tidy(self) -> bool:
+        """Delete objects that are not needed any more; returns whether there were any."""
+        changes = self._queue.outbox.changes
+        if self._config.keep or changes == self._tidied:
+            return False
+        gone = self._queue.finished(is_sent=self._config.peer is not None)
+        for each in gone:
+            self._objects.delete(each.file)
+        self._queue.removed(gone)
+        self._tidied = changes
+        return bool(gone)
 
     def _next(self) -> list[Object]:
         """What to score together: whole studies, or one film that was in the process when it ended."""
@@ -151,18 +153,14 @@ class Work:
         self._queue.close_study(study, self._record, scored_at, end)
 
 
-def shown_path(each: Object) -> str:
-    """What stands for an object's path in tables: our own digest. Without a study it has a folder of its own, for
-    tables of studies take films of one folder for one."""
-    return each.file if each.study != each.digest else os.path.join(each.file, each.file)
-
-
 def _code(rows: Sequence[Prediction]) -> str:
     """The code of the failure of an object of which nothing could be read; else nothing."""
     return "" if any(row.status != "failed" for row in rows) else next((row.code for row in rows), "no_rows")
 
 
-def run(config: NodeConfig, queue: Queue, stop: threading.Event, notify: Notify = silent, ready: Notify = silent) -> None:
+def run(
+    config: NodeConfig, queue: Queue, stop: threading.Event, notify: Notify = silent, ready: Notify = silent
+) -> None:
     """Work until `stop` is set: then finish the batch that is in hand, and leave the rest in the queue.
 
     Args:
@@ -178,9 +176,9 @@ def run(config: NodeConfig, queue: Queue, stop: threading.Event, notify: Notify 
         database = stack.enter_context(open_database(config.out))
         work = Work(config, queue, scoring, database, database.begin_run(scoring.record), notify)
         ready("\n".join(scoring.notices))
-        loops = [Loop("work", lambda: work.step() or bool(work.tidy()), queue, notify)]
+        loops = [Loop("work", lambda: work.step() or work.tidy(), queue, notify)]
         if recipient:
-            delivery = Delivery(queue, config.reports, recipient, config.retries, notify)
+            delivery = Delivery(queue, config, recipient, notify)
             loops.append(Loop("delivery", delivery.step, queue, notify))
         _run_all(loops, stop)
 
