@@ -231,24 +231,26 @@ class Queue:
             return self._objects("study = ? AND state != ?", study, RECEIVED)
         return self._objects("study = ? AND report <= ?", study, report.closing)
 
-    def close_study(self, study: str, run: int, scored_at: str, line_end: int) -> None:
-        """Note that a study is scored: what is known of it now belongs to its report, which is to be written.
+    def close_studies(self, studies: Sequence[str], run: int, scored_at: str, line_end: int) -> None:
+        """Note that studies are scored: what is known of each now belongs to its report, which is to be written.
 
         Args:
-            line_end: length of the file of studies with this study's line in it (`cxrzero.node.lines`).
+            line_end: length of the file of studies with these studies' lines in it (`cxrzero.node.lines`).
         """
         with self.durable.writing() as write:
-            number = write(
-                "INSERT INTO reports (study, run, scored_at, state) VALUES (?, ?, ?, ?)",
-                (study, run, scored_at, SCORED),
-            ).lastrowid
-            write(
-                "UPDATE objects SET report = ? WHERE study = ? AND report IS NULL AND state != ?",
-                (number, study, RECEIVED),
-            )
+            for study in studies:
+                number = write(
+                    "INSERT INTO reports (study, run, scored_at, state) VALUES (?, ?, ?, ?)",
+                    (study, run, scored_at, SCORED),
+                ).lastrowid
+                write(
+                    "UPDATE objects SET report = ? WHERE study = ? AND report IS NULL AND state != ?",
+                    (number, study, RECEIVED),
+                )
             set_note(write, "line_end", line_end)
         with self._lock:
-            self._last_seen.pop(study, None)
+            for study in studies:
+                self._last_seen.pop(study, None)
 
     # Files that are not needed any more, and dead letters.
 

@@ -19,7 +19,7 @@ from cxrzero.errors import CxrzeroError, RunError
 from cxrzero.node.config import NodeConfig
 from cxrzero.node.deliver import Delivery
 from cxrzero.node.lines import FILE_NAME as LINES
-from cxrzero.node.lines import line_of, write_line
+from cxrzero.node.lines import line_of, write_lines
 from cxrzero.node.objects import Objects
 from cxrzero.node.outbox import SCORED
 from cxrzero.node.queue import Object, Queue, Result
@@ -78,8 +78,8 @@ class Work:
         if objects:
             self._score(objects)
         studies = self._queue.complete()
-        for study in studies:
-            self._close(study)
+        if studies:
+            self._close(studies)
         reports = self._queue.outbox.reports(SCORED, AT_ONCE)
         for report in reports:
             self._reporting.write(report)
@@ -144,13 +144,15 @@ class Work:
         error = f"crashed: the process that scores ended {ATTEMPTS} times over this film"
         return Prediction(suspect.file, self._labels, "failed", error=error, code="crashed")
 
-    def _close(self, study: str) -> None:
-        """Note a study as scored, with its line and the time that its report will have."""
-        rows = [row for each in self._queue.found_in(study) for row in unpack(each.rows, shown_path(each))]
+    def _close(self, studies: Sequence[str]) -> None:
+        """Note studies as scored, with their lines and the time that their reports will have."""
         scored_at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        path = self._config.state / LINES
-        end = write_line(path, int(self._queue.durable.note("line_end", 0)), line_of(study, scored_at, rows))
-        self._queue.close_study(study, self._record, scored_at, end)
+        lines = []
+        for study in studies:
+            rows = [row for each in self._queue.found_in(study) for row in unpack(each.rows, shown_path(each))]
+            lines.append(line_of(study, scored_at, rows))
+        end = write_lines(self._config.state / LINES, int(self._queue.durable.note("line_end", 0)), lines)
+        self._queue.close_studies(studies, self._record, scored_at, end)
 
 
 def _code(rows: Sequence[Prediction]) -> str:
