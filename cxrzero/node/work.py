@@ -152,9 +152,11 @@ class Work:
 
 
 def shown_path(each: Object) -> str:
-    """What stands for an object's path in tables: our own digest. Without a study it has a folder of its own, for
-    tables of studies take films of one folder for one."""
-    return each.file if each.study != each.digest else os.path.join(each.file, each.file)
+    """What stands for an object's path in tables: where it was found, or of what was sent our own digest.
+
+    Without a study, what was sent has a folder of its own: tables of studies take films of one folder for one.
+    """
+    return each.source or (each.file if each.study != each.digest else os.path.join(each.file, each.file))
 
 
 def _code(rows: Sequence[Prediction]) -> str:
@@ -162,7 +164,9 @@ def _code(rows: Sequence[Prediction]) -> str:
     return "" if any(row.status != "failed" for row in rows) else next((row.code for row in rows), "no_rows")
 
 
-def run(config: NodeConfig, queue: Queue, stop: threading.Event, notify: Notify = silent, ready: Notify = silent) -> None:
+def run(
+    config: NodeConfig, queue: Queue, stop: threading.Event, notify: Notify = silent, ready: Notify = silent
+) -> None:
     """Work until `stop` is set: then finish the batch that is in hand, and leave the rest in the queue.
 
     Args:
