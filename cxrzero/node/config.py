@@ -40,9 +40,8 @@ class Timeouts:
     """[timeouts]: seconds."""
 
     association: float = option(30.0, "Drop a peer that does not ask for an association for so long.", minimum=0.1)
-    idle: float = option(
-        60.0, "Abort an association on which nothing comes, or a message does not get on, for so long.", minimum=0.1
-    )
+    idle: float = option(60.0, "Abort an association on which nothing comes for so long.", minimum=0.1)
+    object: float = option(600.0, "Abort an association whose object takes longer to arrive.", minimum=0.1)
     stop: float = option(30.0, "At the end, let what is in hand take so long.", minimum=0)
 
 

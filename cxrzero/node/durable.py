@@ -23,7 +23,7 @@ SCHEMA = (
         sop_instance TEXT NOT NULL, sop_class TEXT NOT NULL, transfer_syntax TEXT NOT NULL, size INTEGER NOT NULL,
         digest TEXT NOT NULL, state TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, code TEXT NOT NULL DEFAULT '',
         rows TEXT NOT NULL DEFAULT '', patient TEXT NOT NULL DEFAULT '', report INTEGER,
-        is_stored INTEGER NOT NULL DEFAULT 1,
+        is_stored INTEGER NOT NULL DEFAULT 1, source TEXT NOT NULL DEFAULT '',
         UNIQUE (sop_instance, digest))""",
     "CREATE INDEX objects_state ON objects (state, study)",
     "CREATE INDEX objects_study ON objects (study)",

@@ -40,6 +40,7 @@ class Object:
         rows: what was found, as `cxrzero.node.rows` packs it; empty until it is scored.
         patient: a pseudonym that tells patients of one study apart, once it was in a report.
         is_stored: whether the file is still there.
+        source: the path that it had in the watched folder; "" of what was sent.
     """
 
     id: int
@@ -55,6 +56,7 @@ class Object:
     rows: str
     patient: str
     is_stored: bool
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,9 @@ class Result:
     code: str = ""
 
 
-_COLUMNS = "id, file, study, series, sop_instance, sop_class, digest, state, attempts, code, rows, patient, is_stored"
+_COLUMNS = (
+    "id, file, study, series, sop_instance, sop_class, digest, state, attempts, code, rows, patient, is_stored, source"
+)
 
 
 class Queue:
@@ -104,8 +108,12 @@ class Queue:
         transfer_syntax: str,
         size: int,
         digest: str,
+        source: str = "",
     ) -> bool:
         """Note an object that lies whole on disk; once this returns, it is on disk here too.
+
+        Args:
+            source: the path that it had in the watched folder; "" of what was sent.
 
         Returns False for an object that is known, by SOP Instance UID and digest, whatever has become of it: its file
         is not needed again unless `needs` says so. One that had failed for good begins anew, and is True.
@@ -131,13 +139,18 @@ class Queue:
             else:
                 write(
                     "INSERT INTO objects (file, study, series, sop_instance, sop_class, transfer_syntax, size, digest, "
-                    "state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    "state, source) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (
                         *(file, study, series_instance_uid, sop_instance_uid, sop_class_uid, transfer_syntax),
-                        *(size, digest, RECEIVED),
+                        *(size, digest, RECEIVED, source),
                     ),
                 )
         return True
+
+    def other_syntaxes(self, sop_instance_uid: str, digest: str) -> list[str]:
+        """Transfer syntaxes in which an instance is known with another content, failed ones aside."""
+        query = "SELECT transfer_syntax FROM objects WHERE sop_instance = ? AND digest != ? AND state != ?"
+        return [syntax for (syntax,) in self.durable.rows(query, sop_instance_uid, digest, FAILED)]
 
     def waiting(self) -> int:
         """Objects that are not scored yet: what back-pressure is measured by."""

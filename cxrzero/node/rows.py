@@ -27,11 +27,11 @@ def pack(rows: Sequence[Prediction]) -> str:
 
 
 def shown_path(each: Object) -> str:
-    """What stands for an object's path in tables: its file's name, which is our own digest.
+    """What stands for an object's path in tables: where it was found, or of what was sent our own digest.
 
-    A file that states no study has a folder of its own, since tables of studies take files of one folder for a study.
+    Without a study, what was sent has a folder of its own: tables of studies take films of one folder for one.
     """
-    return each.file if each.study != each.digest else os.path.join(each.file, each.file)
+    return each.source or (each.file if each.study != each.digest else os.path.join(each.file, each.file))
 
 
 def unpack(text: str, path: str) -> list[Prediction]:
