@@ -131,15 +131,15 @@ class DicomFile:
 
 
 @contextmanager
-def open_dicom(path: Path) -> Iterator[DicomFile]:
-    """Open a file and read its header.
+def open_dicom(source: Path | BinaryIO) -> Iterator[DicomFile]:
+    """Open a file, or take one that is open and close it at the end, and read its header.
 
     Raises:
         ImageError: "unreadable", "bad_header" (not parseable), "truncated" (ends inside the header).
     """
     ignore_warnings_of("pydicom")
     try:
-        opened = path.open("rb")
+        opened = source.open("rb") if isinstance(source, Path) else source
     except OSError as error:
         raise ImageError("unreadable", f"the file cannot be read ({error.strerror or os.strerror(5)})") from None
     with opened:
