@@ -39,6 +39,7 @@ SCHEMA = (
     "CREATE INDEX reports_study ON reports (study)",
     "CREATE INDEX reports_file ON reports (file)",
     "CREATE TABLE runs (id INTEGER PRIMARY KEY, record TEXT NOT NULL)",
+    "CREATE TABLE watched (key BLOB PRIMARY KEY) WITHOUT ROWID",
     "CREATE TABLE notes (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
