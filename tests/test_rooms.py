@@ -20,6 +20,7 @@ FLOORS = (
     ("stats", "calibration", "tables", "database"),
     ("member", "heatmap", "clip", "convert", "registry", "screener"),
     ("predict", "search", "evaluate", "worklist", "report", "train", "bench"),
+    ("dicom_out",),
     ("node",),
     ("cli", "__init__", "__main__"),
 )

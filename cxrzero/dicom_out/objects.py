@@ -67,7 +67,9 @@ class Maker:
         try:
             time = datetime.fromisoformat(record.started)
         except ValueError:
-            raise ConfigError("the run's record does not say when it started; the objects' dates come from there") from None
+            raise ConfigError(
+                "the run's record does not say when it started; the objects' dates come from there"
+            ) from None
         marks = [fingerprint for _, fingerprint in record.models]
         return cls(
             models=" + ".join(name for name, _ in record.models),

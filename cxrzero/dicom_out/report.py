@@ -10,10 +10,8 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
 from cxrzero.dicom_out.codes import (
-    BY_THRESHOLD,
     CALIBRATED_PROBABILITY,
     MODEL_PROBABILITY,
-    SCHEME,
     Codes,
     own_scheme,
 )
@@ -66,7 +64,10 @@ IMAGING_PROCEDURE = Code("363679005", "SCT", "Imaging procedure")
 MEASUREMENTS = Code("126010", "DCM", "Imaging Measurements")
 GROUP = Code("125007", "DCM", "Measurement Group")
 EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
-TRACKING, TRACKING_UID = Code("112039", "DCM", "Tracking Identifier"), Code("112040", "DCM", "Tracking Unique Identifier")
+TRACKING, TRACKING_UID = (
+    Code("112039", "DCM", "Tracking Identifier"),
+    Code("112040", "DCM", "Tracking Unique Identifier"),
+)
 FINDING = Code("121071", "DCM", "Finding")
 ALGORITHM_NAME = Code("111001", "DCM", "Algorithm Name")
 ALGORITHM_VERSION = Code("111003", "DCM", "Algorithm Version")

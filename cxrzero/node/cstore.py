@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pydicom import dcmread
-from pydicom.uid import ComprehensiveSR3DStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import Comprehensive3DSRStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE
 
 from cxrzero.errors import ConfigError
@@ -35,7 +35,7 @@ class StoreRecipient:
         self._ae.connection_timeout = min(CONNECT_S, peer.timeout)
         self._ae.acse_timeout = min(ASSOCIATE_S, peer.timeout)
         self._ae.dimse_timeout = self._ae.network_timeout = peer.timeout
-        self._ae.add_requested_context(ComprehensiveSR3DStorage, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+        self._ae.add_requested_context(Comprehensive3DSRStorage, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
         self._peer = peer
         self._tls = (tls_context(peer.tls), peer.host) if peer.tls else None
 

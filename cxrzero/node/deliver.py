@@ -10,10 +10,9 @@ import random
 import time
 from collections.abc import Callable
 from contextlib import closing
-from pathlib import Path
 
 from cxrzero.choices import Notify, silent
-from cxrzero.node.config import Retries
+from cxrzero.node.config import NodeConfig, Retries
 from cxrzero.node.outbox import REPORTED, Report
 from cxrzero.node.queue import Queue
 from cxrzero.node.recipient import Answer, PeerDownError, Recipient
@@ -30,9 +29,8 @@ class Delivery:
 
     Args:
         queue: where they are noted.
-        folder: where they lie.
+        config: where they lie, how long to wait after a failure, and after how many a report is a dead letter.
         recipient: who takes them.
-        retries: how long to wait after a failure, and after how many a report is a dead letter.
         notify: is told when the peer goes away and comes back, and of warnings and dead letters.
         clock: seconds that never run back.
     """
@@ -40,13 +38,13 @@ class Delivery:
     def __init__(
         self,
         queue: Queue,
-        folder: Path,
+        config: NodeConfig,
         recipient: Recipient,
-        retries: Retries,
         notify: Notify = silent,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._queue, self._folder, self._recipient, self._retries = queue, folder, recipient, retries
+        self._queue, self._recipient = queue, recipient
+        self._folder, self._retries, self._keep = config.reports, config.retries, config.keep
         self._notify, self._clock = notify, clock
         self._peer_due = clock()
         self._due: dict[int, float] = {}  # report → when it may be tried again
@@ -90,6 +88,8 @@ class Delivery:
         self._due.pop(report.id, None)
         if answer.is_stored:
             self._queue.outbox.delivered(report, answer.code)
+            if not self._keep:
+                (self._folder / report.file).unlink(missing_ok=True)
             if answer.code:
                 self._notify(f"the peer stored report {report.sop_instance} with a warning ({answer.code})")
             return
@@ -107,6 +107,7 @@ class Delivery:
         self._queue.outbox.attempted(reports, code)
         for report in reports:
             if report.attempts + 1 >= self._retries.tries:
+                self._due.pop(report.id, None)
                 self._queue.outbox.failed(report, code)
                 self._notify(f"report {report.sop_instance} is given up after {report.attempts + 1} attempts ({code})")
 

@@ -34,8 +34,8 @@ def line_of(study: str, scored_at: str, rows: Sequence[Prediction]) -> str:
     return json.dumps(content, ensure_ascii=False) + "\n"
 
 
-def write_line(path: Path, end: int, line: str) -> int:
-    """Put a line behind the first `end` bytes and onto the disk; returns where it ends.
+def write_lines(path: Path, end: int, lines: Sequence[str]) -> int:
+    """Put lines behind the first `end` bytes and onto the disk; returns where they end.
 
     What is behind `end` was written by a node that was killed before it could note so, and is written again. A file
     that is shorter was begun anew, by whoever rotates it.
@@ -46,7 +46,7 @@ def write_line(path: Path, end: int, line: str) -> int:
     try:
         with open(path, "r+b", opener=lambda name, flags: os.open(name, flags | os.O_CREAT, 0o600)) as file:
             file.seek(min(end, file.seek(0, os.SEEK_END)))
-            file.write(line.encode("utf-8"))
+            file.write("".join(lines).encode("utf-8"))
             file.truncate()
             file.flush()
             os.fsync(file.fileno())

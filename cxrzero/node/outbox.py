@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cxrzero.node.durable import Durable, note_error
@@ -50,19 +50,27 @@ _COLUMNS = "id, coalesce(closing, id), study, run, scored_at, state, file, sop_c
 
 
 class Outbox:
-    """The reports in the queue's file."""
+    """The reports in the queue's file.
+
+    Attributes:
+        changes: how often this process has noted a report as written or delivered; then files may have become needless.
+    """
 
     def __init__(self, durable: Durable) -> None:
         self._durable = durable
+        self.changes = 0
 
     def reports(self, state: str, at_most: int = -1) -> list[Report]:
         query = f"SELECT {_COLUMNS} FROM reports WHERE state = ? ORDER BY id LIMIT ?"
         return [Report(*row) for row in self._durable.rows(query, state, at_most)]
 
-    def written(self, report: Report, letters: Sequence[Letter]) -> None:
+    def written(self, report: Report, letters: Sequence[Letter], patients: Mapping[int, str]) -> None:
         """What there is to send of a closed study is on disk: nothing, one report, or several.
 
         One that is written again, because its file was gone, is among them.
+
+        Args:
+            patients: object → pseudonym of its patient.
         """
         if report.sop_instance:
             letters = [letter for letter in letters if letter.sop_instance == report.sop_instance]
@@ -82,6 +90,9 @@ class Outbox:
                         "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                         (*what, report.closing, report.study, report.run, report.scored_at),
                     )
+            for number, patient in patients.items():
+                write("UPDATE objects SET patient = ? WHERE id = ?", (patient, number))
+        self.changes += 1
 
     def unwritten(self, report: Report) -> None:
         """The report's file is gone: it is to be written again."""
@@ -99,6 +110,7 @@ class Outbox:
         """The peer has it, and may have warned of something."""
         with self._durable.writing() as write:
             write("UPDATE reports SET state = ?, code = ? WHERE id = ?", (DELIVERED, warning, report.id))
+        self.changes += 1
 
     def failed(self, report: Report, code: str) -> None:
         """It cannot be made, or nobody takes it: a dead letter."""
@@ -118,6 +130,16 @@ class Outbox:
     def counts(self) -> dict[str, int]:
         """State → number."""
         return dict(self._durable.rows("SELECT state, count(*) FROM reports GROUP BY state"))
+
+    def is_said(self, sop_instance: str, report: Report) -> bool:
+        """Whether another report is the same object."""
+        query = "SELECT count(*) FROM reports WHERE sop_instance = ? AND id != ?"
+        return bool(self._durable.number(query, sop_instance, report.id))
+
+    def number_before(self, report: Report) -> int:
+        """How many reports earlier closings of its study gave."""
+        query = "SELECT count(*) FROM reports WHERE study = ? AND coalesce(closing, id) < ? AND sop_instance != ''"
+        return self._durable.number(query, report.study, report.closing)
 
     def is_wanted(self, file: str, *, delivered: bool) -> bool:
         """Whether a file of `state/reports/` is that of a report; of one that is delivered, if so asked."""

@@ -23,9 +23,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from cxrzero.node.durable import Durable, add_to_note, note_error, set_note
-from cxrzero.node.outbox import REPORTED, SCORED, Outbox, Report
+from cxrzero.node.outbox import FAILED, REPORTED, SCORED, Outbox, Report
 
-RECEIVED, FAILED = "received", "failed"
+# An object's states: this, and SCORED or FAILED.
+RECEIVED = "received"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class Object:
         study: its Study Instance UID; the digest where it states none: such a file is a study of its own.
         attempts: scorings that were begun and did not end.
         rows: what was found, as `cxrzero.node.rows` packs it; empty until it is scored.
+        patient: a pseudonym that tells patients of one study apart, once it was in a report.
         is_stored: whether the file is still there.
         source: the path that it had in the watched folder; "" of what was sent.
     """
@@ -52,6 +54,7 @@ class Object:
     attempts: int
     code: str
     rows: str
+    patient: str
     is_stored: bool
     source: str
 
@@ -65,7 +68,9 @@ class Result:
     code: str = ""
 
 
-_COLUMNS = "id, file, study, series, sop_instance, sop_class, digest, state, attempts, code, rows, is_stored, source"
+_COLUMNS = (
+    "id, file, study, series, sop_instance, sop_class, digest, state, attempts, code, rows, patient, is_stored, source"
+)
 
 
 class Queue:
@@ -239,24 +244,26 @@ class Queue:
             return self._objects("study = ? AND state != ?", study, RECEIVED)
         return self._objects("study = ? AND report <= ?", study, report.closing)
 
-    def close_study(self, study: str, run: int, scored_at: str, line_end: int) -> None:
-        """Note that a study is scored: what is known of it now belongs to its report, which is to be written.
+    def close_studies(self, studies: Sequence[str], run: int, scored_at: str, line_end: int) -> None:
+        """Note that studies are scored: what is known of each now belongs to its report, which is to be written.
 
         Args:
-            line_end: length of the file of studies with this study's line in it (`cxrzero.node.lines`).
+            line_end: length of the file of studies with these studies' lines in it (`cxrzero.node.lines`).
         """
         with self.durable.writing() as write:
-            number = write(
-                "INSERT INTO reports (study, run, scored_at, state) VALUES (?, ?, ?, ?)",
-                (study, run, scored_at, SCORED),
-            ).lastrowid
-            write(
-                "UPDATE objects SET report = ? WHERE study = ? AND report IS NULL AND state != ?",
-                (number, study, RECEIVED),
-            )
+            for study in studies:
+                number = write(
+                    "INSERT INTO reports (study, run, scored_at, state) VALUES (?, ?, ?, ?)",
+                    (study, run, scored_at, SCORED),
+                ).lastrowid
+                write(
+                    "UPDATE objects SET report = ? WHERE study = ? AND report IS NULL AND state != ?",
+                    (number, study, RECEIVED),
+                )
             set_note(write, "line_end", line_end)
         with self._lock:
-            self._last_seen.pop(study, None)
+            for study in studies:
+                self._last_seen.pop(study, None)
 
     # Files that are not needed any more, and dead letters.
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from typing import Any
 
 from cxrzero.images.radiograph import Facts
+from cxrzero.node.queue import Object
 from cxrzero.prediction import Prediction
 
 _MAPPINGS = ("scores", "cos_pos", "cos_neg", "sd", "calibrated", "decision")
@@ -22,6 +24,14 @@ def pack(rows: Sequence[Prediction]) -> str:
         packed.append({"frame": row.frame, "facts": list(row.facts), "flags": sorted(row.flags), **texts, **kept})
     # JSON writes a float by the shortest decimals that read as the same one
     return json.dumps({"labels": list(rows[0].labels) if rows else [], "rows": packed}, separators=(",", ":"))
+
+
+def shown_path(each: Object) -> str:
+    """What stands for an object's path in tables: where it was found, or of what was sent our own digest.
+
+    Without a study, what was sent has a folder of its own: tables of studies take films of one folder for one.
+    """
+    return each.source or (each.file if each.study != each.digest else os.path.join(each.file, each.file))
 
 
 def unpack(text: str, path: str) -> list[Prediction]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import Any
 
 import requests
 from dicomweb_client.web import DICOMwebClient
@@ -22,7 +21,8 @@ class StowRecipient:
     """A DICOMweb service. What it needs to log in comes from a netrc file; redirects are not followed."""
 
     def __init__(self, peer: Peer) -> None:
-        session = _OneHost()
+        session = requests.Session()
+        session.max_redirects = 0  # to an address that nobody named
         if peer.tls:
             session.verify = str(peer.tls.ca) if peer.tls.ca else True
             session.cert = (str(peer.tls.certificate), str(peer.tls.key)) if peer.tls.certificate else None
@@ -42,12 +42,12 @@ class StowRecipient:
             if error.response.status_code in ABOUT_THE_REPORT:
                 return Answer(False, code)
             raise PeerDownError(code) from None
+        except requests.TooManyRedirects:
+            raise PeerDownError("peer_redirects") from None
         except requests.Timeout:
             raise PeerDownError("peer_no_answer") from None
         except requests.RequestException:
             raise PeerDownError("peer_unreachable") from None
-        except _RedirectError:
-            raise PeerDownError("peer_redirects") from None
         except Exception:  # whatever reading an answer raises that is none of DICOM's
             raise PeerDownError("peer_bad_answer") from None
         return answer_of(answer, report.SOPInstanceUID)
@@ -76,14 +76,3 @@ def _items(answer: Dataset, keyword: str) -> list[Dataset]:
 def _number(item: Dataset, keyword: str) -> int:
     found = item.get(keyword)
     return found if isinstance(found, int) else 0
-
-
-class _RedirectError(Exception):
-    """The service sends its callers to another address, which nobody has named."""
-
-
-class _OneHost(requests.Session):
-    def get_redirect_target(self, resp: requests.Response) -> Any:
-        if super().get_redirect_target(resp):
-            raise _RedirectError
-        return None

@@ -6,7 +6,6 @@ go from the queue and back into it, step by step: whatever ends them, they go on
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -20,13 +19,13 @@ from cxrzero.errors import CxrzeroError, RunError
 from cxrzero.node.config import NodeConfig
 from cxrzero.node.deliver import Delivery
 from cxrzero.node.lines import FILE_NAME as LINES
-from cxrzero.node.lines import line_of, write_line
+from cxrzero.node.lines import line_of, write_lines
 from cxrzero.node.objects import Objects
 from cxrzero.node.outbox import SCORED
 from cxrzero.node.queue import Object, Queue, Result
 from cxrzero.node.recipient import recipient_of
 from cxrzero.node.reporting import Reporting
-from cxrzero.node.rows import pack, unpack
+from cxrzero.node.rows import pack, shown_path, unpack
 from cxrzero.node.scoring import Scoring, ScoringDiedError
 from cxrzero.prediction import Prediction
 
@@ -66,6 +65,7 @@ class Work:
         self._objects = Objects(config.objects)
         self._reporting = Reporting(queue, config, notify)
         self._record = queue.begin_run(scoring.record)
+        self._tidied = -1  # the changes of the outbox that `tidy` has seen
         self._labels = dict.fromkeys(str(each["label"]) for each in scoring.record["prompts"])
 
     def step(self) -> bool:
@@ -78,22 +78,24 @@ class Work:
         if objects:
             self._score(objects)
         studies = self._queue.complete()
-        for study in studies:
-            self._close(study)
+        if studies:
+            self._close(studies)
         reports = self._queue.outbox.reports(SCORED, AT_ONCE)
         for report in reports:
             self._reporting.write(report)
         return bool(objects or studies or reports)
 
-    def tidy(self) -> None:
-        """Delete files that are not needed any more."""
-        if not self._config.keep:
-            gone = self._queue.finished(is_sent=self._config.peer is not None)
-            for each in gone:
-                self._objects.delete(each.file)
-            if gone:
-                self._queue.removed(gone)
-        self._reporting.tidy()
+    def tidy(self) -> bool:
+        """Delete objects that are not needed any more; returns whether there were any."""
+        changes = self._queue.outbox.changes
+        if self._config.keep or changes == self._tidied:
+            return False
+        gone = self._queue.finished(is_sent=self._config.peer is not None)
+        for each in gone:
+            self._objects.delete(each.file)
+        self._queue.removed(gone)
+        self._tidied = changes
+        return bool(gone)
 
     def _next(self) -> list[Object]:
         """What to score together: whole studies, or one film that was in the process when it ended."""
@@ -142,21 +144,15 @@ class Work:
         error = f"crashed: the process that scores ended {ATTEMPTS} times over this film"
         return Prediction(suspect.file, self._labels, "failed", error=error, code="crashed")
 
-    def _close(self, study: str) -> None:
-        """Note a study as scored, with its line and the time that its report will have."""
-        rows = [row for each in self._queue.found_in(study) for row in unpack(each.rows, shown_path(each))]
+    def _close(self, studies: Sequence[str]) -> None:
+        """Note studies as scored, with their lines and the time that their reports will have."""
         scored_at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        path = self._config.state / LINES
-        end = write_line(path, int(self._queue.durable.note("line_end", 0)), line_of(study, scored_at, rows))
-        self._queue.close_study(study, self._record, scored_at, end)
-
-
-def shown_path(each: Object) -> str:
-    """What stands for an object's path in tables: where it was found, or of what was sent our own digest.
-
-    Without a study, what was sent has a folder of its own: tables of studies take films of one folder for one.
-    """
-    return each.source or (each.file if each.study != each.digest else os.path.join(each.file, each.file))
+        lines = []
+        for study in studies:
+            rows = [row for each in self._queue.found_in(study) for row in unpack(each.rows, shown_path(each))]
+            lines.append(line_of(study, scored_at, rows))
+        end = write_lines(self._config.state / LINES, int(self._queue.durable.note("line_end", 0)), lines)
+        self._queue.close_studies(studies, self._record, scored_at, end)
 
 
 def _code(rows: Sequence[Prediction]) -> str:
@@ -182,9 +178,9 @@ def run(
         database = stack.enter_context(open_database(config.out))
         work = Work(config, queue, scoring, database, database.begin_run(scoring.record), notify)
         ready("\n".join(scoring.notices))
-        loops = [Loop("work", lambda: work.step() or bool(work.tidy()), queue, notify)]
+        loops = [Loop("work", lambda: work.step() or work.tidy(), queue, notify)]
         if recipient:
-            delivery = Delivery(queue, config.reports, recipient, config.retries, notify)
+            delivery = Delivery(queue, config, recipient, notify)
             loops.append(Loop("delivery", delivery.step, queue, notify))
         _run_all(loops, stop)
 
