@@ -15,6 +15,8 @@ from cxrzero.node.objects import Objects
 from cxrzero.node.queue import Queue
 from cxrzero.node.receive import Receiver
 from cxrzero.node.remarks import Remarks
+from cxrzero.node.status import status_of_queue
+from cxrzero.node.statuspage import StatusServer
 from cxrzero.node.watch import Watch
 from cxrzero.node.work import run as work
 
@@ -39,6 +41,11 @@ def listen(config: NodeConfig, stop: threading.Event, notify: Notify) -> None:
         entered, lost = intake.recover()
         if entered or lost:
             notify(f"after an end that was not clean: {counted(entered, 'object')} entered, {lost:,} lost")
+        if config.status.port:
+            status = stack.enter_context(
+                StatusServer(config.status.address, config.status.port, lambda: status_of_queue(queue))
+            )
+            notify(f"status page: http://{_host(config.status.address)}:{status.port}/")
         doors = Doors(config, intake, queue, Remarks(notify), stop)
 
         def ready(text: str) -> None:
@@ -88,6 +95,11 @@ class Doors:
         self._stop.wait()
         assert self._receiver
         self._receiver.stop()
+
+
+def _host(address: str) -> str:
+    """An address as a URL has it."""
+    return f"[{address}]" if ":" in address else address
 
 
 def _only_node_of(config: NodeConfig) -> ExitStack:

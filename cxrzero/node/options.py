@@ -12,10 +12,10 @@ from cxrzero.options import option
 class ListenOptions:
     """One `cxrzero listen`."""
 
-    config: Path | None = option(None, "The node's file, which says everything else.", metavar="TOML")
+    config: Path | None = option(None, "Run the node that this file describes.", short="-c", metavar="TOML")
     example: bool = option(False, "Print a commented file with every key.")
     status: bool = option(False, "Show what the node has received, scored, delivered and failed.")
-    failed: bool = option(False, "List what has failed.")
-    requeue: str | None = option(
-        None, "Try again what has failed: the numbers that --failed shows, or all.", metavar="NUMBERS"
+    failed: bool = option(False, "List films and reports that were given up.")
+    requeue: tuple[str, ...] = option(
+        (), "Try again what --failed lists under this name, or all; may be given several times.", metavar="NAME"
     )
