@@ -14,6 +14,7 @@ from cxrzero.cli import (
     evaluate,
     heatmap,
     inspect,
+    listen,
     merge,
     models,
     predict,
@@ -40,6 +41,7 @@ app = typer.Typer(
 predict.register(app)
 merge.register(app)
 inspect.register(app)
+listen.register(app)
 search.register(app)
 heatmap.register(app)
 worklist.register(app)

@@ -162,7 +162,14 @@ class Handler(RequestHandler):
             events.get()
         association.set_socket(Socket(association, client_socket=self.request))
         association.dimse = Messages(association, self.server.intake, self.server.timeouts.object)
+        association.bind(evt.EVT_CONN_CLOSE, _stop_waiting)
         return association
+
+
+def _stop_waiting(event: Any) -> None:
+    """A connection that ends before an association is asked for: it need not be waited for until the time is over."""
+    if event.assoc.requestor.primitive is None:
+        event.assoc.dul.to_user_queue.put(None)
 
 
 class Server(ThreadedAssociationServer):

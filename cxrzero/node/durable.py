@@ -40,6 +40,7 @@ SCHEMA = (
     "CREATE INDEX reports_file ON reports (file)",
     "CREATE INDEX reports_sop_instance ON reports (sop_instance)",
     "CREATE TABLE runs (id INTEGER PRIMARY KEY, record TEXT NOT NULL)",
+    "CREATE TABLE watched (key BLOB PRIMARY KEY) WITHOUT ROWID",
     "CREATE TABLE notes (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )

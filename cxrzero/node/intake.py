@@ -79,17 +79,7 @@ class Intake:
                     raise OtherContentError
                 return False
             is_new_file = new.commit()
-            is_new = self._queue.received(
-                new.name,
-                identity.study_instance_uid,
-                identity.series_instance_uid,
-                uid,
-                identity.sop_class_uid,
-                identity.transfer_syntax,
-                new.size,
-                new.name,
-                source,
-            )
+            is_new = self._note(new.name, identity, new.size, source)
             if not is_new and is_new_file:  # it was here, was delivered and deleted
                 self._objects.delete(new.name)
             return is_new
@@ -107,22 +97,27 @@ class Intake:
         return entered, len(lost)
 
     def _enter(self, name: str) -> bool:
-        """Note a file without a row; delete one that is not needed any more."""
+        """Note a file without a row, or delete it: nobody was told that it is here, so it comes again."""
         path = self._objects.path(name)
         try:
             identity = identity_of_file(path)
-        except ImageError:  # it was never answered with success, so whoever sent it still has it
-            identity = None
-        if identity and self._queue.received(
+        except ImageError:
+            identity = Identity()
+        # Without a UID it is of the watched folder, where it still is, with its name.
+        is_new = bool(identity.sop_instance_uid) and self._note(name, identity, path.stat().st_size)
+        if not is_new:
+            self._objects.delete(name)
+        return is_new
+
+    def _note(self, name: str, identity: Identity, size: int, source: str = "") -> bool:
+        return self._queue.received(
             name,
             identity.study_instance_uid,
             identity.series_instance_uid,
             identity.sop_instance_uid,
             identity.sop_class_uid,
             identity.transfer_syntax,
-            path.stat().st_size,
+            size,
             name,
-        ):
-            return True
-        self._objects.delete(name)
-        return False
+            source,
+        )
