@@ -36,7 +36,7 @@ ATTEMPTS = 5
 # How long the loops rest when there is nothing to do.
 REST_S = 0.2
 # Of an error that is not a film's (a full disk, a database that is away): how long until the next try.
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 60.0
 
 
 class Scores(Protocol):
