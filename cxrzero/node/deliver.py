@@ -112,6 +112,24 @@ class Delivery:
                 self._notify(f"report {report.sop_instance} is given up after {report.attempts + 1} attempts ({code})")
 
 
+def recipient_of(config: NodeConfig) -> Recipient | None:
+    """The peer of a node's configuration, if it has one.
+
+    Raises:
+        ConfigError: a file of [peer.tls] cannot be read, or is not what it should be.
+        MissingExtraError: what speaks to it is not installed.
+    """
+    if config.peer is None:
+        return None
+    if config.peer.stow:
+        from cxrzero.node.stow import StowRecipient
+
+        return StowRecipient(config.peer)
+    from cxrzero.node.cstore import StoreRecipient
+
+    return StoreRecipient(config.ae_title, config.peer)
+
+
 def wait_s(retries: Retries, attempts: int) -> float:
     """How long to wait after an attempt that had so many before it."""
     longest: float = min(retries.longest, retries.first * 2.0 ** min(attempts, 64))

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Protocol
 
 from cxrzero.errors import RunError
-from cxrzero.node.config import NodeConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +35,3 @@ class Recipient(Protocol):
         Raises:
             PeerDownError: none of those that are left can be sent now.
         """
-
-
-def recipient_of(config: NodeConfig) -> Recipient | None:
-    """The peer of a node's configuration, if it has one.
-
-    Raises:
-        ConfigError: a file of [peer.tls] cannot be read, or is not what it should be.
-        MissingExtraError: what speaks to it is not installed.
-    """
-    if config.peer is None:
-        return None
-    if config.peer.stow:
-        from cxrzero.node.stow import StowRecipient
-
-        return StowRecipient(config.peer)
-    from cxrzero.node.cstore import StoreRecipient
-
-    return StoreRecipient(config.ae_title, config.peer)

@@ -10,6 +10,8 @@ from dicomweb_client.web import DICOMwebClient
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
+from cxrzero.archive.address import parse_address
+from cxrzero.archive.credentials import login_for
 from cxrzero.node.config import Peer
 from cxrzero.node.recipient import Answer, PeerDownError
 
@@ -18,15 +20,29 @@ ABOUT_THE_REPORT = (400, 409, 413, 415, 422)
 
 
 class StowRecipient:
-    """A DICOMweb service. What it needs to log in comes from a netrc file; redirects are not followed."""
+    """A DICOMweb service.
+
+    What it needs to log in comes from where `predict` takes it for an archive (`cxrzero.archive.credentials`). Redirects
+    are not followed.
+
+    Raises:
+        ConfigError: half a login, or one that would go over an open line.
+    """
 
     def __init__(self, peer: Peer) -> None:
+        login = login_for(parse_address(f"dicomweb+{peer.stow}"), is_only=True)
         session = requests.Session()
-        session.max_redirects = 0  # to an address that nobody named
+        session.trust_env = False  # it would take a password from a netrc file that others can read
+        session.proxies = requests.utils.get_environ_proxies(peer.stow)
+        session.max_redirects = 0
+        if login and login.token:
+            session.headers["Authorization"] = f"Bearer {login.token}"
+        elif login:
+            session.auth = (login.user.encode(), login.password.encode())
         if peer.tls:
             session.verify = str(peer.tls.ca) if peer.tls.ca else True
             session.cert = (str(peer.tls.certificate), str(peer.tls.key)) if peer.tls.certificate else None
-        self._client = DICOMwebClient(peer.stow, session=session, timeout=peer.timeout)
+        self._client = DICOMwebClient(peer.stow.rstrip("/"), session=session, timeout=peer.timeout)
         self._client.set_http_retry_params(retry=False)  # `deliver` does this, and does not sleep over it
 
     def send(self, paths: Sequence[Path]) -> Generator[Answer, None, None]:

@@ -17,13 +17,12 @@ from cxrzero.choices import Notify, silent
 from cxrzero.database import open_database
 from cxrzero.errors import CxrzeroError, RunError
 from cxrzero.node.config import NodeConfig
-from cxrzero.node.deliver import Delivery
+from cxrzero.node.deliver import Delivery, recipient_of
 from cxrzero.node.lines import FILE_NAME as LINES
 from cxrzero.node.lines import line_of, write_lines
 from cxrzero.node.objects import Objects
 from cxrzero.node.outbox import SCORED
 from cxrzero.node.queue import Object, Queue, Result
-from cxrzero.node.recipient import recipient_of
 from cxrzero.node.reporting import Reporting
 from cxrzero.node.rows import pack, shown_path, unpack
 from cxrzero.node.scoring import Scoring, ScoringDiedError
