@@ -39,6 +39,8 @@ STORAGE_CLASSES = (
     "1.2.840.10008.5.1.4.1.1.7",
 )
 VERIFICATION = "1.2.840.10008.1.1"
+# How soon the end is noticed.
+POLL_S = 0.1
 UNCOMPRESSED = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.2")
 
 
@@ -94,7 +96,8 @@ class Receiver:
             self._server = Server(made, tls, config.limits.associations, config.timeouts, intake, notify)
         except OSError as error:
             raise RunError(f"{config.address} port {config.port} cannot be listened on: {error.strerror}") from error
-        self._thread = threading.Thread(target=self._server.serve_forever, name="receiver", daemon=True)
+        accept = self._server.serve_forever
+        self._thread = threading.Thread(target=accept, args=(POLL_S,), name="receiver", daemon=True)
         self.port: int = self._server.server_address[1]
 
     def start(self) -> None:

@@ -17,7 +17,7 @@ from cxrzero.node.outbox import DELIVERED, FAILED, REPORTED, SCORED, Letter
 from cxrzero.node.queue import Queue, Result
 from cxrzero.node.recipient import Answer, PeerDownError, Recipient
 from tests.support import needs
-from tests.support.nodes import storage_peer
+from tests.support.working import storage_peer
 from tests.support.orthanc import free_ports
 
 needs.modules("pynetdicom")

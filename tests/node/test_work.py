@@ -21,7 +21,7 @@ from cxrzero.node.rows import unpack
 from cxrzero.node.scoring import ScoringDiedError
 from cxrzero.node.work import ATTEMPTS, Loop, Work
 from cxrzero.prediction import Prediction
-from tests.support.nodes import CRASH, NAME, NUMBER, ScoringHere, broken_film, config_of, film, probabilities, take_in
+from tests.support.working import CRASH, NAME, NUMBER, ScoringHere, broken_film, config_of, film, probabilities, take_in
 
 
 class KilledError(BaseException):

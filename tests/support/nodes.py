@@ -1,164 +1,150 @@
-"""Films for a node, nodes without a network, and peers that take reports."""
+"""A node's receiving half in the test's own process, and callers that say what a test wants them to say."""
 
 from __future__ import annotations
 
+import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import pydicom
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import UID, ExplicitVRLittleEndian
+import numpy as np
+from pynetdicom import AE
+from pynetdicom.dimse_primitives import C_STORE
 
-from cxrzero.node.config import NodeConfig
-from cxrzero.node.identity import identity_of_file
+from cxrzero.node.config import Limits, NodeConfig, Timeouts
+from cxrzero.node.intake import Intake
 from cxrzero.node.objects import Objects
-from cxrzero.node.queue import Queue
-from cxrzero.node.scorer import Study, StudyRows, StudyScorer
-from cxrzero.node.scoring import ScoringDiedError
-from tests.support.films import DX
-from tests.support.pictures import picture
+from cxrzero.node.queue import Object, Queue
+from cxrzero.node.receive import STORAGE_CLASSES, VERIFICATION, Receiver
+from tests.support.dicomfile import CR_STORAGE, SYNTAXES, dicom_bytes
 
-# A patient's name and number, which may be in objects and reports and nowhere else.
-NAME, NUMBER = "CANARY^BIRD", "MRN-90210"
-# Pixels of a file that its decoder crashes over, for those who play that it does.
-CRASH = b"crashes its decoder"
+CALLER = "MODALITY"
 
 
-def film(seed: int, study: str = "2.25.500", *, patient: str = NUMBER, pixels: bytes | None = None) -> bytes:
-    """A film as a DICOM file, unlike that of any other seed; instance 2.25.1000 + seed."""
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = DX
-    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = UID(f"2.25.{1000 + seed}")
-    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = study, f"{study}.1"
-    dataset.PatientName, dataset.PatientID = NAME, patient
-    dataset.Modality, dataset.ViewPosition, dataset.BodyPartExamined = "DX", "PA", "CHEST"
-    dataset.Rows, dataset.Columns = 64, 48
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
-    dataset.BitsAllocated = dataset.BitsStored = 8
-    dataset.HighBit, dataset.PixelRepresentation = 7, 0
-    dataset.PixelData = picture(seed, (64, 48)).tobytes() if pixels is None else pixels
-    stream = BytesIO()
-    dataset.save_as(stream, enforce_file_format=True)
-    return stream.getvalue()
+@dataclass
+class Node:
+    """What a test looks at."""
 
+    config: NodeConfig
+    queue: Queue
+    objects: Objects
+    intake: Intake
+    receiver: Receiver
+    said: list[str] = field(default_factory=list)
 
-def broken_film(seed: int, study: str = "2.25.500") -> bytes:
-    """A film with a whole header and too few pixels."""
-    return film(seed, study, pixels=b"\0" * 10)
+    @property
+    def port(self) -> int:
+        return self.receiver.port
 
+    @property
+    def connections(self) -> int:
+        """Connections that are not over."""
+        return int(self.receiver._server._connections)
 
-def config_of(folder: Path, bundle: Path, **keys: Any) -> NodeConfig:
-    """A node in a folder, which scores at once."""
-    state = folder / "state"
-    plain = {"state": state, "out": str(folder / "results.sqlite"), "model": (str(bundle),), "study_quiet_seconds": 0.0}
-    return NodeConfig(**(plain | keys))
+    def files(self) -> list[Path]:
+        """Everything in the folder of objects, complete or not."""
+        return sorted(self.config.objects.iterdir())
 
-
-def take_in(queue: Queue, config: NodeConfig, *files: bytes) -> list[bool]:
-    """Have files received, as the receiver does."""
-    objects = Objects(config.objects)
-    known = []
-    for content in files:
-        new = objects.begin()
-        new.write(content)
-        new.finish()
-        uids = identity_of_file(new.path)
-        new.commit()
-        known.append(
-            queue.received(
-                new.name,
-                uids.study_instance_uid,
-                uids.series_instance_uid,
-                uids.sop_instance_uid,
-                uids.sop_class_uid,
-                uids.transfer_syntax,
-                new.size,
-                new.name,
-            )
-        )
-    return known
-
-
-class ScoringHere:
-    """`Scoring` without a process; over a file with CRASH in it the process "dies"."""
-
-    def __init__(self, config: NodeConfig) -> None:
-        self._scorer = StudyScorer(config)
-        self.record = self._scorer.record
-        self.batches: list[int] = []
-
-    def score(self, studies: Sequence[Study]) -> list[StudyRows]:
-        self.batches.append(sum(map(len, studies)))
-        if any(CRASH in Path(path).read_bytes() for study in studies for path in study):
-            raise ScoringDiedError("as if")
-        return self._scorer.score(studies)
+    def received(self) -> list[Object]:
+        return self.queue.stored()
 
 
 @contextmanager
-def storage_peer(
-    answer: Callable[[Dataset], int] = lambda dataset: 0x0000, *, title: str = "ARCHIVE", port: int = 0
-) -> Iterator[StoragePeer]:
-    """An SCP on loopback; `answer` says with which status it answers a report."""
-    peer = StoragePeer(answer, title, port)
-    try:
-        yield peer
-    finally:
-        peer.stop()
+def receiving(folder: Path, **settings: Any) -> Iterator[Node]:
+    """A receiver on a free port of loopback; `limits` and `timeouts` are given as mappings."""
+    limits = replace(Limits(free_disk_mb=0), **settings.pop("limits", {}))
+    timeouts = replace(Timeouts(association=5, idle=5, stop=5), **settings.pop("timeouts", {}))
+    config = NodeConfig(state=folder / "node", port=0, limits=limits, timeouts=timeouts, **settings)
+    said: list[str] = []
+    with Queue(config.state) as queue:
+        objects = Objects(config.objects)
+        intake = Intake(config, objects, queue)
+        receiver = Receiver(config, intake, said.append)
+        receiver.start()
+        try:
+            yield Node(config, queue, objects, intake, receiver, said)
+        finally:
+            receiver.stop()
+    assert not [thread.name for thread in threading.enumerate() if "Acceptor" in thread.name]
 
 
-class StoragePeer:
-    """What takes reports.
+def data_set(content: bytes) -> bytes:
+    """A file's data set: what follows its meta information, of which the first element states the length."""
+    return content[144 + int.from_bytes(content[140:144], "little") :]
 
-    Attributes:
-        port: where.
-        reports: what was stored, in order, by SOP Instance UID.
-    """
 
-    def __init__(self, answer: Callable[[Dataset], int], title: str, port: int) -> None:
-        from pynetdicom import AE, evt
+def film(number: int = 1, syntax: str = "explicit", value: int = 1, side: int = 32, **attributes: Any) -> bytes:
+    """A small file of DICOM that is an instance of its own."""
+    bits = 8 if syntax == "jpeg_baseline" else 12
+    pixels = np.full((side, side), value, np.uint8 if bits == 8 else np.uint16)
+    uids = {"SOPInstanceUID": f"2.25.1.{number}", "StudyInstanceUID": f"2.25.2.{number}"}
+    return dicom_bytes(pixels, syntax, **{**uids, "BitsStored": bits, **attributes})
 
-        self._answer, self._lock = answer, threading.Lock()
-        self.reports: list[tuple[str, bytes]] = []
+
+class Caller:
+    """An association with a node; closed at the end of a `with`."""
+
+    def __init__(
+        self,
+        node: Node,
+        *,
+        title: str = CALLER,
+        called: str = "CXRZERO",
+        syntax: str = "explicit",
+        classes: Any = STORAGE_CLASSES,
+        **options: Any,
+    ) -> None:
         entity = AE(title)
-        entity.require_called_aet = True
-        entity.add_supported_context("1.2.840.10008.5.1.4.1.1.88.34")
-        self._server = entity.start_server(
-            ("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, self._store)]
-        )
-        self.port: int = self._server.server_address[1]
+        entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 20
+        entity.add_requested_context(VERIFICATION)
+        for sop_class in classes:
+            entity.add_requested_context(sop_class, SYNTAXES[syntax])
+        self.association = entity.associate("127.0.0.1", node.port, ae_title=called, **options)
 
-    def stop(self) -> None:
-        self._server.shutdown()
+    def __enter__(self) -> Caller:
+        assert self.association.is_established
+        return self
 
-    def _store(self, event: Any) -> int:
-        report = event.dataset
-        status = self._answer(report)
-        if status == 0 or status & 0xF000 == 0xB000:
-            with self._lock:
-                self.reports.append((str(report.SOPInstanceUID), event.encoded_dataset()))
-        return status
+    def __exit__(self, *_: object) -> None:
+        if self.association.is_established:
+            self.association.release()
+        else:
+            self.association.abort()
 
+    @property
+    def wire(self) -> socket.socket:
+        found: socket.socket = self.association.dul.socket.socket
+        return found
 
-def probabilities(report: Path | bytes) -> dict[str, dict[str, float]]:
-    """Of a report: SOP Instance UID of the image → label → probability, the first of its certainties."""
-    dataset = pydicom.dcmread(BytesIO(report) if isinstance(report, bytes) else report)
-    found: dict[str, dict[str, float]] = {}
-    for group in _containers(dataset, "125007"):
-        named = {item.ConceptNameCodeSequence[0].CodeValue: item for item in reversed(list(group.ContentSequence))}
-        image = named["121112"].ReferencedSOPSequence[0].ReferencedSOPInstanceUID
-        number = float(named["111012"].MeasuredValueSequence[0].NumericValue) / 100
-        found.setdefault(image, {})[named["112039"].TextValue] = number
-    return found
+    @property
+    def is_cut(self) -> bool:
+        """Whether the node has ended the association."""
+        return not (self.association.is_established and self.association.dul.is_alive())
 
+    def echo(self) -> int:
+        return int(self.association.send_c_echo().Status)
 
-def _containers(item: Dataset, code: str) -> Iterator[Dataset]:
-    for each in item.get("ContentSequence", []):
-        if each.get("ConceptNameCodeSequence") and each.ConceptNameCodeSequence[0].CodeValue == code:
-            yield each
-        yield from _containers(each, code)
+    def store(
+        self, content: bytes, number: int = 1, sop_class: str = CR_STORAGE, instance: str | None = None
+    ) -> tuple[int, str]:
+        """Send the data set of a file as this instance of this class; (status, comment), (−1, "") without an answer."""
+        self.request(content, number, sop_class, instance)
+        _, answer = self.association.dimse.get_msg(block=True)
+        return (-1, "") if answer is None else (int(answer.Status), str(answer.ErrorComment or ""))
+
+    def request(
+        self, content: bytes, number: int = 1, sop_class: str = CR_STORAGE, instance: str | None = None
+    ) -> None:
+        """As `store`, without waiting for the answer."""
+        request = C_STORE()
+        request.MessageID, request.Priority = 1, 2
+        request.AffectedSOPClassUID = sop_class
+        request.AffectedSOPInstanceUID = instance or f"2.25.1.{number}"
+        request.DataSet = BytesIO(data_set(content))
+        contexts = {str(each.abstract_syntax): each.context_id for each in self.association.accepted_contexts}
+        self.association._reactor_checkpoint.clear()  # answers are the test's
+        self.association.dimse.send_msg(request, contexts.get(sop_class) or contexts[CR_STORAGE])
