@@ -141,7 +141,7 @@ class StoragePeer:
         status = self._answer(report)
         if status == 0 or status & 0xF000 == 0xB000:
             with self._lock:
-                self.reports.append((str(report.SOPInstanceUID), event.encoded_dataset()))
+                self.reports.append((str(report.SOPInstanceUID), event.encoded_dataset(include_meta=False)))
         return status
 
 
