@@ -17,8 +17,8 @@ from cxrzero.node.outbox import DELIVERED, FAILED, REPORTED, SCORED, Letter
 from cxrzero.node.queue import Queue, Result
 from cxrzero.node.recipient import Answer, PeerDownError, Recipient
 from tests.support import needs
-from tests.support.working import storage_peer
 from tests.support.orthanc import free_ports
+from tests.support.working import storage_peer
 
 needs.modules("pynetdicom")
 
@@ -83,7 +83,7 @@ def report_bytes(uid: str) -> bytes:
     report.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     report.file_meta.MediaStorageSOPClassUID = report.SOPClassUID = UID(SR)
     report.file_meta.MediaStorageSOPInstanceUID = report.SOPInstanceUID = UID(uid)
-    report.StudyInstanceUID = "1.2"
+    report.StudyInstanceUID, report.SeriesInstanceUID, report.PatientID, report.Modality = "1.2", "1.3", "A", "SR"
     stream = BytesIO()
     report.save_as(stream, enforce_file_format=True)
     return stream.getvalue()
