@@ -21,7 +21,8 @@ SCHEMA = (
     """CREATE TABLE objects (
         id INTEGER PRIMARY KEY, file TEXT NOT NULL, study TEXT NOT NULL, series TEXT NOT NULL,
         sop_instance TEXT NOT NULL, sop_class TEXT NOT NULL, transfer_syntax TEXT NOT NULL, size INTEGER NOT NULL,
-        digest TEXT NOT NULL, state TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, code TEXT NOT NULL DEFAULT '',
+        digest TEXT NOT NULL, state TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0,
+        crashes INTEGER NOT NULL DEFAULT 0, code TEXT NOT NULL DEFAULT '',
         rows TEXT NOT NULL DEFAULT '', patient TEXT NOT NULL DEFAULT '', report INTEGER,
         is_stored INTEGER NOT NULL DEFAULT 1, source TEXT NOT NULL DEFAULT '',
         UNIQUE (sop_instance, digest))""",

@@ -141,7 +141,7 @@ def test_attempts_are_counted_before_they_are_made(tmp_path: Path) -> None:
     assert [each.attempts for each in queue.to_score("1.2")] == [1]
     queue.crashed(queue.to_score("1.2"))
     queue.begin(queue.to_score("1.2"))
-    assert [each.attempts for each in queue.to_score("1.2")] == [2]
+    assert [(each.attempts, each.crashes) for each in queue.to_score("1.2")] == [(2, 1)]
     with Queue(tmp_path) as again:  # the process was killed
         again.begin(again.to_score("1.2"))
         assert [each.attempts for each in again.to_score("1.2")] == [3]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,12 +14,15 @@ import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
+from cxrzero.database import open_database
 from cxrzero.node.config import NodeConfig
 from cxrzero.node.identity import identity_of_file
 from cxrzero.node.objects import Objects
-from cxrzero.node.queue import Queue
+from cxrzero.node.outbox import REPORTED
+from cxrzero.node.queue import Object, Queue
 from cxrzero.node.scorer import Study, StudyRows, StudyScorer
 from cxrzero.node.scoring import ScoringDiedError
+from cxrzero.node.work import Work
 from tests.support.films import DX
 from tests.support.pictures import picture
 
@@ -56,7 +60,12 @@ def broken_film(seed: int, study: str = "2.25.500") -> bytes:
 def config_of(folder: Path, bundle: Path, **keys: Any) -> NodeConfig:
     """A node in a folder, which scores at once."""
     state = folder / "state"
-    plain = {"state": state, "out": str(folder / "results.sqlite"), "model": (str(bundle),), "study_quiet_seconds": 0.0}
+    plain: dict[str, Any] = {
+        "state": state,
+        "out": str(folder / "results.sqlite"),
+        "model": (str(bundle),),
+        "study_quiet_seconds": 0.0,
+    }
     return NodeConfig(**(plain | keys))
 
 
@@ -66,10 +75,13 @@ def take_in(queue: Queue, config: NodeConfig, *files: bytes) -> list[bool]:
     known = []
     for content in files:
         new = objects.begin()
-        new.write(content)
-        new.finish()
-        uids = identity_of_file(new.path)
-        new.commit()
+        try:
+            new.write(content)
+            new.finish()
+            uids = identity_of_file(new.path)
+            new.commit()
+        finally:
+            new.discard()
         known.append(
             queue.received(
                 new.name,
@@ -98,6 +110,48 @@ class ScoringHere:
         if any(CRASH in Path(path).read_bytes() for study in studies for path in study):
             raise ScoringDiedError("as if")
         return self._scorer.score(studies)
+
+
+class Node:
+    """The working half of a node, whose loops the test turns."""
+
+    def __init__(self, config: NodeConfig) -> None:
+        self.config = config
+        self.queue = Queue(config.state)
+        self.scoring = ScoringHere(config)
+        self.database = open_database(config.out)
+        self.said: list[str] = []
+        run = self.database.begin_run(self.scoring.record)
+        self.work = Work(config, self.queue, self.scoring, self.database, run, self.said.append)  # type: ignore[arg-type]
+
+    def receive(self, *files: bytes) -> None:
+        take_in(self.queue, self.config, *files)
+
+    def turn(self) -> None:
+        while self.work.step() or self.work.tidy():
+            pass
+
+    def deliver(self) -> None:
+        for report in self.queue.outbox.reports(REPORTED):
+            self.queue.outbox.delivered(report)
+            (self.config.reports / report.file).unlink()
+
+    @property
+    def reports(self) -> list[Path]:
+        """Written ones, in the order of their closing."""
+        return [self.config.reports / each.file for each in self.queue.outbox.reports(REPORTED)]
+
+    @property
+    def objects(self) -> list[Object]:
+        return [each for line in self.lines for each in self.queue.found_in(line["study"])]
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.config.state / "studies.jsonl").read_text().splitlines()]
+
+    def close(self) -> None:
+        self.queue.close()
+        self.database.close()
 
 
 @contextmanager
