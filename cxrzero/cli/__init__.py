@@ -19,6 +19,7 @@ from cxrzero.cli import (
     predict,
     prompts,
     search,
+    table,
     train,
     worklist,
 )
@@ -39,6 +40,7 @@ app = typer.Typer(
 )
 predict.register(app)
 merge.register(app)
+table.register(app)
 inspect.register(app)
 search.register(app)
 heatmap.register(app)

@@ -63,7 +63,7 @@ class Connector:
             try:
                 with self._engine.execution_options(**{WRITES: True}).begin() as connection:
                     return work(connection)
-            except (sqlalchemy.exc.DBAPIError, OSError) as error:
+            except sqlalchemy.exc.DBAPIError as error:
                 left = end - time.monotonic()
                 if not self.is_server or not _is_passing(error) or left <= 0:
                     raise self._failed(error) from None
@@ -84,7 +84,7 @@ class Connector:
         try:
             with self._engine.connect() as connection:
                 yield connection.execution_options(**options)
-        except (sqlalchemy.exc.DBAPIError, OSError) as error:
+        except sqlalchemy.exc.DBAPIError as error:
             raise self._failed(error) from None
 
     def close(self) -> None:
@@ -131,17 +131,22 @@ def _server_engine(address: Address) -> Any:
         # Looked up for each connection: it is kept nowhere, and what was put right in the file helps at once.
         password = address.password or password_of(address.host, address.port, address.database, user)
         socket = f"{address.host}/.s.PGSQL.{address.port}" if address.host.startswith("/") else None
-        return pg8000.dbapi.connect(
-            user,
-            host=address.host,
-            port=address.port,
-            database=address.database,
-            password=password,
-            unix_sock=socket,
-            ssl_context=_tls(address),
-            timeout=ANSWER_TIMEOUT_S,
-            application_name="cxrzero",
-        )
+        try:
+            return pg8000.dbapi.connect(
+                user,
+                host=address.host,
+                port=address.port,
+                database=address.database,
+                password=password or "",  # of None pg8000 makes an AttributeError where a server asks for one
+                unix_sock=socket,
+                ssl_context=_tls(address),
+                timeout=ANSWER_TIMEOUT_S,
+                application_name="cxrzero",
+            )
+        except ssl.SSLError as error:
+            raise DatabaseError(f"the database {address} {_distrusted(error)}") from None
+        except OSError as error:
+            raise pg8000.dbapi.InterfaceError("communication error") from error
 
     return sqlalchemy.create_engine(
         "postgresql+pg8000://", creator=connect, poolclass=QueuePool, hide_parameters=True, pool_size=2
@@ -160,10 +165,6 @@ def _tls(address: Address) -> ssl.SSLContext | bool:
 
 def _is_passing(error: Exception) -> bool:
     """Whether the same may succeed in a moment."""
-    if isinstance(error, ssl.SSLError):
-        return False
-    if isinstance(error, OSError):
-        return True
     code, said = _stated(error)
     return code.startswith(PASSING) or (not code and any(text in said for text in _LOST))
 
@@ -182,11 +183,6 @@ def _stated(error: Exception) -> tuple[str, str]:
 
 
 def _why(error: Exception) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return (
-            f"has a certificate that cannot be trusted ({error.verify_message}); name that of its authority with "
-            "?sslrootcert=FILE, or trust any with ?sslmode=require"
-        )
     code, said = _stated(error)
     original = getattr(error, "orig", None)
     if isinstance(original, sqlite3.Error):
@@ -195,10 +191,19 @@ def _why(error: Exception) -> str:
         return f"refuses the user: {said}; give the password in PGPASSWORD or in ~/.pgpass"
     if "Server refuses SSL" in said:
         return "offers no TLS; where the way to it is safe otherwise, give ?sslmode=disable"
-    if isinstance(error, OSError) or any(text in said for text in _LOST):
+    if any(text in said for text in _LOST):
         return "cannot be reached, or the connection was lost"
     # A value may be quoted in the message of a server, in its class 22 and 23 only.
     return f"cannot be used: {code if code.startswith(('22', '23')) else f'{said} ({code})'}"
+
+
+def _distrusted(error: ssl.SSLError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"has a certificate that cannot be trusted ({error.verify_message}); name that of its authority with "
+            "?sslrootcert=FILE, or trust any with ?sslmode=require"
+        )
+    return f"cannot be reached by TLS: {error.reason}"
 
 
 _SQLITE = {

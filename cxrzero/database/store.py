@@ -83,7 +83,7 @@ class Database:
                 "token": token,  # tells whether it is there already, where a connection was lost after it was written
                 "setting": setting,
                 "started": record.get("started") or datetime.now(UTC).isoformat(timespec="milliseconds"),
-                "record": _json(record),
+                "record": json.dumps(record, ensure_ascii=False),
             }
             _insert(connection, schema.runs, [run])
             number = connection.execute(sqlalchemy.select(schema.runs.c.id).filter_by(token=token)).scalar_one()
@@ -122,7 +122,9 @@ class Database:
 
         def end(connection: Any) -> None:
             runs = schema.runs
-            connection.execute(runs.update().where(runs.c.id == run), {**values, "record": _json(record)})
+            connection.execute(
+                runs.update().where(runs.c.id == run), {**values, "record": json.dumps(record, ensure_ascii=False)}
+            )
 
         self.connector.write(end)
 
