@@ -56,12 +56,15 @@ class Database:
             raise DatabaseError(f"the database {address} does not exist; cxrzero predict --out {address} makes it")
         self.connector = Connector(address, retry_limit_s)
         self._asked: dict[int, _Asked] = {}
-        prepare = schema.check if must_exist else schema.make_or_check
-        if must_exist:
-            with self.connector.reading() as connection:
-                prepare(connection, address)
-        else:
-            self.connector.write(lambda connection: prepare(connection, address), retry=False)
+        try:
+            if must_exist:
+                with self.connector.reading() as connection:
+                    schema.check(connection, address)
+            else:
+                self.connector.write(lambda connection: schema.make_or_check(connection, address), retry=False)
+        except BaseException:
+            self.close()
+            raise
 
     def begin_run(self, record: Mapping[str, Any]) -> int:
         """Note a run, before its first row.
@@ -142,10 +145,14 @@ class Database:
     def _add(
         self, connection: Any, run: int, rows: Sequence[Prediction], start: int | None, pictures: Sequence[str]
     ) -> int:
+        # Two that add to one run wait for each other, so that no place is given twice.
+        connection.execute(sqlalchemy.select(schema.runs.c.id).filter_by(id=run).with_for_update(key_share=True))
         asked = self._asked_by(connection, run)
         films, _ = _added(connection, schema.films, list(map(_film, rows, pictures or itertools.repeat(""))))
         facts, new_facts = _added(connection, schema.facts, list(map(_facts, rows, films)))
         scores = [each for row, film in zip(rows, films, strict=True) for each in _scores(row, film, run, asked)]
+        # In one order, see `_added`.
+        scores.sort(key=lambda each: (each["film"], each["prompt"]))
         new_scores = {film for (film,) in _insert(connection, schema.scores, scores, schema.scores.c.film)}
         _insert(connection, schema.listed, _places(connection, run, facts, start))
         return sum(each in new_facts or film in new_scores for each, film in zip(facts, films, strict=True))
@@ -215,8 +222,6 @@ def _places(connection: Any, run: int, facts: Sequence[int], start: int | None) 
     """Where rows stand in the run's table."""
     if start is None:
         listed = schema.listed
-        # Two that add to one run wait for each other, so that no place is given twice.
-        connection.execute(sqlalchemy.select(schema.runs.c.id).filter_by(id=run).with_for_update())
         start = connection.execute(
             sqlalchemy.select(sqlalchemy.func.coalesce(sqlalchemy.func.max(listed.c.position) + 1, 0)).filter_by(
                 run=run

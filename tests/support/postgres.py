@@ -51,7 +51,7 @@ class Server:
 
     def sql(self, database: str, statement: str) -> str:
         """What `psql` says to a statement, a row a line."""
-        command = [self.programs / "psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-c", statement]
+        command: list[str | Path] = [self.programs / "psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-c", statement]
         environment = {"PGPASSWORD": PASSWORD, "PGHOST": "127.0.0.1", "PGPORT": str(self.port), "PGUSER": USER}
         return _run([*command, database], environment).strip()
 
@@ -72,7 +72,15 @@ def postgres() -> Iterator[Server]:
     try:
         (folder / "password").write_text(PASSWORD, encoding="ascii")
         (folder / "password").chmod(0o644)
-        initdb = [programs / "initdb", "--pgdata", folder / "data", "--username", USER, "--encoding", "UTF8"]
+        initdb: list[str | Path] = [
+            programs / "initdb",
+            "--pgdata",
+            folder / "data",
+            "--username",
+            USER,
+            "--encoding",
+            "UTF8",
+        ]
         initdb += ["--locale", "C.UTF-8", "--auth", "scram-sha-256", "--pwfile", folder / "password", "--no-sync"]
         _run(initdb, {}, owner)
         port = _free_port()
