@@ -27,7 +27,7 @@ def merge(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Write the joined table to this file.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a table that exists already.")] = False,
     by: Annotated[
-        Level, typer.Option("--by", help="study adds a table with one row per study, its frontal views joined.")
+        Level, typer.Option("--by", help="Write one row per image; study adds a table with one row per study.")
     ] = "image",
     study_aggregate: Annotated[
         Aggregate,

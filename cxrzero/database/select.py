@@ -12,7 +12,7 @@ import sqlalchemy
 from sqlalchemy import and_, case, func, select
 
 from cxrzero.database import schema
-from cxrzero.database.store import Database
+from cxrzero.database.store import Database, decisive_of
 from cxrzero.display.counts import together
 from cxrzero.errors import LabelError, NoInputError, UsageError
 from cxrzero.images.radiograph import Facts
@@ -23,6 +23,9 @@ Newest = Literal["latest"]
 
 # Rows whose scores are read at once.
 AT_ONCE = 500
+# What runs whose rows stand in one table may differ in: where and by which versions they were computed, and whether
+# there are cosines.
+MAY_DIFFER = frozenset({"cxrzero", "versions", "backend", "device", "models", "scores"})
 # Of a fingerprint so many digits are enough to name a model.
 LEAST_DIGITS = 6
 
@@ -187,12 +190,12 @@ def _check_alike(selection: Selection) -> None:
                 prompts.setdefault(run.prompts[label], run.number)
         if len(prompts) > 1:
             raise _unlike(list(prompts.values()), f"the sentences asked for {label!r}")
-    for name in ("precision", "preprocess", "scoring", "invert", "calibration"):
+    settings = [(run.number, decisive_of(run.record)) for run in selection.runs]
+    for name in dict.fromkeys(name for _, setting in settings for name in setting if name not in MAY_DIFFER):
         values: dict[str, int] = {}
-        for run in selection.runs:
-            value = (run.record.get("options") or {}).get(name) if name == "invert" else run.record.get(name)
-            if value is not None:
-                values.setdefault(json.dumps(value, sort_keys=True), run.number)
+        for number, setting in settings:
+            if setting.get(name) is not None:
+                values.setdefault(json.dumps(setting[name], sort_keys=True), number)
         if len(values) > 1:
             raise _unlike(list(values.values()), name)
 

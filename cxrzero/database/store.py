@@ -24,11 +24,15 @@ from cxrzero.tables.rows import KINDS
 
 T = TypeVar("T")
 
-# What decides the numbers of a run beside its prompts, by the keys of its record; of the options those that do.
+# What decides the numbers of a run beside its prompts, by the keys of its record.
 DECISIVE = (
     "cxrzero", "versions", "backend", "device", "precision", "models", "preprocess", "scoring", "calibration",
 )  # fmt: skip
-DECISIVE_OPTIONS = ("invert", "fast_decode", "scores")
+# Options that do not: they decide how the work is carried out, which films have numbers, or what a table looks like.
+OTHER_OPTIONS = frozenset(
+    {"batch_size", "workers", "decode_in", "gpu_decode", "fail_fast", "skip", "only", "by", "study_aggregate", "format"}
+    | {"long", "pseudonymise"}
+)
 # Digests of one SELECT.
 AT_ONCE = 500
 
@@ -172,18 +176,21 @@ class Database:
         return self._asked[run]
 
 
-def _setting(record: Mapping[str, Any]) -> Row:
-    """What decides a run's numbers beside its prompts."""
+def decisive_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides a run's numbers beside its prompts, by the keys of its record and the names of its options."""
     decisive = {key: record.get(key) for key in DECISIVE}
     # Python's own version decides nothing.
     decisive["versions"] = {name: text for name, text in (record.get("versions") or {}).items() if name != "python"}
     options = record.get("options") or {}
-    decisive["options"] = {name: options.get(name) for name in DECISIVE_OPTIONS}
+    return decisive | {name: value for name, value in options.items() if name not in OTHER_OPTIONS}
+
+
+def _setting(record: Mapping[str, Any]) -> Row:
     models = record["models"]
     return _digested(
         model="+".join(str(model.get("name", "")) for model in models),
         fingerprint="+".join(str(model["fingerprint"]) for model in models),
-        record=_json(decisive),
+        record=_json(decisive_of(record)),
     )
 
 

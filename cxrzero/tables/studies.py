@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from cxrzero.choices import Aggregate
 from cxrzero.display.counts import counted
-from cxrzero.prediction import Cell, Prediction
+from cxrzero.prediction import Cell, Prediction, printable_path
 
 # Scored, but not a separate frontal view of this chest: it would blur what the frontal views say.
 LEFT_OUT = ("lateral", "body_part_not_chest", "maybe_not_chest_xray", "for_processing")
@@ -64,7 +64,7 @@ class Studies:
 
     def add(self, row: Prediction) -> None:
         """Count a row in; failed, skipped and non-frontal images are counted with their reason."""
-        folder = os.path.dirname(row.path) or "."
+        folder = printable_path(os.path.dirname(row.path)) or "."
         key = row.facts.study_instance_uid or folder
         study = self._studies.get(key)
         if study is None:

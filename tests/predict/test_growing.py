@@ -16,8 +16,11 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from cxrzero.cli import app
+from cxrzero.database.store import OTHER_OPTIONS
 from cxrzero.errors import DatabaseError
+from cxrzero.options import options_of
 from cxrzero.predict import growing
+from cxrzero.predict.options import PredictOptions
 from tests.support import REPO
 from tests.support.bundle import write_bundle
 from tests.support.films import DX, film, write_dicom
@@ -341,6 +344,23 @@ def test_studies_come_from_any_table(run: Run, tiny_bundle: Path, tmp_path: Path
         assert warning in merged
     done(run("table", "mean.csv", "--by", "study", "--study-aggregate", "max", "--out", "m.csv"))
     assert Path("m.csv").read_bytes() == Path("max.studies.csv").read_bytes()
+
+
+def test_a_folder_whose_name_is_no_text_is_a_study(run: Run, tiny_bundle: Path, tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    Image.fromarray(picture(1)).save(folder / "a.png")
+    done(run("predict", folder, "--model", tiny_bundle, "--labels", "edema", "--out", "t.csv", "--by", "study"))
+    ((_, *_), (study, *_)) = csv.reader(Path("t.studies.csv").read_text(encoding="utf-8").splitlines())
+    assert study == f"{tmp_path}/caf\\xe9"
+    done(run("table", "t.csv", "--by", "study", "--out", "s.csv"))
+    assert Path("s.csv").read_bytes() == Path("t.studies.csv").read_bytes()
+
+
+def test_an_option_decides_numbers_unless_it_is_known_not_to() -> None:
+    recorded = {each.name for each in options_of(PredictOptions) if each.recorded}
+    assert recorded > OTHER_OPTIONS
+    assert recorded - OTHER_OPTIONS == {"invert", "fast_decode", "scores"}
 
 
 def test_studies_of_what_is_no_table_are_refused(run: Run, tiny_bundle: Path, tmp_path: Path) -> None:
