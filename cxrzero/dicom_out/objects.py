@@ -16,7 +16,7 @@ from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sr.coding import Code
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from cxrzero._version import __version__
 from cxrzero.dicom_out.source import CHARACTERS, IDENTITY, TIMEZONE, Source
@@ -67,7 +67,9 @@ class Maker:
         try:
             time = datetime.fromisoformat(record.started)
         except ValueError:
-            raise ConfigError("the run's record does not say when it started; the objects' dates come from there") from None
+            raise ConfigError(
+                "the run's record does not say when it started; the objects' dates come from there"
+            ) from None
         marks = [fingerprint for _, fingerprint in record.models]
         return cls(
             models=" + ".join(name for name, _ in record.models),
@@ -88,10 +90,10 @@ def new_object(sop_class: str, sop_instance: str) -> Dataset:
     """An empty object with the meta information of its file."""
     made = Dataset()
     made.file_meta = FileMetaDataset()
-    made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID = sop_class
-    made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID = sop_instance
+    made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID = UID(sop_class)
+    made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID = UID(sop_instance)
     made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    made.file_meta.ImplementationClassUID = derived_uid("implementation")
+    made.file_meta.ImplementationClassUID = UID(derived_uid("implementation"))
     made.file_meta.ImplementationVersionName = f"CXRZERO_{__version__}"[:16]
     return made
 

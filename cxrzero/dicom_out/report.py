@@ -10,10 +10,8 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
 from cxrzero.dicom_out.codes import (
-    BY_THRESHOLD,
     CALIBRATED_PROBABILITY,
     MODEL_PROBABILITY,
-    SCHEME,
     Codes,
     own_scheme,
 )
@@ -66,7 +64,10 @@ IMAGING_PROCEDURE = Code("363679005", "SCT", "Imaging procedure")
 MEASUREMENTS = Code("126010", "DCM", "Imaging Measurements")
 GROUP = Code("125007", "DCM", "Measurement Group")
 EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
-TRACKING, TRACKING_UID = Code("112039", "DCM", "Tracking Identifier"), Code("112040", "DCM", "Tracking Unique Identifier")
+TRACKING, TRACKING_UID = (
+    Code("112039", "DCM", "Tracking Identifier"),
+    Code("112040", "DCM", "Tracking Unique Identifier"),
+)
 FINDING = Code("121071", "DCM", "Finding")
 ALGORITHM_NAME = Code("111001", "DCM", "Algorithm Name")
 ALGORITHM_VERSION = Code("111003", "DCM", "Algorithm Version")
@@ -168,7 +169,7 @@ def _group(label: str, film: SourceFilm, record: RunRecord, code: Code, maker: M
         text_item(HAS_MODIFIER, ALGORITHM_NAME, f"{NAME} {visible(maker.models)}"),
         text_item(HAS_MODIFIER, ALGORITHM_VERSION, ", ".join(maker.versions)),
         text_item(HAS_MODIFIER, ALGORITHM_MANUFACTURER, NAME),
-        *(text_item(HAS_MODIFIER, ALGORITHM_PARAMETERS, each) for each in parameters(label, record, maker)),
+        *(text_item(HAS_MODIFIER, ALGORITHM_PARAMETERS, each) for each in parameters(label, record)),
         *_numbers(label, film),
         image_item(CONTAINS, SOURCE, referenced(source.sop_class, source.sop_instance, film.frame)),
         *(text_item(CONTAINS, COMMENT, each) for each in about_finding(label, film.row, record)),
