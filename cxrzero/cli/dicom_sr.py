@@ -49,11 +49,11 @@ def print_made(made: Made, options: DicomSrOptions) -> None:
     for path, fault in made.examples[:SHOWN]:
         say(f"{path}: {fault}", style="yellow")
     for fault, count in made.faults.most_common():
-        say(f"! {counted(count, 'row is', 'rows are')} in no report: {fault}", style="yellow")
+        say(f"! {counted(count, 'row is', 'rows are')} in no object: {fault}", style="yellow")
     if made.copies:
         say(f"{counted(made.copies, 'row is a copy', 'rows are copies')} of an image that its report has already.")
     if made.skipped:
-        say(f"{counted(made.skipped, 'row', 'rows')} that the run skipped: in no report.")
+        say(f"{counted(made.skipped, 'row', 'rows')} that the run skipped: in no object.")
     maps = f" and {counted(made.maps, 'map')}" if options.heatmaps else ""
     say(
         f"Wrote {counted(made.reports, 'report')} of {counted(made.films, 'image')}{maps} to {options.out}/. They "

@@ -16,7 +16,7 @@ from cxrzero.tables.paths import path_of_cell
 # Rows without a report that are remembered, to be named.
 MOST_FAULTS = 20
 
-NOT_DICOM = "it is no DICOM file, so no report can refer to it"
+NOT_DICOM = "it is no DICOM file, so no object can refer to it"
 OTHER_STUDY = "its file is of another study than the table says"
 TWO_PATIENTS = "its study has films of two patients (Patient ID), and a report is of one"
 TWO_FILMS = "another row of this SOP Instance UID has other numbers"

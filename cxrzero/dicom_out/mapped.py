@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 
 from cxrzero.choices import MapObject
 from cxrzero.dicom_out.codes import Codes
-from cxrzero.dicom_out.films import Made, opened_film
+from cxrzero.dicom_out.films import NOT_DICOM, Made, opened_film
 from cxrzero.dicom_out.maps import Mapped, parametric_map, secondary_capture
 from cxrzero.dicom_out.options import DicomSrOptions
 from cxrzero.dicom_out.write import write_report
@@ -104,6 +104,8 @@ class _Objects:
         return parametric_map(mapped, found, maps.rows, maps.columns, self._record, self._codes)
 
     def _mapped(self, cells: Mapping[str, str]) -> Mapped:
+        if not cells["sop_instance_uid"]:
+            raise NoMapError(NOT_DICOM)
         source = opened_film(cells["path"], self._images)
         if isinstance(source, str):
             raise NoMapError(source)

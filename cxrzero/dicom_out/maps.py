@@ -29,7 +29,7 @@ from cxrzero.dicom_out.source import Source
 from cxrzero.dicom_out.tree import code_of, decimal
 from cxrzero.display.visible import visible
 from cxrzero.errors import ImageError
-from cxrzero.images.dicom_file import numbers, text
+from cxrzero.images.dicom_file import numbers, text, texts
 from cxrzero.maths import Float32s
 from cxrzero.tables.record import RunRecord
 
@@ -41,6 +41,8 @@ QUANTITY, FINDING = Code("246205007", "SCT", "Quantity"), Code("121071", "DCM", 
 NO_UNITS = Code("1", "UCUM", "no units")
 SOURCE_IMAGE = Code("121322", "DCM", "Source image for image processing operation")
 NOT_SAID = Code("112187", "DCM", "Unspecified method of calculation")
+# Letters of Patient Orientation → directions; x is to the patient's left, y to the back, z to the head.
+AXES = {"L": [1, 0, 0], "R": [-1, 0, 0], "P": [0, 1, 0], "A": [0, -1, 0], "H": [0, 0, 1], "F": [0, 0, -1]}
 A_MAP = "A map says where the model looked, not what is there."
 
 
@@ -94,6 +96,8 @@ def parametric_map(
     made.RecognizableVisualFeatures, made.BurnedInAnnotation = "NO", "NO"
     made.LossyImageCompression = "00"
     made.AcquisitionContextSequence = []
+    made.FrameOfReferenceUID, made.PositionReferenceIndicator = derived_uid("plane", mapped.source.sop_instance), None
+    made.ReferencedSeriesSequence = [_referenced_series(mapped.source)]
     made.SamplesPerPixel, made.PhotometricInterpretation = 1, "MONOCHROME2"
     made.Rows, made.Columns, made.NumberOfFrames = height, width, 1
     made.BitsAllocated = 32
@@ -144,6 +148,10 @@ def _derived(sop_class: str, modality: str, mapped: Mapped, record: RunRecord, c
 
 
 def _finish(made: Dataset, mapped: Mapped, maker: Maker) -> None:
+    if body_part := text(mapped.source.header, "BodyPartExamined"):
+        made.BodyPartExamined = body_part
+    else:
+        made.Laterality = None
     add_dates(made, mapped.source, maker)
     add_identity(made, mapped.source, is_ascii=mapped.words.isascii())
 
@@ -165,6 +173,9 @@ def _shared(mapped: Mapped, found: Float32s, rows: int, columns: int, code: Code
             decimal(spacing[0] * rows / height), decimal(spacing[1] * columns / width)
         ]  # fmt: skip
         shared.PixelMeasuresSequence = [measures]
+    position, orientation = Dataset(), Dataset()
+    position.ImagePositionPatient, orientation.ImageOrientationPatient = [0, 0, 0], _axes(mapped.source)
+    shared.PlanePositionSequence, shared.PlaneOrientationSequence = [position], [orientation]
     kind = Dataset()
     kind.FrameType = ["DERIVED", "PRIMARY", "OTHER", "QUANTITY"]
     shared.ParametricMapFrameTypeSequence = [kind]
@@ -221,6 +232,25 @@ def _add_dimension(made: Dataset) -> None:
     organization.DimensionOrganizationUID = index.DimensionOrganizationUID = uid
     index.DimensionIndexPointer, index.FunctionalGroupPointer = 0x00409210, 0x00409096  # LUT Label, in its mapping
     made.DimensionOrganizationSequence, made.DimensionIndexSequence = [organization], [index]
+
+
+def _referenced_series(source: Source) -> Dataset:
+    item = Dataset()
+    item.SeriesInstanceUID = source.series
+    item.ReferencedInstanceSequence = [referenced(source.sop_class, source.sop_instance)]
+    return item
+
+
+def _axes(source: Source) -> list[int]:
+    """Directions of the source's rows and columns in the patient (PS3.3, C.7.6.2.1.1).
+
+    A radiograph has no place in three dimensions. The map's frame of reference is the film's own plane, from its first
+    pixel on; only what Patient Orientation states is known of it, and where that is silent, it is a frontal film's.
+    """
+    stated = texts(source.header, "PatientOrientation")
+    known = [AXES[letters[:1]] for letters in stated if letters[:1] in AXES]
+    row, column = known if len(known) == 2 and any(known[0][at] and not known[1][at] for at in range(3)) else (AXES["L"], AXES["F"])
+    return [*row, *column]
 
 
 def _spacing(source: Source) -> list[float]:

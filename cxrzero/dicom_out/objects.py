@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
+from pydicom.charset import convert_encodings, default_encoding, python_encoding
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -23,7 +24,7 @@ from cxrzero.dicom_out.source import CHARACTERS, IDENTITY, TIMEZONE, Source
 from cxrzero.dicom_out.tree import code_of
 from cxrzero.display.plain import PLAIN
 from cxrzero.errors import ConfigError
-from cxrzero.images.dicom_file import items, text
+from cxrzero.images.dicom_file import items, text, texts
 from cxrzero.tables.record import RunRecord
 
 NAME = "cxrzero"
@@ -168,6 +169,9 @@ def add_identity(made: Dataset, source: Source, *, is_ascii: bool) -> None:
     for keyword in NEEDED:
         if keyword not in made:
             setattr(made, keyword, None)
+    # The bytes are in this encoding already, so that pydicom writes them as they are.
+    characters = made.get(CHARACTERS)
+    made.set_original_encoding(False, True, convert_encodings(characters) if characters else default_encoding)
 
 
 def _take_bytes(made: Dataset, stored: RawDataElement) -> None:
@@ -186,7 +190,10 @@ def _take_items(made: Dataset, source: Source, keyword: str) -> None:
 
 
 def _is_legible(source: Source) -> bool:
-    """Whether the character set that the source states gives letters for all of its bytes."""
+    """Whether the source states a character set that gives letters for all of its bytes."""
+    stated = texts(source.header, CHARACTERS)
+    if not any(stated) or not set(stated) <= python_encoding.keys():
+        return all((each.value or b"").isascii() for each in source.stored.values())
     found = (source.header.get(keyword) for keyword in IDENTITY if dictionary_VR(keyword) != "SQ")
     return not any("\ufffd" in str(value) for value in found)
 
