@@ -166,13 +166,11 @@ def _source_image(mapped: Mapped) -> Dataset:
 def _shared(mapped: Mapped, found: Float32s, rows: int, columns: int, code: Code) -> Dataset:
     """The functional groups of the one frame: what its numbers are, of what they are derived, how large pixels are."""
     shared = Dataset()
+    measures = Dataset()
     if spacing := _spacing(mapped.source):
-        measures = Dataset()
-        height, width = found.shape
-        measures.PixelSpacing = [
-            decimal(spacing[0] * rows / height), decimal(spacing[1] * columns / width)
-        ]  # fmt: skip
-        shared.PixelMeasuresSequence = [measures]
+        of_rows, of_columns = spacing[0] * rows / found.shape[0], spacing[1] * columns / found.shape[1]
+        measures.PixelSpacing = [decimal(of_rows), decimal(of_columns)]
+    shared.PixelMeasuresSequence = [measures]
     position, orientation = Dataset(), Dataset()
     position.ImagePositionPatient, orientation.ImageOrientationPatient = [0, 0, 0], _axes(mapped.source)
     shared.PlanePositionSequence, shared.PlaneOrientationSequence = [position], [orientation]
@@ -249,7 +247,11 @@ def _axes(source: Source) -> list[int]:
     """
     stated = texts(source.header, "PatientOrientation")
     known = [AXES[letters[:1]] for letters in stated if letters[:1] in AXES]
-    row, column = known if len(known) == 2 and any(known[0][at] and not known[1][at] for at in range(3)) else (AXES["L"], AXES["F"])
+    row, column = (
+        known
+        if len(known) == 2 and any(known[0][at] and not known[1][at] for at in range(3))
+        else (AXES["L"], AXES["F"])
+    )
     return [*row, *column]
 
 

@@ -205,9 +205,10 @@ def _put_into_ascii(made: Dataset) -> None:
 
 
 def long_string(words: str) -> str:
-    r"""Words as a long string: LONGEST characters, and no backslash, which would part two values."""
-    plain = words.replace("\\", "/")
-    return plain if len(plain) <= LONGEST else plain[: LONGEST - 3] + "..."
+    r"""Words as a long string: no backslash, which would part two values, and no more than LONGEST bytes of UTF-8: some
+    who read it count bytes for characters."""
+    plain = words.replace("\\", "/").encode()
+    return (plain if len(plain) <= LONGEST else plain[: LONGEST - 3] + b"...").decode(errors="ignore")
 
 
 def evidence_of(sources: Sequence[Source]) -> list[Dataset]:

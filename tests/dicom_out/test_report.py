@@ -1,4 +1,4 @@
-"""A report says what its rows say, keeps the identity of its source byte for byte, and is what the standard asks for."""
+"""A report says what its rows say, has the identity of its source byte for byte, and is as the standard asks."""
 
 from __future__ import annotations
 
@@ -93,7 +93,9 @@ def test_what_is_known_against_a_finding_goes_with_it(tmp_path: Path) -> None:
         tmp_path, [film], at_chance={"pneumonia": "measured at chance with tiny"},
         location={"pneumothorax": "not validated", "pneumonia": "validated"},
     )  # fmt: skip
-    said = ["\n".join(each.TextValue for each in named(group, "Comment")) for group in named(report, "Measurement Group")]
+    said = [
+        "\n".join(each.TextValue for each in named(group, "Comment")) for group in named(report, "Measurement Group")
+    ]
     assert "At chance" not in said[0]
     assert "Location not validated" in said[0]
     assert "At chance: measured at chance with tiny." in said[1]
@@ -164,7 +166,11 @@ def test_another_number_makes_another_object(tmp_path: Path, film: SourceFilm) -
 def test_times_are_in_the_zone_that_the_source_states(tmp_path: Path) -> None:
     film = scored(write_film(tmp_path / "film.dcm", TimezoneOffsetFromUTC="-0530"))
     report = report_of([film], run_record())
-    assert (report.TimezoneOffsetFromUTC, report.ContentDate, report.ContentTime) == ("-0530", "20260303", "233607.089000")
+    assert (report.TimezoneOffsetFromUTC, report.ContentDate, report.ContentTime) == (
+        "-0530",
+        "20260303",
+        "233607.089000",
+    )
     assert "TimezoneOffsetFromUTC" not in report_of([scored(write_film(tmp_path / "b.dcm"))], run_record())
 
 
@@ -241,7 +247,9 @@ def test_highdicom_reads_what_the_rows_say(tmp_path: Path) -> None:
         for group in groups
     ]
     assert found == [(label, pytest.approx(value, abs=1e-12)) for label, value in [*SCORES.items(), *SCORES.items()]]
-    assert [group.source_images[0].referenced_sop_instance_uid for group in groups] == ["2.25.101"] * 2 + ["2.25.102"] * 2
+    assert [group.source_images[0].referenced_sop_instance_uid for group in groups] == ["2.25.101"] * 2 + [
+        "2.25.102"
+    ] * 2
     assert len(read.get_evidence()) == 2
 
 
@@ -253,8 +261,10 @@ def test_the_tree_is_the_one_that_highdicom_builds(tmp_path: Path, film: SourceF
 
 def plain(item: Dataset) -> Any:
     """A content item and all below it, as JSON has it."""
-    kept = ("RelationshipType", "ValueType", "ConceptNameCodeSequence", "TextValue", "UID", "ConceptCodeSequence",
-            "MeasuredValueSequence", "ReferencedSOPSequence", "ContinuityOfContent", "ContentTemplateSequence")  # fmt: skip
+    kept = (
+        "RelationshipType", "ValueType", "ConceptNameCodeSequence", "TextValue", "UID", "ConceptCodeSequence",
+        "MeasuredValueSequence", "ReferencedSOPSequence", "ContinuityOfContent", "ContentTemplateSequence",
+    )  # fmt: skip
     own = {keyword: item[keyword].to_json_dict(None, 1024) for keyword in kept if keyword in item}
     return own, [plain(each) for each in item.get("ContentSequence", ())]
 

@@ -49,7 +49,7 @@ HEADERS: Mapping[str, Mapping[str, Any]] = {
 
 def write_film(path: Path, syntax: str = "explicit", number: int = 1, frames: int = 1, **attributes: Any) -> Path:
     """A film whose SOP Instance UID ends in `number`, of study 2.25.2."""
-    pixels = [np.full((8, 6), 10 * number + frame, np.uint8) for frame in range(frames)]
+    pixels = [np.full((8, 6), (10 * number + frame) % 256, np.uint8) for frame in range(frames)]
     stated = {
         "SOPClassUID": DX if frames == 1 else MULTI_FRAME, "SOPInstanceUID": f"2.25.10{number}", "Modality": "DX",
         "PatientName": "Canary^Cecilia", "PatientID": "MRN-31337", "PatientBirthDate": "19700203", "PatientSex": "F",
