@@ -46,6 +46,8 @@ def print_plan(plan: Plan) -> None:
         console.print(f"Would add    what is new to the database {plan.shown_out}")
     else:
         console.print(f"Would write  {', '.join(map(str, plan.outputs)) or 'the table to standard output'}")
+    if plan.options.dicom_sr:
+        console.print(f"             {plan.options.dicom_sr}/, with a DICOM report for each study")
     if plan.options.key_map:
         console.print(f"             {plan.options.key_map}, which says what film is behind each pseudonym")
     if there := plan.in_the_way:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cxrzero.choices import Notify, silent
 from cxrzero.database import is_address, open_database, parse_address
+from cxrzero.dicom_out.write import check_reports_folder
 from cxrzero.errors import LabelError, NoInputError, UsageError
 from cxrzero.files import check_file
 from cxrzero.images.radiograph import DecodeOptions
@@ -139,6 +140,8 @@ def prepare(options: PredictOptions, notify: Notify = silent, *, look_only: bool
     studies = studies_path(out) if options.by == "study" else None
     if studies:
         check_output(str(studies), overwrite=overwrite)
+    if options.dicom_sr:
+        _check_reports(options, out)
     screener = open_screener(options, notify)
     prompts = screener.prompts(options.labels, options.prompts, options.calibration)
     taken = sorted({prompt.label for prompt in prompts} & set(STUDY_COLUMNS)) if studies else []
@@ -238,6 +241,18 @@ def _check_database(options: PredictOptions, out: str, *, look_only: bool) -> No
         check_file(shown.file, overwrite=False)
         return
     open_database(out, must_exist=look_only).close()
+
+
+def _check_reports(options: PredictOptions, out: str) -> None:
+    """Refuse --dicom-sr where reports could not be made of the table that is about to be written."""
+    assert options.dicom_sr
+    if options.pseudonymise:
+        raise UsageError("--dicom-sr writes the patients' identity, which --pseudonymise takes out; give one of them")
+    if options.shard is not None:
+        raise UsageError("--dicom-sr needs all films of a study; merge the shards, then run cxrzero dicom-sr")
+    if out == STDOUT or is_address(out) or options.long:
+        raise UsageError("--dicom-sr reads the table and its record again: leave out --long, --out - and databases")
+    check_reports_folder(options.dicom_sr)
 
 
 def _check_shard(options: PredictOptions, out: str) -> None:
