@@ -125,14 +125,14 @@ class Queue:
             WriteError: it cannot be noted; the sender must be told to come again.
         """
         study = study_instance_uid or digest
-        with self._lock:  # before it can be found in the file, where `quiet` looks
-            self._last_seen[study] = self._clock()
         with self.durable.writing() as write:
             known = write(
                 "SELECT id, state FROM objects WHERE sop_instance = ? AND digest = ?", (sop_instance_uid, digest)
             ).fetchone()
             if known and known[1] != FAILED:
                 return False
+            with self._lock:  # before it can be found in the file, where `quiet` looks
+                self._last_seen[study] = self._clock()
             if known:
                 write(
                     "UPDATE objects SET state = ?, file = ?, attempts = 0, crashes = 0, code = '', report = NULL, "
@@ -179,9 +179,9 @@ class Queue:
     # What scoring asks.
 
     def quiet(self, seconds: float) -> list[str]:
-        """Studies with objects to score, of which none has come for so long."""
+        """Studies with objects to score, of which none has come for so long; who has waited longest comes first."""
         now = self._clock()
-        found = self.durable.rows("SELECT DISTINCT study FROM objects WHERE state = ?", RECEIVED)
+        found = self.durable.rows("SELECT study FROM objects WHERE state = ? GROUP BY study ORDER BY min(id)", RECEIVED)
         with self._lock:
             seen = {study: self._last_seen.setdefault(study, now) for (study,) in found}
         return [study for study, at in seen.items() if now - at >= seconds]

@@ -19,7 +19,7 @@ class NodeStatus:
         waiting: of these, those that are not scored yet.
         scored: those that are.
         failed: those that nothing could be read of: dead letters.
-        reports_waiting: reports that are to be written or delivered.
+        reports_waiting: reports that are to be written or delivered; without a peer, all that are written.
         delivered: reports that the peer has.
         reports_failed: reports that could not be made or delivered: dead letters.
         unreported: closed studies of which there is nothing to report.

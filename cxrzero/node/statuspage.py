@@ -29,7 +29,7 @@ FIGURES = (
     ("waiting", "waiting", "objects_waiting", "gauge", "Objects that are not scored yet."),
     ("scored", "scored", "objects_scored_total", "counter", "Objects that are scored."),
     ("failed", "failed", "objects_failed", "gauge", "Objects that nothing could be read of."),
-    ("reports_waiting", "reports waiting", "reports_waiting", "gauge", "Reports to be written or delivered."),
+    ("reports_waiting", "reports not delivered", "reports_waiting", "gauge", "Reports that are not delivered."),
     ("delivered", "reports delivered", "reports_delivered_total", "counter", "Reports that the peer has."),
     ("reports_failed", "reports failed", "reports_failed", "gauge", "Reports that were given up."),
     ("unreported", "studies without a report", "studies_unreported", "gauge", "Studies with nothing to report."),

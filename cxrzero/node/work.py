@@ -6,12 +6,13 @@ go from the queue and back into it, step by step: whatever ends them, they go on
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from cxrzero.choices import Notify, silent
 from cxrzero.database import open_database
@@ -28,6 +29,9 @@ from cxrzero.node.rows import pack, shown_path, unpack
 from cxrzero.node.scoring import Scoring, ScoringDiedError
 from cxrzero.prediction import Prediction
 
+if TYPE_CHECKING:
+    from cxrzero.database.store import Database
+
 # Files that are scored together: enough to keep decoders and model busy, few enough to end soon after a stop.
 AT_ONCE = 64
 # A film that was in the process that scores when that crashed is scored alone from then on, so that no other is blamed,
@@ -38,12 +42,6 @@ CRASHES, SUSPECT_AFTER, ATTEMPTS = 3, 3, 10
 REST_S = 0.2
 # Of an error that is not a film's (a full disk, a database that is away): how long until the next try.
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 60.0
-
-
-class Scores(Protocol):
-    """The database of results, as far as the node needs it."""
-
-    def add(self, run: int, rows: Sequence[Prediction]) -> int: ...
 
 
 class Work:
@@ -58,7 +56,7 @@ class Work:
     """
 
     def __init__(
-        self, config: NodeConfig, queue: Queue, scoring: Scoring, database: Scores, run: int, notify: Notify = silent
+        self, config: NodeConfig, queue: Queue, scoring: Scoring, database: Database, run: int, notify: Notify = silent
     ) -> None:
         self._config, self._queue, self._scoring, self._database, self._run = config, queue, scoring, database, run
         self._notify = notify
@@ -175,13 +173,14 @@ def run(
         scoring = stack.enter_context(Scoring(config))
         scoring.start()
         database = stack.enter_context(open_database(config.out))
-        work = Work(config, queue, scoring, database, database.begin_run(scoring.record), notify)
+        number = database.begin_run(scoring.record)
+        work = Work(config, queue, scoring, database, number, notify)
         ready("\n".join(scoring.notices))
         loops = [Loop("work", lambda: work.step() or work.tidy(), queue, notify)]
         if recipient:
-            delivery = Delivery(queue, config, recipient, notify)
-            loops.append(Loop("delivery", delivery.step, queue, notify))
+            loops.append(Loop("delivery", Delivery(queue, config, recipient, notify).step, queue, notify))
         _run_all(loops, stop)
+        database.end_run(number, {**scoring.record, "ended": datetime.now(UTC).isoformat(timespec="milliseconds")})
 
 
 class Loop:
@@ -219,9 +218,14 @@ class Loop:
 
     def _note(self, error: CxrzeroError) -> None:
         try:
-            self._queue.error(type(error).__name__.removesuffix("Error"))
+            self._queue.error(_code_of(error))
         except RunError:
             return  # the queue itself cannot be written: the message said so
+
+
+def _code_of(error: CxrzeroError) -> str:
+    """A word for it, since its own words may name files: ScoringDiedError is scoring_died."""
+    return re.sub("(?<=[a-z])(?=[A-Z])", "_", type(error).__name__.removesuffix("Error")).lower()
 
 
 def _run_all(loops: Sequence[Loop], stop: threading.Event) -> None:

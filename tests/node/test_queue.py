@@ -90,6 +90,13 @@ def test_a_study_is_quiet_by_a_clock_that_does_not_jump(tmp_path: Path, monkeypa
         assert queue.quiet(30) == ["1.2"]
 
 
+def test_who_has_waited_longest_comes_first(tmp_path: Path) -> None:
+    with Queue(tmp_path) as queue:
+        for number, study in enumerate(("1.9", "1.1", "1.5", "1.9")):
+            receive(queue, number, study)
+        assert queue.quiet(0) == ["1.9", "1.1", "1.5"]
+
+
 def test_a_study_is_closed_once_and_again_for_what_comes_later(tmp_path: Path) -> None:
     with Queue(tmp_path) as queue:
         receive(queue, 1)
