@@ -9,9 +9,10 @@ from typing import Any
 
 from pydicom import dcmread
 from pydicom.uid import Comprehensive3DSRStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE
+from pynetdicom import AE, _config, build_context
 
 from cxrzero.errors import ConfigError
+from cxrzero.images.quiet import ignore_warnings_of
 from cxrzero.node.config import Peer, PeerTls
 from cxrzero.node.recipient import Answer, PeerDownError
 
@@ -31,18 +32,26 @@ class StoreRecipient:
     """
 
     def __init__(self, own_title: str, peer: Peer) -> None:
+        _config.LOG_HANDLER_LEVEL = "none"  # what it logs may quote a report
+        ignore_warnings_of("pynetdicom")
         self._ae = AE(ae_title=own_title or "CXRZERO")
         self._ae.connection_timeout = min(CONNECT_S, peer.timeout)
         self._ae.acse_timeout = min(ASSOCIATE_S, peer.timeout)
         self._ae.dimse_timeout = self._ae.network_timeout = peer.timeout
-        self._ae.add_requested_context(Comprehensive3DSRStorage, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+        # One context for each: the peer then cannot choose that the reports are converted, unless it takes no others.
+        self._contexts = [
+            build_context(Comprehensive3DSRStorage, syntax)
+            for syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+        ]
         self._peer = peer
         self._tls = (tls_context(peer.tls), peer.host) if peer.tls else None
 
     def send(self, paths: Sequence[Path]) -> Generator[Answer, None, None]:
         """Store reports over one association, see `cxrzero.node.recipient.Recipient`."""
         peer = self._peer
-        association = self._ae.associate(peer.host, peer.port, ae_title=peer.ae_title, tls_args=self._tls)
+        association = self._ae.associate(
+            peer.host, peer.port, self._contexts, ae_title=peer.ae_title, tls_args=self._tls
+        )
         if not association.is_established:
             raise PeerDownError("peer_rejected" if association.is_rejected else "peer_unreachable")
         try:

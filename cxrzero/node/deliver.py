@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import closing
 
 from cxrzero.choices import Notify, silent
+from cxrzero.errors import MissingExtraError
 from cxrzero.node.config import NodeConfig, Retries
 from cxrzero.node.outbox import REPORTED, Report
 from cxrzero.node.queue import Queue
@@ -121,13 +122,16 @@ def recipient_of(config: NodeConfig) -> Recipient | None:
     """
     if config.peer is None:
         return None
-    if config.peer.stow:
-        from cxrzero.node.stow import StowRecipient
+    try:
+        if config.peer.stow:
+            from cxrzero.node.stow import StowRecipient
 
-        return StowRecipient(config.peer)
-    from cxrzero.node.cstore import StoreRecipient
+            return StowRecipient(config.peer)
+        from cxrzero.node.cstore import StoreRecipient
 
-    return StoreRecipient(config.ae_title, config.peer)
+        return StoreRecipient(config.ae_title, config.peer)
+    except ImportError as error:
+        raise MissingExtraError(str(error.name), "pacs") from error
 
 
 def wait_s(retries: Retries, attempts: int) -> float:

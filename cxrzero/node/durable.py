@@ -21,7 +21,8 @@ SCHEMA = (
     """CREATE TABLE objects (
         id INTEGER PRIMARY KEY, file TEXT NOT NULL, study TEXT NOT NULL, series TEXT NOT NULL,
         sop_instance TEXT NOT NULL, sop_class TEXT NOT NULL, transfer_syntax TEXT NOT NULL, size INTEGER NOT NULL,
-        digest TEXT NOT NULL, state TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, code TEXT NOT NULL DEFAULT '',
+        digest TEXT NOT NULL, state TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0,
+        crashes INTEGER NOT NULL DEFAULT 0, code TEXT NOT NULL DEFAULT '',
         rows TEXT NOT NULL DEFAULT '', patient TEXT NOT NULL DEFAULT '', report INTEGER,
         is_stored INTEGER NOT NULL DEFAULT 1, source TEXT NOT NULL DEFAULT '',
         UNIQUE (sop_instance, digest))""",
@@ -108,21 +109,23 @@ class Durable:
             connection = sqlite3.connect(
                 self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
             )
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("BEGIN IMMEDIATE")
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
-                for statement in SCHEMA:
-                    connection.execute(statement)
-            connection.execute("COMMIT")
         except OSError as error:
             raise WriteError(f"{self.path} cannot be written: {error.strerror}") from error
-        except sqlite3.DatabaseError as error:
-            raise _told(self.path, error) from error
-        if version > SCHEMA_VERSION:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("BEGIN IMMEDIATE")  # two that open a new file at once make its tables once
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version > SCHEMA_VERSION:
+                raise RunError(f"{self.path} was written by a newer cxrzero; upgrade, or name another state folder")
+            for statement in SCHEMA if version == 0 else ():
+                connection.execute(statement)
+            connection.execute("COMMIT")
+        except BaseException as error:
             connection.close()
-            raise RunError(f"{self.path} was written by a newer cxrzero; upgrade, or name another state folder")
+            if isinstance(error, sqlite3.DatabaseError):
+                raise _told(self.path, error) from error
+            raise
         return connection
 
 

@@ -36,7 +36,8 @@ class Object:
     Attributes:
         file: its name in `state/objects/`.
         study: its Study Instance UID; the digest where it states none: such a file is a study of its own.
-        attempts: scorings that were begun and did not end.
+        attempts: scorings that were begun and did not end, whatever ended them.
+        crashes: those of them that ended the process that scores, and not the node.
         rows: what was found, as `cxrzero.node.rows` packs it; empty until it is scored.
         patient: a pseudonym that tells patients of one study apart, once it was in a report.
         is_stored: whether the file is still there.
@@ -52,6 +53,7 @@ class Object:
     digest: str
     state: str
     attempts: int
+    crashes: int
     code: str
     rows: str
     patient: str
@@ -69,7 +71,8 @@ class Result:
 
 
 _COLUMNS = (
-    "id, file, study, series, sop_instance, sop_class, digest, state, attempts, code, rows, patient, is_stored, source"
+    "id, file, study, series, sop_instance, sop_class, digest, state, attempts, crashes, code, rows, patient, "
+    "is_stored, source"
 )
 
 
@@ -132,8 +135,8 @@ class Queue:
                 return False
             if known:
                 write(
-                    "UPDATE objects SET state = ?, file = ?, attempts = 0, code = '', report = NULL, is_stored = 1 "
-                    "WHERE id = ?",
+                    "UPDATE objects SET state = ?, file = ?, attempts = 0, crashes = 0, code = '', report = NULL, "
+                    "is_stored = 1 WHERE id = ?",
                     (RECEIVED, file, known[0]),
                 )
             else:
@@ -199,7 +202,11 @@ class Queue:
             self._begun |= new
 
     def crashed(self, objects: Sequence[Object]) -> None:
-        """The attempt ended without an answer: the next one counts as another."""
+        """The process that scores ended over these: the next attempt counts as another."""
+        with self.durable.writing() as write:
+            for each in objects:
+                write("UPDATE objects SET crashes = crashes + 1 WHERE id = ?", (each.id,))
+            note_error(write, "crashed")
         self._begun -= {each.id for each in objects}
 
     def scored(self, results: Sequence[Result], seconds: float = 0.0) -> None:
@@ -207,7 +214,8 @@ class Queue:
         with self.durable.writing() as write:
             for each in results:
                 write(
-                    "UPDATE objects SET state = ?, rows = ?, code = ?, attempts = 0 WHERE id = ? AND state = ?",
+                    "UPDATE objects SET state = ?, rows = ?, code = ?, attempts = 0, crashes = 0 "
+                    "WHERE id = ? AND state = ?",
                     (FAILED if each.code else SCORED, each.rows, each.code, each.object, RECEIVED),
                 )
                 note_error(write, each.code)
@@ -292,7 +300,7 @@ class Queue:
     def requeue(self, numbers: Sequence[int]) -> int:
         """Put dead objects back whose files are there; returns how many. They begin anew, in a new report."""
         query = (
-            "UPDATE objects SET state = ?, attempts = 0, code = '', report = NULL "
+            "UPDATE objects SET state = ?, attempts = 0, crashes = 0, code = '', report = NULL "
             "WHERE id = ? AND state = ? AND is_stored"
         )
         with self.durable.writing() as write:

@@ -60,7 +60,7 @@ def metrics_of(status: NodeStatus) -> str:
         value = getattr(status, name)
         if value is not None:
             full = f"cxrzero_node_{metric}"
-            lines += [f"# HELP {full} {words}", f"# TYPE {full} {kind}", f"{full} {value:g}"]
+            lines += [f"# HELP {full} {words}", f"# TYPE {full} {kind}", f"{full} {value!r}"]
     if status.last_error:
         code = status.last_error.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
         full = "cxrzero_node_last_error"

@@ -22,8 +22,8 @@ ABOUT_THE_REPORT = (400, 409, 413, 415, 422)
 class StowRecipient:
     """A DICOMweb service.
 
-    What it needs to log in comes from where `predict` takes it for an archive (`cxrzero.archive.credentials`). Redirects
-    are not followed.
+    What it needs to log in comes from where `predict` takes it for an archive (`cxrzero.archive.credentials`).
+    Redirects are not followed.
 
     Raises:
         ConfigError: half a login, or one that would go over an open line.

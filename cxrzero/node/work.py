@@ -30,13 +30,14 @@ from cxrzero.prediction import Prediction
 
 # Files that are scored together: enough to keep decoders and model busy, few enough to end soon after a stop.
 AT_ONCE = 64
-# Attempts to score a film that end the process before the film is a dead letter. More than one, for the process may
-# have been killed for other reasons; from the second on a film is scored alone, so that no other is blamed.
-ATTEMPTS = 5
+# A film that was in the process that scores when that crashed is scored alone from then on, so that no other is blamed,
+# and after so many crashes it is a dead letter. Where the node itself ended meanwhile, most likely somebody killed it;
+# but the film may have taken all memory: after SUSPECT_AFTER such ends it is scored alone, after ATTEMPTS given up.
+CRASHES, SUSPECT_AFTER, ATTEMPTS = 3, 3, 10
 # How long the loops rest when there is nothing to do.
 REST_S = 0.2
 # Of an error that is not a film's (a full disk, a database that is away): how long until the next try.
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 60.0
 
 
 class Scores(Protocol):
@@ -97,21 +98,21 @@ class Work:
         return bool(gone)
 
     def _next(self) -> list[Object]:
-        """What to score together: whole studies, or one film that was in the process when it ended."""
+        """What to score together: whole studies, or one film that may have ended a process."""
         found: list[Object] = []
         suspects: list[Object] = []
         for study in self._queue.quiet(self._config.study_quiet_seconds):
-            objects = self._queue.to_score(study)
-            suspects += [each for each in objects if each.attempts]
-            found += [each for each in objects if not each.attempts]
+            for each in self._queue.to_score(study):
+                is_suspect = each.crashes or each.attempts >= SUSPECT_AFTER
+                (suspects if is_suspect else found).append(each)
             if len(found) >= AT_ONCE:
                 break
-        return found or suspects[:1]
+        return found or sorted(suspects, key=lambda each: (each.crashes, each.attempts))[:1]
 
     def _score(self, objects: Sequence[Object]) -> None:
-        if objects[0].attempts >= ATTEMPTS:
-            [suspect] = objects
-            self._keep([(suspect, [self._crashed(suspect)])], 0.0)
+        first = objects[0]
+        if first.crashes >= CRASHES or first.attempts >= ATTEMPTS:
+            self._keep([(first, [self._crashed(first)])], 0.0)  # it is alone
             return
         self._queue.begin(objects)
         studies: dict[str, list[Object]] = {}
@@ -122,7 +123,6 @@ class Work:
             scored = self._scoring.score([[str(self._objects.path(o.file)) for o in s] for s in studies.values()])
         except ScoringDiedError:
             self._queue.crashed(objects)
-            self._queue.error("crashed")
             raise
         pairs = [
             (each, rows)
@@ -140,7 +140,7 @@ class Work:
         self._queue.scored([Result(each.id, pack(rows), _code(rows)) for each, rows in scored], seconds)
 
     def _crashed(self, suspect: Object) -> Prediction:
-        error = f"crashed: the process that scores ended {ATTEMPTS} times over this film"
+        error = "crashed: the process that scores ended again and again over this film"
         return Prediction(suspect.file, self._labels, "failed", error=error, code="crashed")
 
     def _close(self, studies: Sequence[str]) -> None:
