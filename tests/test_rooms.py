@@ -18,9 +18,8 @@ FLOORS = (
     ("model", "cards", "backends", "prompts", "cache"),
     ("pipeline",),
     ("stats", "calibration", "tables", "database"),
-    ("member", "heatmap", "clip", "convert", "registry", "screener"),
+    ("member", "heatmap", "dicom_out", "clip", "convert", "registry", "screener"),
     ("predict", "search", "evaluate", "worklist", "report", "train", "bench"),
-    ("dicom_out",),
     ("node",),
     ("cli", "__init__", "__main__"),
 )

@@ -11,6 +11,7 @@ from cxrzero._version import __version__
 from cxrzero.cli import (
     bench,
     cache,
+    dicom_sr,
     evaluate,
     heatmap,
     inspect,
@@ -20,6 +21,7 @@ from cxrzero.cli import (
     predict,
     prompts,
     search,
+    table,
     train,
     worklist,
 )
@@ -40,11 +42,13 @@ app = typer.Typer(
 )
 predict.register(app)
 merge.register(app)
+table.register(app)
 inspect.register(app)
 listen.register(app)
 search.register(app)
 heatmap.register(app)
 worklist.register(app)
+dicom_sr.register(app)
 prompts.register(app)
 evaluate.register(app)
 models.register(app)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import logging
 import os
 import sqlite3
 import ssl
@@ -30,6 +31,17 @@ FIRST_WAIT_S, LONGEST_WAIT_S, RETRY_LIMIT_S = 0.1, 5.0, 60.0
 PASSING = ("08", "57P01", "57P02", "57P03", "53300", "40001", "40P01")
 # The option of a connection that is going to write; SQLite takes its lock at once then.
 WRITES = "cxrzero_writes"
+
+
+# SQLAlchemy logs what fails while a lost connection is closed; here that is said once, as an error.
+logging.getLogger("sqlalchemy").addHandler(logging.NullHandler())
+
+
+class _LostError(Exception):
+    """The way to the server broke."""
+
+
+FAILURES = (sqlalchemy.exc.DBAPIError, _LostError)
 
 
 class Connector:
@@ -61,13 +73,12 @@ class Connector:
         wait = FIRST_WAIT_S
         while True:
             try:
-                with self._engine.execution_options(**{WRITES: True}).begin() as connection:
-                    return work(connection)
-            except (sqlalchemy.exc.DBAPIError, OSError) as error:
+                with self._engine.execution_options(**{WRITES: True}).connect() as connection:
+                    return _whole(connection, work)
+            except FAILURES as error:
                 left = end - time.monotonic()
                 if not self.is_server or not _is_passing(error) or left <= 0:
                     raise self._failed(error) from None
-            self._engine.dispose()  # what else is in the pool was lost with it
             time.sleep(min(wait, left))
             wait = min(2 * wait, LONGEST_WAIT_S)
 
@@ -84,7 +95,7 @@ class Connector:
         try:
             with self._engine.connect() as connection:
                 yield connection.execution_options(**options)
-        except (sqlalchemy.exc.DBAPIError, OSError) as error:
+        except FAILURES as error:
             raise self._failed(error) from None
 
     def close(self) -> None:
@@ -93,6 +104,15 @@ class Connector:
     def _failed(self, error: Exception) -> DatabaseError:
         """The error to raise: what the database said, which has neither statements nor their values nor passwords."""
         return DatabaseError(f"the database {self.address} {_why(error)}")
+
+
+def _whole(connection: Any, work: Callable[[Any], T]) -> T:
+    try:
+        with connection.begin():
+            return work(connection)
+    except FAILURES:
+        connection.invalidate()  # so that nobody is given it again
+        raise
 
 
 def _sqlite_engine(address: Address) -> Any:
@@ -131,21 +151,33 @@ def _server_engine(address: Address) -> Any:
         # Looked up for each connection: it is kept nowhere, and what was put right in the file helps at once.
         password = address.password or password_of(address.host, address.port, address.database, user)
         socket = f"{address.host}/.s.PGSQL.{address.port}" if address.host.startswith("/") else None
-        return pg8000.dbapi.connect(
-            user,
-            host=address.host,
-            port=address.port,
-            database=address.database,
-            password=password,
-            unix_sock=socket,
-            ssl_context=_tls(address),
-            timeout=ANSWER_TIMEOUT_S,
-            application_name="cxrzero",
-        )
+        try:
+            return pg8000.dbapi.connect(
+                user,
+                host=address.host,
+                port=address.port,
+                database=address.database,
+                password=password or "",  # of None pg8000 makes an AttributeError where a server asks for one
+                unix_sock=socket,
+                ssl_context=_tls(address),
+                timeout=ANSWER_TIMEOUT_S,
+                application_name="cxrzero",
+            )
+        except ssl.SSLError as error:
+            raise DatabaseError(f"the database {address} {_distrusted(error)}") from None
+        except OSError as error:
+            raise pg8000.dbapi.InterfaceError("communication error") from error
 
-    return sqlalchemy.create_engine(
+    engine = sqlalchemy.create_engine(
         "postgresql+pg8000://", creator=connect, poolclass=QueuePool, hide_parameters=True, pool_size=2
     )
+
+    def failed(context: Any) -> Exception | None:
+        """pg8000 lets what a socket says through as it is."""
+        return _LostError() if isinstance(context.original_exception, OSError) else None
+
+    sqlalchemy.event.listen(engine, "handle_error", failed, retval=True)
+    return engine
 
 
 def _tls(address: Address) -> ssl.SSLContext | bool:
@@ -160,9 +192,7 @@ def _tls(address: Address) -> ssl.SSLContext | bool:
 
 def _is_passing(error: Exception) -> bool:
     """Whether the same may succeed in a moment."""
-    if isinstance(error, ssl.SSLError):
-        return False
-    if isinstance(error, OSError):
+    if isinstance(error, _LostError):
         return True
     code, said = _stated(error)
     return code.startswith(PASSING) or (not code and any(text in said for text in _LOST))
@@ -182,11 +212,6 @@ def _stated(error: Exception) -> tuple[str, str]:
 
 
 def _why(error: Exception) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return (
-            f"has a certificate that cannot be trusted ({error.verify_message}); name that of its authority with "
-            "?sslrootcert=FILE, or trust any with ?sslmode=require"
-        )
     code, said = _stated(error)
     original = getattr(error, "orig", None)
     if isinstance(original, sqlite3.Error):
@@ -195,10 +220,19 @@ def _why(error: Exception) -> str:
         return f"refuses the user: {said}; give the password in PGPASSWORD or in ~/.pgpass"
     if "Server refuses SSL" in said:
         return "offers no TLS; where the way to it is safe otherwise, give ?sslmode=disable"
-    if isinstance(error, OSError) or any(text in said for text in _LOST):
+    if isinstance(error, _LostError) or any(text in said for text in _LOST):
         return "cannot be reached, or the connection was lost"
     # A value may be quoted in the message of a server, in its class 22 and 23 only.
     return f"cannot be used: {code if code.startswith(('22', '23')) else f'{said} ({code})'}"
+
+
+def _distrusted(error: ssl.SSLError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"has a certificate that cannot be trusted ({error.verify_message}); name that of its authority with "
+            "?sslrootcert=FILE, or trust any with ?sslmode=require"
+        )
+    return f"cannot be reached by TLS: {error.reason}"
 
 
 _SQLITE = {

@@ -80,7 +80,7 @@ facts = _table(
     "facts",
     _id(),
     _digest(),
-    _to("film"),
+    _to("film", index=True),
     Column("path", Text, nullable=False, index=True),
     _text("folder"),
     *map(_text, FACT_COLUMNS),

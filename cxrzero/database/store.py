@@ -24,11 +24,15 @@ from cxrzero.tables.rows import KINDS
 
 T = TypeVar("T")
 
-# What decides the numbers of a run beside its prompts, by the keys of its record; of the options those that do.
+# What decides the numbers of a run beside its prompts, by the keys of its record.
 DECISIVE = (
     "cxrzero", "versions", "backend", "device", "precision", "models", "preprocess", "scoring", "calibration",
 )  # fmt: skip
-DECISIVE_OPTIONS = ("invert", "fast_decode", "scores")
+# Options that do not: they decide how the work is carried out, which films have numbers, or what a table looks like.
+OTHER_OPTIONS = frozenset(
+    {"batch_size", "workers", "decode_in", "gpu_decode", "fail_fast", "skip", "only", "by", "study_aggregate", "format"}
+    | {"long", "pseudonymise"}
+)
 # Digests of one SELECT.
 AT_ONCE = 500
 
@@ -56,12 +60,15 @@ class Database:
             raise DatabaseError(f"the database {address} does not exist; cxrzero predict --out {address} makes it")
         self.connector = Connector(address, retry_limit_s)
         self._asked: dict[int, _Asked] = {}
-        prepare = schema.check if must_exist else schema.make_or_check
-        if must_exist:
-            with self.connector.reading() as connection:
-                prepare(connection, address)
-        else:
-            self.connector.write(lambda connection: prepare(connection, address), retry=False)
+        try:
+            if must_exist:
+                with self.connector.reading() as connection:
+                    schema.check(connection, address)
+            else:
+                self.connector.write(lambda connection: schema.make_or_check(connection, address), retry=False)
+        except BaseException:
+            self.close()
+            raise
 
     def begin_run(self, record: Mapping[str, Any]) -> int:
         """Note a run, before its first row.
@@ -83,7 +90,7 @@ class Database:
                 "token": token,  # tells whether it is there already, where a connection was lost after it was written
                 "setting": setting,
                 "started": record.get("started") or datetime.now(UTC).isoformat(timespec="milliseconds"),
-                "record": _json(record),
+                "record": json.dumps(record, ensure_ascii=False),
             }
             _insert(connection, schema.runs, [run])
             number = connection.execute(sqlalchemy.select(schema.runs.c.id).filter_by(token=token)).scalar_one()
@@ -122,7 +129,9 @@ class Database:
 
         def end(connection: Any) -> None:
             runs = schema.runs
-            connection.execute(runs.update().where(runs.c.id == run), {**values, "record": _json(record)})
+            connection.execute(
+                runs.update().where(runs.c.id == run), {**values, "record": json.dumps(record, ensure_ascii=False)}
+            )
 
         self.connector.write(end)
 
@@ -140,10 +149,14 @@ class Database:
     def _add(
         self, connection: Any, run: int, rows: Sequence[Prediction], start: int | None, pictures: Sequence[str]
     ) -> int:
+        # Two that add to one run wait for each other, so that no place is given twice.
+        connection.execute(sqlalchemy.select(schema.runs.c.id).filter_by(id=run).with_for_update(key_share=True))
         asked = self._asked_by(connection, run)
         films, _ = _added(connection, schema.films, list(map(_film, rows, pictures or itertools.repeat(""))))
         facts, new_facts = _added(connection, schema.facts, list(map(_facts, rows, films)))
         scores = [each for row, film in zip(rows, films, strict=True) for each in _scores(row, film, run, asked)]
+        # In one order, see `_added`.
+        scores.sort(key=lambda each: (each["film"], each["prompt"]))
         new_scores = {film for (film,) in _insert(connection, schema.scores, scores, schema.scores.c.film)}
         _insert(connection, schema.listed, _places(connection, run, facts, start))
         return sum(each in new_facts or film in new_scores for each, film in zip(facts, films, strict=True))
@@ -163,18 +176,21 @@ class Database:
         return self._asked[run]
 
 
-def _setting(record: Mapping[str, Any]) -> Row:
-    """What decides a run's numbers beside its prompts."""
+def decisive_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides a run's numbers beside its prompts, by the keys of its record and the names of its options."""
     decisive = {key: record.get(key) for key in DECISIVE}
     # Python's own version decides nothing.
     decisive["versions"] = {name: text for name, text in (record.get("versions") or {}).items() if name != "python"}
     options = record.get("options") or {}
-    decisive["options"] = {name: options.get(name) for name in DECISIVE_OPTIONS}
+    return decisive | {name: value for name, value in options.items() if name not in OTHER_OPTIONS}
+
+
+def _setting(record: Mapping[str, Any]) -> Row:
     models = record["models"]
     return _digested(
         model="+".join(str(model.get("name", "")) for model in models),
         fingerprint="+".join(str(model["fingerprint"]) for model in models),
-        record=_json(decisive),
+        record=_json(decisive_of(record)),
     )
 
 
@@ -213,8 +229,6 @@ def _places(connection: Any, run: int, facts: Sequence[int], start: int | None) 
     """Where rows stand in the run's table."""
     if start is None:
         listed = schema.listed
-        # Two that add to one run wait for each other, so that no place is given twice.
-        connection.execute(sqlalchemy.select(schema.runs.c.id).filter_by(id=run).with_for_update())
         start = connection.execute(
             sqlalchemy.select(sqlalchemy.func.coalesce(sqlalchemy.func.max(listed.c.position) + 1, 0)).filter_by(
                 run=run

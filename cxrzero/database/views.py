@@ -25,17 +25,22 @@ LEFT JOIN scores ON scores.film = films.id AND scores.setting = runs.setting AND
     AND facts.status = 'ok'
 """
 
-# Of each film, model and label the row of the newest run that has it. A file of which nothing could be read is no film
-# any more once a newer run has read its path.
+# Of each film, model and label the row of the newest run that has it: the film's SOP Instance UID, else its path, tells
+# it. A file of which nothing could be read is no film any more once a newer run has read its path.
 LATEST = """
 SELECT * FROM (
-    SELECT results.*, row_number() OVER (
-        PARTITION BY CASE sop_instance_uid WHEN '' THEN path ELSE sop_instance_uid END, frame, fingerprint, label
-        ORDER BY run DESC, position DESC
-    ) AS newest
+    SELECT results.*,
+        rank() OVER (
+            PARTITION BY CASE sop_instance_uid WHEN '' THEN path ELSE sop_instance_uid END, fingerprint, label
+            ORDER BY run DESC
+        ) AS age,
+        row_number() OVER (
+            PARTITION BY CASE sop_instance_uid WHEN '' THEN path ELSE sop_instance_uid END, frame, fingerprint, label
+            ORDER BY run DESC, position DESC
+        ) AS repeated
     FROM results
 ) AS numbered
-WHERE newest = 1 AND NOT (
+WHERE age = 1 AND repeated = 1 AND NOT (
     status <> 'ok' AND sop_instance_uid = '' AND EXISTS (
         SELECT 1 FROM facts JOIN listed ON listed.facts = facts.id
         WHERE facts.path = numbered.path AND listed.run > numbered.run

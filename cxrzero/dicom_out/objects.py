@@ -12,18 +12,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
+from pydicom.charset import convert_encodings, default_encoding, python_encoding
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sr.coding import Code
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from cxrzero._version import __version__
 from cxrzero.dicom_out.source import CHARACTERS, IDENTITY, TIMEZONE, Source
 from cxrzero.dicom_out.tree import code_of
 from cxrzero.display.plain import PLAIN
 from cxrzero.errors import ConfigError
-from cxrzero.images.dicom_file import items, text
+from cxrzero.images.dicom_file import items, text, texts
 from cxrzero.tables.record import RunRecord
 
 NAME = "cxrzero"
@@ -90,10 +91,10 @@ def new_object(sop_class: str, sop_instance: str) -> Dataset:
     """An empty object with the meta information of its file."""
     made = Dataset()
     made.file_meta = FileMetaDataset()
-    made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID = sop_class
-    made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID = sop_instance
+    made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID = UID(sop_class)
+    made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID = UID(sop_instance)
     made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    made.file_meta.ImplementationClassUID = derived_uid("implementation")
+    made.file_meta.ImplementationClassUID = UID(derived_uid("implementation"))
     made.file_meta.ImplementationVersionName = f"CXRZERO_{__version__}"[:16]
     return made
 
@@ -168,6 +169,9 @@ def add_identity(made: Dataset, source: Source, *, is_ascii: bool) -> None:
     for keyword in NEEDED:
         if keyword not in made:
             setattr(made, keyword, None)
+    # The bytes are in this encoding already, so that pydicom writes them as they are.
+    characters = made.get(CHARACTERS)
+    made.set_original_encoding(False, True, convert_encodings(characters) if characters else default_encoding)
 
 
 def _take_bytes(made: Dataset, stored: RawDataElement) -> None:
@@ -186,7 +190,10 @@ def _take_items(made: Dataset, source: Source, keyword: str) -> None:
 
 
 def _is_legible(source: Source) -> bool:
-    """Whether the character set that the source states gives letters for all of its bytes."""
+    """Whether the source states a character set that gives letters for all of its bytes."""
+    stated = texts(source.header, CHARACTERS)
+    if not any(stated) or not set(stated) <= python_encoding.keys():
+        return all((each.value or b"").isascii() for each in source.stored.values())
     found = (source.header.get(keyword) for keyword in IDENTITY if dictionary_VR(keyword) != "SQ")
     return not any("\ufffd" in str(value) for value in found)
 
@@ -198,9 +205,10 @@ def _put_into_ascii(made: Dataset) -> None:
 
 
 def long_string(words: str) -> str:
-    r"""Words as a long string: LONGEST characters, and no backslash, which would part two values."""
-    plain = words.replace("\\", "/")
-    return plain if len(plain) <= LONGEST else plain[: LONGEST - 3] + "..."
+    r"""Words as a long string: no backslash, which would part two values, and no more than LONGEST bytes of UTF-8: some
+    who read it count bytes for characters."""
+    plain = words.replace("\\", "/").encode()
+    return (plain if len(plain) <= LONGEST else plain[: LONGEST - 3] + b"...").decode(errors="ignore")
 
 
 def evidence_of(sources: Sequence[Source]) -> list[Dataset]:

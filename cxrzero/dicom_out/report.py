@@ -169,7 +169,7 @@ def _group(label: str, film: SourceFilm, record: RunRecord, code: Code, maker: M
         text_item(HAS_MODIFIER, ALGORITHM_NAME, f"{NAME} {visible(maker.models)}"),
         text_item(HAS_MODIFIER, ALGORITHM_VERSION, ", ".join(maker.versions)),
         text_item(HAS_MODIFIER, ALGORITHM_MANUFACTURER, NAME),
-        *(text_item(HAS_MODIFIER, ALGORITHM_PARAMETERS, each) for each in parameters(label, record, maker)),
+        *(text_item(HAS_MODIFIER, ALGORITHM_PARAMETERS, each) for each in parameters(label, record)),
         *_numbers(label, film),
         image_item(CONTAINS, SOURCE, referenced(source.sop_class, source.sop_instance, film.frame)),
         *(text_item(CONTAINS, COMMENT, each) for each in about_finding(label, film.row, record)),

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import RawDataElement
@@ -82,7 +82,9 @@ def read_source(path: Path) -> Source:
     with open_dicom(path, (CHARACTERS, TIMEZONE, *REFERENCES, *IDENTITY, *PICTURE)) as dicom:
         header = dicom.header
     # Before anything is read: pydicom converts what is looked at, and forgets its bytes.
-    elements = {keyword: header.get_item(cast(int, tag_for_keyword(keyword))) for keyword in (CHARACTERS, *IDENTITY)}
+    elements: dict[str, Any] = {
+        keyword: header.get_item(cast(int, tag_for_keyword(keyword))) for keyword in (CHARACTERS, *IDENTITY)
+    }
     stored = {keyword: each for keyword, each in elements.items() if isinstance(each, RawDataElement)}
     uids = {keyword: text(header, keyword) for keyword in (*REFERENCES, "StudyInstanceUID")}
     wrong = [keyword for keyword, uid in uids.items() if not _UID.fullmatch(uid)]

@@ -10,10 +10,14 @@ from collections.abc import Iterable
 
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
-from pydicom.valuerep import format_number_as_ds
 
 CONTAINS, HAS_MODIFIER, HAS_CONTEXT = "CONTAINS", "HAS CONCEPT MOD", "HAS OBS CONTEXT"
 MAX_SHORT = 16  # characters of a code value; longer ones have an attribute of their own (PS3.3, table 8.8-1)
+
+
+def decimal(value: float) -> str:
+    """A number as a decimal string: ten digits, which never need more than its 16 characters (PS3.5, 6.2)."""
+    return f"{value:.10g}"
 
 
 def code_of(code: Code) -> Dataset:
@@ -46,9 +50,9 @@ def uid_item(relation: str, name: Code, uid: str) -> Dataset:
 
 
 def number_item(relation: str, name: Code, value: float, unit: Code, modifiers: Iterable[Dataset] = ()) -> Dataset:
-    """A number, as text of 16 characters and in full."""
+    """A number, as text and in full."""
     measured = Dataset()
-    measured.NumericValue = format_number_as_ds(value)
+    measured.NumericValue = decimal(value)
     measured.FloatingPointValue = value
     measured.MeasurementUnitsCodeSequence = [code_of(unit)]
     item = _item("NUM", relation, name)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from cxrzero.dicom_out.objects import NOT_A_DEVICE, Maker
+from cxrzero.dicom_out.objects import NOT_A_DEVICE
 from cxrzero.display.visible import visible
 from cxrzero.images.flags import FLAGS
 from cxrzero.prediction import Prediction
 from cxrzero.tables.record import RunRecord
 
 NOT_CALIBRATED = (
-    "Certainty of Finding is the model's probability in percent. It is not calibrated: it puts films in an order and is "
-    "no frequency of the finding."
+    "Certainty of Finding is the model's probability in percent. It is not calibrated: it puts films in an order and "
+    "is no frequency of the finding."
 )
 CALIBRATED = (
     "Certainty of Finding is in percent, and Measurement Method says which: the model's own probability, which is not "
@@ -49,16 +49,16 @@ def about_finding(label: str, row: Prediction, record: RunRecord) -> Iterator[st
         yield f"Flags of the film: {' '.join(said)}"
 
 
-def parameters(label: str, record: RunRecord, maker: Maker) -> Iterator[str]:
-    """What decided the number of a finding: each model's fingerprint and sentences, the number format, calibration."""
+def parameters(label: str, record: RunRecord) -> Iterator[str]:
+    """What decided the number of a finding, of each model: its fingerprint, number format, sentences, calibration."""
+    calibrated = f"; calibration SHA-256 {record.calibration_sha256}" if record.calibration_sha256 else ""
     for (name, fingerprint), asked in zip(record.models, record.prompts, strict=True):
-        yield f"model {visible(name)}, fingerprint {fingerprint}"
-        for prompt in asked:
-            if prompt.label == label:
-                yield f"sentences for: {_quoted(prompt.positive)}; against: {_quoted(prompt.negative)}"
-    yield f"precision {record.precision}"
-    if record.calibration_sha256:
-        yield f"calibration SHA-256 {record.calibration_sha256}"
+        said = "".join(
+            f"; sentences for: {_quoted(prompt.positive)}; sentences against: {_quoted(prompt.negative)}"
+            for prompt in asked
+            if prompt.label == label
+        )
+        yield f"model {visible(name)}; fingerprint {fingerprint}; precision {record.precision}{said}{calibrated}"
 
 
 def _quoted(sentences: Sequence[str]) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pydicom.dataset import Dataset
-
-from cxrzero.errors import OutputExistsError
+from cxrzero.errors import OutputError, OutputExistsError
 from cxrzero.files import WholeFile, cannot_write, make_private
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
 
 
 def write_report(dataset: Dataset, folder: Path, *, overwrite: bool = False) -> Path:
@@ -35,6 +38,19 @@ def write_report(dataset: Dataset, folder: Path, *, overwrite: bool = False) -> 
     except OSError as error:
         raise cannot_write(path, error) from error
     return path
+
+
+def check_reports_folder(out: Path) -> None:
+    """Find out whether objects could be written to a folder, writing nothing.
+
+    Raises:
+        OutputError: it is no folder, or cannot be made or written.
+    """
+    if os.path.lexists(out) and not out.is_dir():
+        raise OutputError(f"{out} is not a folder; name one for the DICOM objects")
+    there = next(path for path in (out, *out.absolute().parents) if path.is_dir())
+    if not os.access(there, os.W_OK):
+        raise OutputError(f"the folder {there} cannot be written")
 
 
 def encoded(dataset: Dataset) -> bytes:

@@ -13,12 +13,11 @@ from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from typing import Any
 
-from cxrzero._version import __version__
 from cxrzero.errors import CxrzeroError
 from cxrzero.node.config import NodeConfig
 from cxrzero.pipeline.items import Frame, Item
 from cxrzero.pipeline.workers import end_with_parent
-from cxrzero.predict.manifest import MANIFEST_SCHEMA_VERSION, decided
+from cxrzero.predict.manifest import begun_manifest
 from cxrzero.predict.options import PredictOptions
 from cxrzero.predict.plan import Plan, open_screener
 from cxrzero.predict.run import scorer_of
@@ -62,13 +61,7 @@ class StudyScorer:
         self._skips_duplicates = "duplicate" in self._screener.selection.skip
         self.notices += lines(plan.remarks)
         self.notices += plan.calibration.notes() if plan.calibration else []
-        self.record = {
-            "schema_version": MANIFEST_SCHEMA_VERSION,
-            "cxrzero": __version__,
-            "command": "cxrzero listen",
-            "started": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            **decided(plan),
-        }
+        self.record = begun_manifest(plan, "cxrzero listen", datetime.now(UTC))
 
     def score(self, studies: Sequence[Study]) -> list[StudyRows]:
         """The rows of each file of each study; all go through the model together.

@@ -6,15 +6,18 @@ import dataclasses
 import platform
 from collections.abc import Iterable
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cxrzero._version import __version__
+from cxrzero.errors import UsageError
 from cxrzero.files import installed_versions
 from cxrzero.heatmap.methods import LOCATION, choose_method, validated
 from cxrzero.options import record_of
 from cxrzero.predict.commandline import HIDDEN
 from cxrzero.predict.options import PredictOptions
+from cxrzero.tables.table import STDOUT
 
 if TYPE_CHECKING:
     from cxrzero.backends.open import Encoder
@@ -35,17 +38,25 @@ def manifest_path(out: str) -> Path:
     return path.with_name(path.stem + ".run.json")
 
 
+def studies_path(out: str) -> Path:
+    """`<stem>.studies.csv` beside the table.
+
+    Raises:
+        UsageError: the table goes to standard output.
+    """
+    if out == STDOUT:
+        raise UsageError("--by study writes a second table, so --out must name a file")
+    path = Path(out)
+    return path.with_name(path.stem + ".studies.csv")
+
+
 def build_manifest(plan: Plan, outcome: Outcome) -> dict[str, Any]:
     """Collect the record of a finished run; its keys are documented in docs/predict.md."""
     screener, stats = plan.screener, outcome.stats
     frames = screener.gpu_frames
     return {
-        "schema_version": MANIFEST_SCHEMA_VERSION,
-        "cxrzero": __version__,
-        "command": outcome.command,
-        "started": outcome.started.isoformat(timespec="milliseconds"),
+        **begun_manifest(plan, outcome.command, outcome.started),
         "ended": outcome.ended.isoformat(timespec="milliseconds"),
-        **decided(plan),
         "inputs": outcome.inputs,
         "table_sha256": outcome.table_sha256,
         "studies_sha256": outcome.studies_sha256,
@@ -70,14 +81,20 @@ def build_manifest(plan: Plan, outcome: Outcome) -> dict[str, Any]:
             "encode": round(stats.encode_seconds, 3),
             "write": round(outcome.write_seconds, 3),
         },
+        **({} if outcome.growth is None else {"database": asdict(outcome.growth)}),
     }
 
 
-def decided(plan: Plan) -> dict[str, Any]:
-    """The part of the record that is known before the first film: what scores, where, what is asked and how."""
+def begun_manifest(plan: Plan, command: str, started: datetime) -> dict[str, Any]:
+    """What of it is known before the first row: a database has that from the beginning."""
     screener = plan.screener
     encoders = [member.encoder for member in screener.members]
     return {
+        "schema_version": MANIFEST_SCHEMA_VERSION,
+        "cxrzero": __version__,
+        "command": command,
+        "started": started.isoformat(timespec="milliseconds"),
+        "ended": None,
         "versions": {"python": platform.python_version(), **installed_versions(RECORDED_PACKAGES)},
         "platform": f"{platform.system()} {platform.machine()}",
         "backend": each_once(encoder.backend for encoder in encoders),

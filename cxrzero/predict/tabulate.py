@@ -1,0 +1,169 @@
+"""`cxrzero table`: a database of results → the table that `predict` would have written; any table → its studies."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cxrzero.choices import Aggregate
+from cxrzero.database import is_address, open_database
+from cxrzero.errors import LabelError, NoInputError, UsageError
+from cxrzero.files import check_file, is_database, write_json
+from cxrzero.predict.manifest import manifest_path, studies_path
+from cxrzero.predict.table_options import TableOptions
+from cxrzero.prediction import Prediction
+from cxrzero.tables.finished import open_finished
+from cxrzero.tables.rows import row_form
+from cxrzero.tables.studies import STUDY_COLUMNS, Studies, StudySummary
+from cxrzero.tables.table import STDOUT, Table, check_output
+
+if TYPE_CHECKING:
+    from cxrzero.database.select import Run, Selection
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What was written.
+
+    Attributes:
+        files: the table, and its record.
+        rows: of the table.
+        sha256: of the table.
+        runs: of a database those that were read.
+        studies: of --by study, what was joined.
+    """
+
+    files: tuple[str, ...]
+    rows: int
+    sha256: str
+    runs: tuple[int, ...] = ()
+    studies: StudySummary | None = None
+
+
+def tabulate(options: TableOptions) -> Written:
+    """Write the table that is asked for.
+
+    Raises:
+        UsageError: options do not go together, or the runs of a database do not.
+        DatabaseError: the database cannot be read.
+        NoInputError, ConfigError: there is no such table, or it is none of predictions.
+        OutputError: the table cannot be written.
+    """
+    check_output(options.out, options.format, overwrite=options.overwrite)
+    if not (is_address(options.source) or is_database(options.source)):
+        return _studies_of_table(options)
+    from cxrzero.database.select import choose, rows_of
+
+    record = None if options.out == STDOUT or options.by == "study" else manifest_path(options.out)
+    if record:
+        check_file(record, overwrite=options.overwrite)
+    if options.by == "study" and options.long:
+        raise UsageError("--long has a row per image and label, --by study one per study; leave one out")
+    with open_database(options.source, must_exist=True) as database:
+        selection = choose(database, options.run, options.model, options.labels)
+        rows = rows_of(database, selection)
+        runs = tuple(run.number for run in selection.runs)
+        if options.by == "study":
+            studies, sha256 = write_studies(
+                rows, selection.labels, options.study_aggregate, options.out, options.overwrite
+            )
+            return Written((options.out,), studies.studies, sha256, runs, studies)
+        long = options.long or bool((selection.newest.record.get("options") or {}).get("long"))
+        form = row_form(selection.labels, long=long, kinds=selection.kinds)
+        counts: Counter[str] = Counter()
+        with Table(options.out, form.columns, options.format, overwrite=options.overwrite) as table:
+            for row in rows:
+                counts[row.status] += 1
+                for cells in form.rows(row):
+                    table.write(cells)
+            table.commit()
+    if record:
+        write_json(record, exported_record(selection, counts, table.sha256))
+    files = (options.out, *([str(record)] if record else []))
+    return Written(files, counts.total(), table.sha256, runs)
+
+
+def exported_record(selection: Selection, counts: Mapping[str, int], table_sha256: str) -> dict[str, Any]:
+    """The record of a table out of a database: that of the newest run, as far as it holds for all rows."""
+    newest, labels = selection.newest, selection.labels
+    record = {**newest.record}
+    entries = {entry["label"]: entry for run in selection.runs for entry in run.record["prompts"]}
+    sources = {k: v for run in selection.runs for k, v in (run.record.get("prompt_sources") or {}).items()}
+    calibration = next((run.record["calibration"] for run in reversed(selection.runs) if _is_calibrated(run)), None)
+    if calibration:
+        fitted = {label: each for label, each in calibration["labels"].items() if label in labels}
+        calibration = {**calibration, "labels": fitted}
+    several = len(selection.runs) > 1
+    return {
+        **record,
+        "prompts": [entries[label] for label in labels],
+        "prompt_sources": {label: sources[label] for label in labels if label in sources},
+        "calibration": calibration,
+        "inputs": None if several else record.get("inputs"),
+        "table_sha256": table_sha256,
+        "studies_sha256": None,
+        "shard": None,
+        "counts": {
+            **{status: counts.get(status, 0) for status in ("ok", "failed", "skipped")},
+            "ignored_files": None if several else (record.get("counts") or {}).get("ignored_files"),
+        },
+        "from_runs": [
+            {"run": run.number, **{key: run.record.get(key) for key in ("command", "started", "ended", "inputs")}}
+            for run in selection.runs
+        ],
+    }
+
+
+def write_studies(
+    rows: Iterable[Prediction], labels: tuple[str, ...], aggregate: Aggregate, out: str, overwrite: bool
+) -> tuple[StudySummary, str]:
+    """Write the table of studies of some rows; what was joined, and the table's SHA-256.
+
+    Raises:
+        LabelError: a label has the name of a column of the table.
+        OutputError: it cannot be written.
+    """
+    if taken := sorted({*labels} & {*STUDY_COLUMNS}):
+        raise LabelError(
+            f"the label {taken[0]!r} has the name of a column of the study table; choose others by --labels"
+        )
+    studies = Studies(labels, aggregate)
+    for row in rows:
+        studies.add(row)
+    with Table(out, studies.columns, overwrite=overwrite) as table:
+        for study in studies.rows():
+            table.write(list(study.values()))
+        table.commit()
+    return studies.summary(), table.sha256
+
+
+def studies_beside(out: str, aggregate: Aggregate, overwrite: bool) -> dict[str, Any]:
+    """Write `<stem>.studies.csv` beside a finished table; what its record says of it."""
+    table = open_finished(Path(out))
+    summary, sha256 = write_studies(table.rows(), table.labels, aggregate, str(studies_path(out)), overwrite)
+    return {"studies": {**asdict(summary), "warnings": summary.warnings()}, "studies_sha256": sha256}
+
+
+def _studies_of_table(options: TableOptions) -> Written:
+    """--by study of a finished table."""
+    source = Path(options.source)
+    if options.by != "study":
+        if not source.is_file():
+            raise NoInputError(f"{source} does not exist")
+        raise UsageError(
+            f"{source} is no database; of a table cxrzero table makes that of its studies: give --by study"
+        )
+    if options.run is not None or options.model is not None or options.labels is not None or options.long:
+        raise UsageError("--run, --model, --labels and --long choose from a database; leave them out for a table")
+    if options.out != STDOUT and Path(options.out).resolve() == source.resolve():
+        raise UsageError(f"--out {options.out} is the table that is read")
+    table = open_finished(source)
+    summary, sha256 = write_studies(table.rows(), table.labels, options.study_aggregate, options.out, options.overwrite)
+    return Written((options.out,), summary.studies, sha256, studies=summary)
+
+
+def _is_calibrated(run: Run) -> bool:
+    return run.record.get("calibration") is not None
