@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from pydicom.uid import UID
 
 from cxrzero.errors import ConfigError
+from cxrzero.images.dicom_frames import TRANSFER_SYNTAXES
 from cxrzero.node.config import NodeConfig, example, read_config
 from cxrzero.node.keys import read_table
 from cxrzero.options import options_of
+from tests.support import REPO
 
 
 @pytest.fixture
@@ -142,3 +146,31 @@ def test_an_open_address_needs_callers_or_tls(read: Any, more: str) -> None:
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none.toml cannot be read: No such file"):
         read_config(tmp_path / "none.toml")
+
+
+def shown(document: str, name: str) -> str:
+    """What stands between marks in a document."""
+    text = (REPO / "docs" / document).read_text(encoding="utf-8")
+    return text.split(f"<!-- {name} -->\n")[1].split(f"<!-- end of {name} -->")[0]
+
+
+def test_the_documents_show_the_example_and_the_transfer_syntaxes() -> None:
+    assert shown("listen.md", "node.toml") == f"```toml\n{example()}```\n"
+    rows = "".join(f"| {UID(each).name} | {each} |\n" for each in TRANSFER_SYNTAXES)
+    assert shown("conformance.md", "transfer syntaxes") == f"| transfer syntax | UID |\n|---|---|\n{rows}"
+
+
+def test_the_conformance_statement_names_the_implementation() -> None:
+    pytest.importorskip("pynetdicom")
+    from cxrzero.node.incoming import IMPLEMENTATION_CLASS
+
+    text = (REPO / "docs" / "conformance.md").read_text(encoding="utf-8")
+    assert f"{IMPLEMENTATION_CLASS}, CXRZERO_ and the version" in text
+
+
+@pytest.mark.parametrize("name", ["compose.yaml", "cxrzero-listen.service"])
+def test_the_examples_of_services_run_the_command(name: str) -> None:
+    text = (REPO / "examples" / name).read_text(encoding="utf-8")
+    found = yaml.safe_load(text)["services"]["cxrzero"]["command"] if name.endswith("yaml") else []
+    line = " ".join(found) or next(each for each in text.splitlines() if each.startswith("ExecStart="))
+    assert line.endswith("cxrzero listen --config /etc/cxrzero/node.toml")
