@@ -230,7 +230,7 @@ class Server(ThreadedAssociationServer):
         """
         due = time.monotonic() + seconds
         BaseServer.shutdown(self)
-        AssociationServer.server_close(self)
+        self.close()
         while self._connections and (left := due - time.monotonic()) > -SECONDS_TO_END:
             for association in self.active_associations:
                 if left < 0:
@@ -238,6 +238,10 @@ class Server(ThreadedAssociationServer):
                 elif not association.dimse.is_busy:
                     association.abort()
             time.sleep(0.02)
+
+    def close(self) -> None:
+        """Stop to listen."""
+        AssociationServer.server_close(self)
 
     def _count(self, change: int) -> None:
         with self._counting:

@@ -66,7 +66,7 @@ class Doors:
     """
 
     def __init__(self, config: NodeConfig, intake: Intake, queue: Queue, notify: Notify, stop: threading.Event) -> None:
-        self._config, self._stop = config, stop
+        self._config, self._stop, self._is_open = config, stop, False
         self._receiver = Receiver(config, intake, notify) if config.ae_title else None
         watch = Watch(config, intake, queue.durable, notify) if config.watch else None
         self._threads = [threading.Thread(target=self._close_receiver, name="closing")] if self._receiver else []
@@ -76,6 +76,7 @@ class Doors:
     def open(self) -> str:
         """Begin; says where."""
         where = []
+        self._is_open = True
         if self._receiver:
             self._receiver.start()
             where.append(f"{self._config.ae_title} listens on {self._config.address} port {self._receiver.port}")
@@ -90,6 +91,8 @@ class Doors:
         for thread in self._threads:
             if thread.ident:
                 thread.join()
+        if self._receiver and not self._is_open:
+            self._receiver.stop()
 
     def _close_receiver(self) -> None:
         self._stop.wait()

@@ -17,5 +17,5 @@ class ListenOptions:
     status: bool = option(False, "Show what the node has received, scored, delivered and failed.")
     failed: bool = option(False, "List films and reports that were given up.")
     requeue: tuple[str, ...] = option(
-        (), "Try again what --failed lists under this name, or all; may be given several times.", metavar="NAME"
+        (), "Start again what --failed lists under this name, or all; may be given several times.", metavar="NAME"
     )

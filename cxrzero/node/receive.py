@@ -106,7 +106,10 @@ class Receiver:
 
     def stop(self) -> None:
         """Accept nobody any more and answer what is in hand, within the seconds that [timeouts] has for it."""
-        self._server.stop(self._config.timeouts.stop)
+        if self._thread.ident:
+            self._server.stop(self._config.timeouts.stop)
+        else:
+            self._server.close()
 
     def _store(self, event: Any) -> Dataset:
         """Answer a C-STORE request."""

@@ -130,9 +130,9 @@ def test_what_was_delivered_and_deleted_is_not_kept_again(node: Node) -> None:
         (film(2), {}, 0xC000),
         (dicom_bytes(b"", StudyInstanceUID=None, SOPInstanceUID="2.25.1.1"), {}, 0xC000),
         (dicom_bytes(b"", StudyInstanceUID="Doe^John", SOPInstanceUID="2.25.1.1"), {}, 0xC000),
-        (film()[:200] + os.urandom(500), {}, 0xC000),
+        (film()[:420], {}, 0xC000),
     ],
-    ids=["class", "context", "instance", "other instance", "no study", "a name for a UID", "garbage"],
+    ids=["class", "context", "instance", "other instance", "no study", "a name for a UID", "half"],
 )
 def test_what_is_not_as_the_request_says_is_refused(
     node: Node, content: bytes, sent: dict[str, str], answer: int
@@ -247,7 +247,7 @@ def test_garbage_in_place_of_an_association(node: Node, bytes_sent: bytes) -> No
 
 
 AFTER = {
-    "no PDU": os.urandom(60).replace(b"\1", b"\xff"),
+    "no PDU": b"\xfe" * 60,
     "an empty PDV": b"\4\0\0\0\0\5\0\0\0\1\1",
     "a broken command set": b"\4\0\0\0\0\x0c\0\0\0\x08\1\3abcdef",
     "a data set without a command": b"\4\0\0\0\0\x0c\0\0\0\x08\1\2abcdef",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from pynetdicom import AE
 from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.transport import AssociationSocket
 
 from cxrzero.node.config import Limits, NodeConfig, Timeouts
 from cxrzero.node.intake import Intake
@@ -23,6 +24,17 @@ from cxrzero.node.receive import STORAGE_CLASSES, VERIFICATION, Receiver
 from tests.support.dicomfile import CR_STORAGE, SYNTAXES, dicom_bytes
 
 CALLER = "MODALITY"
+
+
+def _shut(self: AssociationSocket) -> None:
+    """What pynetdicom's own does, and the socket is closed where it could not be shut down."""
+    with suppress(OSError, AttributeError):
+        self.socket.shutdown(socket.SHUT_RDWR)
+    if self.socket is not None:
+        self.socket.close()
+
+
+AssociationSocket._shutdown_socket = _shut
 
 
 @dataclass
