@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import ssl
+import sys
 import threading
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
@@ -11,12 +13,14 @@ from pathlib import Path
 import pytest
 from pydicom.dataset import Dataset
 
-from cxrzero.node.config import NodeConfig, Peer, Retries
+from cxrzero.errors import ConfigError, MissingExtraError
+from cxrzero.node.config import NodeConfig, Peer, PeerTls, Retries
 from cxrzero.node.deliver import Delivery, recipient_of, wait_s
 from cxrzero.node.outbox import DELIVERED, FAILED, REPORTED, SCORED, Letter
 from cxrzero.node.queue import Queue, Result
 from cxrzero.node.recipient import Answer, PeerDownError, Recipient
 from tests.support import needs
+from tests.support.certificates import make_certificates
 from tests.support.orthanc import free_ports
 from tests.support.working import storage_peer
 
@@ -248,6 +252,68 @@ def test_a_peer_that_hangs_over_the_association(queue: Queue, config: NodeConfig
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         sender_to(queue, with_peer(config, deaf.getsockname()[1], timeout=0.3), []).step()
     assert [report.code for report in queue.outbox.reports(REPORTED)] == ["peer_unreachable"]
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_certificates(tmp_path_factory.mktemp("tls"))
+
+
+def in_tls(config: NodeConfig, port: int, **files: Path) -> NodeConfig:
+    found = with_peer(config, port)
+    assert found.peer is not None
+    return replace(found, peer=replace(found.peer, tls=PeerTls(**files)))
+
+
+def test_by_c_store_in_tls(queue: Queue, config: NodeConfig, certificates: Path) -> None:
+    """The peer shows a certificate of the authority, and wants to see one."""
+    write_reports(queue, config, 1)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=certificates / "ca.pem")
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_cert_chain(certificates / "node.pem", certificates / "node.key")
+    ours = {"certificate": certificates / "modality.pem", "key": certificates / "modality.key"}
+    with storage_peer(tls=context) as peer:
+        sender_to(queue, in_tls(config, peer.port, ca=certificates / "ca.pem", **ours), []).step()
+    assert queue.outbox.counts() == {DELIVERED: 1}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a socket that pynetdicom forgets
+def test_a_peer_with_a_certificate_of_nobody(queue: Queue, config: NodeConfig, certificates: Path) -> None:
+    write_reports(queue, config, 1)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificates / "node.pem", certificates / "node.key")
+    with storage_peer(tls=context) as peer:
+        sender_to(queue, in_tls(config, peer.port), []).step()  # the system does not know this authority
+    assert peer.reports == []
+    assert [report.code for report in queue.outbox.reports(REPORTED)] == ["peer_unreachable"]
+
+
+def test_files_of_tls_that_cannot_be_used(config: NodeConfig, certificates: Path) -> None:
+    ours = certificates / "modality.pem"
+    for files in (
+        {"ca": certificates / "nowhere.pem"},
+        {"ca": certificates / "names"},
+        {"certificate": ours, "key": certificates / "node.key"},
+        {"certificate": ours, "key": certificates / "locked.key"},
+    ):
+        with pytest.raises(ConfigError, match=r"\[peer\.tls\]"):
+            recipient_of(in_tls(config, 1, **files))
+
+
+@pytest.mark.parametrize(
+    ("peer", "module", "ours"),
+    [
+        (Peer(ae_title="ARCHIVE", host="127.0.0.1", port=1), "pynetdicom", "cxrzero.node.cstore"),
+        (Peer(stow="http://127.0.0.1:1/dicom-web"), "dicomweb_client.web", "cxrzero.node.stow"),
+    ],
+)
+def test_what_is_not_installed_is_named_with_its_extra(
+    config: NodeConfig, monkeypatch: pytest.MonkeyPatch, peer: Peer, module: str, ours: str
+) -> None:
+    monkeypatch.delitem(sys.modules, ours, raising=False)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'cxrzero\[pacs\]'"):
+        recipient_of(replace(config, peer=peer))
 
 
 def test_without_a_peer_there_is_nobody_to_send_to(config: NodeConfig) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,8 @@ import pytest
 
 from cxrzero.errors import ConfigError
 from cxrzero.node.config import Tls
-from tests.support.needs import modules, program
+from tests.support.certificates import make_certificates
+from tests.support.needs import modules
 
 modules("pynetdicom")
 
@@ -22,21 +22,7 @@ from tests.support.nodes import Caller, film, receiving  # noqa: E402
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """ca.pem, and of node and modality a certificate that it signed and its key."""
-    openssl, folder = program("openssl", "openssl"), tmp_path_factory.mktemp("tls")
-    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
-
-    def run(*arguments: str) -> None:
-        subprocess.run([openssl, *arguments], cwd=folder, check=True, capture_output=True)
-
-    run("req", "-x509", *curve, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=authority")
-    (folder / "names").write_text("subjectAltName=IP:127.0.0.1")
-    for name in ("node", "modality"):
-        run("req", *curve, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
-        run("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
-            "-days", "2", "-extfile", "names", "-out", f"{name}.pem")  # fmt: skip
-    run("ec", "-in", "node.key", "-aes128", "-passout", "pass:secret", "-out", "locked.key")
-    return folder
+    return make_certificates(tmp_path_factory.mktemp("tls"))
 
 
 def calling(made: Path, name: str | None = None) -> dict[str, Any]:

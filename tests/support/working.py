@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -156,10 +157,13 @@ class Node:
 
 @contextmanager
 def storage_peer(
-    answer: Callable[[Dataset], int] = lambda dataset: 0x0000, *, title: str = "ARCHIVE", port: int = 0
+    answer: Callable[[Dataset], int] = lambda dataset: 0x0000,
+    *,
+    title: str = "ARCHIVE",
+    tls: ssl.SSLContext | None = None,
 ) -> Iterator[StoragePeer]:
     """An SCP on loopback; `answer` says with which status it answers a report."""
-    peer = StoragePeer(answer, title, port)
+    peer = StoragePeer(answer, title, tls)
     try:
         yield peer
     finally:
@@ -174,7 +178,7 @@ class StoragePeer:
         reports: what was stored, in order, by SOP Instance UID.
     """
 
-    def __init__(self, answer: Callable[[Dataset], int], title: str, port: int) -> None:
+    def __init__(self, answer: Callable[[Dataset], int], title: str, tls: ssl.SSLContext | None) -> None:
         from pynetdicom import AE, evt
 
         self._answer, self._lock = answer, threading.Lock()
@@ -183,7 +187,7 @@ class StoragePeer:
         entity.require_called_aet = True
         entity.add_supported_context("1.2.840.10008.5.1.4.1.1.88.34")
         self._server = entity.start_server(
-            ("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, self._store)]
+            ("127.0.0.1", 0), block=False, ssl_context=tls, evt_handlers=[(evt.EVT_C_STORE, self._store)]
         )
         self.port: int = self._server.server_address[1]
 
