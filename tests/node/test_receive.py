@@ -7,6 +7,7 @@ import os
 import socket
 import struct
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -347,6 +348,7 @@ def test_an_object_that_drips_is_dropped(tmp_path: Path) -> None:
         assert node.files() == []
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="open files are counted in /proc")
 def test_many_tiny_associations_leave_nothing_behind(node: Node) -> None:
     def threads_and_files() -> tuple[int, int]:
         return threading.active_count(), len(os.listdir("/proc/self/fd"))
@@ -391,7 +393,7 @@ def test_a_stop_lets_an_object_in_hand_be_answered(tmp_path: Path, monkeypatch: 
 def test_nothing_of_a_header_is_said_or_logged(
     node: Node, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    secret = {"PatientName": "CANARY^NAME", "PatientID": "CANARY-7", "AccessionNumber": "CANARY8"}
+    secret: dict[str, Any] = {"PatientName": "CANARY^NAME", "PatientID": "CANARY-7", "AccessionNumber": "CANARY8"}
     with caplog.at_level("DEBUG"), Caller(node) as caller:
         caller.store(film(1, **secret))
         caller.store(film(2, **secret), 3)
@@ -441,3 +443,18 @@ def _begin_store(caller: Caller) -> None:
     caller.association._reactor_checkpoint.clear()
     for part in list(message.encode_msg(context.context_id, 16_384))[:2]:
         caller.association.dul.send_pdu(part)
+
+
+@pytest.mark.parametrize("hours", [-24, 24])
+def test_a_clock_that_jumps_ends_no_association_and_keeps_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    """pynetdicom measures by the wall clock, which somebody may set."""
+    real = time.time
+    with receiving(tmp_path, timeouts={"idle": 1}) as node, Caller(node) as caller:
+        assert caller.echo() == 0
+        caller.association.network_timeout = None  # what the caller's own pynetdicom makes of it is not asked
+        monkeypatch.setattr(time, "time", lambda: real() + hours * 3600)
+        if hours > 0:
+            assert caller.store(film()) == (0x0000, "")
+        until(lambda: not node.connections, seconds=15)  # it is idle, and dropped in time
