@@ -168,13 +168,16 @@ class Handler(RequestHandler):
                 reason = getattr(error, "reason", None) or type(error).__name__
                 server.notify(f"a caller was refused: no TLS connection ({reason})")
                 return
-        association = self._create_association()
+        messages = None
         try:
+            association = self._create_association()
+            messages = association.dimse
             evt.trigger(association, evt.EVT_CONN_OPEN, {"address": self.client_address})
             association.start()
             association.join()
         finally:
-            association.dimse.close()
+            if messages is not None:
+                messages.close()
             server.shutdown_request(self.request)
 
     def _create_association(self) -> Any:
@@ -258,7 +261,7 @@ class Server(ThreadedAssociationServer):
         self.close()
         while self._connections and (left := due - time.monotonic()) > -SECONDS_TO_END:
             for association in self.active_associations:
-                if left < 0:
+                if left < 0 or not association.is_established:
                     _cut(association)
                 elif not association.dimse.is_busy:
                     association.abort()

@@ -18,7 +18,7 @@ from typing import Any
 import pydicom
 import pytest
 
-from cxrzero.errors import RunError
+from cxrzero.errors import MissingExtraError, RunError
 from cxrzero.images.dicom_frames import TRANSFER_SYNTAXES
 from cxrzero.node.config import NodeConfig
 from cxrzero.node.receive import STORAGE_CLASSES, Receiver
@@ -390,6 +390,15 @@ def test_a_stop_lets_an_object_in_hand_be_answered(tmp_path: Path, monkeypatch: 
         node.receiver.stop = lambda: None  # type: ignore[method-assign]
 
 
+def test_a_stop_ends_connections_that_ask_for_nothing(tmp_path: Path) -> None:
+    with receiving(tmp_path, timeouts={"association": 60, "idle": 60}) as node, _wire(node) as silent:
+        until(lambda: node.connections == 1)
+        node.receiver.stop()
+        assert node.connections == 0
+        assert silent.recv(1) == b""
+        node.receiver.stop = lambda: None  # type: ignore[method-assign]
+
+
 def test_nothing_of_a_header_is_said_or_logged(
     node: Node, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -419,6 +428,18 @@ def test_storescu_of_dcmtk(node: Node, tmp_path: Path) -> None:
         assert len(node.files()) == number
     stored = {str(pydicom.dcmread(file).file_meta.TransferSyntaxUID) for file in node.files()}
     assert stored == {SYNTAXES[each] for each in ("explicit", "implicit", "jpeg2000_lossless", "rle")}
+
+
+def test_it_listens_on_ipv6(tmp_path: Path) -> None:
+    with receiving(tmp_path, address="::1") as node, socket.create_connection(("::1", node.port), timeout=20) as wire:
+        wire.sendall(GARBAGE["an abort"])
+        assert wire.recv(1) == b""
+
+
+def test_without_the_extra_its_command_is_said(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynetdicom", None)
+    with pytest.raises(MissingExtraError, match=r"^pynetdicom is not installed; run: pip install 'cxrzero\[pacs\]'$"):
+        Receiver(node.config, node.intake, print)
 
 
 def test_a_port_that_is_taken(node: Node) -> None:
