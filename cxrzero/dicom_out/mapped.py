@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 
 from cxrzero.choices import MapObject
 from cxrzero.dicom_out.codes import Codes
-from cxrzero.dicom_out.films import NOT_DICOM, Made, opened_film
+from cxrzero.dicom_out.films import DIFFERS, NOT_DICOM, Made, opened_film
 from cxrzero.dicom_out.maps import Mapped, parametric_map, secondary_capture
 from cxrzero.dicom_out.options import DicomSrOptions
 from cxrzero.dicom_out.write import write_report
@@ -51,7 +51,9 @@ def make_maps(options: DicomSrOptions, folder: Path, record: RunRecord, codes: C
         try:
             write_report(objects.of(cells), options.out, overwrite=options.overwrite)
             made.maps += 1
-        except (NoMapError, OutputExistsError) as error:
+        except OutputExistsError:
+            made.blame(cells["path"], DIFFERS)
+        except NoMapError as error:
             made.blame(cells["path"], str(error))
 
 
@@ -99,7 +101,7 @@ class _Objects:
             return secondary_capture(mapped, _picture(path), self._record)
         maps = self._maps(path)
         if mapped.label not in maps.labels or maps.frame != mapped.frame:
-            raise NoMapError(f"{path.name} has no map of this finding and frame")
+            raise NoMapError("its file of maps has none of this finding and frame")
         found = maps.maps[maps.labels.index(mapped.label)]
         return parametric_map(mapped, found, maps.rows, maps.columns, self._record, self._codes)
 
@@ -122,7 +124,7 @@ class _Objects:
             try:
                 self._last = path.name, read_npz(path)
             except (NoInputError, ConfigError) as error:
-                raise NoMapError(str(error)) from error
+                raise NoMapError("its file of maps is not there, or damaged") from error
         return self._last[1]
 
 
@@ -131,9 +133,7 @@ def _picture(path: Path) -> npt.NDArray[np.uint8]:
     try:
         with Image.open(path, formats=("PNG",)) as picture:
             if max(picture.size) > MAX_SIDE:
-                raise NoMapError(
-                    f"{path.name} is no picture of cxrzero heatmap: it has more than {MAX_SIDE} pixels a side"
-                )
+                raise NoMapError(f"its picture has more than {MAX_SIDE} pixels a side, so heatmap did not draw it")
             return np.asarray(picture.convert("RGB"))
     except (OSError, SyntaxError, ValueError) as error:
-        raise NoMapError(f"{path.name} cannot be read ({type(error).__name__})") from error
+        raise NoMapError(f"its picture cannot be read ({type(error).__name__})") from error

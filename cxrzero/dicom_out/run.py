@@ -6,16 +6,19 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from pydicom.dataset import Dataset
+
 from cxrzero.dicom_out.codes import Codes, read_codes
-from cxrzero.dicom_out.films import Made, films_of
+from cxrzero.dicom_out.films import DIFFERS, Made, films_of
 from cxrzero.dicom_out.objects import Maker
 from cxrzero.dicom_out.options import DicomSrOptions
 from cxrzero.dicom_out.report import report_of
 from cxrzero.dicom_out.source import SourceFilm
 from cxrzero.dicom_out.table import PredictionTable, open_predictions
 from cxrzero.dicom_out.write import check_reports_folder, write_report
-from cxrzero.errors import ConfigError, OutputExistsError, UsageError
+from cxrzero.errors import ConfigError, CxrzeroError, ImageError, OutputExistsError, UsageError
 from cxrzero.files import sha256_of
+from cxrzero.pipeline.decode_file import unforeseen
 from cxrzero.tables.record import RunRecord, read_manifest
 
 OnRow = Callable[[int, int], None]
@@ -40,10 +43,10 @@ def make_reports(options: DicomSrOptions, on_row: OnRow = lambda *_: None) -> Ma
         made.notes.append(f"{options.table} has changed since its run; its record is taken for what it is now")
     for number, films in _studies(table, options, made, on_row):
         try:
-            write_report(report_of(films, record, codes, number), options.out, overwrite=options.overwrite)
-        except OutputExistsError as error:
+            write_report(_report(films, record, codes, number), options.out, overwrite=options.overwrite)
+        except (ImageError, OutputExistsError) as error:
             for film in films:
-                made.blame(film.row.path, str(error))
+                made.blame(film.row.path, DIFFERS if isinstance(error, OutputExistsError) else str(error))
             continue
         made.reports += 1
         made.films += len(films)
@@ -52,6 +55,20 @@ def make_reports(options: DicomSrOptions, on_row: OnRow = lambda *_: None) -> Ma
 
         make_maps(options, options.heatmaps, record, codes, made)
     return made
+
+
+def _report(films: Sequence[SourceFilm], record: RunRecord, codes: Codes, number: int) -> Dataset:
+    """Make a report.
+
+    Raises:
+        ImageError: "internal_error": a header is strange in a way that nobody has thought of.
+    """
+    try:
+        return report_of(films, record, codes, number)
+    except CxrzeroError:
+        raise
+    except Exception as error:  # as `cxrzero.pipeline.decode_file`: one strange file must not end the work
+        raise unforeseen(error) from error
 
 
 def _record(table: Path, labels: Sequence[str]) -> RunRecord:

@@ -151,7 +151,7 @@ def test_a_folder_of_maps_becomes_objects(heatmaps: Path, cli: Run) -> None:
         ("fingerprint", "0" * 64, "its map was made by another model than the table"),
         ("sop_instance_uid", "2.25.5", "another film is at this path now"),
         ("arrays", "../predictions.csv", "there is no file of it for --as parametric-map"),
-        ("label", "scoliosis", "has no map of this finding and frame"),
+        ("label", "scoliosis", "its file of maps has none of this finding and frame"),
         ("frame", "2", "the file has no such frame now"),
         ("status", "failed", "it has no map"),
     ],
