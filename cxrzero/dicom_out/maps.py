@@ -142,9 +142,23 @@ def _derived(sop_class: str, modality: str, mapped: Mapped, record: RunRecord, c
     digest = hashlib.sha256(content).hexdigest()
     made = new_object(sop_class, derived_uid("map", sop_class, maker.device, maker.versions, mapped.facts, digest))
     series = derived_uid("maps", sop_class, mapped.source.study, maker.device, maker.versions)
-    add_series(made, modality, series, SERIES_NUMBERS[sop_class], 1, f"{NAME} heatmaps, not a medical device")
+    add_series(
+        made,
+        modality,
+        series,
+        SERIES_NUMBERS[sop_class],
+        _number(mapped, record),
+        f"{NAME} heatmaps, not a medical device",
+    )
     add_equipment(made, maker)
     return made, maker
+
+
+def _number(mapped: Mapped, record: RunRecord) -> int:
+    """Of an object among those of its film: by frame, then by label in the order of the run."""
+    labels = [prompt.label for prompt in record.prompts[0]]
+    place = labels.index(mapped.label) if mapped.label in labels else len(labels)
+    return (mapped.frame - 1) * (len(labels) + 1) + place + 1
 
 
 def _finish(made: Dataset, mapped: Mapped, maker: Maker) -> None:

@@ -53,6 +53,7 @@ def test_a_parametric_map_has_the_numbers_on_the_films_pixels(tmp_path: Path) ->
     assert "ReferencedFrameNumber" not in source
     assert "Location not validated" in derivation.DerivationDescription
     assert "not a medical device" in derivation.DerivationDescription
+    assert (read.Modality, read.InstanceNumber) == ("OT", 1)
     assert (str(read.PatientName), read.PatientID) == ("Canary^Cecilia", "MRN-31337")
 
 
