@@ -13,14 +13,16 @@ from pydicom.dataset import Dataset
 from cxrzero.choices import MapObject
 from cxrzero.dicom_out.codes import Codes
 from cxrzero.dicom_out.films import DIFFERS, NOT_DICOM, Made, opened_film
-from cxrzero.dicom_out.maps import Mapped, parametric_map, secondary_capture
+from cxrzero.dicom_out.maps import Mapped
 from cxrzero.dicom_out.options import DicomSrOptions
+from cxrzero.dicom_out.parametric_map import parametric_map
+from cxrzero.dicom_out.secondary_capture import secondary_capture
 from cxrzero.dicom_out.write import write_report
 from cxrzero.errors import ConfigError, CxrzeroError, NoInputError, OutputExistsError
 from cxrzero.heatmap.arrays import FilmMaps, read_npz
 from cxrzero.heatmap.folder import OWN_NAME, TABLE
 from cxrzero.tables.changed import NO_FRAME, OTHER_FILM
-from cxrzero.tables.read import chunks, number, open_table
+from cxrzero.tables.read import TableSource, chunks, number, open_table
 from cxrzero.tables.record import RunRecord
 
 COLUMNS = ("path", "frame", "sop_instance_uid", "label", "p", "location", "method", "picture", "arrays", "status",
@@ -39,15 +41,31 @@ class NoMapError(CxrzeroError):
     """A row of heatmaps.csv of which no object can be made."""
 
 
-def make_maps(options: DicomSrOptions, folder: Path, record: RunRecord, codes: Codes, made: Made) -> None:
+def open_heatmaps(folder: Path) -> TableSource:
+    """Open the table of a folder that `cxrzero heatmap` made.
+
+    Raises:
+        NoInputError: there is none.
+        ConfigError: it lacks a column.
+    """
+    path = folder / TABLE
+    if not path.is_file():
+        raise NoInputError(f"{folder} has no {TABLE}; name the folder that cxrzero heatmap made")
+    table = open_table(path)
+    if missing := [name for name in COLUMNS if name not in table.columns]:
+        raise ConfigError(f"{path} has no column {missing[0]!r}; make the maps again with this cxrzero")
+    return table
+
+
+def make_maps(options: DicomSrOptions, maps: TableSource, record: RunRecord, codes: Codes, made: Made) -> None:
     """Write an object of each map, and count those of which there is none.
 
     Raises:
-        NoInputError, ConfigError: the folder has no table of heatmaps.
+        ConfigError: a row is ragged.
         OutputError: an object cannot be written.
     """
-    objects = _Objects(options.maps_as, folder, options.images, record, codes)
-    for cells in rows_in(folder):
+    objects = _Objects(options.maps_as, maps.path.parent, options.images, record, codes)
+    for cells in _rows(maps):
         try:
             write_report(objects.of(cells), options.out, overwrite=options.overwrite)
             made.maps += 1
@@ -57,17 +75,9 @@ def make_maps(options: DicomSrOptions, folder: Path, record: RunRecord, codes: C
             made.blame(cells["path"], str(error))
 
 
-def rows_in(folder: Path) -> Iterator[dict[str, str]]:
-    """The rows of heatmaps.csv, those without maps too.
-
-    Raises:
-        NoInputError: there is none.
-        ConfigError: it lacks a column.
-    """
-    path = folder / TABLE
-    if not path.is_file():
-        raise NoInputError(f"{folder} has no {TABLE}; name the folder that cxrzero heatmap made")
-    for _, count, cells_of in chunks(open_table(path), COLUMNS):
+def _rows(maps: TableSource) -> Iterator[dict[str, str]]:
+    """The rows of heatmaps.csv, those without maps too."""
+    for _, count, cells_of in chunks(maps, COLUMNS):
         columns = {name: cells_of(name) for name in COLUMNS}
         for at in range(count):
             yield {name: cells[at] if name == "path" else cells[at].strip() for name, cells in columns.items()}
@@ -113,11 +123,11 @@ class _Objects:
             raise NoMapError(source)
         if source.sop_instance != cells["sop_instance_uid"]:
             raise NoMapError(OTHER_FILM)
-        frame = int(number(cells["frame"] or "1"))
+        frame, probability = _numbers(cells)
         if frame > source.n_frames:
             raise NoMapError(NO_FRAME)
         location = cells["location"] if cells["location"] in LOCATIONS else "never measured"
-        return Mapped(source, frame, cells["label"], number(cells["p"]), location, cells["method"])
+        return Mapped(source, frame, cells["label"], probability, location, cells["method"])
 
     def _maps(self, path: Path) -> FilmMaps:
         if self._last is None or self._last[0] != path.name:
@@ -126,6 +136,14 @@ class _Objects:
             except (NoInputError, ConfigError) as error:
                 raise NoMapError("its file of maps is not there, or damaged") from error
         return self._last[1]
+
+
+def _numbers(cells: Mapping[str, str]) -> tuple[int, float]:
+    """Frame and probability of a row."""
+    try:
+        return int(number(cells["frame"])), number(cells["p"])
+    except ValueError as error:
+        raise NoMapError("its row has no frame, or no probability") from error
 
 
 def _picture(path: Path) -> npt.NDArray[np.uint8]:

@@ -15,7 +15,9 @@ from typer.testing import CliRunner
 
 from cxrzero.cli import app
 from cxrzero.dicom_out.codes import Codes
-from cxrzero.dicom_out.maps import Mapped, parametric_map, secondary_capture
+from cxrzero.dicom_out.maps import Mapped
+from cxrzero.dicom_out.parametric_map import parametric_map
+from cxrzero.dicom_out.secondary_capture import secondary_capture
 from cxrzero.dicom_out.source import read_source
 from cxrzero.dicom_out.write import write_report
 from cxrzero.maths import Float32s
@@ -175,3 +177,4 @@ def test_a_map_that_is_not_what_it_should_be_is_left_out(
 def test_a_folder_without_maps_is_refused(heatmaps: Path, cli: Run) -> None:
     result = cli("dicom-sr", "predictions.csv", "--heatmaps", "in")
     assert (result.exit_code, "has no heatmaps.csv" in result.output) == (2, True)
+    assert not Path("reports").exists()
