@@ -78,7 +78,7 @@ def report_of(films: Sequence[SourceFilm], record: RunRecord, codes: Codes | Non
     that is made again is the same object.
 
     Args:
-        films: at least one; their rows have scores, and all of them the same labels.
+        films: at least one; their rows have scores.
         record: of the run that scored them.
         codes: of the findings; None has no user's codes.
         number: of this report among those of its study.
@@ -120,7 +120,8 @@ def _facts(films: Sequence[SourceFilm], record: RunRecord, codes: Codes) -> list
         row = film.row
         numbers = [dict(each) for each in (row.scores, row.calibrated, row.decision, row.sd)]
         found.append([film.source.sop_instance, film.frame, sorted(row.flags), numbers])
-    found.append([[label, *codes(label)] for label in films[0].row.scores])
+    labels = dict.fromkeys(label for film in films for label in film.row.scores)
+    found.append([[label, *codes(label)] for label in labels])
     return found
 
 
