@@ -15,6 +15,7 @@ import json
 import multiprocessing
 import os
 import socket
+import sys
 import tempfile
 import threading
 import time
@@ -111,8 +112,10 @@ def main() -> None:
         rates = {str(n): round(rate(port, n * 100_000, options.objects, options.side, n), 1) for n in (1, 4)}
         time.sleep(2)
         before, started = held(), time.perf_counter()
-        for number in range(options.tiny):
-            tiny(port, number)
+        with ThreadPoolExecutor(4) as pool:
+            for number, _ in enumerate(pool.map(lambda n: tiny(port, n), range(options.tiny))):
+                if number % 1000 == 0:
+                    print(f"{number} tiny associations, {time.perf_counter() - started:.0f} s", file=sys.stderr)
         seconds = time.perf_counter() - started
         time.sleep(5)
         after = held()
