@@ -169,6 +169,22 @@ def test_a_disk_that_fails_in_the_middle(node: Node, monkeypatch: pytest.MonkeyP
     assert node.received() == []
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no such limit there")
+def test_a_disk_that_takes_no_more_in_the_middle_of_an_object(node: Node) -> None:
+    """The system refuses to let a file grow, as it does where a disk is full."""
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Caller(node) as caller:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, before[1]))
+        try:
+            assert caller.store(film(side=1024)) == (0xA700, "the object cannot be written")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert node.files() == []
+        assert caller.store(film(side=1024)) == (0x0000, "")
+
+
 def test_an_object_above_the_limit_is_refused_while_it_comes(tmp_path: Path) -> None:
     with receiving(tmp_path, limits={"object_mb": 1}) as node, Caller(node) as caller:
         big = film(side=1024)
