@@ -69,6 +69,9 @@ def _look(options: ListenOptions, config: NodeConfig) -> None:
     from cxrzero.node.status import failed, requeue, status_of
 
     if options.requeue:
+        unknown = set(options.requeue) - {ALL} - {letter.name for letter in failed(config.state)}
+        if unknown:
+            raise UsageError(f"--requeue {min(unknown)}: nothing has failed under this name; --failed lists the names")
         again = requeue(config.state, () if ALL in options.requeue else options.requeue)
         say(f"{counted(again, 'film or report', 'films and reports')} will be tried again.")
     if options.status:

@@ -94,6 +94,8 @@ def test_films_from_both_doors_are_scored_until_sigterm(listener: Listener, toml
         "name", "error", "study_instance_uid", "sop_instance_uid", "attempts",
     ]  # fmt: skip
     assert cxrzero("--config", str(toml), "--requeue", "all").exit_code == 0
+    wrong = cxrzero("--config", str(toml), "--requeue", "film-9")
+    assert (wrong.exit_code, "nothing has failed under this name" in wrong.output) == (2, True)
 
     assert listener.end(signal.SIGTERM) == 0
     log = listener.log.read_text(encoding="utf-8")
