@@ -1,7 +1,8 @@
 """pynetdicom's server, bounded: how many connect, how long a peer may take, how much it may have us hold.
 
 pynetdicom reads whatever length a PDU claims, waits for it without end, keeps messages in memory, shakes hands in TLS
-before it accepts the next caller, and keeps an ended association's socket until its objects are collected.
+before it accepts the next caller, measures time by a clock that somebody may set, and keeps an ended association's
+socket until its objects are collected.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 from pynetdicom import evt
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import DIMSEMessage
+from pynetdicom.timer import Timer
 from pynetdicom.transport import AssociationServer, AssociationSocket, RequestHandler, ThreadedAssociationServer
 
 from cxrzero.choices import Notify
@@ -40,6 +42,27 @@ CALLERS_AHEAD = 16
 SECONDS_TO_END = 2.0
 
 INVALID = "Evt19"  # PS3.8, table 9-10: an invalid PDU came; the association is aborted
+
+
+class SteadyTimer(Timer):
+    """pynetdicom's timer by a clock that nobody sets."""
+
+    _start_time: float | None
+    _end_time: float | None
+
+    @property
+    def remaining(self) -> float:
+        """Seconds left; 1 where it never expires."""
+        if self.timeout is None or self._start_time is None:
+            return 1 if self.timeout is None else self.timeout
+        end = time.monotonic() if self._end_time is None else self._end_time
+        return float(self.timeout - (end - self._start_time))
+
+    def start(self) -> None:
+        self._start_time, self._end_time = time.monotonic(), None
+
+    def stop(self) -> None:
+        self._end_time = time.monotonic()
 
 
 class Socket(AssociationSocket):
@@ -145,17 +168,22 @@ class Handler(RequestHandler):
                 reason = getattr(error, "reason", None) or type(error).__name__
                 server.notify(f"a caller was refused: no TLS connection ({reason})")
                 return
-        association = self._create_association()
+        messages = None
         try:
+            association = self._create_association()
+            messages = association.dimse
             evt.trigger(association, evt.EVT_CONN_OPEN, {"address": self.client_address})
             association.start()
             association.join()
         finally:
-            association.dimse.close()
+            if messages is not None:
+                messages.close()
             server.shutdown_request(self.request)
 
     def _create_association(self) -> Any:
         association = super()._create_association()
+        association.dul.artim_timer = SteadyTimer(association.acse_timeout)
+        association.dul._idle_timer = SteadyTimer(association.network_timeout)
         association.dul.socket = None  # which `set_socket` wants; the one that it had has told of the connection
         events = association.dul.event_queue
         while not events.empty():
@@ -233,7 +261,7 @@ class Server(ThreadedAssociationServer):
         self.close()
         while self._connections and (left := due - time.monotonic()) > -SECONDS_TO_END:
             for association in self.active_associations:
-                if left < 0:
+                if left < 0 or not association.is_established:
                     _cut(association)
                 elif not association.dimse.is_busy:
                     association.abort()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,12 +40,17 @@ def identity_of_file(path: Path) -> Identity:
         return Identity(study, series, instance, sop_class, dicom.transfer_syntax)
 
 
+def is_uid(text: str) -> bool:
+    """Whether it has the form of one (PS3.5, 9.1)."""
+    return len(text) <= 64 and re.fullmatch(r"[0-9]+(\.[0-9]+)*", text) is not None
+
+
 def _uid(found: str) -> str:
-    """A UID (PS3.5, 9.1), and nothing else: names and other texts go no further.
+    """A UID or nothing: names and other texts go no further.
 
     Raises:
-        ImageError: it is none. The text itself is not quoted.
+        ImageError: it is neither. The text itself is not quoted.
     """
-    if len(found) > 64 or not all(c in "0123456789." for c in found):
+    if found and not is_uid(found):
         raise ImageError("bad_header", "a UID of the header is none")
     return found

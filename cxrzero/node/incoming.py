@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import time
 from collections.abc import Callable
 from io import BytesIO
@@ -15,6 +14,7 @@ from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID
 
 from cxrzero._version import __version__
+from cxrzero.node.identity import is_uid
 from cxrzero.node.intake import MIB, Intake
 from cxrzero.node.objects import NewObject
 
@@ -116,11 +116,6 @@ class Incoming(BytesIO):
                 self.answer = Answer(OUT_OF_RESOURCES, lack)
                 return
         new.write(data)
-
-
-def is_uid(text: str) -> bool:
-    """Whether it has the form of one (PS3.5, 9.1)."""
-    return len(text) <= 64 and re.fullmatch(r"[0-9]+(\.[0-9]+)*", text) is not None
 
 
 def file_head(sop_class: str, sop_instance: str, transfer_syntax: str) -> bytes:

@@ -161,7 +161,7 @@ def _files(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
                     folders.append(entry.path)
                 elif entry.is_file(follow_symlinks=False):
                     try:
-                        status = entry.stat(follow_symlinks=False)
+                        status = os.lstat(entry.path)  # an entry's own lacks the inode on Windows
                     except FileNotFoundError:
                         continue
                     if not is_leftover_file(entry.path, entry.name):

@@ -7,6 +7,7 @@ import os
 import socket
 import struct
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from typing import Any
 import pydicom
 import pytest
 
-from cxrzero.errors import RunError
+from cxrzero.errors import MissingExtraError, RunError
 from cxrzero.images.dicom_frames import TRANSFER_SYNTAXES
 from cxrzero.node.config import NodeConfig
 from cxrzero.node.receive import STORAGE_CLASSES, Receiver
@@ -347,6 +348,7 @@ def test_an_object_that_drips_is_dropped(tmp_path: Path) -> None:
         assert node.files() == []
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="open files are counted in /proc")
 def test_many_tiny_associations_leave_nothing_behind(node: Node) -> None:
     def threads_and_files() -> tuple[int, int]:
         return threading.active_count(), len(os.listdir("/proc/self/fd"))
@@ -388,10 +390,19 @@ def test_a_stop_lets_an_object_in_hand_be_answered(tmp_path: Path, monkeypatch: 
         node.receiver.stop = lambda: None  # type: ignore[method-assign]
 
 
+def test_a_stop_ends_connections_that_ask_for_nothing(tmp_path: Path) -> None:
+    with receiving(tmp_path, timeouts={"association": 60, "idle": 60}) as node, _wire(node) as silent:
+        until(lambda: node.connections == 1)
+        node.receiver.stop()
+        assert node.connections == 0
+        assert silent.recv(1) == b""
+        node.receiver.stop = lambda: None  # type: ignore[method-assign]
+
+
 def test_nothing_of_a_header_is_said_or_logged(
     node: Node, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    secret = {"PatientName": "CANARY^NAME", "PatientID": "CANARY-7", "AccessionNumber": "CANARY8"}
+    secret: dict[str, Any] = {"PatientName": "CANARY^NAME", "PatientID": "CANARY-7", "AccessionNumber": "CANARY8"}
     with caplog.at_level("DEBUG"), Caller(node) as caller:
         caller.store(film(1, **secret))
         caller.store(film(2, **secret), 3)
@@ -419,6 +430,18 @@ def test_storescu_of_dcmtk(node: Node, tmp_path: Path) -> None:
     assert stored == {SYNTAXES[each] for each in ("explicit", "implicit", "jpeg2000_lossless", "rle")}
 
 
+def test_it_listens_on_ipv6(tmp_path: Path) -> None:
+    with receiving(tmp_path, address="::1") as node, socket.create_connection(("::1", node.port), timeout=20) as wire:
+        wire.sendall(GARBAGE["an abort"])
+        assert wire.recv(1) == b""
+
+
+def test_without_the_extra_its_command_is_said(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynetdicom", None)
+    with pytest.raises(MissingExtraError, match=r"^pynetdicom is not installed; run: pip install 'cxrzero\[pacs\]'$"):
+        Receiver(node.config, node.intake, print)
+
+
 def test_a_port_that_is_taken(node: Node) -> None:
     config = NodeConfig(state=node.config.state, port=node.port)
     with pytest.raises(RunError, match=f"port {node.port} cannot be listened on: Address already in use"):
@@ -441,3 +464,18 @@ def _begin_store(caller: Caller) -> None:
     caller.association._reactor_checkpoint.clear()
     for part in list(message.encode_msg(context.context_id, 16_384))[:2]:
         caller.association.dul.send_pdu(part)
+
+
+@pytest.mark.parametrize("hours", [-24, 24])
+def test_a_clock_that_jumps_ends_no_association_and_keeps_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    """pynetdicom measures by the wall clock, which somebody may set."""
+    real = time.time
+    with receiving(tmp_path, timeouts={"idle": 1}) as node, Caller(node) as caller:
+        assert caller.echo() == 0
+        caller.association.network_timeout = None  # what the caller's own pynetdicom makes of it is not asked
+        monkeypatch.setattr(time, "time", lambda: real() + hours * 3600)
+        if hours > 0:
+            assert caller.store(film()) == (0x0000, "")
+        until(lambda: not node.connections, seconds=15)  # it is idle, and dropped in time
