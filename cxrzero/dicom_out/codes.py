@@ -108,6 +108,8 @@ def read_codes(path: Path) -> Codes:
             )
         if not all(cell.isprintable() and "\\" not in cell for cell in (value, scheme, meaning)):
             raise ConfigError(f"{where} has a backslash or a control character, which no code in DICOM has")
+        if not (value + scheme).isascii():
+            raise ConfigError(f"{where}: a value and a scheme have letters of ASCII only")
         if fold(label) in own:
             raise ConfigError(f"{where}: the label {label!r} has a code already")
         own[fold(label)] = Code(value, scheme, meaning)

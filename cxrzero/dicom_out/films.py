@@ -20,6 +20,7 @@ NOT_DICOM = "it is no DICOM file, so no object can refer to it"
 OTHER_STUDY = "its file is of another study than the table says"
 TWO_PATIENTS = "its study has films of two patients (Patient ID), and a report is of one"
 TWO_FILMS = "another row of this SOP Instance UID has other numbers"
+DIFFERS = "an object of the same UID is there already and differs; give --overwrite to replace it"
 NO_NUMBERS = "the row has no number"
 
 

@@ -143,7 +143,7 @@ def _zone(stated: str) -> timezone | None:
     return timezone(offset if sign == "+" else -offset) if offset < timedelta(hours=24) else None
 
 
-def add_identity(made: Dataset, source: Source, *, is_ascii: bool) -> None:
+def add_identity(made: Dataset, source: Source, *, is_ascii: bool) -> bool:
     """Patient and study as the source has them, byte for byte and in its character set.
 
     Where the object's own text has letters that this character set may lack, all of it is written in UTF-8. Where the
@@ -151,12 +151,16 @@ def add_identity(made: Dataset, source: Source, *, is_ascii: bool) -> None:
     bytes stay all the same, and the object's own text is put into ASCII.
 
     Args:
-        is_ascii: whether the object's own text is; all of it must be there already.
+        is_ascii: whether the object's own text is, what is still to come included.
+
+    Returns:
+        Whether what is still to come must be put into ASCII; what is there already is.
     """
-    keeps_bytes = is_ascii or text(source.header, CHARACTERS) == UTF_8
-    if not keeps_bytes and not _is_legible(source):
+    fits = is_ascii or text(source.header, CHARACTERS) == UTF_8
+    must_be_ascii = not fits and not _is_legible(source)
+    keeps_bytes = fits or must_be_ascii
+    if must_be_ascii:
         _put_into_ascii(made)
-        keeps_bytes = True
     if not keeps_bytes:
         made.SpecificCharacterSet = UTF_8
     for keyword in (CHARACTERS, *IDENTITY) if keeps_bytes else IDENTITY:
@@ -172,6 +176,7 @@ def add_identity(made: Dataset, source: Source, *, is_ascii: bool) -> None:
     # The bytes are in this encoding already, so that pydicom writes them as they are.
     characters = made.get(CHARACTERS)
     made.set_original_encoding(False, True, convert_encodings(characters) if characters else default_encoding)
+    return must_be_ascii
 
 
 def _take_bytes(made: Dataset, stored: RawDataElement) -> None:
@@ -181,11 +186,7 @@ def _take_bytes(made: Dataset, stored: RawDataElement) -> None:
 
 
 def _take_items(made: Dataset, source: Source, keyword: str) -> None:
-    found = items(source.header, keyword)
-    for each in found:
-        for _ in each.iterall():  # converts what is in it, for the source may have another encoding
-            pass
-    if found:
+    if found := items(source.header, keyword):
         setattr(made, keyword, found)
 
 

@@ -20,7 +20,7 @@ class DicomSrOptions:
     per: ReportPer = option("study", "Write one report for each study, or for each image.")
     codes: Path | None = option(
         None,
-        "Code findings by this table of your own, with the columns label, value, scheme, meaning.",
+        "Take the codes of findings from this table of your own, with the columns label, value, scheme, meaning.",
         metavar="CSV",
     )
     heatmaps: Path | None = option(

@@ -25,20 +25,9 @@ from cxrzero.dicom_out.objects import (
     derived_uid,
     evidence_of,
     new_object,
-    referenced,
 )
 from cxrzero.dicom_out.source import SourceFilm
-from cxrzero.dicom_out.tree import (
-    CONTAINS,
-    HAS_CONTEXT,
-    HAS_MODIFIER,
-    code_item,
-    container,
-    image_item,
-    number_item,
-    text_item,
-    uid_item,
-)
+from cxrzero.dicom_out.tree import CONTAINS, HAS_CONTEXT, HAS_MODIFIER, Item, Items, set_root
 from cxrzero.dicom_out.wording import about_finding, about_report, parameters
 from cxrzero.display.visible import visible
 from cxrzero.tables.record import RunRecord
@@ -89,7 +78,7 @@ def report_of(films: Sequence[SourceFilm], record: RunRecord, codes: Codes | Non
     that is made again is the same object.
 
     Args:
-        films: at least one; their rows have scores, and all of them the same labels.
+        films: at least one; their rows have scores.
         record: of the run that scored them.
         codes: of the findings; None has no user's codes.
         number: of this report among those of its study.
@@ -108,8 +97,8 @@ def report_of(films: Sequence[SourceFilm], record: RunRecord, codes: Codes | Non
     report.CurrentRequestedProcedureEvidenceSequence = evidence_of([film.source for film in films])
     report.PerformedProcedureCodeSequence = []
     report.ReferencedPerformedProcedureStepSequence = []
-    report.update(_content(films, record, codes, maker))
-    add_identity(report, first, is_ascii=json.dumps(facts, ensure_ascii=False).isascii())
+    must_be_ascii = add_identity(report, first, is_ascii=json.dumps(facts, ensure_ascii=False).isascii())
+    set_root(report, REPORT, _content(films, record, codes, maker, Items(must_be_ascii)), template="1500")
     return report
 
 
@@ -131,58 +120,54 @@ def _facts(films: Sequence[SourceFilm], record: RunRecord, codes: Codes) -> list
         row = film.row
         numbers = [dict(each) for each in (row.scores, row.calibrated, row.decision, row.sd)]
         found.append([film.source.sop_instance, film.frame, sorted(row.flags), numbers])
-    found.append([[label, *codes(label)] for label in films[0].row.scores])
+    labels = dict.fromkeys(label for film in films for label in film.row.scores)
+    found.append([[label, *codes(label)] for label in labels])
     return found
 
 
-def _content(films: Sequence[SourceFilm], record: RunRecord, codes: Codes, maker: Maker) -> Dataset:
-    """TID 1500, Measurement Report."""
-    groups = [_group(label, film, record, codes(label), maker) for film in films for label in film.row.scores]
+def _content(
+    films: Sequence[SourceFilm], record: RunRecord, codes: Codes, maker: Maker, items: Items
+) -> Iterator[Item]:
+    """TID 1500, Measurement Report, below its root."""
+    groups = (_group(label, film, record, codes(label), maker, items) for film in films for label in film.row.scores)
     said = about_report(record, [film.row for film in films])
-    return container(
-        None,
-        REPORT,
-        [
-            code_item(HAS_MODIFIER, LANGUAGE, ENGLISH),
-            code_item(HAS_CONTEXT, OBSERVER_TYPE, DEVICE),
-            uid_item(HAS_CONTEXT, DEVICE_UID, maker.device),
-            text_item(HAS_CONTEXT, DEVICE_NAME, NAME),
-            text_item(HAS_CONTEXT, DEVICE_MANUFACTURER, NAME),
-            text_item(HAS_CONTEXT, DEVICE_MODEL, visible(maker.models)),
-            text_item(HAS_CONTEXT, DEVICE_SERIAL, maker.fingerprint),
-            code_item(HAS_MODIFIER, PROCEDURE, IMAGING_PROCEDURE),
-            container(CONTAINS, MEASUREMENTS, groups),
-            container(CONTAINS, EVALUATIONS, [text_item(CONTAINS, COMMENT, each) for each in said]),
-        ],
-        template="1500",
-    )
+    yield items.code(HAS_MODIFIER, LANGUAGE, ENGLISH)
+    yield items.code(HAS_CONTEXT, OBSERVER_TYPE, DEVICE)
+    yield items.uid(HAS_CONTEXT, DEVICE_UID, maker.device)
+    yield items.text(HAS_CONTEXT, DEVICE_NAME, NAME)
+    yield items.text(HAS_CONTEXT, DEVICE_MANUFACTURER, NAME)
+    yield items.text(HAS_CONTEXT, DEVICE_MODEL, visible(maker.models))
+    yield items.text(HAS_CONTEXT, DEVICE_SERIAL, maker.fingerprint)
+    yield items.code(HAS_MODIFIER, PROCEDURE, IMAGING_PROCEDURE)
+    yield items.container(CONTAINS, MEASUREMENTS, groups)
+    yield items.container(CONTAINS, EVALUATIONS, (items.text(CONTAINS, COMMENT, each) for each in said))
 
 
-def _group(label: str, film: SourceFilm, record: RunRecord, code: Code, maker: Maker) -> Dataset:
+def _group(label: str, film: SourceFilm, record: RunRecord, code: Code, maker: Maker, items: Items) -> Item:
     """TID 1501, Measurement and Qualitative Evaluation Group, of one finding in one image or frame."""
     source = film.source
     tracking = derived_uid("tracking", source.sop_instance, film.frame, label, maker.device)
     content = [
-        text_item(HAS_CONTEXT, TRACKING, visible(label)),
-        uid_item(HAS_CONTEXT, TRACKING_UID, tracking),
-        code_item(CONTAINS, FINDING, code),
-        text_item(HAS_MODIFIER, ALGORITHM_NAME, f"{NAME} {visible(maker.models)}"),
-        text_item(HAS_MODIFIER, ALGORITHM_VERSION, ", ".join(maker.versions)),
-        text_item(HAS_MODIFIER, ALGORITHM_MANUFACTURER, NAME),
-        *(text_item(HAS_MODIFIER, ALGORITHM_PARAMETERS, each) for each in parameters(label, record)),
-        *_numbers(label, film),
-        image_item(CONTAINS, SOURCE, referenced(source.sop_class, source.sop_instance, film.frame)),
-        *(text_item(CONTAINS, COMMENT, each) for each in about_finding(label, film.row, record)),
+        items.text(HAS_CONTEXT, TRACKING, visible(label)),
+        items.uid(HAS_CONTEXT, TRACKING_UID, tracking),
+        items.code(CONTAINS, FINDING, code),
+        items.text(HAS_MODIFIER, ALGORITHM_NAME, f"{NAME} {visible(maker.models)}"),
+        items.text(HAS_MODIFIER, ALGORITHM_VERSION, ", ".join(maker.versions)),
+        items.text(HAS_MODIFIER, ALGORITHM_MANUFACTURER, NAME),
+        *(items.text(HAS_MODIFIER, ALGORITHM_PARAMETERS, each) for each in parameters(label, record)),
+        *_numbers(label, film, items),
+        items.image(CONTAINS, SOURCE, source.sop_class, source.sop_instance, film.frame),
+        *(items.text(CONTAINS, COMMENT, each) for each in about_finding(label, film.row, record)),
     ]
-    return container(CONTAINS, GROUP, content, template="1501")
+    return items.container(CONTAINS, GROUP, content, template="1501")
 
 
-def _numbers(label: str, film: SourceFilm) -> Iterator[Dataset]:
+def _numbers(label: str, film: SourceFilm, items: Items) -> Iterator[Item]:
     """The probabilities in percent, and the decision, as far as the row has them."""
     row = film.row
 
-    def certainty(value: float, name: Code, kind: Code) -> Dataset:
-        return number_item(CONTAINS, CERTAINTY, 100 * value, PERCENT, [code_item(HAS_MODIFIER, name, kind)])
+    def certainty(value: float, name: Code, kind: Code) -> Item:
+        return items.number(CONTAINS, CERTAINTY, 100 * value, PERCENT, [items.code(HAS_MODIFIER, name, kind)])
 
     yield certainty(row.scores[label], METHOD, MODEL_PROBABILITY)
     calibrated, decision, sd = row.calibrated.get(label), row.decision.get(label), row.sd.get(label)
@@ -191,4 +176,4 @@ def _numbers(label: str, film: SourceFilm) -> Iterator[Dataset]:
     if sd is not None:
         yield certainty(sd, DERIVATION, STANDARD_DEVIATION)
     if decision is not None:
-        yield code_item(CONTAINS, PRESENCE, PRESENT if decision else ABSENT)
+        yield items.code(CONTAINS, PRESENCE, PRESENT if decision else ABSENT)

@@ -7,15 +7,17 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from cxrzero.dicom_out.codes import Codes, read_codes
-from cxrzero.dicom_out.films import Made, films_of
+from cxrzero.dicom_out.films import DIFFERS, Made, films_of
+from cxrzero.dicom_out.mapped import make_maps, open_heatmaps
 from cxrzero.dicom_out.objects import Maker
 from cxrzero.dicom_out.options import DicomSrOptions
 from cxrzero.dicom_out.report import report_of
 from cxrzero.dicom_out.source import SourceFilm
 from cxrzero.dicom_out.table import PredictionTable, open_predictions
 from cxrzero.dicom_out.write import check_reports_folder, write_report
-from cxrzero.errors import ConfigError, OutputExistsError, UsageError
+from cxrzero.errors import ConfigError, CxrzeroError, OutputExistsError, UsageError
 from cxrzero.files import sha256_of
+from cxrzero.pipeline.decode_file import unforeseen
 from cxrzero.tables.record import RunRecord, read_manifest
 
 OnRow = Callable[[int, int], None]
@@ -35,23 +37,37 @@ def make_reports(options: DicomSrOptions, on_row: OnRow = lambda *_: None) -> Ma
     table = open_predictions(options.table)
     record = _record(options.table, table.labels)
     codes = read_codes(options.codes) if options.codes else Codes()
+    maps = open_heatmaps(options.heatmaps) if options.heatmaps else None
     made = Made()
     if _has_changed(options.table):
         made.notes.append(f"{options.table} has changed since its run; its record is taken for what it is now")
     for number, films in _studies(table, options, made, on_row):
-        try:
-            write_report(report_of(films, record, codes, number), options.out, overwrite=options.overwrite)
-        except OutputExistsError as error:
+        if fault := _write(films, record, codes, number, options):
             for film in films:
-                made.blame(film.row.path, str(error))
-            continue
-        made.reports += 1
-        made.films += len(films)
-    if options.heatmaps is not None:
-        from cxrzero.dicom_out.mapped import make_maps
-
-        make_maps(options, options.heatmaps, record, codes, made)
+                made.blame(film.row.path, fault)
+        else:
+            made.reports += 1
+            made.films += len(films)
+    if maps is not None:
+        make_maps(options, maps, record, codes, made)
     return made
+
+
+def _write(films: Sequence[SourceFilm], record: RunRecord, codes: Codes, number: int, options: DicomSrOptions) -> str:
+    """Make and write a report; why there is none, or "".
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    try:
+        write_report(report_of(films, record, codes, number), options.out, overwrite=options.overwrite)
+    except OutputExistsError:
+        return DIFFERS
+    except CxrzeroError:
+        raise
+    except Exception as error:  # as `cxrzero.pipeline.decode_file`: one strange file must not end the work
+        return str(unforeseen(error))
+    return ""
 
 
 def _record(table: Path, labels: Sequence[str]) -> RunRecord:

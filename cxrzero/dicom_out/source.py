@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from pydicom.datadict import tag_for_keyword
+from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.valuerep import VR
 
 from cxrzero.errors import ImageError
-from cxrzero.images.dicom_file import integer, open_dicom, text, texts
+from cxrzero.images.dicom_file import integer, open_dicom, required_items, text, texts
 from cxrzero.prediction import Prediction
 
 # Patient and study (PS3.3, C.7.1.1, C.7.2.1), and what marks them as those of a trial or as de-identified.
@@ -32,6 +33,7 @@ REFERENCES = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID")
 # Of the picture, for what is derived from it.
 PICTURE = ("NumberOfFrames", "Rows", "Columns", "PixelSpacing", "ImagerPixelSpacing", "BurnedInAnnotation",
            "PatientOrientation", "Laterality", "ImageLaterality", "BodyPartExamined")  # fmt: skip
+LONGEST_VALUE = 0xFFFE  # bytes, in explicit VR (PS3.5, 7.1.2)
 _UID = re.compile(r"[0-9.]{1,64}")  # PS3.5, 9.1
 
 
@@ -77,7 +79,8 @@ def read_source(path: Path) -> Source:
     """Read a header; pixels are not looked at.
 
     Raises:
-        ImageError: as `open_dicom`, or "no_uids": nothing can refer to the file, for it lacks a UID.
+        ImageError: as `open_dicom`; "no_uids": nothing can refer to the file, for it lacks a UID; "bad_header": what
+            says whose it is cannot be taken over.
     """
     with open_dicom(path, (CHARACTERS, TIMEZONE, *REFERENCES, *IDENTITY, *PICTURE)) as dicom:
         header = dicom.header
@@ -86,9 +89,30 @@ def read_source(path: Path) -> Source:
         keyword: header.get_item(cast(int, tag_for_keyword(keyword))) for keyword in (CHARACTERS, *IDENTITY)
     }
     stored = {keyword: each for keyword, each in elements.items() if isinstance(each, RawDataElement)}
+    _check(header, stored)
     uids = {keyword: text(header, keyword) for keyword in (*REFERENCES, "StudyInstanceUID")}
     wrong = [keyword for keyword, uid in uids.items() if not _UID.fullmatch(uid)]
     if wrong:
         raise ImageError("no_uids", f"nothing can refer to this film: its header has no valid {' and '.join(wrong)}")
     sop_class, sop_instance, series, study = uids.values()
     return Source(header, stored, sop_class, sop_instance, series, study, max(1, integer(header, "NumberOfFrames", 1)))
+
+
+def _check(header: Dataset, stored: Mapping[str, RawDataElement]) -> None:
+    """Find out whether identity can be written again, and convert its sequences, for the source may have another
+    encoding."""
+    for keyword, each in stored.items():
+        if len(each.value or b"") > LONGEST_VALUE:
+            raise ImageError("bad_header", f"{keyword} is longer than any such value can be")
+        if each.VR is not None and each.VR not in VR.__members__:  # implicit VR states none
+            raise ImageError("bad_header", f"{keyword} has a VR that there is not")
+    for keyword in IDENTITY:
+        if dictionary_VR(keyword) == "SQ":
+            try:
+                for item in required_items(header, keyword):
+                    for _ in item.iterall():
+                        pass
+            except ImageError:
+                raise
+            except Exception as error:  # a broken value raises whatever its converter leads to
+                raise ImageError("bad_header", f"{keyword} cannot be read ({type(error).__name__})") from None

@@ -90,6 +90,7 @@ def test_the_users_own_codes_go_first(tmp_path: Path) -> None:
         (f"label,value,scheme,meaning\nmass,{'1' * 65},SCT,Mass\n", "at most 64 characters"),
         ("label,value,scheme,meaning\nmass,1,A-SCHEME-TOO-LONG,Mass\n", "a scheme 16"),
         ("label,value,scheme,meaning\nmass,1\\2,SCT,Mass\n", "backslash"),
+        ("label,value,scheme,meaning\nmass,Ü1,SCT,Mass\n", "letters of ASCII only"),
     ],
 )
 def test_codes_that_dicom_cannot_have_are_refused(tmp_path: Path, content: str, said: str) -> None:

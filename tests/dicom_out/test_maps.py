@@ -15,7 +15,9 @@ from typer.testing import CliRunner
 
 from cxrzero.cli import app
 from cxrzero.dicom_out.codes import Codes
-from cxrzero.dicom_out.maps import Mapped, parametric_map, secondary_capture
+from cxrzero.dicom_out.maps import Mapped
+from cxrzero.dicom_out.parametric_map import parametric_map
+from cxrzero.dicom_out.secondary_capture import secondary_capture
 from cxrzero.dicom_out.source import read_source
 from cxrzero.dicom_out.write import write_report
 from cxrzero.maths import Float32s
@@ -53,6 +55,7 @@ def test_a_parametric_map_has_the_numbers_on_the_films_pixels(tmp_path: Path) ->
     assert "ReferencedFrameNumber" not in source
     assert "Location not validated" in derivation.DerivationDescription
     assert "not a medical device" in derivation.DerivationDescription
+    assert (read.Modality, read.InstanceNumber) == ("OT", 1)
     assert (str(read.PatientName), read.PatientID) == ("Canary^Cecilia", "MRN-31337")
 
 
@@ -151,7 +154,7 @@ def test_a_folder_of_maps_becomes_objects(heatmaps: Path, cli: Run) -> None:
         ("fingerprint", "0" * 64, "its map was made by another model than the table"),
         ("sop_instance_uid", "2.25.5", "another film is at this path now"),
         ("arrays", "../predictions.csv", "there is no file of it for --as parametric-map"),
-        ("label", "scoliosis", "has no map of this finding and frame"),
+        ("label", "scoliosis", "its file of maps has none of this finding and frame"),
         ("frame", "2", "the file has no such frame now"),
         ("status", "failed", "it has no map"),
     ],
@@ -174,3 +177,4 @@ def test_a_map_that_is_not_what_it_should_be_is_left_out(
 def test_a_folder_without_maps_is_refused(heatmaps: Path, cli: Run) -> None:
     result = cli("dicom-sr", "predictions.csv", "--heatmaps", "in")
     assert (result.exit_code, "has no heatmaps.csv" in result.output) == (2, True)
+    assert not Path("reports").exists()

@@ -18,7 +18,7 @@ from cxrzero.dicom_out.source import IDENTITY, SourceFilm, read_source
 from cxrzero.dicom_out.write import encoded, write_report
 from cxrzero.errors import ConfigError, ImageError
 from tests.support import dciodvfy, needs
-from tests.support.dicomfile import dicom_bytes
+from tests.support.dicomfile import As, dicom_bytes
 from tests.support.results import HEADERS, KOREAN, SCORES, items, named, run_record, scored, write_film
 
 
@@ -228,10 +228,30 @@ def test_without_a_model_or_a_date_there_is_no_report(film: SourceFilm) -> None:
 
 @pytest.mark.parametrize("keyword", ["SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"])
 def test_a_film_without_a_uid_cannot_be_referred_to(tmp_path: Path, keyword: str) -> None:
-    (tmp_path / "film.dcm").write_bytes(dicom_bytes(None, **{keyword: "CANARY 1"}))
+    wrong: dict[str, Any] = {keyword: "CANARY 1"}
+    (tmp_path / "film.dcm").write_bytes(dicom_bytes(None, **wrong))
     with pytest.raises(ImageError, match=f"no_uids: .*{keyword}") as raised:
         read_source(tmp_path / "film.dcm")
     assert "CANARY" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("syntax", "header"),
+    [
+        ("explicit", {"PatientName": As("ZZ", b"Canary")}),
+        ("implicit", {"PatientID": b"Canary" * 12_000}),
+        ("implicit", {"IssuerOfAccessionNumberSequence": As("OB", b"Canary")}),
+        ("explicit", {"IssuerOfAccessionNumberSequence": [{"LocalNamespaceEntityID": As("QQ", b"Canary")}]}),
+    ],
+    ids=["unknown VR", "too long", "no sequence", "unknown VR inside"],
+)
+def test_identity_that_cannot_be_taken_over_is_a_fault_of_the_film(
+    tmp_path: Path, syntax: str, header: dict[str, Any]
+) -> None:
+    path = write_film(tmp_path / "film.dcm", syntax, **header)
+    with pytest.raises(ImageError, match=r"^bad_header: ") as raised:
+        read_source(path)
+    assert "Canary" not in str(raised.value)
 
 
 def test_highdicom_reads_what_the_rows_say(tmp_path: Path) -> None:
