@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from cxrzero.database.store import Database
 
 # Files that are scored together: enough to keep decoders and model busy, few enough to end soon after a stop.
-AT_ONCE = 64
+AT_ONCE = 16
 # A film that was in the process that scores when that crashed is scored alone from then on, so that no other is blamed,
 # and after so many crashes it is a dead letter. Where the node itself ended meanwhile, most likely somebody killed it;
 # but the film may have taken all memory: after SUSPECT_AFTER such ends it is scored alone, after ATTEMPTS given up.
