@@ -56,8 +56,6 @@ class Database:
 
     def __init__(self, address: Address, *, must_exist: bool = False, retry_limit_s: float = RETRY_LIMIT_S) -> None:
         self.address = address
-        if must_exist and address.file is not None and not address.file.is_file():
-            raise DatabaseError(f"the database {address} does not exist; cxrzero predict --out {address} makes it")
         self.connector = Connector(address, retry_limit_s)
         self._asked: dict[int, _Asked] = {}
         try:
@@ -174,6 +172,17 @@ class Database:
             )
             self._asked[run] = _Asked(setting, dict(connection.execute(query).all()))
         return self._asked[run]
+
+
+def check(address: Address) -> None:
+    """See `cxrzero.database.check_database`."""
+    connector = Connector(address)
+    try:
+        with connector.reading() as connection:
+            if not schema.is_empty(connection):
+                schema.check(connection, address)
+    finally:
+        connector.close()
 
 
 def decisive_of(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -52,6 +52,8 @@ def tabulate(options: TableOptions) -> Written:
         NoInputError, ConfigError: there is no such table, or it is none of predictions.
         OutputError: the table cannot be written.
     """
+    if is_address(options.out):
+        raise UsageError("--out of cxrzero table is a file: .csv, .jsonl or .parquet; predict --out takes a database")
     check_output(options.out, options.format, overwrite=options.overwrite)
     if not (is_address(options.source) or is_database(options.source)):
         return _studies_of_table(options)

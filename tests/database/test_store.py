@@ -1,5 +1,6 @@
 """Runs and rows of a database: added once, never rewritten; in SQLite and in PostgreSQL alike."""
 
+import hashlib
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -9,8 +10,8 @@ from typing import Any
 import pytest
 import sqlalchemy
 
-from cxrzero.database import open_database, schema
-from cxrzero.errors import DatabaseError, LabelError
+from cxrzero.database import check_database, open_database, schema
+from cxrzero.errors import DatabaseError, LabelError, NoInputError
 from cxrzero.images.radiograph import Facts
 from cxrzero.prediction import Prediction
 from tests.database.rows import LABELS, ask, count, failure, film, record
@@ -83,6 +84,13 @@ def test_failed_and_skipped_rows_are_there_without_numbers(address: str) -> None
             )
             for label in LABELS
         ]
+
+
+def test_a_path_may_be_as_long_as_any(address: str) -> None:
+    long = failure("/".join(hashlib.sha256(bytes([n])).hexdigest() for n in range(62)))
+    with open_database(address) as database:
+        database.add(database.begin_run(record()), [long])
+        assert ask(database, "SELECT DISTINCT path FROM latest") == [(long.path,)]
 
 
 def test_labels_are_data(address: str) -> None:
@@ -190,13 +198,16 @@ def test_another_schema_and_another_program_s_database_are_left_alone(address: s
 
 
 def test_reading_makes_nothing(tmp_path: Path, server: Any, password: None) -> None:
-    with pytest.raises(DatabaseError, match="does not exist"):
+    with pytest.raises(NoInputError, match="does not exist"):
         open_database(tmp_path / "new.sqlite", must_exist=True)
     assert not list(tmp_path.iterdir())
     (tmp_path / "empty.sqlite").touch()
     for empty in (str(tmp_path / "empty.sqlite"), server.new_database("empty")):
         with pytest.raises(DatabaseError, match="is empty"):
             open_database(empty, must_exist=True)
+        check_database(empty)
+    check_database(tmp_path / "new.sqlite")
+    assert [path.name for path in tmp_path.iterdir()] == ["empty.sqlite"]
     assert server.sql("empty", "SELECT count(*) FROM pg_class WHERE relname = 'films'") == "0"
 
 
