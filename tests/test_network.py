@@ -26,6 +26,7 @@ FILMS, LABELS = str(REPO / "examples"), str(REPO / "examples" / "labels.csv")
 # A new backend, extra or dependency gets a line here.
 COMMANDS = {
     "predict": ("predict", FILMS, "--labels", "pneumonia,edema", "--backend", "onnxruntime", "--out", "out/table.csv"),
+    "predict into a database": ("predict", FILMS, "--labels", "edema", "--out", "out/results.sqlite"),
     "predict without a cache": ("predict", FILMS, "--labels", "edema", "--no-cache", "--out", "out/table.csv"),
     "search": ("search", "effusion", FILMS, "--out", "out/found.csv"),
     "eval": ("eval", FILMS, LABELS, "--out", "out/results"),

@@ -132,6 +132,7 @@ def _sqlite_engine(address: Address) -> Any:
         _use_log(connection)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA trusted_schema = OFF")  # a file may be a stranger's
 
     def begun(connection: Any) -> None:
         kind = "IMMEDIATE" if connection.get_execution_options().get(WRITES) else "DEFERRED"

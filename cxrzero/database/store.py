@@ -188,6 +188,8 @@ def check(address: Address) -> None:
 def decisive_of(record: Mapping[str, Any]) -> dict[str, Any]:
     """What decides a run's numbers beside its prompts, by the keys of its record and the names of its options."""
     decisive = {key: record.get(key) for key in DECISIVE}
+    # Of a calibration its file: the record has what that says of the labels asked, which are not the same in every run.
+    decisive["calibration"] = (record.get("calibration") or {}).get("sha256")
     # Python's own version decides nothing.
     decisive["versions"] = {name: text for name, text in (record.get("versions") or {}).items() if name != "python"}
     options = record.get("options") or {}

@@ -1,7 +1,11 @@
 """Runs and rows of a database: added once, never rewritten; in SQLite and in PostgreSQL alike."""
 
 import hashlib
+import os
 import sqlite3
+import subprocess
+import sys
+import textwrap
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,10 +15,12 @@ import pytest
 import sqlalchemy
 
 from cxrzero.database import check_database, open_database, schema
+from cxrzero.database.select import choose, rows_of
 from cxrzero.errors import DatabaseError, LabelError, NoInputError
 from cxrzero.images.radiograph import Facts
 from cxrzero.prediction import Prediction
 from tests.database.rows import LABELS, ask, count, failure, film, record
+from tests.support import REPO
 
 TABLES = ("settings", "prompts", "films", "facts", "scores")
 
@@ -233,6 +239,51 @@ def test_what_is_no_database_is_said(tmp_path: Path) -> None:
     damaged.write_bytes(content)
     with pytest.raises(DatabaseError, match="is damaged"):
         open_database(damaged)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE runs SET record = 'no JSON'",
+        "UPDATE runs SET record = '{}'",
+        """UPDATE runs SET record = '{"prompts": [{"label": 1}]}'""",
+        """UPDATE runs SET record = '{"prompts": [], "options": 3}'""",
+        "UPDATE facts SET path = x'00ff'",
+        "UPDATE facts SET flags = x'ff'",
+        "UPDATE scores SET probability = 'high'",
+        "UPDATE films SET digest = 5, frame = 'one'",
+    ],
+)
+def test_a_strangers_file_is_an_error_at_worst(tmp_path: Path, change: str) -> None:
+    path = tmp_path / "r.sqlite"
+    with open_database(path) as database:
+        database.add(database.begin_run(record()), [film(1)])
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA ignore_check_constraints = ON")
+        connection.execute(change)
+    connection.close()
+    with open_database(path, must_exist=True) as database, pytest.raises(DatabaseError, match="does not write"):
+        list(rows_of(database, choose(database)))
+
+
+def test_a_process_that_is_killed_in_the_middle_leaves_what_was_committed(tmp_path: Path) -> None:
+    code = """
+        import os, sys
+        from cxrzero.database import open_database, store
+        from tests.database.rows import film, record
+        with open_database(sys.argv[1]) as database:
+            run = database.begin_run(record())
+            database.add(run, [film(1), film(2)])
+            store._places = lambda *_: os._exit(9)
+            database.add(run, [film(3)])
+    """
+    path = tmp_path / "r.sqlite"
+    environment = {**os.environ, "PYTHONPATH": str(REPO)}
+    killed = subprocess.run([sys.executable, "-c", textwrap.dedent(code), path], env=environment, check=False)
+    assert killed.returncode == 9
+    with open_database(path) as database:
+        assert (count(database, "films"), count(database, "scores"), count(database, "listed")) == (2, 4, 2)
+        assert database.add(1, [film(2), film(3)]) == 1
 
 
 def test_a_file_that_another_process_holds_is_waited_for_within_a_limit(

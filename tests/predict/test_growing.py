@@ -159,6 +159,22 @@ def test_labels_of_several_runs_stand_side_by_side(run: Run, tiny_bundle: Path, 
     assert "has no such run 9; it has 1 to 2" in done(run("table", "r.sqlite", "--run", 9, "--out", "x.csv"), 2)
 
 
+def test_labels_of_one_calibration_stand_side_by_side(run: Run, tiny_bundle: Path, tmp_path: Path) -> None:
+    archive(tmp_path / "in")
+    asked = ["predict", "in", "--model", tiny_bundle, "--calibration", calibration(run, tiny_bundle), "--labels"]
+    for labels in ("edema", '"mass, left"'):
+        done(run(*asked, labels, "--out", "r.sqlite"), 3)
+    assert "as run 3: 0 of 13 rows new" in done(run(*asked, LABELS, "--out", "r.sqlite"), 3)
+    done(run(*asked, LABELS, "--out", "w.csv"), 3)
+    with sqlite3.connect("r.sqlite") as connection:
+        connection.execute("DELETE FROM listed WHERE run = 3")
+    connection.close()
+    done(run("table", "r.sqlite", "--out", "t.csv"))
+    assert Path("t.csv").read_bytes() == Path("w.csv").read_bytes()
+    table, whole = (json.loads(Path(f"{name}.run.json").read_text(encoding="utf-8")) for name in "tw")
+    assert table["calibration"] == whole["calibration"]
+
+
 def test_what_does_not_go_into_one_column_is_refused(run: Run, tiny_bundle: Path, tmp_path: Path) -> None:
     archive(tmp_path / "in")
     second = write_bundle(tmp_path / "second", seed=1)
