@@ -108,7 +108,8 @@ class Database:
             rows: with scores for labels of the run; failed and skipped ones, too.
             start: the place of the first row in the run's table, the others follow. None puts them behind those that
                 are there, and each film in the state of its row once.
-            pictures: for each row what stands for its picture (`cxrzero.predict.inputs.picture_line`), or nothing.
+            pictures: for each row what stands for its picture (`cxrzero.predict.inputs.picture_line`). Without them a
+                film that comes again with other pixels under its UID keeps the scores of the first.
 
         Returns:
             How many of the rows are new: their film was never scored so, or what was read of it is different.

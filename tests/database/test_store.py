@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+pytest.importorskip("sqlalchemy")
+
 import sqlalchemy
 
 from cxrzero.database import check_database, open_database, schema

@@ -16,7 +16,6 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from cxrzero.cli import app
-from cxrzero.database.store import OTHER_OPTIONS
 from cxrzero.errors import DatabaseError
 from cxrzero.options import options_of
 from cxrzero.predict import growing
@@ -25,8 +24,11 @@ from tests.support import REPO
 from tests.support.bundle import write_bundle
 from tests.support.films import DX, film, write_dicom
 from tests.support.leaks import leaks
+from tests.support.needs import modules
 from tests.support.pictures import picture
 from tests.support.postgres import PASSWORD, USER, Server, postgres
+
+modules("sqlalchemy", "pg8000")
 
 Run = Callable[..., Result]
 LABELS = 'edema,"mass, left"'
@@ -376,6 +378,8 @@ def test_a_folder_whose_name_is_no_text_is_a_study(run: Run, tiny_bundle: Path, 
 
 
 def test_an_option_decides_numbers_unless_it_is_known_not_to() -> None:
+    from cxrzero.database.store import OTHER_OPTIONS
+
     recorded = {each.name for each in options_of(PredictOptions) if each.recorded}
     assert recorded > OTHER_OPTIONS
     assert recorded - OTHER_OPTIONS == {"invert", "fast_decode", "scores"}
