@@ -185,7 +185,9 @@ def _record(text: str) -> dict[str, Any]:
     record: dict[str, Any] = json.loads(text)
     for entry in record["prompts"]:
         _text(entry["label"])
-    for name in ("options", "calibration", "prompt_sources", "counts"):
+    for remark in record.get("remarks") or ():
+        _text(remark["label"])
+    for name in ("options", "calibration", "prompt_sources", "location", "counts"):
         (record.get(name) or {}).items()
     ((record.get("calibration") or {}).get("labels") or {}).items()
     return record

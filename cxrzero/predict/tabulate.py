@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,10 @@ from cxrzero.tables.table import STDOUT, Table, check_output
 
 if TYPE_CHECKING:
     from cxrzero.database.select import Selection
+
+
+# Keys of a record whose values state something of each label.
+BY_LABEL = ("prompt_sources", "location")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +102,20 @@ def exported_record(selection: Selection, counts: Mapping[str, int], table_sha25
     """The record of a table out of a database: that of the newest run, as far as it holds for all rows."""
     record, labels = selection.newest.record, selection.labels
     entries = {entry["label"]: entry for run in selection.runs for entry in run.record["prompts"]}
-    sources = {k: v for run in selection.runs for k, v in (run.record.get("prompt_sources") or {}).items()}
+    by_label = {key: _by_label(selection, key, labels) for key in BY_LABEL if key in record}
+    remarks: list[Any] = []
+    for run in selection.runs:
+        remarks += [each for each in run.record.get("remarks") or () if each["label"] in labels and each not in remarks]
     calibrations = [run.record["calibration"] for run in selection.runs if run.record.get("calibration")]
     fitted = {label: each for calibration in calibrations for label, each in calibration["labels"].items()}
+    fitted = {label: fitted[label] for label in labels if label in fitted}
     several = len(selection.runs) > 1
     return {
         **record,
         "prompts": [entries[label] for label in labels],
-        "prompt_sources": _of(labels, sources),
-        "calibration": calibrations[-1] | {"labels": _of(labels, fitted)} if calibrations else None,
+        **by_label,
+        "remarks": remarks,
+        "calibration": calibrations[-1] | {"labels": fitted} if calibrations else None,
         "inputs": None if several else record.get("inputs"),
         "table_sha256": table_sha256,
         "studies_sha256": None,
@@ -177,6 +186,7 @@ def _studies_of_table(options: TableOptions) -> Written:
     return Written((options.out,), summary.studies, studies=summary)
 
 
-def _of(labels: Iterable[str], facts: Mapping[str, Any]) -> dict[str, Any]:
-    """What is stated of each label, in the order of the labels."""
-    return {label: facts[label] for label in labels if label in facts}
+def _by_label(selection: Selection, key: str, labels: Sequence[str]) -> dict[str, Any]:
+    """What the runs' records state of each label, that of the newest run first."""
+    stated = {label: each for run in selection.runs for label, each in (run.record.get(key) or {}).items()}
+    return {label: stated[label] for label in labels if label in stated}

@@ -174,7 +174,8 @@ def test_labels_of_one_calibration_stand_side_by_side(run: Run, tiny_bundle: Pat
     done(run("table", "r.sqlite", "--out", "t.csv"))
     assert Path("t.csv").read_bytes() == Path("w.csv").read_bytes()
     table, whole = (json.loads(Path(f"{name}.run.json").read_text(encoding="utf-8")) for name in "tw")
-    assert table["calibration"] == whole["calibration"]
+    for key in ("calibration", "prompts", "prompt_sources", "remarks"):
+        assert table[key] == whole[key], key
 
 
 def test_what_does_not_go_into_one_column_is_refused(run: Run, tiny_bundle: Path, tmp_path: Path) -> None:
