@@ -229,6 +229,8 @@ def is_database(path: str | Path) -> bool:
     if re.match(r"(postgresql|sqlite)(\+\w+)?:/", str(path)):
         return True
     try:
+        if not os.path.isfile(path):  # nobody may ever write to a pipe
+            return False
         with open(path, "rb") as file:
             return file.read(len(SQLITE_START)) == SQLITE_START
     except (OSError, ValueError):

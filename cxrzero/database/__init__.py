@@ -12,16 +12,18 @@ Only what opens a database imports SQLAlchemy.
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cxrzero.database.address import is_address, parse_address
-from cxrzero.errors import MissingExtraError
+from cxrzero.database.address import Address, is_address, parse_address
+from cxrzero.errors import MissingExtraError, NoInputError
+from cxrzero.files import check_file
 
 if TYPE_CHECKING:
     from cxrzero.database.store import Database
 
-__all__ = ["is_address", "open_database", "parse_address"]
+__all__ = ["check_database", "is_address", "open_database", "parse_address"]
 
 
 def open_database(address: str | Path, *, must_exist: bool = False) -> Database:
@@ -33,15 +35,38 @@ def open_database(address: str | Path, *, must_exist: bool = False) -> Database:
 
     Raises:
         UsageError: it is no address of a database that can be used.
+        NoInputError: a file that must exist does not.
         DatabaseError: it cannot be reached, is none of ours or of another schema; passwords are in no message.
         MissingExtraError: SQLAlchemy or the server's driver is not installed.
     """
-    parsed = parse_address(address)
-    for module in parsed.modules:
-        try:
-            __import__(module)
-        except ImportError:
-            raise MissingExtraError(module, "pacs") from None
+    parsed = _importable(parse_address(address))
+    if must_exist and parsed.file is not None and not parsed.file.is_file():
+        raise NoInputError(f"{parsed} does not exist; cxrzero predict --out {parsed} makes it")
     from cxrzero.database.store import Database
 
     return Database(parsed, must_exist=must_exist)
+
+
+def check_database(address: str | Path) -> None:
+    """Find out whether results could be added to a database, making nothing.
+
+    Raises:
+        UsageError, DatabaseError, MissingExtraError: see `open_database`.
+        OutputError: it would be a new file, whose folder does not exist or cannot be written.
+    """
+    parsed = _importable(parse_address(address))
+    if parsed.file is not None and not parsed.file.exists():
+        check_file(parsed.file, overwrite=False)
+        return
+    from cxrzero.database.store import check
+
+    check(parsed)
+
+
+def _importable(address: Address) -> Address:
+    for module in address.modules:
+        try:
+            importlib.import_module(module)
+        except ImportError:
+            raise MissingExtraError(module, "pacs") from None
+    return address

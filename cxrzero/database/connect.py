@@ -129,9 +129,10 @@ def _sqlite_engine(address: Address) -> Any:
     def connected(connection: sqlite3.Connection, _: object) -> None:
         connection.isolation_level = None  # transactions begin where `begun` says
         # Readers do not stop writers, and what is committed stays even where the power goes.
-        connection.execute("PRAGMA journal_mode = WAL")
+        _use_log(connection)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA trusted_schema = OFF")  # a file may be a stranger's
 
     def begun(connection: Any) -> None:
         kind = "IMMEDIATE" if connection.get_execution_options().get(WRITES) else "DEFERRED"
@@ -140,6 +141,19 @@ def _sqlite_engine(address: Address) -> Any:
     sqlalchemy.event.listen(engine, "connect", connected)
     sqlalchemy.event.listen(engine, "begin", begun)
     return engine
+
+
+def _use_log(connection: sqlite3.Connection) -> None:
+    """Turn the write-ahead log on; of several that do so at once in a new file, SQLite does not let all wait."""
+    end = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                raise
+        time.sleep(FIRST_WAIT_S)
 
 
 def _server_engine(address: Address) -> Any:

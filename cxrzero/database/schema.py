@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy
-from sqlalchemy import REAL, CheckConstraint, Column, ForeignKey, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import REAL, CheckConstraint, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text
 
 from cxrzero.database.views import VIEWS
 from cxrzero.errors import DatabaseError
@@ -81,11 +81,13 @@ facts = _table(
     _id(),
     _digest(),
     _to("film", index=True),
-    Column("path", Text, nullable=False, index=True),
+    _text("path"),
     _text("folder"),
     *map(_text, FACT_COLUMNS),
     *map(_text, ("status", "flags", "error")),
 )
+# By hash: an entry of PostgreSQL's other index has at most 2,704 bytes, and a path may have 4,096.
+Index("facts_path", facts.c.path, postgresql_using="hash")
 listed = _table(
     "listed",
     _to("run", primary_key=True),
@@ -113,7 +115,7 @@ def make_or_check(connection: Any, address: object) -> None:
     """
     if connection.dialect.name == "postgresql":
         connection.execute(sqlalchemy.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
-    if _is_empty(connection):
+    if is_empty(connection):
         metadata.create_all(connection)
         for name, view in VIEWS.items():
             connection.execute(sqlalchemy.text(f"CREATE VIEW {name} AS {view}"))
@@ -124,7 +126,7 @@ def make_or_check(connection: Any, address: object) -> None:
 
 def check(connection: Any, address: object) -> None:
     """See `make_or_check`; nothing is made."""
-    if _is_empty(connection):
+    if is_empty(connection):
         raise DatabaseError(f"the database {address} is empty; cxrzero predict --out {address} fills it")
     if not sqlalchemy.inspect(connection).has_table(schema.name):
         raise DatabaseError(f"the database {address} holds something else; give cxrzero a database of its own")
@@ -137,6 +139,7 @@ def check(connection: Any, address: object) -> None:
         )
 
 
-def _is_empty(connection: Any) -> bool:
+def is_empty(connection: Any) -> bool:
+    """Whether there is no table and no view."""
     found = sqlalchemy.inspect(connection)
     return not found.get_table_names() and not found.get_view_names()

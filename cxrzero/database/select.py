@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,7 +16,7 @@ from sqlalchemy import and_, case, func, select
 from cxrzero.database import schema
 from cxrzero.database.store import Database, decisive_of
 from cxrzero.display.counts import together
-from cxrzero.errors import LabelError, NoInputError, UsageError
+from cxrzero.errors import DatabaseError, LabelError, NoInputError, UsageError
 from cxrzero.images.radiograph import Facts
 from cxrzero.prediction import FACT_COLUMNS, Prediction
 from cxrzero.tables.rows import KINDS
@@ -77,6 +79,11 @@ class Selection:
     labels: tuple[str, ...]
 
     @property
+    def numbers(self) -> tuple[int, ...]:
+        """Those of its runs."""
+        return tuple(run.number for run in self.runs)
+
+    @property
     def newest(self) -> Run:
         return self.runs[-1]
 
@@ -102,12 +109,13 @@ def runs_of(database: Database) -> list[Run]:
             runs.c.ended,
             runs.c.record,
         ).join(settings)
-        return [
-            Run(number, model, fingerprint, setting, started, ended or "", json.loads(record), by_run.get(number, {}))
-            for number, model, fingerprint, setting, started, ended, record in connection.execute(
-                query.order_by(runs.c.id)
-            )
-        ]
+        with _checked(database):
+            return [
+                Run(number, model, fingerprint, setting, started, ended or "", _record(text), by_run.get(number, {}))
+                for number, model, fingerprint, setting, started, ended, text in connection.execute(
+                    query.order_by(runs.c.id)
+                )
+            ]
 
 
 def choose(
@@ -158,7 +166,37 @@ def rows_of(database: Database, selection: Selection) -> Iterator[Prediction]:
     """
     with database.connector.reading() as connection:
         for part in connection.execute(_listed(selection)).partitions(AT_ONCE):
-            yield from _predictions(connection, selection, part)
+            with _checked(database):
+                rows = list(_predictions(connection, selection, part))
+            yield from rows
+
+
+@contextmanager
+def _checked(database: Database) -> Iterator[None]:
+    """A file may be a stranger's: what is not of the type that we write is an error."""
+    try:
+        yield
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+        raise DatabaseError(f"the database {database.address} has rows that cxrzero does not write") from error
+
+
+def _record(text: str) -> dict[str, Any]:
+    """A run's record, as far as it is used here."""
+    record: dict[str, Any] = json.loads(text)
+    for entry in record["prompts"]:
+        _text(entry["label"])
+    for remark in record.get("remarks") or ():
+        _text(remark["label"])
+    for name in ("options", "calibration", "prompt_sources", "location", "counts"):
+        (record.get(name) or {}).items()
+    ((record.get("calibration") or {}).get("labels") or {}).items()
+    return record
+
+
+def _text(cell: object) -> str:
+    if not isinstance(cell, str):
+        raise TypeError("no text")
+    return cell
 
 
 def _of_model(runs: list[Run], model: str | None) -> list[Run]:
@@ -219,7 +257,7 @@ def _listed(selection: Selection) -> Any:
         )
         .join(facts, facts.c.id == listed.c.facts)
         .join(films, films.c.id == facts.c.film)
-        .where(listed.c.run.in_([run.number for run in selection.runs]))
+        .where(listed.c.run.in_(selection.numbers))
         .subquery()
     )
     cells = [of_runs.c[column.name] for column in columns]
@@ -242,13 +280,13 @@ def _predictions(connection: Any, selection: Selection, part: Sequence[Any]) -> 
     for row in part:
         scored = numbers.get(row.film, {}) if row.status == "ok" else {}
         yield Prediction(
-            row.path,
+            _text(row.path),
             selection.labels,
-            row.status,
-            row.frame,
-            Facts(*(getattr(row, name) for name in FACT_COLUMNS)),
+            _text(row.status),
+            None if row.frame is None else operator.index(row.frame),
+            Facts(*(_text(getattr(row, name)) for name in FACT_COLUMNS)),
             frozenset(filter(None, row.flags.split(";"))),
-            row.error,
+            _text(row.error),
             code=row.error.partition(":")[0],
             scores=scored.get("probability", {}),
             **{kind: scored.get(kind, {}) for kind in KINDS},
@@ -276,7 +314,7 @@ def _scores(connection: Any, selection: Selection, films: set[int]) -> dict[int,
                 scores.c.prompt == asked.c.prompt,
             ),
         )
-        .where(facts.c.film.in_(films), runs.c.id.in_([run.number for run in selection.runs]))
+        .where(facts.c.film.in_(films), runs.c.id.in_(selection.numbers))
         .order_by(runs.c.id)
     )
     found: dict[int, dict[str, dict[str, Any]]] = {}
@@ -289,4 +327,6 @@ def _scores(connection: Any, selection: Selection, films: set[int]) -> dict[int,
 
 def _exact(number: float | int | None) -> float | int | None:
     """What `predict` had: float32 numbers, of which a server gives the shortest decimals."""
-    return float(np.float32(number)) if isinstance(number, float) else number
+    if number is None or isinstance(number, int):
+        return number
+    return float(np.float32(number))

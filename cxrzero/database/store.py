@@ -56,8 +56,6 @@ class Database:
 
     def __init__(self, address: Address, *, must_exist: bool = False, retry_limit_s: float = RETRY_LIMIT_S) -> None:
         self.address = address
-        if must_exist and address.file is not None and not address.file.is_file():
-            raise DatabaseError(f"the database {address} does not exist; cxrzero predict --out {address} makes it")
         self.connector = Connector(address, retry_limit_s)
         self._asked: dict[int, _Asked] = {}
         try:
@@ -110,7 +108,8 @@ class Database:
             rows: with scores for labels of the run; failed and skipped ones, too.
             start: the place of the first row in the run's table, the others follow. None puts them behind those that
                 are there, and each film in the state of its row once.
-            pictures: for each row what stands for its picture (`cxrzero.predict.inputs.picture_line`), or nothing.
+            pictures: for each row what stands for its picture (`cxrzero.predict.inputs.picture_line`). Without them a
+                film that comes again with other pixels under its UID keeps the scores of the first.
 
         Returns:
             How many of the rows are new: their film was never scored so, or what was read of it is different.
@@ -176,9 +175,22 @@ class Database:
         return self._asked[run]
 
 
+def check(address: Address) -> None:
+    """See `cxrzero.database.check_database`."""
+    connector = Connector(address)
+    try:
+        with connector.reading() as connection:
+            if not schema.is_empty(connection):
+                schema.check(connection, address)
+    finally:
+        connector.close()
+
+
 def decisive_of(record: Mapping[str, Any]) -> dict[str, Any]:
     """What decides a run's numbers beside its prompts, by the keys of its record and the names of its options."""
     decisive = {key: record.get(key) for key in DECISIVE}
+    # Of a calibration its file: the record has what that says of the labels asked, which are not the same in every run.
+    decisive["calibration"] = (record.get("calibration") or {}).get("sha256")
     # Python's own version decides nothing.
     decisive["versions"] = {name: text for name, text in (record.get("versions") or {}).items() if name != "python"}
     options = record.get("options") or {}

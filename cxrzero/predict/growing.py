@@ -42,7 +42,11 @@ class GrowingTable:
 
     def __init__(self, out: str, begun: dict[str, Any]) -> None:
         self._database = open_database(out)
-        self._run = self._database.begin_run(begun)
+        try:
+            self._run = self._database.begin_run(begun)
+        except BaseException:
+            self._database.close()
+            raise
         self._new = self._written = 0
         self._rows: list[Prediction] = []
         self._pictures: list[str] = []

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cxrzero.choices import Notify, silent
-from cxrzero.database import is_address, open_database, parse_address
+from cxrzero.database import check_database, is_address, parse_address
 from cxrzero.dicom_out.write import check_reports_folder
 from cxrzero.errors import LabelError, NoInputError, UsageError
 from cxrzero.files import check_file
@@ -131,7 +131,7 @@ def prepare(options: PredictOptions, notify: Notify = silent, *, look_only: bool
             raise UsageError("--key-map says what is behind the pseudonyms of --pseudonymise; give both")
         check_key_map(options.key_map, out, overwrite=overwrite)
     if is_address(out):
-        _check_database(options, out, look_only=look_only)
+        _check_database(options, out)
     else:
         check_output(out, options.format, overwrite=overwrite)
     record = None if out == STDOUT or is_address(out) else manifest_path(out)
@@ -220,12 +220,12 @@ def _check_paths(options: PredictOptions) -> None:
     check_paths(options.paths)
 
 
-def _check_database(options: PredictOptions, out: str, *, look_only: bool) -> None:
+def _check_database(options: PredictOptions, out: str) -> None:
     """Refuse what only files can be, and find out whether the database can be used.
 
     Raises:
         UsageError: an option does not go with a database, or its address is none.
-        DatabaseError, MissingExtraError: see `cxrzero.database.open_database`.
+        DatabaseError, MissingExtraError, OutputError: see `cxrzero.database.check_database`.
     """
     shown = parse_address(out)
     if options.overwrite:
@@ -237,10 +237,7 @@ def _check_database(options: PredictOptions, out: str, *, look_only: bool) -> No
             f"a database has its studies in the view by_study; leave --by study out, and afterwards write their table: "
             f"cxrzero table {shown} --by study --out predictions.studies.csv"
         )
-    if look_only and shown.file is not None and not shown.file.exists():
-        check_file(shown.file, overwrite=False)
-        return
-    open_database(out, must_exist=look_only).close()
+    check_database(out)
 
 
 def _check_reports(options: PredictOptions, out: str) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cxrzero.choices import Aggregate
+from cxrzero.choices import Aggregate, TableFormat
 from cxrzero.database import is_address, open_database
 from cxrzero.errors import LabelError, NoInputError, UsageError
 from cxrzero.files import check_file, is_database, write_json
@@ -21,7 +21,11 @@ from cxrzero.tables.studies import STUDY_COLUMNS, Studies, StudySummary
 from cxrzero.tables.table import STDOUT, Table, check_output
 
 if TYPE_CHECKING:
-    from cxrzero.database.select import Run, Selection
+    from cxrzero.database.select import Selection
+
+
+# Keys of a record whose values state something of each label.
+BY_LABEL = ("prompt_sources", "location")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +35,12 @@ class Written:
     Attributes:
         files: the table, and its record.
         rows: of the table.
-        sha256: of the table.
         runs: of a database those that were read.
         studies: of --by study, what was joined.
     """
 
     files: tuple[str, ...]
     rows: int
-    sha256: str
     runs: tuple[int, ...] = ()
     studies: StudySummary | None = None
 
@@ -52,56 +54,68 @@ def tabulate(options: TableOptions) -> Written:
         NoInputError, ConfigError: there is no such table, or it is none of predictions.
         OutputError: the table cannot be written.
     """
+    if is_address(options.out):
+        raise UsageError("--out of cxrzero table is a file: .csv, .jsonl or .parquet; predict --out takes a database")
     check_output(options.out, options.format, overwrite=options.overwrite)
     if not (is_address(options.source) or is_database(options.source)):
         return _studies_of_table(options)
+    return _studies_of_database(options) if options.by == "study" else _table_of_database(options)
+
+
+def _table_of_database(options: TableOptions) -> Written:
     from cxrzero.database.select import choose, rows_of
 
-    record = None if options.out == STDOUT or options.by == "study" else manifest_path(options.out)
+    record = None if options.out == STDOUT else manifest_path(options.out)
     if record:
         check_file(record, overwrite=options.overwrite)
-    if options.by == "study" and options.long:
-        raise UsageError("--long has a row per image and label, --by study one per study; leave one out")
+    counts: Counter[str] = Counter()
     with open_database(options.source, must_exist=True) as database:
         selection = choose(database, options.run, options.model, options.labels)
-        rows = rows_of(database, selection)
-        runs = tuple(run.number for run in selection.runs)
-        if options.by == "study":
-            studies, sha256 = write_studies(
-                rows, selection.labels, options.study_aggregate, options.out, options.overwrite
-            )
-            return Written((options.out,), studies.studies, sha256, runs, studies)
         long = options.long or bool((selection.newest.record.get("options") or {}).get("long"))
         form = row_form(selection.labels, long=long, kinds=selection.kinds)
-        counts: Counter[str] = Counter()
         with Table(options.out, form.columns, options.format, overwrite=options.overwrite) as table:
-            for row in rows:
+            for row in rows_of(database, selection):
                 counts[row.status] += 1
                 for cells in form.rows(row):
                     table.write(cells)
             table.commit()
     if record:
         write_json(record, exported_record(selection, counts, table.sha256))
-    files = (options.out, *([str(record)] if record else []))
-    return Written(files, counts.total(), table.sha256, runs)
+    return Written((options.out, *([str(record)] if record else [])), counts.total(), selection.numbers)
+
+
+def _studies_of_database(options: TableOptions) -> Written:
+    from cxrzero.database.select import choose, rows_of
+
+    if options.long:
+        raise UsageError("--long has a row per image and label, --by study one per study; leave one out")
+    with open_database(options.source, must_exist=True) as database:
+        selection = choose(database, options.run, options.model, options.labels)
+        rows = rows_of(database, selection)
+        summary, _ = write_studies(
+            rows, selection.labels, options.study_aggregate, options.out, options.format, options.overwrite
+        )
+    return Written((options.out,), summary.studies, selection.numbers, summary)
 
 
 def exported_record(selection: Selection, counts: Mapping[str, int], table_sha256: str) -> dict[str, Any]:
     """The record of a table out of a database: that of the newest run, as far as it holds for all rows."""
-    newest, labels = selection.newest, selection.labels
-    record = {**newest.record}
+    record, labels = selection.newest.record, selection.labels
     entries = {entry["label"]: entry for run in selection.runs for entry in run.record["prompts"]}
-    sources = {k: v for run in selection.runs for k, v in (run.record.get("prompt_sources") or {}).items()}
-    calibration = next((run.record["calibration"] for run in reversed(selection.runs) if _is_calibrated(run)), None)
-    if calibration:
-        fitted = {label: each for label, each in calibration["labels"].items() if label in labels}
-        calibration = {**calibration, "labels": fitted}
+    by_label = {key: _by_label(selection, key, labels) for key in BY_LABEL if key in record}
+    remarks: list[Any] = []
+    for run in selection.runs:
+        remarks += [each for each in run.record.get("remarks") or () if each["label"] in labels and each not in remarks]
+    calibrations = [run.record["calibration"] for run in selection.runs if run.record.get("calibration")]
+    fitted = {label: each for calibration in calibrations for label, each in calibration["labels"].items()}
+    fitted = {label: fitted[label] for label in labels if label in fitted}
     several = len(selection.runs) > 1
     return {
         **record,
         "prompts": [entries[label] for label in labels],
-        "prompt_sources": {label: sources[label] for label in labels if label in sources},
-        "calibration": calibration,
+        **by_label,
+        "remarks": remarks,
+        "calibration": calibrations[-1] | {"labels": fitted} if calibrations else None,
         "inputs": None if several else record.get("inputs"),
         "table_sha256": table_sha256,
         "studies_sha256": None,
@@ -118,7 +132,12 @@ def exported_record(selection: Selection, counts: Mapping[str, int], table_sha25
 
 
 def write_studies(
-    rows: Iterable[Prediction], labels: tuple[str, ...], aggregate: Aggregate, out: str, overwrite: bool
+    rows: Iterable[Prediction],
+    labels: tuple[str, ...],
+    aggregate: Aggregate,
+    out: str,
+    table_format: TableFormat | None,
+    overwrite: bool,
 ) -> tuple[StudySummary, str]:
     """Write the table of studies of some rows; what was joined, and the table's SHA-256.
 
@@ -133,7 +152,7 @@ def write_studies(
     studies = Studies(labels, aggregate)
     for row in rows:
         studies.add(row)
-    with Table(out, studies.columns, overwrite=overwrite) as table:
+    with Table(out, studies.columns, table_format, overwrite=overwrite) as table:
         for study in studies.rows():
             table.write(list(study.values()))
         table.commit()
@@ -143,7 +162,7 @@ def write_studies(
 def studies_beside(out: str, aggregate: Aggregate, overwrite: bool) -> dict[str, Any]:
     """Write `<stem>.studies.csv` beside a finished table; what its record says of it."""
     table = open_finished(Path(out))
-    summary, sha256 = write_studies(table.rows(), table.labels, aggregate, str(studies_path(out)), overwrite)
+    summary, sha256 = write_studies(table.rows(), table.labels, aggregate, str(studies_path(out)), "csv", overwrite)
     return {"studies": {**asdict(summary), "warnings": summary.warnings()}, "studies_sha256": sha256}
 
 
@@ -161,9 +180,13 @@ def _studies_of_table(options: TableOptions) -> Written:
     if options.out != STDOUT and Path(options.out).resolve() == source.resolve():
         raise UsageError(f"--out {options.out} is the table that is read")
     table = open_finished(source)
-    summary, sha256 = write_studies(table.rows(), table.labels, options.study_aggregate, options.out, options.overwrite)
-    return Written((options.out,), summary.studies, sha256, studies=summary)
+    summary, _ = write_studies(
+        table.rows(), table.labels, options.study_aggregate, options.out, options.format, options.overwrite
+    )
+    return Written((options.out,), summary.studies, studies=summary)
 
 
-def _is_calibrated(run: Run) -> bool:
-    return run.record.get("calibration") is not None
+def _by_label(selection: Selection, key: str, labels: Sequence[str]) -> dict[str, Any]:
+    """What the runs' records state of each label, that of the newest run first."""
+    stated = {label: each for run in selection.runs for label, each in (run.record.get(key) or {}).items()}
+    return {label: stated[label] for label in labels if label in stated}

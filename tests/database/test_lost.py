@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+pytest.importorskip("sqlalchemy")
+
 import sqlalchemy
 
 from cxrzero.database import open_database, parse_address

@@ -1,19 +1,29 @@
 """Runs and rows of a database: added once, never rewritten; in SQLite and in PostgreSQL alike."""
 
+import hashlib
+import os
 import sqlite3
+import subprocess
+import sys
+import textwrap
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+pytest.importorskip("sqlalchemy")
+
 import sqlalchemy
 
-from cxrzero.database import open_database, schema
-from cxrzero.errors import DatabaseError, LabelError
+from cxrzero.database import check_database, open_database, schema
+from cxrzero.database.select import choose, rows_of
+from cxrzero.errors import DatabaseError, LabelError, NoInputError
 from cxrzero.images.radiograph import Facts
 from cxrzero.prediction import Prediction
 from tests.database.rows import LABELS, ask, count, failure, film, record
+from tests.support import REPO
 
 TABLES = ("settings", "prompts", "films", "facts", "scores")
 
@@ -83,6 +93,13 @@ def test_failed_and_skipped_rows_are_there_without_numbers(address: str) -> None
             )
             for label in LABELS
         ]
+
+
+def test_a_path_may_be_as_long_as_any(address: str) -> None:
+    long = failure("/".join(hashlib.sha256(bytes([n])).hexdigest() for n in range(62)))
+    with open_database(address) as database:
+        database.add(database.begin_run(record()), [long])
+        assert ask(database, "SELECT DISTINCT path FROM latest") == [(long.path,)]
 
 
 def test_labels_are_data(address: str) -> None:
@@ -190,13 +207,16 @@ def test_another_schema_and_another_program_s_database_are_left_alone(address: s
 
 
 def test_reading_makes_nothing(tmp_path: Path, server: Any, password: None) -> None:
-    with pytest.raises(DatabaseError, match="does not exist"):
+    with pytest.raises(NoInputError, match="does not exist"):
         open_database(tmp_path / "new.sqlite", must_exist=True)
     assert not list(tmp_path.iterdir())
     (tmp_path / "empty.sqlite").touch()
     for empty in (str(tmp_path / "empty.sqlite"), server.new_database("empty")):
         with pytest.raises(DatabaseError, match="is empty"):
             open_database(empty, must_exist=True)
+        check_database(empty)
+    check_database(tmp_path / "new.sqlite")
+    assert [path.name for path in tmp_path.iterdir()] == ["empty.sqlite"]
     assert server.sql("empty", "SELECT count(*) FROM pg_class WHERE relname = 'films'") == "0"
 
 
@@ -222,6 +242,51 @@ def test_what_is_no_database_is_said(tmp_path: Path) -> None:
     damaged.write_bytes(content)
     with pytest.raises(DatabaseError, match="is damaged"):
         open_database(damaged)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE runs SET record = 'no JSON'",
+        "UPDATE runs SET record = '{}'",
+        """UPDATE runs SET record = '{"prompts": [{"label": 1}]}'""",
+        """UPDATE runs SET record = '{"prompts": [], "options": 3}'""",
+        "UPDATE facts SET path = x'00ff'",
+        "UPDATE facts SET flags = x'ff'",
+        "UPDATE scores SET probability = 'high'",
+        "UPDATE films SET digest = 5, frame = 'one'",
+    ],
+)
+def test_a_strangers_file_is_an_error_at_worst(tmp_path: Path, change: str) -> None:
+    path = tmp_path / "r.sqlite"
+    with open_database(path) as database:
+        database.add(database.begin_run(record()), [film(1)])
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA ignore_check_constraints = ON")
+        connection.execute(change)
+    connection.close()
+    with open_database(path, must_exist=True) as database, pytest.raises(DatabaseError, match="does not write"):
+        list(rows_of(database, choose(database)))
+
+
+def test_a_process_that_is_killed_in_the_middle_leaves_what_was_committed(tmp_path: Path) -> None:
+    code = """
+        import os, sys
+        from cxrzero.database import open_database, store
+        from tests.database.rows import film, record
+        with open_database(sys.argv[1]) as database:
+            run = database.begin_run(record())
+            database.add(run, [film(1), film(2)])
+            store._places = lambda *_: os._exit(9)
+            database.add(run, [film(3)])
+    """
+    path = tmp_path / "r.sqlite"
+    environment = {**os.environ, "PYTHONPATH": str(REPO)}
+    killed = subprocess.run([sys.executable, "-c", textwrap.dedent(code), path], env=environment, check=False)
+    assert killed.returncode == 9
+    with open_database(path) as database:
+        assert (count(database, "films"), count(database, "scores"), count(database, "listed")) == (2, 4, 2)
+        assert database.add(1, [film(2), film(3)]) == 1
 
 
 def test_a_file_that_another_process_holds_is_waited_for_within_a_limit(

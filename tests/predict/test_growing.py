@@ -16,7 +16,6 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from cxrzero.cli import app
-from cxrzero.database.store import OTHER_OPTIONS
 from cxrzero.errors import DatabaseError
 from cxrzero.options import options_of
 from cxrzero.predict import growing
@@ -25,8 +24,11 @@ from tests.support import REPO
 from tests.support.bundle import write_bundle
 from tests.support.films import DX, film, write_dicom
 from tests.support.leaks import leaks
+from tests.support.needs import modules
 from tests.support.pictures import picture
 from tests.support.postgres import PASSWORD, USER, Server, postgres
+
+modules("sqlalchemy", "pg8000")
 
 Run = Callable[..., Result]
 LABELS = 'edema,"mass, left"'
@@ -159,6 +161,23 @@ def test_labels_of_several_runs_stand_side_by_side(run: Run, tiny_bundle: Path, 
     assert "has no such run 9; it has 1 to 2" in done(run("table", "r.sqlite", "--run", 9, "--out", "x.csv"), 2)
 
 
+def test_labels_of_one_calibration_stand_side_by_side(run: Run, tiny_bundle: Path, tmp_path: Path) -> None:
+    archive(tmp_path / "in")
+    asked = ["predict", "in", "--model", tiny_bundle, "--calibration", calibration(run, tiny_bundle), "--labels"]
+    for labels in ("edema", '"mass, left"'):
+        done(run(*asked, labels, "--out", "r.sqlite"), 3)
+    assert "as run 3: 0 of 13 rows new" in done(run(*asked, LABELS, "--out", "r.sqlite"), 3)
+    done(run(*asked, LABELS, "--out", "w.csv"), 3)
+    with sqlite3.connect("r.sqlite") as connection:
+        connection.execute("DELETE FROM listed WHERE run = 3")
+    connection.close()
+    done(run("table", "r.sqlite", "--out", "t.csv"))
+    assert Path("t.csv").read_bytes() == Path("w.csv").read_bytes()
+    table, whole = (json.loads(Path(f"{name}.run.json").read_text(encoding="utf-8")) for name in "tw")
+    for key in ("calibration", "prompts", "prompt_sources", "remarks"):
+        assert table[key] == whole[key], key
+
+
 def test_what_does_not_go_into_one_column_is_refused(run: Run, tiny_bundle: Path, tmp_path: Path) -> None:
     archive(tmp_path / "in")
     second = write_bundle(tmp_path / "second", seed=1)
@@ -269,6 +288,7 @@ def test_what_only_files_can_be_is_refused_before_a_film_is_read(run: Run, tiny_
     ):
         assert words in done(run(*asked, *options), 2)
     assert "Would add    what is new to the database r.sqlite" in done(run(*asked, "--dry-run"))
+    done(run(*asked, "--model", "nosuch"), 1)
     assert not list(tmp_path.glob("r.sqlite*"))
     (tmp_path / "r.sqlite").write_text("path,edema\n" * 50, encoding="utf-8")
     assert "r.sqlite is no database, though its name says so" in done(run(*asked), 1)
@@ -280,7 +300,7 @@ def test_a_password_is_in_no_output(run: Run, tiny_bundle: Path, tmp_path: Path,
     address = server.address("secret", password=PASSWORD)
     asked = ["predict", "in", "--model", tiny_bundle, "--labels", "edema", "--out"]
     said = [
-        done(run(*asked, address, "--dry-run"), 1),
+        done(run(*asked, address, "--dry-run")),
         done(run(*asked, address), 3),
         done(run(*asked, address, "--overwrite"), 2),
         done(run("table", address, "--out", "t.csv")),
@@ -292,6 +312,7 @@ def test_a_password_is_in_no_output(run: Run, tiny_bundle: Path, tmp_path: Path,
         done(run("worklist", address), 2),
         done(run("search", "edema", address), 2),
         done(run("merge", address, "--out", "m.csv"), 2),
+        done(run("table", address, "--out", address), 2),
     ]
     assert f"Added to postgresql://127.0.0.1:{server.port}/secret as run 1" in said[1]
     for text in (*said, Path("t.run.json").read_text(encoding="utf-8"), server.sql("secret", "SELECT * FROM runs")):
@@ -358,6 +379,8 @@ def test_a_folder_whose_name_is_no_text_is_a_study(run: Run, tiny_bundle: Path, 
 
 
 def test_an_option_decides_numbers_unless_it_is_known_not_to() -> None:
+    from cxrzero.database.store import OTHER_OPTIONS
+
     recorded = {each.name for each in options_of(PredictOptions) if each.recorded}
     assert recorded > OTHER_OPTIONS
     assert recorded - OTHER_OPTIONS == {"invert", "fast_decode", "scores"}
@@ -367,7 +390,7 @@ def test_studies_of_what_is_no_table_are_refused(run: Run, tiny_bundle: Path, tm
     film("1.dcm", 1)
     done(run("predict", "1.dcm", "--model", tiny_bundle, "--labels", "edema", "--out", "t.csv"))
     assert "t.csv is no database" in done(run("table", "t.csv", "--out", "x.csv"), 2)
-    assert "x.sqlite does not exist" in done(run("table", "x.sqlite", "--out", "x.csv"), 1)
+    assert "x.sqlite does not exist" in done(run("table", "x.sqlite", "--out", "x.csv"), 2)
     assert "leave them out for a table" in done(run("table", "t.csv", "--by", "study", "--run", 1, "--out", "x.csv"), 2)
     assert "is the table that is read" in done(
         run("table", "t.csv", "--by", "study", "--out", "t.csv", "--overwrite"), 2
