@@ -22,15 +22,17 @@ pytestmark = pytest.mark.slow
 
 Watch = Callable[..., Watched]
 FILMS, LABELS = str(REPO / "examples"), str(REPO / "examples" / "labels.csv")
+FILM = f"{FILMS}/normal_16bit.dcm"
 # Between them these load every library that cxrzero runs on; what needs more than the core runs where it is installed.
 # A new backend, extra or dependency gets a line here.
 COMMANDS = {
     "predict": ("predict", FILMS, "--labels", "pneumonia,edema", "--backend", "onnxruntime", "--out", "out/table.csv"),
+    "predict with reports": ("predict", FILM, "--labels", "edema", "--dicom-sr", "out/sr", "--out", "out/table.csv"),
     "predict without a cache": ("predict", FILMS, "--labels", "edema", "--no-cache", "--out", "out/table.csv"),
     "search": ("search", "effusion", FILMS, "--out", "out/found.csv"),
     "eval": ("eval", FILMS, LABELS, "--out", "out/results"),
     "worklist": ("worklist", "{table}", "--out", "out/worklist"),
-    "inspect": ("inspect", f"{FILMS}/normal_16bit.dcm"),
+    "inspect": ("inspect", FILM),
     "models list": ("models", "list"),
     "models verify": ("models", "verify", "cxrzero-mini"),
 }

@@ -18,7 +18,7 @@ FLOORS = (
     ("model", "cards", "backends", "prompts", "cache"),
     ("pipeline",),
     ("stats", "calibration", "tables"),
-    ("member", "heatmap", "clip", "convert", "registry", "screener"),
+    ("member", "heatmap", "dicom_out", "clip", "convert", "registry", "screener"),
     ("predict", "search", "evaluate", "worklist", "report", "train", "bench"),
     ("cli", "__init__", "__main__"),
 )

@@ -11,6 +11,7 @@ from cxrzero._version import __version__
 from cxrzero.cli import (
     bench,
     cache,
+    dicom_sr,
     evaluate,
     heatmap,
     inspect,
@@ -43,6 +44,7 @@ inspect.register(app)
 search.register(app)
 heatmap.register(app)
 worklist.register(app)
+dicom_sr.register(app)
 prompts.register(app)
 evaluate.register(app)
 models.register(app)

@@ -42,6 +42,8 @@ def print_plan(plan: Plan) -> None:
     _print_notes(plan)
     console.print(f"Would run    {_engine(plan)}")
     console.print(f"Would write  {', '.join(map(str, plan.outputs)) or 'the table to standard output'}")
+    if plan.options.dicom_sr:
+        console.print(f"             {plan.options.dicom_sr}/, with a DICOM report for each study")
     if plan.options.key_map:
         console.print(f"             {plan.options.key_map}, which says what film is behind each pseudonym")
     if there := plan.in_the_way:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cxrzero._version import __version__
 from cxrzero.files import installed_versions
+from cxrzero.heatmap.methods import LOCATION, choose_method, validated
 from cxrzero.options import record_of
 from cxrzero.predict.commandline import HIDDEN
 from cxrzero.predict.options import PredictOptions
@@ -54,6 +55,7 @@ def build_manifest(plan: Plan, outcome: Outcome) -> dict[str, Any]:
         **screener.decisive(plan.prompts),
         "prompt_sources": {p.label: _source(p.source, plan.options) for p in plan.prompts},
         "remarks": [dataclasses.asdict(finding) for finding in plan.remarks],
+        "location": _location(plan),
         "calibration": plan.calibration.record() if plan.calibration else None,
         "options": record_of(plan.options, plan.settled),
         "inputs": outcome.inputs,
@@ -81,6 +83,13 @@ def build_manifest(plan: Plan, outcome: Outcome) -> dict[str, Any]:
             "write": round(outcome.write_seconds, 3),
         },
     }
+
+
+def _location(plan: Plan) -> dict[str, str]:
+    """Label → whether the maps that `heatmap` would make of it were measured to point at it."""
+    bundles = [member.bundle for member in plan.screener.members]
+    method, _ = choose_method("auto", bundles)
+    return {prompt.label: LOCATION[validated(bundles, prompt.label, method)] for prompt in plan.prompts}
 
 
 def _source(source: str, options: PredictOptions) -> str:

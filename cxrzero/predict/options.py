@@ -164,6 +164,16 @@ class PredictOptions:
     )
     only: View | None = option(None, "Score only images whose header says a frontal view (PA or AP).")
 
+    # What there is beside the table.
+    dicom_sr: Path | None = option(
+        None,
+        "Write the findings as DICOM reports to this folder too, one for each study; see dicom-sr.",
+        metavar="DIR",
+        panel=ADVANCED,
+        decides="nothing",
+        recorded=False,
+    )
+
     # What the table looks like.
     by: Level = option(
         "image", "Write one row per image; study adds a table with one row per study, its frontal views joined."

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cxrzero.choices import Notify, silent
+from cxrzero.dicom_out.write import check_reports_folder
 from cxrzero.errors import LabelError, NoInputError, UsageError
 from cxrzero.files import check_file
 from cxrzero.images.radiograph import DecodeOptions
@@ -125,6 +126,8 @@ def prepare(options: PredictOptions, notify: Notify = silent, *, look_only: bool
     studies = studies_path(out) if options.by == "study" else None
     if studies:
         check_output(str(studies), overwrite=overwrite)
+    if options.dicom_sr:
+        _check_reports(options, out)
     screener = _open(options, notify)
     prompts = screener.prompts(options.labels, options.prompts, options.calibration)
     taken = sorted({prompt.label for prompt in prompts} & set(STUDY_COLUMNS)) if studies else []
@@ -212,6 +215,18 @@ def _check_paths(options: PredictOptions) -> None:
             told = str(error).replace(path.removeprefix("@") or path, place).replace(f"list file {place}", place)
             raise NoInputError(f"{told} (its name is not shown under --pseudonymise)") from None
     check_paths(options.paths)
+
+
+def _check_reports(options: PredictOptions, out: str) -> None:
+    """Refuse --dicom-sr where reports could not be made of the table that is about to be written."""
+    assert options.dicom_sr
+    if options.pseudonymise:
+        raise UsageError("--dicom-sr writes the patients' identity, which --pseudonymise takes out; give one of them")
+    if options.shard is not None:
+        raise UsageError("--dicom-sr needs all films of a study; merge the shards, then run cxrzero dicom-sr")
+    if out == STDOUT or options.long:
+        raise UsageError("--dicom-sr reads the table and its record again: leave out --long and --out -")
+    check_reports_folder(options.dicom_sr)
 
 
 def _check_shard(options: PredictOptions, out: str) -> None:

@@ -9,6 +9,7 @@ pseudonym.py  paths and UIDs → keyed digests
 read.py       tables as people have them → columns
 names.py      what their columns are called
 paths.py      where the film of a path cell is
+record.py     how a table was made, by the record beside it
 changed.py    what is said of a film that is no longer the one that a table is of
 synonyms.py   what else a finding is called (synonyms.yaml)
 labels.py     what a cell says of a finding

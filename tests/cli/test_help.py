@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from cxrzero.bench.options import BenchOptions
 from cxrzero.cli import app
+from cxrzero.dicom_out.options import DicomSrOptions
 from cxrzero.evaluate.options import EvalOptions
 from cxrzero.heatmap.options import HeatmapOptions
 from cxrzero.options import options_of
@@ -22,6 +23,7 @@ from cxrzero.worklist.options import WorklistOptions
 
 OPTIONS_TYPES = (
     PredictOptions, EvalOptions, TrainOptions, SearchOptions, BenchOptions, HeatmapOptions, WorklistOptions,
+    DicomSrOptions,
 )  # fmt: skip
 
 # With what a help text may begin. A new word belongs here if it is a verb that tells the program what to do.
