@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydicom.dataset import Dataset
-from pydicom.sr.coding import Code
 
 from cxrzero.dicom_out.objects import LONGEST, NAME, long_string
+from cxrzero.dicom_out.tree import Code
 from cxrzero.display.visible import visible
 from cxrzero.errors import ConfigError
 from cxrzero.prompts.bank import Entry, built_in_bank, key_of

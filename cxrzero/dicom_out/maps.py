@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydicom.dataset import Dataset
-from pydicom.sr.coding import Code
 
 from cxrzero.dicom_out.objects import (
     NAME,
@@ -23,7 +22,7 @@ from cxrzero.dicom_out.objects import (
     referenced,
 )
 from cxrzero.dicom_out.source import Source
-from cxrzero.dicom_out.tree import code_of
+from cxrzero.dicom_out.tree import Code, code_of
 from cxrzero.display.visible import visible
 from cxrzero.images.dicom_file import text
 from cxrzero.tables.record import RunRecord

@@ -16,12 +16,11 @@ from pydicom.charset import convert_encodings, default_encoding, python_encoding
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.sr.coding import Code
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from cxrzero._version import __version__
 from cxrzero.dicom_out.source import CHARACTERS, IDENTITY, TIMEZONE, Source
-from cxrzero.dicom_out.tree import code_of
+from cxrzero.dicom_out.tree import Code, code_of
 from cxrzero.display.plain import PLAIN
 from cxrzero.errors import ConfigError
 from cxrzero.images.dicom_file import items, text, texts

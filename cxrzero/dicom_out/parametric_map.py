@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pydicom.dataset import Dataset
-from pydicom.sr.coding import Code
 
 from cxrzero.dicom_out.codes import MAP_HEIGHT, Codes, own_scheme
 from cxrzero.dicom_out.maps import Mapped, add_identity_of, new_map, source_image
 from cxrzero.dicom_out.objects import derived_uid, long_string, referenced
 from cxrzero.dicom_out.source import Source
-from cxrzero.dicom_out.tree import code_of, decimal
+from cxrzero.dicom_out.tree import Code, code_of, decimal
 from cxrzero.display.visible import visible
 from cxrzero.errors import ImageError
 from cxrzero.images.dicom_file import numbers, texts

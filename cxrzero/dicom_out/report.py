@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pydicom.dataset import Dataset
-from pydicom.sr.coding import Code
 
 from cxrzero.dicom_out.codes import (
     CALIBRATED_PROBABILITY,
@@ -27,7 +26,7 @@ from cxrzero.dicom_out.objects import (
     new_object,
 )
 from cxrzero.dicom_out.source import SourceFilm
-from cxrzero.dicom_out.tree import CONTAINS, HAS_CONTEXT, HAS_MODIFIER, Item, Items, set_root
+from cxrzero.dicom_out.tree import CONTAINS, HAS_CONTEXT, HAS_MODIFIER, Code, Item, Items, set_root
 from cxrzero.dicom_out.wording import about_finding, about_report, parameters
 from cxrzero.display.visible import visible
 from cxrzero.tables.record import RunRecord

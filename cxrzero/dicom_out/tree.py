@@ -11,10 +11,10 @@ import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
-from pydicom.sr.coding import Code
 from pydicom.tag import Tag
 
 from cxrzero.display.plain import PLAIN
@@ -38,6 +38,14 @@ VRS: Mapping[int, str] = {
 LONG = frozenset({"SQ", "UC", "UT"})  # their lengths have four bytes
 
 Item = bytes
+
+
+class Code(NamedTuple):
+    """A coded concept; pydicom has such a type beside a dictionary of all codes, which takes long to load."""
+
+    value: str
+    scheme_designator: str
+    meaning: str
 
 
 def decimal(value: float) -> str:
