@@ -44,6 +44,9 @@ WITH_TORCH = {
 WITH_OPENVINO = {
     "predict on openvino": ("predict", FILMS, "--model", "{tiny}", "--backend", "openvino", "--out", "out/table.csv"),
 }
+WITH_SQLALCHEMY = {
+    "predict into a database": ("predict", FILMS, "--labels", "edema", "--out", "out/results.sqlite"),
+}
 SCREENER = f"""
 from cxrzero import Screener
 (row,) = Screener().predict({f"{FILMS}/normal.png"!r}, ["edema"])
@@ -117,6 +120,8 @@ def test_no_command_asks_or_leaves_anything(watch: Watch, tmp_path: Path) -> Non
     }  # fmt: skip
     if has("openvino"):
         commands |= WITH_OPENVINO
+    if has("sqlalchemy"):
+        commands |= WITH_SQLALCHEMY
     if has("transformers"):
         from tests.support.checkpoints import hf_folder
 

@@ -41,6 +41,7 @@ TABLES: dict[str, tuple[str, type | None]] = {
     "heatmap": ("heatmap.md", None),
     "worklist": ("worklist.md", None),
     "dicom-sr": ("dicom-sr.md", None),
+    "table": ("database.md", None),
     "eval": ("eval.md", None),
     "train": ("train.md", TrainOptions),
     "bench": ("bench.md", None),

@@ -17,7 +17,7 @@ FLOORS = (
     ("images", "phantom", "sources", "prediction"),
     ("model", "cards", "backends", "prompts", "cache"),
     ("pipeline",),
-    ("stats", "calibration", "tables"),
+    ("stats", "calibration", "tables", "database"),
     ("member", "heatmap", "dicom_out", "clip", "convert", "registry", "screener"),
     ("predict", "search", "evaluate", "worklist", "report", "train", "bench"),
     ("cli", "__init__", "__main__"),

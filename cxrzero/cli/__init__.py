@@ -20,6 +20,7 @@ from cxrzero.cli import (
     predict,
     prompts,
     search,
+    table,
     train,
     worklist,
 )
@@ -40,6 +41,7 @@ app = typer.Typer(
 )
 predict.register(app)
 merge.register(app)
+table.register(app)
 inspect.register(app)
 search.register(app)
 heatmap.register(app)

@@ -80,14 +80,17 @@ def _run(plan: Plan, quiet: bool) -> Outcome:
     from cxrzero.files import partial_of
     from cxrzero.pipeline.live import Live
     from cxrzero.predict.run import run
+    from cxrzero.tables.table import STDOUT
 
     live = Live()
     try:
         if quiet:
             return run(plan, live=live)
-        with Progress(beside_table=plan.record is None) as progress:
+        with Progress(beside_table=plan.out == STDOUT) as progress:
             return run(plan, progress, live)
     except KeyboardInterrupt:
-        kept = f" and kept in {partial_of(plan.out)}" if plan.record else ""
+        kept = (
+            "" if plan.out == STDOUT else f" and kept in {plan.shown_out if plan.is_growing else partial_of(plan.out)}"
+        )
         say(f"Interrupted: {counted(live.stats.rows, 'row is', 'rows are')} done{kept}.")
         raise typer.Exit(INTERRUPTED) from None

@@ -67,7 +67,8 @@ class PredictOptions:
     # Where the answer goes.
     out: str | None = option(
         None,
-        "Write the table to this file (.csv, .jsonl or .parquet), by default predictions.csv; - is standard output.",
+        "Write the table to this file (.csv, .jsonl or .parquet), by default predictions.csv; - is standard output. A "
+        "database (.sqlite, or a URL) grows by what is new.",
         short="-o",
         metavar="FILE",
         decides="nothing",

@@ -6,6 +6,7 @@ writers.py    CSV, JSON Lines, Parquet
 table.py      a table that appears under its name only when it is complete
 studies.py    the study-level table
 pseudonym.py  paths and UIDs → keyed digests
+finished.py   a table of predictions → its rows
 read.py       tables as people have them → columns
 names.py      what their columns are called
 paths.py      where the film of a path cell is
