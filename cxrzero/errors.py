@@ -14,6 +14,7 @@
     │   │       └── ReaderGoneError    exit 141: whoever read standard output or error has gone (`| head`)
     │   ├── BundleError            a model bundle is missing, incomplete or not what its hashes say
     │   │   └── BundleVersionError the bundle was written for a newer cxrzero
+    │   ├── ArchiveError           an archive (PACS) does not answer, refuses, or answers nonsense
     │   ├── DownloadError          a model cannot be fetched, or is not the file that was expected
     │   ├── TokenizerError         a prompt does not fit the model's context, or the tokenizer is broken
     │   ├── DatabaseError          a database of results cannot be reached or used
@@ -98,6 +99,10 @@ class BundleError(RunError):
 
 class BundleVersionError(BundleError):
     """The bundle was written for a newer cxrzero."""
+
+
+class ArchiveError(RunError):
+    """An archive does not answer, refuses, or answers what nobody can use."""
 
 
 class DownloadError(RunError):

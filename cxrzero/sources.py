@@ -5,7 +5,7 @@ Arguments come in the order given; inside a folder the walk is depth first and c
 explicitly, every file whose suffix claims an image, and every file that is an image or DICOM by content. Everything
 else in a folder is ignored and counted, and so is what systems leave there (`cxrzero.images.leftovers`). A DICOMDIR
 that is named stands for the images that it lists; in a folder it is ignored, because the walk finds those images
-itself.
+itself. The address of an archive stands for the instances in it (`cxrzero.archive`).
 """
 
 from __future__ import annotations
@@ -14,17 +14,27 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from cxrzero.archive.address import is_address
 from cxrzero.errors import ImageError, NoInputError, SkippedImage
 from cxrzero.files import is_database
 from cxrzero.images.leftovers import FORK, count_files, is_leftover_file, is_leftover_folder
 from cxrzero.images.sniff import kind_of
 
+if TYPE_CHECKING:
+    from cxrzero.archive.archives import Archives
+
+FILES_ONLY = (
+    "this reads files, and not from an archive: fetch its films first, with cxrzero predict ADDRESS --keep-files DIR, "
+    "and give DIR"
+)
 IMAGE_SUFFIXES = frozenset({".dcm", ".dicom", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".jp2"})
 
 
 FileIdentity = tuple[int, int, int]
+# Of an instance in an archive: its address says all.
+ARCHIVED: FileIdentity = (0, 0, 0)
 
 
 def identity_of(status: os.stat_result) -> FileIdentity:
@@ -33,19 +43,21 @@ def identity_of(status: os.stat_result) -> FileIdentity:
 
 
 class ImageRef(NamedTuple):
-    """A file that becomes one row or more.
+    """A file, or an instance in an archive, that becomes one row or more.
 
     Attributes:
-        path: as found under the argument given.
+        path: as found under the argument given; an instance's address.
         error: set when it is known already that the file cannot be opened.
         identity: of the file when it was found; None where that is not known, and nothing is then cached.
         position: among all files of the walk, from 0; None where nobody counts (`cxrzero.predict.shardlog` does).
+        is_anew: whether it is read though the cache knows it.
     """
 
     path: str
     error: ImageError | None = None
     identity: FileIdentity | None = None
     position: int | None = None
+    is_anew: bool = False
 
 
 @dataclass(slots=True)
@@ -56,27 +68,34 @@ class WalkCounts:
     ignored: int = 0
 
 
-def find_images(paths: Sequence[str], counts: WalkCounts | None = None) -> Iterator[ImageRef]:
-    """Stream the files behind files, folders and `@list` files.
+def find_images(
+    paths: Sequence[str], counts: WalkCounts | None = None, archives: Archives | None = None
+) -> Iterator[ImageRef]:
+    """Stream the files behind files, folders, `@list` files and addresses of archives.
 
     Args:
         paths: what the user gave; `@list.txt` names a file with one path a line (see `_read_list`).
         counts: filled while the stream is consumed.
+        archives: of the addresses; see `check_paths`.
 
     Raises:
         NoInputError: a list file cannot be read, or is no list of paths.
     """
     counts = WalkCounts() if counts is None else counts
     for path in expand_lists(paths):
-        for ref in _from_argument(path, counts):
+        for ref in _from_archive(path, archives) if is_address(path) else _from_argument(path, counts):
             counts.found += 1
             yield ref
 
 
-def check_paths(paths: Sequence[str]) -> None:
+def check_paths(paths: Sequence[str], archives: Archives | None = None) -> None:
     """Find a misspelt argument before anything runs.
 
+    Args:
+        archives: are told of the addresses; None where the caller reads from no archive.
+
     Raises:
+        UsageError: see `Archives.check`.
         NoInputError: nothing given, a path that does not exist (a broken link exists: it becomes a failed row), or a
             list file that cannot be read, or is no list of paths; a database of results.
     """
@@ -88,10 +107,19 @@ def check_paths(paths: Sequence[str]) -> None:
                 "a database is given where films are read; its table is written by cxrzero table DATABASE --out "
                 "predictions.csv"
             )
-        if not path.startswith("@") and not os.path.lexists(path):
+        if not path.startswith("@") and not is_address(path) and not os.path.lexists(path):
             raise NoInputError(f"{path} does not exist")
-    if not sum(1 for _ in expand_lists(paths)):  # reads every list to its end
+    count, addresses = 0, []
+    for path in expand_lists(paths):  # reads every list to its end
+        count += 1
+        if is_address(path):
+            addresses.append(path)
+    if not count:
         raise NoInputError("the list files name no path")
+    if addresses and archives is None:
+        raise NoInputError(FILES_ONLY)
+    if archives is not None:
+        archives.check(addresses)
 
 
 def expand_lists(paths: Sequence[str]) -> Iterator[str]:
@@ -100,6 +128,17 @@ def expand_lists(paths: Sequence[str]) -> Iterator[str]:
             yield from _read_list(path[1:])
         else:
             yield path
+
+
+def _from_archive(address: str, archives: Archives | None) -> Iterator[ImageRef]:
+    if archives is None:
+        raise NoInputError(FILES_ONLY)
+    for found in archives.instances(address):
+        path = str(found.address)
+        if found.error is None:
+            yield ImageRef(path, identity=ARCHIVED, is_anew=archives.is_wanted_anew(path))
+        else:
+            yield ImageRef(path, found.error)
 
 
 def _read_list(path: str) -> Iterator[str]:

@@ -2,7 +2,8 @@
 
 The key says what decides these: which file (absolute path, size, modification time, inode), how it is decoded and
 preprocessed, by which encoder, precision, backend and versions. Only a digest of all that is stored, so no path is. One
-entry holds all frames of a file. Images that failed are not kept: a file may still be arriving, so it is tried again.
+entry holds all frames of a file. Of an instance in an archive the key has its address, which is the service's with its
+three UIDs: no other content may ever have these (PS3.5, 9). Images that failed are not kept: a file may still be arriving, so it is tried again.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import NamedTuple
 from cxrzero.cache.entries import Entries
 from cxrzero.errors import SkippedImage
 from cxrzero.images.radiograph import Facts
-from cxrzero.sources import ImageRef
+from cxrzero.sources import ARCHIVED, ImageRef
 
 HEADER_LENGTH_BYTES = 4
 
@@ -60,7 +61,7 @@ class ImageCache:
 
     def lookup(self, refs: Sequence[ImageRef]) -> list[FileRecord | None]:
         """Look up each file's record, or None."""
-        keys = [self._key(ref) for ref in refs]
+        keys = [b"" if ref.is_anew else self._key(ref) for ref in refs]
         found = self._entries.get([key for key in keys if key])
         return [self._unpack(payload) if (payload := found.get(key)) else None for key in keys]
 
@@ -74,6 +75,8 @@ class ImageCache:
     def _key(self, ref: ImageRef) -> bytes:
         if ref.identity is None:
             return b""
+        if ref.identity == ARCHIVED:
+            return self._entries.key(b"archive\0" + os.fsencode(ref.path))
         folder, separator, name = ref.path.rpartition(os.sep)
         return self._entries.key(b"%s/%s\0%d %d %d" % (_absolute(folder + separator), os.fsencode(name), *ref.identity))
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cxrzero.images.codecs import DecodeFrame
     from cxrzero.images.radiograph import DecodeOptions, Facts, GreyImage, Radiograph, Step
 
-__all__ = ["DecodeOptions", "Facts", "GreyImage", "Radiograph", "Step", "decode", "kind_of"]
+__all__ = ["DecodeOptions", "Facts", "GreyImage", "Radiograph", "Step", "decode", "decode_object", "kind_of"]
 
 AnyPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
@@ -56,6 +56,21 @@ def decode(
     if kind == "dicomdir":
         raise SkippedImage("dicomdir", "a DICOMDIR lists images and holds none; give it as an input, not as an image")
     for radiograph in _frames(file, kind, options, decoder):
+        yield replace(radiograph, flags=radiograph.flags | detector_flags(radiograph.pixels))
+
+
+def decode_object(
+    content: bytes, options: DecodeOptions | None = None, decoder: DecodeFrame | None = None
+) -> Iterator[Radiograph]:
+    """Decode every frame of a DICOM object in memory, as `decode` does those of a file."""
+    from io import BytesIO
+
+    from cxrzero.images.codecs import decode_frame
+    from cxrzero.images.detectors import detector_flags
+    from cxrzero.images.dicom import decode_dicom
+    from cxrzero.images.radiograph import DecodeOptions
+
+    for radiograph in decode_dicom(BytesIO(content), options or DecodeOptions(), decoder or decode_frame):
         yield replace(radiograph, flags=radiograph.flags | detector_flags(radiograph.pixels))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from pydicom.dataset import Dataset
@@ -43,8 +44,8 @@ DX_FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
 
-def decode_dicom(path: Path, options: DecodeOptions, decoder: DecodeFrame = decode_frame) -> Iterator[Radiograph]:
-    """Decode every frame of a DICOM file.
+def decode_dicom(source: Path | BinaryIO, options: DecodeOptions, decoder: DecodeFrame = decode_frame) -> Iterator[Radiograph]:
+    """Decode every frame of a DICOM file, or of one that is open.
 
     Yields:
         Radiograph with pixels (H, W) uint8 of square pixels.
@@ -53,7 +54,7 @@ def decode_dicom(path: Path, options: DecodeOptions, decoder: DecodeFrame = deco
         SkippedImage: "no_pixels", "not_projection_radiography" or "not_chest_modality".
         ImageError: see docs/images.md. Both carry `facts`.
     """
-    with open_dicom(path) as dicom:
+    with open_dicom(source) as dicom:
         facts = facts_of(dicom.header)
         try:
             require_radiography(dicom.header, has_pixels=bool(dicom.pixel_tag))
@@ -117,11 +118,23 @@ def require_radiography(header: Dataset, *, has_pixels: bool) -> None:
         ImageError: "no_pixel_data" when an image's header comes without its pixels.
     """
     modality, sop_class = text(header, "Modality").upper(), text(header, "SOPClassUID")
-    radiograph_class = sop_class.startswith(CR_STORAGE + ".") or sop_class == CR_STORAGE
     if not has_pixels:
-        if radiograph_class or (modality in RADIOGRAPHY and integer(header, "Rows", 0) > 0):
+        if _is_radiograph(sop_class) or (modality in RADIOGRAPHY and integer(header, "Rows", 0) > 0):
             raise ImageError("no_pixel_data", "the header describes an image, the file holds none")
         raise SkippedImage("no_pixels", "the file holds no image (a report, a plan, a waveform or the like)")
+    require_modality(modality, sop_class)
+
+
+def require_modality(modality: str, sop_class: str) -> None:
+    """Let through the modalities and SOP classes of chest radiographs.
+
+    Args:
+        modality: in capitals.
+
+    Raises:
+        SkippedImage: "not_projection_radiography" or "not_chest_modality".
+    """
+    radiograph_class = _is_radiograph(sop_class)
     if modality in NOT_CHEST:
         raise SkippedImage("not_chest_modality", f"modality {modality} never shows a chest")
     if modality in RADIOGRAPHY:
@@ -130,6 +143,10 @@ def require_radiography(header: Dataset, *, has_pixels: bool) -> None:
         return
     stated = f"modality {modality}" if modality.isalnum() and len(modality) <= 16 else "the modality"
     raise SkippedImage("not_projection_radiography", f"{stated} is not projection radiography (CR, DX, DR, RG)")
+
+
+def _is_radiograph(sop_class: str) -> bool:
+    return sop_class.startswith(CR_STORAGE + ".") or sop_class == CR_STORAGE
 
 
 def is_secondary_capture(sop_class: str) -> bool:

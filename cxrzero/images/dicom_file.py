@@ -130,8 +130,8 @@ class DicomFile:
 
 
 @contextmanager
-def open_dicom(path: Path, keywords: Sequence[str] = KEYWORDS) -> Iterator[DicomFile]:
-    """Open a file and read its header.
+def open_dicom(source: Path | BinaryIO, keywords: Sequence[str] = KEYWORDS) -> Iterator[DicomFile]:
+    """Open a file, or take one that is open and close it at the end, and read its header.
 
     Args:
         keywords: of the attributes that are read; no other is.
@@ -141,7 +141,7 @@ def open_dicom(path: Path, keywords: Sequence[str] = KEYWORDS) -> Iterator[Dicom
     """
     ignore_warnings_of("pydicom")
     try:
-        opened = path.open("rb")
+        opened = source.open("rb") if isinstance(source, Path) else source
     except OSError as error:
         raise ImageError("unreadable", f"the file cannot be read ({error.strerror or os.strerror(5)})") from None
     with opened:

@@ -16,7 +16,7 @@ import xxhash
 from cxrzero.errors import CxrzeroError, ImageError
 from cxrzero.images.radiograph import Radiograph
 from cxrzero.pipeline.items import Failure, Frame, Input, Item
-from cxrzero.sources import ImageRef, identity_of
+from cxrzero.sources import ARCHIVED, ImageRef, identity_of
 
 # Of a picture's content, see `digest_of`; part of every cache key, since records hold it.
 DIGEST = "xxh3_64"
@@ -116,6 +116,8 @@ class DecodeJob(Generic[T]):
 
 def _is_unchanged(ref: ImageRef) -> bool:
     """Whether the file that was just read is still the one that was found, so that its record may be kept."""
+    if ref.identity == ARCHIVED:
+        return True  # its UIDs were compared with those asked for
     try:
         return ref.identity is not None and identity_of(os.stat(ref.path)) == ref.identity
     except OSError:

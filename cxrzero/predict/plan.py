@@ -142,7 +142,7 @@ def prepare(options: PredictOptions, notify: Notify = silent, *, look_only: bool
         check_output(str(studies), overwrite=overwrite)
     if options.dicom_sr:
         _check_reports(options, out)
-    screener = _open(options, notify)
+    screener = open_screener(options, notify)
     prompts = screener.prompts(options.labels, options.prompts, options.calibration)
     taken = sorted({prompt.label for prompt in prompts} & set(STUDY_COLUMNS)) if studies else []
     if taken:
@@ -164,7 +164,8 @@ def default_out(options: PredictOptions) -> str:
     return f"predictions.{options.format or 'csv'}"
 
 
-def _open(options: PredictOptions, notify: Notify) -> Screener:
+def open_screener(options: PredictOptions, notify: Notify = silent) -> Screener:
+    """The models that options name, ready to run as the options say. Raises what `Screener` raises."""
     return Screener(
         options.model,
         device=options.device,

@@ -105,7 +105,7 @@ def run(plan: Plan, on_row: OnRow | None = None, live: Live | None = None) -> Ou
     started, started_at = time.perf_counter(), datetime.now(UTC)
     live = live or Live()
     pseudonymiser, new_key = _pseudonymiser(plan)
-    scorer = _scorer(plan)
+    scorer = scorer_of(plan)
     refs = find_images(plan.options.paths, live.walk)
     shardlog = ShardLog(plan.out, plan.options.shard, pseudonymiser) if plan.options.shard else None
     if shardlog:
@@ -174,7 +174,8 @@ def _pseudonymiser(plan: Plan) -> tuple[Pseudonymiser | None, Path | None]:
     return Pseudonymiser(key), path if is_new else None
 
 
-def _scorer(plan: Plan) -> Scorer:
+def scorer_of(plan: Plan) -> Scorer:
+    """What makes the columns of the table of embeddings."""
     scorer: Scorer = plan.screener.classifier(plan.prompts)
     if plan.calibration:
         scorer = plan.calibration(scorer)

@@ -21,7 +21,7 @@ def program(name: str, package: str) -> str:
     """Path of a program of the Debian package `package`, which `.ci/install` installs."""
     found = shutil.which(name)
     if found is None:
-        _missing(f"the program {name} is not installed (Debian: apt install {package})")
+        missing(f"the program {name} is not installed (Debian: apt install {package})")
     return str(found)
 
 
@@ -36,7 +36,7 @@ def empty_network() -> list[str]:
         if tried.returncode == 0:
             return command
         refusal = refusal or tried.stderr.strip()
-    _missing(f"an empty network namespace is not permitted here ({refusal})")
+    missing(f"an empty network namespace is not permitted here ({refusal})")
     return []
 
 
@@ -60,7 +60,7 @@ class optional:  # noqa: N801
         return getattr(importlib.import_module(self._name), attribute)
 
 
-def _missing(why: str) -> None:
+def missing(why: str) -> None:
     if CI:
         pytest.fail(why)
     pytest.skip(why)

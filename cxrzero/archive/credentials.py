@@ -1,0 +1,86 @@
+"""Who asks: from the environment, or from a netrc file. What is found here is shown and written nowhere."""
+
+from __future__ import annotations
+
+import netrc
+import os
+import stat
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cxrzero.archive.address import Address
+from cxrzero.errors import ConfigError
+
+USER, PASSWORD, TOKEN = "CXRZERO_DICOMWEB_USER", "CXRZERO_DICOMWEB_PASSWORD", "CXRZERO_DICOMWEB_TOKEN"
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """What an archive is shown.
+
+    Attributes:
+        token: a bearer token (RFC 6750); else user and password (RFC 7617).
+    """
+
+    user: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+    token: str = field(default="", repr=False)
+
+
+def login_for(address: Address, *, is_only: bool) -> Login | None:
+    """The login for a DICOMweb service; None asks without one.
+
+    Args:
+        is_only: no other service is asked; else nobody can tell whose the environment's login is.
+
+    Raises:
+        ConfigError: half a login, one for which of several archives, a netrc file that others can read or that cannot
+            be read, or a login that would go over an open line.
+    """
+    found = _from_environment()
+    if found and not is_only:
+        raise ConfigError(
+            f"{USER}, {PASSWORD} and {TOKEN} are for one archive, and several are named; put each into a netrc file"
+        )
+    found = found or _from_netrc(address.host.strip("[]"))
+    if found and not address.is_encrypted and not address.is_local:
+        raise ConfigError(
+            "a login is not sent over http, where others can read it on its way; give the archive's "
+            f"dicomweb+https address, or unset {USER} and {TOKEN} and take it out of the netrc file"
+        )
+    return found
+
+
+def _from_environment() -> Login | None:
+    user, password, token = (os.environ.get(name, "") for name in (USER, PASSWORD, TOKEN))
+    if token and (user or password):
+        raise ConfigError(f"{TOKEN} and {USER} are both set; an archive takes one of them")
+    if bool(user) != bool(password):
+        raise ConfigError(f"{USER} and {PASSWORD} belong together; set both")
+    if any(not each.isprintable() for each in (user, password, token)):
+        raise ConfigError(f"{USER}, {PASSWORD} or {TOKEN} has a character in it that cannot be part of a login")
+    return Login(user, password, token) if user or token else None
+
+
+def _from_netrc(host: str) -> Login | None:
+    """What $NETRC or ~/.netrc has for a host by name; its "default" is for nobody in particular, and not taken."""
+    stated = os.environ.get("NETRC")
+    path = Path(stated) if stated else Path.home() / ".netrc"
+    try:
+        status = path.stat()
+        hosts = netrc.netrc(str(path)).hosts
+    except FileNotFoundError:
+        if stated:
+            raise ConfigError("the file that NETRC names does not exist") from None
+        return None
+    except netrc.NetrcParseError as error:  # whose words quote the file
+        raise ConfigError(f"{path}, line {error.lineno}, is not as netrc files are") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read ({type(error).__name__})") from None
+    if host not in hosts:
+        return None
+    if sys.platform != "win32" and status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise ConfigError(f"{path} holds a password, and others on this machine can read it; run: chmod 600 {path}")
+    user, _, password = hosts[host]
+    return Login(user, password or "")

@@ -1,0 +1,197 @@
+"""GET to the one host that the user named: no other host, no lesser encryption, no cookie, bounded in size and time.
+
+`requests` does the work; what it would do by itself is off: it follows redirects to anywhere, reads a netrc file whose
+password others can see, waits for a trickle without end, and takes as many bytes as come.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import threading
+import time
+from collections.abc import Callable
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any, TypeVar
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+from cxrzero._version import __version__
+from cxrzero.archive.credentials import Login
+from cxrzero.archive.limits import Limits, Patience, TransientError, stopped
+from cxrzero.errors import ArchiveError, ConfigError, ImageError
+from cxrzero.images.quiet import ignore_warnings_of
+
+T = TypeVar("T")
+
+CHUNK_BYTES = 2**16
+REDIRECTS = 5
+# RFC 9110 and RFC 6585: timeout, too many requests, server trouble, gateway trouble, overload.
+AGAIN = frozenset({408, 429, 500, 502, 503, 504})
+
+
+class Http:
+    """Answers of one server, read whole.
+
+    Args:
+        url: of the service; its scheme, host and port are the only ones that are asked.
+        login: shown to it; None shows none.
+        ca_file: certificates by which its own is checked; None takes those that `requests` brings.
+
+    Raises:
+        ConfigError: the file is none of certificates.
+    """
+
+    def __init__(
+        self, url: str, login: Login | None, limits: Limits, stop: threading.Event, ca_file: str | None = None
+    ) -> None:
+        import requests
+        from requests.adapters import HTTPAdapter
+
+        for package in ("requests", "urllib3"):  # whose warnings quote addresses, and so what is asked for
+            ignore_warnings_of(package)
+        self._url = urlsplit(url)
+        self._limits, self._stop = limits, stop
+        self._patience = Patience(limits, url, stop)
+        self._session: Any = requests.Session()
+        self._session.trust_env = False
+        self._session.proxies = requests.utils.get_environ_proxies(url)
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self._session.headers["User-Agent"] = f"cxrzero/{__version__}"
+        self._session.mount(self._url.scheme + "://", HTTPAdapter(pool_maxsize=limits.requests, max_retries=0))
+        if ca_file:
+            _check_certificates(ca_file)
+            self._session.verify = ca_file
+        if login and login.token:
+            self._session.headers["Authorization"] = f"Bearer {login.token}"
+        elif login:
+            self._session.auth = (login.user.encode(), login.password.encode())
+
+    def get(self, url: str, accept: str, most_bytes: int, read: Callable[[Any], T]) -> T:
+        """What `read` makes of a `requests.Response` of status 200 or 204 with its content.
+
+        Raises:
+            ImageError: "archive_refused", "not_in_archive", "archive_redirect", "archive_error", "file_too_large",
+                "truncated".
+            ArchiveError: see `Patience`.
+        """
+        return self._patience(lambda: read(self._get(url, accept, most_bytes)))
+
+    def close(self) -> None:
+        self._session.close()
+
+    def _get(self, url: str, accept: str, most_bytes: int) -> Any:
+        import requests
+
+        end = time.monotonic() + self._limits.whole_s
+        try:
+            for _ in range(REDIRECTS + 1):
+                response = self._session.get(
+                    url,
+                    headers={"Accept": accept},
+                    stream=True,
+                    allow_redirects=False,
+                    timeout=(self._limits.connect_s, self._limits.read_s),
+                )
+                with response:
+                    if not response.is_redirect:
+                        _check_status(response)
+                        # Then content, text and json() are there without another byte being read.
+                        response._content = self._body(response, most_bytes, end)
+                        response._content_consumed = True
+                        return response
+                    url = self._redirected(url, response.headers["Location"])
+        # The words of these errors quote the address, and with it what was asked for.
+        except requests.exceptions.SSLError:
+            raise ArchiveError(
+                f"the certificate of {self._url.netloc} cannot be verified; if your own authority issued it, give its "
+                "certificate with --ca-file"
+            ) from None
+        except (requests.exceptions.ConnectTimeout, requests.exceptions.ReadTimeout):
+            raise _absence("the archive does not answer in time") from None
+        except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError):
+            raise TransientError("truncated", "the archive's answer broke off") from None
+        except requests.exceptions.ConnectionError:
+            raise _absence("there is no connection to the archive") from None
+        except requests.exceptions.RequestException as error:
+            raise ImageError("archive_error", f"the archive cannot be asked ({type(error).__name__})") from None
+        raise ImageError("archive_redirect", f"the archive redirects more than {REDIRECTS} times")
+
+    def _body(self, response: Any, most_bytes: int, end: float) -> bytes:
+        import urllib3
+
+        stated = response.headers.get("Content-Length", "")
+        if stated.isdigit() and int(stated) > most_bytes:
+            raise _too_large(most_bytes)
+        body = bytearray()
+        try:
+            while chunk := response.raw.read1(CHUNK_BYTES, decode_content=True):
+                body += chunk
+                if len(body) > most_bytes:
+                    raise _too_large(most_bytes)
+                if self._stop.is_set():
+                    raise stopped()
+                if time.monotonic() > end:
+                    raise TransientError("archive_error", "the archive's answer takes too long", is_absence=True)
+        except urllib3.exceptions.ReadTimeoutError:
+            raise _absence("the archive does not go on with its answer") from None
+        except (urllib3.exceptions.HTTPError, OSError):
+            raise TransientError("truncated", "the archive's answer broke off") from None
+        if stated.isdigit() and "Content-Encoding" not in response.headers and len(body) < int(stated):
+            raise TransientError("truncated", "the archive's answer broke off")
+        return bytes(body)
+
+    def _redirected(self, url: str, location: str) -> str:
+        """Where a redirect leads, if that is the same server."""
+        try:
+            wanted = urljoin(url, location)
+            is_same = _origin(urlsplit(wanted)) == _origin(self._url)
+        except ValueError:
+            is_same = False
+        if not is_same:
+            raise ImageError("archive_redirect", "the archive redirects to another host or port, or to plain http; refused")
+        return wanted
+
+
+def _origin(url: SplitResult) -> tuple[str, str | None, int | None]:
+    return url.scheme, url.hostname, url.port or {"https": 443, "http": 80}.get(url.scheme)
+
+
+def _check_status(response: Any) -> None:
+    status = response.status_code
+    if status in (200, 204):
+        return
+    if status in (401, 403, 407):
+        raise ImageError("archive_refused", f"the archive refuses (HTTP {status})")
+    if status in (404, 410):
+        raise ImageError("not_in_archive", f"the archive does not have it (HTTP {status})")
+    if status in AGAIN:
+        raise TransientError(
+            "archive_error", f"the archive answers HTTP {status}", _retry_after(response.headers.get("Retry-After", ""))
+        )
+    raise ImageError("archive_error", f"the archive answers HTTP {status}")
+
+
+def _retry_after(text: str) -> float | None:
+    """Seconds (RFC 9110, 10.2.3): a number, or a date."""
+    if text.strip().isdigit():
+        return float(text)
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _absence(message: str) -> TransientError:
+    return TransientError("archive_error", message, is_absence=True)
+
+
+def _too_large(most_bytes: int) -> ImageError:
+    return ImageError("file_too_large", f"the archive sends more than {most_bytes:,} bytes; refused")
+
+
+def _check_certificates(ca_file: str) -> None:
+    import ssl
+
+    try:
+        ssl.create_default_context(cafile=ca_file)
+    except (OSError, ssl.SSLError):
+        raise ConfigError(f"--ca-file {ca_file} cannot be read, or has no certificate (PEM) in it") from None
