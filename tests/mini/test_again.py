@@ -8,12 +8,12 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("timm")
 
-from cxrzero.maths import sigmoid  # noqa: E402
-from recipes.mini_again import opinion  # noqa: E402
+from cxrzero.maths import sigmoid
+from recipes.mini_again import opinion
 
 
 def test_an_opinion_is_read_from_features_and_has_the_teachers_level_and_spread() -> None:
-    """Labels are half wrong, teachers know half: what the features say of new films is nearer to the truth than both."""
+    """Labels are noisy and teachers know half: what the features say of new films is nearer to the truth."""
     rng = np.random.default_rng(0)
     seen = rng.normal(size=(4000, 30))
     truth = seen[:, :2] + seen[:, 2:4]
