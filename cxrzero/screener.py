@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from cxrzero.archive.address import is_address
+from cxrzero.archive.archives import Archives
 from cxrzero.backends import Encoder, open_encoder
 from cxrzero.backends.base import CUDA_BATCH, CUDA_CALLS, cpu_count
 from cxrzero.cache.store import Store
@@ -89,6 +91,7 @@ class Screener:
         fast_decode: decode JPEG and JPEG 2000 films no larger than needed, see `DecodeOptions.fast_side`.
         gpu_decode: decode lossless JPEG 2000 frames of DICOM files on the GPU of `device`, to the same
             pixels; the rest in threads of this process.
+        archives: from which addresses are read (docs/archive.md); None reads files alone.
         notify: is told before something slow happens, such as the import of a checkpoint, and what there is to say of
             the labels; by default nobody is.
 
@@ -118,6 +121,7 @@ class Screener:
         cache: bool = True,
         fast_decode: bool = False,
         gpu_decode: bool = False,
+        archives: Archives | None = None,
         notify: Notify = silent,
     ) -> None:
         if any(number is not None and number < 1 for number in (batch_size, workers)):
@@ -140,6 +144,9 @@ class Screener:
         self.gpu_frames = _gpu_frames(self.decode_options, gpu_number(device)) if gpu_decode else None
         if gpu_decode and workers is None:  # as many again: a thread whose frame is on the GPU waits
             self.workers *= 2
+        self.archives = archives
+        if archives and workers is None:  # a thread that waits for an archive does nothing else
+            self.workers += archives.limits.requests
         self.selection = selection or Selection()
 
     def predict(
@@ -153,7 +160,8 @@ class Screener:
         """Score files and folders.
 
         Args:
-            paths: a file, a folder (searched recursively), or several; "@list.txt" names a file of paths.
+            paths: a file, a folder (searched recursively), or several; "@list.txt" names a file of paths; with
+                `archives` also addresses.
             labels: findings in plain words; None asks the calibration's, and without one the model's own list.
             prompts: a prompts file, or "default" for the built-in bank; None asks by the model's own templates.
             calibration: file of `cxrzero eval`, or the text "model" for the one in the model's bundle (a file of that
@@ -168,16 +176,18 @@ class Screener:
             LabelError: labels that cannot be columns of one table, or that the calibration lacks.
             ConfigError: the calibration was fitted for another model or other prompts, or the model has none.
             TokenizerError: a label is too long for the model.
+            ArchiveError: an archive does not answer, or refuses.
         """
         given = [os.fspath(paths)] if isinstance(paths, str | os.PathLike) else [os.fspath(path) for path in paths]
-        check_paths(given)
+        check_paths(given, self.archives)
         asked = self.prompts(labels, prompts, calibration)
         applied = self.calibration(calibration, asked) if calibration is not None else None
         remarks = self.remarks(asked, is_typed=labels is not None or prompts not in (None, BUILT_IN))
         for line in (*lines(remarks), *(applied.notes() if applied else ())):
             self._notify(line)
         scorer: Scorer = self.classifier(asked)
-        rows = list(self.stream(find_images(given), applied(scorer) if applied else scorer, asked))
+        refs = find_images(given, archives=self.archives)
+        rows = list(self.stream(refs, applied(scorer) if applied else scorer, asked))
         if not rows:
             raise NoInputError(f"nothing to read in {', '.join(given)}: no image or DICOM file was found")
         return rows
@@ -227,8 +237,8 @@ class Screener:
     @property
     def decode_in(self) -> str:
         """What runs: "threads" or "processes"."""
-        if self.gpu_frames is not None:
-            return "threads"  # which share the GPU of this process
+        if self.gpu_frames is not None or self.archives:
+            return "threads"  # which share the GPU or the connections of this process
         if self._decode_in == "auto":
             return "processes" if self.workers >= PROCESSES_FROM[self.members[0].encoder.device] else "threads"
         return self._decode_in
@@ -339,14 +349,17 @@ class Screener:
     def _open_decoders(self) -> OpenDecoders:
         preprocessings = _preprocessings(self.members)
         if self.decode_in == "threads":
-            return partial(ThreadDecoders, self.decode, preprocessings, self.workers)
+            on_close = self.archives.hurry if self.archives else lambda: None
+            return partial(ThreadDecoders, self.decode, preprocessings, self.workers, on_close=on_close)
         from cxrzero.pipeline.processes import ProcessDecoders
 
         plain = partial(decode, options=self.decode_options)  # processes need no models
         return partial(ProcessDecoders, plain, preprocessings, self.workers, waiting=self.batch_size)
 
     def decode(self, path: str) -> Iterator[Radiograph]:
-        """The upright pictures of one file, one at a time."""
+        """The upright pictures of one file or instance, one at a time."""
+        if self.archives and is_address(path):
+            return self.archives.decode(path, self.decode_options, self.gpu_frames)
         return decode(Path(path), self.decode_options, self.gpu_frames)
 
 

@@ -147,7 +147,5 @@ def _number(found: Found, tag: str) -> int | None:
     element = found.get(tag)
     values = element.get("Value") if isinstance(element, dict) else None
     first = values[0] if isinstance(values, list) and values else None
-    try:
-        return max(0, int(first))
-    except (TypeError, ValueError):
-        return None
+    text = str(first)  # some servers write numbers as texts
+    return int(text) if text.isdecimal() and len(text) < 10 else None

@@ -147,7 +147,8 @@ class Http:
         except ValueError:
             is_same = False
         if not is_same:
-            raise ImageError("archive_redirect", "the archive redirects to another host or port, or to plain http; refused")
+            what = "the archive redirects to another host or port, or to plain http; refused"
+            raise ImageError("archive_redirect", what)
         return wanted
 
 

@@ -28,6 +28,7 @@ def heatmap(options: HeatmapOptions) -> None:
     Exit codes: 0 all drawn or skipped, 1 nothing drawn, 2 wrong usage, 3 some images failed, 130 interrupted.
     """
     one_blas_thread()
+    from cxrzero.archive.archives import Archives
     from cxrzero.cli.progress import Progress
     from cxrzero.display.counts import counted
     from cxrzero.heatmap.plan import check, prepare
@@ -36,13 +37,15 @@ def heatmap(options: HeatmapOptions) -> None:
     from cxrzero.prompts.remarks import lines
     from cxrzero.screener import Screener
 
-    asked = check(options)
+    archives = Archives(notify=say)
+    asked = check(options, archives)
     screener = Screener(
         options.model,
         device=options.device,
         batch_size=options.batch_size,
         workers=options.workers,
         decode_options=DecodeOptions(invert=options.invert),
+        archives=archives or None,
         notify=say,
     )
     plan = prepare(asked, screener)

@@ -32,6 +32,7 @@ def search(options: SearchOptions) -> None:
     one_blas_thread()
     import datetime
 
+    from cxrzero.archive.archives import Archives
     from cxrzero.cli.progress import Progress
     from cxrzero.display.counts import counted
     from cxrzero.errors import UsageError, exit_code
@@ -48,13 +49,16 @@ def search(options: SearchOptions) -> None:
 
     if not options.paths:
         raise UsageError('search takes a text and a folder: cxrzero search "pleural effusion" archive/')
-    check_paths(options.paths)
+    archives = Archives(notify=say)
+    check_paths([*options.paths, *filter(None, [options.like])], archives)
     if options.out:
         check_output(options.out, overwrite=options.overwrite)
     if options.html:
         check_file(options.html, overwrite=options.overwrite)
     decode_options = DecodeOptions(invert=options.invert)
-    screener = Screener(options.model, device=options.device, decode_options=decode_options, notify=say)
+    screener = Screener(
+        options.model, device=options.device, decode_options=decode_options, archives=archives or None, notify=say
+    )
     member = screener.member
     for line in (
         () if options.like else lines(remarks_on_text(options.words[0], member.bundle, member.tokenizer.pieces))

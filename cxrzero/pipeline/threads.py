@@ -60,9 +60,18 @@ class ThreadDecoders:
         preprocessings: of each model.
         workers: how many.
         stats: is told how long decoding took.
+        on_close: called first, to end what threads wait for.
     """
 
-    def __init__(self, decode: Decode, preprocessings: Sequence[Preprocessing], workers: int, stats: RunStats) -> None:
+    def __init__(
+        self,
+        decode: Decode,
+        preprocessings: Sequence[Preprocessing],
+        workers: int,
+        stats: RunStats,
+        on_close: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._on_close = on_close
         self._decode, self._preprocessings, self._stats = decode, preprocessings, stats
         self.ahead = workers
         self._stop = threading.Event()
@@ -76,4 +85,5 @@ class ThreadDecoders:
 
     def close(self) -> None:
         self._stop.set()
+        self._on_close()
         self._pool.shutdown(wait=True, cancel_futures=True)

@@ -103,7 +103,8 @@ def run(plan: Plan, on_row: OnRow | None = None, live: Live | None = None) -> Ou
     live = live or Live()
     pseudonymiser, new_key = _pseudonymiser(plan)
     scorer = _scorer(plan)
-    refs = find_images(plan.options.paths, live.walk)
+    archives = plan.screener.archives
+    refs = find_images(plan.options.paths, live.walk, archives)
     shardlog = ShardLog(plan.out, plan.options.shard, pseudonymiser) if plan.options.shard else None
     if shardlog:
         refs = shardlog.take(refs)
@@ -117,7 +118,9 @@ def run(plan: Plan, on_row: OnRow | None = None, live: Live | None = None) -> Ou
             shardlog.note(item, picture)
 
     # The second walk is for the time left, which nobody looks at without `on_row`.
-    with _counted_beside(plan, live) if on_row else nullcontext(), Output(plan, pseudonymiser, shardlog) as output:
+    # An archive is not asked for its lists twice.
+    counted_beside = _counted_beside(plan, live) if on_row and not archives else nullcontext()
+    with counted_beside, Output(plan, pseudonymiser, shardlog) as output:
         with closing(plan.screener.stream(files, scorer, plan.prompts, live.stats, on_item)) as rows:
             for row in rows:
                 shown = output.add(row)
@@ -148,6 +151,8 @@ def run(plan: Plan, on_row: OnRow | None = None, live: Live | None = None) -> Ou
         write_json(plan.record, build_manifest(plan, outcome))
     if plan.screener.store:
         plan.screener.store.close()
+    if archives:
+        archives.close()
     return outcome
 
 
@@ -176,6 +181,8 @@ def _some(refs: Iterator[ImageRef], plan: Plan, live: Live, pseudonymiser: Pseud
     first = next(refs, None)
     if first is None and not live.walk.found:
         ignored = f" ({counted(live.walk.ignored, 'other file')} ignored)" if live.walk.ignored else ""
+        archives = plan.screener.archives
+        ignored += f"; not fetched: {archives.left_out()}" if archives and archives.unfetched else ""
         given = map(pseudonymiser.argument, plan.options.paths) if pseudonymiser else plan.options.paths
         raise NoInputError(f"no image or DICOM file in {', '.join(given)}{ignored}")
     return itertools.chain([first], refs) if first else refs
