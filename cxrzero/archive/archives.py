@@ -22,6 +22,7 @@ from cxrzero.choices import CALLING_TITLE, Notify, silent
 from cxrzero.display.counts import together
 from cxrzero.errors import ImageError, UsageError
 from cxrzero.files import WholeFile, cannot_write, make_private
+from cxrzero.images.sniff import HEAD_BYTES, kind_of_bytes
 
 if TYPE_CHECKING:
     from cxrzero.archive.listing import Listed
@@ -129,12 +130,14 @@ class Archives:
             ArchiveError: the archive does not answer any more.
         """
         from cxrzero.images import decode_object
+        from cxrzero.images.radiograph import Facts
 
         place = parse_address(path)
         try:
             yield from decode_object(self._fetch(place), options, decoder)
         except ImageError as error:
-            error.facts = error.facts or facts_of(place)
+            stated = error.facts or Facts()
+            error.facts = tuple(one or other for one, other in zip(stated, facts_of(place), strict=True))
             raise
 
     def hurry(self) -> None:
@@ -193,6 +196,8 @@ def _check_instance(content: bytes, uid: str) -> None:
     """Raise ImageError unless it is the object with this SOP Instance UID."""
     from cxrzero.images.dicom_file import open_dicom, text
 
+    if kind_of_bytes(content[:HEAD_BYTES]) != "dicom":
+        raise ImageError("archive_error", "the archive sends something else than a DICOM object")
     with open_dicom(BytesIO(content)) as dicom:
         if text(dicom.header, "SOPInstanceUID") != uid:
             raise ImageError("other_instance", "the archive sends another object than was asked for")
