@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -128,7 +129,7 @@ class Screener:
             raise UsageError("batch_size and workers must be at least 1")
         if decode_in not in DECODE_IN:
             raise UsageError(f"decode_in {decode_in!r} is unknown; choose one of {', '.join(DECODE_IN)}")
-        self._notify = notify
+        self._notify, self.archives = notify, archives
         self.store: Store | None = Store() if cache else None
         specs = [model] if isinstance(model, str | os.PathLike) else list(model)
         bundles = [bundle for spec in specs for bundle in resolve_models(os.fspath(spec), notify)]
@@ -144,7 +145,6 @@ class Screener:
         self.gpu_frames = _gpu_frames(self.decode_options, gpu_number(device)) if gpu_decode else None
         if gpu_decode and workers is None:  # as many again: a thread whose frame is on the GPU waits
             self.workers *= 2
-        self.archives = archives
         if archives and workers is None:  # a thread that waits for an archive does nothing else
             self.workers += archives.limits.requests
         self.selection = selection or Selection()
@@ -160,8 +160,7 @@ class Screener:
         """Score files and folders.
 
         Args:
-            paths: a file, a folder (searched recursively), or several; "@list.txt" names a file of paths; with
-                `archives` also addresses.
+            paths: a file, a folder (searched recursively), an address, or several; "@list.txt" names a file of paths.
             labels: findings in plain words; None asks the calibration's, and without one the model's own list.
             prompts: a prompts file, or "default" for the built-in bank; None asks by the model's own templates.
             calibration: file of `cxrzero eval`, or the text "model" for the one in the model's bundle (a file of that
@@ -349,8 +348,8 @@ class Screener:
     def _open_decoders(self) -> OpenDecoders:
         preprocessings = _preprocessings(self.members)
         if self.decode_in == "threads":
-            on_close = self.archives.hurry if self.archives else lambda: None
-            return partial(ThreadDecoders, self.decode, preprocessings, self.workers, on_close=on_close)
+            hurried = self.archives.hurried if self.archives else nullcontext
+            return partial(ThreadDecoders, self.decode, preprocessings, self.workers, hurried=hurried)
         from cxrzero.pipeline.processes import ProcessDecoders
 
         plain = partial(decode, options=self.decode_options)  # processes need no models
@@ -358,9 +357,8 @@ class Screener:
 
     def decode(self, path: str) -> Iterator[Radiograph]:
         """The upright pictures of one file or instance, one at a time."""
-        if self.archives and is_address(path):
-            return self.archives.decode(path, self.decode_options, self.gpu_frames)
-        return decode(Path(path), self.decode_options, self.gpu_frames)
+        read = self.archives.decode if self.archives and is_address(path) else decode
+        return read(path, self.decode_options, self.gpu_frames)
 
 
 def _gpu_frames(options: DecodeOptions, gpu: int) -> GpuFrames:

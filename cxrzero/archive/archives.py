@@ -9,6 +9,7 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from types import TracebackType
@@ -105,7 +106,6 @@ class Archives:
         """
         from cxrzero.archive.listing import instances_in
 
-        self._stop.clear()
         place = parse_address(path)
         for listed in instances_in(self._service(place), place, self.query or Query(), self.unfetched):
             if listed.error is not None:
@@ -140,12 +140,17 @@ class Archives:
             error.facts = tuple(one or other for one, other in zip(stated, facts_of(place), strict=True))
             raise
 
-    def hurry(self) -> None:
-        """End what waits or is being received."""
+    @contextmanager
+    def hurried(self) -> Iterator[None]:
+        """Meanwhile, what waits or is being received ends."""
         self._stop.set()
+        try:
+            yield
+        finally:
+            self._stop.clear()
 
     def close(self) -> None:
-        self.hurry()
+        self._stop.set()
         for service in self._services.values():
             service.close()
 

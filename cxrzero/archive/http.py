@@ -56,7 +56,8 @@ class Http:
         self._session.proxies = requests.utils.get_environ_proxies(url)
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self._session.headers["User-Agent"] = f"cxrzero/{__version__}"
-        self._session.mount(self._url.scheme + "://", HTTPAdapter(pool_maxsize=limits.requests, max_retries=0))
+        # One more for lists; of itself an adapter tries once.
+        self._session.mount(self._url.scheme + "://", HTTPAdapter(pool_maxsize=limits.requests + 1))
         if ca_file:
             _check_certificates(ca_file)
             self._session.verify = ca_file

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from cxrzero.cli.helppage import Command
@@ -9,6 +11,9 @@ from cxrzero.cli.parameters import command
 from cxrzero.cli.process import one_blas_thread
 from cxrzero.cli.terminal import say, show
 from cxrzero.heatmap.options import HeatmapOptions
+
+if TYPE_CHECKING:
+    from cxrzero.archive.archives import Archives
 
 SHOWN = 5  # films without maps that are named
 
@@ -29,6 +34,12 @@ def heatmap(options: HeatmapOptions) -> None:
     """
     one_blas_thread()
     from cxrzero.archive.archives import Archives
+
+    with Archives(notify=say) as archives:
+        _heatmap(options, archives)
+
+
+def _heatmap(options: HeatmapOptions, archives: Archives) -> None:
     from cxrzero.cli.progress import Progress
     from cxrzero.display.counts import counted
     from cxrzero.heatmap.plan import check, prepare
@@ -37,7 +48,6 @@ def heatmap(options: HeatmapOptions) -> None:
     from cxrzero.prompts.remarks import lines
     from cxrzero.screener import Screener
 
-    archives = Archives(notify=say)
     asked = check(options, archives)
     screener = Screener(
         options.model,

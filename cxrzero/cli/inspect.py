@@ -16,6 +16,7 @@ from cxrzero.cli.terminal import say
 from cxrzero.options import ADVANCED
 
 if TYPE_CHECKING:
+    from cxrzero.archive.archives import Archives
     from cxrzero.cli.console import Console
     from cxrzero.images.radiograph import Radiograph
     from cxrzero.model.preprocess import Preprocess
@@ -53,8 +54,14 @@ def inspect(
 
     Exit codes: 0 all readable, 1 the run failed, 2 wrong usage, 3 some files could not be read.
     """
-    from cxrzero.archive.address import is_address
     from cxrzero.archive.archives import Archives
+
+    with Archives(notify=say) as archives:
+        _inspect(paths, png, model, invert, archives)
+
+
+def _inspect(paths: list[str], png: Path | None, model: str, invert: Invert, archives: Archives) -> None:
+    from cxrzero.archive.address import is_address
     from cxrzero.cli.console import Console
     from cxrzero.errors import ImageError, NoInputError, OutputError, exit_code
     from cxrzero.images import DecodeOptions, decode
@@ -63,7 +70,6 @@ def inspect(
     from cxrzero.registry import resolve_model
     from cxrzero.sources import check_paths, find_images
 
-    archives = Archives(notify=say)
     check_paths(paths, archives)
     preprocess = None
     if png is not None:

@@ -13,6 +13,7 @@ from cxrzero.cli.terminal import say
 from cxrzero.search.options import SearchOptions
 
 if TYPE_CHECKING:
+    from cxrzero.archive.archives import Archives
     from cxrzero.search.archive import Hit
 
 
@@ -30,9 +31,15 @@ def search(options: SearchOptions) -> None:
     Exit codes: 0 all read, 1 nothing read, 2 wrong usage, 3 some images failed.
     """
     one_blas_thread()
+    from cxrzero.archive.archives import Archives
+
+    with Archives(notify=say) as archives:
+        _search(options, archives)
+
+
+def _search(options: SearchOptions, archives: Archives) -> None:
     import datetime
 
-    from cxrzero.archive.archives import Archives
     from cxrzero.cli.progress import Progress
     from cxrzero.display.counts import counted
     from cxrzero.errors import UsageError, exit_code
@@ -49,7 +56,6 @@ def search(options: SearchOptions) -> None:
 
     if not options.paths:
         raise UsageError('search takes a text and a folder: cxrzero search "pleural effusion" archive/')
-    archives = Archives(notify=say)
     check_paths([*options.paths, *filter(None, [options.like])], archives)
     if options.out:
         check_output(options.out, overwrite=options.overwrite)

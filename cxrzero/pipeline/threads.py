@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Protocol, get_args
 
@@ -60,7 +61,7 @@ class ThreadDecoders:
         preprocessings: of each model.
         workers: how many.
         stats: is told how long decoding took.
-        on_close: called first, to end what threads wait for.
+        hurried: what threads wait for ends inside it.
     """
 
     def __init__(
@@ -69,9 +70,9 @@ class ThreadDecoders:
         preprocessings: Sequence[Preprocessing],
         workers: int,
         stats: RunStats,
-        on_close: Callable[[], None] = lambda: None,
+        hurried: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        self._on_close = on_close
+        self._hurried = hurried
         self._decode, self._preprocessings, self._stats = decode, preprocessings, stats
         self.ahead = workers
         self._stop = threading.Event()
@@ -85,5 +86,5 @@ class ThreadDecoders:
 
     def close(self) -> None:
         self._stop.set()
-        self._on_close()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        with self._hurried():
+            self._pool.shutdown(wait=True, cancel_futures=True)

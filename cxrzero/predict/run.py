@@ -99,8 +99,12 @@ def run(plan: Plan, on_row: OnRow | None = None, live: Live | None = None) -> Ou
 
     Whatever ends the run early, the rows that are done stay in `<out>.partial`.
     """
+    with plan.screener.archives or nullcontext():
+        return _run(plan, on_row, live or Live())
+
+
+def _run(plan: Plan, on_row: OnRow | None, live: Live) -> Outcome:
     started, started_at = time.perf_counter(), datetime.now(UTC)
-    live = live or Live()
     pseudonymiser, new_key = _pseudonymiser(plan)
     scorer = _scorer(plan)
     archives = plan.screener.archives
@@ -151,8 +155,6 @@ def run(plan: Plan, on_row: OnRow | None = None, live: Live | None = None) -> Ou
         write_json(plan.record, build_manifest(plan, outcome))
     if plan.screener.store:
         plan.screener.store.close()
-    if archives:
-        archives.close()
     return outcome
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import ssl
-import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -41,7 +40,6 @@ from tests.archive.webserver import (
     status,
     trickle,
 )
-from tests.support import needs
 
 FILM = held(1)
 PLACE = "studies/1.2.1/series/1.2.1.1/instances/1.2.1.1.1"
@@ -65,11 +63,17 @@ def predict(bundle: Path, *addresses: str, limits: Limits = QUICK, **options: An
 
 
 def read(server: Server, limits: Limits = QUICK, query: str = "all") -> list[tuple[str, str, Facts]]:
+    return read_from(server.address, limits, query)
+
+
+def read_from(
+    address: str, limits: Limits = QUICK, query: str = "all", ca_file: Path | None = None
+) -> list[tuple[str, str, Facts]]:
     """Status, code and facts of what becomes a row each, without a model."""
     found = []
-    with Archives(query, limits=limits) as archives:
-        check_paths([server.address], archives)
-        for ref in find_images([server.address], archives=archives):
+    with Archives(query, limits=limits, ca_file=ca_file) as archives:
+        check_paths([address], archives)
+        for ref in find_images([address], archives=archives):
             for item in items_of(ref, archives.decode, lambda *_: ([], []), lambda _: None):
                 error = item.error if isinstance(item, Failure) else None
                 facts = item.facts if isinstance(item, Frame) else Facts(*item.error.facts or ())
@@ -357,20 +361,19 @@ def test_without_archives_an_address_is_no_path(tiny_bundle: Path) -> None:
         Screener(tiny_bundle, device="cpu").predict("dicomweb+https://pacs.example/x/studies/1.2")
 
 
-def test_a_certificate_is_verified(web: Server, tiny_bundle: Path, tmp_path: Path) -> None:
-    made = [needs.program("openssl", "openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"]
-    made += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-    made += ["-keyout", str(tmp_path / "key.pem"), "-out", str(tmp_path / "own.pem")]
-    subprocess.run(made, check=True, capture_output=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / "own.pem", tmp_path / "key.pem")
+def test_a_certificate_is_verified(
+    web: Server, tiny_bundle: Path, certified: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, own = certified
     web.socket = context.wrap_socket(web.socket, server_side=True)
     web.library.held = [FILM]
     address = web.address.replace("+http:", "+https:")
     with pytest.raises(ArchiveError, match=r"certificate.*--ca-file"):
         predict(tiny_bundle, address)
     assert web.library.asked == []
-    assert [row.status for row in predict(tiny_bundle, address, ca_file=tmp_path / "own.pem")] == ["ok"]
+    assert statuses(read_from(address, ca_file=own)) == ["ok"]
+    monkeypatch.setenv("CXRZERO_CA_FILE", str(own))
+    assert statuses(read_from(address)) == ["ok"]
 
 
 def test_an_object_may_have_what_looks_like_a_boundary() -> None:
