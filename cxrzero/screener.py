@@ -145,7 +145,7 @@ class Screener:
         self.gpu_frames = _gpu_frames(self.decode_options, gpu_number(device)) if gpu_decode else None
         if gpu_decode and workers is None:  # as many again: a thread whose frame is on the GPU waits
             self.workers *= 2
-        if archives and workers is None:  # a thread that waits for an archive does nothing else
+        if archives is not None and workers is None:  # a thread that waits for an archive does nothing else
             self.workers += archives.limits.requests
         self.selection = selection or Selection()
 

@@ -68,7 +68,7 @@ def _from_environment() -> Login | None:
 def _from_netrc(host: str) -> Login | None:
     """What $NETRC or ~/.netrc has for a host by name; its "default" is for nobody in particular, and not taken."""
     stated = os.environ.get("NETRC")
-    path = Path(stated) if stated else Path.home() / ".netrc"
+    path = Path(stated or os.path.expanduser("~/.netrc"))
     try:
         status = path.stat()
         hosts = netrc.netrc(str(path)).hosts

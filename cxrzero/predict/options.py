@@ -73,7 +73,7 @@ class PredictOptions:
     )
     calling_title: str = option(
         CALLING_TITLE,
-        "Use this AE title towards an archive that speaks DIMSE (dicom://).",
+        "Call ourselves by this AE title towards an archive that speaks DIMSE (dicom://).",
         metavar="AET",
         panel=ADVANCED,
         decides="nothing",

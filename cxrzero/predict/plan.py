@@ -114,7 +114,7 @@ def prepare(options: PredictOptions, notify: Notify = silent, *, look_only: bool
         options.query,
         refetch=options.refetch,
         keep=options.keep_files,
-        ca_file=options.ca_file and str(options.ca_file),
+        ca_file=options.ca_file,
         calling_title=options.calling_title,
         notify=notify,
     )

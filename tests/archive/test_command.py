@@ -240,6 +240,17 @@ def test_a_config_file_may_name_it_all(cxrzero: Run, web: Server) -> None:
     assert web.library.fetched() == UIDS
 
 
+def test_a_list_may_name_films_of_archives_and_of_this_machine(cxrzero: Run, web: Server) -> None:
+    web.library.held = list(FILMS)
+    Path("own.dcm").write_bytes(held(9).content)
+    films = [f"{web.address}/studies/{film.study}/series/{film.series}/instances/{film.instance}" for film in FILMS[:2]]
+    Path("list.txt").write_text("\n".join([films[1], "own.dcm", films[0]]), encoding="utf-8")
+    result = cxrzero("predict", "@list.txt", "--labels", "edema")
+    assert result.exit_code == 0, result.output
+    assert [row["path"] for row in table()] == [films[1], "own.dcm", films[0]]
+    assert {each.what for each in web.library.asked} == {"fetch"}
+
+
 def test_the_cache_holds_no_address(cxrzero: Run, web: Server, tmp_path: Path) -> None:
     predict(cxrzero, web)
     (store,) = (tmp_path / "cache").rglob("*.sqlite*")
