@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from cxrzero.archive.address import is_address
+from cxrzero.archive.address import names_archive
 from cxrzero.archive.archives import Archives
 from cxrzero.backends import Encoder, open_encoder
 from cxrzero.backends.base import CUDA_BATCH, CUDA_CALLS, cpu_count
@@ -357,7 +357,7 @@ class Screener:
 
     def decode(self, path: str) -> Iterator[Radiograph]:
         """The upright pictures of one file or instance, one at a time."""
-        read = self.archives.decode if self.archives and is_address(path) else decode
+        read = self.archives.decode if self.archives and names_archive(path) else decode
         return read(path, self.decode_options, self.gpu_frames)
 
 

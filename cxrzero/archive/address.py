@@ -27,7 +27,7 @@ NOTHING = ".no-instance"
 FORM = "write dicomweb+https://HOST/dicom-web or dicom://HOST:PORT/TITLE; see docs/archive.md"
 
 
-def is_address(path: str) -> bool:
+def names_archive(path: str) -> bool:
     """Whether it names an archive; every other path is one of this machine."""
     scheme, separator, _ = path.partition("://")
     return bool(separator) and scheme.lower() in SCHEMES

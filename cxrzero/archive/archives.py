@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from cxrzero.archive.address import Address, is_address, kept_file, parse_address
+from cxrzero.archive.address import Address, kept_file, names_archive, parse_address
 from cxrzero.archive.credentials import Login, logins_for
 from cxrzero.archive.limits import Limits
 from cxrzero.archive.query import Query, parse_query
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from cxrzero.images.radiograph import DecodeOptions, Facts, Radiograph
 
 CA_FILE = "CXRZERO_CA_FILE"
+# Instances that are listed and wait to be looked up in the cache.
+LISTED_AHEAD = 1000
 
 
 class Archives:
@@ -82,7 +84,7 @@ class Archives:
             UsageError: an address that is none, or names an archive without a query; a login that cannot be used.
             MissingExtraError: the library that speaks to it is not installed.
         """
-        places = {str(place): place for place in map(parse_address, filter(is_address, paths))}
+        places = {str(place): place for place in map(parse_address, filter(names_archive, paths))}
         if self.query is None and any(not place.study for place in places.values()):
             raise UsageError(
                 'an archive is asked for some studies: add --query "ModalitiesInStudy=DX,StudyDate=20260101-20260131" '
@@ -104,10 +106,12 @@ class Archives:
         Raises:
             ArchiveError: the list of studies cannot be had.
         """
+        from cxrzero.archive.ahead import read_ahead
         from cxrzero.archive.listing import instances_in
 
         place = parse_address(path)
-        for listed in instances_in(self._service(place), place, self.query or Query(), self.unfetched):
+        found = instances_in(self._service(place), place, self.query or Query(), self.unfetched)
+        for listed in read_ahead(found, LISTED_AHEAD, self.hurried):
             if listed.error is not None:
                 listed.error.facts = facts_of(listed.address)
             yield listed

@@ -61,7 +61,7 @@ def inspect(
 
 
 def _inspect(paths: list[str], png: Path | None, model: str, invert: Invert, archives: Archives) -> None:
-    from cxrzero.archive.address import is_address
+    from cxrzero.archive.address import names_archive
     from cxrzero.cli.console import Console
     from cxrzero.errors import ImageError, NoInputError, OutputError, exit_code
     from cxrzero.images import DecodeOptions, decode
@@ -87,7 +87,7 @@ def _inspect(paths: list[str], png: Path | None, model: str, invert: Invert, arc
         try:
             if ref.error is not None:
                 raise ref.error
-            read = archives.decode if is_address(ref.path) else decode
+            read = archives.decode if names_archive(ref.path) else decode
             for radiograph in read(ref.path, DecodeOptions(invert=invert)):
                 _print_radiograph(console, radiograph)
                 if png is not None and preprocess is not None:

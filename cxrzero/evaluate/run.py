@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxrzero.archive.address import is_address
+from cxrzero.archive.address import names_archive
 from cxrzero.calibration.file import Calibration, check_binding, read_calibration
 from cxrzero.errors import ConfigError, LabelError, NoInputError
 from cxrzero.evaluate.calibrate import fit_calibration, tested_on_others
@@ -82,7 +82,7 @@ def evaluate(options: EvalOptions, predict: Predict | None = None) -> Evaluation
     )
 
     def load(predictions: str, labels: str, like: Dataset | None = None) -> Dataset:
-        if is_address(predictions):
+        if names_archive(predictions):
             raise NoInputError(FILES_ONLY)
         table = Path(predictions)
         if Path(labels).is_dir():

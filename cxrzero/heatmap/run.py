@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import TypeVar
 
-from cxrzero.archive.address import is_address
+from cxrzero.archive.address import names_archive
 from cxrzero.errors import ImageError, NoInputError
 from cxrzero.heatmap.films import Film, films_in
 from cxrzero.heatmap.folder import Folder
@@ -76,7 +76,7 @@ def _read(plan: Plan, live: Live) -> Generator[tuple[Film | Failure, Listed | No
 
 
 def _ref_of(listed: Listed) -> ImageRef:
-    if is_address(listed.path):
+    if names_archive(listed.path):
         return ImageRef(listed.path, ImageError("changed", IN_ARCHIVE))
     if os.path.isfile(listed.path):
         return ImageRef(listed.path)

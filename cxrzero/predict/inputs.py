@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from cxrzero.archive.address import is_address
+from cxrzero.archive.address import names_archive
 from cxrzero.archive.archives import Archives
 from cxrzero.images import decode
 from cxrzero.images.radiograph import DecodeOptions, Radiograph
@@ -76,7 +76,7 @@ def inputs_digest(
     inputs = Inputs()
 
     def read(path: str) -> Iterator[Radiograph]:
-        return archives.decode(path, options) if archives and is_address(path) else decode(path, options)
+        return archives.decode(path, options) if archives and names_archive(path) else decode(path, options)
 
     for ref in find_images(given, archives=archives):
         for item in items_of(ref, read, lambda *_: ([], []), lambda _: None):

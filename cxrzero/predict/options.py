@@ -65,7 +65,7 @@ class PredictOptions:
     )
     ca_file: Path | None = option(
         None,
-        "Check the certificates of archives by those in this file (PEM); by default by the usual authorities'.",
+        "Check the certificates of archives by those in this file (PEM); by default by those of the usual authorities.",
         metavar="FILE",
         panel=ADVANCED,
         decides="nothing",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from cxrzero.archive.address import is_address
+from cxrzero.archive.address import names_archive
 from cxrzero.display.pictures import thumbnail
 from cxrzero.errors import CxrzeroError, ImageError
 from cxrzero.files import cannot_write
@@ -191,7 +191,7 @@ class Looker:
 
 
 def _not_there(film: Film) -> str:
-    return NOT_KEPT if is_address(film.path) else MOVED
+    return NOT_KEPT if names_archive(film.path) else MOVED
 
 
 def _frames(file: Path, looks: Sequence[Look], options: DecodeOptions) -> Iterator[tuple[Look, Radiograph]]:

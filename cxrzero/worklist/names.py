@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxrzero.archive.address import is_address, kept_file
+from cxrzero.archive.address import kept_file, names_archive
 from cxrzero.tables.paths import path_of_cell
 from cxrzero.tables.pseudonym import Pseudonymiser
 
@@ -27,7 +27,7 @@ class Names:
 
     def file(self, cell: str) -> Path:
         """Where the film of a path cell is, see `path_of_cell`; one of an archive, where --keep-files has kept it."""
-        if is_address(cell):
+        if names_archive(cell):
             return kept_file(self.images, cell)
         return self.images / path_of_cell(cell, self.images)
 
@@ -41,7 +41,7 @@ class Names:
     def path(self, cell: str) -> str:
         if self.pseudonymiser is None or self.is_hidden:
             return cell
-        return self.pseudonymiser.path(cell if is_address(cell) else str(self.file(cell)))
+        return self.pseudonymiser.path(cell if names_archive(cell) else str(self.file(cell)))
 
     def uid(self, uid: str) -> str:
         if self.pseudonymiser is None or self.is_hidden:

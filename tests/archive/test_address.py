@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cxrzero.archive.address import Address, is_address, kept_file, parse_address
+from cxrzero.archive.address import Address, kept_file, names_archive, parse_address
 from cxrzero.archive.credentials import Login, logins_for
 from cxrzero.archive.query import Query, parse_query
 from cxrzero.errors import ConfigError, UsageError
@@ -29,7 +29,7 @@ PACS = parse_address("dicomweb+https://pacs.example/dicom-web")
     ],
 )  # fmt: skip
 def test_an_address_has_one_form(typed: str, canonical: str) -> None:
-    assert is_address(typed)
+    assert names_archive(typed)
     assert str(parse_address(typed)) == canonical
     assert str(parse_address(canonical)) == canonical
 
@@ -51,7 +51,7 @@ def test_the_parts_of_an_address() -> None:
     ],
 )  # fmt: skip
 def test_what_is_no_address_is_refused_and_not_repeated(typed: str) -> None:
-    assert is_address(typed)
+    assert names_archive(typed)
     with pytest.raises(UsageError) as caught:
         parse_address(typed)
     assert "hunter2" not in str(caught.value)
@@ -61,7 +61,7 @@ def test_what_is_no_address_is_refused_and_not_repeated(typed: str) -> None:
     "path", ["film.dcm", "/a/b", "https://pacs.example/dicom-web", "dicom:/x", "C:\\films", "@list"]
 )
 def test_other_paths_are_of_this_machine(path: str) -> None:
-    assert not is_address(path)
+    assert not names_archive(path)
 
 
 def test_no_address_leads_out_of_the_folder_of_kept_files(tmp_path: Path) -> None:

@@ -102,6 +102,7 @@ def test_a_film_of_an_archive_is_the_films_own_row(web: Server, tiny_bundle: Pat
     assert of_file.status == "ok"
     assert replace(of_file, path=row.path) == row
     (asked,) = fetches(web)
+    assert asked.headers["Accept-Encoding"] == "identity"  # a server would take a second to compress it
     assert asked.headers["Accept"] == 'multipart/related; type="application/dicom"; transfer-syntax=*'
 
 
