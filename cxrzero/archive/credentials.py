@@ -60,7 +60,7 @@ def _from_environment() -> Login | None:
         raise ConfigError(f"{TOKEN} and {USER} are both set; an archive takes one of them")
     if bool(user) != bool(password):
         raise ConfigError(f"{USER} and {PASSWORD} belong together; set both")
-    if any(not each.isprintable() for each in (user, password, token)):
+    if any(not each.isprintable() for each in (user, password, token)) or not token.isascii():
         raise ConfigError(f"{USER}, {PASSWORD} or {TOKEN} has a character in it that cannot be part of a login")
     return Login(user, password, token) if user or token else None
 

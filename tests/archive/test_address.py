@@ -119,7 +119,7 @@ def test_a_login_for_nobody_knows_which_archive_is_refused(monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
-    "values", [{"USER": "reader"}, {"USER": "a", "PASSWORD": "b", "TOKEN": "c"}, {"TOKEN": "a\nb"}]
+    "values", [{"USER": "reader"}, {"USER": "a", "PASSWORD": "b", "TOKEN": "c"}, {"TOKEN": "a\nb"}, {"TOKEN": "é"}]
 )
 def test_half_a_login_is_refused(monkeypatch: pytest.MonkeyPatch, values: dict[str, str]) -> None:
     set_environment(monkeypatch, **values)
