@@ -25,6 +25,10 @@ MapFormat = Literal["png", "npz", "both"]
 Level = Literal["image", "study"]
 Aggregate = Literal["mean", "max"]
 
+# Of DICOM objects: a report for each study or image, and what a heatmap becomes.
+ReportPer = Literal["study", "image"]
+MapObject = Literal["parametric-map", "secondary-capture"]
+
 # Of reference labels: what a row is, what −1 and a blank cell count as.
 LabelLevel = Literal["auto", "image", "study"]
 AggregateLabels = Literal["any", "majority", "mean"]

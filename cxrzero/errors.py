@@ -17,6 +17,7 @@
     │   ├── ArchiveError           an archive (PACS) does not answer, refuses, or answers nonsense
     │   ├── DownloadError          a model cannot be fetched, or is not the file that was expected
     │   ├── TokenizerError         a prompt does not fit the model's context, or the tokenizer is broken
+    │   ├── DatabaseError          a database of results cannot be reached or used
     │   ├── DeviceError            the device asked for cannot run
     │   ├── ImportModelError       a checkpoint cannot become a bundle
     │   ├── MissingExtraError      an optional dependency is not installed
@@ -110,6 +111,10 @@ class DownloadError(RunError):
 
 class TokenizerError(RunError):
     """A prompt does not fit the model's context, or the tokenizer is broken."""
+
+
+class DatabaseError(RunError):
+    """A database of results cannot be reached, or is none that this cxrzero can use; passwords are never quoted."""
 
 
 class DeviceError(RunError):

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -27,6 +28,9 @@ STDOUT_NAME, STDERR_NAME = "standard output", "standard error"
 
 # Spreadsheets run a cell that begins so as a formula (OWASP, "CSV Injection").
 FORMULA_STARTS = frozenset({"=", "+", "-", "@", "\t", "\r"})
+
+# The first bytes of every database of SQLite 3 (its "Database File Format", 1.3).
+SQLITE_START = b"SQLite format 3\0"
 
 UserFolder = Literal["cache", "data", "config"]
 APP = "cxrzero"
@@ -218,6 +222,19 @@ def make_private(folder: Path) -> Path:
     except OSError as error:
         raise OutputError(f"the folder {folder} cannot be made: {error.strerror}") from error
     return folder
+
+
+def is_database(path: str | Path) -> bool:
+    """Whether a path given for a file of another kind is a database: a file of SQLite, or an address."""
+    if re.match(r"(postgresql|sqlite)(\+\w+)?:/", str(path)):
+        return True
+    try:
+        if not os.path.isfile(path):  # nobody may ever write to a pipe
+            return False
+        with open(path, "rb") as file:
+            return file.read(len(SQLITE_START)) == SQLITE_START
+    except (OSError, ValueError):
+        return False
 
 
 def sha256_of(file: Path) -> str:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cxrzero.archive.address import names_archive
 from cxrzero.errors import ImageError, NoInputError, SkippedImage
+from cxrzero.files import is_database
 from cxrzero.images.leftovers import FORK, count_files, is_leftover_file, is_leftover_folder
 from cxrzero.images.sniff import kind_of
 
@@ -96,11 +97,16 @@ def check_paths(paths: Sequence[str], archives: Archives | None = None) -> None:
     Raises:
         UsageError: see `Archives.check`.
         NoInputError: nothing given, a path that does not exist (a broken link exists: it becomes a failed row), or a
-            list file that cannot be read, or is no list of paths.
+            list file that cannot be read, or is no list of paths; a database of results.
     """
     if not paths:
         raise NoInputError("no input: name a file, a folder or @list.txt")
     for path in paths:
+        if is_database(path):
+            raise NoInputError(
+                "a database is given where films are read; its table is written by cxrzero table DATABASE --out "
+                "predictions.csv"
+            )
         if not path.startswith("@") and not names_archive(path) and not os.path.lexists(path):
             raise NoInputError(f"{path} does not exist")
     count, addresses = 0, []

@@ -6,9 +6,11 @@ import errno
 import json
 import os
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from cxrzero.files import (
     WholeFile,
     check_file,
     installed_versions,
+    is_database,
     make_private,
     no_formula,
     open_locked,
@@ -215,3 +218,17 @@ def test_no_formula() -> None:
     assert [no_formula(text) for text in ("=1", "+1", "-1", "@x", "\tx", "\rx", "x=1", "")] == [
         "'=1", "'+1", "'-1", "'@x", "'\tx", "'\rx", "x=1", "",
     ]  # fmt: skip
+
+
+def test_a_database_is_told_from_other_files(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "a.csv")) as connection:
+        connection.execute("CREATE TABLE t (x)")
+    (tmp_path / "b.sqlite").write_text("path,frame\n", encoding="utf-8")
+    assert is_database(tmp_path / "a.csv")
+    assert is_database("postgresql://h/d")
+    assert is_database(Path("postgresql://h/d"))
+    for name in ("b.sqlite", "missing.sqlite", "", "\0"):
+        assert not is_database(tmp_path / name)
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe")
+        assert not is_database(tmp_path / "pipe")

@@ -25,15 +25,17 @@ pytestmark = pytest.mark.slow
 
 Watch = Callable[..., Watched]
 FILMS, LABELS = str(REPO / "examples"), str(REPO / "examples" / "labels.csv")
+FILM = f"{FILMS}/normal_16bit.dcm"
 # Between them these load every library that cxrzero runs on; what needs more than the core runs where it is installed.
 # A new backend, extra or dependency gets a line here.
 COMMANDS = {
     "predict": ("predict", FILMS, "--labels", "pneumonia,edema", "--backend", "onnxruntime", "--out", "out/table.csv"),
+    "predict with reports": ("predict", FILM, "--labels", "edema", "--dicom-sr", "out/sr", "--out", "out/table.csv"),
     "predict without a cache": ("predict", FILMS, "--labels", "edema", "--no-cache", "--out", "out/table.csv"),
     "search": ("search", "effusion", FILMS, "--out", "out/found.csv"),
     "eval": ("eval", FILMS, LABELS, "--out", "out/results"),
     "worklist": ("worklist", "{table}", "--out", "out/worklist"),
-    "inspect": ("inspect", f"{FILMS}/normal_16bit.dcm"),
+    "inspect": ("inspect", FILM),
     "models list": ("models", "list"),
     "models verify": ("models", "verify", "cxrzero-mini"),
 }
@@ -44,6 +46,9 @@ WITH_TORCH = {
 }
 WITH_OPENVINO = {
     "predict on openvino": ("predict", FILMS, "--model", "{tiny}", "--backend", "openvino", "--out", "out/table.csv"),
+}
+WITH_SQLALCHEMY = {
+    "predict into a database": ("predict", FILMS, "--labels", "edema", "--out", "out/results.sqlite"),
 }
 SCREENER = f"""
 from cxrzero import Screener
@@ -118,6 +123,8 @@ def test_no_command_asks_or_leaves_anything(watch: Watch, tmp_path: Path) -> Non
     }  # fmt: skip
     if has("openvino"):
         commands |= WITH_OPENVINO
+    if has("sqlalchemy"):
+        commands |= WITH_SQLALCHEMY
     if has("transformers"):
         from tests.support.checkpoints import hf_folder
 

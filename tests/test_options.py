@@ -40,6 +40,8 @@ TABLES: dict[str, tuple[str, type | None]] = {
     "search": ("predict.md", None),
     "heatmap": ("heatmap.md", None),
     "worklist": ("worklist.md", None),
+    "dicom-sr": ("dicom-sr.md", None),
+    "table": ("database.md", None),
     "eval": ("eval.md", None),
     "train": ("train.md", TrainOptions),
     "bench": ("bench.md", None),

@@ -17,8 +17,8 @@ FLOORS = (
     ("images", "phantom", "archive", "sources", "prediction"),
     ("model", "cards", "backends", "prompts", "cache"),
     ("pipeline",),
-    ("stats", "calibration", "tables"),
-    ("member", "heatmap", "clip", "convert", "registry", "screener"),
+    ("stats", "calibration", "tables", "database"),
+    ("member", "heatmap", "dicom_out", "clip", "convert", "registry", "screener"),
     ("predict", "search", "evaluate", "worklist", "report", "train", "bench"),
     ("cli", "__init__", "__main__"),
 )

@@ -15,6 +15,8 @@ import pytest
 
 import cxrzero
 from cxrzero.calibration.file import Calibration, write_calibration
+from cxrzero.dicom_out.objects import new_object
+from cxrzero.dicom_out.write import write_report
 from cxrzero.errors import WriteError
 from cxrzero.files import write_json
 from cxrzero.phantom import examples
@@ -54,6 +56,10 @@ def templates(path: Path) -> None:
     write_templates(path, Choice("{}", "no {}", 1, 2, 2, 0.5, 0.6, 0.5, 0.6, 0.0, 0.2, 0))
 
 
+def report(path: Path) -> None:
+    write_report(new_object("1.2.840.10008.5.1.4.1.1.88.34", path.stem), path.parent, overwrite=True)
+
+
 # File → what writes it, and whether a half-written one is worth keeping.
 KINDS: dict[str, tuple[Callable[[Path], object], bool]] = {
     "predictions.csv": (table, True),
@@ -68,6 +74,7 @@ KINDS: dict[str, tuple[Callable[[Path], object], bool]] = {
     "curves.html": (lambda path: write_curves(path.parent), False),
     "run.json": (lambda path: RunFolder(path.parent).note_resumption({}), False),
     "nonfinite-00000001.json": (lambda path: RunFolder(path.parent).note_nonfinite(1, float("nan"), ["a"]), False),
+    "2.25.7.dcm": (report, False),
     "labels.csv": (lambda path: examples.write_examples(path.parent), False),
 }
 

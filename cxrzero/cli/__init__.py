@@ -11,6 +11,7 @@ from cxrzero._version import __version__
 from cxrzero.cli import (
     bench,
     cache,
+    dicom_sr,
     evaluate,
     heatmap,
     inspect,
@@ -19,6 +20,7 @@ from cxrzero.cli import (
     predict,
     prompts,
     search,
+    table,
     train,
     worklist,
 )
@@ -39,10 +41,12 @@ app = typer.Typer(
 )
 predict.register(app)
 merge.register(app)
+table.register(app)
 inspect.register(app)
 search.register(app)
 heatmap.register(app)
 worklist.register(app)
+dicom_sr.register(app)
 prompts.register(app)
 evaluate.register(app)
 models.register(app)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from cxrzero.choices import Aggregate, Level
 from cxrzero.cli.failures import reports_failures
 from cxrzero.cli.helppage import Command
 from cxrzero.cli.terminal import say
@@ -25,6 +26,15 @@ def merge(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Write the joined table to this file.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a table that exists already.")] = False,
+    by: Annotated[
+        Level, typer.Option("--by", help="Write one row per image; study adds a table with one row per study.")
+    ] = "image",
+    study_aggregate: Annotated[
+        Aggregate,
+        typer.Option(
+            "--study-aggregate", help="Join the probabilities of a study's views in this way, with --by study."
+        ),
+    ] = "mean",
 ) -> None:
     """Join the tables of predict --shard into the table that one run would have written.
 
@@ -39,9 +49,11 @@ def merge(
     from cxrzero.predict import merge as job
     from cxrzero.tables.table import STDOUT
 
-    record = job.merge(parts, out, overwrite=overwrite)
+    record = job.merge(parts, out, overwrite=overwrite, studies=study_aggregate if by == "study" else None)
     counts = record["counts"]
     rows = ", ".join(f"{counts[status]:,} {status}" for status in ("ok", "failed", "skipped"))
     wrote = "" if str(out) == STDOUT else f" Wrote {out} and its record."
     say(f"Merged {counted(len(parts), 'shard')}: {rows}.{wrote}")
+    for warning in (record["studies"] or {}).get("warnings", ()):
+        say(f"Warning: {warning}")
     raise typer.Exit(exit_code(counts["ok"], counts["failed"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -56,7 +57,21 @@ def predict(
     outcome = _run(plan, quiet)
     if not quiet:
         summary.print_end(plan, outcome)
-    raise typer.Exit(outcome.exit_code)
+    reported = _report(options.dicom_sr, plan, quiet) if options.dicom_sr else 0
+    raise typer.Exit(outcome.exit_code or reported)
+
+
+def _report(folder: Path, plan: Plan, quiet: bool) -> int:
+    """Make DICOM reports of the table that is done; the exit code of that, where some rows are in none."""
+    from cxrzero.cli.dicom_sr import print_made
+    from cxrzero.dicom_out.options import DicomSrOptions
+    from cxrzero.dicom_out.run import make_reports
+
+    options = DicomSrOptions(Path(plan.out), out=folder, overwrite=plan.options.overwrite)
+    made = make_reports(options)
+    if not quiet:
+        print_made(made, options)
+    return 3 if made.faults else 0
 
 
 def _run(plan: Plan, quiet: bool) -> Outcome:
@@ -65,14 +80,17 @@ def _run(plan: Plan, quiet: bool) -> Outcome:
     from cxrzero.files import partial_of
     from cxrzero.pipeline.live import Live
     from cxrzero.predict.run import run
+    from cxrzero.tables.table import STDOUT
 
     live = Live()
     try:
         if quiet:
             return run(plan, live=live)
-        with Progress(beside_table=plan.record is None) as progress:
+        with Progress(beside_table=plan.out == STDOUT) as progress:
             return run(plan, progress, live)
     except KeyboardInterrupt:
-        kept = f" and kept in {partial_of(plan.out)}" if plan.record else ""
+        kept = (
+            "" if plan.out == STDOUT else f" and kept in {plan.shown_out if plan.is_growing else partial_of(plan.out)}"
+        )
         say(f"Interrupted: {counted(live.stats.rows, 'row is', 'rows are')} done{kept}.")
         raise typer.Exit(INTERRUPTED) from None

@@ -15,6 +15,7 @@ from cxrzero.prompts.remarks import lines
 from cxrzero.sources import ImageRef, WalkCounts
 from cxrzero.tables.pseudonym import Pseudonymiser, load_key
 from cxrzero.tables.studies import StudySummary
+from cxrzero.tables.table import STDOUT
 
 console = Console(stderr=True)
 
@@ -49,7 +50,12 @@ def print_plan(plan: Plan) -> None:
         console.print(f"             {source}, which was fitted for this model and these prompts")
     _print_notes(plan)
     console.print(f"Would run    {_engine(plan)}")
-    console.print(f"Would write  {', '.join(map(str, plan.outputs)) or 'the table to standard output'}")
+    if plan.is_growing:
+        console.print(f"Would add    what is new to the database {plan.shown_out}")
+    else:
+        console.print(f"Would write  {', '.join(map(str, plan.outputs)) or 'the table to standard output'}")
+    if plan.options.dicom_sr:
+        console.print(f"             {plan.options.dicom_sr}/, with a DICOM report for each study")
     if plan.options.key_map:
         console.print(f"             {plan.options.key_map}, which says what film is behind each pseudonym")
     if there := plan.in_the_way:
@@ -87,7 +93,7 @@ def _print_notes(plan: Plan) -> None:
 def print_end(plan: Plan, outcome: Outcome) -> None:
     """The closing summary: counts, rate, where the time went, and the highest films."""
     stats, seconds, screener = outcome.stats, outcome.seconds, plan.screener
-    if plan.record:  # else the table itself is there to be seen
+    if plan.out != STDOUT:  # else the table itself is there to be seen
         print_highest(console, plan, outcome)
     console.print(
         f"{counted(stats.rows, 'row')}: {stats.ok:,} ok, {stats.failed:,} failed, {stats.skipped:,} skipped; "
@@ -112,7 +118,11 @@ def print_end(plan: Plan, outcome: Outcome) -> None:
         console.print(f"First failure: {failure['path']}: {failure.error}", style="yellow")
     if outcome.studies:
         _print_studies(outcome.studies)
-    if plan.record:
+    if growth := outcome.growth:
+        console.print(
+            f"Added to {plan.shown_out} as run {growth.run}: {growth.new:,} of {counted(stats.rows, 'row')} new"
+        )
+    elif plan.record:
         console.print(f"Wrote {', '.join(map(str, plan.outputs))}")
     else:  # no record beside it that would say so
         console.print(f"SHA-256 of the table: {outcome.table_sha256}", style="dim")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from cxrzero.tables.labelled import LabelTable
 from cxrzero.tables.labels import LabelRules, Truth
 from cxrzero.tables.names import PATIENT_NAMES, STUDY_NAMES, fold, identifier_columns
 from cxrzero.tables.read import Columns, TableSource, open_table, read_table
+from cxrzero.tables.record import read_manifest
 
 
 def load_dataset(
@@ -172,24 +172,6 @@ def aggregate(values: Floats, target: Ints, n: int, how: Aggregate) -> Floats:
     sums = np.bincount(target, weights=values, minlength=n)
     mean: Floats = np.divide(sums, counts, out=np.full(n, np.nan), where=counts > 0)
     return mean
-
-
-def read_manifest(predictions: Path) -> dict[str, Any] | None:
-    """The run manifest beside a prediction table; None for someone else's table.
-
-    Raises:
-        ConfigError: there is one and it is not JSON.
-    """
-    path = predictions.with_name(predictions.stem.removesuffix(".studies") + ".run.json")
-    if not path.is_file():
-        return None
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        manifest = None
-    if not isinstance(manifest, dict):
-        raise ConfigError(f"{path}: the run manifest is not a JSON object; delete it or predict again")
-    return manifest
 
 
 def _check_range(predictions: Columns, labels: Sequence[str], ok: Bools, rules: JoinRules) -> bool:

@@ -12,6 +12,9 @@ from cxrzero.prompts.location import better_method, location_validated, mean_gai
 
 Method = Literal["patch", "occlusion"]
 
+# What `validated` says, in `location` of heatmaps.csv and of a run's record.
+LOCATION = {True: "validated", False: "not validated", None: "never measured"}
+
 
 def choose_method(asked: MapMethod, bundles: Sequence[Bundle]) -> tuple[Method, str]:
     """The method, and the reason in words for the user.

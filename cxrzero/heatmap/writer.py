@@ -13,7 +13,7 @@ from cxrzero.errors import ImageError, SkippedImage, exit_code
 from cxrzero.heatmap.arrays import FilmMaps
 from cxrzero.heatmap.films import Film
 from cxrzero.heatmap.folder import Folder, file_name
-from cxrzero.heatmap.methods import validated
+from cxrzero.heatmap.methods import LOCATION, validated
 from cxrzero.heatmap.overlay import NOT_FOUND, UNVALIDATED, overlay
 from cxrzero.heatmap.plan import Plan
 from cxrzero.heatmap.table import Listed
@@ -24,8 +24,6 @@ from cxrzero.tables.pseudonym import Pseudonymiser, default_key_file, load_key
 
 # Films without maps that are remembered, to be named.
 MOST_FAULTS = 20
-# In `location` of heatmaps.csv, by what `validated` says.
-LOCATION = {True: "validated", False: "not validated", None: "never measured"}
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ import os
 import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -21,7 +21,7 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.multival import MultiValue
-from pydicom.sequence import Sequence
+from pydicom.sequence import Sequence as SequenceOfItems
 from pydicom.tag import BaseTag
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -98,7 +98,6 @@ KEYWORDS = (
     "RadiusOfCircularShutter",
     "VerticesOfThePolygonalShutter",
 )
-_TAGS: list[BaseTag | int] = [cast(int, tag_for_keyword(keyword)) for keyword in KEYWORDS]
 
 # Pixel Data, Float Pixel Data, Double Float Pixel Data.
 _PIXEL_TAGS = frozenset({0x7FE00010, 0x7FE00008, 0x7FE00009})
@@ -114,7 +113,7 @@ class DicomFile:
     """An open DICOM file, read up to its pixels.
 
     Attributes:
-        header: the attributes in `KEYWORDS` that the file has.
+        header: those of the attributes asked for that the file has.
         file: positioned at the first byte of the pixel data's value.
         transfer_syntax: UID; of a file that states none, the one its encoding shows.
         pixel_tag: tag of the pixel data, 0 when there is none.
@@ -131,8 +130,11 @@ class DicomFile:
 
 
 @contextmanager
-def open_dicom(source: Path | BinaryIO) -> Iterator[DicomFile]:
+def open_dicom(source: Path | BinaryIO, keywords: Sequence[str] = KEYWORDS) -> Iterator[DicomFile]:
     """Open a file, or take one that is open and close it at the end, and read its header.
+
+    Args:
+        keywords: of the attributes that are read; no other is.
 
     Raises:
         ImageError: "unreadable", "bad_header" (not parseable), "truncated" (ends inside the header).
@@ -144,7 +146,7 @@ def open_dicom(source: Path | BinaryIO) -> Iterator[DicomFile]:
         raise ImageError("unreadable", f"the file cannot be read ({error.strerror or os.strerror(5)})") from None
     with opened:
         try:
-            dicom = _parse(BoundedFile(opened))
+            dicom = _parse(BoundedFile(opened), keywords)
         except ImageError:
             raise
         except OSError as error:
@@ -157,7 +159,7 @@ def open_dicom(source: Path | BinaryIO) -> Iterator[DicomFile]:
         yield dicom
 
 
-def _parse(file: BoundedFile) -> DicomFile:
+def _parse(file: BoundedFile, keywords: Sequence[str]) -> DicomFile:
     stream = cast(BinaryIO, file)
     if file.read(132)[128:] != b"DICM":  # the preamble of PS3.10, 7.1 is missing
         file.seek(0)
@@ -169,7 +171,8 @@ def _parse(file: BoundedFile) -> DicomFile:
         stream = cast(BinaryIO, file)
     start = file.tell()
     implicit, little = _encoding(file, syntax)
-    header = read_dataset(stream, implicit, little, stop_when=_at_pixels, specific_tags=_TAGS)
+    tags: list[BaseTag | int] = [cast(int, tag_for_keyword(keyword)) for keyword in keywords]
+    header = read_dataset(stream, implicit, little, stop_when=_at_pixels, specific_tags=tags)
     implicit = bool(header.original_encoding[0])  # pydicom corrects a syntax that lies about it
     if not syntax:
         syntax = (ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian) if little else ExplicitVRBigEndian
@@ -329,7 +332,7 @@ def required_items(header: Dataset, keyword: str) -> list[Dataset]:
     value = _value(header, keyword)
     if value is None:
         return []
-    if not isinstance(value, Sequence):
+    if not isinstance(value, SequenceOfItems):
         raise ImageError("bad_header", f"{keyword} is not a sequence")
     return list(value)
 

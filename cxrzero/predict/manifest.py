@@ -6,14 +6,18 @@ import dataclasses
 import platform
 from collections.abc import Iterable
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cxrzero._version import __version__
+from cxrzero.errors import UsageError
 from cxrzero.files import installed_versions
+from cxrzero.heatmap.methods import LOCATION, choose_method, validated
 from cxrzero.options import record_of
 from cxrzero.predict.commandline import HIDDEN
 from cxrzero.predict.options import PredictOptions
+from cxrzero.tables.table import STDOUT
 
 if TYPE_CHECKING:
     from cxrzero.backends.open import Encoder
@@ -34,28 +38,25 @@ def manifest_path(out: str) -> Path:
     return path.with_name(path.stem + ".run.json")
 
 
+def studies_path(out: str) -> Path:
+    """`<stem>.studies.csv` beside the table.
+
+    Raises:
+        UsageError: the table goes to standard output.
+    """
+    if out == STDOUT:
+        raise UsageError("--by study writes a second table, so --out must name a file")
+    path = Path(out)
+    return path.with_name(path.stem + ".studies.csv")
+
+
 def build_manifest(plan: Plan, outcome: Outcome) -> dict[str, Any]:
     """Collect the record of a finished run; its keys are documented in docs/predict.md."""
     screener, stats = plan.screener, outcome.stats
     frames = screener.gpu_frames
-    encoders = [member.encoder for member in screener.members]
     return {
-        "schema_version": MANIFEST_SCHEMA_VERSION,
-        "cxrzero": __version__,
-        "command": outcome.command,
-        "started": outcome.started.isoformat(timespec="milliseconds"),
+        **begun_manifest(plan, outcome.command, outcome.started),
         "ended": outcome.ended.isoformat(timespec="milliseconds"),
-        "versions": {"python": platform.python_version(), **installed_versions(RECORDED_PACKAGES)},
-        "platform": f"{platform.system()} {platform.machine()}",
-        "backend": each_once(encoder.backend for encoder in encoders),
-        "device": each_once(encoder.device for encoder in encoders),
-        "gpu": each_once(str(encoder.gpu) for encoder in encoders if encoder.gpu) or None,
-        "device_reason": reasons(encoders),
-        **screener.decisive(plan.prompts),
-        "prompt_sources": {p.label: _source(p.source, plan.options) for p in plan.prompts},
-        "remarks": [dataclasses.asdict(finding) for finding in plan.remarks],
-        "calibration": plan.calibration.record() if plan.calibration else None,
-        "options": record_of(plan.options, plan.settled),
         "inputs": outcome.inputs,
         "table_sha256": outcome.table_sha256,
         "studies_sha256": outcome.studies_sha256,
@@ -81,7 +82,40 @@ def build_manifest(plan: Plan, outcome: Outcome) -> dict[str, Any]:
             "encode": round(stats.encode_seconds, 3),
             "write": round(outcome.write_seconds, 3),
         },
+        **({} if outcome.growth is None else {"database": asdict(outcome.growth)}),
     }
+
+
+def begun_manifest(plan: Plan, command: str, started: datetime) -> dict[str, Any]:
+    """What of it is known before the first row: a database has that from the beginning."""
+    screener = plan.screener
+    encoders = [member.encoder for member in screener.members]
+    return {
+        "schema_version": MANIFEST_SCHEMA_VERSION,
+        "cxrzero": __version__,
+        "command": command,
+        "started": started.isoformat(timespec="milliseconds"),
+        "ended": None,
+        "versions": {"python": platform.python_version(), **installed_versions(RECORDED_PACKAGES)},
+        "platform": f"{platform.system()} {platform.machine()}",
+        "backend": each_once(encoder.backend for encoder in encoders),
+        "device": each_once(encoder.device for encoder in encoders),
+        "gpu": each_once(str(encoder.gpu) for encoder in encoders if encoder.gpu) or None,
+        "device_reason": reasons(encoders),
+        **screener.decisive(plan.prompts),
+        "prompt_sources": {p.label: _source(p.source, plan.options) for p in plan.prompts},
+        "remarks": [dataclasses.asdict(finding) for finding in plan.remarks],
+        "location": _location(plan),
+        "calibration": plan.calibration.record() if plan.calibration else None,
+        "options": record_of(plan.options, plan.settled),
+    }
+
+
+def _location(plan: Plan) -> dict[str, str]:
+    """Label → whether the maps that `heatmap` would make of it were measured to point at it."""
+    bundles = [member.bundle for member in plan.screener.members]
+    method, _ = choose_method("auto", bundles)
+    return {prompt.label: LOCATION[validated(bundles, prompt.label, method)] for prompt in plan.prompts}
 
 
 def _source(source: str, options: PredictOptions) -> str:

@@ -15,14 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cxrzero.choices import Aggregate
 from cxrzero.display.counts import counted
 from cxrzero.errors import RunError, UsageError
-from cxrzero.files import sha256_of, write_json
+from cxrzero.files import is_database, sha256_of, write_json
 from cxrzero.options import carried_out
 from cxrzero.predict.inputs import Inputs
-from cxrzero.predict.manifest import MANIFEST_SCHEMA_VERSION, manifest_path
+from cxrzero.predict.manifest import MANIFEST_SCHEMA_VERSION, manifest_path, studies_path
 from cxrzero.predict.options import PredictOptions
 from cxrzero.predict.shardlog import read_shardlog, shardlog_path
+from cxrzero.predict.tabulate import studies_beside
 from cxrzero.tables.table import STDOUT, Table, check_output
 
 # What must be equal for the rows to be those of one run; Python's own version decides nothing.
@@ -78,8 +80,13 @@ class Part:
             raise _damaged(self.path)
 
 
-def merge(paths: Sequence[Path], out: Path, *, overwrite: bool = False) -> dict[str, Any]:
+def merge(
+    paths: Sequence[Path], out: Path, *, overwrite: bool = False, studies: Aggregate | None = None
+) -> dict[str, Any]:
     """Write `out` and its record from the tables of all shards; standard output ("-") gets the table alone.
+
+    Args:
+        studies: how to join the images of a study, to write `<stem>.studies.csv`, too.
 
     Returns:
         The record of the merged run (docs/predict.md).
@@ -91,6 +98,8 @@ def merge(paths: Sequence[Path], out: Path, *, overwrite: bool = False) -> dict[
         RunError: a part is damaged; `out` does not appear.
     """
     check_output(str(out), overwrite=overwrite)
+    if studies:
+        check_output(str(studies_path(str(out))), overwrite=overwrite)
     if out.resolve() in {path.resolve() for path in paths}:
         raise UsageError(f"--out {out} is one of the parts")
     parts = [read_part(path) for path in paths]
@@ -111,6 +120,9 @@ def merge(paths: Sequence[Path], out: Path, *, overwrite: bool = False) -> dict[
             table.write(row)
         table.commit()
     record = {**merged_record(parts, out), "inputs": inputs.record(), "table_sha256": table.sha256}
+    if studies:
+        record["options"] |= {"by": "study", "study_aggregate": studies}
+        record |= studies_beside(str(out), studies, overwrite)
     if str(out) != STDOUT:
         write_json(manifest_path(str(out)), record)
     return record
@@ -123,6 +135,11 @@ def read_part(path: Path) -> Part:
         UsageError: no record, the record of something else than a shard, or a table that was changed since.
     """
     source = manifest_path(str(path))
+    if is_database(path):
+        raise UsageError(
+            "merge joins shards, and this is a database, which joins what is written to it; its table is written by "
+            "cxrzero table DATABASE --out predictions.csv"
+        )
     if not path.is_file():
         raise UsageError(f"{path} does not exist")
     try:

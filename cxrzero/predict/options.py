@@ -109,7 +109,8 @@ class PredictOptions:
     # Where the answer goes.
     out: str | None = option(
         None,
-        "Write the table to this file (.csv, .jsonl or .parquet), by default predictions.csv; - is standard output.",
+        "Write the table to this file (.csv, .jsonl or .parquet), by default predictions.csv; - is standard output. A "
+        "database (.sqlite, or a URL) grows by what is new.",
         short="-o",
         metavar="FILE",
         decides="nothing",
@@ -205,6 +206,16 @@ class PredictOptions:
         parse=comma_list,
     )
     only: View | None = option(None, "Score only images whose header says a frontal view (PA or AP).")
+
+    # What there is beside the table.
+    dicom_sr: Path | None = option(
+        None,
+        "Write the findings as DICOM reports to this folder too, one for each study; see dicom-sr.",
+        metavar="DIR",
+        panel=ADVANCED,
+        decides="nothing",
+        recorded=False,
+    )
 
     # What the table looks like.
     by: Level = option(

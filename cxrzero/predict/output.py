@@ -1,4 +1,4 @@
-"""What a prediction run writes row by row: the table, the studies, a shard's log, and the key map."""
+"""What a prediction run writes row by row: the table or into a database, the studies, a shard's log, the key map."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
+from cxrzero.predict.growing import GrowingTable
 from cxrzero.predict.highest import Highest
 from cxrzero.predict.plan import Plan
 from cxrzero.predict.shardlog import ShardLog
@@ -20,6 +21,9 @@ from cxrzero.tables.table import Table
 class Output:
     """The files of a run, open; each is `.partial` until `commit`.
 
+    Args:
+        growing: the run in a database, open, if the rows go into one; else they go into a table.
+
     Attributes:
         seconds: wall time spent writing rows.
         highest: of the rows as they are written.
@@ -30,14 +34,21 @@ class Output:
     Entering it raises OutputError where a place cannot be written.
     """
 
-    def __init__(self, plan: Plan, pseudonymiser: Pseudonymiser | None, shardlog: ShardLog | None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        pseudonymiser: Pseudonymiser | None,
+        shardlog: ShardLog | None,
+        growing: GrowingTable | None = None,
+    ) -> None:
         self.seconds = 0.0
         self.first_failure: Prediction | None = None
         self.studies_sha256: str | None = None
         self._plan = plan
         self._pseudonymiser = pseudonymiser
         self._shardlog = shardlog
-        self._table = Table(plan.out, plan.form.columns, plan.options.format, overwrite=plan.options.overwrite)
+        self._growing = growing
+        self._table = None if growing else self._new_table()
         labels = [prompt.label for prompt in plan.prompts]
         self.highest = Highest(labels, plan.options.top)
         self.highest_studies = Highest(labels, plan.options.top) if plan.studies else None
@@ -45,21 +56,32 @@ class Output:
         self._key_map: KeyMap | None = None
         self._open = ExitStack()
 
-    @property
-    def table_sha256(self) -> str:
-        """SHA-256 of the table, once it is complete."""
-        return self._table.sha256
+    def _new_table(self) -> Table:
+        options = self._plan.options
+        return Table(self._plan.out, self._plan.form.columns, options.format, overwrite=options.overwrite)
 
-    def add(self, row: Prediction) -> Prediction:
+    @property
+    def table_sha256(self) -> str | None:
+        """SHA-256 of the table, once it is complete; a database has none."""
+        return self._table.sha256 if self._table else None
+
+    def add(self, row: Prediction, picture: str) -> Prediction:
         """Write a row; returns it as it is written.
+
+        Args:
+            picture: what stands for its picture (`cxrzero.predict.inputs`).
 
         Raises:
             OutputError: the disk is full or went away.
+            DatabaseError: the database cannot be written any more.
         """
         started = time.perf_counter()
         shown = self._pseudonymiser(row) if self._pseudonymiser else row
-        for cells in self._plan.form.rows(shown):
-            self._table.write(cells)
+        if self._growing:
+            self._growing.write(shown, picture)
+        if self._table:
+            for cells in self._plan.form.rows(shown):
+                self._table.write(cells)
         if self._studies:
             self._studies.add(shown)
         if self._key_map:
@@ -86,7 +108,10 @@ class Output:
             self._shardlog.commit()
         if self._key_map:
             self._key_map.commit()
-        self._table.commit()
+        if self._growing:
+            self._growing.flush()
+        if self._table:
+            self._table.commit()
 
     @property
     def studies(self) -> StudySummary | None:
@@ -97,7 +122,8 @@ class Output:
         with ExitStack() as opened:
             if self._shardlog:
                 opened.enter_context(self._shardlog)
-            opened.enter_context(self._table)
+            if self._table:
+                opened.enter_context(self._table)
             if self._plan.options.key_map:
                 key_map = KeyMap(self._plan.options.key_map, overwrite=self._plan.options.overwrite)
                 self._key_map = opened.enter_context(key_map)

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from cxrzero.archive.archives import Archives
 from cxrzero.choices import Notify, silent
+from cxrzero.database import check_database, is_address, parse_address
+from cxrzero.dicom_out.write import check_reports_folder
 from cxrzero.errors import LabelError, NoInputError, UsageError
 from cxrzero.files import check_file
 from cxrzero.images.radiograph import DecodeOptions
 from cxrzero.pipeline.selection import Selection, parse_skip
 from cxrzero.predict.commandline import command_line
-from cxrzero.predict.manifest import manifest_path
+from cxrzero.predict.manifest import manifest_path, studies_path
 from cxrzero.predict.options import PredictOptions
 from cxrzero.prompts import LabelPrompts
 from cxrzero.prompts.bank import BUILT_IN
@@ -43,9 +45,9 @@ class Plan:
     """What a run is asked; nothing in it changes while the run goes on.
 
     Attributes:
-        out: path of the table, "-" for standard output.
+        out: path of the table, "-" for standard output, or the address of a database.
         form: of its rows: the columns.
-        record: path of the run's record; None where the table goes to standard output.
+        record: path of the run's record; None where the table goes to standard output or into a database.
         studies: path of the study-level table, if one is asked for.
         calibration: of --calibration, checked against model and prompts.
         remarks: what to know of the labels before the answer.
@@ -72,13 +74,23 @@ class Plan:
             "fast_decode": screener.decode_options.fast_side,
             "skip": sorted(screener.selection.skip),
             "study_aggregate": options.study_aggregate if options.by == "study" else None,
-            "format": table_format_of(self.out, options.format),
+            "format": None if self.is_growing else table_format_of(self.out, options.format),
             "query": None if options.query is None else str(options.query),
         }
 
     @property
+    def is_growing(self) -> bool:
+        """Whether the rows go into a database."""
+        return is_address(self.out)
+
+    @property
+    def shown_out(self) -> str:
+        """Where the table goes, for messages: of a database without user and password."""
+        return str(parse_address(self.out)) if self.is_growing else self.out
+
+    @property
     def outputs(self) -> tuple[Path, ...]:
-        """The files that the run writes."""
+        """The files that the run writes; a database is none of them."""
         table = () if self.record is None else (Path(self.out),)
         return table + tuple(path for path in (self.studies, self.record) if path)
 
@@ -128,13 +140,18 @@ def prepare(options: PredictOptions, notify: Notify = silent, *, look_only: bool
         if not options.pseudonymise:
             raise UsageError("--key-map says what is behind the pseudonyms of --pseudonymise; give both")
         check_key_map(options.key_map, out, overwrite=overwrite)
-    check_output(out, options.format, overwrite=overwrite)
-    record = None if out == STDOUT else manifest_path(out)
+    if is_address(out):
+        _check_database(options, out)
+    else:
+        check_output(out, options.format, overwrite=overwrite)
+    record = None if out == STDOUT or is_address(out) else manifest_path(out)
     if record:
         check_file(record, overwrite=overwrite)
     studies = studies_path(out) if options.by == "study" else None
     if studies:
         check_output(str(studies), overwrite=overwrite)
+    if options.dicom_sr:
+        _check_reports(options, out)
     screener = _open(options, archives, notify)
     prompts = screener.prompts(options.labels, options.prompts, options.calibration)
     taken = sorted({prompt.label for prompt in prompts} & set(STUDY_COLUMNS)) if studies else []
@@ -155,18 +172,6 @@ def prepare(options: PredictOptions, notify: Notify = silent, *, look_only: bool
 def default_out(options: PredictOptions) -> str:
     """Where the table goes when nobody says."""
     return f"predictions.{options.format or 'csv'}"
-
-
-def studies_path(out: str) -> Path:
-    """`<stem>.studies.csv` beside the table.
-
-    Raises:
-        UsageError: the table goes to standard output.
-    """
-    if out == STDOUT:
-        raise UsageError("--by study writes a second table, so --out must name a file")
-    path = Path(out)
-    return path.with_name(path.stem + ".studies.csv")
 
 
 def _open(options: PredictOptions, archives: Archives, notify: Notify) -> Screener:
@@ -228,12 +233,57 @@ def _check_paths(options: PredictOptions, archives: Archives) -> None:
         raise UsageError(f"{flag} is for an archive, and no address of one is given; see docs/archive.md")
 
 
+def _check_reports(options: PredictOptions, out: str) -> None:
+    """Refuse --dicom-sr where reports could not be made of the table that is about to be written."""
+    assert options.dicom_sr
+    if options.pseudonymise:
+        raise UsageError("--dicom-sr writes the patients' identity, which --pseudonymise takes out; give one of them")
+    if options.shard is not None:
+        raise UsageError("--dicom-sr needs all films of a study; merge the shards, then run cxrzero dicom-sr")
+    if is_address(out):
+        raise UsageError(
+            f"--dicom-sr reads the run's own table, and a database holds those of other runs too; leave it out, and "
+            f"afterwards: cxrzero table {parse_address(out)} --run latest --out predictions.csv, then cxrzero dicom-sr"
+        )
+    if out == STDOUT or options.long:
+        raise UsageError("--dicom-sr reads the table and its record again: leave out --long and --out -")
+    check_reports_folder(options.dicom_sr)
+
+
+def _check_database(options: PredictOptions, out: str) -> None:
+    """Refuse what only files can be, and find out whether the database can be used.
+
+    Raises:
+        UsageError: an option does not go with a database, or its address is none.
+        DatabaseError, MissingExtraError, OutputError: see `cxrzero.database.check_database`.
+    """
+    shown = parse_address(out)
+    if options.overwrite:
+        raise UsageError("--overwrite replaces a table, and a database grows: leave it out, or name another database")
+    if options.format is not None:
+        raise UsageError(f"--format is of files; a database has none, and cxrzero table {shown} writes any of them")
+    if options.by == "study":
+        raise UsageError(
+            f"a database has its studies in the view by_study; leave --by study out, and afterwards write their table: "
+            f"cxrzero table {shown} --by study --out predictions.studies.csv"
+        )
+    check_database(out)
+
+
 def _check_shard(options: PredictOptions, out: str) -> None:
     """Refuse what needs to see the other shards' files, or would write over their tables."""
     if options.shard is None:
         return
     if options.by == "study":
-        raise UsageError("--by study needs all files of a study, and --shard may part them; leave one out")
+        raise UsageError(
+            "--by study needs all files of a study, and --shard may part them; leave it out, and give it to cxrzero "
+            "merge, which joins the shards"
+        )
+    if is_address(out):
+        raise UsageError(
+            "--shard writes a table that cxrzero merge joins; into a database several runs write without it, each of "
+            "other folders"
+        )
     if "duplicate" in parse_skip(options.skip):
         raise UsageError("--skip duplicate needs to see all files, and --shard sees a part; leave one out")
     if options.long or options.format not in (None, "csv"):

@@ -6,7 +6,7 @@ import itertools
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,9 +19,10 @@ from cxrzero.model.score import ProbabilityOnly, Scorer
 from cxrzero.pipeline.items import Item, RunStats
 from cxrzero.pipeline.live import Live, OnRow
 from cxrzero.predict.commandline import command_line
+from cxrzero.predict.growing import GrowingTable, Growth
 from cxrzero.predict.highest import Highest
 from cxrzero.predict.inputs import Inputs, picture_line
-from cxrzero.predict.manifest import build_manifest
+from cxrzero.predict.manifest import begun_manifest, build_manifest
 from cxrzero.predict.output import Output
 from cxrzero.predict.plan import Plan
 from cxrzero.predict.shardlog import ShardLog
@@ -49,12 +50,13 @@ class Outcome:
         seconds, write_seconds: wall time of the run, and what of it went into writing rows.
         inputs: what stands for all that was read (`cxrzero.predict.inputs`).
         command: the command line, for the record.
-        table_sha256, studies_sha256: of the tables, as they were written.
+        table_sha256, studies_sha256: of the tables, as they were written; a database has none.
         highest: the highest films of each label, as they are written; highest_studies: of --by study, the same.
         first_failure: the first failed row.
         shard: of a sharded run, for its record.
         new_key: the key file, where --pseudonymise made one for this run.
         studies: of --by study, what was joined.
+        growth: of a database, what was added.
     """
 
     stats: RunStats
@@ -65,7 +67,7 @@ class Outcome:
     write_seconds: float
     inputs: Mapping[str, Any]
     command: str
-    table_sha256: str
+    table_sha256: str | None
     highest: Highest
     highest_studies: Highest | None = None
     studies_sha256: str | None = None
@@ -73,6 +75,7 @@ class Outcome:
     shard: Mapping[str, Any] | None = None
     new_key: Path | None = None
     studies: StudySummary | None = None
+    growth: Growth | None = None
 
     @property
     def is_empty_shard(self) -> bool:
@@ -95,9 +98,9 @@ def run(plan: Plan, on_row: OnRow | None = None, live: Live | None = None) -> Ou
     Raises:
         NoInputError: nothing to read was found.
         FailFastError: an image failed and options.fail_fast is set.
-        OutputError: the table could not be written.
+        OutputError, DatabaseError: the table could not be written.
 
-    Whatever ends the run early, the rows that are done stay in `<out>.partial`.
+    Whatever ends the run early, the rows that are done stay in `<out>.partial`, or in the database.
     """
     with plan.screener.archives or nullcontext():
         return _run(plan, on_row, live or Live())
@@ -113,46 +116,55 @@ def _run(plan: Plan, on_row: OnRow | None, live: Live) -> Outcome:
     if shardlog:
         refs = shardlog.take(refs)
     files = _some(refs, plan, live, pseudonymiser)
+    command = command_line(plan.options, pseudonymiser)
     inputs = Inputs()
+    picture = ""
 
     def on_item(item: Item) -> None:
+        nonlocal picture
         picture = picture_line(item, pseudonymiser)
         inputs.add(picture)
         if shardlog:
             shardlog.note(item, picture)
 
-    # The second walk is for the time left, which nobody looks at without `on_row`.
-    # An archive is not asked for its lists twice.
-    counted_beside = _counted_beside(plan, live) if on_row and not archives else nullcontext()
-    with counted_beside, Output(plan, pseudonymiser, shardlog) as output:
-        with closing(plan.screener.stream(files, scorer, plan.prompts, live.stats, on_item)) as rows:
-            for row in rows:
-                shown = output.add(row)
-                if on_row:
-                    on_row(live)
-                if shown.status == "failed" and plan.options.fail_fast:
-                    raise FailFastError(f"stopped at {shown['path']}: {shown.error} (--fail-fast)")
-        output.commit()
-    outcome = Outcome(
-        live.stats,
-        ignored=live.walk.ignored,
-        started=started_at,
-        ended=datetime.now(UTC),
-        seconds=time.perf_counter() - started,
-        write_seconds=output.seconds,
-        inputs=inputs.record(),
-        command=command_line(plan.options, pseudonymiser),
-        table_sha256=output.table_sha256,
-        studies_sha256=output.studies_sha256,
-        highest=output.highest,
-        highest_studies=output.highest_studies,
-        first_failure=output.first_failure,
-        shard=shardlog.record() if shardlog else None,
-        new_key=new_key,
-        studies=output.studies,
-    )
-    if plan.record:
-        write_json(plan.record, build_manifest(plan, outcome))
+    with ExitStack() as opened:
+        growing = None
+        if plan.is_growing:
+            growing = opened.enter_context(GrowingTable(plan.out, begun_manifest(plan, command, started_at)))
+        # The second walk is for the time left, which nobody looks at without `on_row`; no archive lists twice for that.
+        total = _counted_beside(plan, live) if on_row and not archives else nullcontext()
+        with total, Output(plan, pseudonymiser, shardlog, growing) as output:
+            with closing(plan.screener.stream(files, scorer, plan.prompts, live.stats, on_item)) as rows:
+                for row in rows:
+                    shown = output.add(row, picture)
+                    if on_row:
+                        on_row(live)
+                    if shown.status == "failed" and plan.options.fail_fast:
+                        raise FailFastError(f"stopped at {shown['path']}: {shown.error} (--fail-fast)")
+            output.commit()
+        outcome = Outcome(
+            live.stats,
+            ignored=live.walk.ignored,
+            started=started_at,
+            ended=datetime.now(UTC),
+            seconds=time.perf_counter() - started,
+            write_seconds=output.seconds,
+            inputs=inputs.record(),
+            command=command,
+            table_sha256=output.table_sha256,
+            studies_sha256=output.studies_sha256,
+            highest=output.highest,
+            highest_studies=output.highest_studies,
+            first_failure=output.first_failure,
+            shard=shardlog.record() if shardlog else None,
+            new_key=new_key,
+            studies=output.studies,
+            growth=growing.growth() if growing else None,
+        )
+        if plan.record:
+            write_json(plan.record, build_manifest(plan, outcome))
+        if growing:
+            growing.end(build_manifest(plan, outcome))
     if plan.screener.store:
         plan.screener.store.close()
     return outcome

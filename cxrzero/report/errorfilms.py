@@ -27,7 +27,8 @@ from cxrzero.report.findfilm import find_film
 from cxrzero.sources import ImageRef
 from cxrzero.tables.changed import NO_FRAME, OTHER_FILM
 from cxrzero.tables.read import number
-from cxrzero.worklist.record import RunRecord, open_rescorer
+from cxrzero.tables.record import RunRecord
+from cxrzero.worklist.rescorer import open_rescorer
 
 FILM_PIXELS, OVERLAY_PIXELS = 480, 640  # of the longer side; an overlay has words in it
 EVEN = 0.5  # where a label has no threshold

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from cxrzero.errors import ConfigError, MissingExtraError, NoInputError
+from cxrzero.files import is_database
 from cxrzero.maths import Floats
 from cxrzero.tables.names import some_of
 
@@ -67,6 +68,11 @@ def open_table(path: Path) -> TableSource:
         ConfigError: it is not a table, or cannot be decoded.
         MissingExtraError: Parquet without pyarrow.
     """
+    if is_database(path):
+        raise ConfigError(
+            "this is a database and no table; write its table first, and give that: cxrzero table DATABASE --out "
+            "predictions.csv"
+        )
     if not path.is_file():
         raise NoInputError(f"{path}: no such file")
     with path.open("rb") as stream:

@@ -15,10 +15,13 @@ import numpy.typing as npt
 
 from cxrzero.choices import Aggregate
 from cxrzero.display.counts import counted
-from cxrzero.prediction import Cell, Prediction
+from cxrzero.prediction import Cell, Prediction, printable_path
 
 # Scored, but not a separate frontal view of this chest: it would blur what the frontal views say.
 LEFT_OUT = ("lateral", "body_part_not_chest", "maybe_not_chest_xray", "for_processing")
+
+# In a database a label may have been asked of other films only.
+NOT_ASKED = "not_asked"
 
 STUDY_COLUMNS: dict[str, type] = {
     "study": str,
@@ -54,13 +57,14 @@ class Studies:
     def __init__(self, labels: Sequence[str], aggregate: Aggregate = "mean") -> None:
         self.columns = {**STUDY_COLUMNS, **dict.fromkeys(labels, float)}
         self._labels = tuple(labels)
+        self._asked = frozenset(labels)
         self._aggregate = aggregate
         self._studies: dict[str, _Study] = {}
         self._uids_in: defaultdict[str, set[str]] = defaultdict(set)
 
     def add(self, row: Prediction) -> None:
         """Count a row in; failed, skipped and non-frontal images are counted with their reason."""
-        folder = os.path.dirname(row.path) or "."
+        folder = printable_path(os.path.dirname(row.path)) or "."
         key = row.facts.study_instance_uid or folder
         study = self._studies.get(key)
         if study is None:
@@ -68,7 +72,7 @@ class Studies:
         study.images += row.status == "ok"
         if study.uid:
             self._uids_in[folder].add(study.uid)
-        reason = _reason(row)
+        reason = _reason(row) or ("" if self._asked <= row.scores.keys() else NOT_ASKED)
         if reason:
             study.left_out[reason] += 1
             return

@@ -3,7 +3,7 @@
 options.py    what the command line asks
 table.py      a prediction table read twice: what decides the order of all rows, then the rows that are shown
 order.py      the order: by one label, by the highest of all, by chance, and places for those that wait
-record.py     how the table was made, and the models that score a film again
+rescorer.py   the models that made the table, to score a film again
 look.py       each shown film read and scored again, its pictures drawn, what is wrong with it said
 overlays.py   where the model sees the finding, drawn over the film
 reviews.py    the verdicts of a reader, as a table

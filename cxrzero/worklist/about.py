@@ -8,11 +8,11 @@ from dataclasses import replace
 
 from cxrzero.display.counts import counted, together
 from cxrzero.tables.changed import TOLERANCE
+from cxrzero.tables.record import RunRecord
 from cxrzero.worklist.choose import Chosen
 from cxrzero.worklist.names import Names
 from cxrzero.worklist.options import WorklistOptions
 from cxrzero.worklist.page import About
-from cxrzero.worklist.record import RunRecord
 from cxrzero.worklist.reviews import Reviews
 from cxrzero.worklist.table import Layout, LeftOut
 

@@ -22,7 +22,7 @@ from cxrzero.pipeline.decode_file import unforeseen
 from cxrzero.tables.changed import MOVED, NO_FRAME, NOT_KEPT, OTHER_FILM, TOLERANCE
 from cxrzero.worklist.names import Names
 from cxrzero.worklist.overlays import Overlays
-from cxrzero.worklist.record import Rescorer
+from cxrzero.worklist.rescorer import Rescorer
 from cxrzero.worklist.table import Film
 
 Job = TypeVar("Job")

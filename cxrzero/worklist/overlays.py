@@ -18,7 +18,8 @@ from cxrzero.heatmap.overlay import NOT_FOUND, UNVALIDATED, overlay
 from cxrzero.heatmap.thresholds import thresholds_of
 from cxrzero.images.radiograph import Radiograph
 from cxrzero.sources import ImageRef
-from cxrzero.worklist.record import Rescorer, RunRecord
+from cxrzero.tables.record import RunRecord
+from cxrzero.worklist.rescorer import Rescorer
 
 FOLDER = "overlays"
 # Films that get one where nobody says: by patches a film takes one pass more, by occlusion hundreds.

@@ -11,10 +11,10 @@ from pathlib import Path
 from cxrzero.backends.base import cpu_count
 from cxrzero.choices import Notify, silent
 from cxrzero.errors import OutputError, OutputExistsError, RunError
-from cxrzero.evaluate.load import read_manifest
 from cxrzero.files import cannot_write, whole_folder, write_whole
 from cxrzero.screener import MAX_DEFAULT_WORKERS
 from cxrzero.tables.pseudonym import Pseudonymiser, default_key_file, load_key
+from cxrzero.tables.record import RunRecord, read_manifest
 from cxrzero.worklist.about import about, checked, warnings
 from cxrzero.worklist.choose import Chosen, check, choose
 from cxrzero.worklist.content import Content
@@ -24,7 +24,7 @@ from cxrzero.worklist.options import WorklistOptions
 from cxrzero.worklist.overlays import FOLDER as OVERLAYS
 from cxrzero.worklist.overlays import Overlays, labels_to_draw, open_overlays
 from cxrzero.worklist.page import render
-from cxrzero.worklist.record import Rescorer, RunRecord, open_rescorer
+from cxrzero.worklist.rescorer import Rescorer, open_rescorer
 from cxrzero.worklist.reviews import Reviews, key_of, read_reviews
 from cxrzero.worklist.table import Film, Layout, films_of, open_predictions
 

@@ -12,16 +12,20 @@ from typer.testing import CliRunner
 
 from cxrzero.bench.options import BenchOptions
 from cxrzero.cli import app
+from cxrzero.dicom_out.options import DicomSrOptions
 from cxrzero.evaluate.options import EvalOptions
 from cxrzero.heatmap.options import HeatmapOptions
 from cxrzero.options import options_of
 from cxrzero.predict.options import PredictOptions
+from cxrzero.predict.table_options import TableOptions
 from cxrzero.search.options import SearchOptions
 from cxrzero.train.options import TrainOptions
 from cxrzero.worklist.options import WorklistOptions
 
 OPTIONS_TYPES = (
     PredictOptions, EvalOptions, TrainOptions, SearchOptions, BenchOptions, HeatmapOptions, WorklistOptions,
+    DicomSrOptions,
+    TableOptions,
 )  # fmt: skip
 
 # With what a help text may begin. A new word belongs here if it is a verb that tells the program what to do.
