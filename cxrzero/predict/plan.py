@@ -152,6 +152,11 @@ def prepare(options: PredictOptions, notify: Notify = silent, *, look_only: bool
         check_output(str(studies), overwrite=overwrite)
     if options.dicom_sr:
         _check_reports(options, out)
+        if archives:
+            raise UsageError(
+                "--dicom-sr opens films again, and those of an archive are not here: give --keep-files DIR in its "
+                f"place, and afterwards: cxrzero dicom-sr {out} --images DIR"
+            )
     screener = _open(options, archives, notify)
     prompts = screener.prompts(options.labels, options.prompts, options.calibration)
     taken = sorted({prompt.label for prompt in prompts} & set(STUDY_COLUMNS)) if studies else []

@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxrzero.archive.address import kept_file, names_archive
-from cxrzero.tables.paths import path_of_cell
+from cxrzero.archive.address import names_archive
+from cxrzero.tables.paths import film_of_cell
 from cxrzero.tables.pseudonym import Pseudonymiser
 
 
@@ -26,10 +26,8 @@ class Names:
     is_hidden: bool = False
 
     def file(self, cell: str) -> Path:
-        """Where the film of a path cell is, see `path_of_cell`; one of an archive, where --keep-files has kept it."""
-        if names_archive(cell):
-            return kept_file(self.images, cell)
-        return self.images / path_of_cell(cell, self.images)
+        """Where the film of a path cell is."""
+        return film_of_cell(cell, self.images)
 
     def received(self, cell: str) -> float:
         """When a film came in, as far as its file tells: its modification time; NaN where there is none."""

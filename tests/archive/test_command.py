@@ -204,6 +204,28 @@ def test_films_of_a_table_are_found_where_they_were_kept(cxrzero: Run, web: Serv
     assert web.library.asked == []
 
 
+def test_reports_are_made_of_films_that_were_kept(cxrzero: Run, web: Server) -> None:
+    result = predict(cxrzero, web, "--dicom-sr", "reports", exit_code=2)
+    assert "--keep-files" in result.output
+    assert web.library.asked == []
+    predict(cxrzero, web, "--keep-files", "films")
+    result = cxrzero("dicom-sr", "predictions.csv", "--images", "films", "--out", "reports")
+    assert result.exit_code == 0, result.output
+    assert len(list(Path("reports").rglob("*.dcm"))) == 3
+    result = cxrzero("dicom-sr", "predictions.csv", "--out", "others")
+    assert result.exit_code == 1
+    assert "--keep-files" in result.output
+
+
+def test_rows_of_an_archive_grow_in_a_database(cxrzero: Run, web: Server) -> None:
+    predict(cxrzero, web)
+    predict(cxrzero, web, "--out", "results.sqlite")
+    predict(cxrzero, web, "--out", "results.sqlite")
+    result = cxrzero("table", "results.sqlite", "--out", "again.csv")
+    assert result.exit_code == 0, result.output
+    assert table("again.csv") == table()
+
+
 @pytest.mark.parametrize("command", ["eval", "bench"])
 def test_what_reads_files_alone_says_what_to_do(cxrzero: Run, command: str) -> None:
     film = "dicomweb+https://pacs.example/x/studies/1.2"
