@@ -90,6 +90,20 @@ def argument(metavar: str, help: str, default: Any = REQUIRED, **facts: Any) -> 
     return option(default, help, metavar=metavar, is_argument=True, **facts)
 
 
+def option_of(kind: Any, name: str) -> Any:
+    """A field that means what the field of that name means in another options type."""
+    of = kind.__dataclass_fields__[name]
+    return dataclasses.field(default=of.default, metadata=of.metadata)
+
+
+def table(kind: type, help: str, *, can_be_absent: bool = False) -> Any:  # noqa: A002
+    """A field that is an options type itself: a table of a file. Absent it is None, or as it is by its defaults."""
+    facts = {Option: Option(help)}
+    if can_be_absent:
+        return dataclasses.field(default=None, metadata=facts)
+    return dataclasses.field(default_factory=kind, metadata=facts)
+
+
 def options_of(kind: type) -> tuple[Option, ...]:
     """The options of an options type, in the order declared."""
     types = get_type_hints(kind)

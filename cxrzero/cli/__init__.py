@@ -15,6 +15,7 @@ from cxrzero.cli import (
     evaluate,
     heatmap,
     inspect,
+    listen,
     merge,
     models,
     predict,
@@ -43,6 +44,7 @@ predict.register(app)
 merge.register(app)
 table.register(app)
 inspect.register(app)
+listen.register(app)
 search.register(app)
 heatmap.register(app)
 worklist.register(app)

@@ -17,7 +17,7 @@ from pydicom.uid import (
 )
 
 from cxrzero.errors import ImageError
-from cxrzero.images.codecs import RLE_LOSSLESS, DecodeFrame, Frame, FrameShape, decode_frame, is_compressed
+from cxrzero.images.codecs import DECODERS, RLE_LOSSLESS, DecodeFrame, Frame, FrameShape, decode_frame, is_compressed
 from cxrzero.images.codestream import begins_stream
 from cxrzero.images.dicom_file import PIXEL_DATA, UNDEFINED_LENGTH, DicomFile, integer, text
 from cxrzero.images.encapsulation import ITEM, frame_streams
@@ -27,6 +27,15 @@ Samples = npt.NDArray[Any]
 
 _NATIVE = frozenset(
     {ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian}
+)
+# Every standard transfer syntax that is decoded, uncompressed ones first; a deflated one says so of the whole data set.
+TRANSFER_SYNTAXES = (
+    str(ExplicitVRLittleEndian),
+    str(ImplicitVRLittleEndian),
+    *DECODERS,
+    RLE_LOSSLESS,
+    str(ExplicitVRBigEndian),
+    str(DeflatedExplicitVRLittleEndian),
 )
 _ALLOCATED = frozenset({1, 8, 16, 32})
 # Of General Electric: implicit little endian but for its pixels. GDCM and dcmtk know it, too.

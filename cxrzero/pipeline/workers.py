@@ -147,12 +147,12 @@ def _interrupts_stay_here() -> Iterator[None]:
 def _begin(start: Callable[..., None] | None, known: tuple[Any, ...]) -> None:
     """Settle a new process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     if start is not None:
         start(*known)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """A parent that is killed says nothing, and its processes would wait for work for ever."""
     parent = multiprocessing.parent_process()
     if parent is not None:

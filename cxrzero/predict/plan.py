@@ -157,7 +157,7 @@ def prepare(options: PredictOptions, notify: Notify = silent, *, look_only: bool
                 "--dicom-sr opens films again, and those of an archive are not here: give --keep-files DIR in its "
                 f"place, and afterwards: cxrzero dicom-sr {out} --images DIR"
             )
-    screener = _open(options, archives, notify)
+    screener = open_screener(options, notify, archives or None)
     prompts = screener.prompts(options.labels, options.prompts, options.calibration)
     taken = sorted({prompt.label for prompt in prompts} & set(STUDY_COLUMNS)) if studies else []
     if taken:
@@ -179,7 +179,8 @@ def default_out(options: PredictOptions) -> str:
     return f"predictions.{options.format or 'csv'}"
 
 
-def _open(options: PredictOptions, archives: Archives, notify: Notify) -> Screener:
+def open_screener(options: PredictOptions, notify: Notify = silent, archives: Archives | None = None) -> Screener:
+    """The models that options name, ready to run as the options say. Raises what `Screener` raises."""
     return Screener(
         options.model,
         device=options.device,
@@ -193,7 +194,7 @@ def _open(options: PredictOptions, archives: Archives, notify: Notify) -> Screen
         cache=options.cache,
         fast_decode=options.fast_decode,
         gpu_decode=options.gpu_decode,
-        archives=archives or None,
+        archives=archives,
         notify=notify,
     )
 

@@ -109,7 +109,7 @@ def run(plan: Plan, on_row: OnRow | None = None, live: Live | None = None) -> Ou
 def _run(plan: Plan, on_row: OnRow | None, live: Live) -> Outcome:
     started, started_at = time.perf_counter(), datetime.now(UTC)
     pseudonymiser, new_key = _pseudonymiser(plan)
-    scorer = _scorer(plan)
+    scorer = scorer_of(plan)
     archives = plan.screener.archives
     refs = find_images(plan.options.paths, live.walk, archives)
     shardlog = ShardLog(plan.out, plan.options.shard, pseudonymiser) if plan.options.shard else None
@@ -179,7 +179,8 @@ def _pseudonymiser(plan: Plan) -> tuple[Pseudonymiser | None, Path | None]:
     return Pseudonymiser(key), path if is_new else None
 
 
-def _scorer(plan: Plan) -> Scorer:
+def scorer_of(plan: Plan) -> Scorer:
+    """What makes the columns of the table of embeddings."""
     scorer: Scorer = plan.screener.classifier(plan.prompts)
     if plan.calibration:
         scorer = plan.calibration(scorer)

@@ -15,6 +15,7 @@ from cxrzero.cli import app
 from cxrzero.dicom_out.options import DicomSrOptions
 from cxrzero.evaluate.options import EvalOptions
 from cxrzero.heatmap.options import HeatmapOptions
+from cxrzero.node.options import ListenOptions
 from cxrzero.options import options_of
 from cxrzero.predict.options import PredictOptions
 from cxrzero.predict.table_options import TableOptions
@@ -26,6 +27,7 @@ OPTIONS_TYPES = (
     PredictOptions, EvalOptions, TrainOptions, SearchOptions, BenchOptions, HeatmapOptions, WorklistOptions,
     DicomSrOptions,
     TableOptions,
+    ListenOptions,
 )  # fmt: skip
 
 # With what a help text may begin. A new word belongs here if it is a verb that tells the program what to do.
