@@ -135,7 +135,7 @@ class Work:
             for row in rows:
                 row.path = shown_path(each)
         self._database.add(self._run, [row for _, rows in scored for row in rows])
-        self._queue.scored([Result(each.id, pack(rows), _code(rows)) for each, rows in scored], seconds)
+        self._queue.scored([Result(each.id, pack(rows), _code(rows)) for each, rows in scored], self._record, seconds)
 
     def _crashed(self, suspect: Object) -> Prediction:
         error = "crashed: the process that scores ended again and again over this film"
@@ -149,7 +149,7 @@ class Work:
             rows = [row for each in self._queue.found_in(study) for row in unpack(each.rows, shown_path(each))]
             lines.append(line_of(study, scored_at, rows))
         end = write_lines(self._config.state / LINES, int(self._queue.durable.note("line_end", 0)), lines)
-        self._queue.close_studies(studies, self._record, scored_at, end)
+        self._queue.close_studies(studies, scored_at, end)
 
 
 def _code(rows: Sequence[Prediction]) -> str:
