@@ -220,6 +220,23 @@ def _check_paths(options: PredictOptions) -> None:
     check_paths(options.paths)
 
 
+def _check_reports(options: PredictOptions, out: str) -> None:
+    """Refuse --dicom-sr where reports could not be made of the table that is about to be written."""
+    assert options.dicom_sr
+    if options.pseudonymise:
+        raise UsageError("--dicom-sr writes the patients' identity, which --pseudonymise takes out; give one of them")
+    if options.shard is not None:
+        raise UsageError("--dicom-sr needs all films of a study; merge the shards, then run cxrzero dicom-sr")
+    if is_address(out):
+        raise UsageError(
+            f"--dicom-sr reads the run's own table, and a database holds those of other runs too; leave it out, and "
+            f"afterwards: cxrzero table {parse_address(out)} --run latest --out predictions.csv, then cxrzero dicom-sr"
+        )
+    if out == STDOUT or options.long:
+        raise UsageError("--dicom-sr reads the table and its record again: leave out --long and --out -")
+    check_reports_folder(options.dicom_sr)
+
+
 def _check_database(options: PredictOptions, out: str) -> None:
     """Refuse what only files can be, and find out whether the database can be used.
 
@@ -238,18 +255,6 @@ def _check_database(options: PredictOptions, out: str) -> None:
             f"cxrzero table {shown} --by study --out predictions.studies.csv"
         )
     check_database(out)
-
-
-def _check_reports(options: PredictOptions, out: str) -> None:
-    """Refuse --dicom-sr where reports could not be made of the table that is about to be written."""
-    assert options.dicom_sr
-    if options.pseudonymise:
-        raise UsageError("--dicom-sr writes the patients' identity, which --pseudonymise takes out; give one of them")
-    if options.shard is not None:
-        raise UsageError("--dicom-sr needs all films of a study; merge the shards, then run cxrzero dicom-sr")
-    if out == STDOUT or is_address(out) or options.long:
-        raise UsageError("--dicom-sr reads the table and its record again: leave out --long, --out - and databases")
-    check_reports_folder(options.dicom_sr)
 
 
 def _check_shard(options: PredictOptions, out: str) -> None:

@@ -25,8 +25,9 @@ from cxrzero.worklist.options import WorklistOptions
 
 OPTIONS_TYPES = (
     PredictOptions, EvalOptions, TrainOptions, SearchOptions, BenchOptions, HeatmapOptions, WorklistOptions,
+    DicomSrOptions,
     TableOptions,
-    DicomSrOptions, ListenOptions,
+    ListenOptions,
 )  # fmt: skip
 
 # With what a help text may begin. A new word belongs here if it is a verb that tells the program what to do.
