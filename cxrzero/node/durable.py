@@ -28,6 +28,7 @@ SCHEMA = (
         UNIQUE (sop_instance, digest))""",
     "CREATE INDEX objects_state ON objects (state, study)",
     "CREATE INDEX objects_study ON objects (study)",
+    "CREATE INDEX objects_tried ON objects (attempts) WHERE state = 'received' AND attempts > 0",
     "CREATE INDEX objects_file ON objects (file)",
     "CREATE INDEX objects_open ON objects (study) WHERE report IS NULL",
     "CREATE INDEX objects_stored ON objects (state) WHERE is_stored",

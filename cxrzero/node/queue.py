@@ -195,6 +195,11 @@ class Queue:
     def to_score(self, study: str) -> list[Object]:
         return self._objects("study = ? AND state = ?", study, RECEIVED)
 
+    def tried(self) -> list[Object]:
+        """What was in a scoring that did not end, the least tried first."""
+        found = self._objects("state = 'received' AND attempts > 0")  # as the index has it
+        return sorted(found, key=lambda each: (each.crashes, each.attempts))
+
     def begin(self, objects: Sequence[Object]) -> None:
         """Count an attempt before it is made, so that it is on record whatever the machine does then.
 

@@ -96,16 +96,21 @@ class Work:
         return bool(gone)
 
     def _next(self) -> list[Object]:
-        """What to score together: whole studies, or one film that may have ended a process."""
+        """What to score together: whole studies; but first, in smaller parts, what was in hand when a node ended.
+
+        So a node that never lives as long as a batch takes gets on, too. Films that may have ended it come last, alone.
+        """
+        tried = self._queue.tried()
+        again = [each for each in tried if not each.crashes and each.attempts < SUSPECT_AFTER]
+        if again:
+            least = again[0].attempts
+            return [each for each in again if each.attempts == least][: max(1, AT_ONCE >> 2 * least)]
         found: list[Object] = []
-        suspects: list[Object] = []
         for study in self._queue.quiet(self._config.study_quiet_seconds):
-            for each in self._queue.to_score(study):
-                is_suspect = each.crashes or each.attempts >= SUSPECT_AFTER
-                (suspects if is_suspect else found).append(each)
+            found += [each for each in self._queue.to_score(study) if not each.attempts]
             if len(found) >= AT_ONCE:
                 break
-        return found or sorted(suspects, key=lambda each: (each.crashes, each.attempts))[:1]
+        return found or tried[:1]
 
     def _score(self, objects: Sequence[Object]) -> None:
         first = objects[0]

@@ -368,3 +368,31 @@ def test_a_loop_goes_on_after_errors_and_ends_with_what_nobody_foresaw(tmp_path:
         assert queue.durable.note("last_error") == "write"
     assert stop.is_set()
     assert isinstance(loop.error, KeyError)
+
+
+def test_a_node_that_never_lives_as_long_as_a_batch_gets_on(
+    config: NodeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is killed whenever more than one film is scored together."""
+    starts = 0
+    while True:
+        node = Node(config)
+        if starts == 0:
+            node.receive(*(film(seed, f"2.25.{seed}") for seed in range(6)))
+        score = node.scoring.score
+
+        def killed(studies: Any, score: Any = score) -> Any:
+            if sum(map(len, studies)) > 1:
+                raise KilledError
+            return score(studies)
+
+        monkeypatch.setattr(node.scoring, "score", killed)
+        try:
+            node.turn()
+            break
+        except KilledError:
+            starts += 1
+            node.close()
+    assert starts == 3  # over six, over four of them, and over the other two
+    assert node.queue.counts() == {"scored": 6}
+    node.close()
