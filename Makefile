@@ -55,6 +55,9 @@ THREADS := $(if $(GPU),2,1)
 PROCESSES := $(if $(GPU),1,2)
 TEACHER := $(BIN)/python recipes/mini_teacher.py --data $(DATA) --wheels $(WHEELS) --threads $(THREADS)
 TRAIN := OMP_NUM_THREADS=$(THREADS) $(BIN)/torchrun --nproc-per-node $(PROCESSES)
+STUDENTS := --image-root $(DATA) --overwrite --freeze text --batch-size 64 --texts-per-image 4 --layer-decay 0.85 \
+	--loss sigmoid --first-size 160 --precision auto --threads 1 --card recipes/mini_card.json --store $(MINI)/store \
+	--save-minutes 5
 JUDGE := --data $(DATA) --model $(MINI)/model
 # Large blocks of memory are kept for the next step instead of given back to the system.
 model: export GLIBC_TUNABLES = \
@@ -79,20 +82,32 @@ $(MINI)/teachers: | $(WHEELS)/.fetched
 	$(MAKE) --jobs $(PROCESSES) $(MINI)/teacher-0/scores.npz $(MINI)/teacher-1/scores.npz
 	touch $@
 
-$(MINI)/pairs.csv: $(MINI)/teachers
-	$(BIN)/python recipes/mini_pairs.py --data $(DATA) --out $(MINI) --teacher $(MINI)/teacher-0 $(MINI)/teacher-1
-
 $(MINI)/start/open_clip_model.safetensors: $(MINI)/teachers
 	$(BIN)/python recipes/mini_start.py --data $(DATA) --text $(MINILM) --out $(MINI)/start \
 		--trunk $(MINI)/teacher-1/teacher.safetensors
 
-# A run that was stopped is continued; one that was not begun is begun.
-$(MINI)/model/model.json: $(MINI)/pairs.csv $(MINI)/start/open_clip_model.safetensors
+# The student, which then teaches and starts the model. A run that was stopped is continued, one that was not is begun.
+$(MINI)/student/pairs.csv: $(MINI)/teachers
+	$(BIN)/python recipes/mini_pairs.py --data $(DATA) --out $(MINI)/student --teacher $(MINI)/teacher-0 \
+		$(MINI)/teacher-1
+
+$(MINI)/student/run/model.json: $(MINI)/student/pairs.csv $(MINI)/start/open_clip_model.safetensors
+	test ! -e $(MINI)/student/run/checkpoints/last.pt || $(TRAIN) -m cxrzero train --resume $(MINI)/student/run
+	test -e $@ || $(TRAIN) -m cxrzero train $(MINI)/student/pairs.csv --out $(MINI)/student/run \
+		--init $(MINI)/start --epochs 6 --lr 0.0004 --mixup 0.3 --first-share 0.67 --seed 0 $(STUDENTS)
+
+$(MINI)/teacher-2/scores.npz: $(MINI)/student/run/model.json
+	$(BIN)/python recipes/mini_again.py --data $(DATA) --start $(MINI)/start --run $(MINI)/student/run \
+		--teacher $(MINI)/teacher-0 $(MINI)/teacher-1 --out $(MINI)/teacher-2
+
+$(MINI)/pairs.csv: $(MINI)/teacher-2/scores.npz
+	$(BIN)/python recipes/mini_pairs.py --data $(DATA) --out $(MINI) --teacher $(MINI)/teacher-0 $(MINI)/teacher-1 \
+		$(MINI)/teacher-2
+
+$(MINI)/model/model.json: $(MINI)/pairs.csv
 	test ! -e $(MINI)/model/checkpoints/last.pt || $(TRAIN) -m cxrzero train --resume $(MINI)/model
-	test -e $@ || $(TRAIN) -m cxrzero train $(MINI)/pairs.csv --image-root $(DATA) --out $(MINI)/model \
-		--overwrite --init $(MINI)/start --freeze text --epochs 6 --batch-size 64 --texts-per-image 4 --lr 0.0004 \
-		--layer-decay 0.85 --loss sigmoid --mixup 0.3 --first-size 160 --first-share 0.67 --refit --alike "no finding" \
-		--precision auto --threads 1 --seed 0 --card recipes/mini_card.json --store $(MINI)/store --save-minutes 5
+	test -e $@ || $(TRAIN) -m cxrzero train $(MINI)/pairs.csv --out $(MINI)/model --init $(MINI)/teacher-2/start \
+		--epochs 3 --lr 0.0003 --mixup 0.4 --first-share 0.34 --refit --alike "no finding" --seed 1 $(STUDENTS)
 
 $(MINI)/calibrated: $(MINI)/model/model.json
 	$(BIN)/python recipes/mini_heldout.py --data $(DATA) --out $(MINI)/heldout

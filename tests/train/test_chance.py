@@ -146,6 +146,11 @@ def test_the_weights_that_alike_changed_are_judged_and_not_what_they_were():
     assert judge([*records, {"step": 21, "alike": {"groups": 2}, "validation": retrieved(0.12)}]).learned is False
 
 
+def test_training_that_was_better_than_its_start_is_not_blamed_for_what_was_done_to_the_projection():
+    records = run([retrieved(0.9)], start=retrieved(0.8))
+    assert judge([*records, {"step": 21, "alike": {"groups": 2}, "validation": retrieved(0.7)}]).lines == ()
+
+
 def test_a_run_that_learned_has_nothing_to_be_told():
     assert judge(run([retrieved(0.9)], start=retrieved(0.1))).lines == ()
 

@@ -93,8 +93,9 @@ def test_make_model_asks_for_the_training_that_made_the_model(bundle, monkeypatc
 
     monkeypatch.setattr("cxrzero.train.train", train)
     makefile = (REPO / "Makefile").read_text("utf-8").replace("\\\n", " ")
-    line = next(line for line in makefile.splitlines() if " -m cxrzero train " in line and "--init" in line)
-    for name, value in (("MINI", "runs/mini"), ("DATA", "../shared/data")):
+    common = next(line for line in makefile.splitlines() if line.startswith("STUDENTS := ")).partition(" := ")[2]
+    line = next(line for line in makefile.splitlines() if " -m cxrzero train " in line and "--refit" in line)
+    for name, value in (("STUDENTS", common), ("MINI", "runs/mini"), ("DATA", "../shared/data")):
         line = line.replace(f"$({name})", value)
     monkeypatch.setattr("cxrzero.cli.train._next", lambda folder: "")
     result = CliRunner().invoke(app, shlex.split(line.partition(" -m cxrzero ")[2]))

@@ -10,12 +10,17 @@ from torch.nn import functional
 
 ROTATION = math.radians(10)  # positioning of the patient
 SCALE = 0.15  # distance and collimation, relative
-ASPECT = 0.08  # squeezed copies are common
+ASPECT = 0.15  # squeezed copies are common, and how much was squeezed can tell the source
 SHIFT = 0.08  # fraction of the side
 GAMMA = 0.35  # exposure and processing, log scale
 CONTRAST = 0.3
 BRIGHTNESS = 0.15  # of the full range
 MIN_RESAMPLED = 0.4  # resampling through this fraction of the side hides how large a source's files were
+# How sharp a film is, along and across, tells what it went through before it was a file: scanner, processing, and from
+# what shape it was squeezed. Log gains at BANDS frequencies, from LOWEST cycles a pixel to the highest. Of children's
+# films that a source had squeezed, spectra alone told the sick at an AUROC of 0.975, and of its test films at 0.866.
+FILTER, TILT, BANDS, LOWEST = 0.6, 0.4, 4, 0.01
+FILTERED = 0.7  # probability
 NOISE = 0.03
 ERASE = 0.3  # probability of one erased rectangle; markers and borders must not decide
 
@@ -32,6 +37,7 @@ def augment(pixels: Tensor, generator: torch.Generator) -> Tensor:
     """
     pixels = _move(pixels[:, None], generator)
     pixels = _resample(pixels, generator)[:, 0]
+    pixels = filtered(pixels, generator)
     pixels = _expose(pixels, generator)
     return _erase(pixels, generator)
 
@@ -65,6 +71,24 @@ def _resample(pixels: Tensor, generator: torch.Generator) -> Tensor:
     pixels = pixels.clone()
     pixels[chosen] = functional.interpolate(low, size=pixels.shape[-2:], mode="bilinear", align_corners=False)
     return pixels
+
+
+def filtered(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """Make frequencies stronger or weaker, other ones in each direction; the mean grey stays."""
+    n, height, width = pixels.shape
+    used = torch.rand(n, generator=generator, device=pixels.device) < FILTERED
+    knots = torch.stack([_uniform(n * BANDS, -most, most, generator).view(n, BANDS) for most in (FILTER, TILT, TILT)])
+    knots = knots * used[:, None]
+    y = torch.fft.fftfreq(height, device=pixels.device)[:, None]
+    x = torch.fft.rfftfreq(width, device=pixels.device)[None]
+    radius, angle = torch.hypot(x, y), torch.atan2(y, x)
+    place = ((radius.clamp(LOWEST).log() - math.log(LOWEST)) / math.log(0.5 / LOWEST) * (BANDS - 1)).clamp(0, BANDS - 1)
+    below = place.long().clamp(max=BANDS - 2)
+    part = place - below
+    level, along, across = knots[:, :, below] * (1 - part) + knots[:, :, below + 1] * part  # each (N, H, W // 2 + 1)
+    gains = torch.exp(level + along * torch.cos(2 * angle) + across * torch.sin(2 * angle))
+    gains[:, 0, 0] = 1
+    return torch.fft.irfft2(torch.fft.rfft2(pixels) * gains, s=(height, width))
 
 
 def _expose(pixels: Tensor, generator: torch.Generator) -> Tensor:

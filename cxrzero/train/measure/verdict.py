@@ -61,7 +61,7 @@ def judge(records: Sequence[Mapping[str, Any]]) -> Verdict:
     telling = [each for each in measures if each.limit < 1]
     learned = any(not each.is_luck for each in telling) if telling else None
     lines = [*_of_results(measures, telling, learned), *_of_steps(records, learned)]
-    if learned and best is not None and start is not None and score_of(best) <= score_of(start):
+    if learned and start is not None and max(map(score_of, found)) <= score_of(start):
         lines.append(
             f"No validation was better than the one before the first step ({score_of(start):.3f}): the start could do "
             "all that this model can."
