@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from cxrzero._version import __version__
 from cxrzero.errors import (
     AmbiguousModelError,
+    ArchiveError,
     BundleError,
     ConfigError,
     CxrzeroError,
@@ -29,6 +30,7 @@ from cxrzero.errors import (
 from cxrzero.outside import telemetry as _telemetry
 
 if TYPE_CHECKING:
+    from cxrzero.archive.archives import Archives
     from cxrzero.heatmap.arrays import FilmMaps, Region
     from cxrzero.images.radiograph import DecodeOptions, Facts
     from cxrzero.pipeline.selection import Selection
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AmbiguousModelError",
+    "ArchiveError",
+    "Archives",
     "BundleError",
     "ConfigError",
     "CxrzeroError",
@@ -62,6 +66,7 @@ _telemetry.turn_off()  # before the libraries that have some are imported
 
 # Imported on first use, so that `cxrzero --help` loads neither NumPy nor ONNX Runtime.
 _HOMES = {
+    "Archives": "cxrzero.archive.archives",
     "DecodeOptions": "cxrzero.images.radiograph",
     "Facts": "cxrzero.images.radiograph",
     "FilmMaps": "cxrzero.heatmap.arrays",

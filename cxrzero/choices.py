@@ -48,6 +48,8 @@ TowerName = Literal["image", "text"]
 TrainPrecision = Literal["fp32", "bf16", "auto"]
 
 # The model in the box.
+# Our AE title towards archives that speak DIMSE.
+CALLING_TITLE = "CXRZERO"
 DEFAULT_MODEL = "cxrzero-mini"
 # What --calibration takes besides a file: the one in the model's bundle.
 OWN_CALIBRATION = "model"

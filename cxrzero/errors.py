@@ -20,6 +20,7 @@
     │   ├── DatabaseError          a database of results cannot be reached or used
     │   ├── DeviceError            the device asked for cannot run
     │   ├── ImportModelError       a checkpoint cannot become a bundle
+    │   │   └── InexactExportError as a bundle it would not answer as it does itself
     │   ├── MissingExtraError      an optional dependency is not installed
     │   └── TrainingError          training cannot start or go on
     └── ImageError                 a row, not the end of the run: status "failed", `code: message`
@@ -131,6 +132,10 @@ class DeviceError(RunError):
 
 class ImportModelError(RunError):
     """A checkpoint cannot become a bundle."""
+
+
+class InexactExportError(ImportModelError):
+    """An exported model does not answer as the model itself does."""
 
 
 class MissingExtraError(RunError):

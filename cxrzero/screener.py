@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from cxrzero.archive.address import names_archive
+from cxrzero.archive.archives import Archives
 from cxrzero.backends import Encoder, open_encoder
 from cxrzero.backends.base import CUDA_BATCH, CUDA_CALLS, cpu_count
 from cxrzero.cache.store import Store
@@ -89,6 +92,7 @@ class Screener:
         fast_decode: decode JPEG and JPEG 2000 films no larger than needed, see `DecodeOptions.fast_side`.
         gpu_decode: decode lossless JPEG 2000 frames of DICOM files on the GPU of `device`, to the same
             pixels; the rest in threads of this process.
+        archives: from which addresses are read (docs/archive.md); None reads files alone.
         notify: is told before something slow happens, such as the import of a checkpoint, and what there is to say of
             the labels; by default nobody is.
 
@@ -118,13 +122,14 @@ class Screener:
         cache: bool = True,
         fast_decode: bool = False,
         gpu_decode: bool = False,
+        archives: Archives | None = None,
         notify: Notify = silent,
     ) -> None:
         if any(number is not None and number < 1 for number in (batch_size, workers)):
             raise UsageError("batch_size and workers must be at least 1")
         if decode_in not in DECODE_IN:
             raise UsageError(f"decode_in {decode_in!r} is unknown; choose one of {', '.join(DECODE_IN)}")
-        self._notify = notify
+        self._notify, self.archives = notify, archives
         self.store: Store | None = Store() if cache else None
         specs = [model] if isinstance(model, str | os.PathLike) else list(model)
         bundles = [bundle for spec in specs for bundle in resolve_models(os.fspath(spec), notify)]
@@ -140,6 +145,8 @@ class Screener:
         self.gpu_frames = _gpu_frames(self.decode_options, gpu_number(device)) if gpu_decode else None
         if gpu_decode and workers is None:  # as many again: a thread whose frame is on the GPU waits
             self.workers *= 2
+        if archives is not None and workers is None:  # a thread that waits for an archive does nothing else
+            self.workers += archives.limits.requests
         self.selection = selection or Selection()
 
     def predict(
@@ -153,7 +160,7 @@ class Screener:
         """Score files and folders.
 
         Args:
-            paths: a file, a folder (searched recursively), or several; "@list.txt" names a file of paths.
+            paths: a file, a folder (searched recursively), an address, or several; "@list.txt" names a file of paths.
             labels: findings in plain words; None asks the calibration's, and without one the model's own list.
             prompts: a prompts file, or "default" for the built-in bank; None asks by the model's own templates.
             calibration: file of `cxrzero eval`, or the text "model" for the one in the model's bundle (a file of that
@@ -168,16 +175,18 @@ class Screener:
             LabelError: labels that cannot be columns of one table, or that the calibration lacks.
             ConfigError: the calibration was fitted for another model or other prompts, or the model has none.
             TokenizerError: a label is too long for the model.
+            ArchiveError: an archive does not answer, or refuses.
         """
         given = [os.fspath(paths)] if isinstance(paths, str | os.PathLike) else [os.fspath(path) for path in paths]
-        check_paths(given)
+        check_paths(given, self.archives)
         asked = self.prompts(labels, prompts, calibration)
         applied = self.calibration(calibration, asked) if calibration is not None else None
         remarks = self.remarks(asked, is_typed=labels is not None or prompts not in (None, BUILT_IN))
         for line in (*lines(remarks), *(applied.notes() if applied else ())):
             self._notify(line)
         scorer: Scorer = self.classifier(asked)
-        rows = list(self.stream(find_images(given), applied(scorer) if applied else scorer, asked))
+        refs = find_images(given, archives=self.archives)
+        rows = list(self.stream(refs, applied(scorer) if applied else scorer, asked))
         if not rows:
             raise NoInputError(f"nothing to read in {', '.join(given)}: no image or DICOM file was found")
         return rows
@@ -227,8 +236,8 @@ class Screener:
     @property
     def decode_in(self) -> str:
         """What runs: "threads" or "processes"."""
-        if self.gpu_frames is not None:
-            return "threads"  # which share the GPU of this process
+        if self.gpu_frames is not None or self.archives:
+            return "threads"  # which share the GPU or the connections of this process
         if self._decode_in == "auto":
             return "processes" if self.workers >= PROCESSES_FROM[self.members[0].encoder.device] else "threads"
         return self._decode_in
@@ -339,15 +348,17 @@ class Screener:
     def _open_decoders(self) -> OpenDecoders:
         preprocessings = _preprocessings(self.members)
         if self.decode_in == "threads":
-            return partial(ThreadDecoders, self.decode, preprocessings, self.workers)
+            hurried = self.archives.hurried if self.archives else nullcontext
+            return partial(ThreadDecoders, self.decode, preprocessings, self.workers, hurried=hurried)
         from cxrzero.pipeline.processes import ProcessDecoders
 
         plain = partial(decode, options=self.decode_options)  # processes need no models
         return partial(ProcessDecoders, plain, preprocessings, self.workers, waiting=self.batch_size)
 
     def decode(self, path: str) -> Iterator[Radiograph]:
-        """The upright pictures of one file, one at a time."""
-        return decode(Path(path), self.decode_options, self.gpu_frames)
+        """The upright pictures of one file or instance, one at a time."""
+        read = self.archives.decode if self.archives and names_archive(path) else decode
+        return read(path, self.decode_options, self.gpu_frames)
 
 
 def _gpu_frames(options: DecodeOptions, gpu: int) -> GpuFrames:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from cxrzero.archive.address import is_address
+from cxrzero.archive.address import names_archive
 from cxrzero.errors import ImageError, NoInputError, SkippedImage
 from cxrzero.files import is_database
 from cxrzero.images.leftovers import FORK, count_files, is_leftover_file, is_leftover_folder
@@ -83,7 +83,7 @@ def find_images(
     """
     counts = WalkCounts() if counts is None else counts
     for path in expand_lists(paths):
-        for ref in _from_archive(path, archives) if is_address(path) else _from_argument(path, counts):
+        for ref in _from_archive(path, archives) if names_archive(path) else _from_argument(path, counts):
             counts.found += 1
             yield ref
 
@@ -107,12 +107,12 @@ def check_paths(paths: Sequence[str], archives: Archives | None = None) -> None:
                 "a database is given where films are read; its table is written by cxrzero table DATABASE --out "
                 "predictions.csv"
             )
-        if not path.startswith("@") and not is_address(path) and not os.path.lexists(path):
+        if not path.startswith("@") and not names_archive(path) and not os.path.lexists(path):
             raise NoInputError(f"{path} does not exist")
     count, addresses = 0, []
     for path in expand_lists(paths):  # reads every list to its end
         count += 1
-        if is_address(path):
+        if names_archive(path):
             addresses.append(path)
     if not count:
         raise NoInputError("the list files name no path")

@@ -1,4 +1,7 @@
-"""Nobody is told anything: no command but `models pull` asks for a name, sends a packet, or leaves a foreign file."""
+"""Nobody is told anything: no command that names no address asks for a name, sends a packet, or leaves a foreign file.
+
+`models pull` names the Hub, and tests/registry has a Hub; an address names an archive, and tests/archive has archives.
+"""
 
 from __future__ import annotations
 

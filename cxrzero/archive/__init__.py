@@ -10,6 +10,7 @@ multipart.py    the object in the body of an answer
 dicomweb.py     QIDO-RS and WADO-RS
 dimse.py        C-FIND and C-GET
 listing.py      studies, series, instances, in an order that does not change
+ahead.py        lists that come while films are read
 archives.py     what commands hold: options, services that are open, films
 
 Importing this package or its `address` loads neither pydicom nor a library of the network.

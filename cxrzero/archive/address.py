@@ -23,10 +23,11 @@ TITLE_CHARS = 16
 _UID = re.compile(r"(?=.{1,64}$)[0-9]+(?:\.[0-9]+)*")
 _PLACE = re.compile(r"(?P<base>.*?)(?:/studies/([^/]+)(?:/series/([^/]+)(?:/instances/([^/]+))?)?)?/*")
 _HOST = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\]")
+NOTHING = ".no-instance"
 FORM = "write dicomweb+https://HOST/dicom-web or dicom://HOST:PORT/TITLE; see docs/archive.md"
 
 
-def is_address(path: str) -> bool:
+def names_archive(path: str) -> bool:
     """Whether it names an archive; every other path is one of this machine."""
     scheme, separator, _ = path.partition("://")
     return bool(separator) and scheme.lower() in SCHEMES
@@ -134,6 +135,9 @@ def _host(netloc: str, port: int | None) -> str:
 
 
 def kept_file(folder: Path, address: str) -> Path:
-    """Where --keep-files keeps the instance of this address."""
-    place = parse_address(address)
-    return folder / place.study / place.series / f"{place.instance}.dcm"
+    """Where --keep-files keeps the instance of this address; for any other text a place where nothing is kept."""
+    try:
+        place = parse_address(address)
+    except UsageError:
+        return folder / NOTHING
+    return folder / place.study / place.series / f"{place.instance}.dcm" if place.instance else folder / NOTHING

@@ -6,6 +6,7 @@ import netrc
 import os
 import stat
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,28 +29,29 @@ class Login:
     token: str = field(default="", repr=False)
 
 
-def login_for(address: Address, *, is_only: bool) -> Login | None:
-    """The login for a DICOMweb service; None asks without one.
-
-    Args:
-        is_only: no other service is asked; else nobody can tell whose the environment's login is.
+def logins_for(services: Sequence[Address]) -> dict[Address, Login]:
+    """The logins of DICOMweb services; those without are asked without.
 
     Raises:
         ConfigError: half a login, one for which of several archives, a netrc file that others can read or that cannot
             be read, or a login that would go over an open line.
     """
-    found = _from_environment()
-    if found and not is_only:
+    of_one = _from_environment()
+    if of_one and len(services) > 1:
         raise ConfigError(
             f"{USER}, {PASSWORD} and {TOKEN} are for one archive, and several are named; put each into a netrc file"
         )
-    found = found or _from_netrc(address.host.strip("[]"))
-    if found and not address.is_encrypted and not address.is_local:
-        raise ConfigError(
-            "a login is not sent over http, where others can read it on its way; give the archive's "
-            f"dicomweb+https address, or unset {USER} and {TOKEN} and take it out of the netrc file"
-        )
-    return found
+    logins = {}
+    for service in services:
+        login = of_one or _from_netrc(service.host.strip("[]"))
+        if login and not service.is_encrypted and not service.is_local:
+            raise ConfigError(
+                "a login is not sent over http, where others can read it on its way; give the archive's "
+                f"dicomweb+https address, or unset {USER} and {TOKEN} and take it out of the netrc file"
+            )
+        if login:
+            logins[service] = login
+    return logins
 
 
 def _from_environment() -> Login | None:
@@ -58,7 +60,7 @@ def _from_environment() -> Login | None:
         raise ConfigError(f"{TOKEN} and {USER} are both set; an archive takes one of them")
     if bool(user) != bool(password):
         raise ConfigError(f"{USER} and {PASSWORD} belong together; set both")
-    if any(not each.isprintable() for each in (user, password, token)):
+    if any(not each.isprintable() for each in (user, password, token)) or not token.isascii():
         raise ConfigError(f"{USER}, {PASSWORD} or {TOKEN} has a character in it that cannot be part of a login")
     return Login(user, password, token) if user or token else None
 
@@ -66,7 +68,7 @@ def _from_environment() -> Login | None:
 def _from_netrc(host: str) -> Login | None:
     """What $NETRC or ~/.netrc has for a host by name; its "default" is for nobody in particular, and not taken."""
     stated = os.environ.get("NETRC")
-    path = Path(stated) if stated else Path.home() / ".netrc"
+    path = Path(stated or os.path.expanduser("~/.netrc"))
     try:
         status = path.stat()
         hosts = netrc.netrc(str(path)).hosts

@@ -52,7 +52,8 @@ class DicomWeb:
     def __init__(self, address: Address, http: Http, limits: Limits) -> None:
         from dicomweb_client.web import DICOMwebClient
 
-        ignore_warnings_of("dicomweb_client")  # whose log quotes addresses, and so what is asked for
+        for package in ("dicomweb_client", "retrying"):  # whose logs quote addresses, and so what is asked for
+            ignore_warnings_of(package)
         self._address, self._http, self._limits = address, http, limits
         self._client = DICOMwebClient(address.url, session=_Session(http, limits.listing_bytes))
         self._client.set_http_retry_params(retry=False)  # `Http` does that, and heeds Retry-After
@@ -113,7 +114,7 @@ class DicomWeb:
         limit = self._limits.page
         try:
             page = search(limit=limit, offset=offset, search_filters=dict(keys) or None)
-        except ValueError:  # of JSON, or of a filter
+        except (ValueError, RecursionError):  # of JSON
             page = [None]  # type: ignore[list-item]
         if not isinstance(page, list) or not all(isinstance(each, dict) for each in page):
             raise ImageError("archive_error", "the archive's list is no DICOM JSON; is this the address of DICOMweb?")
@@ -147,7 +148,5 @@ def _number(found: Found, tag: str) -> int | None:
     element = found.get(tag)
     values = element.get("Value") if isinstance(element, dict) else None
     first = values[0] if isinstance(values, list) and values else None
-    try:
-        return max(0, int(first))
-    except (TypeError, ValueError):
-        return None
+    text = str(first)  # some servers write numbers as texts
+    return int(text) if text.isdecimal() and len(text) < 10 else None

@@ -164,6 +164,8 @@ class _Connection:
             evt_handlers=[(evt.EVT_CONN_OPEN, self._on_open), (evt.EVT_C_STORE, self._on_store)],
             tls_args=(tls, host) if tls else None,
         )
+        if not self._association.is_established:
+            self._meter.close()
         if self._association.is_rejected:
             raise ImageError(
                 "archive_refused",
@@ -175,7 +177,7 @@ class _Connection:
             raise _absence(f"there is no connection to the archive{certificate}")
         accepted = {each.abstract_syntax for each in self._association.accepted_contexts}
         if missing := [name for name, uid in (("C-FIND", FIND), ("C-GET", GET)) if uid not in accepted]:
-            self._association.abort()
+            self.abort()
             raise ArchiveError(
                 f"the archive does not offer {' and '.join(missing)} of the Study Root model. C-MOVE is not used: have "
                 "the archive send its films to cxrzero listen, or ask it for DICOMweb"
@@ -217,9 +219,11 @@ class _Connection:
     def close(self) -> None:
         if self.is_open:
             self._association.release()
+        self._meter.close()
 
     def abort(self) -> None:
         self._association.abort()
+        self._meter.close()
 
     def _answers(self, send: Callable[..., Any], identifier: Any, model: str) -> Iterator[tuple[int, Any]]:
         try:
@@ -254,6 +258,7 @@ class _Meter:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        self._line: Any = None
         self.is_exceeded = False
         self.begin(MOST_PDU_BYTES)
 
@@ -263,7 +268,13 @@ class _Meter:
 
     def attach(self, carrier: Any) -> None:
         """Read in place of a pynetdicom AssociationSocket, whose `recv` this is."""
+        self._line = carrier.socket
         carrier.recv = lambda count: self._recv(carrier.socket, count)
+
+    def close(self) -> None:
+        """pynetdicom leaves the socket of a connection that broke to the garbage collector."""
+        if self._line is not None:
+            self._line.close()
 
     def _recv(self, line: Any, count: int) -> bytearray:
         """Raises OSError, on which pynetdicom ends the connection."""

@@ -55,8 +55,10 @@ class Http:
         self._session.trust_env = False
         self._session.proxies = requests.utils.get_environ_proxies(url)
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        self._session.headers["User-Agent"] = f"cxrzero/{__version__}"
-        self._session.mount(self._url.scheme + "://", HTTPAdapter(pool_maxsize=limits.requests, max_retries=0))
+        # A film is hardly smaller for being compressed on the way, and its server works for a second on that.
+        self._session.headers.update({"User-Agent": f"cxrzero/{__version__}", "Accept-Encoding": "identity"})
+        # One more for lists; of itself an adapter tries once.
+        self._session.mount(self._url.scheme + "://", HTTPAdapter(pool_maxsize=limits.requests + 1))
         if ca_file:
             _check_certificates(ca_file)
             self._session.verify = ca_file
@@ -147,7 +149,8 @@ class Http:
         except ValueError:
             is_same = False
         if not is_same:
-            raise ImageError("archive_redirect", "the archive redirects to another host or port, or to plain http; refused")
+            what = "the archive redirects to another host or port, or to plain http; refused"
+            raise ImageError("archive_redirect", what)
         return wanted
 
 

@@ -77,6 +77,8 @@ class Patience:
             ArchiveError: nobody has answered for long, or the run is over.
         """
         for number in range(self._limits.tries):
+            if self._stop.is_set():
+                raise stopped()
             try:
                 found = request()
             except TransientError as error:

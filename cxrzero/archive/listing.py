@@ -73,8 +73,8 @@ def _in_series(
     place = study.within(study.study, series.uid)
     modality = series.modality.upper()
     is_scored = _is_scored(modality, "")
-    if not is_scored and series.count is not None and not query.of_instances:
-        unfetched[_shown(modality)] += series.count
+    if not is_scored and series.instances is not None and not query.of_instances:
+        unfetched[_shown(modality)] += series.instances
         return
     try:
         found = sorted(set(service.instances(study.study, series.uid, query.of_instances)))

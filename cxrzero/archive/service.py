@@ -11,12 +11,12 @@ class Series(NamedTuple):
 
     Attributes:
         modality: empty where it is not stated.
-        count: of its instances; None where it is not stated.
+        instances: how many; None where it is not stated.
     """
 
     uid: str
     modality: str
-    count: int | None
+    instances: int | None
 
 
 class Instance(NamedTuple):

@@ -2,8 +2,9 @@
 
 The key says what decides these: which file (absolute path, size, modification time, inode), how it is decoded and
 preprocessed, by which encoder, precision, backend and versions. Only a digest of all that is stored, so no path is. One
-entry holds all frames of a file. Of an instance in an archive the key has its address, which is the service's with its
-three UIDs: no other content may ever have these (PS3.5, 9). Images that failed are not kept: a file may still be arriving, so it is tried again.
+entry holds all frames of a file. Images that failed are not kept: a file may still be arriving, so it is tried again.
+Of an instance in an archive the key has the address, which is the service's with three UIDs: no other content may ever
+have these (PS3.5, 9).
 """
 
 from __future__ import annotations

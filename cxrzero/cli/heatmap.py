@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from cxrzero.cli.helppage import Command
@@ -9,6 +11,9 @@ from cxrzero.cli.parameters import command
 from cxrzero.cli.process import one_blas_thread
 from cxrzero.cli.terminal import say, show
 from cxrzero.heatmap.options import HeatmapOptions
+
+if TYPE_CHECKING:
+    from cxrzero.archive.archives import Archives
 
 SHOWN = 5  # films without maps that are named
 
@@ -28,6 +33,13 @@ def heatmap(options: HeatmapOptions) -> None:
     Exit codes: 0 all drawn or skipped, 1 nothing drawn, 2 wrong usage, 3 some images failed, 130 interrupted.
     """
     one_blas_thread()
+    from cxrzero.archive.archives import Archives
+
+    with Archives(notify=say) as archives:
+        _heatmap(options, archives)
+
+
+def _heatmap(options: HeatmapOptions, archives: Archives) -> None:
     from cxrzero.cli.progress import Progress
     from cxrzero.display.counts import counted
     from cxrzero.heatmap.plan import check, prepare
@@ -36,13 +48,14 @@ def heatmap(options: HeatmapOptions) -> None:
     from cxrzero.prompts.remarks import lines
     from cxrzero.screener import Screener
 
-    asked = check(options)
+    asked = check(options, archives)
     screener = Screener(
         options.model,
         device=options.device,
         batch_size=options.batch_size,
         workers=options.workers,
         decode_options=DecodeOptions(invert=options.invert),
+        archives=archives or None,
         notify=say,
     )
     plan = prepare(asked, screener)

@@ -16,6 +16,7 @@ from cxrzero.cli.terminal import say
 from cxrzero.options import ADVANCED
 
 if TYPE_CHECKING:
+    from cxrzero.archive.archives import Archives
     from cxrzero.cli.console import Console
     from cxrzero.images.radiograph import Radiograph
     from cxrzero.model.preprocess import Preprocess
@@ -53,6 +54,14 @@ def inspect(
 
     Exit codes: 0 all readable, 1 the run failed, 2 wrong usage, 3 some files could not be read.
     """
+    from cxrzero.archive.archives import Archives
+
+    with Archives(notify=say) as archives:
+        _inspect(paths, png, model, invert, archives)
+
+
+def _inspect(paths: list[str], png: Path | None, model: str, invert: Invert, archives: Archives) -> None:
+    from cxrzero.archive.address import names_archive
     from cxrzero.cli.console import Console
     from cxrzero.errors import ImageError, NoInputError, OutputError, exit_code
     from cxrzero.images import DecodeOptions, decode
@@ -61,7 +70,7 @@ def inspect(
     from cxrzero.registry import resolve_model
     from cxrzero.sources import check_paths, find_images
 
-    check_paths(paths)
+    check_paths(paths, archives)
     preprocess = None
     if png is not None:
         bundle: Bundle = resolve_model(model, say)
@@ -72,13 +81,14 @@ def inspect(
             raise OutputError(f"--png {png} cannot be made: {error.strerror}") from error
     console = Console()
     failed = number = 0
-    for number, ref in enumerate(find_images(paths), start=1):
+    for number, ref in enumerate(find_images(paths, archives=archives), start=1):
         console.print()
         console.print(f"{number}  {ref.path}", style="bold")
         try:
             if ref.error is not None:
                 raise ref.error
-            for radiograph in decode(ref.path, DecodeOptions(invert=invert)):
+            read = archives.decode if names_archive(ref.path) else decode
+            for radiograph in read(ref.path, DecodeOptions(invert=invert)):
                 _print_radiograph(console, radiograph)
                 if png is not None and preprocess is not None:
                     _write_pngs(console, png, f"{number:04d}_{radiograph.frame}", radiograph, preprocess)

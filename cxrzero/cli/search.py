@@ -13,6 +13,7 @@ from cxrzero.cli.terminal import say
 from cxrzero.search.options import SearchOptions
 
 if TYPE_CHECKING:
+    from cxrzero.archive.archives import Archives
     from cxrzero.search.archive import Hit
 
 
@@ -30,6 +31,13 @@ def search(options: SearchOptions) -> None:
     Exit codes: 0 all read, 1 nothing read, 2 wrong usage, 3 some images failed.
     """
     one_blas_thread()
+    from cxrzero.archive.archives import Archives
+
+    with Archives(notify=say) as archives:
+        _search(options, archives)
+
+
+def _search(options: SearchOptions, archives: Archives) -> None:
     import datetime
 
     from cxrzero.cli.progress import Progress
@@ -48,13 +56,15 @@ def search(options: SearchOptions) -> None:
 
     if not options.paths:
         raise UsageError('search takes a text and a folder: cxrzero search "pleural effusion" archive/')
-    check_paths(options.paths)
+    check_paths([*options.paths, *filter(None, [options.like])], archives)
     if options.out:
         check_output(options.out, overwrite=options.overwrite)
     if options.html:
         check_file(options.html, overwrite=options.overwrite)
     decode_options = DecodeOptions(invert=options.invert)
-    screener = Screener(options.model, device=options.device, decode_options=decode_options, notify=say)
+    screener = Screener(
+        options.model, device=options.device, decode_options=decode_options, archives=archives or None, notify=say
+    )
     member = screener.member
     for line in (
         () if options.like else lines(remarks_on_text(options.words[0], member.bundle, member.tokenizer.pieces))

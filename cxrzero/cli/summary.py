@@ -27,7 +27,15 @@ def print_plan(plan: Plan) -> None:
     first = list(itertools.islice(files, 5))
     total = len(first) + sum(1 for _ in files)
     shard = f", those of shard {plan.options.shard} of {counts.found:,}" if plan.options.shard else ""
-    console.print(f"Would read   {counted(total, 'file')}{shard} ({counted(counts.ignored, 'other file')} ignored)")
+    archives = plan.screener.archives
+    console.print(
+        f"Would read   {counted(total, 'film' if archives else 'file')}{shard} "
+        f"({counted(counts.ignored, 'other file')} ignored)"
+    )
+    if archives:
+        left_out = f"; not asked for: {archives.left_out()}" if archives.unfetched else ""
+        console.print(f"             as the archive lists them now; nothing was fetched{left_out}")
+        archives.close()
     for name in _names(plan, first):
         console.print(f"             {name}")
     console.print(f"Would ask    {_models(plan)} for {counted(len(plan.prompts), 'label')}")
@@ -91,6 +99,8 @@ def print_end(plan: Plan, outcome: Outcome) -> None:
         f"{counted(stats.rows, 'row')}: {stats.ok:,} ok, {stats.failed:,} failed, {stats.skipped:,} skipped; "
         f"{counted(outcome.ignored, 'other file')} ignored"
     )
+    if plan.screener.archives and plan.screener.archives.unfetched:
+        console.print(f"Not fetched, for their modality is never scored: {plan.screener.archives.left_out()}")
     if unscored := [f"{why} ({n:,})" for why, n in outcome.highest.unscored.most_common()]:
         console.print(f"Without scores: {together(unscored)}")
     console.print(f"Embeddings: {stats.cached:,} taken from the cache, {stats.embedded:,} computed")

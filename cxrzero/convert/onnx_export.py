@@ -23,7 +23,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from cxrzero.convert.towers import Towers
-from cxrzero.errors import ImportModelError
+from cxrzero.errors import ImportModelError, InexactExportError
 from cxrzero.model.model_json import IMAGE_ENCODER, PATCH_ENCODER, TEXT_ENCODER
 from cxrzero.model.weights import IMAGE_WEIGHTS
 
@@ -74,8 +74,8 @@ def export_onnx(
         any_length: whether the text encoder takes fewer than L tokens.
 
     Raises:
-        ImportModelError: an exported embedding's cosine with the model's is below MIN_COSINE, or a tower cannot be
-            traced, or the text tower is too large for one ONNX file.
+        InexactExportError: an exported embedding's cosine with the model's is below MIN_COSINE.
+        ImportModelError: a tower cannot be traced, or the text tower is too large for one ONNX file.
         OSError: a file cannot be written.
     """
     graphs = {"image_embeds": folder / IMAGE_ENCODER}
@@ -244,7 +244,7 @@ def _compare(encoder: Path, tower: nn.Module, batch: Tensor) -> float:
     expected = tower.eval()(batch).numpy()
     cosine = float((expected * _answer(encoder, batch)).sum(axis=-1).min())
     if not cosine >= MIN_COSINE:
-        raise ImportModelError(
+        raise InexactExportError(
             f"the embeddings of {encoder.name} differ from the model's own (cosine {cosine:.6f}, at least "
             f"{MIN_COSINE} is needed); nothing was written"
         )

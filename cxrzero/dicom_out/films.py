@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cxrzero.archive.address import names_archive
 from cxrzero.dicom_out.source import Source, SourceFilm, read_source
 from cxrzero.errors import ImageError, exit_code
 from cxrzero.prediction import Prediction
-from cxrzero.tables.changed import MOVED, NO_FRAME, OTHER_FILM
-from cxrzero.tables.paths import path_of_cell
+from cxrzero.tables.changed import MOVED, NO_FRAME, NOT_KEPT, OTHER_FILM
+from cxrzero.tables.paths import film_of_cell
 
 # Rows without a report that are remembered, to be named.
 MOST_FAULTS = 20
@@ -91,9 +92,9 @@ def films_of(rows: Sequence[Prediction], images: Path, made: Made) -> list[Sourc
 
 def opened_film(cell: str, images: Path) -> Source | str:
     """The header of the film of a path cell, or why there is none."""
-    path = images / path_of_cell(cell, images)
+    path = film_of_cell(cell, images)
     if not path.is_file():
-        return MOVED
+        return NOT_KEPT if names_archive(cell) else MOVED
     try:
         return read_source(path)
     except ImageError as error:

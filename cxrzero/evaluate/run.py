@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cxrzero.archive.address import names_archive
 from cxrzero.calibration.file import Calibration, check_binding, read_calibration
-from cxrzero.errors import ConfigError, LabelError
+from cxrzero.errors import ConfigError, LabelError, NoInputError
 from cxrzero.evaluate.calibrate import fit_calibration, tested_on_others
 from cxrzero.evaluate.caveats import Caveat, caveats
 from cxrzero.evaluate.compare import Comparison, compare_tables
@@ -22,6 +23,7 @@ from cxrzero.evaluate.options import EvalOptions
 from cxrzero.evaluate.probabilities import ProbabilityQuality, probability_quality
 from cxrzero.evaluate.readers import ReaderComparison, compare_readers
 from cxrzero.evaluate.subgroups import Subgroups, by_column
+from cxrzero.sources import FILES_ONLY
 from cxrzero.stats.resample import Resampling
 from cxrzero.stats.thresholds import Threshold, parse_rule
 from cxrzero.tables.labels import LabelRules
@@ -80,6 +82,8 @@ def evaluate(options: EvalOptions, predict: Predict | None = None) -> Evaluation
     )
 
     def load(predictions: str, labels: str, like: Dataset | None = None) -> Dataset:
+        if names_archive(predictions):
+            raise NoInputError(FILES_ONLY)
         table = Path(predictions)
         if Path(labels).is_dir():
             raise ConfigError(f"{labels} is a folder, and labels are a table; are predictions and labels swapped?")

@@ -18,6 +18,7 @@ from cxrzero.prompts import LabelPrompts
 from cxrzero.sources import check_paths
 
 if TYPE_CHECKING:
+    from cxrzero.archive.archives import Archives
     from cxrzero.screener import Screener
 
 
@@ -52,8 +53,11 @@ class Plan:
     remarks: tuple[str, ...]
 
 
-def check(options: HeatmapOptions) -> Asked:
+def check(options: HeatmapOptions, archives: Archives | None = None) -> Asked:
     """Check all that can be checked before a model is opened; with --top the table is read.
+
+    Args:
+        archives: from which addresses are read.
 
     Raises:
         UsageError: paths, table or options are not usable.
@@ -63,7 +67,7 @@ def check(options: HeatmapOptions) -> Asked:
         raise UsageError("--pseudonym-key without --pseudonymise would write real paths and UIDs; give both")
     check_folder(options.out, overwrite=options.overwrite)
     if options.top is None:
-        _check_paths(options.paths, is_hidden=options.pseudonymise)
+        _check_paths(options.paths, archives, is_hidden=options.pseudonymise)
         return Asked(options, options.labels)
     if len(options.paths) != 1:
         raise UsageError("--top takes one table of cxrzero predict, and nothing beside it")
@@ -92,12 +96,12 @@ def prepare(asked: Asked, screener: Screener) -> Plan:
     return Plan(asked, screener, prompts, method, thresholds, tuple(remarks))
 
 
-def _check_paths(paths: Sequence[str], *, is_hidden: bool) -> None:
+def _check_paths(paths: Sequence[str], archives: Archives | None, *, is_hidden: bool) -> None:
     """Do what `check_paths` does; where names are hidden, name a path by its place, for it may be a patient's."""
     for number, path in enumerate(paths if is_hidden else (), start=1):
         try:
-            check_paths([path])
+            check_paths([path], archives)
         except NoInputError:
             hidden = "its name is not shown under --pseudonymise"
             raise NoInputError(f"PATH number {number} does not exist, or is no list of paths ({hidden})") from None
-    check_paths(paths)
+    check_paths(paths, archives)

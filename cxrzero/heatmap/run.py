@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import TypeVar
 
+from cxrzero.archive.address import names_archive
 from cxrzero.errors import ImageError, NoInputError
 from cxrzero.heatmap.films import Film, films_in
 from cxrzero.heatmap.folder import Folder
@@ -22,7 +23,7 @@ from cxrzero.pipeline.decode_file import DecodeJob
 from cxrzero.pipeline.items import Failure
 from cxrzero.pipeline.live import Live, OnRow
 from cxrzero.sources import ImageRef, find_images
-from cxrzero.tables.changed import MOVED
+from cxrzero.tables.changed import IN_ARCHIVE, MOVED
 
 T = TypeVar("T")
 
@@ -67,7 +68,7 @@ def _read(plan: Plan, live: Live) -> Generator[tuple[Film | Failure, Listed | No
             yield Failure(ref, ImageError("changed", f"the file has no frame {listed.frame} now")), listed
 
     if plan.asked.listed is None:
-        jobs = (films(ref, None) for ref in find_images(options.paths, live.walk))
+        jobs = (films(ref, None) for ref in find_images(options.paths, live.walk, screener.archives))
     else:
         jobs = (films(_ref_of(listed), listed) for listed in plan.asked.listed)
         live.total = len(plan.asked.listed)
@@ -75,6 +76,8 @@ def _read(plan: Plan, live: Live) -> Generator[tuple[Film | Failure, Listed | No
 
 
 def _ref_of(listed: Listed) -> ImageRef:
+    if names_archive(listed.path):
+        return ImageRef(listed.path, ImageError("changed", IN_ARCHIVE))
     if os.path.isfile(listed.path):
         return ImageRef(listed.path)
     return ImageRef(listed.path, ImageError("changed", MOVED))

@@ -44,7 +44,9 @@ DX_FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
 
-def decode_dicom(source: Path | BinaryIO, options: DecodeOptions, decoder: DecodeFrame = decode_frame) -> Iterator[Radiograph]:
+def decode_dicom(
+    source: Path | BinaryIO, options: DecodeOptions, decoder: DecodeFrame = decode_frame
+) -> Iterator[Radiograph]:
     """Decode every frame of a DICOM file, or of one that is open.
 
     Yields:

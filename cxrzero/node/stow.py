@@ -11,7 +11,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from cxrzero.archive.address import parse_address
-from cxrzero.archive.credentials import login_for
+from cxrzero.archive.credentials import logins_for
 from cxrzero.node.config import Peer
 from cxrzero.node.recipient import Answer, PeerDownError
 
@@ -30,7 +30,8 @@ class StowRecipient:
     """
 
     def __init__(self, peer: Peer) -> None:
-        login = login_for(parse_address(f"dicomweb+{peer.stow}"), is_only=True)
+        service = parse_address(f"dicomweb+{peer.stow}")
+        login = logins_for([service]).get(service)
         session = requests.Session()
         session.trust_env = False  # it would take a password from a netrc file that others can read
         session.proxies = requests.utils.get_environ_proxies(peer.stow)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Protocol, get_args
 
@@ -60,9 +61,18 @@ class ThreadDecoders:
         preprocessings: of each model.
         workers: how many.
         stats: is told how long decoding took.
+        hurried: what threads wait for ends inside it.
     """
 
-    def __init__(self, decode: Decode, preprocessings: Sequence[Preprocessing], workers: int, stats: RunStats) -> None:
+    def __init__(
+        self,
+        decode: Decode,
+        preprocessings: Sequence[Preprocessing],
+        workers: int,
+        stats: RunStats,
+        hurried: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        self._hurried = hurried
         self._decode, self._preprocessings, self._stats = decode, preprocessings, stats
         self.ahead = workers
         self._stop = threading.Event()
@@ -76,4 +86,5 @@ class ThreadDecoders:
 
     def close(self) -> None:
         self._stop.set()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        with self._hurried():
+            self._pool.shutdown(wait=True, cancel_futures=True)

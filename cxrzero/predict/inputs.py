@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from cxrzero.archive.address import names_archive
+from cxrzero.archive.archives import Archives
 from cxrzero.images import decode
-from cxrzero.images.radiograph import DecodeOptions
+from cxrzero.images.radiograph import DecodeOptions, Radiograph
 from cxrzero.pipeline.decode_file import items_of
 from cxrzero.pipeline.items import Frame, Item
 from cxrzero.sources import check_paths, find_images
@@ -51,7 +53,10 @@ def picture_line(item: Item, pseudonymiser: Pseudonymiser | None = None) -> str:
 
 
 def inputs_digest(
-    paths: Sequence[str | os.PathLike[str]], options: DecodeOptions | None = None, key_file: Path | None = None
+    paths: Sequence[str | os.PathLike[str]],
+    options: DecodeOptions | None = None,
+    key_file: Path | None = None,
+    archives: Archives | None = None,
 ) -> dict[str, Any]:
     """Read films again and make what `inputs` of a run's record was made of; no model is needed.
 
@@ -59,16 +64,21 @@ def inputs_digest(
         paths: as they were given to `predict`.
         options: how the films were decoded: the record's `options` have `invert`, and `fast_decode` is `fast_side`.
         key_file: of a run with --pseudonymise its key.
+        archives: from which addresses are read.
 
     Raises:
         NoInputError: a path does not exist.
         ConfigError: the key cannot be read.
     """
     given = [os.fspath(path) for path in paths]
-    check_paths(given)
+    check_paths(given, archives)
     pseudonymiser = Pseudonymiser(load_key(key_file, make=False)[0]) if key_file else None
     inputs = Inputs()
-    for ref in find_images(given):
-        for item in items_of(ref, lambda path: decode(path, options), lambda *_: ([], []), lambda _: None):
+
+    def read(path: str) -> Iterator[Radiograph]:
+        return archives.decode(path, options) if archives and names_archive(path) else decode(path, options)
+
+    for ref in find_images(given, archives=archives):
+        for item in items_of(ref, read, lambda *_: ([], []), lambda _: None):
             inputs.add(picture_line(item, pseudonymiser))
     return inputs.record()

@@ -67,6 +67,7 @@ def build_manifest(plan: Plan, outcome: Outcome) -> dict[str, Any]:
             "skipped": stats.skipped,
             "ignored_files": outcome.ignored,
         },
+        "not_fetched": dict(sorted(screener.archives.unfetched.items())) if screener.archives else None,
         "studies": {**asdict(outcome.studies), "warnings": outcome.studies.warnings()} if outcome.studies else None,
         "cache": {
             "used": screener.store is not None and screener.store.alive,

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from cxrzero.archive.query import Query, parse_query
 from cxrzero.choices import (
+    CALLING_TITLE,
     DEFAULT_MODEL,
     DEVICES,
     Aggregate,
@@ -35,7 +37,47 @@ class PredictOptions:
     """One `cxrzero predict`; each field says what it is for. None leaves a choice to the program."""
 
     paths: tuple[str, ...] = argument(
-        "PATH...", "Give images, folders (searched recursively) or @list.txt (one path on each line).", recorded=False
+        "PATH...",
+        "Give images, folders (searched recursively), @list.txt (one path on each line) or an archive's address "
+        "(docs/archive.md).",
+        recorded=False,
+    )
+
+    # What of an archive is read.
+    query: Query | None = option(
+        None,
+        "Ask an archive for the studies with these values: ModalitiesInStudy=DX,StudyDate=20260101-20260131; all is "
+        "every study.",
+        metavar="KEY=VALUE",
+        parse=parse_query,
+        panel=ADVANCED,
+    )
+    refetch: bool = option(
+        False, "Fetch again from an archive what is in the cache.", panel=ADVANCED, decides="nothing", recorded=False
+    )
+    keep_files: Path | None = option(
+        None,
+        "Keep the files that an archive sends in this folder; by default none is kept.",
+        metavar="DIR",
+        panel=ADVANCED,
+        decides="nothing",
+        recorded=False,
+    )
+    ca_file: Path | None = option(
+        None,
+        "Check the certificates of archives by those in this file (PEM); by default by those of the usual authorities.",
+        metavar="FILE",
+        panel=ADVANCED,
+        decides="nothing",
+        recorded=False,
+    )
+    calling_title: str = option(
+        CALLING_TITLE,
+        "Call ourselves by this AE title towards an archive that speaks DIMSE (dicom://).",
+        metavar="AET",
+        panel=ADVANCED,
+        decides="nothing",
+        recorded=False,
     )
 
     # What is asked. The record has these under keys of their own.

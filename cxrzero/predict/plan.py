@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cxrzero.archive.archives import Archives
 from cxrzero.choices import Notify, silent
 from cxrzero.database import check_database, is_address, parse_address
 from cxrzero.dicom_out.write import check_reports_folder
@@ -74,6 +75,7 @@ class Plan:
             "skip": sorted(screener.selection.skip),
             "study_aggregate": options.study_aggregate if options.by == "study" else None,
             "format": None if self.is_growing else table_format_of(self.out, options.format),
+            "query": None if options.query is None else str(options.query),
         }
 
     @property
@@ -105,7 +107,7 @@ class Plan:
 
     def files(self, counts: WalkCounts | None = None) -> Iterator[ImageRef]:
         """The files that the run reads: all that are found, or those of its shard."""
-        refs, shard = find_images(self.options.paths, counts), self.options.shard
+        refs, shard = find_images(self.options.paths, counts, self.screener.archives), self.options.shard
         return refs if shard is None else (ref for ref in refs if ref.path in shard)
 
 
@@ -120,7 +122,15 @@ def prepare(options: PredictOptions, notify: Notify = silent, *, look_only: bool
         UsageError: paths, labels or output are not usable.
         RunError: the model or the device is not, or the output cannot be written.
     """
-    _check_paths(options)
+    archives = Archives(
+        options.query,
+        refetch=options.refetch,
+        keep=options.keep_files,
+        ca_file=options.ca_file,
+        calling_title=options.calling_title,
+        notify=notify,
+    )
+    _check_paths(options, archives)
     out = options.out or default_out(options)
     _check_shard(options, out)
     if options.pseudonym_key and not options.pseudonymise:
@@ -142,7 +152,12 @@ def prepare(options: PredictOptions, notify: Notify = silent, *, look_only: bool
         check_output(str(studies), overwrite=overwrite)
     if options.dicom_sr:
         _check_reports(options, out)
-    screener = open_screener(options, notify)
+        if archives:
+            raise UsageError(
+                "--dicom-sr opens films again, and those of an archive are not here: give --keep-files DIR in its "
+                f"place, and afterwards: cxrzero dicom-sr {out} --images DIR"
+            )
+    screener = open_screener(options, notify, archives or None)
     prompts = screener.prompts(options.labels, options.prompts, options.calibration)
     taken = sorted({prompt.label for prompt in prompts} & set(STUDY_COLUMNS)) if studies else []
     if taken:
@@ -164,7 +179,7 @@ def default_out(options: PredictOptions) -> str:
     return f"predictions.{options.format or 'csv'}"
 
 
-def open_screener(options: PredictOptions, notify: Notify = silent) -> Screener:
+def open_screener(options: PredictOptions, notify: Notify = silent, archives: Archives | None = None) -> Screener:
     """The models that options name, ready to run as the options say. Raises what `Screener` raises."""
     return Screener(
         options.model,
@@ -179,6 +194,7 @@ def open_screener(options: PredictOptions, notify: Notify = silent) -> Screener:
         cache=options.cache,
         fast_decode=options.fast_decode,
         gpu_decode=options.gpu_decode,
+        archives=archives,
         notify=notify,
     )
 
@@ -206,18 +222,21 @@ def _name_among(fitted: Sequence[str], label: str) -> str | None:
     return next((name for name in fitted if fold(name) == fold(label) or same_finding(name, label)), None)
 
 
-def _check_paths(options: PredictOptions) -> None:
+def _check_paths(options: PredictOptions, archives: Archives) -> None:
     """Do what `check_paths` does; under --pseudonymise name a path by its place, for it may be a patient's."""
     for number, path in enumerate(options.paths, start=1):
         if not options.pseudonymise:
             break
         try:
-            check_paths([path])
+            check_paths([path], archives)
         except NoInputError as error:
             place = f"PATH number {number}"
             told = str(error).replace(path.removeprefix("@") or path, place).replace(f"list file {place}", place)
             raise NoInputError(f"{told} (its name is not shown under --pseudonymise)") from None
-    check_paths(options.paths)
+    check_paths(options.paths, archives)
+    given = {"--query": options.query, "--refetch": options.refetch, "--keep-files": options.keep_files}
+    for flag in (flag for flag, value in given.items() if value and not archives):
+        raise UsageError(f"{flag} is for an archive, and no address of one is given; see docs/archive.md")
 
 
 def _check_reports(options: PredictOptions, out: str) -> None:

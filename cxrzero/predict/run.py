@@ -102,11 +102,16 @@ def run(plan: Plan, on_row: OnRow | None = None, live: Live | None = None) -> Ou
 
     Whatever ends the run early, the rows that are done stay in `<out>.partial`, or in the database.
     """
+    with plan.screener.archives or nullcontext():
+        return _run(plan, on_row, live or Live())
+
+
+def _run(plan: Plan, on_row: OnRow | None, live: Live) -> Outcome:
     started, started_at = time.perf_counter(), datetime.now(UTC)
-    live = live or Live()
     pseudonymiser, new_key = _pseudonymiser(plan)
     scorer = scorer_of(plan)
-    refs = find_images(plan.options.paths, live.walk)
+    archives = plan.screener.archives
+    refs = find_images(plan.options.paths, live.walk, archives)
     shardlog = ShardLog(plan.out, plan.options.shard, pseudonymiser) if plan.options.shard else None
     if shardlog:
         refs = shardlog.take(refs)
@@ -126,8 +131,8 @@ def run(plan: Plan, on_row: OnRow | None = None, live: Live | None = None) -> Ou
         growing = None
         if plan.is_growing:
             growing = opened.enter_context(GrowingTable(plan.out, begun_manifest(plan, command, started_at)))
-        # The second walk is for the time left, which nobody looks at without `on_row`.
-        total = _counted_beside(plan, live) if on_row else nullcontext()
+        # The second walk is for the time left, which nobody looks at without `on_row`; no archive lists twice for that.
+        total = _counted_beside(plan, live) if on_row and not archives else nullcontext()
         with total, Output(plan, pseudonymiser, shardlog, growing) as output:
             with closing(plan.screener.stream(files, scorer, plan.prompts, live.stats, on_item)) as rows:
                 for row in rows:
@@ -191,6 +196,8 @@ def _some(refs: Iterator[ImageRef], plan: Plan, live: Live, pseudonymiser: Pseud
     first = next(refs, None)
     if first is None and not live.walk.found:
         ignored = f" ({counted(live.walk.ignored, 'other file')} ignored)" if live.walk.ignored else ""
+        archives = plan.screener.archives
+        ignored += f"; not fetched: {archives.left_out()}" if archives and archives.unfetched else ""
         given = map(pseudonymiser.argument, plan.options.paths) if pseudonymiser else plan.options.paths
         raise NoInputError(f"no image or DICOM file in {', '.join(given)}{ignored}")
     return itertools.chain([first], refs) if first else refs

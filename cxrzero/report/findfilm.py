@@ -5,11 +5,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from cxrzero.archive.address import kept_file, names_archive
 from cxrzero.tables.paths import path_of_cell
 
 
 def find_film(root: Path, cell: str) -> Path | None:
-    """The file of a path cell: the longest end of the path that is under the folder, and never one outside of it."""
+    """The file of a path cell: the longest end of the path that is under the folder, and never one outside of it; of an
+    address the one that --keep-files keeps."""
+    if names_archive(cell):
+        file = kept_file(root, cell)
+        return file if _is_file(file) else None
     for path in dict.fromkeys((cell, path_of_cell(cell))):
         for separators in (r"/", r"[\\/]"):  # a backslash is a letter on Unix, unless the table comes from Windows
             parts = [part for part in re.split(separators, path) if part not in ("", ".")]

@@ -63,7 +63,7 @@ def image_query(screener: Screener, path: str) -> Query:
         NoInputError: there is no such file.
         RunError: it cannot be read.
     """
-    check_paths([path])
+    check_paths([path], screener.archives)
     try:
         radiograph = next(iter(screener.decode(path)), None)
     except ImageError as error:
@@ -91,10 +91,10 @@ def search(
     Raises:
         NoInputError: nothing to read was found.
     """
-    check_paths(paths)
+    check_paths(paths, screener.archives)
     classifier = Cosine(query[None], query[None], screener.member.bundle.scoring)
     asked = [LabelPrompts(SCORE, (), ())]
-    rows = screener.stream(find_images(paths, live.walk), classifier, asked, live.stats)
+    rows = screener.stream(find_images(paths, live.walk, screener.archives), classifier, asked, live.stats)
     with closing(rows):
         hits = _nearest(_told(rows, live, on_row), top)
     if not live.stats.rows:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 
+from cxrzero.archive.address import kept_file, names_archive
 from cxrzero.files import FORMULA_STARTS
 
 # A byte of a name that is not UTF-8, as tables write it (`cxrzero.prediction.printable_path`).
@@ -18,6 +20,12 @@ def path_of_cell(cell: str, folder: str | os.PathLike[str] = "") -> str:
     coded = plain.encode("utf-8", "backslashreplace")
     raw = os.fsdecode(_BYTE.sub(lambda found: bytes([int(found[1], 16)]), coded))
     return next((path for path in (cell, plain) if _exists(os.path.join(folder, path))), raw)
+
+
+def film_of_cell(cell: str, images: Path) -> Path:
+    """Where the film of a path cell is, if relative paths start from `images`; one of an archive is where --keep-files
+    keeps it in that folder."""
+    return kept_file(images, cell) if names_archive(cell) else images / path_of_cell(cell, images)
 
 
 def _exists(path: str) -> bool:

@@ -13,6 +13,7 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 
+from cxrzero.archive.address import names_archive
 from cxrzero.errors import ConfigError
 from cxrzero.files import WholeFile, cannot_write, make_private, user_folder
 from cxrzero.prediction import Prediction
@@ -40,14 +41,16 @@ class Pseudonymiser:
         return dataclasses.replace(row, path=self.path(row.path), facts=facts)
 
     def path(self, path: str) -> str:
-        """Folder and file name separately, so that files of one folder still stand together."""
-        folder, name = os.path.split(os.path.abspath(path))
+        """Folder and file name separately, so that files of one folder still stand together; of an address the same."""
+        folder, name = os.path.split(path if names_archive(path) else os.path.abspath(path))
         return f"{self._folder(folder)}/{self._digest('name', os.fsencode(name)).hex()}"
 
     def argument(self, path: str) -> str:
         """What a user gave to be read: a folder is what stands before the slash in the rows of its files."""
         if path.startswith("@"):
             return "@" + self.path(path[1:])
+        if names_archive(path):
+            return self.path(path)
         return self._folder(os.path.abspath(path)) + "/" if os.path.isdir(path) else self.path(path)
 
     def uid(self, uid: str) -> str:

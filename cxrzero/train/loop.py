@@ -57,7 +57,13 @@ def run(options: TrainOptions, on_progress: OnProgress | None = None, resume: bo
             if world.main:
                 report(Progress("export", material.steps, material.steps, options.epochs))
                 verdict = judge(metricslog.read(folder.path))
-                export_run(folder, material.start, options, verdict.learned)
+                export_run(
+                    folder,
+                    material.start,
+                    options,
+                    verdict.learned,
+                    lambda text: report(Progress("note", message=text)),
+                )
                 write_curves(folder.path, verdict.lines)
                 for line in verdict.lines:
                     report(Progress("note", message=line))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
+from cxrzero.archive.address import names_archive
 from cxrzero.display.pictures import thumbnail
 from cxrzero.errors import CxrzeroError, ImageError
 from cxrzero.files import cannot_write
@@ -18,7 +19,7 @@ from cxrzero.images import decode
 from cxrzero.images.radiograph import DecodeOptions, GreyImage, Radiograph
 from cxrzero.maths import Float32s
 from cxrzero.pipeline.decode_file import unforeseen
-from cxrzero.tables.changed import MOVED, NO_FRAME, OTHER_FILM, TOLERANCE
+from cxrzero.tables.changed import MOVED, NO_FRAME, NOT_KEPT, OTHER_FILM, TOLERANCE
 from cxrzero.worklist.names import Names
 from cxrzero.worklist.overlays import Overlays
 from cxrzero.worklist.rescorer import Rescorer
@@ -57,7 +58,7 @@ class Look:
 
     place: int
     film: Film
-    fault: str = MOVED
+    fault: str
     inputs: list[Float32s] = field(default_factory=list)
     mapped: MappedFilm | None = None
 
@@ -97,7 +98,7 @@ class Looker:
         self.folder.mkdir()
         by_file: dict[Path, list[Look]] = {}
         for place, film in enumerate(films):
-            by_file.setdefault(self.names.file(film.path), []).append(Look(place, film))
+            by_file.setdefault(self.names.file(film.path), []).append(Look(place, film, _not_there(film)))
         jobs = [
             (file, looks[first : first + FRAMES_AT_ONCE])
             for file, looks in by_file.items()
@@ -187,6 +188,10 @@ class Looker:
             return "scored again, it has another probability than in the table: film or table have changed"
         moved = f"{label} has {now[label]:.6f} and not {before:.6f} as in the table"
         return f"scored again, {moved}: film or table have changed"
+
+
+def _not_there(film: Film) -> str:
+    return NOT_KEPT if names_archive(film.path) else MOVED
 
 
 def _frames(file: Path, looks: Sequence[Look], options: DecodeOptions) -> Iterator[tuple[Look, Radiograph]]:

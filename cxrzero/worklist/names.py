@@ -6,7 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxrzero.tables.paths import path_of_cell
+from cxrzero.archive.address import names_archive
+from cxrzero.tables.paths import film_of_cell
 from cxrzero.tables.pseudonym import Pseudonymiser
 
 
@@ -25,8 +26,8 @@ class Names:
     is_hidden: bool = False
 
     def file(self, cell: str) -> Path:
-        """Where the film of a path cell is, see `path_of_cell`."""
-        return self.images / path_of_cell(cell, self.images)
+        """Where the film of a path cell is."""
+        return film_of_cell(cell, self.images)
 
     def received(self, cell: str) -> float:
         """When a film came in, as far as its file tells: its modification time; NaN where there is none."""
@@ -38,7 +39,7 @@ class Names:
     def path(self, cell: str) -> str:
         if self.pseudonymiser is None or self.is_hidden:
             return cell
-        return self.pseudonymiser.path(str(self.file(cell)))
+        return self.pseudonymiser.path(cell if names_archive(cell) else str(self.file(cell)))
 
     def uid(self, uid: str) -> str:
         if self.pseudonymiser is None or self.is_hidden:

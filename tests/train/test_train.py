@@ -16,10 +16,12 @@ torch = pytest.importorskip("torch")
 
 from cxrzero.backends.onnxruntime import OnnxRuntimeEncoder  # noqa: E402
 from cxrzero.clip.architecture import build_model, load_arch  # noqa: E402
+from cxrzero.convert import onnx_export  # noqa: E402
 from cxrzero.errors import OutputExistsError, TrainingError, UsageError  # noqa: E402
 from cxrzero.model.bundle import load_bundle  # noqa: E402
 from cxrzero.model.preprocess import Preprocess  # noqa: E402
 from cxrzero.model.tokenizer import Tokenizer  # noqa: E402
+from cxrzero.model.weights import stored_tensors  # noqa: E402
 from cxrzero.train import TrainOptions, train  # noqa: E402
 from cxrzero.train.measure import metricslog  # noqa: E402
 from cxrzero.train.model import checkpoint  # noqa: E402
@@ -201,6 +203,24 @@ def test_an_export_that_answers_differently_is_not_written(options, monkeypatch)
         train(replace(options, epochs=1))
     assert not (options.out / "model.json").exists()
     assert not (options.out / "image_encoder.onnx").exists()
+
+
+def test_weights_that_half_precision_would_change_too_much_are_stored_whole(options, monkeypatch):
+    """The limit is met by whole weights (about 1e-7 is what two ways of adding differ by) and not by rounded ones."""
+    export = onnx_export.export_onnx
+
+    def strict(*args, storage, **others):
+        monkeypatch.setattr(onnx_export, "MIN_COSINE", 1 - 1e-6 if storage == "float32" else 1.1)
+        return export(*args, storage=storage, **others)
+
+    monkeypatch.setattr("cxrzero.train.model.export.export_onnx", strict)
+    notes = []
+    run = train(replace(options, epochs=1), lambda progress: notes.append(progress.message or ""))
+    (note,) = [note for note in notes if note.startswith("The weights are stored as float32, in twice the space")]
+    assert "as float16, the embeddings of image_encoder.onnx differ from the model's own (cosine " in note
+    assert load_bundle(run).card["files"]
+    types = {tensor.dtype for tensor in stored_tensors(run / "image_encoder.onnx")}
+    assert np.dtype(np.float16) not in types
 
 
 @pytest.mark.parametrize("length", [3, 11, 32])

@@ -14,10 +14,11 @@ import torch
 from open_clip.model import CustomTextCLIP
 from tokenizers import Tokenizer
 
+from cxrzero.choices import Notify, silent
 from cxrzero.clip.architecture import learns_tokenizer
 from cxrzero.convert.onnx_export import ExportedModel, example_ids, example_pixels, export_onnx
 from cxrzero.convert.towers import open_clip_towers
-from cxrzero.errors import ImportModelError, TrainingError, UsageError
+from cxrzero.errors import ImportModelError, InexactExportError, TrainingError, UsageError
 from cxrzero.files import cannot_write, software, write_json
 from cxrzero.model.bundle import describe_files
 from cxrzero.model.model_json import MODEL_JSON, SCHEMA_VERSION, TOKENIZER
@@ -33,13 +34,16 @@ CARD_KEYS = ("name", "labels", "license", "intended_use", "training_data")
 UNFITTED_SCALE = 1.0
 
 
-def export_run(folder: RunFolder, start: Start, options: TrainOptions, learned: bool | None) -> None:
+def export_run(
+    folder: RunFolder, start: Start, options: TrainOptions, learned: bool | None, notify: Notify = silent
+) -> None:
     """Write the bundle of a run's best checkpoint, and of its best `options.ensemble` into ensemble/.
 
     Args:
         start: the run's model (its weights are replaced), tokenizer and sizes.
         options: names the card: a JSON file with any of the facts CARD_KEYS; what it lacks is null in the bundle.
         learned: whether a result is beyond luck; None where nothing tells.
+        notify: is told of weights that cannot be stored in half precision.
 
     Raises:
         TrainingError: there is no usable checkpoint, or the exported model does not answer like the trained one.
@@ -53,8 +57,8 @@ def export_run(folder: RunFolder, start: Start, options: TrainOptions, learned: 
     for place, kept in enumerate(best[: options.ensemble], 1):
         member = folder.path / ENSEMBLE / f"{place:02}-step-{kept['step']}"
         member.mkdir(parents=True)
-        _write_bundle(member, folder.checkpoint(kept["file"]), start, told, f"-{kept['step']}")
-    _write_bundle(folder.path, folder.checkpoint(best[0]["file"]), start, told)
+        _write_bundle(member, folder.checkpoint(kept["file"]), start, told, notify, f"-{kept['step']}")
+    _write_bundle(folder.path, folder.checkpoint(best[0]["file"]), start, told, notify)
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ class _Told:
     learned: bool | None
 
 
-def _write_bundle(target: Path, weights: Path, start: Start, told: _Told, suffix: str = "") -> None:
+def _write_bundle(target: Path, weights: Path, start: Start, told: _Told, notify: Notify, suffix: str = "") -> None:
     """Write one checkpoint as a bundle; the suffix of its name tells the members of an ensemble apart."""
     content = checkpoint.load(weights)
     model = start.model.cpu().eval()
@@ -79,7 +83,7 @@ def _write_bundle(target: Path, weights: Path, start: Start, told: _Told, suffix
     assert start.tokenizer is not None
     with tempfile.TemporaryDirectory(prefix=".bundle-", dir=target) as folder:
         made = Path(folder)
-        exported = _export(model.to(memory_format=torch.contiguous_format), start, start.tokenizer, made)
+        exported = _export(model.to(memory_format=torch.contiguous_format), start, start.tokenizer, made, notify)
         (made / TOKENIZER).write_text(start.tokenizer.to_str(pretty=True), encoding="utf-8", newline="\n")
         card = _describe(content, told, exported, start) | {"files": describe_files(made)}
         card["name"] += suffix
@@ -101,14 +105,20 @@ def _move(path: Path, target: Path) -> None:
 
 
 def _export(
-    model: CustomTextCLIP | TransformersCLIP, start: Start, tokenizer: Tokenizer, folder: Path
+    model: CustomTextCLIP | TransformersCLIP, start: Start, tokenizer: Tokenizer, folder: Path, notify: Notify
 ) -> ExportedModel:
+    """In half precision, or whole where rounding would move the embeddings too far, which is said."""
     pixels = example_pixels((start.image_size, start.image_size))
     ids = example_ids(tokenizer, start.context_length, start.pad_id)
     any_length = learns_tokenizer(start.arch)  # CLIP's causal towers read their whole context only
     towers = model.towers() if isinstance(model, TransformersCLIP) else open_clip_towers(model)
     try:
-        return export_onnx(towers, pixels, ids, folder, storage="float16", any_length=any_length)
+        try:
+            return export_onnx(towers, pixels, ids, folder, storage="float16", any_length=any_length)
+        except InexactExportError as error:
+            exported = export_onnx(towers, pixels, ids, folder, storage="float32", any_length=any_length)
+            notify(f"The weights are stored as float32, in twice the space: as float16, {error}.")
+            return exported
     except ImportModelError as error:
         raise TrainingError(str(error)) from error
 
