@@ -49,7 +49,8 @@ class Delivery:
         self._notify, self._clock = notify, clock
         self._peer_due = clock()
         self._due: dict[int, float] = {}  # report → when it may be tried again
-        self._is_down = False
+        self._failures = 0  # of the peer, in a row
+        self._is_fresh = True  # no failure was seen by this process: those before count by their reports' attempts
 
     def step(self) -> bool:
         """Send what is due; returns whether there was anything.
@@ -62,6 +63,7 @@ class Delivery:
             return False
         waiting = self._queue.outbox.reports(REPORTED)
         due = [report for report in waiting if self._due.get(report.id, now) <= now]
+        due.sort(key=lambda report: report.attempts)  # one over which the peer always ends lets the others go first
         due = [report for report in due[:AT_ONCE] if self._is_there(report)]
         if not due:
             return False
@@ -71,11 +73,9 @@ class Delivery:
                 for answer in answers:
                     self._note(left.pop(0), answer)
         except PeerDownError as error:
-            self._note_down(left, error.code)
+            self._note_down(left[0], error.code, most=max(report.attempts for report in waiting))
             return True
-        if self._is_down:
-            self._is_down = False
-            self._notify("the peer takes reports again")
+        self._note_up()
         return True
 
     def _is_there(self, report: Report) -> bool:
@@ -94,23 +94,30 @@ class Delivery:
             if answer.code:
                 self._notify(f"the peer stored report {report.sop_instance} with a warning ({answer.code})")
             return
-        self._failed_once([report], answer.code)
+        self._failed_once(report, answer.code)
         self._due[report.id] = self._clock() + wait_s(self._retries, report.attempts)
 
-    def _note_down(self, reports: list[Report], code: str) -> None:
-        if not self._is_down:
-            self._is_down = True
-            self._notify(f"the peer does not take reports ({code}); they are kept and tried again")
-        self._failed_once(reports, code)
-        self._peer_due = self._clock() + wait_s(self._retries, max((report.attempts for report in reports), default=0))
+    def _note_up(self) -> None:
+        if self._failures:
+            self._notify("the peer takes reports again")
+        self._failures = 0
 
-    def _failed_once(self, reports: list[Report], code: str) -> None:
-        self._queue.outbox.attempted(reports, code)
-        for report in reports:
-            if report.attempts + 1 >= self._retries.tries:
-                self._due.pop(report.id, None)
-                self._queue.outbox.failed(report, code)
-                self._notify(f"report {report.sop_instance} is given up after {report.attempts + 1} attempts ({code})")
+    def _note_down(self, report: Report, code: str, most: int) -> None:
+        """The peer is left alone for a while; `most` are the attempts of the report that has most of them."""
+        if not self._failures:
+            self._notify(f"the peer does not take reports ({code}); they are kept and tried again")
+            self._failures = most if self._is_fresh else 0
+        self._is_fresh = False
+        self._failed_once(report, code)
+        self._peer_due = self._clock() + wait_s(self._retries, self._failures)
+        self._failures += 1
+
+    def _failed_once(self, report: Report, code: str) -> None:
+        self._queue.outbox.attempted(report, code)
+        if report.attempts + 1 >= self._retries.tries:
+            self._due.pop(report.id, None)
+            self._queue.outbox.failed(report, code)
+            self._notify(f"report {report.sop_instance} is given up after {report.attempts + 1} attempts ({code})")
 
 
 def recipient_of(config: NodeConfig) -> Recipient | None:

@@ -17,7 +17,6 @@ class Report:
 
     Attributes:
         closing: the report that was noted when the study was closed; itself, unless several were made of it.
-        run: whose record it names.
         scored_at: when the study was closed, ISO 8601 in UTC; the time in the report.
         file: its name in `state/reports/`, once it is written.
         attempts: deliveries that were tried.
@@ -27,7 +26,6 @@ class Report:
     id: int
     closing: int
     study: str
-    run: int
     scored_at: str
     state: str
     file: str
@@ -46,7 +44,7 @@ class Letter:
     sop_instance: str
 
 
-_COLUMNS = "id, coalesce(closing, id), study, run, scored_at, state, file, sop_class, sop_instance, attempts, code"
+_COLUMNS = "id, coalesce(closing, id), study, scored_at, state, file, sop_class, sop_instance, attempts, code"
 
 
 class Outbox:
@@ -86,9 +84,9 @@ class Outbox:
                     )
                 else:
                     write(
-                        "INSERT INTO reports (state, file, sop_class, sop_instance, closing, study, run, scored_at) "
-                        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                        (*what, report.closing, report.study, report.run, report.scored_at),
+                        "INSERT INTO reports (state, file, sop_class, sop_instance, closing, study, scored_at) "
+                        "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                        (*what, report.closing, report.study, report.scored_at),
                     )
             for number, patient in patients.items():
                 write("UPDATE objects SET patient = ? WHERE id = ?", (patient, number))
@@ -99,11 +97,10 @@ class Outbox:
         with self._durable.writing() as write:
             write("UPDATE reports SET state = ?, file = '' WHERE id = ? AND state = ?", (SCORED, report.id, REPORTED))
 
-    def attempted(self, reports: Sequence[Report], code: str) -> None:
+    def attempted(self, report: Report, code: str) -> None:
         """A delivery did not succeed, and is to be tried again."""
         with self._durable.writing() as write:
-            for each in reports:
-                write("UPDATE reports SET attempts = attempts + 1, code = ? WHERE id = ?", (code, each.id))
+            write("UPDATE reports SET attempts = attempts + 1, code = ? WHERE id = ?", (code, report.id))
             note_error(write, code)
 
     def delivered(self, report: Report, warning: str = "") -> None:

@@ -27,6 +27,8 @@ from cxrzero.node.outbox import FAILED, REPORTED, SCORED, Outbox, Report
 
 # An object's states: this, and SCORED or FAILED.
 RECEIVED = "received"
+# Of a run's record, what tells apart two runs that do the same.
+TIMES = ("started", "ended")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ class Object:
         attempts: scorings that were begun and did not end, whatever ended them.
         crashes: those of them that ended the process that scores, and not the node.
         rows: what was found, as `cxrzero.node.rows` packs it; empty until it is scored.
+        run: that scored it.
+        report: the closing of its study that was the first to have it.
         patient: a pseudonym that tells patients of one study apart, once it was in a report.
         is_stored: whether the file is still there.
         source: the path that it had in the watched folder; "" of what was sent.
@@ -56,6 +60,8 @@ class Object:
     crashes: int
     code: str
     rows: str
+    run: int
+    report: int
     patient: str
     is_stored: bool
     source: str
@@ -71,8 +77,8 @@ class Result:
 
 
 _COLUMNS = (
-    "id, file, study, series, sop_instance, sop_class, digest, state, attempts, crashes, code, rows, patient, "
-    "is_stored, source"
+    "id, file, study, series, sop_instance, sop_class, digest, state, attempts, crashes, code, rows, run, report, "
+    "patient, is_stored, source"
 )
 
 
@@ -189,6 +195,11 @@ class Queue:
     def to_score(self, study: str) -> list[Object]:
         return self._objects("study = ? AND state = ?", study, RECEIVED)
 
+    def tried(self) -> list[Object]:
+        """What was in a scoring that did not end, the least tried first."""
+        found = self._objects("state = 'received' AND attempts > 0")  # as the index has it
+        return sorted(found, key=lambda each: (each.crashes, each.attempts))
+
     def begin(self, objects: Sequence[Object]) -> None:
         """Count an attempt before it is made, so that it is on record whatever the machine does then.
 
@@ -209,14 +220,14 @@ class Queue:
             note_error(write, "crashed")
         self._begun -= {each.id for each in objects}
 
-    def scored(self, results: Sequence[Result], seconds: float = 0.0) -> None:
-        """Keep what became of objects, which took so many seconds."""
+    def scored(self, results: Sequence[Result], run: int, seconds: float = 0.0) -> None:
+        """Keep what became of objects in a run, which took so many seconds."""
         with self.durable.writing() as write:
             for each in results:
                 write(
-                    "UPDATE objects SET state = ?, rows = ?, code = ?, attempts = 0, crashes = 0 "
+                    "UPDATE objects SET state = ?, rows = ?, code = ?, run = ?, attempts = 0, crashes = 0 "
                     "WHERE id = ? AND state = ?",
-                    (FAILED if each.code else SCORED, each.rows, each.code, each.object, RECEIVED),
+                    (FAILED if each.code else SCORED, each.rows, each.code, run, each.object, RECEIVED),
                 )
                 note_error(write, each.code)
             add_to_note(write, "seconds", seconds)
@@ -226,9 +237,11 @@ class Queue:
     # Studies and what is reported of them.
 
     def begin_run(self, record: Mapping[str, Any]) -> int:
-        """Keep the record of this process, which reports name."""
+        """Keep the record of this process, but for its times; the number is that of an earlier one that is the same."""
+        text = json.dumps({name: value for name, value in record.items() if name not in TIMES}, sort_keys=True)
         with self.durable.writing() as write:
-            return int(write("INSERT INTO runs (record) VALUES (?)", (json.dumps(record),)).lastrowid or 0)
+            write("INSERT OR IGNORE INTO runs (record) VALUES (?)", (text,))
+            return int(write("SELECT id FROM runs WHERE record = ?", (text,)).fetchone()[0])
 
     def record(self, run: int) -> dict[str, Any]:
         [[text]] = self.durable.rows("SELECT record FROM runs WHERE id = ?", run)
@@ -252,7 +265,7 @@ class Queue:
             return self._objects("study = ? AND state != ?", study, RECEIVED)
         return self._objects("study = ? AND report <= ?", study, report.closing)
 
-    def close_studies(self, studies: Sequence[str], run: int, scored_at: str, line_end: int) -> None:
+    def close_studies(self, studies: Sequence[str], scored_at: str, line_end: int) -> None:
         """Note that studies are scored: what is known of each now belongs to its report, which is to be written.
 
         Args:
@@ -261,8 +274,8 @@ class Queue:
         with self.durable.writing() as write:
             for study in studies:
                 number = write(
-                    "INSERT INTO reports (study, run, scored_at, state) VALUES (?, ?, ?, ?)",
-                    (study, run, scored_at, SCORED),
+                    "INSERT INTO reports (study, scored_at, state) VALUES (?, ?, ?)",
+                    (study, scored_at, SCORED),
                 ).lastrowid
                 write(
                     "UPDATE objects SET report = ? WHERE study = ? AND report IS NULL AND state != ?",

@@ -5,7 +5,7 @@ Therefore a report that is made again, after a kill or because its file is gone,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from cxrzero.choices import Notify, silent
@@ -62,10 +62,10 @@ class Reporting:
         self._outbox.written(report, letters, patients)
 
     def _letters(self, report: Report) -> tuple[dict[int, str], list[Letter]]:
-        record = RunRecord.of({**self._queue.record(report.run), "started": report.scored_at})
-        patients, groups = self._groups(self._queue.found_in(report.study, report))
+        patients, groups = self._groups(report)
         letters = []
-        for number, films in enumerate(groups, self._outbox.number_before(report) + 1):
+        for number, (run, films) in enumerate(groups, self._outbox.number_before(report) + 1):
+            record = RunRecord.of({**self._queue.record(run), "started": report.scored_at})
             made = report_of(films, record, number=number)
             if self._outbox.is_said(made.SOPInstanceUID, report):
                 continue  # an earlier one said the same
@@ -73,12 +73,14 @@ class Reporting:
             letters.append(Letter(path.name, made.SOPClassUID, made.SOPInstanceUID))
         return patients, letters
 
-    def _groups(self, objects: Sequence[Object]) -> tuple[dict[int, str], list[list[SourceFilm]]]:
-        """What stands in one report each: the scored frames of the study, of one patient, or of one image.
+    def _groups(self, report: Report) -> tuple[dict[int, str], list[tuple[int, list[SourceFilm]]]]:
+        """What stands in one report each, and the run that scored it: frames of one patient, or of one image.
 
         Also the patient's pseudonym for each object whose file was read. An object whose file is gone was in an earlier
-        report; it is in this one too if a file is there whose patient is the same, so that its identity is known.
+        report; it is in this one too if a file is there whose patient is the same, so that its identity is known. What
+        another model or another version has scored is in no report with this one's.
         """
+        objects = self._queue.found_in(report.study, report)
         sources: dict[str, tuple[Object, Source]] = {}
         patients: dict[int, str] = {}
         for each, source in self._read(objects):
@@ -89,11 +91,14 @@ class Reporting:
             if each.id not in patients and each.sop_instance not in sources and each.patient in known:
                 sources[each.sop_instance] = (each, _stand_in(each, known[each.patient]))
                 patients[each.id] = each.patient
-        groups: dict[str, list[SourceFilm]] = {}
+        groups: dict[tuple[int, str], list[SourceFilm]] = {}
+        new = set()
         for each, source in sorted(sources.values(), key=lambda pair: pair[0].id):
-            of = each.sop_instance if self._per == "image" else patients[each.id]
-            groups.setdefault(of, []).extend(SourceFilm(row, source) for row in _scored(each))
-        return patients, list(groups.values())
+            key = each.run, each.sop_instance if self._per == "image" else patients[each.id]
+            groups.setdefault(key, []).extend(SourceFilm(row, source) for row in _scored(each))
+            if each.report == report.closing:
+                new.add(key)
+        return patients, [(key[0], films) for key, films in groups.items() if key in new]
 
     def _read(self, objects: Iterable[Object]) -> Iterator[tuple[Object, Source]]:
         for each in objects:

@@ -96,16 +96,21 @@ class Work:
         return bool(gone)
 
     def _next(self) -> list[Object]:
-        """What to score together: whole studies, or one film that may have ended a process."""
+        """What to score together: whole studies; but first, in smaller parts, what was in hand when a node ended.
+
+        So a node that never lives as long as a batch takes gets on, too. Films that may have ended it come last, alone.
+        """
+        tried = self._queue.tried()
+        again = [each for each in tried if not each.crashes and each.attempts < SUSPECT_AFTER]
+        if again:
+            least = again[0].attempts
+            return [each for each in again if each.attempts == least][: max(1, AT_ONCE >> 2 * least)]
         found: list[Object] = []
-        suspects: list[Object] = []
         for study in self._queue.quiet(self._config.study_quiet_seconds):
-            for each in self._queue.to_score(study):
-                is_suspect = each.crashes or each.attempts >= SUSPECT_AFTER
-                (suspects if is_suspect else found).append(each)
+            found += [each for each in self._queue.to_score(study) if not each.attempts]
             if len(found) >= AT_ONCE:
                 break
-        return found or sorted(suspects, key=lambda each: (each.crashes, each.attempts))[:1]
+        return found or tried[:1]
 
     def _score(self, objects: Sequence[Object]) -> None:
         first = objects[0]
@@ -135,7 +140,7 @@ class Work:
             for row in rows:
                 row.path = shown_path(each)
         self._database.add(self._run, [row for _, rows in scored for row in rows])
-        self._queue.scored([Result(each.id, pack(rows), _code(rows)) for each, rows in scored], seconds)
+        self._queue.scored([Result(each.id, pack(rows), _code(rows)) for each, rows in scored], self._record, seconds)
 
     def _crashed(self, suspect: Object) -> Prediction:
         error = "crashed: the process that scores ended again and again over this film"
@@ -149,7 +154,7 @@ class Work:
             rows = [row for each in self._queue.found_in(study) for row in unpack(each.rows, shown_path(each))]
             lines.append(line_of(study, scored_at, rows))
         end = write_lines(self._config.state / LINES, int(self._queue.durable.note("line_end", 0)), lines)
-        self._queue.close_studies(studies, self._record, scored_at, end)
+        self._queue.close_studies(studies, scored_at, end)
 
 
 def _code(rows: Sequence[Prediction]) -> str:

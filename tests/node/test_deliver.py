@@ -68,8 +68,8 @@ def write_reports(queue: Queue, config: NodeConfig, count: int) -> None:
     for number in range(count):
         study, digest = f"1.2.{number}", f"{number:064x}"
         queue.received(digest, study, "1.3", f"1.4.{number}", "1.5", "1.6", 1, digest)
-        queue.scored([Result(each.id, "") for each in queue.to_score(study)])
-        queue.close_studies([study], queue.begin_run({}), "2026-11-27T12:00:00+00:00", 0)
+        queue.scored([Result(each.id, "") for each in queue.to_score(study)], 1)
+        queue.close_studies([study], "2026-11-27T12:00:00+00:00", 0)
         [report] = queue.outbox.reports(SCORED)
         uid = f"2.25.{number + 1}"
         (config.reports / f"{uid}.dcm").write_bytes(report_bytes(uid))
@@ -164,6 +164,25 @@ def test_a_report_that_is_refused_holds_no_other_up_and_is_given_up(queue: Queue
     assert queue.outbox.counts() == {DELIVERED: 2}
 
 
+def test_a_report_over_which_the_peer_always_ends_holds_no_other_up(queue: Queue, config: NodeConfig) -> None:
+    class Poisoned(Peers):
+        def send(self, paths: Sequence[Path]) -> Generator[Answer, None, None]:
+            for path in paths:
+                if path.name == "2.25.1.dcm":
+                    raise PeerDownError("peer_aborted")
+                self.sent.append(path.name)
+                yield Answer(True)
+
+    write_reports(queue, config, 3)
+    clock, peer = Clock(), Poisoned()
+    sender = delivery(queue, config, peer, clock)
+    for _ in range(4):
+        sender.step()
+        clock.now += 60.0
+    assert peer.sent == ["2.25.2.dcm", "2.25.3.dcm"]
+    assert [(report.sop_instance, report.attempts) for report in queue.outbox.reports(FAILED)] == [("2.25.1", 4)]
+
+
 def test_a_report_whose_file_is_gone_is_to_be_written_again(queue: Queue, config: NodeConfig) -> None:
     write_reports(queue, config, 1)
     (config.reports / "2.25.1.dcm").unlink()
@@ -243,7 +262,10 @@ def test_a_peer_that_hangs_over_a_report(queue: Queue, config: NodeConfig) -> No
     with storage_peer(hang) as peer:
         sender_to(queue, with_peer(config, peer.port, timeout=0.3), []).step()
         held.set()
-    assert [report.code for report in queue.outbox.reports(REPORTED)] == ["peer_no_answer"] * 2
+    assert [(report.code, report.attempts) for report in queue.outbox.reports(REPORTED)] == [
+        ("peer_no_answer", 1),
+        ("", 0),  # it was not its turn
+    ]
 
 
 def test_a_peer_that_hangs_over_the_association(queue: Queue, config: NodeConfig) -> None:

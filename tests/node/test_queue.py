@@ -13,6 +13,7 @@ from cxrzero.errors import NoInputError, RunError, WriteError
 from cxrzero.node.outbox import DELIVERED, REPORTED, SCORED, UNREPORTED, Letter
 from cxrzero.node.queue import Queue, Result
 
+RUN = 1
 AT = "2026-11-27T12:00:00.000+00:00"
 
 
@@ -29,7 +30,7 @@ def receive(queue: Queue, number: int, study: str = "1.2", digest: str = "") -> 
 
 
 def score(queue: Queue, study: str = "1.2", code: str = "") -> None:
-    queue.scored([Result(each.id, "", code) for each in queue.to_score(study)])
+    queue.scored([Result(each.id, "", code) for each in queue.to_score(study)], RUN)
 
 
 def test_what_was_received_outlives_the_process(tmp_path: Path) -> None:
@@ -103,19 +104,25 @@ def test_a_study_is_closed_once_and_again_for_what_comes_later(tmp_path: Path) -
         assert queue.complete() == []
         score(queue)
         assert queue.complete() == ["1.2"]
-        run = queue.begin_run({"a": 1})
-        queue.close_studies(["1.2"], run, AT, 7)
+        queue.close_studies(["1.2"], AT, 7)
         assert queue.complete() == []
         receive(queue, 2)
         assert queue.complete() == []
         score(queue)
         assert queue.complete() == ["1.2"]
-        queue.close_studies(["1.2"], run, AT, 9)
+        queue.close_studies(["1.2"], AT, 9)
         first, second = queue.outbox.reports(SCORED)
         assert [each.sop_instance for each in queue.found_in("1.2", first)] == ["1.4.1"]
         assert [each.sop_instance for each in queue.found_in("1.2", second)] == ["1.4.1", "1.4.2"]
-        assert queue.record(second.run) == {"a": 1}
         assert queue.durable.note("line_end") == 9
+
+
+def test_runs_that_do_the_same_are_one(tmp_path: Path) -> None:
+    with Queue(tmp_path) as queue:
+        first = queue.begin_run({"started": "today", "ended": None, "model": "a"})
+        assert queue.begin_run({"started": "later", "ended": None, "model": "a"}) == first
+        assert queue.begin_run({"started": "today", "ended": None, "model": "b"}) != first
+        assert queue.record(first) == {"model": "a"}
 
 
 def test_several_reports_of_one_closing(tmp_path: Path) -> None:
@@ -123,10 +130,10 @@ def test_several_reports_of_one_closing(tmp_path: Path) -> None:
     with Queue(tmp_path) as queue:
         receive(queue, 1)
         score(queue)
-        queue.close_studies(["1.2"], queue.begin_run({}), AT, 0)
+        queue.close_studies(["1.2"], AT, 0)
         receive(queue, 2)
         score(queue)
-        queue.close_studies(["1.2"], queue.begin_run({}), AT, 0)
+        queue.close_studies(["1.2"], AT, 0)
         first, later = queue.outbox.reports(SCORED)
         letters = [Letter(f"{n}.dcm", "1.9", f"1.8.{n}") for n in range(2)]
         queue.outbox.written(first, letters, {})
@@ -163,7 +170,7 @@ def test_files_may_go_when_everything_about_their_study_is_over(tmp_path: Path) 
         assert queue.finished(is_sent=True) == []
         score(queue)
         assert queue.finished(is_sent=True) == []
-        queue.close_studies(["1.2"], queue.begin_run({}), AT, 0)
+        queue.close_studies(["1.2"], AT, 0)
         assert queue.finished(is_sent=False) == []
         [report] = queue.outbox.reports(SCORED)
         queue.outbox.written(report, [Letter("a.dcm", "1.9", "1.8.1")], {})
@@ -176,7 +183,7 @@ def test_files_may_go_when_everything_about_their_study_is_over(tmp_path: Path) 
         receive(queue, 2)  # a report of both may need the first one's header
         assert queue.finished(is_sent=True) == []
         score(queue, code="truncated")
-        queue.close_studies(["1.2"], queue.begin_run({}), AT, 0)
+        queue.close_studies(["1.2"], AT, 0)
         [report] = queue.outbox.reports(SCORED)
         queue.outbox.written(report, [], {})
         assert queue.outbox.counts() == {DELIVERED: 1, UNREPORTED: 1}
@@ -192,7 +199,7 @@ def test_dead_letters_come_back(tmp_path: Path) -> None:
         for number in (1, 2):
             receive(queue, number)
         score(queue, code="truncated")
-        queue.close_studies(["1.2"], queue.begin_run({}), AT, 0)
+        queue.close_studies(["1.2"], AT, 0)
         [report] = queue.outbox.reports(SCORED)
         queue.outbox.failed(report, "report_ValueError")
         with Queue(tmp_path, must_exist=True) as other:  # `listen --requeue`, beside the node

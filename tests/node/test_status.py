@@ -30,8 +30,8 @@ def queue(tmp_path: Path) -> Iterator[Queue]:
             for number in range(5)
             for each in queue.to_score(f"1.2.{number}")
         ]
-        queue.scored(results, seconds=1.5)
-        queue.close_studies(queue.complete(), queue.begin_run({}), AT, 0)
+        queue.scored(results, 1, seconds=1.5)
+        queue.close_studies(queue.complete(), AT, 0)
         for number, report in enumerate(queue.outbox.reports(SCORED)):
             if number < 4:
                 queue.outbox.written(report, [Letter(f"{number}.dcm", "1.9", f"1.8.{number}")], {})
@@ -40,7 +40,7 @@ def queue(tmp_path: Path) -> Iterator[Queue]:
             if number < 2:
                 queue.outbox.delivered(report)
             if number == 2:
-                queue.outbox.attempted([report], "status_a700")
+                queue.outbox.attempted(report, "status_a700")
                 queue.outbox.failed(report, "status_a700")
         yield queue
 

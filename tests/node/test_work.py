@@ -19,6 +19,7 @@ from cxrzero.node.rows import unpack
 from cxrzero.node.scoring import ScoringDiedError
 from cxrzero.node.work import ATTEMPTS, CRASHES, Loop
 from cxrzero.prediction import Prediction
+from tests.support.bundle import write_bundle
 from tests.support.working import CRASH, NAME, NUMBER, Node, broken_film, config_of, film, probabilities
 
 
@@ -144,6 +145,25 @@ def test_two_patients_in_one_study_are_never_in_one_report(node: Node) -> None:
     node.turn()
     [late] = node.reports
     assert (pydicom.dcmread(late).PatientID, *probabilities(late)) == ("B", "2.25.1002", "2.25.1003")
+
+
+def test_what_two_models_scored_is_never_in_one_report(tmp_path: Path, tiny_bundle: Path) -> None:
+    """A node goes on with another model; each report names the one that scored its films."""
+    before = Node(config_of(tmp_path, tiny_bundle, keep=True))
+    before.receive(film(1))
+    before.turn()
+    [first] = before.reports
+    content = first.read_bytes()
+    before.close()
+    after = Node(config_of(tmp_path, write_bundle(tmp_path / "other", seed=1), keep=True))
+    after.receive(film(2))
+    after.turn()
+    reports = after.reports
+    assert [list(probabilities(report)) for report in reports] == [["2.25.1001"], ["2.25.1002"]]
+    assert reports[0].read_bytes() == content
+    serials = {pydicom.dcmread(report).DeviceSerialNumber for report in reports}
+    assert len(serials) == 2
+    after.close()
 
 
 def test_reports_of_images(tmp_path: Path, tiny_bundle: Path) -> None:
@@ -348,3 +368,31 @@ def test_a_loop_goes_on_after_errors_and_ends_with_what_nobody_foresaw(tmp_path:
         assert queue.durable.note("last_error") == "write"
     assert stop.is_set()
     assert isinstance(loop.error, KeyError)
+
+
+def test_a_node_that_never_lives_as_long_as_a_batch_gets_on(
+    config: NodeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is killed whenever more than one film is scored together."""
+    starts = 0
+    while True:
+        node = Node(config)
+        if starts == 0:
+            node.receive(*(film(seed, f"2.25.{seed}") for seed in range(6)))
+        score = node.scoring.score
+
+        def killed(studies: Any, score: Any = score) -> Any:
+            if sum(map(len, studies)) > 1:
+                raise KilledError
+            return score(studies)
+
+        monkeypatch.setattr(node.scoring, "score", killed)
+        try:
+            node.turn()
+            break
+        except KilledError:
+            starts += 1
+            node.close()
+    assert starts == 3  # over six, over four of them, and over the other two
+    assert node.queue.counts() == {"scored": 6}
+    node.close()
