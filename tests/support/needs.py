@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,8 +19,13 @@ CI = os.environ.get("CXRZERO_CI") == "1"
 
 
 def program(name: str, package: str) -> str:
-    """Path of a program of the Debian package `package`, which `.ci/install` installs."""
-    found = shutil.which(name)
+    """Path of a program of the Debian package `package`, which `.ci/install` installs.
+
+    Not one of this environment: pynetdicom brings a `storescu` of its own, which knows other options than dcmtk's.
+    """
+    ours = Path(sys.executable).parent
+    elsewhere = [place for place in os.get_exec_path() if Path(place) != ours]
+    found = shutil.which(name, path=os.pathsep.join(elsewhere))
     if found is None:
         missing(f"the program {name} is not installed (Debian: apt install {package})")
     return str(found)
