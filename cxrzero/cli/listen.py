@@ -38,7 +38,8 @@ def listen(options: ListenOptions) -> None:
     if options.example:
         from cxrzero.node.config import example
 
-        show(example().rstrip("\n"))
+        for line in example().splitlines():
+            show(line)
         return
     if options.config is None:
         raise UsageError("name the node's file with --config; --example prints one")
