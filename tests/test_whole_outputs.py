@@ -99,9 +99,12 @@ def test_a_full_disk_leaves_the_output_of_before(tmp_path: Path, monkeypatch: py
     assert path.read_bytes() != old.encode()
 
 
-# They add to a file, fill a folder that gets its name when it is complete, or have a file without a name.
+# They add to a file, fill a folder that gets its name when it is complete, or have a file without a name or under
+# another one (objects that arrive are `.part` until they are on disk).
 OTHER_WAYS = {
     "files",
+    "node/lines",
+    "node/objects",
     "heatmap/folder",
     "worklist/look",
     "pipeline/slots",

@@ -31,7 +31,7 @@ DECISIVE = (
 # Options that do not: they decide how the work is carried out, which films have numbers, or what a table looks like.
 OTHER_OPTIONS = frozenset(
     {"batch_size", "workers", "decode_in", "gpu_decode", "fail_fast", "skip", "only", "by", "study_aggregate", "format"}
-    | {"long", "pseudonymise"}
+    | {"long", "pseudonymise", "query"}
 )
 # Digests of one SELECT.
 AT_ONCE = 500

@@ -1,4 +1,4 @@
-"""A TOML file ↔ a frozen options type: keys are its fields, tables are fields that are such types themselves."""
+"""A TOML file and a frozen options type: keys are its fields, tables are fields that are such types themselves."""
 
 from __future__ import annotations
 

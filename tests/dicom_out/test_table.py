@@ -90,7 +90,7 @@ def test_of_a_large_table_only_open_studies_are_in_memory(written: Callable[...,
         assert len(rows) == 2
         del rows
         if number in (80, 160):
-            alive.append(sum(isinstance(each, Prediction) for each in gc.get_objects()))
+            alive.append(sum(type(each) is Prediction for each in gc.get_objects()))
     assert max(alive) < 50
 
 

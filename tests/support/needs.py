@@ -10,7 +10,6 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,14 +20,21 @@ CI = os.environ.get("CXRZERO_CI") == "1"
 def program(name: str, package: str) -> str:
     """Path of a program of the Debian package `package`, which `.ci/install` installs.
 
-    Not one of this environment: pynetdicom brings a `storescu` of its own, which knows other options than dcmtk's.
+    Not one of a Python environment: pynetdicom brings a `storescu` of its own, which knows other options than dcmtk's.
     """
-    ours = Path(sys.executable).parent
-    elsewhere = [place for place in os.get_exec_path() if Path(place) != ours]
-    found = shutil.which(name, path=os.pathsep.join(elsewhere))
+    found = next(
+        (path for place in os.get_exec_path() if (path := shutil.which(name, path=place)) and not _ours(path)), None
+    )
     if found is None:
         missing(f"the program {name} is not installed (Debian: apt install {package})")
     return str(found)
+
+
+def _ours(program: str) -> bool:
+    """Whether pip has made it: a script that a Python runs."""
+    with open(program, "rb") as file:
+        first = file.readline(200)
+    return first.startswith(b"#!") and b"python" in first
 
 
 def empty_network() -> list[str]:
