@@ -197,7 +197,10 @@ def _some(refs: Iterator[ImageRef], plan: Plan, live: Live, pseudonymiser: Pseud
     if first is None and not live.walk.found:
         ignored = f" ({counted(live.walk.ignored, 'other file')} ignored)" if live.walk.ignored else ""
         archives = plan.screener.archives
-        ignored += f"; not fetched: {archives.left_out()}" if archives and archives.unfetched else ""
+        if archives and archives.unfetched:
+            ignored += f"; not fetched: {archives.left_out()}"
+        elif archives and plan.options.query:
+            ignored += "; the archive has no film that --query asks for, or does not understand it"
         given = map(pseudonymiser.argument, plan.options.paths) if pseudonymiser else plan.options.paths
         raise NoInputError(f"no image or DICOM file in {', '.join(given)}{ignored}")
     return itertools.chain([first], refs) if first else refs

@@ -142,6 +142,10 @@ def test_nothing_to_fetch_is_said(cxrzero: Run, web: Server) -> None:
     web.library.held = [held(1, 1, 2, "CT")]
     result = predict(cxrzero, web, exit_code=2)
     assert "not fetched: 1 of CT" in result.output
+    web.library.held = []
+    result = cxrzero("predict", web.address, "--query", "StudyDate=19000101", "--labels", "edema")
+    assert result.exit_code == 2
+    assert "the archive has no film that --query asks for" in result.output
 
 
 def test_studies_are_joined_and_a_film_that_failed_is_counted_in_its_study(cxrzero: Run, web: Server) -> None:
