@@ -16,10 +16,9 @@ import time
 from pathlib import Path
 
 from cxrzero import Screener
-from tests.node.test_orthanc import wait_for_reports, wait_until_tidy
 from tests.support import orthanc
 from tests.support.listening import Listener
-from tests.support.roundtrip import phantoms, read_back, send_to
+from tests.support.roundtrip import phantoms, read_back, send_to, wait_for_reports, wait_until_tidy
 
 Scores = dict[str, dict[str, float]]  # SOP Instance UID of a film → label → probability
 

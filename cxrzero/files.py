@@ -13,13 +13,14 @@ import platform
 import re
 import shutil
 import sys
+import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, Self
 
 from cxrzero._version import __version__
-from cxrzero.errors import OutputError, OutputExistsError, ReaderGoneError, WriteError
+from cxrzero.errors import ConfigError, OutputError, OutputExistsError, ReaderGoneError, WriteError
 
 PARTIAL = ".partial"
 
@@ -270,3 +271,17 @@ def software(packages: Iterable[str]) -> dict[str, str]:
 def no_formula(text: str) -> str:
     """A cell of a CSV file that no spreadsheet runs: where one would, it gets a leading apostrophe."""
     return "'" + text if text[:1] in FORMULA_STARTS else text
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """What a TOML file has; its values are not checked.
+
+    Raises:
+        ConfigError: it cannot be read, or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import typer
 
 from cxrzero.errors import ConfigError
+from cxrzero.files import read_toml
 
 
 def load_config(context: typer.Context, path: Path | None) -> Path | None:
@@ -35,12 +35,7 @@ def _keys(parameters: Sequence[Any]) -> dict[str, Any]:
 
 
 def _read(path: Path, known: dict[str, Any]) -> dict[str, Any]:
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    table = read_toml(path)
     defaults = {}
     for key, value in table.items():
         parameter = known.get(key.replace("_", "-"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import tomllib
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from cxrzero.errors import ConfigError, UsageError
+from cxrzero.files import read_toml
 from cxrzero.options import REQUIRED, Option, options_of
 
 T = TypeVar("T")
@@ -35,12 +35,7 @@ def read_table(kind: type[T], file: Path) -> T:
         ConfigError: it cannot be read or is not TOML, a key is unknown or missing, or a value is not what its key
             takes. Messages name the key and never quote the value, which may hold a password.
     """
-    try:
-        table = tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{file} cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{file} is not valid TOML: {error}") from error
+    table = read_toml(file)
     folder = Path(file).absolute().parent
     try:
         return _made(kind, table, folder, "")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ssl
-import subprocess
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +11,9 @@ import pytest
 
 from cxrzero.archive import archives as module
 from cxrzero.archive.limits import Limits
-from tests.archive.webserver import Held, Server
+from tests.archive.webserver import Held, Server, serving
 from tests.support import needs
+from tests.support.certificates import make_certificates
 from tests.support.dicomfile import dicom_bytes
 from tests.support.pictures import picture
 
@@ -46,24 +45,17 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Limits:
 
 @pytest.fixture
 def web() -> Iterator[Server]:
-    with Server() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        thread.start()
+    with serving() as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
 def certified(tmp_path: Path) -> tuple[ssl.SSLContext, Path]:
     """What a server on loopback shows, and the file by which that is found to be true."""
-    key, own = tmp_path / "key.pem", tmp_path / "own.pem"
-    made = [needs.program("openssl", "openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"]
-    made += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-    subprocess.run([*made, "-keyout", str(key), "-out", str(own)], check=True, capture_output=True)
+    folder = make_certificates(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(own, key)
-    return context, own
+    context.load_cert_chain(folder / "node.pem", folder / "node.key")
+    return context, folder / "ca.pem"
 
 
 def held(number: int, study: int = 1, series: int = 1, modality: str = "DX") -> Held:

@@ -36,6 +36,7 @@ from tests.archive.webserver import (
     message,
     part_only,
     sends,
+    serving,
     silent,
     status,
     trickle,
@@ -49,12 +50,8 @@ BOMB = gzip.compress(bytes(2**26))
 @pytest.fixture
 def second() -> Iterator[Server]:
     """A server that the user has not named."""
-    with Server() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        thread.start()
+    with serving() as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 def predict(bundle: Path, *addresses: str, limits: Limits = QUICK, **options: Any) -> list[Prediction]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,9 +15,7 @@ from tests.support import needs, orthanc
 needs.modules("highdicom", "pynetdicom", "dicomweb_client")
 
 from tests.support.listening import Listener  # noqa: E402
-from tests.support.roundtrip import phantoms, read_back, send_to  # noqa: E402
-
-LONGEST_S = 300.0
+from tests.support.roundtrip import phantoms, read_back, send_to, wait_for_reports, wait_until_tidy  # noqa: E402
 
 
 def test_films_that_an_archive_routes_come_back_as_reports(tmp_path: Path, tiny_bundle: Path) -> None:
@@ -47,24 +43,6 @@ def test_films_that_an_archive_routes_come_back_as_reports(tmp_path: Path, tiny_
     for report in found:
         [(uid, scores)] = report.items()
         assert scores == pytest.approx(expected[uid], abs=1e-6)
-
-
-def wait_for_reports(archive: orthanc.Orthanc, count: int) -> list[Any]:
-    """What QIDO-RS finds."""
-    end = time.monotonic() + LONGEST_S
-    while True:
-        found = list(archive.ask("/dicom-web/instances?Modality=SR&limit=1000"))
-        if len(found) >= count or time.monotonic() > end:
-            return found
-        time.sleep(0.2)
-
-
-def wait_until_tidy(objects: Path) -> None:
-    """Until no object is kept: what is delivered is deleted a moment after the archive has its report."""
-    end = time.monotonic() + LONGEST_S
-    while kept := list(objects.iterdir()):
-        assert time.monotonic() < end, f"{len(kept)} objects are kept although all reports are there"
-        time.sleep(0.1)
 
 
 def test_stow_to_a_real_archive(tmp_path: Path) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from itertools import cycle, islice, product
 from pathlib import Path
+from typing import Any
 
 from cxrzero.phantom import draw
 from cxrzero.phantom.dicom import Modality, Photometric, TransferSyntax, write_dicom
@@ -29,6 +31,7 @@ KINDS: tuple[tuple[Modality, Photometric, int], ...] = (
     ("DX", "MONOCHROME1", 10),
     ("CR", "MONOCHROME2", 14),
 )
+LONGEST_S = 300.0  # that reports may take
 CERTAINTY, SOURCE = "111012", "121112"
 
 
@@ -72,3 +75,21 @@ def read_back(content: bytes) -> dict[str, dict[str, float]]:
         uid = str(image.ReferencedSOPSequence[0].ReferencedSOPInstanceUID)
         found.setdefault(uid, {})[group.tracking_identifier] = float(certainty.value) / 100
     return found
+
+
+def wait_for_reports(archive: Orthanc, count: int) -> list[Any]:
+    """What QIDO-RS finds."""
+    end = time.monotonic() + LONGEST_S
+    while True:
+        found = list(archive.ask("/dicom-web/instances?Modality=SR&limit=1000"))
+        if len(found) >= count or time.monotonic() > end:
+            return found
+        time.sleep(0.2)
+
+
+def wait_until_tidy(objects: Path) -> None:
+    """Until no object is kept: what is delivered is deleted a moment after the archive has its report."""
+    end = time.monotonic() + LONGEST_S
+    while kept := list(objects.iterdir()):
+        assert time.monotonic() < end, f"{len(kept)} objects are kept although all reports are there"
+        time.sleep(0.1)

@@ -6,7 +6,9 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,20 +109,25 @@ def _move(path: Path, target: Path) -> None:
 def _export(
     model: CustomTextCLIP | TransformersCLIP, start: Start, tokenizer: Tokenizer, folder: Path, notify: Notify
 ) -> ExportedModel:
-    """In half precision, or whole where rounding would move the embeddings too far, which is said."""
     pixels = example_pixels((start.image_size, start.image_size))
     ids = example_ids(tokenizer, start.context_length, start.pad_id)
     any_length = learns_tokenizer(start.arch)  # CLIP's causal towers read their whole context only
     towers = model.towers() if isinstance(model, TransformersCLIP) else open_clip_towers(model)
+    export = partial(export_onnx, towers, pixels, ids, folder, any_length=any_length)
     try:
-        try:
-            return export_onnx(towers, pixels, ids, folder, storage="float16", any_length=any_length)
-        except InexactExportError as error:
-            exported = export_onnx(towers, pixels, ids, folder, storage="float32", any_length=any_length)
-            notify(f"The weights are stored as float32, in twice the space: as float16, {error}.")
-            return exported
+        return _in_half_or_whole(export, notify)
     except ImportModelError as error:
         raise TrainingError(str(error)) from error
+
+
+def _in_half_or_whole(export: Callable[..., ExportedModel], notify: Notify) -> ExportedModel:
+    """In half precision, or whole where rounding would move the embeddings too far, which is said."""
+    try:
+        return export(storage="float16")
+    except InexactExportError as error:
+        exported = export(storage="float32")
+        notify(f"The weights are stored as float32, in twice the space: as float16, {error}.")
+        return exported
 
 
 def _read_card(card: Path | None) -> dict[str, Any]:
