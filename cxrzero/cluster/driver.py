@@ -20,12 +20,22 @@ from cxrzero.cluster.events import Events
 from cxrzero.cluster.plan import PlanFolder, Sliced, task_of
 from cxrzero.cluster.results import part_folder, read_result, take
 from cxrzero.display.counts import counted
-from cxrzero.errors import BundleError, CxrzeroError, DeviceError, MissingExtraError, RunError, TokenizerError, UsageError
+from cxrzero.errors import (
+    CxrzeroError,
+    RunError,
+)
 from cxrzero.predict.merge import Part, difference
 from cxrzero.predict.run import FailFastError
 
 # What another try would not change.
-FINAL = (UsageError, BundleError, DeviceError, MissingExtraError, TokenizerError, FailFastError)
+FINAL = (
+    errors.UsageError,
+    errors.BundleError,
+    errors.DeviceError,
+    errors.MissingExtraError,
+    errors.TokenizerError,
+    FailFastError,
+)
 
 
 @dataclass(frozen=True, slots=True)

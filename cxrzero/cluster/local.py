@@ -1,4 +1,4 @@
-"""`--engine local`: processes of this machine, each with its share of the cores, and with a GPU of its own if there are.
+"""`--engine local`: processes of this machine, each with its share of the cores, or with a GPU.
 
 They are fresh processes, not forks, that load the model once. They leave Ctrl-C to the driver, and end when it does,
 however that ends.
@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import ClassVar
@@ -96,9 +97,10 @@ class _Worker:
         self.films = 0
 
     @property
-    def signs(self) -> list[object]:
+    def signs(self) -> list[Connection | int]:
         """What becomes ready when there is news."""
         assert self._process is not None
+        assert self._connection is not None
         return [self._connection, self._process.sentinel]
 
     def start(self, task: Task, number: int) -> None:
@@ -111,10 +113,8 @@ class _Worker:
                 self._process.start()
             theirs.close()
         assert self._connection is not None
-        try:
+        with suppress(OSError):  # it died meanwhile, which `look` finds out
             self._connection.send(task)
-        except OSError:  # it died meanwhile, which `look` finds out
-            pass
 
     def look(self) -> Ended | None:
         """Take the news; how the try ended, if it did."""
@@ -158,9 +158,7 @@ class _Worker:
         return Ended(number, error if isinstance(error, CxrzeroError) else None, "this machine")
 
 
-def _serve(
-    connection: Connection, results: Path, cores: Sequence[int], gpu: str | None
-) -> None:
+def _serve(connection: Connection, results: Path, cores: Sequence[int], gpu: str | None) -> None:
     """Carry out tasks until the connection is closed. Says how many films are done, then None or the error."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=end_with_parent, daemon=True).start()

@@ -1,4 +1,4 @@
-"""`predict --engine`, a whole run: plan (or go on with one), have it done, join what the tasks left, write the record."""
+"""`predict --engine`, a whole run: make a plan or go on with one, have it done, join what the tasks left."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ def prepare(options: PredictOptions, notify: Notify = silent, *, look_only: bool
     out = options.out or default_out(options)
     _check(options, out)
     folder = plan_path(out)
-    if (folder / JOINING).exists() and (folder / PLAN).exists() and _is_same(read_plan(folder), options):
+    is_begun = not is_address(out) and (folder / JOINING).exists() and (folder / PLAN).exists()
+    if is_begun and _is_same(read_plan(folder), options):
         options = dataclasses.replace(options, overwrite=True)  # what is there, a run began that is gone on with
     return predict_plan.prepare(options, notify, look_only=look_only, elsewhere=name != "local")
 
@@ -108,7 +109,8 @@ def run(
 def plan_path(out: str) -> Path:
     """`<stem>.plan/` beside the table; for what is no file in the current folder."""
     path = Path(out)
-    return Path(path.stem + ".plan") if is_address(out) else path.with_name(path.stem + ".plan")
+    is_file = not is_address(out) and "://" not in out
+    return path.with_name(path.stem + ".plan") if is_file else Path(path.stem + ".plan")
 
 
 def tasks_for(films: int, room: int, device: str, wanted: int | None = None) -> int:
@@ -150,10 +152,10 @@ def _kept(folder: PlanFolder, options: PredictOptions) -> Sliced | None:
     kept = folder.read()
     if kept and _is_same(kept, options):
         return kept
-    if kept and not options.overwrite:
+    if kept:
         raise UsageError(
             f"{folder.path} is the plan of another command, or of another version of cxrzero, that has not ended: give "
-            "that one to go on, or --overwrite to give up what it has done"
+            "that command to go on, or delete the folder to give up what is done of it"
         )
     folder.clear()
     return None

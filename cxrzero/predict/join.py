@@ -163,13 +163,12 @@ def _complete(rows: Iterator[tuple[str, Prediction]], selection: Selection) -> I
         picture = int(digest, 16)
         if picture in seen:
             row.flags |= {"duplicate"}
-        left_out = selection.reason(row.flags)
-        if left_out is None:  # of equal pictures, the first that is scored stands for all
+        why = selection.reason(row.flags)
+        if why is None:  # of equal pictures, the first that is scored stands for all
             seen.add(picture)
         else:
-            row = Prediction(
-                row.path, row.labels, left_out.status, row.frame, row.facts, row.flags, str(left_out), code=left_out.code
-            )
+            facts, flags = row.facts, row.flags
+            row = Prediction(row.path, row.labels, why.status, row.frame, facts, flags, str(why), code=why.code)
         yield digest, row
 
 
@@ -220,14 +219,14 @@ def _float32(cells: Sequence[Sequence[Any]]) -> list[list[float]]:
 def _prediction(cells: Sequence[Any], numbers: Sequence[float], form: RowForm) -> Prediction:
     path, frame, *facts = cells[: 2 + len(FACT_COLUMNS)]
     status, flags, error = cells[2 + len(FACT_COLUMNS) : WIDTH]
-    labels = dict.fromkeys(form.labels)
-    code = error.partition(":")[0]
-    row = Prediction(path, labels, status, frame, Facts(*facts), frozenset(filter(None, flags.split(";"))), error, code=code)
+    labels, flagged = dict.fromkeys(form.labels), frozenset(filter(None, flags.split(";")))
+    row = Prediction(path, labels, status, frame, Facts(*facts), flagged, error, code=error.partition(":")[0])
     if status == "ok":
         for place, kind in enumerate(("scores", *form.kinds)):
             run = slice(place * len(labels), (place + 1) * len(labels))
-            raw = cells[WIDTH:][run]
-            found = raw if KINDS.get(kind) is int else [None if x is None else y for x, y in zip(raw, numbers[run], strict=True)]
+            found = cells[WIDTH:][run]
+            if KINDS.get(kind) is not int:
+                found = [None if cell is None else number for cell, number in zip(found, numbers[run], strict=True)]
             setattr(row, kind, dict(zip(labels, found, strict=True)))
     return row
 
