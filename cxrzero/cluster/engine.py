@@ -71,6 +71,10 @@ class Engine(Protocol):
     def name(self) -> str:
         """For the run's record and for messages: "local", "ray", "slurm"."""
 
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """Package → version of what the engine is made of, for the record."""
+
     def room(self) -> int:
         """Tasks that could be submitted now and would run, or wait where waiting is the engine's business."""
 

@@ -23,6 +23,7 @@ class InProcess:
     """
 
     name = "inprocess"
+    versions: Mapping[str, str] = {}
 
     def __init__(self, results: Path, room: int = 2, carry: Carry = run_slice) -> None:
         self._results, self._most, self._carry = results, room, carry

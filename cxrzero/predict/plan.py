@@ -157,7 +157,17 @@ def prepare(options: PredictOptions, notify: Notify = silent, *, look_only: bool
                 "--dicom-sr opens films again, and those of an archive are not here: give --keep-files DIR in its "
                 f"place, and afterwards: cxrzero dicom-sr {out} --images DIR"
             )
-    screener = open_screener(options, notify, archives or None)
+    return plan_of(options, open_screener(options, notify, archives or None), out, record, studies)
+
+
+def plan_of(
+    options: PredictOptions, screener: Screener, out: str, record: Path | None = None, studies: Path | None = None
+) -> Plan:
+    """What an open screener is asked, and where the answers go; whether they can be written is not checked.
+
+    Raises:
+        LabelError, ConfigError: labels, prompts or the calibration are not usable.
+    """
     prompts = screener.prompts(options.labels, options.prompts, options.calibration)
     taken = sorted({prompt.label for prompt in prompts} & set(STUDY_COLUMNS)) if studies else []
     if taken:
