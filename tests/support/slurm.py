@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -109,7 +110,7 @@ def serving(*, cpus: int = 2, hidden: Path | None = None) -> Iterator[Slurm]:
                 slurm = Slurm(folder, "node1", os.environ | {"SLURM_CONF": str(folder / "slurm.conf")})
                 _configure(slurm, cpus)
                 _start(ended, slurm, programs, hidden)
-                if _wait(lambda slurm=slurm: _is_idle(slurm)):
+                if _wait(partial(_is_idle, slurm)):
                     ended.callback(_end_jobs, slurm)
                     yield slurm
                     return
