@@ -51,12 +51,11 @@ def read(values: Mapping[str, Any]) -> PredictOptions:
     kinds = {each.name: (each.type, *get_args(each.type)) for each in options_of(PredictOptions)}
     if unknown := sorted(values.keys() - kinds.keys()):
         raise RunError(f"a task has options that this cxrzero does not know ({', '.join(unknown)}): other versions run")
-    return PredictOptions(
-        **{
-            name: Path(value) if Path in kinds[name] else tuple(value) if isinstance(value, list) else value
-            for name, value in values.items()
-        }
-    )
+    typed: dict[str, Any] = {
+        name: Path(value) if Path in kinds[name] else tuple(value) if isinstance(value, list) else value
+        for name, value in values.items()
+    }
+    return PredictOptions(**typed)
 
 
 def digest(options: PredictOptions) -> str:

@@ -87,7 +87,9 @@ def read_result(results: Path, task: Task, walk: str) -> Part:
         "walk": walk,
     }
     if part.shard != expected:
-        raise RunError(f"{table} is the result of another slice")
+        is_other_key = part.shard == expected | {"walk": part.shard["walk"]}
+        why = "of another walk, or made with another pseudonym key" if is_other_key else "of another slice"
+        raise RunError(f"{table} is the result {why}")
     inputs, position = Inputs(), task.first - 1
     for at, digest in read_shardlog(shardlog_path(str(table))):
         if at not in (position, position + 1):

@@ -17,7 +17,6 @@ from typing import Any
 from cxrzero.archive.address import names_archive
 from cxrzero.cluster.engine import Task
 from cxrzero.errors import ImageError, RunError, SkippedImage
-from cxrzero.images.radiograph import Facts
 from cxrzero.sources import ARCHIVED, FileIdentity, ImageRef, identity_of
 
 ERRORS: dict[str, type[ImageError]] = {kind.status: kind for kind in (ImageError, SkippedImage)}

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
-from cxrzero.cluster.plan import PLAN, PlanFolder, SliceEntry, Sliced, slice_file
+from cxrzero.cluster.plan import PLAN, PlanFolder, Sliced, SliceEntry, slice_file
 from cxrzero.cluster.slices import line_of
 from cxrzero.files import WholeFile, cannot_write, write_json
 from cxrzero.predict.shardlog import Walk

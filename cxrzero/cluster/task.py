@@ -7,6 +7,7 @@ import os
 import socket
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from cxrzero.cluster import asked
 from cxrzero.cluster.engine import Task
 from cxrzero.cluster.results import TABLE, files_of, new_part, part_folder
 from cxrzero.cluster.slices import paths_of, refs_of
-from cxrzero.errors import RunError
+from cxrzero.errors import CxrzeroError, RunError
 
 if TYPE_CHECKING:
     from cxrzero.archive.archives import Archives
@@ -48,6 +49,18 @@ def slice_as_bytes(task: Task, notify_progress: Progress = lambda films: None) -
     with tempfile.TemporaryDirectory(prefix="cxrzero-") as name:
         run_slice(task, Path(name), notify_progress)
         return files_of(part_folder(Path(name), task.number))
+
+
+def as_typed(error: Exception) -> CxrzeroError:
+    """What an engine hands on: an error that nobody expected is named by its type and place alone, for its words may
+    quote a film."""
+    if isinstance(error, CxrzeroError):
+        return error
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return RunError(
+        f"unexpected {type(error).__name__} in {os.path.basename(place.filename)}:{place.lineno} on "
+        f"{socket.gethostname()}; this is a defect of cxrzero"
+    )
 
 
 def node() -> dict[str, Any]:
