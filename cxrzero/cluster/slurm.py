@@ -19,6 +19,8 @@ from typing import Any
 
 from cxrzero.cluster import squeue
 from cxrzero.cluster.engine import Ended, LostError, Task
+from cxrzero.cluster.plan import RESULTS
+from cxrzero.cluster.results import part_folder
 from cxrzero.cluster.slurmjob import JOBS, Said, carry, news_file
 from cxrzero.cluster.squeue import SlurmError
 from cxrzero.errors import MissingExtraError, UsageError
@@ -71,10 +73,11 @@ class Slurm:
             raise MissingExtraError("submitit", "slurm") from None
         squeue.check_commands()
         self._plan = plan.absolute()
-        self._folder = self._plan / JOBS
+        self._folder, self._results = self._plan / JOBS, self._plan / RESULTS
         if "%" in str(self._folder):
             raise UsageError(f"{self._plan}: Slurm puts numbers in the place of % in a path; choose another --out")
         make_private(self._folder)
+        make_private(self._results)
         self.versions = {"submitit": submitit.__version__, "slurm": squeue.version()}
         # Everybody can see a job's name. This one tells nothing, and finds what an earlier driver of the plan left.
         self._job_name = f"cxrzero-{hashlib.sha256(os.fsencode(self._plan)).hexdigest()[:12]}"
@@ -105,11 +108,11 @@ class Slurm:
         return ended
 
     def progress(self) -> Mapping[int, int]:
-        films = {}
-        for number, job in self._submitted.items():
-            with contextlib.suppress(FileNotFoundError, ValueError):  # not begun, or just being written
-                films[number] = int(news_file(self._plan, job.job_id).read_text(encoding="ascii"))
-        return films
+        return {
+            number: _films(news_file(self._plan, job.job_id))
+            for number, job in self._submitted.items()
+            if job.job_id in self._seen and self._seen[job.job_id].runs
+        }
 
     def cancel(self, number: int) -> None:
         if self._waiting.pop(number, None):
@@ -153,10 +156,10 @@ class Slurm:
     def _take_ended(self) -> list[Ended]:
         ended, self._cancelled = self._cancelled, []
         self._ask()
-        here = set(os.listdir(self._folder))
+        here = {*os.listdir(self._folder), *os.listdir(self._results)}
         for number, job in list(self._submitted.items()):
-            if job.paths.result_pickle.name in here:
-                ended.append(self._said(number, job))
+            if job.paths.result_pickle.name in here and (said := self._said(number, job, here)):
+                ended.append(said)
             elif self._is_over(job.job_id):
                 ended.append(self._lost(number, job, here))
             else:
@@ -180,6 +183,8 @@ class Slurm:
     def _is_over(self, job: str) -> bool:
         """Whether no result will come. One that should be there may be late, as may be news of a new job."""
         seen, now = self._seen.get(job), time.monotonic()
+        if seen and seen.will_never_start:
+            raise SlurmError(f"job {job} waits for what will not come ({seen.reason}); look at --engine slurm=…")
         if seen and not seen.is_over:
             self._missed_since.pop(job, None)
             return False
@@ -187,8 +192,11 @@ class Slurm:
             return True
         return now - self._missed_since.setdefault(job, now) > LATE_S
 
-    def _said(self, number: int, job: Any) -> Ended:
+    def _said(self, number: int, job: Any, here: set[str]) -> Ended | None:
+        """What a job said; None where its result is not seen yet, which is then late, too."""
         said: Said = job.result()
+        if not said.error and part_folder(self._results, said.slice).name not in here:
+            return None
         if not said.error:
             for path in self._folder.glob(f"{job.job_id}[._]*"):
                 path.unlink(missing_ok=True)
@@ -204,6 +212,14 @@ class Slurm:
         else:
             why = f"{who} ended without a result ({seen.state.lower() or 'forgotten by Slurm'}); its log is {log}"
         return Ended(number, LostError(why), seen.node)
+
+
+def _films(news: Path) -> int:
+    """How many films a job says that it has done; 0 where it has said nothing yet, or just writes."""
+    try:
+        return int(news.read_text(encoding="ascii"))
+    except (FileNotFoundError, ValueError):
+        return 0
 
 
 def _executor(folder: Path, name: str, wishes: Sbatch) -> Any:

@@ -20,8 +20,9 @@ SECONDS_BETWEEN_NEWS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What a job says at its end: its `node`, and the `error` where there is no result."""
+    """What a job says at its end: the number of its `slice`, its `node`, and the `error` where there is no result."""
 
+    slice: int
     node: str
     error: CxrzeroError | None = None
 
@@ -36,8 +37,8 @@ def carry(plan: Path, number: int) -> Said:
         task = replace(task_of(plan, number), cpus=int(os.environ["SLURM_CPUS_ON_NODE"]))
         run_slice(task, plan / RESULTS, _notifier(news_file(plan, this_job())))
     except Exception as error:
-        return Said(node_name(), as_typed(error))
-    return Said(node_name())
+        return Said(number, node_name(), as_typed(error))
+    return Said(number, node_name())
 
 
 def this_job() -> str:

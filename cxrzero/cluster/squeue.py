@@ -17,6 +17,11 @@ OVER = frozenset({
     "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "REVOKED",
     "TIMEOUT",
 })  # fmt: skip
+# Why a job waits that nothing but a change of it or of the cluster lets start (job reasons of squeue(1)).
+NEVER = frozenset({
+    "AssocMaxWallDurationPerJobLimit", "AssociationTimeLimit", "BadConstraints", "InvalidAccount", "InvalidQOS",
+    "PartitionNodeLimit", "PartitionTimeLimit", "QOSMaxWallDurationPerJobLimit", "QOSTimeLimit",
+})  # fmt: skip
 
 
 class SlurmError(RunError):
@@ -34,6 +39,14 @@ class Job:
     @property
     def is_over(self) -> bool:
         return self.state in OVER
+
+    @property
+    def runs(self) -> bool:
+        return self.state == "RUNNING"
+
+    @property
+    def will_never_start(self) -> bool:
+        return self.state == "PENDING" and self.reason in NEVER
 
 
 def check_commands() -> None:

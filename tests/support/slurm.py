@@ -42,6 +42,7 @@ StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool
 SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/slurmd.pid
+SlurmdParameters=config_overrides
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SwitchType=switch/none
@@ -55,8 +56,8 @@ SchedulerType=sched/backfill
 SchedulerParameters=bf_interval=1
 KillWait=1
 ReturnToService=2
-NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={node_port} CPUs={cpus} State=UNKNOWN
-PartitionName={partition} Nodes={node} Default=YES MaxTime=60 State=UP
+NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={node_port} CPUs={cpus} RealMemory=64000 State=UNKNOWN
+PartitionName={partition} Nodes={node} Default=YES DefaultTime=60 MaxTime=1440 State=UP
 """
 
 
@@ -97,7 +98,7 @@ def serving(*, cpus: int = 2, hidden: Path | None = None) -> Iterator[Slurm]:
     """Start Slurm; where there is none, the test is skipped (`needs`).
 
     Args:
-        cpus: of the node; a job without more wishes takes one.
+        cpus: of the node, whatever it has; a job without more wishes takes one.
         hidden: a folder that the node does not see as it is: there it has an empty file system of its own.
     """
     programs = {name: needs.program(name, PACKAGE) for name in ("munged", "slurmctld", "slurmd", "sbatch", "squeue")}
