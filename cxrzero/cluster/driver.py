@@ -14,16 +14,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cxrzero import errors
 from cxrzero.choices import Notify
 from cxrzero.cluster.engine import Ended, Engine, LostError
 from cxrzero.cluster.events import Events
 from cxrzero.cluster.plan import PlanFolder, Sliced, task_of
 from cxrzero.cluster.results import part_folder, read_result, take
 from cxrzero.display.counts import counted
-from cxrzero.errors import (
-    CxrzeroError,
-    RunError,
-)
+from cxrzero.errors import CxrzeroError, RunError
 from cxrzero.predict.merge import Part, difference
 from cxrzero.predict.run import FailFastError
 

@@ -219,7 +219,7 @@ def check_alike(parts: Sequence[Part]) -> list[str]:
 
 
 def difference(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
-    """What two records of one run must have in common and have not, such as "versions: numpy"; nothing if all is well."""
+    """What two records of one run must have in common and have not, such as "versions: numpy"; else nothing."""
     for key in SAME:
         one, other = _decisive(ours, key), _decisive(theirs, key)
         if one != other:
