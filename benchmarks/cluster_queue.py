@@ -138,9 +138,7 @@ class _Simulation:
             heapq.heappop(clocks.of_films)  # of a try that was given up
         speed = min(1.0, self.run.store_films_s / self.wanted_films_s) if self.wanted_films_s else 1.0
         by_wall = clocks.of_wall[0][0] if clocks.of_wall else math.inf
-        by_films = (
-            clocks.wall + (clocks.of_films[0][0] - clocks.films) / speed if clocks.of_films else math.inf
-        )
+        by_films = clocks.wall + (clocks.of_films[0][0] - clocks.films) / speed if clocks.of_films else math.inf
         at = min(by_wall, by_films)
         clocks.films += (at - clocks.wall) * speed
         clocks.wall = at

@@ -1,5 +1,4 @@
-"""`--engine slurm=partition=cpu,time=60`: tasks are jobs, submitted through submitit as arrays; nodes read and write the
-plan's folder.
+"""`--engine slurm=partition=cpu,time=60`: tasks are jobs, submitted through submitit; nodes share the plan's folder.
 
 Slurm starts nothing again (`--no-requeue`): a job that was preempted, out of time or on a node that failed is over, and
 the driver counts another try. States come from squeue, since not every cluster has the database that sacct reads.

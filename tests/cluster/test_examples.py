@@ -31,7 +31,7 @@ def test_the_cluster_is_one_that_ray_takes() -> None:
 
     cluster = yaml.safe_load(CLUSTER.read_text(encoding="utf-8"))
     jsonschema.validate(cluster, schema())
-    with pytest.raises(jsonschema.ValidationError, match="additional properties|Additional properties"):
+    with pytest.raises(jsonschema.ValidationError, match="min_workers"):
         jsonschema.validate(cluster | {"min_workers": 3}, schema())
 
 

@@ -68,7 +68,7 @@ def test_shards_and_their_merge_give_the_table_of_a_single_run(
     logs = "\n".join(log.read_text(encoding="utf-8") for log in tmp_path.glob("*.log"))
     assert [states[f"{parts}_1"], states[f"{parts}_2"], states[merge]] == ["COMPLETED"] * 3, logs
 
-    alone = ["predict", "archive/", "--model", str(model), "--labels", "a,b", "--out", "alone.csv", "--no-cache", "--quiet"]
+    alone = ["predict", "archive/", "--model", str(model), "--labels", "a,b", "--out", "alone.csv", "--no-cache"]
     assert subprocess.run([sys.executable, "-m", "cxrzero", *alone], check=False).returncode == 3
     assert (tmp_path / "all.csv").read_bytes() == (tmp_path / "alone.csv").read_bytes()
 
