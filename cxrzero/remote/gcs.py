@@ -36,12 +36,12 @@ class Gcs:
         kind = driver("gcsfs.core", "GCSFileSystem")
         self._bucket, self._name, self._limits, self._patience = address.host, address.service, limits, patience
         with translated(self._name):
-            self._files = opened(kind, token="anon" if is_anonymous else None)
+            self._files = opened(kind, token="anon")
             endpoint = urlsplit(self._files.base)
-            is_local = endpoint.hostname in ("localhost", "127.0.0.1", "::1")
+            is_local = endpoint.hostname in ("localhost", "127.0.0.1", "::1")  # an emulator
             self.is_encrypted = endpoint.scheme == "https" or is_local
             if not is_anonymous and not is_local:
-                self._files.credentials.connect(None)
+                self._files.credentials.connect("google_default")
         if not self.is_encrypted and self._files.credentials.credentials is not None:
             raise ConfigError(f"{self._name}: a login is not sent over http, where others can read it on its way")
 
@@ -113,9 +113,8 @@ class Gcs:
             import yarl
 
             await self._files._set_session()
-            whole = yarl.URL(
-                f"{url}?{'&'.join(f'{name}={quote(value)}' for name, value in asked.items())}", encoded=True
-            )
+            query = "&".join(f"{name}={quote(value, safe='')}" for name, value in asked.items())
+            whole = yarl.URL(f"{url}?{query}", encoded=True)
             login = self._files._get_headers({**(headers or {}), "Accept-Encoding": "identity"})
             session = self._files.session
             async with session.request(method, whole, headers=login, allow_redirects=False) as response:

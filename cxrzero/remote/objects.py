@@ -61,7 +61,8 @@ class Objects:
 
     Args:
         allow_lists: also take addresses that stand in a list file.
-        ca_file: certificates by which those of web servers are checked; None takes CXRZERO_CA_FILE, else the usual ones.
+        ca_file: certificates by which those of web servers are checked; None takes CXRZERO_CA_FILE, else the usual
+            ones.
         limits: of patience and size.
         ahead_bytes: of what is fetched before it is decoded.
         notify: is told what there is to say before a run.
