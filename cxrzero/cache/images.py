@@ -3,8 +3,8 @@
 The key says what decides these: which file (absolute path, size, modification time, inode), how it is decoded and
 preprocessed, by which encoder, precision, backend and versions. Only a digest of all that is stored, so no path is. One
 entry holds all frames of a file. Images that failed are not kept: a file may still be arriving, so it is tried again.
-Of an instance in an archive the key has the address, which is the service's with three UIDs: no other content may ever
-have these (PS3.5, 9).
+Of a film of another place the key has what its source says that tells its content (`cxrzero.sources.refs`): of an
+instance in an archive the address, which is the service's with three UIDs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import NamedTuple
 from cxrzero.cache.entries import Entries
 from cxrzero.errors import SkippedImage
 from cxrzero.images.radiograph import Facts
-from cxrzero.sources import ARCHIVED, ImageRef
+from cxrzero.sources import ImageRef
 
 HEADER_LENGTH_BYTES = 4
 
@@ -76,8 +76,8 @@ class ImageCache:
     def _key(self, ref: ImageRef) -> bytes:
         if ref.identity is None:
             return b""
-        if ref.identity == ARCHIVED:
-            return self._entries.key(b"archive\0" + os.fsencode(ref.path))
+        if isinstance(ref.identity, bytes):
+            return self._entries.key(ref.identity)
         folder, separator, name = ref.path.rpartition(os.sep)
         return self._entries.key(b"%s/%s\0%d %d %d" % (_absolute(folder + separator), os.fsencode(name), *ref.identity))
 
