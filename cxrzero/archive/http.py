@@ -17,7 +17,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 
 from cxrzero._version import __version__
 from cxrzero.archive.credentials import Login
-from cxrzero.archive.limits import ARCHIVE, Limits, Patience, Peer, TransientError, stopped
+from cxrzero.archive.limits import AGAIN, ARCHIVE, Limits, Patience, Peer, TransientError, stopped
 from cxrzero.errors import ConfigError, ImageError
 from cxrzero.images.quiet import ignore_warnings_of
 
@@ -25,8 +25,6 @@ T = TypeVar("T")
 
 CHUNK_BYTES = 2**16
 REDIRECTS = 5
-# RFC 9110 and RFC 6585: timeout, too many requests, server trouble, gateway trouble, overload.
-AGAIN = frozenset({408, 429, 500, 502, 503, 504})
 
 
 class Http:

@@ -30,6 +30,8 @@ class Peer:
 
 
 ARCHIVE = Peer()
+# RFC 9110 and RFC 6585: timeout, too many requests, server trouble, gateway trouble, overload.
+AGAIN = frozenset({408, 429, 500, 502, 503, 504})
 
 
 @dataclass(frozen=True, slots=True)

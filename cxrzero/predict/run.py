@@ -18,6 +18,7 @@ from cxrzero.files import write_json
 from cxrzero.model.score import ProbabilityOnly, Scorer
 from cxrzero.pipeline.items import Item, RunStats
 from cxrzero.pipeline.live import Live, OnRow
+from cxrzero.places.kind import shown
 from cxrzero.predict.commandline import command_line
 from cxrzero.predict.growing import GrowingTable, Growth
 from cxrzero.predict.highest import Highest
@@ -100,18 +101,26 @@ def run(plan: Plan, on_row: OnRow | None = None, live: Live | None = None) -> Ou
         FailFastError: an image failed and options.fail_fast is set.
         OutputError, DatabaseError: the table could not be written.
 
+        RemoteError: the table could not be sent to its store; it is kept here.
+
     Whatever ends the run early, the rows that are done stay in `<out>.partial`, or in the database.
     """
-    with plan.screener.archives or nullcontext():
-        return _run(plan, on_row, live or Live())
+    live = live or Live()
+    with plan.screener.archives or nullcontext(), plan.screener.objects or nullcontext():
+        if plan.upload is None:
+            return _run(plan, on_row, live)
+        with plan.upload as upload:
+            outcome = _run(plan.at(upload.local), on_row, live)
+            upload.commit(overwrite=plan.options.overwrite)
+        return outcome
 
 
 def _run(plan: Plan, on_row: OnRow | None, live: Live) -> Outcome:
     started, started_at = time.perf_counter(), datetime.now(UTC)
     pseudonymiser, new_key = _pseudonymiser(plan)
     scorer = scorer_of(plan)
-    archives = plan.screener.archives
-    refs = find_images(plan.options.paths, live.walk, archives)
+    archives, objects = plan.screener.archives, plan.screener.objects
+    refs = find_images(plan.options.paths, live.walk, archives, objects)
     shardlog = ShardLog(plan.out, plan.options.shard, pseudonymiser) if plan.options.shard else None
     if shardlog:
         refs = shardlog.take(refs)
@@ -131,8 +140,8 @@ def _run(plan: Plan, on_row: OnRow | None, live: Live) -> Outcome:
         growing = None
         if plan.is_growing:
             growing = opened.enter_context(GrowingTable(plan.out, begun_manifest(plan, command, started_at)))
-        # The second walk is for the time left, which nobody looks at without `on_row`; no archive lists twice for that.
-        total = _counted_beside(plan, live) if on_row and not archives else nullcontext()
+        # The second walk is for the time left, which nobody looks at without `on_row`; no server lists twice for that.
+        total = _counted_beside(plan, live) if on_row and not (archives or objects) else nullcontext()
         with total, Output(plan, pseudonymiser, shardlog, growing) as output:
             with closing(plan.screener.stream(files, scorer, plan.prompts, live.stats, on_item)) as rows:
                 for row in rows:
@@ -201,7 +210,7 @@ def _some(refs: Iterator[ImageRef], plan: Plan, live: Live, pseudonymiser: Pseud
             ignored += f"; not fetched: {archives.left_out()}"
         elif archives and plan.options.query:
             ignored += "; the archive has no film that --query asks for, or does not understand it"
-        given = map(pseudonymiser.argument, plan.options.paths) if pseudonymiser else plan.options.paths
+        given = map(pseudonymiser.argument if pseudonymiser else shown, plan.options.paths)
         raise NoInputError(f"no image or DICOM file in {', '.join(given)}{ignored}")
     return itertools.chain([first], refs) if first else refs
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from cxrzero.archive.http import AGAIN
-from cxrzero.archive.limits import TransientError
+from cxrzero.archive.limits import AGAIN, TransientError
 from cxrzero.errors import CxrzeroError, ImageError, RemoteError
 
 WHO = "the store"
@@ -119,7 +117,7 @@ def _of(service: str, error: Exception) -> Exception:
                 "ServerDisconnectedError", "ConnectionClosedError", "HTTPClientError",
                 "FlexibleChecksumError"}:  # fmt: skip
         return broke_off()
-    if isinstance(error, TimeoutError | asyncio.TimeoutError) or any("Timeout" in name for name in names):
+    if isinstance(error, TimeoutError) or any("Timeout" in name for name in names):
         return absence("does not answer in time")
     if isinstance(error, ConnectionError) or names & {
         "ClientConnectionError", "EndpointConnectionError", "ServiceRequestError", "ConnectTimeoutError",

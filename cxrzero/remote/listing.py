@@ -7,7 +7,7 @@ size and version where a listing does not state them.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -18,6 +18,8 @@ from cxrzero.images.sniff import HEAD_BYTES, kind_of_bytes
 from cxrzero.remote.address import ObjectAddress, order_of
 from cxrzero.remote.answers import login_error, missing
 from cxrzero.remote.service import Entry, Service
+from cxrzero.sources.refs import WalkCounts
+from cxrzero.sources.walk import claims_image
 
 # Keys that are looked at or wait for those before them.
 LOOKED_AT_AHEAD = 4
@@ -39,8 +41,7 @@ class Lister:
     """Lists one store.
 
     Args:
-        ignore: is called for each object that becomes no row.
-        claims_image: whether a name's suffix claims an image.
+        counts: is told of objects that become no row.
     """
 
     def __init__(
@@ -48,11 +49,10 @@ class Lister:
         service: Service,
         limits: Limits,
         patience: Patience,
-        claims_image: Callable[[str], bool],
-        ignore: Callable[[], None],
+        counts: WalkCounts,
     ) -> None:
-        self._service, self._limits, self._patience = service, limits, patience
-        self._claims_image, self._ignore = claims_image, ignore
+        self._service, self._limits, self._patience, self._counts = service, limits, patience, counts
+        self._listed_any = False
 
     def found_at(self, address: ObjectAddress) -> Iterator[Found]:
         """What an address names: an object; or, if it ends in a slash or there is none, what has its keys below it.
@@ -89,7 +89,6 @@ class Lister:
         return found
 
     def _below(self, folder: ObjectAddress) -> Iterator[Found]:
-        self._listed_any = False
         with ThreadPoolExecutor(self._limits.requests, thread_name_prefix="look") as pool:
             waiting: deque[Found | Future[Found | None] | None] = deque()
             try:
@@ -119,7 +118,7 @@ class Lister:
                 if not name:
                     continue  # what some programs put in a folder's place
                 if any(map(is_leftover_folder, folders)):
-                    self._ignore()
+                    self._counts.ignored += 1
                     continue
                 yield entry
         except ImageError as error:
@@ -130,7 +129,7 @@ class Lister:
     def _quick(self, folder: ObjectAddress, entry: Entry) -> Found | None:
         """What is known of an object without asking for it; None: not enough."""
         name = entry.key.rpartition("/")[2]
-        if entry.size is None or _is_leftover(name) or not self._claims_image(name) or _is_dicomdir(name):
+        if entry.size is None or _is_leftover(name) or not claims_image(name) or _is_dicomdir(name):
             return None
         address = folder.with_key(entry.key)
         return Found(address, address.identity(entry.size, entry.version))
@@ -142,9 +141,9 @@ class Lister:
         try:
             if entry.size is None:
                 entry = self._patience(lambda: self._service.look(entry.key)) or entry
-            if _is_leftover(name) or not self._claims_image(name) or _is_dicomdir(name):
+            if _is_leftover(name) or not claims_image(name) or _is_dicomdir(name):
                 kind = self._kind(entry)
-                if kind == "dicomdir" or (kind is None and (_is_leftover(name) or not self._claims_image(name))):
+                if kind == "dicomdir" or (kind is None and (_is_leftover(name) or not claims_image(name))):
                     return None
         except ImageError as error:
             return Found(address, error=error)  # it may be a lost film, so it is a row
@@ -161,7 +160,7 @@ class Lister:
     def _given(self, made: Found | Future[Found | None] | None) -> Iterator[Found]:
         found = made.result() if isinstance(made, Future) else made
         if found is None:
-            self._ignore()
+            self._counts.ignored += 1
         else:
             yield found
 

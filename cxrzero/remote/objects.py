@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -22,14 +22,13 @@ from cxrzero.archive.limits import Limits, Patience
 from cxrzero.choices import Notify, silent
 from cxrzero.errors import ImageError, MissingExtraError, RemoteError, UsageError
 from cxrzero.remote.address import AZURE, ObjectAddress, known_of, parse_object
-from cxrzero.remote.answers import login_error
 from cxrzero.remote.service import STORE, Entry, Service
+from cxrzero.sources.refs import ImageRef, WalkCounts
 
 if TYPE_CHECKING:
     from cxrzero.images.codecs import DecodeFrame
     from cxrzero.images.radiograph import DecodeOptions, Radiograph
     from cxrzero.remote.ahead import FetchAhead
-    from cxrzero.remote.listing import Found
 
 ANONYMOUS = "CXRZERO_ANONYMOUS"
 # Requests at once: a store answers after a tenth of a second, however many wait.
@@ -116,8 +115,8 @@ class Objects:
         """
         if is_list and addresses and not self.allow_lists:
             raise UsageError(
-                "a list has addresses in it, and whoever wrote it would decide whom this machine asks: give "
-                "--allow-remote-list if that is meant"
+                "a list has addresses in it, and whoever wrote it would decide whom this machine asks; where that is "
+                "meant, give cxrzero predict --allow-remote-list"
             )
         for place in map(parse_object, addresses):
             if place.service not in self._named:
@@ -126,40 +125,39 @@ class Objects:
                 if not place.is_encrypted and not place.is_local:
                     self._say_open(place.service)
 
-    def films(self, path: str, ignore: Callable[[], None], claims_image: Callable[[str], bool]) -> Iterator[Found]:
+    def films(self, address: str, counts: WalkCounts) -> Iterator[ImageRef]:
         """The objects at an address that become rows, in byte order of their keys; see `cxrzero.remote.listing`.
-
-        Args:
-            ignore: is called for each object that becomes none.
-            claims_image: whether a name's suffix claims an image.
 
         Raises:
             RemoteError: the list cannot be had.
         """
         from cxrzero.remote.listing import Lister
 
-        place = parse_object(path)
+        place = parse_object(address)
         service, patience = self._service(place)
-        found = Lister(service, self.limits, patience, claims_image, ignore).found_at(place)
+        found = Lister(service, self.limits, patience, counts).found_at(place)
         for each in read_ahead(found, LISTED_AHEAD, self.hurried):
             if each.identity is None and each.error is None:
                 self._say(place.service, "states neither ETag nor time of change: nothing of it is kept in the cache")
-            yield each
+            path, query = str(each.address), each.address.query
+            yield ImageRef(SignedAddress(path, query) if query else path, each.error, each.identity)
 
-    def expect(self, path: str, identity: bytes | None) -> None:
-        """Begin to fetch what is soon decoded; it must then still be what its identity says."""
-        known = None if identity is None else Entry(path, *known_of(identity))
+    def expect(self, ref: ImageRef) -> None:
+        """Begin to fetch what is soon decoded."""
+        known = _known(ref)
         with self._lock:
             if self._ahead is None:
                 from cxrzero.remote.ahead import FetchAhead
 
                 self._ahead = FetchAhead(self.limits.requests, self._ahead_bytes)
-            self._ahead.expect(_asked(path).url, known and known.size, partial(self.fetch, path, known))
+            self._ahead.expect(_asked(ref.path).url, known and known.size, partial(self.fetch, ref.path, known))
 
     def decode(
-        self, path: str, options: DecodeOptions | None = None, decoder: DecodeFrame | None = None
+        self, ref: ImageRef, options: DecodeOptions | None = None, decoder: DecodeFrame | None = None
     ) -> Iterator[Radiograph]:
         """Decode an object from memory, which is fetched for that unless it was expected; safe to call from threads.
+
+        It must have the identity of its ref, if that has one.
 
         Raises:
             ImageError: it cannot be had, or not be decoded; see docs/images.md for the codes.
@@ -168,8 +166,10 @@ class Objects:
         from cxrzero.images import decode_content
 
         ahead = self._ahead
-        content = ahead.take(_asked(path).url) if ahead else None
-        return decode_content(self.fetch(path) if content is None else content, options, decoder)
+        content = ahead.take(_asked(ref.path).url) if ahead else None
+        if content is None:
+            content = self.fetch(ref.path, _known(ref))
+        yield from decode_content(content, options, decoder)
 
     def fetch(self, path: str, known: Entry | None = None, part: tuple[int, int] | None = None) -> bytes:
         """The content of an object, or (offset, size) of it.
@@ -217,7 +217,7 @@ class Objects:
         try:
             return patience(lambda: service.look(place.key)) is not None
         except ImageError as error:
-            raise login_error(place.service, error.message) from None
+            raise RemoteError(f"{place} cannot be looked at: {error.message}") from None
 
     def put(self, path: str, file: Path, *, overwrite: bool) -> None:
         """Write a file as an object, which is seen whole or not at all.
@@ -271,6 +271,8 @@ class Objects:
         """End the run where a login is refused again and again."""
         self._refused = self._refused + 1 if error.code == "remote_refused" else 0
         if self._refused >= self.limits.failures:
+            from cxrzero.remote.answers import login_error
+
             raise login_error(place.service, f"{self._refused} objects in a row were refused") from None
 
     def _say_open(self, name: str) -> None:
@@ -318,9 +320,9 @@ class ObjectFile:
         return content
 
 
-def shown_address(path: str) -> str:
-    """An address as it may be shown: without a query; what is none as it is."""
-    return SignedAddress(str(place := parse_object(path)), place.query)
+def _known(ref: ImageRef) -> Entry | None:
+    """What an object must still be."""
+    return Entry(ref.path, *known_of(ref.identity)) if isinstance(ref.identity, bytes) else None
 
 
 def _asked(path: str) -> ObjectAddress:

@@ -40,6 +40,7 @@ class Upload:
             raise UsageError("--out: a web server takes no tables; name a file, or an object store such as s3://")
         if self._place.is_folder:
             raise UsageError(f"--out {self._place} is a folder; name a table in it")
+        self._notify = notify
         self._objects = Objects(notify=notify)
         self._objects.check([out])
         self._folder: Path | None = None
@@ -53,10 +54,17 @@ class Upload:
             RemoteError: the store cannot be asked.
         """
         for name in () if overwrite else names:
-            if self._objects.exists(self.address(name)):
+            if self.exists(self.address(name)):
                 raise OutputExistsError(
                     f"{self.address(name)} exists already; name another file, or give --overwrite to replace it"
                 )
+
+    def exists(self, address: str) -> bool:
+        """Whether something is there already. Raises RemoteError."""
+        return self._objects.exists(address)
+
+    def __str__(self) -> str:
+        return str(self._place)
 
     @property
     def local(self) -> Path:
@@ -87,7 +95,7 @@ class Upload:
                 self._objects.put(self.address(file.name), file, overwrite=overwrite)
         except CxrzeroError as error:
             kind = OutputExistsError if isinstance(error, OutputExistsError) else RemoteError
-            raise kind(f"{error}; it is kept in {folder}") from None
+            raise kind(f"{error}; {self} was not written, and its table is in {self.local}") from None
         self._is_done = True
 
     def __enter__(self) -> Self:
@@ -98,5 +106,8 @@ class Upload:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._objects.close()
-        if self._folder and (self._is_done or not any(self._folder.iterdir())):
+        assert self._folder is not None
+        if self._is_done or not any(self._folder.iterdir()):
             shutil.rmtree(self._folder)
+        else:
+            self._notify(f"What was written so far is kept in {self._folder}.")

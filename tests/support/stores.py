@@ -107,7 +107,7 @@ def serving_s3() -> Iterator[Bucket]:
         log_message = log_request
 
     s3_backends[DEFAULT_ACCOUNT_ID]["aws"].reset()
-    moto = DomainDispatcherApplication(create_backend_app, service="s3")
+    moto = DomainDispatcherApplication(create_backend_app)
     bucket = Bucket("")
 
     def app(environ: Environ, start: StartResponse) -> Iterable[bytes]:
