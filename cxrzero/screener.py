@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -14,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cxrzero.archive.archives import Archives
-from cxrzero.backends import Encoder, open_encoder
+from cxrzero.backends import open_encoder
 from cxrzero.backends.base import CUDA_BATCH, CUDA_CALLS, cpu_count
 from cxrzero.cache.store import Store
 from cxrzero.choices import (
@@ -33,12 +32,8 @@ from cxrzero.errors import LabelError, NoInputError, UsageError
 from cxrzero.heatmap.arrays import FilmMaps
 from cxrzero.images.flags import MIN_SIDE
 from cxrzero.images.radiograph import DecodeOptions, Radiograph
-from cxrzero.member import Member
-from cxrzero.model.bundle import Bundle
-from cxrzero.model.model_json import TOKENIZER
-from cxrzero.model.preprocess import Preprocess
+from cxrzero.member import Member, members_of
 from cxrzero.model.score import Ensemble, Scorer
-from cxrzero.model.tokenizer import Tokenizer
 from cxrzero.pipeline.items import Item, Preprocessing, RunStats
 from cxrzero.pipeline.run import Pipeline
 from cxrzero.pipeline.selection import Selection
@@ -131,13 +126,12 @@ class Screener:
             raise UsageError("batch_size and workers must be at least 1")
         if decode_in not in DECODE_IN:
             raise UsageError(f"decode_in {decode_in!r} is unknown; choose one of {', '.join(DECODE_IN)}")
-        self._notify, self.archives, self.objects = notify, archives, objects
-        self.reader = Reader(archives, objects)
+        self._notify, self.reader = notify, Reader(archives, objects)
         self.store: Store | None = Store() if cache else None
         specs = [model] if isinstance(model, str | os.PathLike) else list(model)
         bundles = [bundle for spec in specs for bundle in resolve_models(os.fspath(spec), notify)]
         encoders = [open_encoder(bundle, backend, device, precision) for bundle in bundles]
-        self.members = _members(bundles, encoders, self.store)
+        self.members = members_of(bundles, encoders, self.store)
         self.batch_size = batch_size or BATCH_SIZES[self.members[0].encoder.device]
         self.workers = workers or min(cpu_count(), MAX_DEFAULT_WORKERS)
         self._decode_in = decode_in
@@ -235,6 +229,14 @@ class Screener:
             names = ", ".join(member.bundle.path.name for member in self.members)
             raise UsageError(f"this takes one model, not an ensemble of {len(self.members)}: {names}")
         return self.members[0]
+
+    @property
+    def archives(self) -> Archives | None:
+        return self.reader.archives
+
+    @property
+    def objects(self) -> Objects | None:
+        return self.reader.objects
 
     @property
     def decode_in(self) -> str:
@@ -381,23 +383,3 @@ def _preprocessings(members: Sequence[Member]) -> list[Preprocessing]:
         else member.preprocess
         for member in members
     ]
-
-
-def _members(bundles: Sequence[Bundle], encoders: Sequence[Encoder], store: Store | None) -> tuple[Member, ...]:
-    """Put models together, those that preprocess alike with one object for it."""
-    if not bundles:
-        raise UsageError("no model is given; name at least one")
-    shared: dict[str, Preprocess] = {}
-    members: dict[str, Member] = {}
-    for bundle, encoder in zip(bundles, encoders, strict=True):
-        alike = json.dumps([[dict(step) for step in bundle.preprocess], bundle.image_size], sort_keys=True)
-        if alike not in shared:
-            shared[alike] = Preprocess(bundle.preprocess, bundle.image_size)
-        tokenizer = Tokenizer(bundle.file(TOKENIZER), bundle.context_length, bundle.pad_id)
-        member = Member(bundle, tokenizer, shared[alike], encoder, store)
-        twin = members.setdefault(member.fingerprint, member)
-        if twin is not member:
-            raise UsageError(
-                f"{twin.bundle.path} and {bundle.path} are the same model; an ensemble has each model once"
-            )
-    return tuple(members.values())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from cxrzero.choices import OWN_CALIBRATION
+from cxrzero.choices import OWN_CALIBRATION, parse_engine
 from cxrzero.cli.console import Console
 from cxrzero.cli.highest import print_highest
 from cxrzero.display.counts import counted, together
@@ -113,9 +113,10 @@ def print_end(plan: Plan, outcome: Outcome) -> None:
         )
     for notice in screener.store.notices if screener.store else ():
         console.print(f"Note: {notice}", style="yellow")
+    over = _workers(plan) if plan.options.engine is None else "all tasks"
     console.print(
         f"Time: {seconds:.1f} s, {stats.rows / seconds:.1f} images/s (decoding {stats.decode_seconds:.1f} s summed "
-        f"over {_workers(plan)}, encoding {stats.encode_seconds:.1f} s, writing {outcome.write_seconds:.1f} s)"
+        f"over {over}, encoding {stats.encode_seconds:.1f} s, writing {outcome.write_seconds:.1f} s)"
     )
     if failure := outcome.first_failure:
         console.print(f"First failure: {failure['path']}: {failure.error}", style="yellow")
@@ -163,6 +164,8 @@ def _models(plan: Plan) -> str:
 
 
 def _engine(plan: Plan) -> str:
+    if plan.options.engine is not None:
+        return _on_engine(plan.options.engine, plan)
     screener = plan.screener
     encoders = [member.encoder for member in screener.members]
     backend, place = each_once(e.backend for e in encoders), each_once(str(e.gpu or e.device) for e in encoders)
@@ -170,6 +173,18 @@ def _engine(plan: Plan) -> str:
         f"{backend} on {place} in {screener.precision} ({reasons(encoders)}), "
         f"batch size {screener.batch_size}, decoding in {_workers(plan)}"
     )
+
+
+def _on_engine(engine: str, plan: Plan) -> str:
+    """What an engine does; how many tasks that are is known when the films are."""
+    from cxrzero.cluster.run import plan_path
+
+    name, more = parse_engine(engine)
+    where = {"local": "processes of this machine", "ray": "a Ray cluster", "slurm": "Slurm"}[name]
+    if name == "local" and more:
+        where = counted(int(more), "process") + " of this machine"
+    tasks = counted(plan.options.tasks, "task") if plan.options.tasks else "tasks of some minutes"
+    return f"in {tasks} on {where}; until it ends, {plan_path(plan.out)} has the plan and what is done"
 
 
 def _workers(plan: Plan) -> str:

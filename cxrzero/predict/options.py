@@ -10,6 +10,7 @@ from cxrzero.choices import (
     CALLING_TITLE,
     DEFAULT_MODEL,
     DEVICES,
+    ENGINES,
     Aggregate,
     Backend,
     DecodeIn,
@@ -20,6 +21,7 @@ from cxrzero.choices import (
     TableFormat,
     View,
     parse_device,
+    parse_engine,
 )
 from cxrzero.options import ADVANCED, argument, comma_list, option
 from cxrzero.predict.shard import Shard, parse_shard
@@ -270,6 +272,28 @@ class PredictOptions:
         "Read only part K of N, as a job of an array does; cxrzero merge joins the tables.",
         metavar="K/N",
         parse=parse_shard,
+        panel=ADVANCED,
+        decides="nothing",
+        recorded=False,
+    )
+
+    # Who does the work, where that is not this process.
+    engine: str | None = option(
+        None,
+        "Have the work done by processes of this machine (local), a Ray cluster or Slurm, in tasks that are tried "
+        "again (docs/cluster.md).",
+        metavar=ENGINES,
+        check=parse_engine,
+        panel=ADVANCED,
+        decides="nothing",
+        recorded=False,
+    )
+    tasks: int | None = option(
+        None,
+        "With --engine, cut the films into N tasks; by default so many that each takes minutes.",
+        metavar="N",
+        minimum=1,
+        maximum=100_000,
         panel=ADVANCED,
         decides="nothing",
         recorded=False,

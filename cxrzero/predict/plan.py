@@ -19,7 +19,7 @@ from cxrzero.images.radiograph import DecodeOptions
 from cxrzero.pipeline.selection import Selection, parse_skip
 from cxrzero.places.kind import kind_of_place
 from cxrzero.predict.commandline import command_line
-from cxrzero.predict.manifest import manifest_path, studies_path
+from cxrzero.predict.manifest import manifest_path, names_of, studies_path
 from cxrzero.predict.options import PredictOptions
 from cxrzero.prompts import LabelPrompts
 from cxrzero.prompts.bank import BUILT_IN
@@ -128,17 +128,23 @@ class Plan:
         return refs if shard is None else (ref for ref in refs if ref.path in shard)
 
 
-def prepare(options: PredictOptions, notify: Notify = silent, *, look_only: bool = False) -> Plan:
+def prepare(
+    options: PredictOptions, notify: Notify = silent, *, look_only: bool = False, elsewhere: bool = False
+) -> Plan:
     """Check all that can be checked before an image is read, and load the model.
 
     Args:
         notify: is told of notices before the run, such as the import of a checkpoint.
         look_only: the plan is not run, so that an output may be there already (`Plan.in_the_way`).
+        elsewhere: other machines run it, so that this one needs neither their device nor their backend; a calibration
+            of another precision than fp32 is then compared there.
 
     Raises:
         UsageError: paths, labels or output are not usable.
         RunError: the model or the device is not, or the output cannot be written.
     """
+    if options.tasks is not None and options.engine is None:
+        raise UsageError("--tasks says into how many tasks --engine cuts the films; give both")
     archives = Archives(
         options.query,
         refetch=options.refetch,
@@ -183,7 +189,29 @@ def prepare(options: PredictOptions, notify: Notify = silent, *, look_only: bool
                 "--dicom-sr opens films again, and those of an archive are not here: give --keep-files DIR in its "
                 f"place, and afterwards: cxrzero dicom-sr {out} --images DIR"
             )
-    screener = open_screener(options, notify, archives or None, objects or None)
+    screener = open_screener(_anywhere(options) if elsewhere else options, notify, archives or None, objects or None)
+    compare = not elsewhere or options.precision == "fp32"
+    return plan_of(options, screener, out, record, studies, upload, compare=compare)
+
+
+def plan_of(
+    options: PredictOptions,
+    screener: Screener,
+    out: str,
+    record: Path | None = None,
+    studies: Path | None = None,
+    upload: Upload | None = None,
+    *,
+    compare: bool = True,
+) -> Plan:
+    """What an open screener is asked, and where the answers go; whether they can be written is not checked.
+
+    Args:
+        compare: read the calibration, and compare it with the model.
+
+    Raises:
+        LabelError, ConfigError: labels, prompts or the calibration are not usable.
+    """
     prompts = screener.prompts(options.labels, options.prompts, options.calibration)
     taken = sorted({prompt.label for prompt in prompts} & set(STUDY_COLUMNS)) if studies else []
     if taken:
@@ -194,7 +222,7 @@ def prepare(options: PredictOptions, notify: Notify = silent, *, look_only: bool
         + [*COSINE_KINDS] * options.scores
     )
     form = row_form([prompt.label for prompt in prompts], long=options.long, kinds=kinds)
-    calibration = _calibration(options, screener, prompts)
+    calibration = _calibration(options, screener, prompts) if compare else None
     is_typed = options.labels is not None or options.prompts not in (None, BUILT_IN)
     remarks = tuple(screener.remarks(prompts, is_typed=is_typed))
     return Plan(options, screener, prompts, out, form, record, studies, calibration, remarks, upload)
@@ -203,6 +231,11 @@ def prepare(options: PredictOptions, notify: Notify = silent, *, look_only: bool
 def default_out(options: PredictOptions) -> str:
     """Where the table goes when nobody says."""
     return f"predictions.{options.format or 'csv'}"
+
+
+def _anywhere(options: PredictOptions) -> PredictOptions:
+    """The same model and labels as any machine can look at them."""
+    return dataclasses.replace(options, device="cpu", backend="onnxruntime", precision="fp32", gpu_decode=False)
 
 
 def open_screener(
@@ -241,8 +274,7 @@ def _upload(options: PredictOptions, out: str, notify: Notify, *, overwrite: boo
 
     upload = Upload(out, notify)
     check_format(table_format_of(upload.name, options.format))
-    beside = [manifest_path(upload.name), *([studies_path(upload.name)] if options.by == "study" else [])]
-    upload.check([upload.name, *(path.name for path in beside)], overwrite=overwrite)
+    upload.check(names_of(upload.name, by_study=options.by == "study"), overwrite=overwrite)
     return upload
 
 
