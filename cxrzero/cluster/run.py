@@ -6,7 +6,7 @@ import dataclasses
 import math
 import os
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -93,16 +93,19 @@ def run(
             parts = driver.run()
             about = _about(engine, driver, parts)
         write_whole(folder.joining, "")
-        outcome = join(
-            plan,
-            parts,
-            about,
-            ignored=sliced.ignored,
-            not_fetched=sliced.not_fetched,
-            started=started,
-            pseudonymiser=pseudonymiser,
-            new_key=new_key,
-        )
+        with plan.upload or nullcontext() as upload:
+            outcome = join(
+                plan.at(upload.local) if upload else plan,
+                parts,
+                about,
+                ignored=sliced.ignored,
+                not_fetched=sliced.not_fetched,
+                started=started,
+                pseudonymiser=pseudonymiser,
+                new_key=new_key,
+            )
+            if upload:
+                upload.commit(overwrite=plan.options.overwrite)
         folder.delete()
     return outcome
 
