@@ -27,15 +27,18 @@ def print_plan(plan: Plan) -> None:
     first = list(itertools.islice(files, 5))
     total = len(first) + sum(1 for _ in files)
     shard = f", those of shard {plan.options.shard} of {counts.found:,}" if plan.options.shard else ""
-    archives = plan.screener.archives
+    archives, objects = plan.screener.archives, plan.screener.objects
     console.print(
-        f"Would read   {counted(total, 'film' if archives else 'file')}{shard} "
+        f"Would read   {counted(total, 'film' if archives or objects else 'file')}{shard} "
         f"({counted(counts.ignored, 'other file')} ignored)"
     )
     if archives:
         left_out = f"; not asked for: {archives.left_out()}" if archives.unfetched else ""
         console.print(f"             as the archive lists them now; nothing was fetched{left_out}")
         archives.close()
+    if objects:
+        console.print("             as the store lists them now; of names without a suffix the first bytes were read")
+        objects.close()
     for name in _names(plan, first):
         console.print(f"             {name}")
     console.print(f"Would ask    {_models(plan)} for {counted(len(plan.prompts), 'label')}")
@@ -108,12 +111,14 @@ def print_end(plan: Plan, outcome: Outcome) -> None:
         console.print(
             f"Compressed DICOM frames: {frames.on_gpu:,} decoded on the GPU, {frames.on_cpu:,} on the processor"
         )
-    for notice in screener.store.notices if screener.store else ():
+    for notice in dict.fromkeys([*(screener.store.notices if screener.store else ()), *outcome.notices]):
         console.print(f"Note: {notice}", style="yellow")
-    over = _workers(plan) if plan.options.engine is None else "all tasks"
+    rate, over = f", {stats.rows / seconds:.1f} images/s", _workers(plan)
+    if plan.options.engine is not None:  # some films may have been done before this driver began
+        rate, over = "", "all tasks"
     console.print(
-        f"Time: {seconds:.1f} s, {stats.rows / seconds:.1f} images/s (decoding {stats.decode_seconds:.1f} s summed "
-        f"over {over}, encoding {stats.encode_seconds:.1f} s, writing {outcome.write_seconds:.1f} s)"
+        f"Time: {seconds:.1f} s{rate} (decoding {stats.decode_seconds:.1f} s summed over {over}, encoding "
+        f"{stats.encode_seconds:.1f} s, writing {outcome.write_seconds:.1f} s)"
     )
     if failure := outcome.first_failure:
         console.print(f"First failure: {failure['path']}: {failure.error}", style="yellow")

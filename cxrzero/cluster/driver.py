@@ -80,8 +80,14 @@ class Standing:
 
 @dataclass(slots=True)
 class _Try:
+    """A try of slice `number`; what waits for its turn in an engine has not `begun`."""
+
     number: int
-    started: float
+    submitted: float
+    begun: float | None = None
+
+    def seconds(self) -> float:
+        return time.monotonic() - (self.begun or self.submitted)
 
 
 class Driver:
@@ -91,6 +97,7 @@ class Driver:
         folder, plan: what is to be done.
         engine: has it done.
         walk: digest of the walk as records have it, see `cxrzero.cluster.results.read_result`.
+        asked: keys of a record → what this machine knows that every node must say of model and prompts.
         notify: is told what is done again and why.
         on_news: is called after each look.
     """
@@ -101,12 +108,13 @@ class Driver:
         plan: Sliced,
         engine: Engine,
         walk: str,
+        asked: Mapping[str, Any],
         *,
         patience: Patience | None = None,
         notify: Notify = lambda line: None,
         on_news: Callable[[Standing], None] = lambda standing: None,
     ) -> None:
-        self._folder, self._plan, self._engine, self._walk = folder, plan, engine, walk
+        self._folder, self._plan, self._engine, self._walk, self._asked = folder, plan, engine, walk, asked
         self._patience, self._notify, self._on_news = patience or Patience(), notify, on_news
         self.events = Events(folder.path)
         self._parts: dict[int, Part] = {}
@@ -128,6 +136,9 @@ class Driver:
         """
         while len(self._parts) < len(self._plan.slices):
             self._start()
+            for number in self._engine.progress():
+                if (each := self._running.get(number)) and each.begun is None:
+                    each.begun = time.monotonic()
             for ended in self._engine.ended(self._patience.look_s):
                 self._take(ended)
             self._on_news(self.standing())
@@ -144,7 +155,7 @@ class Driver:
             done=self._films_done() + under_way,
             kept=self._kept,
             tasks=len(self._plan.slices),
-            tasks_running=len({each.number for each in self._running.values()} - self._parts.keys()),
+            tasks_running=len({each.number for each in self._running.values() if each.begun} - self._parts.keys()),
             tasks_done=len(self._parts),
             retried=len(self.events),
         )
@@ -184,7 +195,7 @@ class Driver:
         slow = max(self._patience.straggler_s, self._patience.straggler_times * statistics.median(self._durations))
         numbers = Counter(each.number for each in self._running.values())
         for each in self._running.values():
-            if numbers[each.number] == 1 and time.monotonic() - each.started > slow:
+            if numbers[each.number] == 1 and each.begun and each.seconds() > slow:
                 self._again(each.number, "it takes long, and is done a second time beside", "")
                 return each.number
         return None
@@ -206,7 +217,7 @@ class Driver:
                 shutil.rmtree(part_folder(self._folder.results, each.number), ignore_errors=True)
                 error = found
         if error is None:
-            self._durations.append(time.monotonic() - each.started)
+            self._durations.append(each.seconds())
             for number in [number for number, other in self._running.items() if other.number == each.number]:
                 self._engine.cancel(number)
         else:
@@ -238,6 +249,11 @@ class Driver:
     def _accept(self, number: int) -> None:
         """Take a slice's result, if it is good and of one kind with the others."""
         part = read_result(self._folder.results, task_of(self._folder.path, number, self._plan), self._walk)
+        if other := [key for key, value in self._asked.items() if part.record.get(key) != value]:
+            raise MixedError(
+                f"{_node(part)} has something else than this machine under {', '.join(other)}: put the same model, "
+                f"prompts and version of cxrzero on every node; {self._is_kept()}"
+            )
         first = next(iter(self._parts.values()), None)
         if first and (what := difference(first.record, part.record)):
             raise MixedError(

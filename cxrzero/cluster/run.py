@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import os
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from cxrzero.database import is_address
 from cxrzero.display.counts import counted
 from cxrzero.errors import UsageError
 from cxrzero.files import write_whole
+from cxrzero.places.kind import is_file
 from cxrzero.predict import plan as predict_plan
 from cxrzero.predict.join import join
 from cxrzero.predict.merge import Part
@@ -46,15 +48,19 @@ def prepare(options: PredictOptions, notify: Notify = silent, *, look_only: bool
     Raises:
         UsageError: what an engine cannot do is asked.
     """
-    assert options.engine is not None
-    name, _ = parse_engine(options.engine)
     out = options.out or default_out(options)
     _check(options, out)
     folder = plan_path(out)
     is_begun = not is_address(out) and (folder / JOINING).exists() and (folder / PLAN).exists()
     if is_begun and _is_same(read_plan(folder), options):
         options = dataclasses.replace(options, overwrite=True)  # what is there, a run began that is gone on with
-    return predict_plan.prepare(options, notify, look_only=look_only, elsewhere=name != "local")
+    return predict_plan.prepare(options, notify, look_only=look_only, elsewhere=is_elsewhere(options))
+
+
+def is_elsewhere(options: PredictOptions) -> bool:
+    """Whether other machines do the work."""
+    assert options.engine is not None
+    return parse_engine(options.engine)[0] != "local"
 
 
 def run(
@@ -86,31 +92,38 @@ def run(
             sliced = kept or _sliced(folder, plan, engine)
             walk = bytes.fromhex(sliced.walk)
             keyed = pseudonymiser.content(walk) if pseudonymiser else sliced.walk
-            driver = Driver(folder, sliced, engine, keyed, patience=patience, notify=notify, on_news=on_news)
+            driver = Driver(
+                folder, sliced, engine, keyed, _asked_of_nodes(plan), patience=patience, notify=notify, on_news=on_news
+            )
             if kept:
                 notify(_goes_on(kept, driver.standing()))
             parts = driver.run()
             about = _about(engine, driver, parts)
         write_whole(folder.joining, "")
-        outcome = join(
-            plan,
-            parts,
-            about,
-            ignored=sliced.ignored,
-            not_fetched=sliced.not_fetched,
-            started=started,
-            pseudonymiser=pseudonymiser,
-            new_key=new_key,
-        )
+        with plan.upload or nullcontext() as upload:
+            outcome = join(
+                plan.at(upload.local) if upload else plan,
+                parts,
+                about,
+                ignored=sliced.ignored,
+                not_fetched=sliced.not_fetched,
+                started=started,
+                pseudonymiser=pseudonymiser,
+                new_key=new_key,
+            )
+            if upload:
+                upload.commit(overwrite=plan.options.overwrite)
         folder.delete()
+    if plan.screener.store:
+        plan.screener.store.close()
     return outcome
 
 
 def plan_path(out: str) -> Path:
     """`<stem>.plan/` beside the table; for what is no file in the current folder."""
     path = Path(out)
-    is_file = not is_address(out) and "://" not in out
-    return path.with_name(path.stem + ".plan") if is_file else Path(path.stem + ".plan")
+    is_here = not is_address(out) and is_file(out)
+    return path.with_name(path.stem + ".plan") if is_here else Path(path.stem + ".plan")
 
 
 def tasks_for(films: int, room: int, device: str, wanted: int | None = None) -> int:
@@ -174,7 +187,9 @@ def _sliced(folder: PlanFolder, plan: Plan, engine: Engine) -> Sliced:
         error = nothing_found(plan, counts, pseudonymiser_of(plan)[0])
         folder.delete()
         raise error
-    tasks = tasks_for(walked.films, engine.room(), _for_engine(plan).device, options.tasks)
+    # Jobs queue up, and how many will run at once nobody knows.
+    room = 1 if engine.name == "slurm" else engine.room()
+    tasks = tasks_for(walked.films, room, _for_engine(plan).device, options.tasks)
     sliced = Sliced(
         asked=asked.digest(options),
         options=asked.written(asked.task_options(options)),
@@ -192,10 +207,21 @@ def _sliced(folder: PlanFolder, plan: Plan, engine: Engine) -> Sliced:
 
 def _for_engine(plan: Plan) -> PredictOptions:
     """The options, with the device that `auto` found where this machine does the work."""
-    assert plan.options.engine is not None
-    is_here = parse_engine(plan.options.engine)[0] == "local" and plan.options.device == "auto"
+    is_here = plan.options.device == "auto" and not is_elsewhere(plan.options)
     device = plan.screener.members[0].encoder.device if is_here else plan.options.device
     return dataclasses.replace(plan.options, device=device)
+
+
+def _asked_of_nodes(plan: Plan) -> dict[str, Any]:
+    """What every node's record must say; JSON has no tuples.
+
+    The model in another precision than fp32, which this machine may not offer, is known to nodes alone.
+    """
+    of_question = plan.screener.decisive(plan.prompts)
+    is_known = plan.options.precision == "fp32" or not is_elsewhere(plan.options)
+    keys = of_question.keys() if is_known else {"preprocess", "scoring", "prompts"}
+    found: dict[str, Any] = json.loads(json.dumps({key: of_question[key] for key in keys}))
+    return {"cxrzero": __version__, **found}
 
 
 def _goes_on(plan: Sliced, standing: Standing) -> str:
