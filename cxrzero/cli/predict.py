@@ -98,9 +98,8 @@ def _run(plan: Plan, quiet: bool) -> Outcome:
         with Progress(beside_table=plan.out == STDOUT) as progress:
             return run(plan, progress, live)
     except KeyboardInterrupt:
-        kept = (
-            "" if plan.out == STDOUT else f" and kept in {plan.shown_out if plan.is_growing else partial_of(plan.out)}"
-        )
+        place = plan.shown_out if plan.is_growing else partial_of(plan.out)
+        kept = "" if plan.out == STDOUT or plan.upload else f" and kept in {place}"  # an upload has said where
         say(f"Interrupted: {counted(live.stats.rows, 'row is', 'rows are')} done{kept}.")
         raise typer.Exit(INTERRUPTED) from None
 

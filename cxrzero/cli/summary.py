@@ -27,15 +27,18 @@ def print_plan(plan: Plan) -> None:
     first = list(itertools.islice(files, 5))
     total = len(first) + sum(1 for _ in files)
     shard = f", those of shard {plan.options.shard} of {counts.found:,}" if plan.options.shard else ""
-    archives = plan.screener.archives
+    archives, objects = plan.screener.archives, plan.screener.objects
     console.print(
-        f"Would read   {counted(total, 'film' if archives else 'file')}{shard} "
+        f"Would read   {counted(total, 'film' if archives or objects else 'file')}{shard} "
         f"({counted(counts.ignored, 'other file')} ignored)"
     )
     if archives:
         left_out = f"; not asked for: {archives.left_out()}" if archives.unfetched else ""
         console.print(f"             as the archive lists them now; nothing was fetched{left_out}")
         archives.close()
+    if objects:
+        console.print("             as the store lists them now; of names without a suffix the first bytes were read")
+        objects.close()
     for name in _names(plan, first):
         console.print(f"             {name}")
     console.print(f"Would ask    {_models(plan)} for {counted(len(plan.prompts), 'label')}")

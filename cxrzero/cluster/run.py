@@ -6,7 +6,7 @@ import dataclasses
 import math
 import os
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from cxrzero.database import is_address
 from cxrzero.display.counts import counted
 from cxrzero.errors import UsageError
 from cxrzero.files import write_whole
+from cxrzero.places.kind import is_file
 from cxrzero.predict import plan as predict_plan
 from cxrzero.predict.join import join
 from cxrzero.predict.merge import Part
@@ -92,16 +93,19 @@ def run(
             parts = driver.run()
             about = _about(engine, driver, parts)
         write_whole(folder.joining, "")
-        outcome = join(
-            plan,
-            parts,
-            about,
-            ignored=sliced.ignored,
-            not_fetched=sliced.not_fetched,
-            started=started,
-            pseudonymiser=pseudonymiser,
-            new_key=new_key,
-        )
+        with plan.upload or nullcontext() as upload:
+            outcome = join(
+                plan.at(upload.local) if upload else plan,
+                parts,
+                about,
+                ignored=sliced.ignored,
+                not_fetched=sliced.not_fetched,
+                started=started,
+                pseudonymiser=pseudonymiser,
+                new_key=new_key,
+            )
+            if upload:
+                upload.commit(overwrite=plan.options.overwrite)
         folder.delete()
     return outcome
 
@@ -109,8 +113,8 @@ def run(
 def plan_path(out: str) -> Path:
     """`<stem>.plan/` beside the table; for what is no file in the current folder."""
     path = Path(out)
-    is_file = not is_address(out) and "://" not in out
-    return path.with_name(path.stem + ".plan") if is_file else Path(path.stem + ".plan")
+    is_here = not is_address(out) and is_file(out)
+    return path.with_name(path.stem + ".plan") if is_here else Path(path.stem + ".plan")
 
 
 def tasks_for(films: int, room: int, device: str, wanted: int | None = None) -> int:

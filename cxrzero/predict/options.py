@@ -48,8 +48,16 @@ class PredictOptions:
 
     paths: tuple[str, ...] = argument(
         "PATH...",
-        "Give images, folders (searched recursively), @list.txt (one path on each line) or an archive's address "
-        "(docs/archive.md).",
+        "Give images, folders (searched recursively), @list.txt (one path on each line), an archive's address "
+        "(docs/archive.md) or one of an object store (docs/places.md).",
+        recorded=False,
+    )
+
+    allow_remote_list: bool = option(
+        False,
+        "Also read what addresses of object stores and web servers in an @list.txt name.",
+        panel=ADVANCED,
+        decides="nothing",
         recorded=False,
     )
 
@@ -75,7 +83,8 @@ class PredictOptions:
     )
     ca_file: Path | None = option(
         None,
-        "Check the certificates of archives by those in this file (PEM); by default by those of the usual authorities.",
+        "Check the certificates of archives and web servers by those in this file (PEM); by default by those of the "
+        "usual authorities.",
         metavar="FILE",
         panel=ADVANCED,
         decides="nothing",
@@ -120,7 +129,7 @@ class PredictOptions:
     out: str | None = option(
         None,
         "Write the table to this file (.csv, .jsonl or .parquet), by default predictions.csv; - is standard output. A "
-        "database (.sqlite, or a URL) grows by what is new.",
+        "database (.sqlite, or a URL) grows by what is new; an object store (s3://…) is sent the finished table.",
         short="-o",
         metavar="FILE",
         decides="nothing",

@@ -18,6 +18,7 @@ from cxrzero.files import write_json
 from cxrzero.model.score import ProbabilityOnly, Scorer
 from cxrzero.pipeline.items import Item, RunStats
 from cxrzero.pipeline.live import Live, OnRow
+from cxrzero.places.kind import shown
 from cxrzero.predict.commandline import command_line
 from cxrzero.predict.growing import GrowingTable, Growth
 from cxrzero.predict.highest import Highest
@@ -101,21 +102,28 @@ def run(plan: Plan, on_row: OnRow | None = None, live: Live | None = None, part:
         NoInputError: nothing to read was found.
         FailFastError: an image failed and options.fail_fast is set.
         OutputError, DatabaseError: the table could not be written.
+        RemoteError: the table could not be sent to its store; it is kept here.
 
     Whatever ends the run early, the rows that are done stay in `<out>.partial`, or in the database.
     """
-    with plan.screener.archives or nullcontext():
-        return _run(plan, on_row, live or Live(), part)
+    live = live or Live()
+    with plan.screener.archives or nullcontext(), plan.screener.objects or nullcontext():
+        if plan.upload is None:
+            return _run(plan, on_row, live, part)
+        with plan.upload as upload:
+            outcome = _run(plan.at(upload.local), on_row, live, part)
+            upload.commit(overwrite=plan.options.overwrite)
+        return outcome
 
 
 def _run(plan: Plan, on_row: OnRow | None, live: Live, part: Slice | None) -> Outcome:
     started, started_at = time.perf_counter(), datetime.now(UTC)
     pseudonymiser, new_key = pseudonymiser_of(plan, make_key=part is None)
     scorer = scorer_of(plan)
-    archives = plan.screener.archives
+    archives, objects = plan.screener.archives, plan.screener.objects
     shard = part or plan.options.shard
     shardlog = ShardLog(plan.out, shard, pseudonymiser) if shard else None
-    refs = find_images(plan.options.paths, live.walk, archives)
+    refs = find_images(plan.options.paths, live.walk, archives, objects)
     if shardlog:
         refs = shardlog.take(refs)
     files = refs if part else _some(refs, plan, live, pseudonymiser)
@@ -134,8 +142,8 @@ def _run(plan: Plan, on_row: OnRow | None, live: Live, part: Slice | None) -> Ou
         growing = None
         if plan.is_growing:
             growing = opened.enter_context(GrowingTable(plan.out, begun_manifest(plan, command, started_at)))
-        # The second walk is for the time left, which nobody looks at without `on_row`; no archive lists twice for that.
-        total = _counted_beside(plan, live) if on_row and not (archives or part) else nullcontext()
+        # The second walk is for the time left, which nobody looks at without `on_row`; no server lists twice for that.
+        total = _counted_beside(plan, live) if on_row and not (archives or objects or part) else nullcontext()
         with total, Output(plan, pseudonymiser, shardlog, growing) as output:
             with closing(plan.screener.stream(files, scorer, plan.prompts, live.stats, on_item)) as rows:
                 for row in rows:
@@ -210,7 +218,7 @@ def nothing_found(plan: Plan, walk: WalkCounts, pseudonymiser: Pseudonymiser | N
         ignored += f"; not fetched: {archives.left_out()}"
     elif archives and plan.options.query:
         ignored += "; the archive has no film that --query asks for, or does not understand it"
-    given = map(pseudonymiser.argument, plan.options.paths) if pseudonymiser else plan.options.paths
+    given = map(pseudonymiser.argument if pseudonymiser else shown, plan.options.paths)
     return NoInputError(f"no image or DICOM file in {', '.join(given)}{ignored}")
 
 

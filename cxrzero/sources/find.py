@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cxrzero.errors import NoInputError
 from cxrzero.files import is_database
-from cxrzero.places.kind import PlaceKind, kind_of_place
+from cxrzero.places.kind import kind_of_place
 from cxrzero.sources.lists import expand_lists
 from cxrzero.sources.refs import FILES_ONLY, NO_OBJECTS, ImageRef, WalkCounts, archived
 from cxrzero.sources.walk import films_at
@@ -48,7 +48,7 @@ def _films_of(path: str, counts: WalkCounts, archives: Archives | None, objects:
     if kind == "object":
         if objects is None:
             raise NoInputError(NO_OBJECTS)
-        return objects.films(path)
+        return objects.films(path, counts)
     return films_at(path, counts)
 
 
@@ -74,21 +74,23 @@ def check_paths(paths: Sequence[str], archives: Archives | None = None, objects:
         if not path.startswith("@") and kind_of_place(path) == "file" and not os.path.lexists(path):
             raise NoInputError(f"{path} does not exist")
     count = 0
-    addresses: dict[PlaceKind, list[str]] = {"archive": [], "object": []}
-    for path in expand_lists(paths):  # reads every list to its end
-        count += 1
-        if (kind := kind_of_place(path)) in addresses:
-            addresses[kind].append(path)
+    addresses: list[str] = []
+    for given in paths:
+        for path in expand_lists([given]):  # reads every list to its end
+            count += 1
+            kind = kind_of_place(path)
+            if kind == "archive":
+                addresses.append(path)
+            elif kind == "object":
+                if objects is None:
+                    raise NoInputError(NO_OBJECTS)
+                objects.check([path], is_list=given.startswith("@"))
     if not count:
         raise NoInputError("the list files name no path")
-    if addresses["archive"] and archives is None:
+    if addresses and archives is None:
         raise NoInputError(FILES_ONLY)
-    if addresses["object"] and objects is None:
-        raise NoInputError(NO_OBJECTS)
     if archives is not None:
-        archives.check(addresses["archive"])
-    if objects is not None:
-        objects.check(addresses["object"])
+        archives.check(addresses)
 
 
 def _from_archive(address: str, archives: Archives | None) -> Iterator[ImageRef]:

@@ -62,7 +62,7 @@ def _walk(folder: str, counts: WalkCounts, ancestors: tuple[tuple[int, int], ...
         try:
             status = os.stat(path)
         except OSError as error:
-            if _claims_image(name) and not name.startswith(FORK):
+            if claims_image(name) and not name.startswith(FORK):
                 yield ImageRef(path, _open_error(path, error))
             else:
                 counts.ignored += 1
@@ -88,7 +88,7 @@ def _in_order(names: list[str]) -> list[str]:
     return sorted(names) if "".join(names).isascii() else sorted(names, key=os.fsencode)
 
 
-def _claims_image(name: str) -> bool:
+def claims_image(name: str) -> bool:
     stem, dot, suffix = name.rpartition(".")  # os.path.splitext takes six times as long
     return bool(stem.strip(".")) and dot + suffix.lower() in IMAGE_SUFFIXES
 
@@ -96,12 +96,12 @@ def _claims_image(name: str) -> bool:
 def _ref_in_folder(path: str, name: str, identity: FileIdentity) -> ImageRef | None:
     if name[:1] == "." and is_leftover_file(path, name):
         return None
-    claims_image = _claims_image(name)
-    if claims_image and not name.upper().startswith("DICOMDIR"):
+    is_claimed = claims_image(name)
+    if is_claimed and not name.upper().startswith("DICOMDIR"):
         return ImageRef(path, None, identity)
     try:
         kind = kind_of(path)
-        is_image = kind != "dicomdir" and (claims_image or kind is not None)
+        is_image = kind != "dicomdir" and (is_claimed or kind is not None)
         return ImageRef(path, identity=identity) if is_image else None
     except ImageError as error:
         # DICOM archives often have no suffix: a file that cannot be opened may be a lost image, so it is a row.
