@@ -241,6 +241,8 @@ def _about(engine: Engine, driver: Driver, parts: Sequence[Part]) -> dict[str, A
         found = nodes.setdefault(
             tuple(place.values()), {**place, "cpus": node.get("cpus"), "tasks": 0, "films": 0, "seconds": 0.0}
         )
+        if "job" in node:
+            found["jobs"] = sorted({*found.get("jobs", ()), node["job"]}, key=int)
         found["tasks"] += 1
         found["films"] += part.shard["files"]
         found["seconds"] = round(found["seconds"] + record["seconds"]["wall"], 3)

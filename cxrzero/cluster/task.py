@@ -75,7 +75,9 @@ def node() -> dict[str, Any]:
     from cxrzero.backends.base import cpu_count
     from cxrzero.backends.processor import processor_name
 
-    return {"host": socket.gethostname(), "pid": os.getpid(), "processor": processor_name(), "cpus": cpu_count()}
+    node = {"host": socket.gethostname(), "pid": os.getpid(), "processor": processor_name(), "cpus": cpu_count()}
+    job = os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ.get("SLURM_JOB_ID")
+    return node | {"job": job} if job else node
 
 
 def _carry_out(task: Task, folder: Path, notify_progress: Progress) -> None:

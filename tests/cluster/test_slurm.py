@@ -163,6 +163,7 @@ def test_a_job_that_is_cancelled_is_over(speaks: slurm.Slurm, tmp_path: Path) ->
         jobs.submit(task(tmp_path / "p.plan"), number)
     jobs.cancel(1)
     (first,) = jobs.ended(WAIT_S)
+    assert not jobs.ended(1)
     jobs.cancel(2)
     speaks.run("scancel", *[job for job in speaks.active() if job.endswith("_1")])
     ended = [first]
