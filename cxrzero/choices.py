@@ -15,7 +15,7 @@ Precision = Literal["fp32", "fp16", "bf16", "int8", "auto"]
 DecodeIn = Literal["auto", "threads", "processes"]
 Invert = Literal["auto", "yes", "no"]
 View = Literal["frontal"]
-ENGINES = "local[=N]|ray[=ADDRESS]|slurm"  # read by `parse_engine`
+ENGINES = "local[=N]|ray[=ADDRESS]|slurm[=OPTIONS]"  # read by `parse_engine`
 TableFormat = Literal["csv", "jsonl", "parquet"]
 
 # Of heatmaps.

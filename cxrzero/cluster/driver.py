@@ -80,8 +80,14 @@ class Standing:
 
 @dataclass(slots=True)
 class _Try:
+    """A try of slice `number`; what waits for its turn in an engine has not `begun`."""
+
     number: int
-    started: float
+    submitted: float
+    begun: float | None = None
+
+    def seconds(self) -> float:
+        return time.monotonic() - (self.begun or self.submitted)
 
 
 class Driver:
@@ -128,6 +134,9 @@ class Driver:
         """
         while len(self._parts) < len(self._plan.slices):
             self._start()
+            for number in self._engine.progress():
+                if (each := self._running.get(number)) and each.begun is None:
+                    each.begun = time.monotonic()
             for ended in self._engine.ended(self._patience.look_s):
                 self._take(ended)
             self._on_news(self.standing())
@@ -184,7 +193,7 @@ class Driver:
         slow = max(self._patience.straggler_s, self._patience.straggler_times * statistics.median(self._durations))
         numbers = Counter(each.number for each in self._running.values())
         for each in self._running.values():
-            if numbers[each.number] == 1 and time.monotonic() - each.started > slow:
+            if numbers[each.number] == 1 and each.begun and each.seconds() > slow:
                 self._again(each.number, "it takes long, and is done a second time beside", "")
                 return each.number
         return None
@@ -206,7 +215,7 @@ class Driver:
                 shutil.rmtree(part_folder(self._folder.results, each.number), ignore_errors=True)
                 error = found
         if error is None:
-            self._durations.append(time.monotonic() - each.started)
+            self._durations.append(each.seconds())
             for number in [number for number, other in self._running.items() if other.number == each.number]:
                 self._engine.cancel(number)
         else:

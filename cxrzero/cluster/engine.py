@@ -92,7 +92,7 @@ class Engine(Protocol):
         """What ended since the last call, each once, the cancelled too; waits so many seconds for the first."""
 
     def progress(self) -> Mapping[int, int]:
-        """Number of each running try → films that it has done."""
+        """Number of each try that has begun → films that it has done; not of one that waits for its turn."""
 
     def cancel(self, number: int) -> None:
         """End a try if it still runs."""

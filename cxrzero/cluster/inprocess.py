@@ -43,10 +43,10 @@ class InProcess:
         try:
             self._carry(task, self._results, lambda films: self._progress.__setitem__(number, films))
         except CxrzeroError as error:
-            return [Ended(number, error, "here")]
+            return [Ended(number, error, "this process")]
         finally:
             self._progress.pop(number, None)
-        return [Ended(number, node="here")]
+        return [Ended(number, node="this process")]
 
     def progress(self) -> Mapping[int, int]:
         return self._progress

@@ -24,6 +24,8 @@ from cxrzero.predict.options import PredictOptions
 
 # Of a machine without GPUs: up to so many cores one process keeps busy with threads alone.
 CORES_OF_A_PROCESS = 4
+# For the end of a process that has closed its connection.
+END_S = 10.0
 VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 
 
@@ -133,6 +135,7 @@ class _Worker:
             is_alive = False
         if is_alive:
             return None
+        self._process.join(END_S)
         code = self._process.exitcode
         self.end()
         return self._ended(LostError(f"a process ended by itself{_why(code)}"))

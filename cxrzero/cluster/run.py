@@ -23,6 +23,7 @@ from cxrzero.database import is_address
 from cxrzero.display.counts import counted
 from cxrzero.errors import UsageError
 from cxrzero.files import write_whole
+from cxrzero.places.kind import is_file
 from cxrzero.predict import plan as predict_plan
 from cxrzero.predict.join import join
 from cxrzero.predict.merge import Part
@@ -112,8 +113,8 @@ def run(
 def plan_path(out: str) -> Path:
     """`<stem>.plan/` beside the table; for what is no file in the current folder."""
     path = Path(out)
-    is_file = not is_address(out) and "://" not in out
-    return path.with_name(path.stem + ".plan") if is_file else Path(path.stem + ".plan")
+    is_here = not is_address(out) and is_file(out)
+    return path.with_name(path.stem + ".plan") if is_here else Path(path.stem + ".plan")
 
 
 def tasks_for(films: int, room: int, device: str, wanted: int | None = None) -> int:
@@ -177,7 +178,9 @@ def _sliced(folder: PlanFolder, plan: Plan, engine: Engine) -> Sliced:
         error = nothing_found(plan, counts, pseudonymiser_of(plan)[0])
         folder.delete()
         raise error
-    tasks = tasks_for(walked.films, engine.room(), _for_engine(plan).device, options.tasks)
+    # Jobs queue up, and how many will run at once nobody knows.
+    room = 1 if engine.name == "slurm" else engine.room()
+    tasks = tasks_for(walked.films, room, _for_engine(plan).device, options.tasks)
     sliced = Sliced(
         asked=asked.digest(options),
         options=asked.written(asked.task_options(options)),

@@ -14,10 +14,10 @@ from contextlib import suppress
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
 
-from cxrzero.archive.address import names_archive
 from cxrzero.cluster.engine import Task
 from cxrzero.errors import ImageError, RunError, SkippedImage
-from cxrzero.sources import ARCHIVED, FileIdentity, ImageRef, identity_of
+from cxrzero.places.kind import is_file
+from cxrzero.sources import FileIdentity, ImageRef, identity_of
 
 ERRORS: dict[str, type[ImageError]] = {kind.status: kind for kind in (ImageError, SkippedImage)}
 
@@ -70,9 +70,7 @@ def _ref(line: dict[str, Any]) -> ImageRef:
         error = ERRORS[status](code, message, facts=facts and tuple(facts))
     identity = line.get("identity")
     known: FileIdentity | bytes | None = None if identity is None else identity.encode("latin-1")
-    if names_archive(path) and error is None:
-        known = ARCHIVED
-    elif known is None and error is None:
+    if known is None and error is None and is_file(path):
         with suppress(OSError):
             known = identity_of(os.stat(path))
     return ImageRef(path, error, known, line["position"], line.get("is_anew", False))

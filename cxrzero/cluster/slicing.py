@@ -8,7 +8,6 @@ from __future__ import annotations
 import bisect
 import hashlib
 import itertools
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,12 +16,12 @@ from typing import NamedTuple
 from cxrzero.cluster.plan import PLAN, PlanFolder, Sliced, SliceEntry, slice_file
 from cxrzero.cluster.slices import line_of
 from cxrzero.files import WholeFile, cannot_write, write_json
+from cxrzero.places.kind import kind_of_place
+from cxrzero.places.members import parse_member
 from cxrzero.predict.shardlog import Walk
 from cxrzero.sources import ImageRef
 
 WALK = "walk.jsonl"
-# A member of a .zip or .tar. These are read from one end to the other, so one task should have all of one.
-_MEMBER = re.compile(r"(.*?\.(?:zip|tar))!/", re.IGNORECASE | re.DOTALL)
 BUFFER_BYTES = 2**20
 
 
@@ -103,7 +102,8 @@ def starts_of(films: int, tasks: int, groups: Sequence[Group] = ()) -> list[int]
     """
     firsts = [group.first for group in groups]
     starts = [0]
-    for number in range(1, min(tasks, films)):
+    tasks = min(tasks, films)
+    for number in range(1, tasks):
         at = number * films // tasks
         index = bisect.bisect_right(firsts, at) - 1
         if index >= 0:
@@ -116,9 +116,8 @@ def starts_of(films: int, tasks: int, groups: Sequence[Group] = ()) -> list[int]
 
 
 def _container(path: str) -> str:
-    """The container of a member; nothing for a film that is alone."""
-    found = _MEMBER.match(path) if "!/" in path else None
-    return found[1] if found else ""
+    """The .zip or .tar of a film in one, which is read from one end to the other; nothing for a film that is alone."""
+    return parse_member(path).container if kind_of_place(path) == "member" else ""
 
 
 def _write_slice(file: Path, lines: Iterator[bytes]) -> str:

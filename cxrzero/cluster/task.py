@@ -97,6 +97,7 @@ class _Kept:
     def screener(self, task: Task, options: PredictOptions) -> Screener:
         from cxrzero.backends.base import limit_cpus
         from cxrzero.predict.plan import open_screener
+        from cxrzero.sources.reader import Reader
 
         archives = _archives(task, options)
         wanted = json.dumps([task.options, task.cpus], sort_keys=True)
@@ -105,7 +106,7 @@ class _Kept:
             limit_cpus(task.cpus)
             self._screener = open_screener(options, archives=archives)
             self._asked = wanted
-        self._screener.archives = archives
+        self._screener.reader = Reader(archives)
         if frames := self._screener.gpu_frames:
             frames.on_gpu = frames.on_cpu = 0  # each task counts its own
         return self._screener
@@ -133,8 +134,8 @@ class _News:
 
 def _archives(task: Task, options: PredictOptions) -> Archives | None:
     """What fetches those films that lie in an archive; the driver listed them."""
-    from cxrzero.archive.address import names_archive
     from cxrzero.archive.archives import Archives
+    from cxrzero.places.kind import kind_of_place
 
     archives = Archives(
         refetch=options.refetch,
@@ -142,7 +143,7 @@ def _archives(task: Task, options: PredictOptions) -> Archives | None:
         ca_file=options.ca_file,
         calling_title=options.calling_title,
     )
-    archives.check([path for path in paths_of(task) if names_archive(path)])
+    archives.check([path for path in paths_of(task) if kind_of_place(path) == "archive"])
     return archives or None
 
 

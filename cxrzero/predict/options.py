@@ -24,6 +24,7 @@ from cxrzero.choices import (
     parse_engine,
 )
 from cxrzero.options import ADVANCED, argument, comma_list, option
+from cxrzero.predict.sbatch import parse_sbatch
 from cxrzero.predict.shard import Shard, parse_shard
 
 
@@ -32,6 +33,13 @@ def read_labels(text: str) -> tuple[str, ...]:
     from cxrzero.prompts import parse_labels  # imported when there is something to read: --help should come at once
 
     return parse_labels(text)
+
+
+def check_engine(text: str) -> None:
+    """Raises a UsageError for what `--engine` does not take."""
+    name, more = parse_engine(text)
+    if name == "slurm":
+        parse_sbatch(more)
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,10 +288,10 @@ class PredictOptions:
     # Who does the work, where that is not this process.
     engine: str | None = option(
         None,
-        "Have the work done by processes of this machine (local), a Ray cluster or Slurm, in tasks that are tried "
-        "again (docs/cluster.md).",
+        "Have the work done by processes of this machine (local), a Ray cluster or Slurm (partition=cpu,time=60), in "
+        "tasks that are tried again (docs/cluster.md).",
         metavar=ENGINES,
-        check=parse_engine,
+        check=check_engine,
         panel=ADVANCED,
         decides="nothing",
         recorded=False,
