@@ -176,13 +176,15 @@ def _kept(folder: PlanFolder, options: PredictOptions) -> Sliced | None:
 
 def _sliced(folder: PlanFolder, plan: Plan, engine: Engine) -> Sliced:
     """Walk, once, and cut."""
-    options, archives = plan.options, plan.screener.archives
+    options, archives, objects = plan.options, plan.screener.archives, plan.screener.objects
     counts = WalkCounts()
     try:
         walked = write_walk(folder, plan.files(counts))
     finally:
         if archives:
             archives.close()
+        if objects:
+            objects.close()
     if not walked.films:
         error = nothing_found(plan, counts, pseudonymiser_of(plan)[0])
         folder.delete()

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cxrzero.archive.archives import Archives
     from cxrzero.pipeline.live import Live
     from cxrzero.predict.options import PredictOptions
+    from cxrzero.remote.objects import Objects
     from cxrzero.screener import Screener
 
 # Is told how many films are done.
@@ -109,14 +110,14 @@ class _Kept:
         from cxrzero.predict.plan import open_screener
         from cxrzero.sources.reader import Reader
 
-        archives = _archives(task, options)
+        archives, objects = _archives(task, options), _objects(task, options)
         wanted = json.dumps([task.options, task.cpus], sort_keys=True)
         if self._screener is None or self._asked != wanted:
             self.close()
             limit_cpus(task.cpus)
-            self._screener = open_screener(options, archives=archives)
+            self._screener = open_screener(options, archives=archives, objects=objects)
             self._asked = wanted
-        self._screener.reader = Reader(archives)
+        self._screener.reader = Reader(archives, objects)
         if frames := self._screener.gpu_frames:
             frames.on_gpu = frames.on_cpu = 0  # each task counts its own
         return self._screener
@@ -155,6 +156,20 @@ def _archives(task: Task, options: PredictOptions) -> Archives | None:
     )
     archives.check([path for path in paths_of(task) if kind_of_place(path) == "archive"])
     return archives or None
+
+
+def _objects(task: Task, options: PredictOptions) -> Objects | None:
+    """What fetches those films that lie in a store; the driver listed them."""
+    from cxrzero.places.kind import is_local, kind_of_place
+    from cxrzero.places.members import parse_member
+    from cxrzero.remote.objects import Objects
+
+    objects = Objects(ca_file=options.ca_file)
+    for path in paths_of(task):
+        kind = kind_of_place(path)
+        if kind == "object" or (kind == "member" and not is_local(path)):
+            objects.check([parse_member(path).container if kind == "member" else path])
+    return objects or None
 
 
 def _enter(folder: str) -> None:
