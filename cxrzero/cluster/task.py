@@ -14,15 +14,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cxrzero.cluster import asked
-from cxrzero.cluster.engine import Task
+from cxrzero.cluster.engine import NodeError, Task
 from cxrzero.cluster.results import TABLE, files_of, new_part, part_folder
 from cxrzero.cluster.slices import paths_of, refs_of
+from cxrzero.cluster.visible import check_visible
 from cxrzero.errors import CxrzeroError, RunError
 
 if TYPE_CHECKING:
     from cxrzero.archive.archives import Archives
     from cxrzero.pipeline.live import Live
     from cxrzero.predict.options import PredictOptions
+    from cxrzero.remote.objects import Objects
     from cxrzero.screener import Screener
 
 # Is told how many films are done.
@@ -49,6 +51,12 @@ def slice_as_bytes(task: Task, notify_progress: Progress = lambda films: None) -
     with tempfile.TemporaryDirectory(prefix="cxrzero-") as name:
         run_slice(task, Path(name), notify_progress)
         return files_of(part_folder(Path(name), task.number))
+
+
+def load(task: Task) -> None:
+    """Have the models ready for tasks that ask for the same. Raises as `run_slice`; what it raises is of the node."""
+    _enter(task.folder)
+    _kept.screener(task, asked.read(task.options))
 
 
 def as_typed(error: Exception) -> CxrzeroError:
@@ -81,6 +89,7 @@ def _carry_out(task: Task, folder: Path, notify_progress: Progress) -> None:
     from cxrzero.predict.shard import Slice
 
     _enter(task.folder)
+    check_visible(task)
     options = replace(asked.read(task.options), out=str(folder / TABLE))
     record = manifest_path(str(folder / TABLE))
     plan = plan_of(options, _kept.screener(task, options), str(folder / TABLE), record)
@@ -101,14 +110,14 @@ class _Kept:
         from cxrzero.predict.plan import open_screener
         from cxrzero.sources.reader import Reader
 
-        archives = _archives(task, options)
+        archives, objects = _archives(task, options), _objects(task, options)
         wanted = json.dumps([task.options, task.cpus], sort_keys=True)
         if self._screener is None or self._asked != wanted:
             self.close()
             limit_cpus(task.cpus)
-            self._screener = open_screener(options, archives=archives)
+            self._screener = open_screener(options, archives=archives, objects=objects)
             self._asked = wanted
-        self._screener.reader = Reader(archives)
+        self._screener.reader = Reader(archives, objects)
         if frames := self._screener.gpu_frames:
             frames.on_gpu = frames.on_cpu = 0  # each task counts its own
         return self._screener
@@ -149,13 +158,27 @@ def _archives(task: Task, options: PredictOptions) -> Archives | None:
     return archives or None
 
 
+def _objects(task: Task, options: PredictOptions) -> Objects | None:
+    """What fetches those films that lie in a store; the driver listed them."""
+    from cxrzero.places.kind import is_local, kind_of_place
+    from cxrzero.places.members import parse_member
+    from cxrzero.remote.objects import Objects
+
+    objects = Objects(ca_file=options.ca_file)
+    for path in paths_of(task):
+        kind = kind_of_place(path)
+        if kind == "object" or (kind == "member" and not is_local(path)):
+            objects.check([parse_member(path).container if kind == "member" else path])
+    return objects or None
+
+
 def _enter(folder: str) -> None:
     """Relative paths start where the driver was."""
     try:
         if os.getcwd() != folder:
             os.chdir(folder)
     except OSError as error:
-        raise RunError(
+        raise NodeError(
             f"the folder {folder} cannot be entered on {socket.gethostname()} ({error.strerror}): a cluster's machines "
             "need the folder in which the command is given, and that of the films, at the same place"
         ) from error

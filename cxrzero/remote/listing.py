@@ -65,7 +65,7 @@ class Lister:
             try:
                 entry = self._patience(lambda: self._service.look(asked_key(address)))
             except ImageError as error:
-                if error.code != "remote_refused":
+                if error.code != "remote_refused" or address.is_web:
                     yield Found(address, error=error)
                     return
                 entry, refusal = None, error  # who may not look at it may perhaps list what is below it

@@ -20,6 +20,7 @@ from cxrzero.archive.ahead import read_ahead
 from cxrzero.archive.archives import CA_FILE, LISTED_AHEAD
 from cxrzero.archive.limits import Limits, Patience
 from cxrzero.choices import Notify, silent
+from cxrzero.containers.blob import CHANGED
 from cxrzero.errors import ImageError, MissingExtraError, RemoteError, UsageError
 from cxrzero.remote.address import AZURE, ObjectAddress, known_of, parse_object
 from cxrzero.remote.service import STORE, Entry, Service
@@ -196,7 +197,7 @@ class Objects:
         """An object to be read in parts; what is read is of one version.
 
         Raises:
-            ImageError, RemoteError: as `decode` does; it states no size.
+            ImageError, RemoteError: as `decode` does; its size or version is not stated.
         """
         from cxrzero.remote.answers import missing
         from cxrzero.remote.listing import asked_key
@@ -206,8 +207,6 @@ class Objects:
         known = patience(lambda: service.look(asked_key(place)))
         if known is None:
             raise missing()
-        if known.size is None:
-            raise ImageError("remote_error", "the store does not say how large the object is")
         return ObjectFile(self, path, known)
 
     def exists(self, path: str) -> bool:
@@ -297,27 +296,40 @@ class Objects:
 
 
 class ObjectFile:
-    """An object that is read in parts.
+    """An object that is read in parts, all of one version; see `cxrzero.containers.blob.Blob`.
 
-    Attributes:
-        size: in bytes.
-        version: its ETag, or what stands for it.
+    Raises:
+        ImageError: the store does not say what would tell one version from another.
     """
 
     def __init__(self, objects: Objects, path: str, known: Entry) -> None:
-        assert known.size is not None
+        identity = _asked(path).identity(known.size, known.version)
+        if identity is None or known.size is None:
+            raise ImageError(
+                "remote_error", "the store states no size or no ETag, so that parts could be of different contents"
+            )
         self._objects, self._path, self._known = objects, path, known
-        self.size, self.version = known.size, known.version
+        self.size, self.identity = known.size, identity
+        self._is_changed = False
 
     def read(self, offset: int, size: int) -> bytes:
-        """Bytes from an offset on; fewer at the end. Raises what `Objects.fetch` does."""
         size = min(size, self.size - offset)
         if size <= 0:
             return b""
-        content = self._objects.fetch(self._path, self._known, (offset, size))
+        try:
+            content = self._objects.fetch(self._path, self._known, (offset, size))
+        except ImageError as error:
+            self._is_changed = error.code == "changed"
+            self.check()
+            raise
         if len(content) != size:
             raise ImageError("truncated", "the store's answer broke off")
         return content
+
+    def check(self) -> None:
+        """Whatever is read is compared at once, so there is only to repeat what was found."""
+        if self._is_changed:
+            raise ImageError("container_changed", CHANGED)
 
 
 def _known(ref: ImageRef) -> Entry | None:

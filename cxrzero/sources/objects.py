@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from cxrzero.sources.refs import ImageRef, WalkCounts
 
 if TYPE_CHECKING:
+    from cxrzero.containers.blob import Blob
     from cxrzero.images.codecs import DecodeFrame
     from cxrzero.images.radiograph import DecodeOptions, Radiograph
 
@@ -36,6 +37,9 @@ class Objects(Protocol):
 
     def expect(self, ref: ImageRef) -> None:
         """Begin to fetch a film that is soon decoded."""
+
+    def open(self, address: str) -> Blob:
+        """The bytes of the .zip or .tar file at an address. Raises ImageError: it cannot be had."""
 
     def decode(
         self, ref: ImageRef, options: DecodeOptions | None = None, decoder: DecodeFrame | None = None

@@ -12,7 +12,9 @@ FILES_ONLY = (
     "this reads files, and not from an archive: fetch its films first, with cxrzero predict ADDRESS --keep-files DIR, "
     "and give DIR"
 )
-NO_OBJECTS = "this reads files, and not from an address: fetch its films first, and give their folder"
+NO_OBJECTS = (
+    "this reads files, and not from a store: copy its films here first, and give their folder; see docs/places.md"
+)
 
 FileIdentity = tuple[int, int, int]
 
@@ -49,7 +51,14 @@ class ImageRef(NamedTuple):
 
 @dataclass(slots=True)
 class WalkCounts:
-    """Counted while walking."""
+    """Counted while walking.
+
+    Attributes:
+        found: films, or what stands for some that cannot be had.
+        ignored: other files.
+        unopened: of these, archive files (.zip, .tar) in folders, which are opened where they are named only.
+    """
 
     found: int = 0
     ignored: int = 0
+    unopened: int = 0
