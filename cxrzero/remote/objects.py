@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 # Requests at once: a store answers after a tenth of a second, however many wait.
 LIMITS = Limits(requests=32)
-# Of contents that were fetched and are not decoded yet: 25 of the largest films.
-AHEAD_BYTES = 2**30
+# Of contents that were fetched and are not decoded yet: a dozen of the largest films, hundreds of usual ones.
+AHEAD_BYTES = 512 * 2**20
 
 
 class Objects:
