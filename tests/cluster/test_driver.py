@@ -19,7 +19,15 @@ from cxrzero.cluster.driver import Patience, Standing
 from cxrzero.cluster.engine import Ended, Engine, LostError, Task
 from cxrzero.cluster.inprocess import InProcess
 from cxrzero.cluster.task import run_slice, slice_as_bytes
-from cxrzero.errors import BundleError, CxrzeroError, MissingExtraError, NoInputError, OutputExistsError, RunError, UsageError
+from cxrzero.errors import (
+    BundleError,
+    CxrzeroError,
+    MissingExtraError,
+    NoInputError,
+    OutputExistsError,
+    RunError,
+    UsageError,
+)
 from cxrzero.pipeline.embedder import embed
 from cxrzero.predict.join import join
 from cxrzero.predict.options import PredictOptions
