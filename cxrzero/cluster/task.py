@@ -33,7 +33,7 @@ SECONDS_BETWEEN_NEWS = 0.5
 
 
 def run_slice(task: Task, results: Path, notify_progress: Progress = lambda films: None) -> None:
-    """Carry a task out; its result appears in `results`, whole or not at all.
+    """Carry a task out; its result appears in `results`, whole or not at all. One that is there already stays.
 
     Args:
         results: folder of results (`PlanFolder.results`); made if it has to be.
@@ -42,6 +42,8 @@ def run_slice(task: Task, results: Path, notify_progress: Progress = lambda film
     Raises:
         CxrzeroError: as `predict` raises it.
     """
+    if part_folder(results, task.number).exists():  # of another try, or of one that outlived its driver
+        return
     with new_part(results, task.number) as folder:
         _carry_out(task, folder, notify_progress)
 
