@@ -21,7 +21,8 @@ from cxrzero.heatmap.writer import Outcome, Writer
 from cxrzero.pipeline.decode_file import DecodeJob
 from cxrzero.pipeline.items import Failure
 from cxrzero.pipeline.live import Live, OnRow
-from cxrzero.places.kind import kind_of_place
+from cxrzero.places.kind import is_local
+from cxrzero.places.members import file_of
 from cxrzero.sources import ImageRef, find_images
 from cxrzero.tables.changed import IN_ARCHIVE, MOVED
 
@@ -76,9 +77,9 @@ def _read(plan: Plan, live: Live) -> Generator[tuple[Film | Failure, Listed | No
 
 
 def _ref_of(listed: Listed) -> ImageRef:
-    if kind_of_place(listed.path) == "archive":
+    if not is_local(listed.path):
         return ImageRef(listed.path, ImageError("changed", IN_ARCHIVE))
-    if os.path.isfile(listed.path):
+    if os.path.isfile(file_of(listed.path)):
         return ImageRef(listed.path)
     return ImageRef(listed.path, ImageError("changed", MOVED))
 

@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cxrzero.display.counts import counted
 from cxrzero.errors import NoInputError, RunError, exit_code
 from cxrzero.files import write_json
 from cxrzero.model.score import ProbabilityOnly, Scorer
@@ -27,7 +26,7 @@ from cxrzero.predict.output import Output
 from cxrzero.predict.plan import Plan
 from cxrzero.predict.shardlog import ShardLog
 from cxrzero.prediction import Prediction
-from cxrzero.sources import ImageRef, find_images
+from cxrzero.sources import ImageRef, WalkCounts, find_images
 from cxrzero.tables.pseudonym import Pseudonymiser, load_key
 from cxrzero.tables.studies import StudySummary
 
@@ -45,7 +44,7 @@ class Outcome:
 
     Attributes:
         stats: rows by status, and the seconds of decoding and encoding.
-        ignored: other files that the walk found.
+        walk: what it ignored.
         started, ended: when, in UTC.
         seconds, write_seconds: wall time of the run, and what of it went into writing rows.
         inputs: what stands for all that was read (`cxrzero.predict.inputs`).
@@ -60,7 +59,7 @@ class Outcome:
     """
 
     stats: RunStats
-    ignored: int
+    walk: WalkCounts
     started: datetime
     ended: datetime
     seconds: float
@@ -144,7 +143,7 @@ def _run(plan: Plan, on_row: OnRow | None, live: Live) -> Outcome:
             output.commit()
         outcome = Outcome(
             live.stats,
-            ignored=live.walk.ignored,
+            walk=live.walk,
             started=started_at,
             ended=datetime.now(UTC),
             seconds=time.perf_counter() - started,
@@ -195,7 +194,7 @@ def _some(refs: Iterator[ImageRef], plan: Plan, live: Live, pseudonymiser: Pseud
     """
     first = next(refs, None)
     if first is None and not live.walk.found:
-        ignored = f" ({counted(live.walk.ignored, 'other file')} ignored)" if live.walk.ignored else ""
+        ignored = f" ({live.walk.left_out()})" if live.walk.ignored else ""
         archives = plan.screener.archives
         if archives and archives.unfetched:
             ignored += f"; not fetched: {archives.left_out()}"

@@ -13,8 +13,7 @@ import re
 from dataclasses import dataclass
 
 from cxrzero.errors import ConfigError
-from cxrzero.places.kind import kind_of_place
-from cxrzero.places.members import parse_member
+from cxrzero.places.members import file_of
 
 # Merging holds two files of every shard open, and 1,024 open files are what a process usually gets.
 MAX_SHARDS = 400
@@ -32,8 +31,7 @@ class Shard:
 
     def __contains__(self, path: str) -> bool:
         """Whether the file at `path` is in this shard: 64 bits of BLAKE2b (RFC 7693) modulo the number of shards."""
-        whole = parse_member(path).container if kind_of_place(path) == "member" else path
-        digest = hashlib.blake2b(os.fsencode(whole), digest_size=8, person=b"cxrzero.shard").digest()
+        digest = hashlib.blake2b(os.fsencode(file_of(path)), digest_size=8, person=b"cxrzero.shard").digest()
         return int.from_bytes(digest, "big") % self.count == self.index - 1
 
 
