@@ -107,7 +107,7 @@ def _start_of_content(blob: Blob, entry: Entry) -> int:
         is_same = is_same and (crc, stored, size) == (entry.crc, entry.stored, entry.size)
     if not is_same:
         raise ImageError("member_mismatch", FAULTS["member_mismatch"])
-    start = entry.offset + _LOCAL.size + name_length + extra_length
+    start: int = entry.offset + _LOCAL.size + name_length + extra_length
     if start + entry.stored > entry.limit:
         raise ImageError("member_overlaps", FAULTS["member_overlaps"])
     return start
