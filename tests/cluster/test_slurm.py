@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -13,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from cxrzero.cluster import squeue
 from cxrzero.cluster import slurm as engine
+from cxrzero.cluster import squeue
 from cxrzero.cluster.engine import LostError, Task
 from cxrzero.cluster.slurmjob import JOBS
 from cxrzero.errors import ConfigError, MissingExtraError, RunError, UsageError
