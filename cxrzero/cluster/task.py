@@ -163,14 +163,14 @@ def _archives(task: Task, options: PredictOptions) -> Archives | None:
 def _objects(task: Task, options: PredictOptions) -> Objects | None:
     """What fetches those films that lie in a store; the driver listed them."""
     from cxrzero.places.kind import is_local, kind_of_place
-    from cxrzero.places.members import parse_member
+    from cxrzero.places.members import file_of
     from cxrzero.remote.objects import Objects
 
     objects = Objects(ca_file=options.ca_file)
     for path in paths_of(task):
         kind = kind_of_place(path)
         if kind == "object" or (kind == "member" and not is_local(path)):
-            objects.check([parse_member(path).container if kind == "member" else path])
+            objects.check([file_of(path)])
     return objects or None
 
 
