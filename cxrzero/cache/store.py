@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from cxrzero.files import user_folder
 
@@ -40,6 +41,8 @@ DELETED_AT_ONCE = 10_000
 # What one eviction frees beyond the limit, so that evictions are rare.
 KEPT_AFTER_EVICTION = 0.9
 CHECKSUM_BYTES = 4
+# The kinds of entries there are; who uses each is said in the module named.
+IMAGE, TEXT, CONTENT = "image", "text", "content"  # cxrzero.cache.images, .texts, .contents
 
 SCHEMA = (
     """CREATE TABLE IF NOT EXISTS entries (
@@ -55,7 +58,8 @@ class Usage:
     """What is kept of one model.
 
     Attributes:
-        kind: "image" (one entry a file) or "text" (one a prompt).
+        model: "" where an entry is of no model.
+        kind: "image" (one entry a file), "text" (one a prompt) or "content" (one a file whose content is known).
         oldest, newest: when it was last used, seconds since 1970, to the hour.
     """
 
@@ -64,6 +68,16 @@ class Usage:
     entries: int
     oldest: int
     newest: int
+
+
+class Entry(NamedTuple):
+    """One entry as the file has it; its payload is sealed."""
+
+    key: bytes
+    kind: str
+    model: str
+    used: int
+    sealed: bytes
 
 
 class NewerCacheError(Exception):
@@ -123,7 +137,7 @@ class Store:
             long_ago = now - USE_RESOLUTION_S
             for start in range(0, len(keys), KEYS_PER_QUERY):
                 for key, used, sealed in self._select(keys[start : start + KEYS_PER_QUERY]):
-                    if (payload := _unseal(sealed)) is not None:
+                    if (payload := unseal(sealed)) is not None:
                         found[key] = payload
                     if used < long_ago:
                         stale.append((now, key))
@@ -136,11 +150,26 @@ class Store:
         if not self.alive:
             return
         now = int(time.time())
-        rows = ((key, kind, model, now, _seal(payload)) for key, payload in payloads.items())
+        rows = (Entry(key, kind, model, now, _seal(payload)) for key, payload in payloads.items())
         with self._guarded():
             self._write("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?)", rows)
             if self._bytes_used() > self.max_bytes:
                 self._evict()
+
+    def add(self, entries: Sequence[Entry]) -> int:
+        """Take entries of another file as they are, those whose keys are not there, in one transaction; how many.
+
+        Nothing is evicted for them; ask `has_room` first.
+        """
+        with self._guarded():
+            return self._write("INSERT OR IGNORE INTO entries VALUES (?, ?, ?, ?, ?)", entries)
+        return 0
+
+    def has_room(self, size: int) -> bool:
+        """Whether so many bytes more are within the limit."""
+        with self._guarded():
+            return self._bytes_used() + size <= self.max_bytes
+        return False
 
     def usage(self) -> list[Usage]:
         query = "SELECT model, kind, count(*), min(used), max(used) FROM entries GROUP BY model, kind"
@@ -262,17 +291,19 @@ class Store:
         marks = ",".join("?" * len(keys))
         return self._connection.execute(f"SELECT key, used, payload FROM entries WHERE key IN ({marks})", keys)
 
-    def _write(self, statement: str, rows: Iterable[tuple[object, ...]]) -> None:
+    def _write(self, statement: str, rows: Iterable[tuple[object, ...]]) -> int:
+        """Execute a statement for each row, all or none; how many rows of the table it changed."""
         if not self._connection:
-            return
+            return 0
         self._connection.execute("BEGIN IMMEDIATE")
         try:
-            self._connection.executemany(statement, rows)
+            changed = self._connection.executemany(statement, rows).rowcount
             self._connection.execute("COMMIT")
         except BaseException:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
+        return changed
 
     def _bytes_used(self) -> int:
         return (self._pragma("page_count") - self._pragma("freelist_count")) * PAGE_SIZE
@@ -312,7 +343,8 @@ def _seal(payload: bytes) -> bytes:
     return zlib.crc32(payload).to_bytes(CHECKSUM_BYTES, "little") + payload
 
 
-def _unseal(sealed: object) -> bytes | None:
+def unseal(sealed: object) -> bytes | None:
+    """The payload, or None where it is not what was sealed."""
     if not isinstance(sealed, bytes) or len(sealed) < CHECKSUM_BYTES:
         return None
     payload = sealed[CHECKSUM_BYTES:]
