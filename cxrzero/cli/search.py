@@ -63,7 +63,12 @@ def _search(options: SearchOptions, archives: Archives) -> None:
         check_file(options.html, overwrite=options.overwrite)
     decode_options = DecodeOptions(invert=options.invert)
     screener = Screener(
-        options.model, device=options.device, decode_options=decode_options, archives=archives or None, notify=say
+        options.model,
+        device=options.device,
+        decode_options=decode_options,
+        cache_by=options.cache_by,
+        archives=archives or None,
+        notify=say,
     )
     member = screener.member
     for line in (

@@ -12,6 +12,7 @@ from cxrzero.choices import (
     DEVICES,
     Aggregate,
     Backend,
+    CacheBy,
     DecodeIn,
     Device,
     Invert,
@@ -175,6 +176,14 @@ class PredictOptions:
         True,
         "Neither use nor keep embeddings; see cxrzero cache.",
         flag="--no-cache",
+        panel=ADVANCED,
+        decides="nothing",
+        recorded=False,
+    )
+    cache_by: CacheBy = option(
+        "path",
+        "Know films whose embeddings are kept by their path, size and time, or by their content, which follows them "
+        "wherever they are moved or copied.",
         panel=ADVANCED,
         decides="nothing",
         recorded=False,

@@ -133,6 +133,8 @@ def prepare(options: PredictOptions, notify: Notify = silent, *, look_only: bool
     _check_paths(options, archives)
     out = options.out or default_out(options)
     _check_shard(options, out)
+    if options.cache_by != "path" and not options.cache:
+        raise UsageError(f"--cache-by {options.cache_by} says how embeddings are kept, and --no-cache keeps none")
     if options.pseudonym_key and not options.pseudonymise:
         raise UsageError("--pseudonym-key without --pseudonymise would write real paths and UIDs; give both")
     overwrite = options.overwrite or look_only
@@ -192,6 +194,7 @@ def open_screener(options: PredictOptions, notify: Notify = silent, archives: Ar
         decode_options=DecodeOptions(invert=options.invert),
         selection=Selection(parse_skip(options.skip), options.only),
         cache=options.cache,
+        cache_by=options.cache_by,
         fast_decode=options.fast_decode,
         gpu_decode=options.gpu_decode,
         archives=archives,
