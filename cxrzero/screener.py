@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from cxrzero.archive.address import names_archive
 from cxrzero.archive.archives import Archives
 from cxrzero.backends import Encoder, open_encoder
 from cxrzero.backends.base import CUDA_BATCH, CUDA_CALLS, cpu_count
@@ -35,7 +33,6 @@ from cxrzero.choices import (
 )
 from cxrzero.errors import LabelError, NoInputError, UsageError
 from cxrzero.heatmap.arrays import FilmMaps
-from cxrzero.images import decode
 from cxrzero.images.flags import MIN_SIDE
 from cxrzero.images.radiograph import DecodeOptions, Radiograph
 from cxrzero.member import Member
@@ -56,6 +53,7 @@ from cxrzero.prompts.lint import Finding
 from cxrzero.prompts.remarks import UNMEASURED, lines, remarks_on
 from cxrzero.registry import resolve_models
 from cxrzero.sources import ImageRef, check_paths, find_images
+from cxrzero.sources.reader import Reader
 
 if TYPE_CHECKING:
     from cxrzero.calibration.applied import AppliedCalibration
@@ -136,7 +134,7 @@ class Screener:
             raise UsageError(f"cache_by {cache_by!r} is unknown; choose one of {', '.join(CACHE_BY)}")
         if decode_in not in DECODE_IN:
             raise UsageError(f"decode_in {decode_in!r} is unknown; choose one of {', '.join(DECODE_IN)}")
-        self._notify, self.archives = notify, archives
+        self._notify, self.reader = notify, Reader(archives)
         self.store: Store | None = Store() if cache else None
         specs = [model] if isinstance(model, str | os.PathLike) else list(model)
         bundles = [bundle for spec in specs for bundle in resolve_models(os.fspath(spec), notify)]
@@ -242,9 +240,14 @@ class Screener:
         return self.members[0]
 
     @property
+    def archives(self) -> Archives | None:
+        """From which addresses are read."""
+        return self.reader.archives
+
+    @property
     def decode_in(self) -> str:
         """What runs: "threads" or "processes"."""
-        if self.gpu_frames is not None or self.archives:
+        if self.gpu_frames is not None or not self.reader.in_processes:
             return "threads"  # which share the GPU or the connections of this process
         if self._decode_in == "auto":
             return "processes" if self.workers >= PROCESSES_FROM[self.members[0].encoder.device] else "threads"
@@ -362,17 +365,15 @@ class Screener:
     def _open_decoders(self) -> OpenDecoders:
         preprocessings = _preprocessings(self.members)
         if self.decode_in == "threads":
-            hurried = self.archives.hurried if self.archives else nullcontext
-            return partial(ThreadDecoders, self.decode, preprocessings, self.workers, hurried=hurried)
+            return partial(ThreadDecoders, self.decode, preprocessings, self.workers, hurried=self.reader.hurried)
         from cxrzero.pipeline.processes import ProcessDecoders
 
-        plain = partial(decode, options=self.decode_options)  # processes need no models
+        plain = partial(self.reader.decode, options=self.decode_options)  # processes need no models
         return partial(ProcessDecoders, plain, preprocessings, self.workers, waiting=self.batch_size)
 
-    def decode(self, path: str) -> Iterator[Radiograph]:
-        """The upright pictures of one file or instance, one at a time."""
-        read = self.archives.decode if self.archives and names_archive(path) else decode
-        return read(path, self.decode_options, self.gpu_frames)
+    def decode(self, film: ImageRef | str) -> Iterator[Radiograph]:
+        """The upright pictures of one film, as it was found or by its path, one at a time."""
+        return self.reader.decode(film, self.decode_options, self.gpu_frames)
 
 
 def _gpu_frames(options: DecodeOptions, gpu: int) -> GpuFrames:

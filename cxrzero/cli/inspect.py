@@ -61,14 +61,14 @@ def inspect(
 
 
 def _inspect(paths: list[str], png: Path | None, model: str, invert: Invert, archives: Archives) -> None:
-    from cxrzero.archive.address import names_archive
     from cxrzero.cli.console import Console
     from cxrzero.errors import ImageError, NoInputError, OutputError, exit_code
-    from cxrzero.images import DecodeOptions, decode
+    from cxrzero.images import DecodeOptions
     from cxrzero.model.bundle import Bundle
     from cxrzero.model.preprocess import Preprocess
     from cxrzero.registry import resolve_model
     from cxrzero.sources import check_paths, find_images
+    from cxrzero.sources.reader import Reader
 
     check_paths(paths, archives)
     preprocess = None
@@ -79,7 +79,7 @@ def _inspect(paths: list[str], png: Path | None, model: str, invert: Invert, arc
             png.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"--png {png} cannot be made: {error.strerror}") from error
-    console = Console()
+    console, reader = Console(), Reader(archives)
     failed = number = 0
     for number, ref in enumerate(find_images(paths, archives=archives), start=1):
         console.print()
@@ -87,8 +87,7 @@ def _inspect(paths: list[str], png: Path | None, model: str, invert: Invert, arc
         try:
             if ref.error is not None:
                 raise ref.error
-            read = archives.decode if names_archive(ref.path) else decode
-            for radiograph in read(ref.path, DecodeOptions(invert=invert)):
+            for radiograph in reader.decode(ref, DecodeOptions(invert=invert)):
                 _print_radiograph(console, radiograph)
                 if png is not None and preprocess is not None:
                     _write_pngs(console, png, f"{number:04d}_{radiograph.frame}", radiograph, preprocess)

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cxrzero.archive.address import names_archive
 from cxrzero.dicom_out.source import Source, SourceFilm, read_source
 from cxrzero.errors import ImageError, exit_code
+from cxrzero.places.kind import kind_of_place
 from cxrzero.prediction import Prediction
 from cxrzero.tables.changed import MOVED, NO_FRAME, NOT_KEPT, OTHER_FILM
 from cxrzero.tables.paths import film_of_cell
@@ -94,7 +94,7 @@ def opened_film(cell: str, images: Path) -> Source | str:
     """The header of the film of a path cell, or why there is none."""
     path = film_of_cell(cell, images)
     if not path.is_file():
-        return NOT_KEPT if names_archive(cell) else MOVED
+        return NOT_KEPT if kind_of_place(cell) == "archive" else MOVED
     try:
         return read_source(path)
     except ImageError as error:

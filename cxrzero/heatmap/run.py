@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import TypeVar
 
-from cxrzero.archive.address import names_archive
 from cxrzero.errors import ImageError, NoInputError
 from cxrzero.heatmap.films import Film, films_in
 from cxrzero.heatmap.folder import Folder
@@ -22,6 +21,7 @@ from cxrzero.heatmap.writer import Outcome, Writer
 from cxrzero.pipeline.decode_file import DecodeJob
 from cxrzero.pipeline.items import Failure
 from cxrzero.pipeline.live import Live, OnRow
+from cxrzero.places.kind import kind_of_place
 from cxrzero.sources import ImageRef, find_images
 from cxrzero.tables.changed import IN_ARCHIVE, MOVED
 
@@ -76,7 +76,7 @@ def _read(plan: Plan, live: Live) -> Generator[tuple[Film | Failure, Listed | No
 
 
 def _ref_of(listed: Listed) -> ImageRef:
-    if names_archive(listed.path):
+    if kind_of_place(listed.path) == "archive":
         return ImageRef(listed.path, ImageError("changed", IN_ARCHIVE))
     if os.path.isfile(listed.path):
         return ImageRef(listed.path)

@@ -66,7 +66,7 @@ class ProcessDecoders:
     files are shared by all processes; `ahead` files keep all of them busy with full groups.
 
     Args:
-        decode: path → frames; it is pickled.
+        decode: film → frames; it is pickled.
         preprocessings: of each model; equal ones are one object.
         workers: how many.
         stats: is told how long decoding took.
@@ -211,8 +211,8 @@ def _is_grey(preprocessing: Preprocessing) -> bool:
     return isinstance(preprocessing, Preprocess) and preprocessing.is_grey
 
 
-def _decode_few(decode: Decode, path: str) -> Iterator[Radiograph]:
-    for radiograph in decode(path):
+def _decode_few(decode: Decode, ref: ImageRef) -> Iterator[Radiograph]:
+    for radiograph in decode(ref):
         if radiograph.n_frames > FRAMES_AHEAD:
             raise _ManyFramesError
         yield radiograph

@@ -57,7 +57,7 @@ class ThreadDecoders:
     """Threads of this process.
 
     Args:
-        decode: path → frames.
+        decode: film → frames.
         preprocessings: of each model.
         workers: how many.
         stats: is told how long decoding took.

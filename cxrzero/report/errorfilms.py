@@ -19,12 +19,12 @@ from cxrzero.heatmap.mapper import Mapper
 from cxrzero.heatmap.methods import choose_method, validated
 from cxrzero.heatmap.overlay import NOT_FOUND, UNVALIDATED, overlay
 from cxrzero.heatmap.table import Listed
-from cxrzero.images import decode
 from cxrzero.images.radiograph import DecodeOptions
 from cxrzero.member import Member
 from cxrzero.pipeline.items import Failure
 from cxrzero.report.findfilm import find_film
 from cxrzero.sources import ImageRef
+from cxrzero.sources.reader import Reader
 from cxrzero.tables.changed import NO_FRAME, OTHER_FILM
 from cxrzero.tables.read import number
 from cxrzero.tables.record import RunRecord
@@ -115,7 +115,7 @@ class _Drawer:
 
     def _read(self, file: Path, frame: int) -> Film:
         geometries = [member.preprocess.fit for member in self.members]
-        reader = partial(decode, options=self.options)
+        reader = partial(Reader().decode, options=self.options)
         found = films_in(ImageRef(str(file)), reader, geometries, draw=True, is_wanted=lambda each: each == frame)
         film = next(found, None)
         if film is None:

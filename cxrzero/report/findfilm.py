@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from cxrzero.archive.address import kept_file, names_archive
+from cxrzero.archive.address import kept_file
+from cxrzero.places.kind import kind_of_place
 from cxrzero.tables.paths import path_of_cell
 
 
 def find_film(root: Path, cell: str) -> Path | None:
     """The file of a path cell: the longest end of the path that is under the folder, and never one outside of it; of an
     address the one that --keep-files keeps."""
-    if names_archive(cell):
+    if kind_of_place(cell) == "archive":
         file = kept_file(root, cell)
         return file if _is_file(file) else None
     for path in dict.fromkeys((cell, path_of_cell(cell))):

@@ -6,8 +6,9 @@ import os
 import re
 from pathlib import Path
 
-from cxrzero.archive.address import kept_file, names_archive
+from cxrzero.archive.address import kept_file
 from cxrzero.files import FORMULA_STARTS
+from cxrzero.places.kind import kind_of_place
 
 # A byte of a name that is not UTF-8, as tables write it (`cxrzero.prediction.printable_path`).
 _BYTE = re.compile(rb"\\x([89a-f][0-9a-f])")
@@ -25,7 +26,7 @@ def path_of_cell(cell: str, folder: str | os.PathLike[str] = "") -> str:
 def film_of_cell(cell: str, images: Path) -> Path:
     """Where the film of a path cell is, if relative paths start from `images`; one of an archive is where --keep-files
     keeps it in that folder."""
-    return kept_file(images, cell) if names_archive(cell) else images / path_of_cell(cell, images)
+    return kept_file(images, cell) if kind_of_place(cell) == "archive" else images / path_of_cell(cell, images)
 
 
 def _exists(path: str) -> bool:

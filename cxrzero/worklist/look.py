@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from cxrzero.archive.address import names_archive
 from cxrzero.display.pictures import thumbnail
 from cxrzero.errors import CxrzeroError, ImageError
 from cxrzero.files import cannot_write
@@ -19,6 +18,7 @@ from cxrzero.images import decode
 from cxrzero.images.radiograph import DecodeOptions, GreyImage, Radiograph
 from cxrzero.maths import Float32s
 from cxrzero.pipeline.decode_file import unforeseen
+from cxrzero.places.kind import kind_of_place
 from cxrzero.tables.changed import MOVED, NO_FRAME, NOT_KEPT, OTHER_FILM, TOLERANCE
 from cxrzero.worklist.names import Names
 from cxrzero.worklist.overlays import Overlays
@@ -191,7 +191,7 @@ class Looker:
 
 
 def _not_there(film: Film) -> str:
-    return NOT_KEPT if names_archive(film.path) else MOVED
+    return NOT_KEPT if kind_of_place(film.path) == "archive" else MOVED
 
 
 def _frames(file: Path, looks: Sequence[Look], options: DecodeOptions) -> Iterator[tuple[Look, Radiograph]]:

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxrzero.archive.address import names_archive
+from cxrzero.places.kind import is_local
 from cxrzero.tables.paths import film_of_cell
 from cxrzero.tables.pseudonym import Pseudonymiser
 
@@ -39,7 +39,7 @@ class Names:
     def path(self, cell: str) -> str:
         if self.pseudonymiser is None or self.is_hidden:
             return cell
-        return self.pseudonymiser.path(cell if names_archive(cell) else str(self.file(cell)))
+        return self.pseudonymiser.path(str(self.file(cell)) if is_local(cell) else cell)
 
     def uid(self, uid: str) -> str:
         if self.pseudonymiser is None or self.is_hidden:

@@ -15,11 +15,14 @@ from typing import Any
 
 import pytest
 
+from cxrzero.cache.entries import Entries
+from cxrzero.cache.images import ImageCache
 from cxrzero.images.radiograph import DecodeOptions
 from cxrzero.member import Member
 from cxrzero.model.bundle import Bundle
 from cxrzero.model.model_json import Scoring, Templates, Variant
 from cxrzero.sources import ImageRef
+from cxrzero.sources.refs import archived
 
 FILES = {
     "image_encoder.onnx": "1" * 64,
@@ -96,6 +99,14 @@ def test_an_embedding_is_looked_for_where_it_was_kept(
     assert cache is not None
     cache.lookup([ImageRef("/archive/a/1.dcm", identity=(12, 1_700_000_000_000_000_000, 7))])
     assert store.keys == [key]
+
+
+def test_an_instance_of_an_archive_is_looked_for_by_its_address() -> None:
+    store = Asked()
+    address = "dicom://pacs:104/A/studies/1.2/series/1.3/instances/1.4"
+    cache = ImageCache(Entries(store, "image", "kept", {"a": 1}), 4)  # type: ignore[arg-type]
+    cache.lookup([ImageRef(address, identity=archived(address)), ImageRef(address)])
+    assert store.keys == ["9f68edddd05ecd226fa92246cf76453e"]  # by 0.2.0
 
 
 def test_fingerprints_stay(bundle: Bundle) -> None:

@@ -1,0 +1,102 @@
+"""All that the user named as one stream of films."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from cxrzero.errors import NoInputError
+from cxrzero.files import is_database
+from cxrzero.places.kind import PlaceKind, kind_of_place
+from cxrzero.sources.lists import expand_lists
+from cxrzero.sources.refs import FILES_ONLY, NO_OBJECTS, ImageRef, WalkCounts, archived
+from cxrzero.sources.walk import films_at
+
+if TYPE_CHECKING:
+    from cxrzero.archive.archives import Archives
+    from cxrzero.sources.objects import Objects
+
+
+def find_images(
+    paths: Sequence[str],
+    counts: WalkCounts | None = None,
+    archives: Archives | None = None,
+    objects: Objects | None = None,
+) -> Iterator[ImageRef]:
+    """Stream the films behind files, folders, `@list` files and addresses.
+
+    Args:
+        paths: what the user gave; `@list.txt` names a file with one path a line (see `cxrzero.sources.lists`).
+        counts: filled while the stream is consumed.
+        archives, objects: of the addresses; see `check_paths`.
+
+    Raises:
+        NoInputError: a list file cannot be read, or is no list of paths.
+    """
+    counts = WalkCounts() if counts is None else counts
+    for path in expand_lists(paths):
+        for ref in _films_of(path, counts, archives, objects):
+            counts.found += 1
+            yield ref
+
+
+def _films_of(path: str, counts: WalkCounts, archives: Archives | None, objects: Objects | None) -> Iterator[ImageRef]:
+    kind = kind_of_place(path)
+    if kind == "archive":
+        return _from_archive(path, archives)
+    if kind == "object":
+        if objects is None:
+            raise NoInputError(NO_OBJECTS)
+        return objects.films(path)
+    return films_at(path, counts)
+
+
+def check_paths(paths: Sequence[str], archives: Archives | None = None, objects: Objects | None = None) -> None:
+    """Find a misspelt argument before anything runs.
+
+    Args:
+        archives, objects: are told of the addresses; None where the caller reads from none.
+
+    Raises:
+        UsageError: see `Archives.check` and `Objects.check`.
+        NoInputError: nothing given, a path that does not exist (a broken link exists: it becomes a failed row), or a
+            list file that cannot be read, or is no list of paths; a database of results.
+    """
+    if not paths:
+        raise NoInputError("no input: name a file, a folder or @list.txt")
+    for path in paths:
+        if is_database(path):
+            raise NoInputError(
+                "a database is given where films are read; its table is written by cxrzero table DATABASE --out "
+                "predictions.csv"
+            )
+        if not path.startswith("@") and kind_of_place(path) == "file" and not os.path.lexists(path):
+            raise NoInputError(f"{path} does not exist")
+    count = 0
+    addresses: dict[PlaceKind, list[str]] = {"archive": [], "object": []}
+    for path in expand_lists(paths):  # reads every list to its end
+        count += 1
+        if (kind := kind_of_place(path)) in addresses:
+            addresses[kind].append(path)
+    if not count:
+        raise NoInputError("the list files name no path")
+    if addresses["archive"] and archives is None:
+        raise NoInputError(FILES_ONLY)
+    if addresses["object"] and objects is None:
+        raise NoInputError(NO_OBJECTS)
+    if archives is not None:
+        archives.check(addresses["archive"])
+    if objects is not None:
+        objects.check(addresses["object"])
+
+
+def _from_archive(address: str, archives: Archives | None) -> Iterator[ImageRef]:
+    if archives is None:
+        raise NoInputError(FILES_ONLY)
+    for found in archives.instances(address):
+        path = str(found.address)
+        if found.error is None:
+            yield ImageRef(path, identity=archived(path), is_anew=archives.is_wanted_anew(path))
+        else:
+            yield ImageRef(path, found.error)
