@@ -52,6 +52,11 @@ def hash_file(ref: ImageRef) -> Hashed:
     return Hashed(digest.digest(), abs(time.time_ns() - changed_ns) > SETTLED_AFTER_NS)
 
 
+def is_hashed(ref: ImageRef) -> bool:
+    """Whether it is a file of this machine; what is elsewhere is told by what its source says of it."""
+    return isinstance(ref.identity, tuple)
+
+
 def place_of(ref: ImageRef) -> bytes:
     """Words that tell a film by its place, or nothing where its place does not tell it.
 

@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from cxrzero.cache.contents import Contents, place_of
+from cxrzero.cache.contents import Contents, is_hashed, place_of
 from cxrzero.cache.entries import Entries
 from cxrzero.errors import SkippedImage
 from cxrzero.images.radiograph import Facts
@@ -91,7 +91,9 @@ class ImageCache:
         films = [(ref, key) for ref, key in missing if key]
         if not films:
             return {}
-        contents = self._contents.lookup([b"" if ref.content else place_of(ref) for ref, _ in films])
+        contents = self._contents.lookup(
+            [place_of(ref) if ref.content is None and is_hashed(ref) else b"" for ref, _ in films]
+        )
         others = {}
         for (ref, key), content in zip(films, contents, strict=True):
             if ref.content is not None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import get_args
 
-from cxrzero.cache.contents import Contents, Hashed, hash_file, place_of
+from cxrzero.cache.contents import Contents, Hashed, hash_file, is_hashed, place_of
 from cxrzero.choices import CacheBy
 from cxrzero.pipeline.items import RunStats
 from cxrzero.sources import ImageRef
@@ -55,7 +55,7 @@ class Hashing:
         films = _Ahead(self._contents, most_at_once=max(1, self._ahead // 4))
         try:
             for block in as_found(refs, stats):
-                places = [place_of(ref) if _is_hashed(ref) else b"" for ref in block]
+                places = [place_of(ref) if is_hashed(ref) else b"" for ref in block]
                 for ref, place, content in zip(block, places, self._contents.lookup(places), strict=True):
                     is_new = bool(place) and content is None and self._contents.alive
                     films.add(ref._replace(content=content), place, pool.submit(hash_file, ref) if is_new else None)
@@ -114,8 +114,3 @@ class _Ahead:
         """Remember what was hashed."""
         self._contents.keep(self._new)
         self._new.clear()
-
-
-def _is_hashed(ref: ImageRef) -> bool:
-    """Whether it is a file of this machine; what is elsewhere is told by what its source says of it."""
-    return isinstance(ref.identity, tuple)

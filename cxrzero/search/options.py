@@ -31,7 +31,7 @@ class SearchOptions:
     overwrite: bool = option(False, "Replace files that exist already.")
     invert: Invert = option("auto", "Invert every image or none; see predict.", panel=ADVANCED)
     cache_by: CacheBy = option(
-        "path", "Know films whose embeddings are kept by their path or by their content; see predict.", panel=ADVANCED
+        "path", "Find kept embeddings by the path of a film or by its content; see predict.", panel=ADVANCED
     )
 
     @property
