@@ -59,7 +59,7 @@ def merge(
         ),
     ],
 ) -> None:
-    """Put what other machines kept into this cache, so that nothing is embedded that one of them has embedded.
+    """Add to this cache what other machines kept, so that nothing is embedded that one of them has embedded.
 
     Running predictions go on meanwhile. After an interruption, give the same command again. Merge only what you trust:
     embeddings become results, and nothing in them tells whose film they are of.
