@@ -149,7 +149,7 @@ def _check_kept(store: Store, model: str) -> None:
     """
     from cxrzero.registry.resolve import known_names
 
-    kept = sorted({usage.model for usage in store.usage()})
+    kept = sorted({usage.model for usage in store.usage() if usage.model})
     if model in kept:
         return
     what = f"nothing is kept of {model!r}, only of {', '.join(kept)}" if kept else "nothing is kept of any model"

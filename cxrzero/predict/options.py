@@ -182,8 +182,8 @@ class PredictOptions:
     )
     cache_by: CacheBy = option(
         "path",
-        "Find kept embeddings by the path, size and time of a film, or by its content, wherever it was moved or copied; "
-        "see docs/cache.md.",
+        "Find kept embeddings by the path, size and time of a film, or by its content, wherever it was moved or "
+        "copied; see docs/cache.md.",
         panel=ADVANCED,
         decides="nothing",
         recorded=False,
