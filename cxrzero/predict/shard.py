@@ -1,7 +1,8 @@
 """`--shard K/N`: which files are this job's. Imports nothing heavy.
 
 A file belongs to the shard that the hash of its path, as found, names. So the same command with 1/N … N/N covers every
-file exactly once on any machine, without the jobs talking to each other.
+file exactly once on any machine, without the jobs talking to each other. A .zip or .tar file is one shard's as a whole:
+its members go by its own path.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import re
 from dataclasses import dataclass
 
 from cxrzero.errors import ConfigError
+from cxrzero.places.kind import kind_of_place
+from cxrzero.places.members import parse_member
 
 # Merging holds two files of every shard open, and 1,024 open files are what a process usually gets.
 MAX_SHARDS = 400
@@ -29,7 +32,8 @@ class Shard:
 
     def __contains__(self, path: str) -> bool:
         """Whether the file at `path` is in this shard: 64 bits of BLAKE2b (RFC 7693) modulo the number of shards."""
-        digest = hashlib.blake2b(os.fsencode(path), digest_size=8, person=b"cxrzero.shard").digest()
+        whole = parse_member(path).container if kind_of_place(path) == "member" else path
+        digest = hashlib.blake2b(os.fsencode(whole), digest_size=8, person=b"cxrzero.shard").digest()
         return int.from_bytes(digest, "big") % self.count == self.index - 1
 
 

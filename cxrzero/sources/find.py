@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from cxrzero.errors import NoInputError
 from cxrzero.files import is_database
-from cxrzero.places.kind import PlaceKind, kind_of_place
+from cxrzero.places.kind import PlaceKind, is_local, kind_of_place
+from cxrzero.places.members import names_container, parse_member
 from cxrzero.sources.lists import expand_lists
+from cxrzero.sources.packed import film_at, films_in, is_container
 from cxrzero.sources.refs import FILES_ONLY, NO_OBJECTS, ImageRef, WalkCounts, archived
 from cxrzero.sources.walk import films_at
 
@@ -45,11 +47,14 @@ def _films_of(path: str, counts: WalkCounts, archives: Archives | None, objects:
     kind = kind_of_place(path)
     if kind == "archive":
         return _from_archive(path, archives)
+    if kind == "member":
+        return iter([film_at(path, parse_member(path), objects)])
     if kind == "object":
         if objects is None:
             raise NoInputError(NO_OBJECTS)
-        return objects.films(path)
-    return films_at(path, counts)
+        is_packed = names_container(path)
+        return films_in(path, counts, objects) if is_packed else objects.films(path)
+    return films_in(path, counts) if is_container(path) else films_at(path, counts)
 
 
 def check_paths(paths: Sequence[str], archives: Archives | None = None, objects: Objects | None = None) -> None:
@@ -71,13 +76,17 @@ def check_paths(paths: Sequence[str], archives: Archives | None = None, objects:
                 "a database is given where films are read; its table is written by cxrzero table DATABASE --out "
                 "predictions.csv"
             )
-        if not path.startswith("@") and kind_of_place(path) == "file" and not os.path.lexists(path):
-            raise NoInputError(f"{path} does not exist")
+        if not path.startswith("@") and is_local(path):
+            file = parse_member(path).container if kind_of_place(path) == "member" else path
+            if not os.path.lexists(file):
+                raise NoInputError(f"{file} does not exist")
     count = 0
     addresses: dict[PlaceKind, list[str]] = {"archive": [], "object": []}
     for path in expand_lists(paths):  # reads every list to its end
         count += 1
-        if (kind := kind_of_place(path)) in addresses:
+        if (kind := kind_of_place(path)) == "member" and not is_local(path):
+            addresses["object"].append(parse_member(path).container)
+        elif kind in addresses:
             addresses[kind].append(path)
     if not count:
         raise NoInputError("the list files name no path")

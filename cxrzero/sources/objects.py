@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from cxrzero.sources.refs import ImageRef
 
 if TYPE_CHECKING:
+    from cxrzero.containers.blob import Blob
     from cxrzero.images.codecs import DecodeFrame
     from cxrzero.images.radiograph import DecodeOptions, Radiograph
 
@@ -20,6 +21,9 @@ class Objects(Protocol):
 
     def films(self, address: str) -> Iterator[ImageRef]:
         """The films at an address, in order; a list that cannot be had is a ref with an error."""
+
+    def open(self, address: str) -> Blob:
+        """The bytes of the .zip or .tar file at an address. Raises ImageError: it cannot be had."""
 
     def decode(
         self, ref: ImageRef, options: DecodeOptions | None = None, decoder: DecodeFrame | None = None

@@ -51,7 +51,14 @@ class ImageRef(NamedTuple):
 
 @dataclass(slots=True)
 class WalkCounts:
-    """Counted while walking."""
+    """Counted while walking.
+
+    Attributes:
+        found: films, or what stands for some that cannot be had.
+        ignored: other files.
+        unopened: of these, archive files (.zip, .tar) in folders, which are opened where they are named only.
+    """
 
     found: int = 0
     ignored: int = 0
+    unopened: int = 0
