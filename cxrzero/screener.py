@@ -16,7 +16,7 @@ import numpy.typing as npt
 from cxrzero.archive.archives import Archives
 from cxrzero.backends import Encoder, open_encoder
 from cxrzero.backends.base import CUDA_BATCH, CUDA_CALLS, cpu_count
-from cxrzero.cache.contents import Contents
+from cxrzero.cache.contents import Contents, hash_film
 from cxrzero.cache.store import Store
 from cxrzero.choices import (
     DEFAULT_MODEL,
@@ -360,7 +360,8 @@ class Screener:
         """How films come to the caches."""
         if self.store is None or self.cache_by == "path":
             return as_found
-        return Hashing(Contents(self.store), self.workers, self.batch_size).blocks
+        hash_here = partial(hash_film, content_of=self.reader.content)
+        return Hashing(Contents(self.store), hash_here, self.workers, self.batch_size).blocks
 
     def _open_decoders(self) -> OpenDecoders:
         preprocessings = _preprocessings(self.members)

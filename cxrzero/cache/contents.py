@@ -11,12 +11,15 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 from cxrzero.cache.entries import Entries
 from cxrzero.cache.store import CONTENT, Store
+from cxrzero.errors import ImageError
+from cxrzero.places.kind import is_local
+from cxrzero.places.members import parse_member
 from cxrzero.sources import ImageRef, identity_of
 
 CONTENT_BYTES = 32
@@ -37,8 +40,22 @@ class Hashed(NamedTuple):
     is_settled: bool = False
 
 
-def hash_file(ref: ImageRef) -> Hashed:
-    """Read a file of this machine from begin to end; for any thread. What is wrong with it is said by its decoder."""
+def is_hashed(ref: ImageRef) -> bool:
+    """Whether its bytes are here: those of a file, or of a film in a .zip or .tar file. What is elsewhere is told by
+    what its source says of it."""
+    return isinstance(ref.identity, tuple) or (ref.identity is not None and is_local(ref.path))
+
+
+def hash_film(ref: ImageRef, content_of: Callable[[ImageRef], bytes]) -> Hashed:
+    """Read a film of this machine from begin to end; for any thread. What is wrong with it is said by its decoder.
+
+    Args:
+        content_of: reads a film in a .zip or .tar file, see `cxrzero.sources.reader.Reader.content`.
+    """
+    return _hash_file(ref) if isinstance(ref.identity, tuple) else _hash_member(ref, content_of)
+
+
+def _hash_file(ref: ImageRef) -> Hashed:
     try:
         with open(ref.path, "rb", buffering=0) as file:
             found = identity_of(os.fstat(file.fileno()))
@@ -49,12 +66,20 @@ def hash_file(ref: ImageRef) -> Hashed:
     if not found == read == ref.identity:
         return Hashed(None)
     _, changed_ns, _ = read
-    return Hashed(digest.digest(), abs(time.time_ns() - changed_ns) > SETTLED_AFTER_NS)
+    return Hashed(digest.digest(), _is_settled(changed_ns))
 
 
-def is_hashed(ref: ImageRef) -> bool:
-    """Whether it is a file of this machine; what is elsewhere is told by what its source says of it."""
-    return isinstance(ref.identity, tuple)
+def _hash_member(ref: ImageRef, content_of: Callable[[ImageRef], bytes]) -> Hashed:
+    try:
+        content = content_of(ref)
+        changed_ns = os.stat(parse_member(ref.path).container).st_mtime_ns
+    except (OSError, ImageError):
+        return Hashed(None)
+    return Hashed(hashlib.blake2b(content, digest_size=CONTENT_BYTES).digest(), _is_settled(changed_ns))
+
+
+def _is_settled(changed_ns: int) -> bool:
+    return abs(time.time_ns() - changed_ns) > SETTLED_AFTER_NS
 
 
 def place_of(ref: ImageRef) -> bytes:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import get_args
 
-from cxrzero.cache.contents import Contents, Hashed, hash_file, is_hashed, place_of
+from cxrzero.cache.contents import Contents, Hashed, is_hashed, place_of
 from cxrzero.choices import CacheBy
 from cxrzero.pipeline.items import RunStats
 from cxrzero.sources import ImageRef
@@ -40,12 +40,15 @@ class Hashing:
 
     Args:
         contents: what is in those that were hashed before, and are as they were.
+        hash_film: reads a film, in threads.
         threads: that hash.
         batch_size: films of one encoder call, during which nobody asks for the next ones.
     """
 
-    def __init__(self, contents: Contents, threads: int, batch_size: int) -> None:
-        self._contents, self._threads = contents, threads
+    def __init__(
+        self, contents: Contents, hash_film: Callable[[ImageRef], Hashed], threads: int, batch_size: int
+    ) -> None:
+        self._contents, self._hash, self._threads = contents, hash_film, threads
         self._ahead = threads + min(batch_size, MOST_AHEAD)
 
     def blocks(self, refs: Iterable[ImageRef], stats: RunStats) -> Generator[list[ImageRef], None, None]:
@@ -58,7 +61,7 @@ class Hashing:
                 places = [place_of(ref) if is_hashed(ref) else b"" for ref in block]
                 for ref, place, content in zip(block, places, self._contents.lookup(places), strict=True):
                     is_new = bool(place) and content is None and self._contents.alive
-                    films.add(ref._replace(content=content), place, pool.submit(hash_file, ref) if is_new else None)
+                    films.add(ref._replace(content=content), place, pool.submit(self._hash, ref) if is_new else None)
                     if films.hashing >= self._ahead or len(films) >= BLOCK:
                         yield films.take(stats)
             while len(films):

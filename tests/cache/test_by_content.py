@@ -7,21 +7,24 @@ import hashlib
 import json
 import os
 import shutil
+import tarfile
 import threading
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
-from cxrzero.cache.contents import Contents, hash_file, place_of
+from cxrzero.cache.contents import Contents, Hashed, hash_film, place_of
 from cxrzero.cache.store import Store
 from cxrzero.cli import app
-from cxrzero.pipeline import hashing
 from cxrzero.pipeline.hashing import Hashing
 from cxrzero.pipeline.items import RunStats
 from cxrzero.sources import ImageRef, find_images
+from cxrzero.sources.reader import Reader
 from tests.support.films import film
 
 Draw = Callable[..., Path]
@@ -62,6 +65,10 @@ def age(*files: Path, seconds: int = 100) -> None:
         os.utime(file, ns=(changed, changed))
 
 
+def unpacked(ref: ImageRef) -> bytes:
+    raise AssertionError(f"{ref.path} is in no archive file")
+
+
 def draw(png: Draw, count: int = 5) -> list[Path]:
     files = [png(f"in/{seed}.png", seed) for seed in range(count)]
     age(*files)
@@ -73,7 +80,7 @@ def test_a_digest_is_the_one_of_the_standard(tmp_path: Path) -> None:
     file.write_bytes(b"abc")
     age(file)
     (ref,) = [ref._replace(path=str(file)) for ref in find_images([str(file)])]
-    content, is_settled = hash_file(ref)
+    content, is_settled = hash_film(ref, unpacked)
     assert content is not None
     assert (content.hex(), is_settled) == (ABC, True)
 
@@ -102,6 +109,47 @@ def test_a_moved_copied_or_linked_film_is_not_embedded_again(predict: Predict, p
     assert counts() == (8, 0, 8)
     facts = {row["path"]: row for row in rows()}
     assert facts["links/without_suffix"] == {**first[-1], "path": "links/without_suffix", "flags": first[-1]["flags"]}
+
+
+def test_films_in_archive_files_are_known_wherever_these_go_and_when_they_are_unpacked(
+    predict: Predict, png: Draw
+) -> None:
+    draw(png)
+    film("in/d.dcm", 3)
+    with zipfile.ZipFile("films.zip", "w", zipfile.ZIP_DEFLATED) as packed, tarfile.open("films.tar", "w") as tar:
+        for file in sorted(Path("in").iterdir()):
+            packed.write(file, f"study/{file.name}")
+            tar.add(file, file.name)
+    age(Path("films.zip"), Path("films.tar"), *Path("in").iterdir())
+    predict("films.zip", *BY_CONTENT)
+    assert counts() == (0, 6, 6)
+    expected = [{**row, "path": ""} for row in rows()]
+    predict("films.zip", *BY_CONTENT)
+    assert counts() == (6, 0, 0)
+    Path("films.zip").rename("moved.zip")
+    predict("moved.zip", "films.tar", "in", *BY_CONTENT)
+    assert counts() == (18, 0, 18)
+    flags = {row["flags"] for row in rows()[6:]}
+    assert all("duplicate" in each for each in flags)
+    assert [{**row, "path": ""} for row in rows()[:6]] == expected
+    predict("moved.zip", "films.tar")
+    assert counts() == (12, 0, 0)
+
+
+def test_a_changed_archive_file_is_hashed_again(predict: Predict, png: Draw) -> None:
+    draw(png, 2)
+    with zipfile.ZipFile("films.zip", "w") as packed:
+        packed.write("in/0.png", "film.png")
+    (ref,) = find_images(["films.zip"])
+    with zipfile.ZipFile("films.zip", "w") as packed:
+        packed.write("in/1.png", "film.png")
+    assert hash_film(ref, Reader().content).content is None
+    (now,) = find_images(["films.zip"])
+    digest = hashlib.blake2b(Path("in/1.png").read_bytes(), digest_size=32).digest()
+    assert hash_film(now, Reader().content) == (digest, False)
+    age(Path("films.zip"))
+    (later,) = find_images(["films.zip"])
+    assert hash_film(later, Reader().content) == (digest, True)
 
 
 def test_by_path_a_rename_embeds_again(predict: Predict, png: Draw) -> None:
@@ -184,14 +232,14 @@ def test_a_film_that_changes_between_hash_and_decoder_is_not_kept(
 ) -> None:
     file = draw(png, 1)[0]
 
-    def hash_and_write(ref: ImageRef) -> hashing.Hashed:
-        hashed = hash_file(ref)
+    def hash_and_write(ref: ImageRef, content_of: Callable[[ImageRef], bytes]) -> Hashed:
+        hashed = hash_film(ref, content_of)
         png("in/0.png", 2)
         return hashed
 
     original, status = file.read_bytes(), file.stat()
     with monkeypatch.context() as patch:
-        patch.setattr(hashing, "hash_file", hash_and_write)
+        patch.setattr("cxrzero.screener.hash_film", hash_and_write)
         predict("in", *BY_CONTENT)
     assert counts() == (0, 1, 1)
     changed = rows()
@@ -207,9 +255,9 @@ def test_a_film_that_changed_before_its_hash_or_is_gone_has_none(tmp_path: Path)
     file.write_bytes(b"\x89PNG\r\n\x1a\n")
     (ref,) = find_images([str(file)])
     file.write_bytes(b"\x89PNG\r\n\x1a\n and more")
-    assert hash_file(ref).content is None
+    assert hash_film(ref, unpacked).content is None
     file.unlink()
-    assert hash_file(ref).content is None
+    assert hash_film(ref, unpacked).content is None
 
 
 def test_rows_are_the_same_in_any_mixture(predict: Predict, png: Draw) -> None:
@@ -228,7 +276,7 @@ def test_rows_are_the_same_in_any_mixture(predict: Predict, png: Draw) -> None:
     assert counts() == (118, 0, 18)  # each seventh file has another time; the two that are none are known, too
 
 
-def test_hashing_is_ahead_in_order_and_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hashing_is_ahead_in_order_and_bounded(tmp_path: Path) -> None:
     """A first film that takes long holds no thread but its own, and no more than the window runs ahead of it."""
     (tmp_path / "in").mkdir()
     for number in range(300):
@@ -236,15 +284,14 @@ def test_hashing_is_ahead_in_order_and_bounded(tmp_path: Path, monkeypatch: pyte
     age(*(tmp_path / "in").iterdir())
     release, started, busy = threading.Event(), [], threading.Condition()
 
-    def slowly(ref: ImageRef) -> hashing.Hashed:
+    def slowly(ref: ImageRef) -> Hashed:
         with busy:
             started.append(ref.path)
             busy.notify()
         if ref.path.endswith("000.png"):
             release.wait(60)
-        return hash_file(ref)
+        return hash_film(ref, unpacked)
 
-    monkeypatch.setattr(hashing, "hash_file", slowly)
     seen: list[ImageRef] = []
 
     def found() -> Iterator[ImageRef]:
@@ -261,7 +308,7 @@ def test_hashing_is_ahead_in_order_and_bounded(tmp_path: Path, monkeypatch: pyte
     helper.start()
     with closing(Store(tmp_path / "kept")) as store:
         stats = RunStats()
-        blocks = Hashing(Contents(store), threads=2, batch_size=8).blocks(found(), stats)
+        blocks = Hashing(Contents(store), slowly, threads=2, batch_size=8).blocks(found(), stats)
         first = next(blocks)
         assert len(started) == 10  # all that are in the window: 2 threads and a batch of 8
         assert 1 <= len(first) <= 2
@@ -272,7 +319,7 @@ def test_hashing_is_ahead_in_order_and_bounded(tmp_path: Path, monkeypatch: pyte
             hashlib.blake2b(str(number).encode(), digest_size=32).digest() for number in range(300)
         ]
         assert stats.hashed == 300
-        again = list(Hashing(Contents(store), 2, 8).blocks(find_images([str(tmp_path / "in")]), stats))
+        again = list(Hashing(Contents(store), slowly, 2, 8).blocks(find_images([str(tmp_path / "in")]), stats))
         assert [len(block) for block in again] == [256, 44]
         assert stats.hashed == 300
         assert [ref for block in again for ref in block] == given
@@ -285,7 +332,9 @@ def test_a_run_that_ends_early_remembers_what_was_hashed(tmp_path: Path) -> None
     age(*(tmp_path / "in").iterdir())
     with closing(Store(tmp_path / "kept")) as store:
         stats = RunStats()
-        blocks = Hashing(Contents(store), 1, 8).blocks(find_images([str(tmp_path / "in")]), stats)
+        blocks = Hashing(Contents(store), partial(hash_film, content_of=unpacked), 1, 8).blocks(
+            find_images([str(tmp_path / "in")]), stats
+        )
         given = [*next(blocks), *next(blocks)]
         blocks.close()
         known = Contents(store).lookup([place_of(ref) for ref in given])
