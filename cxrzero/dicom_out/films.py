@@ -11,7 +11,7 @@ from cxrzero.dicom_out.source import Source, SourceFilm, read_source
 from cxrzero.errors import ImageError, exit_code
 from cxrzero.places.kind import kind_of_place
 from cxrzero.prediction import Prediction
-from cxrzero.tables.changed import MOVED, NO_FRAME, NOT_KEPT, OTHER_FILM
+from cxrzero.tables.changed import IN_STORE, MOVED, NO_FRAME, NOT_KEPT, OTHER_FILM
 from cxrzero.tables.paths import film_of_cell
 
 # Rows without a report that are remembered, to be named.
@@ -94,7 +94,7 @@ def opened_film(cell: str, images: Path) -> Source | str:
     """The header of the film of a path cell, or why there is none."""
     path = film_of_cell(cell, images)
     if not path.is_file():
-        return NOT_KEPT if kind_of_place(cell) == "archive" else MOVED
+        return {"archive": NOT_KEPT, "object": IN_STORE}.get(kind_of_place(cell), MOVED)
     try:
         return read_source(path)
     except ImageError as error:

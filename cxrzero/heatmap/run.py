@@ -23,7 +23,7 @@ from cxrzero.pipeline.items import Failure
 from cxrzero.pipeline.live import Live, OnRow
 from cxrzero.places.kind import kind_of_place
 from cxrzero.sources import ImageRef, find_images
-from cxrzero.tables.changed import IN_ARCHIVE, MOVED
+from cxrzero.tables.changed import IN_ARCHIVE, IN_STORE, MOVED
 
 T = TypeVar("T")
 
@@ -68,7 +68,7 @@ def _read(plan: Plan, live: Live) -> Generator[tuple[Film | Failure, Listed | No
             yield Failure(ref, ImageError("changed", f"the file has no frame {listed.frame} now")), listed
 
     if plan.asked.listed is None:
-        jobs = (films(ref, None) for ref in find_images(options.paths, live.walk, screener.archives))
+        jobs = (films(ref, None) for ref in find_images(options.paths, live.walk, screener.archives, screener.objects))
     else:
         jobs = (films(_ref_of(listed), listed) for listed in plan.asked.listed)
         live.total = len(plan.asked.listed)
@@ -78,6 +78,8 @@ def _read(plan: Plan, live: Live) -> Generator[tuple[Film | Failure, Listed | No
 def _ref_of(listed: Listed) -> ImageRef:
     if kind_of_place(listed.path) == "archive":
         return ImageRef(listed.path, ImageError("changed", IN_ARCHIVE))
+    if kind_of_place(listed.path) == "object":
+        return ImageRef(listed.path, ImageError("changed", IN_STORE))
     if os.path.isfile(listed.path):
         return ImageRef(listed.path)
     return ImageRef(listed.path, ImageError("changed", MOVED))

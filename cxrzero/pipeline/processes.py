@@ -8,7 +8,7 @@ frame, so that memory stays flat.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import NamedTuple, cast
@@ -29,6 +29,7 @@ from cxrzero.sources import ImageRef
 
 # Files of one message: each costs the two processes that it wakes more than a small film's frame.
 GROUP = 4
+Expect = Callable[[ImageRef], None]
 ADVICE = Advice("--workers", "--decode-in threads", 'decode_in="threads"')
 
 
@@ -71,6 +72,7 @@ class ProcessDecoders:
         workers: how many.
         stats: is told how long decoding took.
         waiting: files that may wait for the encoder, beside the `ahead` files.
+        expect: is told, in its process, of all films of a group before the first is decoded; it is pickled.
 
     Raises:
         RunError: from all that sends or takes files: this system has no means for processes, or one of them ended.
@@ -83,6 +85,7 @@ class ProcessDecoders:
         workers: int,
         stats: RunStats,
         waiting: int = 0,
+        expect: Expect | None = None,
     ) -> None:
         self._most = most_workers(workers)
         self.ahead = self._most * GROUP
@@ -90,7 +93,7 @@ class ProcessDecoders:
         if for_films and not has_room(count, _bytes_of_frame(preprocessings)):
             preprocessings, for_films = all_fitted(preprocessings), False
         self._slots = Slots(count, _bytes_of_frame(preprocessings), for_films=for_films)
-        self._workers = Workers(self._most, ADVICE, _know, (decode, tuple(preprocessings), self._slots))
+        self._workers = Workers(self._most, ADVICE, _know, (decode, tuple(preprocessings), self._slots, expect))
         self._stats = stats
         self._here = ThreadDecoders(decode, preprocessings, 1, stats)
         self._group = _Group()
@@ -152,21 +155,24 @@ class ProcessJob:
 
 
 # What a decoding process knows.
-_known: tuple[Decode, tuple[Preprocessing, ...], Slots]
+_known: tuple[Decode, tuple[Preprocessing, ...], Slots, Expect | None]
 
 
-def _know(decode: Decode, preprocessings: tuple[Preprocessing, ...], slots: Slots) -> None:
+def _know(decode: Decode, preprocessings: tuple[Preprocessing, ...], slots: Slots, expect: Expect | None) -> None:
     """Remember, in a new process, what it decodes with."""
     global _known
-    _known = decode, preprocessings, slots
+    _known = decode, preprocessings, slots, expect
 
 
 def _decode_group(tasks: Sequence[Task]) -> list[Decoded]:
+    expect = _known[-1]
+    for task in tasks if expect else ():
+        expect(task.ref)
     return [_decoded(task) for task in tasks]
 
 
 def _decoded(task: Task) -> Decoded:
-    decode, preprocessings, slots = _known
+    decode, preprocessings, slots, _ = _known
     seconds: list[float] = []
     inputs = partial(inputs_of, preprocessings if task.slot is not None else all_fitted(preprocessings), task.records)
     items: list[Item] = []

@@ -61,6 +61,7 @@ class ThreadDecoders:
         preprocessings: of each model.
         workers: how many.
         stats: is told how long decoding took.
+        expect: is told of each film when it is submitted.
         hurried: what threads wait for ends inside it.
     """
 
@@ -70,15 +71,17 @@ class ThreadDecoders:
         preprocessings: Sequence[Preprocessing],
         workers: int,
         stats: RunStats,
+        expect: Callable[[ImageRef], None] = lambda ref: None,
         hurried: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        self._hurried = hurried
+        self._expect, self._hurried = expect, hurried
         self._decode, self._preprocessings, self._stats = decode, preprocessings, stats
         self.ahead = workers
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
 
     def submit(self, ref: ImageRef, records: Sequence[FileRecord | None]) -> DecodeJob[Item]:
+        self._expect(ref)
         inputs = partial(inputs_of, self._preprocessings, records)
         job = DecodeJob(items_of(ref, self._decode, inputs, self._stats.add_decode), self._stop)
         self._pool.submit(job.run)

@@ -19,7 +19,7 @@ from cxrzero.images.radiograph import DecodeOptions, GreyImage, Radiograph
 from cxrzero.maths import Float32s
 from cxrzero.pipeline.decode_file import unforeseen
 from cxrzero.places.kind import kind_of_place
-from cxrzero.tables.changed import MOVED, NO_FRAME, NOT_KEPT, OTHER_FILM, TOLERANCE
+from cxrzero.tables.changed import IN_STORE, MOVED, NO_FRAME, NOT_KEPT, OTHER_FILM, TOLERANCE
 from cxrzero.worklist.names import Names
 from cxrzero.worklist.overlays import Overlays
 from cxrzero.worklist.rescorer import Rescorer
@@ -191,7 +191,7 @@ class Looker:
 
 
 def _not_there(film: Film) -> str:
-    return NOT_KEPT if kind_of_place(film.path) == "archive" else MOVED
+    return {"archive": NOT_KEPT, "object": IN_STORE}.get(kind_of_place(film.path), MOVED)
 
 
 def _frames(file: Path, looks: Sequence[Look], options: DecodeOptions) -> Iterator[tuple[Look, Radiograph]]:
