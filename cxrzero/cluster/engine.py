@@ -16,6 +16,10 @@ class LostError(RunError):
     """A task ended without a word: its process was killed, its node died, or it was never started."""
 
 
+class NodeError(RunError):
+    """A node is not fit for the run: it does not see the films, say. Another one may be."""
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """One slice of the walk, with all that a node needs; it can be pickled.

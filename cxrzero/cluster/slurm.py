@@ -118,6 +118,7 @@ class Slurm:
             self._cancelled.append(Ended(number, LostError("cancelled before it was submitted")))
         elif job := self._submitted.get(number):
             squeue.cancel([job.job_id])
+            self._seen = {**self._seen, job.job_id: squeue.CANCELLED}
 
     def close(self) -> None:
         """Cancel by the jobs' name: then one is found, too, whose submission was interrupted."""
@@ -172,7 +173,10 @@ class Slurm:
             return
         self._asked = time.monotonic()
         try:
-            self._seen = squeue.jobs_named(self._job_name)
+            seen = squeue.jobs_named(self._job_name)
+            # Slurm does not list a job of an array that was cancelled before it began.
+            gone = (job for job, was in self._seen.items() if was.has_not_begun and job not in seen)
+            self._seen = seen | dict.fromkeys(gone, squeue.CANCELLED)
         except SlurmError:
             if self._asked - self._answered > PATIENCE_S:
                 raise

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cxrzero.cluster import asked
-from cxrzero.cluster.engine import Task
+from cxrzero.cluster.engine import NodeError, Task
 from cxrzero.cluster.results import TABLE, files_of, new_part, part_folder
 from cxrzero.cluster.slices import paths_of, refs_of
+from cxrzero.cluster.visible import check_visible
 from cxrzero.errors import CxrzeroError, RunError
 
 if TYPE_CHECKING:
@@ -52,6 +53,12 @@ def slice_as_bytes(task: Task, notify_progress: Progress = lambda films: None) -
         return files_of(part_folder(Path(name), task.number))
 
 
+def load(task: Task) -> None:
+    """Have the models ready for tasks that ask for the same. Raises as `run_slice`; what it raises is of the node."""
+    _enter(task.folder)
+    _kept.screener(task, asked.read(task.options))
+
+
 def as_typed(error: Exception) -> CxrzeroError:
     """What an engine hands on: an error that nobody expected is named by its type and place alone, for its words may
     quote a film."""
@@ -69,7 +76,9 @@ def node() -> dict[str, Any]:
     from cxrzero.backends.base import cpu_count
     from cxrzero.backends.processor import processor_name
 
-    return {"host": socket.gethostname(), "pid": os.getpid(), "processor": processor_name(), "cpus": cpu_count()}
+    node = {"host": socket.gethostname(), "pid": os.getpid(), "processor": processor_name(), "cpus": cpu_count()}
+    job = os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ.get("SLURM_JOB_ID")
+    return node | {"job": job} if job else node
 
 
 def _carry_out(task: Task, folder: Path, notify_progress: Progress) -> None:
@@ -80,6 +89,7 @@ def _carry_out(task: Task, folder: Path, notify_progress: Progress) -> None:
     from cxrzero.predict.shard import Slice
 
     _enter(task.folder)
+    check_visible(task)
     options = replace(asked.read(task.options), out=str(folder / TABLE))
     record = manifest_path(str(folder / TABLE))
     plan = plan_of(options, _kept.screener(task, options), str(folder / TABLE), record)
@@ -168,7 +178,7 @@ def _enter(folder: str) -> None:
         if os.getcwd() != folder:
             os.chdir(folder)
     except OSError as error:
-        raise RunError(
+        raise NodeError(
             f"the folder {folder} cannot be entered on {socket.gethostname()} ({error.strerror}): a cluster's machines "
             "need the folder in which the command is given, and that of the films, at the same place"
         ) from error

@@ -104,6 +104,7 @@ def join(
             new_key=new_key,
             studies=output.studies,
             growth=growing.growth() if growing else None,
+            notices=cache["notices"],
         )
         record |= _written(outcome)
         if plan.record:

@@ -319,11 +319,22 @@ def test_nodes_that_compute_otherwise_are_refused(asked: Options, key: str, valu
         run_slice(task, results, *more)
         if task.number == 3:
             path = results / "part-0003/table.run.json"
-            path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+            path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | {key: value}), encoding="utf-8")
 
     with pytest.raises(RunError, match=f"they differ in {words}"):
         in_tasks(asked(), carry)
     assert not Path("many.csv").exists()
+
+
+@pytest.mark.parametrize(("key", "value"), [("models", []), ("prompts", []), ("cxrzero", "0.0.1")])
+def test_a_node_with_another_model_than_the_driver_is_found_out(asked: Options, key: str, value: object) -> None:
+    def carry(task: Task, results: Path, *more: Any) -> None:
+        run_slice(task, results, *more)
+        path = results / f"part-{task.number:04d}/table.run.json"
+        path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | {key: value}), encoding="utf-8")
+
+    with pytest.raises(RunError, match=f"has something else than this machine under {key}: put the same model"):
+        in_tasks(asked(), carry)
 
 
 def test_nothing_to_read_leaves_nothing(asked: Options, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -13,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from cxrzero.cluster import squeue
 from cxrzero.cluster import slurm as engine
+from cxrzero.cluster import squeue
 from cxrzero.cluster.engine import LostError, Task
 from cxrzero.cluster.slurmjob import JOBS
 from cxrzero.errors import ConfigError, MissingExtraError, RunError, UsageError
@@ -164,6 +163,7 @@ def test_a_job_that_is_cancelled_is_over(speaks: slurm.Slurm, tmp_path: Path) ->
         jobs.submit(task(tmp_path / "p.plan"), number)
     jobs.cancel(1)
     (first,) = jobs.ended(WAIT_S)
+    assert not jobs.ended(1)
     jobs.cancel(2)
     speaks.run("scancel", *[job for job in speaks.active() if job.endswith("_1")])
     ended = [first]
