@@ -86,7 +86,7 @@ class Screener:
             `if __name__ == "__main__":`; "auto" takes them from 8 workers on, beside a GPU from 2.
         decode_options: how images are decoded.
         selection: which readable images are left out; None scores them all.
-        cache: keep embeddings in the user's cache folder and use those that are there (docs/cache.md).
+        cache: keep embeddings in the user's cache folder, or the one given, and use those there (docs/cache.md).
         cache_by: "path": a film is known where it is; "content": wherever it goes, for which it is hashed once.
         fast_decode: decode JPEG and JPEG 2000 films no larger than needed, see `DecodeOptions.fast_side`.
         gpu_decode: decode lossless JPEG 2000 frames of DICOM files on the GPU of `device`, to the same
@@ -119,7 +119,7 @@ class Screener:
         decode_in: DecodeIn = "threads",
         decode_options: DecodeOptions | None = None,
         selection: Selection | None = None,
-        cache: bool = True,
+        cache: bool | Path = True,
         cache_by: CacheBy = "path",
         fast_decode: bool = False,
         gpu_decode: bool = False,
@@ -134,7 +134,7 @@ class Screener:
         if decode_in not in DECODE_IN:
             raise UsageError(f"decode_in {decode_in!r} is unknown; choose one of {', '.join(DECODE_IN)}")
         self._notify, self.reader = notify, Reader(archives, objects)
-        self.store: Store | None = Store() if cache else None
+        self.store: Store | None = Store(None if cache is True else cache) if cache else None
         specs = [model] if isinstance(model, str | os.PathLike) else list(model)
         bundles = [bundle for spec in specs for bundle in resolve_models(os.fspath(spec), notify)]
         encoders = [open_encoder(bundle, backend, device, precision) for bundle in bundles]

@@ -8,6 +8,7 @@ goes wrong turns it off or rebuilds it, with one sentence in `notices`.
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import time
 import zlib
@@ -17,10 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from cxrzero.files import user_folder
+from cxrzero.errors import OutputError
+from cxrzero.files import make_private, user_folder
 
 SCHEMA_VERSION = 1
 FILE_NAME = "embeddings.sqlite"
+NODES = "nodes"
 DEFAULT_MAX_GB = 10.0
 
 # Rows of 2 to 3 kB (512 float32 and a few facts) fill a 4 kB page badly, five to a 16 kB page well.
@@ -89,6 +92,11 @@ def cache_folder() -> Path:
     if chosen := os.environ.get("CXRZERO_CACHE_DIR"):
         return Path(chosen)
     return user_folder("cache")
+
+
+def folder_of(host: str) -> Path:
+    """Where a machine keeps what it embeds for the run of another one: in the cache folder that both may have."""
+    return cache_folder() / NODES / re.sub(r"[^\w-]", "_", host)
 
 
 def size_limit() -> tuple[int, str]:
@@ -202,6 +210,10 @@ class Store:
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         return deleted
 
+    def beside(self) -> list[Path]:
+        """The files of other machines (`folder_of`) that are in sight."""
+        return sorted(self.path.parent.glob(f"{NODES}/*/{FILE_NAME}"))
+
     def bytes_on_disk(self) -> int:
         files = (Path(f"{self.path}{suffix}") for suffix in ("", "-wal"))
         return sum(file.stat().st_size for file in files if file.exists())
@@ -224,6 +236,8 @@ class Store:
             self._set_aside(error)
         except OSError as error:
             self._give_up(f"the embedding cache {self.path} cannot be used ({error.strerror})")
+        except OutputError as error:
+            self._give_up(f"the embedding cache {self.path} cannot be used: {error}")
 
     def _give_up(self, reason: str) -> None:
         self.notices.append(f"{reason}; this run goes on without it")
@@ -245,7 +259,7 @@ class Store:
             self.notices.append(f"the embedding cache was damaged ({error}); it is set aside as {aside} and rebuilt")
 
     def _open(self) -> None:
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(self.path.parent)
         # SQLite gives its side files the mode of the main one.
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
         self._inode = self.path.stat().st_ino

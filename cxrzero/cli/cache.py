@@ -47,6 +47,10 @@ def info() -> None:
     for usage in store.usage():
         first, last = _day(usage.oldest), _day(usage.newest)
         show(f"{_entries(usage)}, last used {first if first == last else f'from {first} to {last}'}")
+    if nodes := store.beside():
+        size = sum(node.stat().st_size for node in nodes) / 1e6
+        folder = nodes[0].parent.parent
+        show(f"{counted(len(nodes), 'cache')} of other machines ({size:,.1f} MB): cxrzero cache merge {folder}/*")
     _report(store.notices, alive=store.alive)
 
 

@@ -245,8 +245,12 @@ def open_screener(
     notify: Notify = silent,
     archives: Archives | None = None,
     objects: Objects | None = None,
+    cache_folder: Path | None = None,
 ) -> Screener:
-    """The models that options name, ready to run as the options say. Raises what `Screener` raises."""
+    """The models that options name, ready to run as the options say, with the user's cache if no folder is given.
+
+    Raises what `Screener` raises.
+    """
     return Screener(
         options.model,
         device=options.device,
@@ -257,7 +261,7 @@ def open_screener(
         decode_in=options.decode_in,
         decode_options=DecodeOptions(invert=options.invert),
         selection=Selection(parse_skip(options.skip), options.only),
-        cache=options.cache,
+        cache=options.cache and (cache_folder or True),
         cache_by=options.cache_by,
         fast_decode=options.fast_decode,
         gpu_decode=options.gpu_decode,

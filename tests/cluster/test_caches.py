@@ -1,0 +1,76 @@
+"""What tasks on other machines embed is kept there, in a file that no other machine writes, and becomes one cache."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from cxrzero.cache.store import FILE_NAME, Store
+from cxrzero.cli import app
+from cxrzero.cluster.engine import Task
+from cxrzero.cluster.task import run_slice
+from cxrzero.predict import plan as predict_plan
+from cxrzero.predict.options import PredictOptions
+from cxrzero.predict.run import run
+from tests.cluster.conftest import Whole, in_tasks, record, same
+
+Options = Callable[..., PredictOptions]
+
+
+def images(folder: Path) -> int:
+    with closing(Store(folder)) as store:
+        return sum(each.entries for each in store.usage() if each.kind == "image")
+
+
+def test_each_machine_keeps_what_it_embeds_and_one_has_it_all_after_a_merge(
+    options: Options, whole: Whole, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = iter(("a.example", "../b", "a.example", "here"))
+    monkeypatch.setattr(socket, "gethostname", lambda: "here")
+
+    def elsewhere(task: Task, results: Path, notify: Callable[[int], None]) -> None:
+        name = next(names)
+        with monkeypatch.context() as patch:
+            patch.setattr(socket, "gethostname", lambda: name)
+            run_slice(task, results, notify)
+
+    in_tasks(options(out="many.csv", engine="local", tasks=4, cache_by="content"), elsewhere)
+    whole()
+    assert same("many.csv", "whole.csv")
+    made, hashed = (record("many")["cache"][name] for name in ("embedded", "hashed"))
+    assert made > 4
+    assert hashed >= made
+    cache = Path(os.environ["CXRZERO_CACHE_DIR"])
+    nodes = [cache / "nodes" / name for name in ("___b", "a_example")]
+    assert sorted((cache / "nodes").iterdir()) == nodes
+    assert all(stat.S_IMODE(folder.stat().st_mode) == 0o700 for folder in (cache / "nodes", *nodes))
+    kept = [images(folder) for folder in (cache, *nodes)]
+    assert all(kept)
+    info = CliRunner().invoke(app, ["cache", "info"]).output
+    assert "2 caches of other machines" in info
+    assert f"cxrzero cache merge {cache / 'nodes'}/*" in info.replace("\n", "")
+    assert CliRunner().invoke(app, ["cache", "merge", *map(str, nodes)]).exit_code == 0
+    assert images(cache) == sum(kept)
+    Path("in").rename("moved")
+    outcome = run(predict_plan.prepare(PredictOptions(("moved",), **again(options))))
+    assert (outcome.stats.embedded, outcome.stats.cached) == (0, made)
+
+
+def again(options: Options) -> dict[str, object]:
+    return {"model": options().model, "out": "again.csv", "cache_by": "content"}
+
+
+def test_a_task_of_the_driver_s_machine_uses_its_cache(options: Options) -> None:
+    in_tasks(options(out="many.csv", engine="local", tasks=2))
+    cache = Path(os.environ["CXRZERO_CACHE_DIR"])
+    assert not (cache / "nodes").exists()
+    assert (cache / FILE_NAME).exists()
+    run(predict_plan.prepare(options(out="plain.csv")))
+    assert record("plain")["cache"]["embedded"] == 0
