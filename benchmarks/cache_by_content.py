@@ -5,8 +5,8 @@
 Films are drawn: DICOM of 15 MB (uncompressed, 12 bits in 16) and PNG of 1 MB, each folder once by path and once by
 content, a pair right after the other, --rounds times with alternating order. Of each pair: the first run with an empty
 cache, where the system's memory of the files is dropped before (posix_fadvise; a disk then reads them); the second one,
-nothing having changed; the one after the folder was renamed. Seconds are those of the run itself, from its record: the
-start of the command is the same for all.
+nothing having changed; the one after the folder was renamed. Wall seconds are those of the run itself, from its
+record; processor seconds those of the whole command, whose start is the same for all. Ratios are of each pair.
 
 Look-ups are of 256 keys, which is what a run asks at once, in a store of --entries; PostgreSQL (tests/support/postgres)
 answers on loopback, so that a network's time comes on top. While a cache of as many entries is merged, another process
@@ -27,7 +27,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pydicom
@@ -49,6 +49,11 @@ BATCH = 32
 LOOKUPS = 200
 # Run as `python benchmarks/cache_by_content.py --keep FOLDER`: batches are kept until standard input ends.
 KEEP = "--keep"
+
+
+class Seconds(NamedTuple):
+    wall: float
+    processor: float
 
 
 def main() -> None:
@@ -110,23 +115,30 @@ def write_dicom(folder: Path, seed: int) -> int:
 
 
 def runs(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Medians of seconds by run and mode, and by content the share of the pairs' times by path."""
-    seconds: dict[str, dict[str, list[float]]] = {}
+    """For each run the medians of seconds by mode, and the ratio of content to path of each pair and their median."""
+    taken: dict[str, list[dict[str, Seconds]]] = {"first": [], "second": [], "renamed": []}
     for number in range(options.rounds):
-        for mode in MODES if number % 2 == 0 else MODES[::-1]:
-            for name, value in three_runs(folder, mode, options.model).items():
-                seconds.setdefault(name, {}).setdefault(mode, []).append(value)
-    shares = [by_content / by_path for by_path, by_content in zip(*seconds["first"].values(), strict=True)]
-    if list(seconds["first"]) != list(MODES):
-        shares = [1 / share for share in shares]
-    medians = {
-        name: {mode: round(statistics.median(values), 3) for mode, values in modes.items()}
-        for name, modes in seconds.items()
-    }
-    return {**medians, "first_ratios": [round(share, 3) for share in shares]}
+        pair = {mode: three_runs(folder, mode, options.model) for mode in (MODES if number % 2 == 0 else MODES[::-1])}
+        for name, pairs in taken.items():
+            pairs.append({mode: pair[mode][name] for mode in MODES})
+    return {name: compared(pairs) for name, pairs in taken.items()}
 
 
-def three_runs(folder: Path, mode: str, model: str) -> dict[str, float]:
+def compared(pairs: list[dict[str, Seconds]]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for kind in Seconds._fields:
+        values = {mode: [getattr(pair[mode], kind) for pair in pairs] for mode in MODES}
+        ratios = [by_content / by_path for by_path, by_content in zip(*values.values(), strict=True)]
+        medians = {mode: round(statistics.median(each), 3) for mode, each in values.items()}
+        result[kind] = {
+            **medians,
+            "ratio": round(statistics.median(ratios), 3),
+            "ratios": [round(r, 3) for r in ratios],
+        }
+    return result
+
+
+def three_runs(folder: Path, mode: str, model: str) -> dict[str, Seconds]:
     cache, moved = folder.with_name("cache"), folder.with_name("moved")
     count = len(list(folder.iterdir()))
     forget(folder)
@@ -151,17 +163,21 @@ def forget(folder: Path) -> None:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def predict(folder: Path, cache: Path, mode: str, model: str, *, embedded: int, hashed: int) -> float:
+def predict(folder: Path, cache: Path, mode: str, model: str, *, embedded: int, hashed: int) -> Seconds:
     """Seconds of a run, of which is known how many films it has to embed and to hash."""
     out = folder.with_name("table.csv")
     command = [sys.executable, "-m", "cxrzero", "predict", str(folder), "--labels", "pneumonia", "--model", model]
     command += ["--out", str(out), "--overwrite", "--quiet", "--device", "cpu", "--cache-by", mode]
-    subprocess.run(command, env={**os.environ, "CXRZERO_CACHE_DIR": str(cache)}, check=True)
+    process = subprocess.Popen(command, env={**os.environ, "CXRZERO_CACHE_DIR": str(cache)})
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        sys.exit(f"{' '.join(command)} ended with {process.returncode}")
     record = json.loads(out.with_suffix(".run.json").read_text(encoding="utf-8"))
     counts = record["cache"]
     if (counts["embedded"], counts["hashed"]) != (embedded, hashed):
         sys.exit(f"{mode}: {counts}, and not {embedded} embedded and {hashed} hashed")
-    return float(record["seconds"]["wall"])
+    return Seconds(record["seconds"]["wall"], usage.ru_utime + usage.ru_stime)
 
 
 def stores(work: Path, entries: int) -> dict[str, Any]:

@@ -48,6 +48,7 @@ class Merged:
     Attributes:
         source: the file.
         bytes: its size.
+        entries: that it has; 0 where damage prevents that they are counted.
         added: entries that are new.
         known: those that were there.
         damaged: those that are not what was sealed, or no entries of a cache.
@@ -57,11 +58,17 @@ class Merged:
 
     source: Path
     bytes: int
+    entries: int = 0
     added: int = 0
     known: int = 0
     damaged: int = 0
     is_cut: bool = False
     no_room: int = 0
+
+    @property
+    def done(self) -> int:
+        """Entries that were looked at."""
+        return self.added + self.known + self.damaged
 
     @property
     def is_whole(self) -> bool:
@@ -87,7 +94,7 @@ def find_caches(paths: Sequence[Path], store: Store) -> list[Path]:
     return files
 
 
-def merge(file: Path, store: Store, on_progress: Callable[[Merged], None] | None = None) -> Merged:
+def merge(file: Path, store: Store, on_progress: Callable[[Merged], None] = lambda merged: None) -> Merged:
     """Put the entries of a file into a cache, a few at a time; what is done stays done wherever it ends.
 
     Args:
@@ -100,23 +107,32 @@ def merge(file: Path, store: Store, on_progress: Callable[[Merged], None] | None
     merged = Merged(file, file.stat().st_size)
     with closing(_open(file)) as source:
         try:
-            for last, entries, damaged in _batches(source):
-                if not store.alive or not store.has_room(sum(len(entry.sealed) for entry in entries)):
-                    merged.no_room = len(entries) + _count_after(source, last)
+            merged.entries = _count(source)
+            for entries, damaged in _batches(source):
+                if not store.has_room(sum(len(entry.sealed) for entry in entries)):
+                    merged.no_room = max(merged.entries - merged.done, len(entries))
                     break
                 added = store.add(entries)
+                if not store.alive:
+                    break
                 merged.added += added
                 merged.known += len(entries) - added
                 merged.damaged += damaged
-                if on_progress:
-                    on_progress(merged)
+                on_progress(merged)
         except sqlite3.DatabaseError:
             merged.is_cut = True
     return merged
 
 
-def _batches(source: sqlite3.Connection) -> Iterator[tuple[int, list[Entry], int]]:
-    """Whole entries in the order of their numbers: the last number, the entries, and how many are damaged."""
+def _count(source: sqlite3.Connection) -> int:
+    try:
+        return int(source.execute("SELECT count(*) FROM entries").fetchone()[0])
+    except sqlite3.DatabaseError:
+        return 0
+
+
+def _batches(source: sqlite3.Connection) -> Iterator[tuple[list[Entry], int]]:
+    """Entries that are whole, in the order of their numbers, and how many beside them are not."""
     # A value that is too large is not loaded.
     query = (
         f"SELECT rowid, key, kind, model, used, CASE WHEN length(payload) <= {MOST_BYTES} THEN payload END "
@@ -136,11 +152,7 @@ def _batches(source: sqlite3.Connection) -> Iterator[tuple[int, list[Entry], int
                     break
         if not seen:
             return
-        yield last, entries, seen - len(entries)
-
-
-def _count_after(source: sqlite3.Connection, last: int) -> int:
-    return int(source.execute("SELECT count(*) FROM entries WHERE rowid > ?", (last,)).fetchone()[0])
+        yield entries, seen - len(entries)
 
 
 def _entry(row: Sequence[Any], now: int) -> Entry | None:

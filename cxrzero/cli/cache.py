@@ -75,13 +75,15 @@ def merge(
     """
     from cxrzero.cache import merge as job
     from cxrzero.cache.store import Store
+    from cxrzero.cli.progress import Steps
 
     store = Store()
     if not store.alive:
         _report(store.notices, alive=False)
     done = []
     for file in job.find_caches(sources, store):
-        done.append(job.merge(file, store))
+        with Steps("Merging") as steps:
+            done.append(job.merge(file, store, lambda merged: steps(merged.done, merged.entries)))
         if not store.alive:
             break
         show(_line(done[-1]))
