@@ -213,7 +213,8 @@ class Pool:
         member.host = ready.host
         if ready.cxrzero != __version__:
             return self._leave_out(
-                member, f"{member.place} has cxrzero {ready.cxrzero}, and the driver has {__version__}; install the same"
+                member,
+                f"{member.place} has cxrzero {ready.cxrzero}, and the driver has {__version__}; install the same",
             )
         if self._waiting:
             number, task = self._waiting[0]
@@ -234,7 +235,8 @@ class Pool:
         self._false_starts[member.node] += 1
         if any(name in str(error) for name in ("ImportError", "ModuleNotFoundError", "AttributeError")):
             return self._leave_out(
-                member, f"cxrzero {__version__} cannot be imported on {member.place}; install it there, for the same Python"
+                member,
+                f"cxrzero {__version__} cannot be imported on {member.place}; install it there, for the same Python",
             )
         if self._false_starts[member.node] >= FALSE_STARTS:
             return self._leave_out(member, f"no worker can be started on {member.place}: {why(error)}")
