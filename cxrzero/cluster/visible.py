@@ -26,6 +26,6 @@ def check_visible(task: Task) -> None:
     if not any(map(os.path.lexists, looked_for)):
         example = "" if task.options.get("pseudonymise") else f" (such as {looked_for[0]})"
         raise NodeError(
-            f"{socket.gethostname()} sees none of the films of task {task.number}{example}: they have to be at the same "
-            "place on every machine of a cluster; if they are gone everywhere, delete the plan's folder"
+            f"{socket.gethostname()} sees none of the films of task {task.number}{example}: they have to be at the "
+            "same place on every machine of a cluster; if they are gone everywhere, delete the plan's folder"
         )
