@@ -17,14 +17,13 @@ from typing import NamedTuple
 
 from cxrzero.cache.entries import Entries
 from cxrzero.cache.store import CONTENT, Store
-from cxrzero.errors import ImageError
 from cxrzero.places.kind import is_local
 from cxrzero.places.members import parse_member
 from cxrzero.sources import ImageRef, identity_of
 
 CONTENT_BYTES = 32
 # A file that changes twice within the resolution of its system's clock looks the same after both: 2 s on FAT, 1 s or
-# less elsewhere. What is in one that changed just now is therefore not remembered.
+# less elsewhere. Of one that changed just now nobody can say whether what is decoded is what was hashed.
 SETTLED_AFTER_NS = 2_000_000_000
 
 
@@ -33,7 +32,7 @@ class Hashed(NamedTuple):
 
     Attributes:
         content: BLAKE2b of its bytes; None where it cannot be read, or is no longer the file that was found.
-        is_settled: whether its place will tell when that changes.
+        is_settled: whether its place tells when that changes.
     """
 
     content: bytes | None
@@ -52,34 +51,26 @@ def hash_film(ref: ImageRef, content_of: Callable[[ImageRef], bytes]) -> Hashed:
     Args:
         content_of: reads a film in a .zip or .tar file, see `cxrzero.sources.reader.Reader.content`.
     """
-    return _hash_file(ref) if isinstance(ref.identity, tuple) else _hash_member(ref, content_of)
-
-
-def _hash_file(ref: ImageRef) -> Hashed:
     try:
-        with open(ref.path, "rb", buffering=0) as file:
-            found = identity_of(os.fstat(file.fileno()))
-            digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=CONTENT_BYTES))
-            read = identity_of(os.fstat(file.fileno()))
-    except OSError:
+        content, changed_ns = _of_file(ref) if isinstance(ref.identity, tuple) else _of_member(ref, content_of)
+    except Exception:  # one strange film must not end a run: its decoder comes to the same, and the row says what it is
         return Hashed(None)
-    if not found == read == ref.identity:
-        return Hashed(None)
-    _, changed_ns, _ = read
-    return Hashed(digest.digest(), _is_settled(changed_ns))
+    return Hashed(content, abs(time.time_ns() - changed_ns) > SETTLED_AFTER_NS)
 
 
-def _hash_member(ref: ImageRef, content_of: Callable[[ImageRef], bytes]) -> Hashed:
-    try:
-        content = content_of(ref)
-        changed_ns = os.stat(parse_member(ref.path).container).st_mtime_ns
-    except (OSError, ImageError):
-        return Hashed(None)
-    return Hashed(hashlib.blake2b(content, digest_size=CONTENT_BYTES).digest(), _is_settled(changed_ns))
+def _of_file(ref: ImageRef) -> tuple[bytes | None, int]:
+    """(digest, time of the last change in ns)."""
+    with open(ref.path, "rb", buffering=0) as file:
+        found = identity_of(os.fstat(file.fileno()))
+        digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=CONTENT_BYTES))
+        read = identity_of(os.fstat(file.fileno()))
+    return digest.digest() if found == read == ref.identity else None, read[1]
 
 
-def _is_settled(changed_ns: int) -> bool:
-    return abs(time.time_ns() - changed_ns) > SETTLED_AFTER_NS
+def _of_member(ref: ImageRef, content_of: Callable[[ImageRef], bytes]) -> tuple[bytes, int]:
+    content = content_of(ref)
+    changed_ns = os.stat(parse_member(ref.path).container).st_mtime_ns
+    return hashlib.blake2b(content, digest_size=CONTENT_BYTES).digest(), changed_ns
 
 
 def place_of(ref: ImageRef) -> bytes:

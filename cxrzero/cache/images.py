@@ -97,7 +97,8 @@ class ImageCache:
         others = {}
         for (ref, key), content in zip(films, contents, strict=True):
             if ref.content is not None:
-                others[key] = self._entries.key(place_of(ref))
+                if place := place_of(ref):
+                    others[key] = self._entries.key(place)
             elif content is not None:
                 others[key] = self._by_content(content)
         payloads = self._entries.get(list(others.values()))

@@ -101,11 +101,12 @@ class _Ahead:
                 if block and not hashed.done():
                     break
                 content, is_settled = hashed.result()
-                if content is not None:
-                    ref = ref._replace(content=content)
-                    stats.hashed += 1
-                    if is_settled:
-                        self._new[place] = content
+                stats.hashed += content is not None
+                if not is_settled:
+                    ref = ref._replace(identity=None)  # so that what is decoded is not kept
+                elif content is not None:
+                    self._new[place] = content
+                ref = ref._replace(content=content)
                 self.hashing -= 1
             self._films.popleft()
             block.append(ref)
