@@ -368,13 +368,14 @@ class Screener:
     def _open_decoders(self) -> OpenDecoders:
         preprocessings = _preprocessings(self.members)
         if self.decode_in == "threads":
-            waits = {"expect": self.reader.expect, "hurried": self.reader.hurried}
-            return partial(ThreadDecoders, self.decode, preprocessings, self.workers, **waits)
+            reader = self.reader
+            threads = partial(ThreadDecoders, expect=reader.expect, hurried=reader.hurried)
+            return partial(threads, self.decode, preprocessings, self.workers)
         from cxrzero.pipeline.processes import ProcessDecoders
 
         plain = partial(self.reader.decode, options=self.decode_options)  # processes need no models
-        expect = self.reader.expect if self.objects else None
-        return partial(ProcessDecoders, plain, preprocessings, self.workers, waiting=self.batch_size, expect=expect)
+        processes = partial(ProcessDecoders, waiting=self.batch_size, expect=self.reader.expect)
+        return partial(processes, plain, preprocessings, self.workers)
 
     def decode(self, film: ImageRef | str) -> Iterator[Radiograph]:
         """The upright pictures of one film, as it was found or by its path, one at a time."""

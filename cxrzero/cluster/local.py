@@ -129,8 +129,10 @@ class _Worker:
                 news = self._connection.recv()
                 if isinstance(news, int):
                     self.films = news
-                else:
-                    return self._ended(news)
+                    continue
+                if news is not None:  # a GPU that failed may fail for ever in this process
+                    self.end()
+                return self._ended(news)
         except (EOFError, OSError):
             is_alive = False
         if is_alive:

@@ -105,10 +105,12 @@ class PlanFolder:
         """The run is over."""
         (self.path / PLAN).unlink(missing_ok=True)
         self.close()
-        shutil.rmtree(self.path)
 
     def close(self) -> None:
+        """Let go of it; without a plan it is of no use, and goes."""
         self._lock.close()
+        if self.path.exists() and not (self.path / PLAN).exists():
+            shutil.rmtree(self.path)
 
 
 def read_plan(folder: Path) -> Sliced:

@@ -187,9 +187,7 @@ def _sliced(folder: PlanFolder, plan: Plan, engine: Engine) -> Sliced:
         if objects:
             objects.close()
     if not walked.films:
-        error = nothing_found(plan, counts, pseudonymiser_of(plan)[0])
-        folder.delete()
-        raise error
+        raise nothing_found(plan, counts, pseudonymiser_of(plan)[0])
     # Jobs queue up, and how many will run at once nobody knows.
     room = 1 if engine.name == "slurm" else engine.room()
     tasks = tasks_for(walked.films, room, _for_engine(plan).device, options.tasks)

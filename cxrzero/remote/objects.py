@@ -14,15 +14,15 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import urlsplit
 
 from cxrzero.archive.ahead import read_ahead
 from cxrzero.archive.archives import CA_FILE, LISTED_AHEAD
 from cxrzero.archive.limits import Limits, Patience
 from cxrzero.choices import Notify, silent
 from cxrzero.containers.blob import CHANGED
-from cxrzero.errors import ImageError, MissingExtraError, RemoteError, UsageError
-from cxrzero.remote.address import AZURE, ObjectAddress, known_of, parse_object
+from cxrzero.errors import ImageError, RemoteError, UsageError
+from cxrzero.remote.address import ObjectAddress, SignedAddress, known_of, parse_object
+from cxrzero.remote.open import check_installed, opened
 from cxrzero.remote.service import STORE, Entry, Service
 from cxrzero.sources.refs import ImageRef, WalkCounts
 
@@ -31,26 +31,10 @@ if TYPE_CHECKING:
     from cxrzero.images.radiograph import DecodeOptions, Radiograph
     from cxrzero.remote.ahead import FetchAhead
 
-ANONYMOUS = "CXRZERO_ANONYMOUS"
 # Requests at once: a store answers after a tenth of a second, however many wait.
 LIMITS = Limits(requests=32)
-# Of contents that were fetched and are not decoded yet: 25 of the largest films.
-AHEAD_BYTES = 2**30
-
-
-class SignedAddress(str):
-    """An address in whose text there is no query, and the query that it was given with; only its text is shown."""
-
-    __slots__ = ("query",)
-    query: str
-
-    def __new__(cls, text: str, query: str = "") -> Self:
-        made = super().__new__(cls, text)
-        made.query = query
-        return made
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (str(self), self.query)
+# Of contents that were fetched and are not decoded yet: a dozen of the largest films, hundreds of usual ones.
+AHEAD_BYTES = 512 * 2**20
 
 
 class Objects:
@@ -121,7 +105,7 @@ class Objects:
             )
         for place in map(parse_object, addresses):
             if place.service not in self._named:
-                _check_installed(place)
+                check_installed(place)
                 self._named.add(place.service)
                 if not place.is_encrypted and not place.is_local:
                     self._say_open(place.service)
@@ -260,7 +244,7 @@ class Objects:
         with self._lock:
             if place.service not in self._services:
                 patience = Patience(self.limits, place.service, self._stop, STORE)
-                service = _opened(place, self.limits, patience, self._stop, self._ca_file)
+                service = opened(place, self.limits, patience, self._stop, self._ca_file)
                 if not service.is_encrypted:
                     self._say_open(place.service)
                 self._services[place.service] = service, patience
@@ -342,48 +326,3 @@ def _asked(path: str) -> ObjectAddress:
     place = parse_object(path)
     query = getattr(path, "query", "") or place.query
     return ObjectAddress(place.scheme, place.host, place.key, query)
-
-
-def _check_installed(place: ObjectAddress) -> None:
-    from importlib.util import find_spec
-
-    if place.is_web:
-        needed = "requests"
-    elif place.scheme in AZURE:
-        needed = "adlfs"
-    else:
-        needed = {"s3": "s3fs", "gs": "gcsfs"}.get(place.scheme, "fsspec")
-    if find_spec(needed) is None:
-        raise MissingExtraError(needed, "cloud")
-    if needed == "fsspec":
-        from cxrzero.remote.filesystem import check_scheme
-
-        check_scheme(place.scheme)
-
-
-def _opened(
-    place: ObjectAddress, limits: Limits, patience: Patience, stop: threading.Event, ca_file: str | None
-) -> Service:
-    is_anonymous = os.environ.get(ANONYMOUS, "").lower() in ("1", "on", "true", "yes")
-    if place.is_web:
-        from cxrzero.archive.credentials import login_for_host
-        from cxrzero.remote.web import Web
-
-        is_safe = place.is_encrypted or place.is_local
-        login = None if is_anonymous else login_for_host(urlsplit(place.service).hostname or "", is_safe=is_safe)
-        return Web(place, limits, stop, login, ca_file)
-    if place.scheme == "s3":
-        from cxrzero.remote.s3 import S3
-
-        return S3(place, limits, patience, is_anonymous=is_anonymous)
-    if place.scheme == "gs":
-        from cxrzero.remote.gcs import Gcs
-
-        return Gcs(place, limits, patience, is_anonymous=is_anonymous)
-    if place.scheme in AZURE:
-        from cxrzero.remote.azure import Azure
-
-        return Azure(place, limits, patience, is_anonymous=is_anonymous)
-    from cxrzero.remote.filesystem import FileSystem
-
-    return FileSystem(place, limits, patience)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Protocol
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, Self
 
 from cxrzero.sources.refs import ImageRef, WalkCounts
 
@@ -53,3 +54,12 @@ class Objects(Protocol):
 
     def hurried(self) -> AbstractContextManager[None]:
         """Meanwhile, what waits for a store ends."""
+
+    def close(self) -> None:
+        """End all connections, as leaving its context does."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...

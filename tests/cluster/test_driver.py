@@ -19,7 +19,7 @@ from cxrzero.cluster.driver import Patience, Standing
 from cxrzero.cluster.engine import Ended, Engine, LostError, Task
 from cxrzero.cluster.inprocess import InProcess
 from cxrzero.cluster.task import run_slice, slice_as_bytes
-from cxrzero.errors import BundleError, CxrzeroError, NoInputError, OutputExistsError, RunError, UsageError
+from cxrzero.errors import BundleError, CxrzeroError, MissingExtraError, NoInputError, OutputExistsError, RunError, UsageError
 from cxrzero.pipeline.embedder import embed
 from cxrzero.predict.join import join
 from cxrzero.predict.options import PredictOptions
@@ -341,6 +341,15 @@ def test_nothing_to_read_leaves_nothing(asked: Options, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(NoInputError, match="no image or DICOM file in empty"):
         in_tasks(PredictOptions(**{**_values(asked()), "paths": ("empty",)}))
+    assert not Path("many.plan").exists()
+
+
+def test_an_engine_that_cannot_be_had_leaves_nothing(asked: Options) -> None:
+    def open_engine(*arguments: Any) -> Engine:
+        raise MissingExtraError("submitit", "slurm")
+
+    with pytest.raises(MissingExtraError, match=r"pip install 'cxrzero\[slurm\]'"):
+        job.run(job.prepare(asked()), open_engine=open_engine)
     assert not Path("many.plan").exists()
 
 

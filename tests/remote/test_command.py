@@ -223,7 +223,8 @@ def test_other_commands_read_addresses_or_say_what_to_do(cxrzero: Run, s3: Bucke
     ):  # fmt: skip
         result = cxrzero(*command)
         assert result.exit_code == 2, (command, result.output)
-        assert any(word in result.output for word in ("copy", "give", "fetch", "name a file", "see docs", "written as")), result.output
+        advice = ("copy", "give", "fetch", "name a file", "see docs", "written as")
+        assert any(word in result.output for word in advice), result.output
     [row] = table()
     assert row["path"] == film
     worklist = cxrzero("worklist", "predictions.csv", "--out", "page")

@@ -132,6 +132,8 @@ class RayEngine:
         if isinstance(news, News):
             self._places, self._progress = news.places, news.progress
             self._ended += [each for each in news.ended if each.number in self._running]
+            if any(each.error is None for each in news.ended):
+                self._lost_at = 0.0
             for line in news.lines:
                 log.warning("%s", line)
         elif isinstance(news, Joined):
@@ -142,7 +144,7 @@ class RayEngine:
                     "unless it asks for a token (docs/cluster.md)",
                     news.cluster.address,
                 )
-            self.versions, self._lost_at = news.versions, 0.0
+            self.versions = news.versions
         elif self._is_joined or not self.versions:
             raise news
         else:

@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -23,7 +24,7 @@ from pathlib import Path
 from cxrzero.cluster.engine import Ended, Task
 from cxrzero.cluster.ray.joined import Cluster, joined
 from cxrzero.cluster.ray.needs import Needs
-from cxrzero.errors import CxrzeroError
+from cxrzero.cluster.task import as_typed
 
 # Longest wait for an answer of Ray's before the driver is listened to again.
 TICK_S = 0.1
@@ -86,10 +87,19 @@ def serve(connection: Connection, asked: Asked) -> None:
                 signal.signal(number, signal.SIG_IGN)
             connection.send(Joined(cluster, {"ray": version("ray"), "python": platform.python_version()}))
             _work(connection, asked)
-    except CxrzeroError as error:
-        connection.send(error)
-    except (EOFError, BrokenPipeError, ConnectionResetError):
+    except (EOFError, BrokenPipeError, ConnectionResetError):  # the driver has ended, or wants no more
         return
+    except Exception as error:
+        traceback.print_exc()  # into the log
+        if not is_of_ray(error):  # else the cluster is gone, and ending says so
+            connection.send(as_typed(error))
+
+
+def is_of_ray(error: Exception) -> bool:
+    """Whether Ray raises it where a cluster cannot be reached any more."""
+    from ray.exceptions import RayError
+
+    return isinstance(error, (RayError, ConnectionError))
 
 
 def _work(connection: Connection, asked: Asked) -> None:
