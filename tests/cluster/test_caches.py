@@ -8,6 +8,7 @@ import sqlite3
 import stat
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -64,12 +65,9 @@ def test_each_machine_keeps_what_it_embeds_and_one_has_it_all_after_a_merge(
     assert CliRunner().invoke(app, ["cache", "merge", *map(str, nodes)]).exit_code == 0
     assert kept_in(cache) == set().union(*kept) > kept[0]
     Path("in").rename("moved")
-    outcome = run(predict_plan.prepare(PredictOptions(("moved",), **again(options))))
+    moved = replace(options(out="again.csv", cache_by="content"), paths=("moved",))
+    outcome = run(predict_plan.prepare(moved))
     assert (outcome.stats.embedded, outcome.stats.cached) == (0, used["embedded"] + used["cached"])
-
-
-def again(options: Options) -> dict[str, object]:
-    return {"model": options().model, "out": "again.csv", "cache_by": "content"}
 
 
 def test_a_task_of_the_driver_s_machine_uses_its_cache(options: Options) -> None:
