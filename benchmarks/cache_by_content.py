@@ -92,7 +92,7 @@ def write_png(folder: Path, seed: int) -> int:
     """A film with grain, as films have; its bytes."""
     path = folder / f"{seed:05}.png"
     grain = np.random.default_rng(seed).normal(0, 6, (1200, 1200))
-    Image.fromarray(np.clip(draw(seed, 1200).to_uint8() + grain, 0, 255).astype(np.uint8)).save(path)
+    Image.fromarray(np.clip(drawn(seed, 1200, 1200) + grain, 0, 255).astype(np.uint8)).save(path)
     return path.stat().st_size
 
 
@@ -108,10 +108,14 @@ def write_dicom(folder: Path, seed: int) -> int:
     dataset.Rows, dataset.Columns = 3072, 2500
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 12, 11, 0
-    small = Image.fromarray(draw(seed, 1024).to_uint8()).resize((2500, 3072))
-    dataset.PixelData = (np.asarray(small, np.uint16) * 16).tobytes()
+    dataset.PixelData = (drawn(seed, 2500, 3072).astype(np.uint16) * 16).tobytes()
     dataset.save_as(path, enforce_file_format=True)
     return path.stat().st_size
+
+
+def drawn(seed: int, width: int, height: int) -> np.ndarray:
+    """A phantom, enlarged: (height, width) uint8."""
+    return np.asarray(Image.fromarray(draw(seed, 512).to_uint8()).resize((width, height)))
 
 
 def runs(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
