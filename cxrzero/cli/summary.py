@@ -104,7 +104,8 @@ def print_end(plan: Plan, outcome: Outcome) -> None:
         console.print(f"Not fetched, for their modality is never scored: {plan.screener.archives.left_out()}")
     if unscored := [f"{why} ({n:,})" for why, n in outcome.highest.unscored.most_common()]:
         console.print(f"Without scores: {together(unscored)}")
-    console.print(f"Embeddings: {stats.cached:,} taken from the cache, {stats.embedded:,} computed")
+    hashed = f"; {counted(stats.hashed, 'file')} hashed" if screener.cache_by == "content" else ""
+    console.print(f"Embeddings: {stats.cached:,} taken from the cache, {stats.embedded:,} computed{hashed}")
     if frames := screener.gpu_frames:
         console.print(
             f"Compressed DICOM frames: {frames.on_gpu:,} decoded on the GPU, {frames.on_cpu:,} on the processor"

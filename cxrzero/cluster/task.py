@@ -113,11 +113,12 @@ class _Kept:
         from cxrzero.sources.reader import Reader
 
         archives, objects = _archives(task, options), _objects(task, options)
-        wanted = json.dumps([task.options, task.cpus], sort_keys=True)
+        cache_folder = _cache_folder(task)
+        wanted = json.dumps([task.options, task.cpus, str(cache_folder)], sort_keys=True)
         if self._screener is None or self._asked != wanted:
             self.close()
             limit_cpus(task.cpus)
-            self._screener = open_screener(options, archives=archives, objects=objects)
+            self._screener = open_screener(options, archives=archives, objects=objects, cache_folder=cache_folder)
             self._asked = wanted
         self._screener.reader = Reader(archives, objects)
         if frames := self._screener.gpu_frames:
@@ -172,6 +173,17 @@ def _objects(task: Task, options: PredictOptions) -> Objects | None:
         if kind == "object" or (kind == "member" and not is_local(path)):
             objects.check([file_of(path)])
     return objects or None
+
+
+def _cache_folder(task: Task) -> Path | None:
+    """Where this machine keeps embeddings: where it always does, or, for another one's plan, in a folder of its own.
+
+    Many machines may have one home folder, and SQLite's log does not work between machines.
+    """
+    from cxrzero.cache.store import folder_of
+
+    host = socket.gethostname()
+    return None if host == task.host else folder_of(host)
 
 
 def _enter(folder: str) -> None:

@@ -85,7 +85,7 @@ def join(
             output.commit()
         seconds, cache = record["seconds"], record["cache"]
         stats.decode_seconds, stats.encode_seconds = seconds["decode"], seconds["encode"]
-        stats.cached, stats.embedded = cache["cached"], cache["embedded"]
+        stats.cached, stats.embedded, stats.hashed = cache["cached"], cache["embedded"], cache["hashed"]
         ended = datetime.now(UTC)
         outcome = Outcome(
             stats,
