@@ -18,8 +18,9 @@ import torch
 from cxrzero.display.counts import counted
 from cxrzero.errors import OutputError, ReaderGoneError, TrainingError, WriteError
 from cxrzero.files import cannot_write
+from cxrzero.registry.trainingrun import RUN_JSON
 from cxrzero.train.data.batches import Batch, step_seed
-from cxrzero.train.distributed import join
+from cxrzero.train.distributed import World, join
 from cxrzero.train.finish import asked, finish
 from cxrzero.train.interrupt import Interrupt
 from cxrzero.train.material import Material
@@ -38,6 +39,7 @@ from cxrzero.train.runfolder import RunFolder
 from cxrzero.train.state import Best, TrainingState
 from cxrzero.train.step.backward import Encoders, backward
 from cxrzero.train.step.optimise import clip_gradients, make_average, make_optimiser, rate_at, set_rate
+from cxrzero.train.step.repeatable import repeatable
 
 MAX_SKIPPED = 5  # steps whose loss was not finite
 SPEED_STEPS = 20  # over which images/s is taken
@@ -51,9 +53,10 @@ def run(options: TrainOptions, on_progress: OnProgress | None = None, resume: bo
         report = on_progress if on_progress is not None and world.main else lambda _: None
         folder = RunFolder(options.out)
         try:
-            material = prepare(options, folder, world, report, resume)
-            with Interrupt() as interrupt:
-                _Trainer(material, report, interrupt).fit()
+            with repeatable(world.device):
+                material = prepare(options, folder, world, report, resume)
+                with Interrupt() as interrupt:
+                    _Trainer(material, report, interrupt).fit()
             if world.main:
                 report(Progress("export", material.steps, material.steps, options.epochs))
                 verdict = judge(metricslog.read(folder.path))
@@ -68,6 +71,8 @@ def run(options: TrainOptions, on_progress: OnProgress | None = None, resume: bo
                 for line in verdict.lines:
                     report(Progress("note", message=line))
             world.wait()
+        except torch.OutOfMemoryError as error:
+            raise TrainingError(_too_large(options, folder, world)) from error
         except ReaderGoneError:  # nobody hears of the progress, nor of its end
             raise
         except (WriteError, OSError) as error:  # a full disk, say, wherever it is met
@@ -77,6 +82,14 @@ def run(options: TrainOptions, on_progress: OnProgress | None = None, resume: bo
         finally:
             folder.release()
     return options.out
+
+
+def _too_large(options: TrainOptions, folder: RunFolder, world: World) -> str:
+    share = options.micro_batch or math.ceil(options.batch_size / world.size)
+    advice = f"give --micro-batch {max(1, share // 2)}, which computes the same loss in parts"
+    if (folder.path / RUN_JSON).exists():
+        advice = f"continue with --resume {folder.path} --micro-batch {max(1, share // 2)}: the same loss in parts"
+    return f"{share} images in one pass are more than fits into the memory of {world.device}; {advice}"
 
 
 @dataclass(frozen=True)

@@ -239,7 +239,7 @@ def _record(options: TrainOptions, folder: RunFolder, world: World, fixed: dict[
     Raises:
         UsageError: data or weights are not those that the run was started with; the field is named.
     """
-    place = {"device": str(world.device), "processes": world.size}
+    place = {"device": str(world.device), "gpu": world.gpu, "processes": world.size}
     if resume:
         recorded = folder.description()
         for name, value in fixed.items():
