@@ -5,8 +5,8 @@
 Draws its own phantoms and says of them what the recipe of cxrzero-mini says. A row is written as soon as it is known:
 
     speed   the loop of `cxrzero train` after its first steps, beside forward and backward alone on fixed tensors of the
-            same shapes ("pure"), and the memory of the GPU's tensors; "free" rows leave torch's own settings (TensorFloat-32
-            in convolutions, sums in any order)
+            same shapes ("pure"), and the memory of the GPU's tensors; "free" rows leave torch's own settings
+            (TensorFloat-32 in convolutions, sums in any order)
     agree   the same run, not augmented, on the GPU and on the processor: how far apart the losses are
     again   the same run twice on the GPU: whether every loss and gradient norm is the same number
     learn   a whole run with a bundle at its end: what the held-out films say, on either device

@@ -39,7 +39,7 @@ from cxrzero.train.runfolder import RunFolder
 from cxrzero.train.state import Best, TrainingState
 from cxrzero.train.step.backward import Encoders, backward
 from cxrzero.train.step.optimise import clip_gradients, make_average, make_optimiser, rate_at, set_rate
-from cxrzero.train.step.repeatable import repeatable
+from cxrzero.train.step.repeatable import in_any_order, repeatable
 
 MAX_SKIPPED = 5  # steps whose loss was not finite
 SPEED_STEPS = 20  # over which images/s is taken
@@ -131,11 +131,8 @@ class _Trainer:
                     self._validate(log)
                 self._save_if_due(log, due=validated)
             if self._exhausted():
-                message = (
-                    f"Stopped early at step {self._state.step:,}: "
-                    f"{counted(self._state.stale, 'validation')} in a row brought nothing better."
-                )
-                self._report(Progress("note", message=message))
+                fruitless = counted(self._state.stale, "validation")
+                self._note(f"Stopped early at step {self._state.step:,}: {fruitless} in a row brought nothing better.")
             if asked(self._options) and log is not None:
                 self._finish(log)
 
@@ -143,8 +140,7 @@ class _Trainer:
         state, options = self._state, self._options
         rate = rate_at(batch.step, self._material.steps, self._material.lr, options)
         set_rate(state.optimiser, rate)
-        torch.manual_seed(step_seed(options.seed, batch.step, self._world.rank))
-        stepped = self._step(batch)
+        stepped = in_any_order(lambda: self._step(batch), self._note)
         if not stepped.taken:
             self._skip(batch, stepped)
         state.step = batch.step + 1
@@ -168,14 +164,19 @@ class _Trainer:
 
     def _step(self, batch: Batch) -> _Stepped:
         state, options = self._state, self._options
+        torch.manual_seed(step_seed(options.seed, batch.step, self._world.rank))
         state.optimiser.zero_grad(set_to_none=True)
         statistics = [buffer.clone() for buffer in state.model.buffers()]
-        loss = backward(self._encoders, batch, self._world, options.micro_batch, options.loss).item()
-        norm = clip_gradients(state.model, options.grad_clip) if math.isfinite(loss) else math.nan
-        if not math.isfinite(norm):
-            # The forward pass counted the batch in the running statistics, which would stay NaN for ever.
-            for buffer, before in zip(state.model.buffers(), statistics, strict=True):
-                buffer.copy_(before)
+        taken = False
+        try:
+            loss = backward(self._encoders, batch, self._world, options.micro_batch, options.loss).item()
+            norm = clip_gradients(state.model, options.grad_clip) if math.isfinite(loss) else math.nan
+            taken = math.isfinite(norm)
+        finally:
+            if not taken:  # the forward pass counted the batch in the running statistics: NaN would stay for ever
+                for buffer, before in zip(state.model.buffers(), statistics, strict=True):
+                    buffer.copy_(before)
+        if not taken:
             return _Stepped(loss, norm, False)
         state.optimiser.step()
         with torch.no_grad():
@@ -197,7 +198,10 @@ class _Trainer:
                 f"step {batch.step} has {what}, and {MAX_SKIPPED} steps were skipped for the same reason; lower --lr, "
                 f"or look at the images: {place}"
             )
-        self._report(Progress("note", message=f"Step {batch.step:,} has {what} and was skipped; {place}."))
+        self._note(f"Step {batch.step:,} has {what} and was skipped; {place}.")
+
+    def _note(self, message: str) -> None:
+        self._report(Progress("note", message=message))
 
     def _validate(self, log: metricslog.MetricsLog | None) -> None:
         """Measure, and keep the weights if they are among the best."""
@@ -240,13 +244,13 @@ class _Trainer:
     def _finish(self, log: metricslog.MetricsLog) -> None:
         """Change the checkpoints that will be exported; the other processes go ahead and wait."""
         options = " and ".join(f"--{name}" for name in asked(self._options))
-        self._report(Progress("note", message=f"The films of {options} go through the image encoder."))
+        self._note(f"The films of {options} go through the image encoder.")
         model = copy.deepcopy(self._state.result)
         for place, best in enumerate(self._state.best[: max(1, self._options.ensemble)]):
             finished = finish(model, self._folder.checkpoint(best.file), self._material, self._pause)
             if place == 0:
                 for sentence in finished.sentences():
-                    self._report(Progress("note", message=sentence))
+                    self._note(sentence)
                 self._tell(finished.validation, log, **finished.numbers())
 
     def _pause(self) -> None:
@@ -254,8 +258,7 @@ class _Trainer:
             self._stop()
 
     def _stop(self) -> None:
-        message = f"Saved step {self._state.step:,}. Go on with: cxrzero train --resume {self._folder.path}"
-        self._report(Progress("note", message=message))
+        self._note(f"Saved step {self._state.step:,}. Go on with: cxrzero train --resume {self._folder.path}")
         raise KeyboardInterrupt
 
     def _save_if_due(self, log: metricslog.MetricsLog | None, due: bool) -> None:

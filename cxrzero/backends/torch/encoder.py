@@ -118,7 +118,7 @@ class TorchEncoder(BundleEncoder):
             self._fitters.clear()
             cuda.release()
 
-        with ONE_AT_A_TIME, cuda.current(), exactly():
+        with ONE_AT_A_TIME, cuda.current(), exactly():  # without cuDNN, as its bits were tested on a card
             embeds = self._until_it_fits(tower, len(rows), encode, give_back)
         self._tell_refusal(tower)
         return embeds

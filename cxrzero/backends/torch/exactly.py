@@ -12,8 +12,12 @@ SHORT_SUMS = ("allow_fp16_reduced_precision_reduction", "allow_bf16_reduced_prec
 
 
 @contextmanager
-def exactly() -> Iterator[None]:
-    """fp32 means fp32, not TensorFloat-32, and algorithms that give the same sum every time."""
+def exactly(cudnn: bool = False) -> Iterator[None]:
+    """fp32 means fp32, not TensorFloat-32, and algorithms that give the same sum every time.
+
+    Args:
+        cudnn: whether cuDNN computes convolutions. Backward passes need it: torch's own kernels took 50 times as long.
+    """
     before = torch.get_float32_matmul_precision()
     products = torch.backends.cuda.matmul
     with ExitStack() as stack:
@@ -22,5 +26,6 @@ def exactly() -> Iterator[None]:
         for short in SHORT_SUMS:
             stack.callback(setattr, products, short, getattr(products, short))
             setattr(products, short, False)
-        stack.enter_context(torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False))
+        flags = torch.backends.cudnn.flags(enabled=cudnn, benchmark=False, deterministic=True, allow_tf32=False)
+        stack.enter_context(flags)
         yield
