@@ -16,7 +16,8 @@ def exactly(cudnn: bool = False) -> Iterator[None]:
     """fp32 means fp32, not TensorFloat-32, and algorithms that give the same sum every time.
 
     Args:
-        cudnn: whether cuDNN computes convolutions. Backward passes need it: torch's own kernels took 50 times as long.
+        cudnn: whether cuDNN computes convolutions. Training needs it: without it cxrzero-mini saw 14 images a second on
+            an H200, with it 1,190.
     """
     before = torch.get_float32_matmul_precision()
     products = torch.backends.cuda.matmul
