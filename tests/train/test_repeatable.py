@@ -64,7 +64,7 @@ def test_an_encoder_computes_without_cudnn() -> None:
 def test_what_torch_refuses_is_said_and_done_all_the_same() -> None:
     said: list[str] = []
 
-    def put() -> torch.Tensor:  # torch knows no fixed order for it on any device
+    def put() -> Any:  # torch knows no fixed order for it on any device
         return torch.zeros(3).put_(torch.tensor([1]), torch.ones(1))
 
     with repeatable(torch.device("cuda")):
@@ -88,7 +88,7 @@ def test_a_refused_step_is_taken_again_from_where_it_began(
     whole = train(replace(options, out=tmp_path / "whole"))
     calls, said = [0], []
 
-    def refusing(*given: Any) -> torch.Tensor:
+    def refusing(*given: Any) -> Any:
         calls[0] += 1
         loss = real(*given)
         return _raise(RuntimeError(REFUSAL)) if calls[0] == 1 else loss
@@ -106,7 +106,7 @@ def test_a_refused_step_is_taken_again_from_where_it_began(
 def test_full_memory_is_an_error_that_says_how_to_go_on(options: TrainOptions, monkeypatch: pytest.MonkeyPatch) -> None:
     real, too_large = loop.backward, torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
 
-    def refusing(encoders: Any, batch: Any, world: World, micro_batch: int | None, loss: Any) -> torch.Tensor:
+    def refusing(encoders: Any, batch: Any, world: World, micro_batch: int | None, loss: Any) -> Any:
         return real(encoders, batch, world, micro_batch, loss) if micro_batch == 4 else _raise(too_large)
 
     monkeypatch.setattr(loop, "backward", refusing)
