@@ -16,6 +16,7 @@ from cxrzero.errors import TrainingError  # noqa: E402
 from cxrzero.model.bundle import load_bundle  # noqa: E402
 from cxrzero.train import TrainOptions, loop, resume, train  # noqa: E402
 from cxrzero.train.distributed import World  # noqa: E402
+from cxrzero.train.step import backward as step_module  # noqa: E402
 from cxrzero.train.step import precision as precision_module  # noqa: E402
 from cxrzero.train.step.repeatable import in_any_order, repeatable  # noqa: E402
 from tests.support.pairs import draw  # noqa: E402
@@ -94,7 +95,7 @@ def test_a_refused_step_is_taken_again_from_where_it_began(
         return _raise(RuntimeError(REFUSAL)) if calls[0] == 1 else loss
 
     module = loop if precision == "fp32" else precision_module
-    real = module.backward
+    real = step_module.backward
     monkeypatch.setattr(module, "backward", refusing)
     run = train(replace(options, precision=precision), lambda progress: said.append(progress.message))
     assert losses(run) == losses(whole)
@@ -104,7 +105,7 @@ def test_a_refused_step_is_taken_again_from_where_it_began(
 
 
 def test_full_memory_is_an_error_that_says_how_to_go_on(options: TrainOptions, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, too_large = loop.backward, torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+    real, too_large = step_module.backward, torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
 
     def refusing(encoders: Any, batch: Any, world: World, micro_batch: int | None, loss: Any) -> Any:
         return real(encoders, batch, world, micro_batch, loss) if micro_batch == 4 else _raise(too_large)
