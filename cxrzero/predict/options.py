@@ -38,8 +38,8 @@ class PredictOptions:
 
     paths: tuple[str, ...] = argument(
         "PATH...",
-        "Give images, folders (searched recursively), @list.txt (one path on each line) or an archive's address "
-        "(docs/archive.md).",
+        "Give images, folders (searched recursively), .zip and .tar files, @list.txt (one path on each line) or an "
+        "archive's address (docs/archive.md).",
         recorded=False,
     )
 
