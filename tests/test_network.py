@@ -1,6 +1,7 @@
 """Nobody is told anything: no command that names no address asks for a name, sends a packet, or leaves a foreign file.
 
-`models pull` names the Hub, and tests/registry has a Hub; an address names an archive, and tests/archive has archives.
+`models pull` names the Hub, and tests/registry has a Hub; an address names an archive, a store or a web server, and
+tests/archive has archives, tests/remote stores and web servers.
 """
 
 from __future__ import annotations

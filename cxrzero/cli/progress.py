@@ -13,6 +13,7 @@ from cxrzero.display.counts import counted
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
 
+    from cxrzero.cluster.driver import Standing
     from cxrzero.pipeline.live import Live
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -74,6 +75,56 @@ class Progress:
 
     def _rate(self, rows: int) -> str:
         return f"{rows / (time.monotonic() - self._started):.1f} images/s"
+
+
+class ClusterProgress:
+    """Shows a run on an engine; call it with how far it is."""
+
+    def __init__(self) -> None:
+        self._bar = bar("{task.fields[done]}", "{task.fields[rate]}", "{task.fields[tasks]}", time_left=True)
+        self._task = self._bar.add_task("Screening", total=None, done="", rate="", tasks="") if self._bar else None
+        self._started = time.monotonic()
+        self._interval = SECONDS_BETWEEN_UPDATES if self._bar else SECONDS_BETWEEN_LINES
+        self._next = self._started + self._interval
+
+    def __call__(self, standing: Standing) -> None:
+        now = time.monotonic()
+        if now < self._next and standing.done < standing.films:
+            return
+        self._next = now + self._interval
+        new, elapsed = standing.done - standing.kept, now - self._started
+        rate = f"{new / elapsed:.1f} films/s"
+        tasks = f"tasks: {standing.tasks_running:,} running, {_of(standing.tasks_done, standing.tasks)} done"
+        if standing.retried:
+            tasks += f", {standing.retried:,} retried"
+        if self._bar and self._task is not None:
+            self._bar.update(
+                self._task,
+                completed=standing.done,
+                total=standing.films,
+                done=_of(standing.done, standing.films),
+                rate=rate,
+                tasks=tasks,
+            )
+        else:
+            left = f", {_time_left(new, standing.films - standing.kept, elapsed)} left" if new else ""
+            say(f"{_of(standing.done, standing.films)} films, {rate}, {tasks}{left}")
+
+    def note(self, line: str) -> None:
+        """Say something beside it."""
+        if self._bar:
+            self._bar.console.print(line)
+        else:
+            say(line)
+
+    def __enter__(self) -> Self:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar:
+            self._bar.stop()
 
 
 class Steps:

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from cxrzero.dicom_out.source import Source, SourceFilm, read_source
 from cxrzero.errors import ImageError, exit_code
-from cxrzero.places.kind import is_local, kind_of_place
+from cxrzero.places.kind import kind_of_place
 from cxrzero.places.members import file_of
 from cxrzero.prediction import Prediction
 from cxrzero.sources.reader import Reader
-from cxrzero.tables.changed import MOVED, NO_FRAME, NOT_KEPT, OTHER_FILM
+from cxrzero.tables.changed import NO_FRAME, OTHER_FILM, not_there
 from cxrzero.tables.paths import film_of_cell
 
 # Rows without a report that are remembered, to be named.
@@ -99,7 +99,7 @@ def opened_film(cell: str, images: Path, reader: Reader) -> Source | str:
     path = film_of_cell(cell, images)
     place = path.as_posix()
     if not os.path.isfile(file_of(place)):
-        return MOVED if is_local(cell) else NOT_KEPT
+        return not_there(cell)
     try:
         return read_source(BytesIO(reader.content(place)) if kind_of_place(place) == "member" else path)
     except ImageError as error:

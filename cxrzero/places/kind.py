@@ -13,8 +13,9 @@ PlaceKind = Literal["file", "archive", "object", "member"]
 
 # Of addresses that `cxrzero.archive.address` reads.
 ARCHIVE_SCHEMES = frozenset({"dicomweb+https", "dicomweb+http", "dicom", "dicom+tls"})
-# Of addresses that `cxrzero.database.address` reads, with or without a driver behind a "+".
-DATABASE_SCHEMES = frozenset({"postgresql", "sqlite"})
+# Of addresses that `cxrzero.database.address` reads, with or without a driver behind a "+", or knows to be of another
+# database.
+DATABASE_SCHEMES = frozenset({"postgresql", "sqlite", "mysql", "mariadb", "mssql", "oracle", "duckdb"})
 # RFC 3986, 3.1, of two characters or more: "C://" is a drive of Windows.
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 
@@ -42,6 +43,11 @@ def is_local(path: str) -> bool:
 def is_file(path: str) -> bool:
     """Whether it is a place of this machine's file system."""
     return kind_of_place(path) == "file"
+
+
+def shown(path: str) -> str:
+    """What a user gave, for messages: the query of an address may be a signature."""
+    return path.partition("?")[0] if scheme_of(path) in ("http", "https") else path
 
 
 def scheme_of(path: str) -> str:

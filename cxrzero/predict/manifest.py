@@ -50,6 +50,11 @@ def studies_path(out: str) -> Path:
     return path.with_name(path.stem + ".studies.csv")
 
 
+def names_of(table: str, *, by_study: bool) -> list[str]:
+    """The table and what is written beside it, of a table that is named without its folder."""
+    return [table, manifest_path(table).name, *([studies_path(table).name] if by_study else [])]
+
+
 def build_manifest(plan: Plan, outcome: Outcome) -> dict[str, Any]:
     """Collect the record of a finished run; its keys are documented in docs/predict.md."""
     screener, stats = plan.screener, outcome.stats

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cxrzero.errors import NoInputError
 from cxrzero.files import is_database
-from cxrzero.places.kind import PlaceKind, is_local, kind_of_place
+from cxrzero.places.kind import is_local, kind_of_place
 from cxrzero.places.members import file_of, names_container, parse_member
 from cxrzero.sources.lists import expand_lists
 from cxrzero.sources.packed import film_at, films_in, is_container
@@ -52,8 +52,7 @@ def _films_of(path: str, counts: WalkCounts, archives: Archives | None, objects:
     if kind == "object":
         if objects is None:
             raise NoInputError(NO_OBJECTS)
-        is_packed = names_container(path)
-        return films_in(path, counts, objects) if is_packed else objects.films(path)
+        return films_in(path, counts, objects) if names_container(path) else objects.films(path, counts)
     return films_in(path, counts) if is_container(path) else films_at(path, counts)
 
 
@@ -79,23 +78,23 @@ def check_paths(paths: Sequence[str], archives: Archives | None = None, objects:
         if not path.startswith("@") and is_local(path) and not os.path.lexists(file := file_of(path)):
             raise NoInputError(f"{file} does not exist")
     count = 0
-    addresses: dict[PlaceKind, list[str]] = {"archive": [], "object": []}
-    for path in expand_lists(paths):  # reads every list to its end
-        count += 1
-        if (kind := kind_of_place(path)) == "member" and not is_local(path):
-            addresses["object"].append(file_of(path))
-        elif kind in addresses:
-            addresses[kind].append(path)
+    addresses: list[str] = []
+    for given in paths:
+        for path in expand_lists([given]):  # reads every list to its end
+            count += 1
+            kind = kind_of_place(path)
+            if kind == "archive":
+                addresses.append(path)
+            elif kind == "object" or (kind == "member" and not is_local(path)):
+                if objects is None:
+                    raise NoInputError(NO_OBJECTS)
+                objects.check([file_of(path)], is_list=given.startswith("@"))
     if not count:
         raise NoInputError("the list files name no path")
-    if addresses["archive"] and archives is None:
+    if addresses and archives is None:
         raise NoInputError(FILES_ONLY)
-    if addresses["object"] and objects is None:
-        raise NoInputError(NO_OBJECTS)
     if archives is not None:
-        archives.check(addresses["archive"])
-    if objects is not None:
-        objects.check(addresses["object"])
+        archives.check(addresses)
 
 
 def _from_archive(address: str, archives: Archives | None) -> Iterator[ImageRef]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, Self
 
-from cxrzero.sources.refs import ImageRef
+from cxrzero.sources.refs import ImageRef, WalkCounts
 
 if TYPE_CHECKING:
     from cxrzero.containers.blob import Blob
@@ -16,11 +18,26 @@ if TYPE_CHECKING:
 class Objects(Protocol):
     """Stores by the addresses that a command was given; nothing is asked before `films` or `decode` is called."""
 
-    def check(self, addresses: Sequence[str]) -> None:
-        """Get ready to ask these, and no others. Raises UsageError, MissingExtraError."""
+    def check(self, addresses: Sequence[str], *, is_list: bool = False) -> None:
+        """Get ready to ask these, and no others.
 
-    def films(self, address: str) -> Iterator[ImageRef]:
-        """The films at an address, in order; a list that cannot be had is a ref with an error."""
+        Args:
+            is_list: they stand in a list file.
+
+        Raises:
+            UsageError: one is no address, or in a list where none may be.
+            MissingExtraError: what speaks to its store is not installed.
+        """
+
+    def films(self, address: str, counts: WalkCounts) -> Iterator[ImageRef]:
+        """The films at an address, in order; what cannot be had of it is a ref with an error.
+
+        Raises:
+            RemoteError: there is no list.
+        """
+
+    def expect(self, ref: ImageRef) -> None:
+        """Begin to fetch a film that is soon decoded."""
 
     def open(self, address: str) -> Blob:
         """The bytes of the .zip or .tar file at an address. Raises ImageError: it cannot be had."""
@@ -32,4 +49,17 @@ class Objects(Protocol):
 
         Raises:
             ImageError: it cannot be had, is another one now, or cannot be decoded.
+            RemoteError: the store does not answer any more, or does not accept the login.
         """
+
+    def hurried(self) -> AbstractContextManager[None]:
+        """Meanwhile, what waits for a store ends."""
+
+    def close(self) -> None:
+        """End all connections, as leaving its context does."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...

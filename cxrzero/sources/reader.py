@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -78,9 +78,19 @@ class Reader:
         """Whether decoding processes can read the same films; connections to archives are of this one."""
         return not self.archives
 
-    def hurried(self) -> AbstractContextManager[None]:
-        """Meanwhile, what waits for an archive ends."""
-        return self.archives.hurried() if self.archives else nullcontext()
+    def expect(self, ref: ImageRef) -> None:
+        """Begin to fetch a film that is soon decoded, where that takes long."""
+        if self.objects is not None and ref.error is None and kind_of_place(ref.path) == "object":
+            self.objects.expect(ref)
+
+    @contextmanager
+    def hurried(self) -> Iterator[None]:
+        """Meanwhile, what waits for an archive or a store ends."""
+        with (
+            self.archives.hurried() if self.archives else nullcontext(),
+            self.objects.hurried() if self.objects else nullcontext(),
+        ):
+            yield
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Reader, (None, self.objects)

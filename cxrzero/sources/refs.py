@@ -13,7 +13,9 @@ FILES_ONLY = (
     "this reads files, and not from an archive: fetch its films first, with cxrzero predict ADDRESS --keep-files DIR, "
     "and give DIR"
 )
-NO_OBJECTS = "this reads files, and not from an address: fetch its films first, and give their folder"
+NO_OBJECTS = (
+    "this reads files, and not from a store: copy its films here first, and give their folder; see docs/places.md"
+)
 
 FileIdentity = tuple[int, int, int]
 

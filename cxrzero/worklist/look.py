@@ -18,10 +18,9 @@ from cxrzero.heatmap.films import Film as MappedFilm
 from cxrzero.images.radiograph import DecodeOptions, GreyImage, Radiograph
 from cxrzero.maths import Float32s
 from cxrzero.pipeline.decode_file import unforeseen
-from cxrzero.places.kind import is_local
 from cxrzero.places.members import file_of
 from cxrzero.sources.reader import Reader
-from cxrzero.tables.changed import MOVED, NO_FRAME, NOT_KEPT, OTHER_FILM, TOLERANCE
+from cxrzero.tables.changed import NO_FRAME, OTHER_FILM, TOLERANCE, not_there
 from cxrzero.worklist.names import Names
 from cxrzero.worklist.overlays import Overlays
 from cxrzero.worklist.rescorer import Rescorer
@@ -101,7 +100,7 @@ class Looker:
         self.folder.mkdir()
         by_file: dict[Path, list[Look]] = {}
         for place, film in enumerate(films):
-            by_file.setdefault(self.names.file(film.path), []).append(Look(place, film, _not_there(film)))
+            by_file.setdefault(self.names.file(film.path), []).append(Look(place, film, not_there(film.path)))
         jobs = [
             (file, looks[first : first + FRAMES_AT_ONCE])
             for file, looks in by_file.items()
@@ -202,10 +201,6 @@ class Looker:
             return "scored again, it has another probability than in the table: film or table have changed"
         moved = f"{label} has {now[label]:.6f} and not {before:.6f} as in the table"
         return f"scored again, {moved}: film or table have changed"
-
-
-def _not_there(film: Film) -> str:
-    return MOVED if is_local(film.path) else NOT_KEPT
 
 
 def _blame(looks: Iterable[Look], fault: str) -> None:
