@@ -19,8 +19,8 @@ from cxrzero.places.kind import kind_of_place
 from cxrzero.report.findfilm import find_film
 from cxrzero.sources import find_images
 from cxrzero.sources.reader import Reader
-from tests.predict.test_merge import archive
 from tests.support.containers import tarred, zipped
+from tests.support.films import archive
 from tests.support.results import write_film
 from tests.support.tables import table
 
