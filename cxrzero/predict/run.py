@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -58,6 +58,7 @@ class Outcome:
         new_key: the key file, where --pseudonymise made one for this run.
         studies: of --by study, what was joined.
         growth: of a database, what was added.
+        notices: of the caches of tasks, what there is to say (`cxrzero.cache.store.Store`).
     """
 
     stats: RunStats
@@ -77,6 +78,7 @@ class Outcome:
     new_key: Path | None = None
     studies: StudySummary | None = None
     growth: Growth | None = None
+    notices: Sequence[str] = ()
 
     @property
     def is_empty_shard(self) -> bool:
