@@ -33,6 +33,7 @@ COMMANDS = {
     "predict": ("predict", FILMS, "--labels", "pneumonia,edema", "--backend", "onnxruntime", "--out", "out/table.csv"),
     "predict with reports": ("predict", FILM, "--labels", "edema", "--dicom-sr", "out/sr", "--out", "out/table.csv"),
     "predict without a cache": ("predict", FILMS, "--labels", "edema", "--no-cache", "--out", "out/table.csv"),
+    "predict in tasks": ("predict", FILMS, "--labels", "edema", "--engine", "local=2", "--out", "out/table.csv"),
     "search": ("search", "effusion", FILMS, "--out", "out/found.csv"),
     "eval": ("eval", FILMS, LABELS, "--out", "out/results"),
     "worklist": ("worklist", "{table}", "--out", "out/worklist"),

@@ -20,7 +20,7 @@ FLOORS = (
     ("stats", "calibration", "tables", "database"),
     ("member", "heatmap", "dicom_out", "clip", "convert", "registry", "screener"),
     ("predict", "search", "evaluate", "worklist", "report", "train", "bench"),
-    ("node",),
+    ("cluster", "node"),
     ("cli", "__init__", "__main__"),
 )
 ROOMS = [room for floor in FLOORS for room in floor]

@@ -105,17 +105,20 @@ def print_end(plan: Plan, outcome: Outcome) -> None:
         console.print(f"Not fetched, for their modality is never scored: {plan.screener.archives.left_out()}")
     if unscored := [f"{why} ({n:,})" for why, n in outcome.highest.unscored.most_common()]:
         console.print(f"Without scores: {together(unscored)}")
-    console.print(f"Embeddings: {stats.cached:,} taken from the cache, {stats.embedded:,} computed")
+    hashed = f"; {counted(stats.hashed, 'file')} hashed" if screener.cache_by == "content" else ""
+    console.print(f"Embeddings: {stats.cached:,} taken from the cache, {stats.embedded:,} computed{hashed}")
     if frames := screener.gpu_frames:
         console.print(
             f"Compressed DICOM frames: {frames.on_gpu:,} decoded on the GPU, {frames.on_cpu:,} on the processor"
         )
-    for notice in screener.store.notices if screener.store else ():
+    for notice in dict.fromkeys([*(screener.store.notices if screener.store else ()), *outcome.notices]):
         console.print(f"Note: {notice}", style="yellow")
-    over = _workers(plan) if plan.options.engine is None else "all tasks"
+    rate, over = f", {stats.rows / seconds:.1f} images/s", _workers(plan)
+    if plan.options.engine is not None:  # some films may have been done before this driver began
+        rate, over = "", "all tasks"
     console.print(
-        f"Time: {seconds:.1f} s, {stats.rows / seconds:.1f} images/s (decoding {stats.decode_seconds:.1f} s summed "
-        f"over {over}, encoding {stats.encode_seconds:.1f} s, writing {outcome.write_seconds:.1f} s)"
+        f"Time: {seconds:.1f} s{rate} (decoding {stats.decode_seconds:.1f} s summed over {over}, encoding "
+        f"{stats.encode_seconds:.1f} s, writing {outcome.write_seconds:.1f} s)"
     )
     if failure := outcome.first_failure:
         console.print(f"First failure: {failure['path']}: {failure.error}", style="yellow")

@@ -5,7 +5,8 @@
 - `task.py`: a task, carried out on a node by the code of `--shard`
 - `results.py`: what tasks leave, each whole or not at all
 - `driver.py`: has every slice done: starts, counts, tries again; `run.py`: a whole run, from the walk to the record
-- `open.py`: `--engine`; `local.py`: processes of this machine, `inprocess.py`: none, for tests
+- `open.py`: `--engine`; `local.py`: processes of this machine, `inprocess.py`: none, for tests;
+  `ray/`, `slurm/`: clusters
 
 An engine never reads a film and never writes a table: `predict.run` and `predict.join` do.
 """

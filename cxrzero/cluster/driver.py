@@ -97,6 +97,7 @@ class Driver:
         folder, plan: what is to be done.
         engine: has it done.
         walk: digest of the walk as records have it, see `cxrzero.cluster.results.read_result`.
+        asked: keys of a record → what this machine knows that every node must say of model and prompts.
         notify: is told what is done again and why.
         on_news: is called after each look.
     """
@@ -107,12 +108,13 @@ class Driver:
         plan: Sliced,
         engine: Engine,
         walk: str,
+        asked: Mapping[str, Any],
         *,
         patience: Patience | None = None,
         notify: Notify = lambda line: None,
         on_news: Callable[[Standing], None] = lambda standing: None,
     ) -> None:
-        self._folder, self._plan, self._engine, self._walk = folder, plan, engine, walk
+        self._folder, self._plan, self._engine, self._walk, self._asked = folder, plan, engine, walk, asked
         self._patience, self._notify, self._on_news = patience or Patience(), notify, on_news
         self.events = Events(folder.path)
         self._parts: dict[int, Part] = {}
@@ -153,7 +155,7 @@ class Driver:
             done=self._films_done() + under_way,
             kept=self._kept,
             tasks=len(self._plan.slices),
-            tasks_running=len({each.number for each in self._running.values()} - self._parts.keys()),
+            tasks_running=len({each.number for each in self._running.values() if each.begun} - self._parts.keys()),
             tasks_done=len(self._parts),
             retried=len(self.events),
         )
@@ -247,6 +249,11 @@ class Driver:
     def _accept(self, number: int) -> None:
         """Take a slice's result, if it is good and of one kind with the others."""
         part = read_result(self._folder.results, task_of(self._folder.path, number, self._plan), self._walk)
+        if other := [key for key, value in self._asked.items() if part.record.get(key) != value]:
+            raise MixedError(
+                f"{_node(part)} has something else than this machine under {', '.join(other)}: put the same model, "
+                f"prompts and version of cxrzero on every node; {self._is_kept()}"
+            )
         first = next(iter(self._parts.values()), None)
         if first and (what := difference(first.record, part.record)):
             raise MixedError(

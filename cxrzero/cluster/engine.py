@@ -16,6 +16,10 @@ class LostError(RunError):
     """A task ended without a word: its process was killed, its node died, or it was never started."""
 
 
+class NodeError(RunError):
+    """A node is not fit for the run: it does not see the films, say. Another one may be."""
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """One slice of the walk, with all that a node needs; it can be pickled.
@@ -31,6 +35,7 @@ class Task:
         sha256: of it.
         options: of `predict`, as `cxrzero.cluster.asked` writes them.
         folder: the current folder, from which relative paths start.
+        host: name of the machine that made the plan.
         cpus: cores that it may use; None is all that its process may use. An engine sets it.
     """
 
@@ -44,6 +49,7 @@ class Task:
     sha256: str
     options: Mapping[str, Any]
     folder: str
+    host: str
     cpus: int | None = None
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import os
+import socket
 from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext
 from datetime import UTC, datetime
@@ -47,15 +49,19 @@ def prepare(options: PredictOptions, notify: Notify = silent, *, look_only: bool
     Raises:
         UsageError: what an engine cannot do is asked.
     """
-    assert options.engine is not None
-    name, _ = parse_engine(options.engine)
     out = options.out or default_out(options)
     _check(options, out)
     folder = plan_path(out)
     is_begun = not is_address(out) and (folder / JOINING).exists() and (folder / PLAN).exists()
     if is_begun and _is_same(read_plan(folder), options):
         options = dataclasses.replace(options, overwrite=True)  # what is there, a run began that is gone on with
-    return predict_plan.prepare(options, notify, look_only=look_only, elsewhere=name != "local")
+    return predict_plan.prepare(options, notify, look_only=look_only, elsewhere=is_elsewhere(options))
+
+
+def is_elsewhere(options: PredictOptions) -> bool:
+    """Whether other machines do the work."""
+    assert options.engine is not None
+    return parse_engine(options.engine)[0] != "local"
 
 
 def run(
@@ -87,7 +93,9 @@ def run(
             sliced = kept or _sliced(folder, plan, engine)
             walk = bytes.fromhex(sliced.walk)
             keyed = pseudonymiser.content(walk) if pseudonymiser else sliced.walk
-            driver = Driver(folder, sliced, engine, keyed, patience=patience, notify=notify, on_news=on_news)
+            driver = Driver(
+                folder, sliced, engine, keyed, _asked_of_nodes(plan), patience=patience, notify=notify, on_news=on_news
+            )
             if kept:
                 notify(_goes_on(kept, driver.standing()))
             parts = driver.run()
@@ -107,6 +115,8 @@ def run(
             if upload:
                 upload.commit(overwrite=plan.options.overwrite)
         folder.delete()
+    if plan.screener.store:
+        plan.screener.store.close()
     return outcome
 
 
@@ -177,9 +187,7 @@ def _sliced(folder: PlanFolder, plan: Plan, engine: Engine) -> Sliced:
         if objects:
             objects.close()
     if not walked.films:
-        error = nothing_found(plan, counts, pseudonymiser_of(plan)[0])
-        folder.delete()
-        raise error
+        raise nothing_found(plan, counts, pseudonymiser_of(plan)[0])
     # Jobs queue up, and how many will run at once nobody knows.
     room = 1 if engine.name == "slurm" else engine.room()
     tasks = tasks_for(walked.films, room, _for_engine(plan).device, options.tasks)
@@ -187,6 +195,7 @@ def _sliced(folder: PlanFolder, plan: Plan, engine: Engine) -> Sliced:
         asked=asked.digest(options),
         options=asked.written(asked.task_options(options)),
         folder=os.getcwd(),
+        host=socket.gethostname(),
         films=walked.films,
         walk=walked.digest.hex(),
         ignored=counts.ignored,
@@ -200,10 +209,21 @@ def _sliced(folder: PlanFolder, plan: Plan, engine: Engine) -> Sliced:
 
 def _for_engine(plan: Plan) -> PredictOptions:
     """The options, with the device that `auto` found where this machine does the work."""
-    assert plan.options.engine is not None
-    is_here = parse_engine(plan.options.engine)[0] == "local" and plan.options.device == "auto"
+    is_here = plan.options.device == "auto" and not is_elsewhere(plan.options)
     device = plan.screener.members[0].encoder.device if is_here else plan.options.device
     return dataclasses.replace(plan.options, device=device)
+
+
+def _asked_of_nodes(plan: Plan) -> dict[str, Any]:
+    """What every node's record must say; JSON has no tuples.
+
+    The model in another precision than fp32, which this machine may not offer, is known to nodes alone.
+    """
+    of_question = plan.screener.decisive(plan.prompts)
+    is_known = plan.options.precision == "fp32" or not is_elsewhere(plan.options)
+    keys = of_question.keys() if is_known else {"preprocess", "scoring", "prompts"}
+    found: dict[str, Any] = json.loads(json.dumps({key: of_question[key] for key in keys}))
+    return {"cxrzero": __version__, **found}
 
 
 def _goes_on(plan: Sliced, standing: Standing) -> str:
@@ -223,6 +243,8 @@ def _about(engine: Engine, driver: Driver, parts: Sequence[Part]) -> dict[str, A
         found = nodes.setdefault(
             tuple(place.values()), {**place, "cpus": node.get("cpus"), "tasks": 0, "films": 0, "seconds": 0.0}
         )
+        if "job" in node:
+            found["jobs"] = sorted({*found.get("jobs", ()), node["job"]}, key=int)
         found["tasks"] += 1
         found["films"] += part.shard["files"]
         found["seconds"] = round(found["seconds"] + record["seconds"]["wall"], 3)

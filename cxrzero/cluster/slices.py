@@ -64,6 +64,11 @@ def paths_of(task: Task) -> Iterator[str]:
     return (line["path"] for line in _lines(task))
 
 
+def readable_of(task: Task) -> Iterator[str]:
+    """The paths of those films that the walk found to be readable."""
+    return (line["path"] for line in _lines(task) if "error" not in line)
+
+
 def _lines(task: Task) -> Iterator[dict[str, Any]]:
     for line in task.content.splitlines():
         try:

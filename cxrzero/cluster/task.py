@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cxrzero.cluster import asked
-from cxrzero.cluster.engine import Task
+from cxrzero.cluster.engine import NodeError, Task
 from cxrzero.cluster.results import TABLE, files_of, new_part, part_folder
 from cxrzero.cluster.slices import paths_of, refs_of
+from cxrzero.cluster.visible import check_visible
 from cxrzero.errors import CxrzeroError, RunError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ SECONDS_BETWEEN_NEWS = 0.5
 
 
 def run_slice(task: Task, results: Path, notify_progress: Progress = lambda films: None) -> None:
-    """Carry a task out; its result appears in `results`, whole or not at all.
+    """Carry a task out; its result appears in `results`, whole or not at all. One that is there already stays.
 
     Args:
         results: folder of results (`PlanFolder.results`); made if it has to be.
@@ -41,6 +42,8 @@ def run_slice(task: Task, results: Path, notify_progress: Progress = lambda film
     Raises:
         CxrzeroError: as `predict` raises it.
     """
+    if part_folder(results, task.number).exists():  # of another try, or of one that outlived its driver
+        return
     with new_part(results, task.number) as folder:
         _carry_out(task, folder, notify_progress)
 
@@ -50,6 +53,12 @@ def slice_as_bytes(task: Task, notify_progress: Progress = lambda films: None) -
     with tempfile.TemporaryDirectory(prefix="cxrzero-") as name:
         run_slice(task, Path(name), notify_progress)
         return files_of(part_folder(Path(name), task.number))
+
+
+def load(task: Task) -> None:
+    """Have the models ready for tasks that ask for the same. Raises as `run_slice`; what it raises is of the node."""
+    _enter(task.folder)
+    _kept.screener(task, asked.read(task.options))
 
 
 def as_typed(error: Exception) -> CxrzeroError:
@@ -69,7 +78,9 @@ def node() -> dict[str, Any]:
     from cxrzero.backends.base import cpu_count
     from cxrzero.backends.processor import processor_name
 
-    return {"host": socket.gethostname(), "pid": os.getpid(), "processor": processor_name(), "cpus": cpu_count()}
+    node = {"host": socket.gethostname(), "pid": os.getpid(), "processor": processor_name(), "cpus": cpu_count()}
+    job = os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ.get("SLURM_JOB_ID")
+    return node | {"job": job} if job else node
 
 
 def _carry_out(task: Task, folder: Path, notify_progress: Progress) -> None:
@@ -80,6 +91,7 @@ def _carry_out(task: Task, folder: Path, notify_progress: Progress) -> None:
     from cxrzero.predict.shard import Slice
 
     _enter(task.folder)
+    check_visible(task)
     options = replace(asked.read(task.options), out=str(folder / TABLE))
     record = manifest_path(str(folder / TABLE))
     plan = plan_of(options, _kept.screener(task, options), str(folder / TABLE), record)
@@ -101,11 +113,12 @@ class _Kept:
         from cxrzero.sources.reader import Reader
 
         archives, objects = _archives(task, options), _objects(task, options)
-        wanted = json.dumps([task.options, task.cpus], sort_keys=True)
+        cache_folder = _cache_folder(task)
+        wanted = json.dumps([task.options, task.cpus, str(cache_folder)], sort_keys=True)
         if self._screener is None or self._asked != wanted:
             self.close()
             limit_cpus(task.cpus)
-            self._screener = open_screener(options, archives=archives, objects=objects)
+            self._screener = open_screener(options, archives=archives, objects=objects, cache_folder=cache_folder)
             self._asked = wanted
         self._screener.reader = Reader(archives, objects)
         if frames := self._screener.gpu_frames:
@@ -162,13 +175,24 @@ def _objects(task: Task, options: PredictOptions) -> Objects | None:
     return objects or None
 
 
+def _cache_folder(task: Task) -> Path | None:
+    """Where this machine keeps embeddings: where it always does, or, for another one's plan, in a folder of its own.
+
+    Many machines may have one home folder, and SQLite's log does not work between machines.
+    """
+    from cxrzero.cache.store import folder_of
+
+    host = socket.gethostname()
+    return None if host == task.host else folder_of(host)
+
+
 def _enter(folder: str) -> None:
     """Relative paths start where the driver was."""
     try:
         if os.getcwd() != folder:
             os.chdir(folder)
     except OSError as error:
-        raise RunError(
+        raise NodeError(
             f"the folder {folder} cannot be entered on {socket.gethostname()} ({error.strerror}): a cluster's machines "
             "need the folder in which the command is given, and that of the films, at the same place"
         ) from error

@@ -18,9 +18,6 @@ from cxrzero.sources.reader import Reader
 from cxrzero.tables.changed import NO_FRAME, OTHER_FILM, not_there
 from cxrzero.tables.paths import film_of_cell
 
-# Rows without a report that are remembered, to be named.
-MOST_FAULTS = 20
-
 NOT_DICOM = "it is no DICOM file, so no object can refer to it"
 OTHER_STUDY = "its file is of another study than the table says"
 TWO_PATIENTS = "its study has films of two patients (Patient ID), and a report is of one"
@@ -39,7 +36,7 @@ class Made:
         faults: why rows have no report → how many.
         skipped: rows that the run did not score on purpose.
         copies: rows of an image or frame that is in its report already, with the same numbers.
-        examples: (path cell, fault) of the first.
+        examples: why → path cell of the first such row.
         notes: what there is to say before all else.
     """
 
@@ -49,14 +46,13 @@ class Made:
     faults: Counter[str] = field(default_factory=Counter)
     skipped: int = 0
     copies: int = 0
-    examples: list[tuple[str, str]] = field(default_factory=list)
+    examples: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def blame(self, path: str, fault: str) -> None:
         """Count a row without an object."""
         self.faults[fault] += 1
-        if len(self.examples) < MOST_FAULTS:
-            self.examples.append((path, fault))
+        self.examples.setdefault(fault, path)
 
     @property
     def exit_code(self) -> int:

@@ -78,6 +78,7 @@ def build_manifest(plan: Plan, outcome: Outcome) -> dict[str, Any]:
             "used": screener.store is not None and screener.store.alive,
             "cached": stats.cached,
             "embedded": stats.embedded,
+            "hashed": stats.hashed,
             "notices": screener.store.notices if screener.store else [],
         },
         "gpu_decode": frames and {"on_gpu": frames.on_gpu, "on_cpu": frames.on_cpu},

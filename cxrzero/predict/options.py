@@ -13,6 +13,7 @@ from cxrzero.choices import (
     ENGINES,
     Aggregate,
     Backend,
+    CacheBy,
     DecodeIn,
     Device,
     Invert,
@@ -194,6 +195,14 @@ class PredictOptions:
         True,
         "Neither use nor keep embeddings; see cxrzero cache.",
         flag="--no-cache",
+        panel=ADVANCED,
+        decides="nothing",
+        recorded=False,
+    )
+    cache_by: CacheBy = option(
+        "path",
+        "Find kept embeddings by the path, size and time of a film, or by its content, wherever it was moved or "
+        "copied; see docs/cache.md.",
         panel=ADVANCED,
         decides="nothing",
         recorded=False,

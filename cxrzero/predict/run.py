@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -59,6 +59,7 @@ class Outcome:
         studies: of --by study, what was joined.
         growth: of a database, what was added.
         unopened: of the ignored files, those that are .zip and .tar files.
+        notices: of the caches of tasks, what there is to say (`cxrzero.cache.store.Store`).
     """
 
     stats: RunStats
@@ -79,6 +80,7 @@ class Outcome:
     studies: StudySummary | None = None
     growth: Growth | None = None
     unopened: int = 0
+    notices: Sequence[str] = ()
 
     @property
     def is_empty_shard(self) -> bool:

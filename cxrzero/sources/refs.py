@@ -41,6 +41,7 @@ class ImageRef(NamedTuple):
             None where nothing is known, and nothing is then cached.
         position: among all files of the walk, from 0; None where nobody counts (`cxrzero.predict.shardlog` does).
         is_anew: whether it is read though the cache knows it.
+        content: digest of its bytes, where it was hashed (`cxrzero.cache.contents`).
     """
 
     path: str
@@ -48,6 +49,7 @@ class ImageRef(NamedTuple):
     identity: FileIdentity | bytes | None = None
     position: int | None = None
     is_anew: bool = False
+    content: bytes | None = None
 
 
 @dataclass(slots=True)

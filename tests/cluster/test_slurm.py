@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from cxrzero.cluster import slurm as engine
-from cxrzero.cluster import squeue
 from cxrzero.cluster.engine import LostError, Task
-from cxrzero.cluster.slurmjob import JOBS
+from cxrzero.cluster.slurm import engine, queue
+from cxrzero.cluster.slurm.job import JOBS
 from cxrzero.errors import ConfigError, MissingExtraError, RunError, UsageError
 from cxrzero.predict.sbatch import Sbatch, parse_sbatch
 from tests.support import REPO, needs, slurm
@@ -25,7 +24,7 @@ needs.modules("submitit")
 WAIT_S = 60
 # The command, but it asks Slurm more often than a site would like.
 COMMAND = (
-    "import sys; from cxrzero.cluster import slurm; slurm.ASK_S = 0.2; slurm.LOOK_S = 0.1; "
+    "import sys; from cxrzero.cluster.slurm import engine; engine.ASK_S = 0.2; engine.LOOK_S = 0.1; "
     "from cxrzero.__main__ import main; sys.exit(main())"
 )
 TASKS = 6
@@ -139,7 +138,7 @@ def test_a_driver_that_is_killed_finds_its_jobs_again(speaks: slurm.Slurm, films
 
 
 def task(plan: Path) -> Task:
-    return Task(1, 1, 0, 1, 1, "", b"", "", {}, str(plan.parent))
+    return Task(1, 1, 0, 1, 1, "", b"", "", {}, str(plan.parent), "")
 
 
 def test_a_folder_that_the_node_does_not_see_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,7 +146,7 @@ def test_a_folder_that_the_node_does_not_see_is_named(tmp_path: Path, monkeypatc
     with slurm.serving(hidden=tmp_path / "mine") as cluster:
         monkeypatch.setenv("SLURM_CONF", cluster.environment["SLURM_CONF"])
         monkeypatch.setattr(engine, "ASK_S", 0.2)
-        jobs = engine.Slurm(tmp_path / "mine" / "p.plan", Sbatch())
+        jobs = engine.SlurmEngine(tmp_path / "mine" / "p.plan", Sbatch())
         jobs.submit(task(tmp_path / "mine" / "p.plan"), 7)
         (ended,) = jobs.ended(WAIT_S)
         jobs.close()
@@ -157,17 +156,22 @@ def test_a_folder_that_the_node_does_not_see_is_named(tmp_path: Path, monkeypatc
 
 
 def test_a_job_that_is_cancelled_is_over(speaks: slurm.Slurm, tmp_path: Path) -> None:
-    """By the driver, before and after it is submitted, and by somebody else."""
-    jobs = engine.Slurm(tmp_path / "p.plan", parse_sbatch("cpus-per-task=2"))
+    """By the driver, before and after it is submitted, and by somebody else; none of them has begun."""
+    others = speaks.run("sbatch", "--parsable", "--exclusive", "--output=/dev/null", "--wrap=sleep 100").strip()
+    until(lambda: speaks.states()[others] == "RUNNING")
+    jobs = engine.SlurmEngine(tmp_path / "p.plan", Sbatch())
     for number in (1, 2, 3):
         jobs.submit(task(tmp_path / "p.plan"), number)
     jobs.cancel(1)
     (first,) = jobs.ended(WAIT_S)
+    assert not jobs.ended(1)
     jobs.cancel(2)
     speaks.run("scancel", *[job for job in speaks.active() if job.endswith("_1")])
+    assert jobs.progress() == {}
     ended = [first]
     until(lambda: len(ended.extend(jobs.ended(1)) or ended) == 3)
     jobs.close()
+    speaks.run("scancel", others)
     assert sorted(each.number for each in ended) == [1, 2, 3]
     assert all(isinstance(each.error, LostError) and "cancelled" in str(each.error) for each in ended)
 
@@ -179,9 +183,9 @@ def test_a_job_that_is_cancelled_is_over(speaks: slurm.Slurm, tmp_path: Path) ->
 def test_what_slurm_will_not_do_ends_the_run(
     speaks: slurm.Slurm, tmp_path: Path, capfd: pytest.CaptureFixture[str], wishes: str, sentence: str
 ) -> None:
-    jobs = engine.Slurm(tmp_path / "p.plan", parse_sbatch(wishes))
+    jobs = engine.SlurmEngine(tmp_path / "p.plan", parse_sbatch(wishes))
     jobs.submit(task(tmp_path / "p.plan"), 1)
-    with pytest.raises(squeue.SlurmError, match=sentence):
+    with pytest.raises(queue.SlurmError, match=sentence):
         jobs.ended(WAIT_S)
     jobs.close()
     assert not speaks.active()
@@ -191,10 +195,10 @@ def test_what_slurm_will_not_do_ends_the_run(
 def test_slurm_that_is_not_here_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(RunError, match="needs sbatch, which is not here"):
-        engine.Slurm(tmp_path / "p.plan", Sbatch())
+        engine.SlurmEngine(tmp_path / "p.plan", Sbatch())
     monkeypatch.setitem(sys.modules, "submitit", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'cxrzero\[slurm\]'"):
-        engine.Slurm(tmp_path / "p.plan", Sbatch())
+        engine.SlurmEngine(tmp_path / "p.plan", Sbatch())
 
 
 def test_slurm_that_does_not_answer_is_said(
@@ -203,21 +207,21 @@ def test_slurm_that_does_not_answer_is_said(
     conf = Path(speaks.environment["SLURM_CONF"]).read_text(encoding="utf-8")
     (tmp_path / "slurm.conf").write_text(conf.replace("SlurmctldPort=", "SlurmctldPort=1\n#"), encoding="utf-8")
     monkeypatch.setenv("SLURM_CONF", str(tmp_path / "slurm.conf"))
-    monkeypatch.setattr(squeue, "ANSWER_S", 1)
-    with pytest.raises(squeue.SlurmError, match="Slurm"):
-        engine.Slurm(tmp_path / "p.plan", Sbatch())
+    monkeypatch.setattr(queue, "ANSWER_S", 1)
+    with pytest.raises(queue.SlurmError, match="Slurm"):
+        engine.SlurmEngine(tmp_path / "p.plan", Sbatch())
 
 
 def test_a_percent_sign_in_the_path_is_refused(speaks: slurm.Slurm, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="choose another --out"):
-        engine.Slurm(tmp_path / "100%j" / "p.plan", Sbatch())
+        engine.SlurmEngine(tmp_path / "100%j" / "p.plan", Sbatch())
 
 
 def test_the_folder_of_jobs_is_private_and_scripts_have_no_wish_of_submitit(
     speaks: slurm.Slurm, tmp_path: Path
 ) -> None:
     plan = tmp_path / "p.plan"
-    jobs = engine.Slurm(plan, parse_sbatch("nodelist=node1,time=10"))
+    jobs = engine.SlurmEngine(plan, parse_sbatch("nodelist=node1,time=10"))
     jobs.submit(task(plan), 1)
     jobs.ended(0)
     jobs.close()

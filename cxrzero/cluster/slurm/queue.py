@@ -45,8 +45,15 @@ class Job:
         return self.state == "RUNNING"
 
     @property
+    def has_not_begun(self) -> bool:
+        return self.state in ("PENDING", "CANCELLED")
+
+    @property
     def will_never_start(self) -> bool:
         return self.state == "PENDING" and self.reason in NEVER
+
+
+CANCELLED = Job("CANCELLED", "", "")
 
 
 def check_commands() -> None:
