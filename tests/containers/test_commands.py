@@ -20,7 +20,7 @@ from cxrzero.report.findfilm import find_film
 from cxrzero.sources import find_images
 from cxrzero.sources.reader import Reader
 from tests.support.containers import tarred, zipped
-from tests.support.films import archive
+from tests.support.films import mixed_archive
 from tests.support.results import write_film
 from tests.support.tables import table
 
@@ -57,7 +57,7 @@ def pack(folder: str = "in") -> None:
 @pytest.mark.parametrize("suffix", ["zip", "tar"])
 @pytest.mark.parametrize("how", [("--workers", "1"), ("--workers", "2", "--decode-in", "processes")])
 def test_the_table_is_that_of_the_folder(predict: Run, suffix: str, how: tuple[str, ...]) -> None:
-    archive(Path("in"))
+    mixed_archive(Path("in"))
     if suffix == "zip":  # whose names are text
         (odd,) = (path for path in Path("in/sub").iterdir() if "caf" in path.name)
         odd.rename("in/sub/café, =1.png")
@@ -110,7 +110,7 @@ def test_what_cannot_be_told_from_a_folder_is_refused(predict: Run, png: Callabl
 
 
 def test_a_second_run_opens_no_member(predict: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    archive(Path("in"))
+    mixed_archive(Path("in"))
     shutil.rmtree("in/sub")
     pack()
     first = predict("in.zip", "in.tar")
@@ -222,7 +222,7 @@ def test_a_table_asks_no_store(run: Run, packed: None, tiny_bundle: Path) -> Non
     assert maps.exit_code == 3, maps.output
     errors = [row["error"] for row in table("heatmaps/heatmaps.csv") if row["path"].startswith("s3")]
     assert len(errors) == 2
-    assert all("no archive is asked because a table names it" in error for error in errors)
+    assert all("no store is asked because a table names it" in error for error in errors)
 
 
 def test_error_films_are_found_under_a_folder(tmp_path: Path) -> None:
