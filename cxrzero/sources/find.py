@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
+from cxrzero.containers.open import OpenContainers
 from cxrzero.errors import NoInputError
 from cxrzero.files import is_database
 from cxrzero.places.kind import is_local, kind_of_place
-from cxrzero.places.members import file_of, names_container, parse_member
+from cxrzero.places.members import file_of, names_container
 from cxrzero.sources.lists import expand_lists
-from cxrzero.sources.packed import film_at, films_in, is_container
+from cxrzero.sources.packed import film_at, films_in, is_container, open_blob
 from cxrzero.sources.refs import FILES_ONLY, NO_OBJECTS, ImageRef, WalkCounts, archived
 from cxrzero.sources.walk import films_at
 
@@ -37,8 +39,13 @@ def find_images(
         NoInputError: a list file cannot be read, or is no list of paths.
     """
     counts = WalkCounts() if counts is None else counts
+    containers = OpenContainers(partial(open_blob, objects=objects))  # of which many lines of a list may name members
     for path in expand_lists(paths):
-        for ref in _films_of(path, counts, archives, objects):
+        if kind_of_place(path) == "member":
+            refs = iter((film_at(path, containers),))
+        else:
+            refs = _films_of(path, counts, archives, objects)
+        for ref in refs:
             counts.found += 1
             yield ref
 
@@ -47,8 +54,6 @@ def _films_of(path: str, counts: WalkCounts, archives: Archives | None, objects:
     kind = kind_of_place(path)
     if kind == "archive":
         return _from_archive(path, archives)
-    if kind == "member":
-        return iter([film_at(path, parse_member(path), objects)])
     if kind == "object":
         if objects is None:
             raise NoInputError(NO_OBJECTS)

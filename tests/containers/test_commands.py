@@ -14,6 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from cxrzero.cli import app
+from cxrzero.containers import zips
 from cxrzero.containers.open import Container
 from cxrzero.places.kind import kind_of_place
 from cxrzero.report.findfilm import find_film
@@ -250,3 +251,16 @@ def test_a_pipe_is_not_waited_for(predict: Run, run: Run) -> None:
     os.mkfifo("a.zip")
     predict("a.zip", "a.zip!/x.png")
     assert [row["error"].partition(":")[0] for row in table()] == ["not_a_file", "not_a_file"]
+
+
+def test_many_lines_of_a_list_read_a_directory_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"{number}.png" for number in range(30)]
+    Path("a.zip").write_bytes(zipped(dict.fromkeys(names, b"film")))
+    read: list[int] = []
+    of_zip = zips.read_directory
+    monkeypatch.setattr(zips, "read_directory", lambda blob: read.append(1) or of_zip(blob))
+    Path("list.txt").write_text("".join(f"a.zip!/{name}\n" for name in reversed(names)), encoding="utf-8")
+    refs = list(find_images(["@list.txt"]))
+    assert [ref.path for ref in refs] == [f"a.zip!/{name}" for name in reversed(names)]
+    assert all(isinstance(ref.identity, bytes) for ref in refs)
+    assert len(read) == 1
