@@ -264,3 +264,14 @@ def test_many_lines_of_a_list_read_a_directory_once(run: Run, monkeypatch: pytes
     assert [ref.path for ref in refs] == [f"a.zip!/{name}" for name in reversed(names)]
     assert all(isinstance(ref.identity, bytes) for ref in refs)
     assert len(read) == 1
+
+
+def test_a_report_shows_films_of_an_archive_file(predict: Run, run: Run, png: Callable[..., Path]) -> None:
+    Path("a.zip").write_bytes(zipped({f"{n}.png": png("film.png", seed=n).read_bytes() for n in range(8)}))
+    assert predict("a.zip", "--no-cache").exit_code == 0
+    labels = "".join(f"{n}.png,{n % 2}\n" for n in range(8))
+    Path("l.csv").write_text(f"image,lump\n{labels}", encoding="utf-8")
+    shown = run("eval", "predictions.csv", "l.csv", "--resamples", "0", "--images", ".", "--out", "results")
+    assert shown.exit_code == 0, shown.output
+    page = Path("results/report.html").read_text(encoding="utf-8")
+    assert page.count('<a href="../a.zip">') == page.count('alt="Film') > 0
