@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from itertools import chain, groupby
 from typing import TYPE_CHECKING
 
 from cxrzero.errors import NoInputError
@@ -37,10 +38,21 @@ def find_images(
         NoInputError: a list file cannot be read, or is no list of paths.
     """
     counts = WalkCounts() if counts is None else counts
-    for path in expand_lists(paths):
-        for ref in _films_of(path, counts, archives, objects):
+    for is_object, some in groupby(expand_lists(paths), _is_object):
+        if is_object:
+            if objects is None:
+                raise NoInputError(NO_OBJECTS)
+            refs = objects.films(some, counts)  # which looks at several at once
+        else:
+            refs = chain.from_iterable(_films_of(path, counts, archives, objects) for path in some)
+        for ref in refs:
             counts.found += 1
             yield ref
+
+
+def _is_object(path: str) -> bool:
+    """Whether it names an object, or some, of which none is a container."""
+    return kind_of_place(path) == "object" and not names_container(path)
 
 
 def _films_of(path: str, counts: WalkCounts, archives: Archives | None, objects: Objects | None) -> Iterator[ImageRef]:
@@ -49,11 +61,9 @@ def _films_of(path: str, counts: WalkCounts, archives: Archives | None, objects:
         return _from_archive(path, archives)
     if kind == "member":
         return iter([film_at(path, parse_member(path), objects)])
-    if kind == "object":
-        if objects is None:
-            raise NoInputError(NO_OBJECTS)
-        return films_in(path, counts, objects) if names_container(path) else objects.films(path, counts)
-    return films_in(path, counts) if is_container(path) else films_at(path, counts)
+    if kind == "object" or is_container(path):
+        return films_in(path, counts, objects)
+    return films_at(path, counts)
 
 
 def check_paths(paths: Sequence[str], archives: Archives | None = None, objects: Objects | None = None) -> None:
