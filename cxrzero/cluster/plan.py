@@ -38,6 +38,7 @@ class Sliced:
         asked: digest of the command (`cxrzero.cluster.asked`).
         options: of every task.
         folder: where relative paths start.
+        host: name of the machine that made it.
         films: of the whole walk.
         walk: hexadecimal digest of it (`cxrzero.predict.shardlog.Walk`).
         ignored: other files that were found.
@@ -49,6 +50,7 @@ class Sliced:
     asked: str
     options: Mapping[str, Any]
     folder: str
+    host: str
     films: int
     walk: str
     ignored: int
@@ -151,5 +153,15 @@ def task_of(folder: Path, number: int, plan: Sliced | None = None) -> Task:
     except OSError as error:
         raise RunError(f"{file} cannot be read: {error.strerror}") from error
     return Task(
-        number, len(plan.slices), first, films, plan.films, plan.walk, content, sha256, plan.options, plan.folder
+        number,
+        len(plan.slices),
+        first,
+        films,
+        plan.films,
+        plan.walk,
+        content,
+        sha256,
+        plan.options,
+        plan.folder,
+        plan.host,
     )

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import os
+import socket
 from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext
 from datetime import UTC, datetime
@@ -194,6 +195,7 @@ def _sliced(folder: PlanFolder, plan: Plan, engine: Engine) -> Sliced:
         asked=asked.digest(options),
         options=asked.written(asked.task_options(options)),
         folder=os.getcwd(),
+        host=socket.gethostname(),
         films=walked.films,
         walk=walked.digest.hex(),
         ignored=counts.ignored,

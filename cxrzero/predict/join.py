@@ -85,7 +85,7 @@ def join(
             output.commit()
         seconds, cache = record["seconds"], record["cache"]
         stats.decode_seconds, stats.encode_seconds = seconds["decode"], seconds["encode"]
-        stats.cached, stats.embedded = cache["cached"], cache["embedded"]
+        stats.cached, stats.embedded, stats.hashed = cache["cached"], cache["embedded"], cache["hashed"]
         ended = datetime.now(UTC)
         outcome = Outcome(
             stats,
@@ -233,4 +233,4 @@ def _prediction(cells: Sequence[Any], numbers: Sequence[float], form: RowForm) -
 
 
 def _damaged(path: Path) -> RunError:
-    return RunError(f"{path} and its log do not fit together; delete the folder they are in, and start again")
+    return RunError(f"{path} and its log do not fit together; give the same command again, and it is made again")

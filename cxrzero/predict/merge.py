@@ -235,6 +235,7 @@ def merged_record(parts: Sequence[Part], out: Path) -> dict[str, Any]:
     merged = {**records[0], "shard": None}
     for key, names in SUMMED.items():
         merged[key] = {**records[0][key], **{name: sum(record[key][name] for record in records) for name in names}}
+    merged["cache"]["hashed"] = sum(record["cache"].get("hashed", 0) for record in records)
     merged["cache"]["notices"] = sorted({notice for record in records for notice in record["cache"].get("notices", ())})
     on_gpu = [record["gpu_decode"] for record in records if isinstance(record.get("gpu_decode"), dict)]
     merged["gpu_decode"] = {name: sum(part.get(name, 0) for part in on_gpu) for name in on_gpu[0]} if on_gpu else None

@@ -13,6 +13,7 @@ from cxrzero.choices import (
     ENGINES,
     Aggregate,
     Backend,
+    CacheBy,
     DecodeIn,
     Device,
     Invert,
@@ -55,7 +56,7 @@ class PredictOptions:
 
     allow_remote_list: bool = option(
         False,
-        "Also read what addresses of object stores and web servers in an @list.txt name.",
+        "Read also what addresses of object stores and web servers in an @list.txt name.",
         panel=ADVANCED,
         decides="nothing",
         recorded=False,
@@ -194,6 +195,14 @@ class PredictOptions:
         True,
         "Neither use nor keep embeddings; see cxrzero cache.",
         flag="--no-cache",
+        panel=ADVANCED,
+        decides="nothing",
+        recorded=False,
+    )
+    cache_by: CacheBy = option(
+        "path",
+        "Find kept embeddings by the path, size and time of a film, or by its content, wherever it was moved or "
+        "copied; see docs/cache.md.",
         panel=ADVANCED,
         decides="nothing",
         recorded=False,

@@ -60,9 +60,9 @@ class Reader:
             return self.objects.decode(ref, options, decoder)
         return decode(ref.path, options, decoder)
 
-    def content(self, path: str) -> bytes:
-        """The bytes of a member by its path. Raises ImageError: it cannot be had."""
-        return self._content(ImageRef(path))
+    def content(self, film: ImageRef | str) -> bytes:
+        """The bytes of a member, as it was found or by its path. Raises ImageError: it cannot be had."""
+        return self._content(ImageRef(film) if isinstance(film, str) else film)
 
     def _of_member(
         self, ref: ImageRef, options: DecodeOptions | None, decoder: DecodeFrame | None

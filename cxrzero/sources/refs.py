@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from cxrzero.display.counts import counted
 from cxrzero.errors import ImageError
 
 FILES_ONLY = (
@@ -40,6 +41,7 @@ class ImageRef(NamedTuple):
             None where nothing is known, and nothing is then cached.
         position: among all files of the walk, from 0; None where nobody counts (`cxrzero.predict.shardlog` does).
         is_anew: whether it is read though the cache knows it.
+        content: digest of its bytes, where it was hashed (`cxrzero.cache.contents`).
     """
 
     path: str
@@ -47,6 +49,7 @@ class ImageRef(NamedTuple):
     identity: FileIdentity | bytes | None = None
     position: int | None = None
     is_anew: bool = False
+    content: bytes | None = None
 
 
 @dataclass(slots=True)
@@ -62,3 +65,8 @@ class WalkCounts:
     found: int = 0
     ignored: int = 0
     unopened: int = 0
+
+    def left_out(self) -> str:
+        """What was ignored, in words."""
+        named = f", among them {counted(self.unopened, 'archive file')} (.zip, .tar), read only where named"
+        return f"{counted(self.ignored, 'other file')} ignored{named if self.unopened else ''}"

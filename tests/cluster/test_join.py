@@ -128,9 +128,9 @@ def test_a_container_is_one_task_s_and_its_films_stand_where_it_is_named(
 
 def test_films_that_the_cache_knows_are_not_embedded_again(options: Options) -> None:
     in_tasks(options(out="many.csv", engine="local", tasks=5))
-    assert record("many")["cache"] == {"used": True, "cached": 0, "embedded": ROWS - 1, "notices": []}
+    assert record("many")["cache"] == {"used": True, "cached": 0, "embedded": ROWS - 1, "hashed": 0, "notices": []}
     in_tasks(options(out="again.csv", engine="local", tasks=3))
-    assert record("again")["cache"] == {"used": True, "cached": ROWS - 1, "embedded": 0, "notices": []}
+    assert record("again")["cache"] == {"used": True, "cached": ROWS - 1, "embedded": 0, "hashed": 0, "notices": []}
     assert filecmp.cmp("many.csv", "again.csv", shallow=False)
 
 

@@ -65,7 +65,7 @@ def folder(tmp_path: Path) -> Iterator[PlanFolder]:
 
 def planned(folder: PlanFolder, refs: list[ImageRef], tasks: int) -> Sliced:
     walked = write_walk(folder, refs)
-    plan = Sliced("", {}, os.getcwd(), walked.films, walked.digest.hex(), 0, None, "", cut(folder, walked, tasks))
+    plan = Sliced("", {}, os.getcwd(), "here", walked.films, walked.digest.hex(), 0, None, "", cut(folder, walked, tasks))
     save(folder, plan)
     return plan
 

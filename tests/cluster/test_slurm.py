@@ -138,7 +138,7 @@ def test_a_driver_that_is_killed_finds_its_jobs_again(speaks: slurm.Slurm, films
 
 
 def task(plan: Path) -> Task:
-    return Task(1, 1, 0, 1, 1, "", b"", "", {}, str(plan.parent))
+    return Task(1, 1, 0, 1, 1, "", b"", "", {}, str(plan.parent), "")
 
 
 def test_a_folder_that_the_node_does_not_see_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
