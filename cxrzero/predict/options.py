@@ -297,7 +297,7 @@ class PredictOptions:
     # Who does the work, where that is not this process.
     engine: str | None = option(
         None,
-        "Have the work done by processes of this machine (local), a Ray cluster or Slurm (partition=cpu,time=60), in "
+        "Let processes of this machine (local), a Ray cluster or Slurm (slurm=partition=cpu,time=60) do the work, in "
         "tasks that are tried again (docs/cluster.md).",
         metavar=ENGINES,
         check=check_engine,

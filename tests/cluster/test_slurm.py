@@ -118,6 +118,9 @@ def test_ctrl_c_cancels_the_jobs_and_the_command_goes_on(speaks: slurm.Slurm, fi
     assert code == 130, said
     assert not speaks.active()
     assert not Path("p.csv").exists()
+    kept = [file for file in Path("p.plan", JOBS).iterdir() if file.is_file()]
+    assert any("log" in file.name for file in kept)
+    assert not any(b"archive" in file.read_bytes() for file in kept)  # no path of a film, in logs or else
     code, said = ends(start(tiny_bundle))
     assert code == 3, said
     assert Path("p.csv").read_bytes() == alone(tiny_bundle)
