@@ -192,7 +192,12 @@ def stores(work: Path, entries: int) -> dict[str, Any]:
     kept = timed(lambda: fill(store, keys))
     found = timed(lambda: check(sum(len(store.get(some)) for some in asked)))
     store.close()
-    result = {"entries": entries, "sqlite": rates(entries, kept, found)}
+    index = Store(work / "index")
+    for start in range(0, entries, KEYS_AT_ONCE):
+        index.put("content", "", {key: 2 * key for key in keys[start : start + KEYS_AT_ONCE]})
+    index.close()
+    sizes = {name: round(each.path.stat().st_size / entries) for name, each in (("film", store), ("index", index))}
+    result = {"entries": entries, "bytes": sizes, "sqlite": rates(entries, kept, found)}
     with postgres() as server:
         result["postgresql"] = rates(entries, *in_postgresql(server, keys, asked))
     return result
