@@ -1,7 +1,7 @@
 """What --cache-by content costs and saves, how fast caches are merged, and SQLite beside PostgreSQL for keeping them.
 
     python benchmarks/cache_by_content.py --log benchmarks/results/cache_by_content.json
-    python benchmarks/cache_by_content.py --tables benchmarks/results/cache_by_content.json    # as docs/cache.md has them
+    python benchmarks/cache_by_content.py --tables benchmarks/results/cache_by_content.json    # for docs/cache.md
 
 Films are drawn: DICOM of 15 MB (uncompressed, 12 bits in 16) and PNG of 1 MB, each folder once by path and once by
 content, a pair right after the other, --rounds times with alternating order. Of each pair: the first run with an empty
