@@ -48,13 +48,13 @@ from cxrzero.prompts.bank import BUILT_IN
 from cxrzero.prompts.lint import Finding
 from cxrzero.prompts.remarks import UNMEASURED, lines, remarks_on
 from cxrzero.registry import resolve_models
+from cxrzero.remote.objects import Objects
 from cxrzero.sources import ImageRef, check_paths, find_images
 from cxrzero.sources.reader import Reader
 
 if TYPE_CHECKING:
     from cxrzero.calibration.applied import AppliedCalibration
     from cxrzero.images.nvjpeg2000 import GpuFrames
-    from cxrzero.sources.objects import Objects
 
 PathLike = str | os.PathLike[str]
 
@@ -180,7 +180,8 @@ class Screener:
             LabelError: labels that cannot be columns of one table, or that the calibration lacks.
             ConfigError: the calibration was fitted for another model or other prompts, or the model has none.
             TokenizerError: a label is too long for the model.
-            ArchiveError, RemoteError: an archive or a store does not answer, or refuses.
+            ArchiveError: an archive does not answer, or refuses.
+            RemoteError: an object store or web server does not answer, or refuses.
         """
         given = [os.fspath(paths)] if isinstance(paths, str | os.PathLike) else [os.fspath(path) for path in paths]
         check_paths(given, self.archives, self.objects)

@@ -12,13 +12,14 @@ import signal
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import ClassVar
 
 from cxrzero.cluster.engine import Ended, LostError, Task
 from cxrzero.cluster.task import as_typed, run_slice
-from cxrzero.errors import CxrzeroError
+from cxrzero.errors import CxrzeroError, RunError
 from cxrzero.pipeline.workers import end_with_parent, interrupts_stay_here
 from cxrzero.predict.options import PredictOptions
 
@@ -108,15 +109,21 @@ class _Worker:
     def start(self, task: Task, number: int) -> None:
         self.number, self.films = number, 0
         if self._process is None:
-            context = multiprocessing.get_context("spawn")
-            self._connection, theirs = context.Pipe()
-            self._process = context.Process(target=_serve, args=(theirs, self._results, self._cores, self._gpu))
-            with interrupts_stay_here():
-                self._process.start()
-            theirs.close()
+            try:
+                self._begin()
+            except OSError as error:  # too many processes or open files, or no memory
+                raise RunError(f"a process could not be started ({error}); use fewer: --engine local=N") from error
         assert self._connection is not None
         with suppress(OSError):  # it died meanwhile, which `look` finds out
-            self._connection.send(task)
+            self._connection.send(replace(task, cpus=len(self._cores)))
+
+    def _begin(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        with theirs, interrupts_stay_here():
+            process = context.Process(target=_serve, args=(theirs, self._results, self._cores, self._gpu))
+            process.start()
+        self._process = process
 
     def look(self) -> Ended | None:
         """Take the news; how the try ended, if it did."""

@@ -33,7 +33,7 @@ SECONDS_BETWEEN_NEWS = 0.5
 
 
 def run_slice(task: Task, results: Path, notify_progress: Progress = lambda films: None) -> None:
-    """Carry a task out; its result appears in `results`, whole or not at all.
+    """Carry a task out; its result appears in `results`, whole or not at all. One that is there already stays.
 
     Args:
         results: folder of results (`PlanFolder.results`); made if it has to be.
@@ -42,6 +42,8 @@ def run_slice(task: Task, results: Path, notify_progress: Progress = lambda film
     Raises:
         CxrzeroError: as `predict` raises it.
     """
+    if part_folder(results, task.number).exists():  # of another try, or of one that outlived its driver
+        return
     with new_part(results, task.number) as folder:
         _carry_out(task, folder, notify_progress)
 
@@ -162,14 +164,14 @@ def _archives(task: Task, options: PredictOptions) -> Archives | None:
 def _objects(task: Task, options: PredictOptions) -> Objects | None:
     """What fetches those films that lie in a store; the driver listed them."""
     from cxrzero.places.kind import is_local, kind_of_place
-    from cxrzero.places.members import parse_member
+    from cxrzero.places.members import file_of
     from cxrzero.remote.objects import Objects
 
     objects = Objects(ca_file=options.ca_file)
     for path in paths_of(task):
         kind = kind_of_place(path)
         if kind == "object" or (kind == "member" and not is_local(path)):
-            objects.check([parse_member(path).container if kind == "member" else path])
+            objects.check([file_of(path)])
     return objects or None
 
 

@@ -12,6 +12,7 @@ from cxrzero.containers.directory import Directory
 from cxrzero.containers.entry import Entry, entry_of
 from cxrzero.errors import ImageError
 from cxrzero.images.sniff import HEAD_BYTES
+from cxrzero.places.printed import unprinted
 
 # Containers that are kept open: as many as a table's neighbouring rows may be of, and a fraction of the files that a
 # process may have open.
@@ -43,7 +44,7 @@ class Container:
         self.blob.check()
 
     def find(self, name: str) -> Entry:
-        """The member of this name; the first search reads all headers.
+        """The member of this name, or of the one that a table writes so; the first search reads all headers.
 
         Raises:
             ImageError: "missing": there is none; why it is refused; see `entries`.
@@ -51,7 +52,7 @@ class Container:
         with self._lock:
             if self._directory is None:
                 self._directory = self._read_directory()
-        entry = self._directory.find(name)
+        entry = self._directory.find(name) or self._directory.find(unprinted(name))
         if entry is None:
             raise ImageError("missing", "the archive file has no member of this name")
         if error := entry.error():

@@ -107,7 +107,7 @@ def _start_of_content(blob: Blob, entry: Entry) -> int:
         is_same = is_same and (crc, stored, size) == (entry.crc, entry.stored, entry.size)
     if not is_same:
         raise ImageError("member_mismatch", FAULTS["member_mismatch"])
-    start = entry.offset + _LOCAL.size + name_length + extra_length
+    start: int = entry.offset + _LOCAL.size + name_length + extra_length
     if start + entry.stored > entry.limit:
         raise ImageError("member_overlaps", FAULTS["member_overlaps"])
     return start
@@ -119,9 +119,11 @@ def _end_of(blob: Blob) -> tuple[int, int, int, int]:
     tail = blob.read(tail_at, blob.size - tail_at)
     at = _place_of_end(tail)
     if at < 0:
+        if _END_START in tail:
+            raise _broken("the .zip file goes on behind its end, or its end is damaged")
         if blob.read(0, len(_LOCAL_START)) == _LOCAL_START:
             raise ImageError("container_truncated", "the .zip file has no end: it was cut off, or is still arriving")
-        raise _broken("the file is no .zip file, or more was put behind its end")
+        raise _broken("the file is no .zip file, whatever its name says")
     _, disk, of_disk, here, count, size, offset, _ = _END.unpack_from(tail, at)
     end, before = tail_at + at, at - _END64_LOCATOR.size
     if before >= 0 and tail.startswith(_END64_LOCATOR_START, before):

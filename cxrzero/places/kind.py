@@ -29,7 +29,7 @@ def kind_of_place(path: str) -> PlaceKind:
     scheme = scheme_of(path)
     if scheme in ARCHIVE_SCHEMES:
         return "archive"
-    if "!/" in path and is_member(path):
+    if is_member(path):
         return "member"
     return "object" if scheme and scheme.partition("+")[0] not in DATABASE_SCHEMES else "file"
 

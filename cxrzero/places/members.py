@@ -41,8 +41,16 @@ def parse_member(path: str) -> Member:
     return member
 
 
+def file_of(path: str) -> str:
+    """The file, or object, that has a film's bytes: its container, or itself."""
+    member = _split(path)
+    return path if member is None else member.container
+
+
 def _split(path: str) -> Member | None:
     """Part a path at its first mark, unless a folder of this machine has the name that ends there."""
+    if "!/" not in path:  # as in nearly every path of an archive of millions
+        return None
     for found in _MARK.finditer(path):
         container = path[: found.end() - len("!/")]
         if "://" in container or not os.path.isdir(container + "!"):

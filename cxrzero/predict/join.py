@@ -233,4 +233,4 @@ def _prediction(cells: Sequence[Any], numbers: Sequence[float], form: RowForm) -
 
 
 def _damaged(path: Path) -> RunError:
-    return RunError(f"{path} and its log do not fit together; delete the folder they are in, and start again")
+    return RunError(f"{path} and its log do not fit together; give the same command again, and it is made again")

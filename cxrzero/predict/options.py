@@ -56,7 +56,7 @@ class PredictOptions:
 
     allow_remote_list: bool = option(
         False,
-        "Also read what addresses of object stores and web servers in an @list.txt name.",
+        "Read also what addresses of object stores and web servers in an @list.txt name.",
         panel=ADVANCED,
         decides="nothing",
         recorded=False,

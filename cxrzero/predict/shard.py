@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cxrzero.errors import ConfigError
-from cxrzero.places.kind import kind_of_place
-from cxrzero.places.members import parse_member
+from cxrzero.places.members import file_of
 
 if TYPE_CHECKING:
     from cxrzero.sources import ImageRef
@@ -37,8 +36,7 @@ class Shard:
 
     def __contains__(self, path: str) -> bool:
         """Whether the file at `path` is in this shard: 64 bits of BLAKE2b (RFC 7693) modulo the number of shards."""
-        whole = parse_member(path).container if kind_of_place(path) == "member" else path
-        digest = hashlib.blake2b(os.fsencode(whole), digest_size=8, person=b"cxrzero.shard").digest()
+        digest = hashlib.blake2b(os.fsencode(file_of(path)), digest_size=8, person=b"cxrzero.shard").digest()
         return int.from_bytes(digest, "big") % self.count == self.index - 1
 
 

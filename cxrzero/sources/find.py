@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cxrzero.errors import NoInputError
 from cxrzero.files import is_database
 from cxrzero.places.kind import is_local, kind_of_place
-from cxrzero.places.members import names_container, parse_member
+from cxrzero.places.members import file_of, names_container, parse_member
 from cxrzero.sources.lists import expand_lists
 from cxrzero.sources.packed import film_at, films_in, is_container
 from cxrzero.sources.refs import FILES_ONLY, NO_OBJECTS, ImageRef, WalkCounts, archived
@@ -75,10 +75,8 @@ def check_paths(paths: Sequence[str], archives: Archives | None = None, objects:
                 "a database is given where films are read; its table is written by cxrzero table DATABASE --out "
                 "predictions.csv"
             )
-        if not path.startswith("@") and is_local(path):
-            file = parse_member(path).container if kind_of_place(path) == "member" else path
-            if not os.path.lexists(file):
-                raise NoInputError(f"{file} does not exist")
+        if not path.startswith("@") and is_local(path) and not os.path.lexists(file := file_of(path)):
+            raise NoInputError(f"{file} does not exist")
     count = 0
     addresses: list[str] = []
     for given in paths:
@@ -90,8 +88,7 @@ def check_paths(paths: Sequence[str], archives: Archives | None = None, objects:
             elif kind == "object" or (kind == "member" and not is_local(path)):
                 if objects is None:
                     raise NoInputError(NO_OBJECTS)
-                asked = parse_member(path).container if kind == "member" else path
-                objects.check([asked], is_list=given.startswith("@"))
+                objects.check([file_of(path)], is_list=given.startswith("@"))
     if not count:
         raise NoInputError("the list files name no path")
     if addresses and archives is None:

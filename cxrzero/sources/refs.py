@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from cxrzero.display.counts import counted
 from cxrzero.errors import ImageError
 
 FILES_ONLY = (
@@ -64,3 +65,8 @@ class WalkCounts:
     found: int = 0
     ignored: int = 0
     unopened: int = 0
+
+    def left_out(self) -> str:
+        """What was ignored, in words."""
+        named = f", among them {counted(self.unopened, 'archive file')} (.zip, .tar), read only where named"
+        return f"{counted(self.ignored, 'other file')} ignored{named if self.unopened else ''}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from cxrzero.places.kind import is_local, kind_of_place
+
 MOVED = "there is no file at this path now"
 # Of films in an archive, whose address the table has: a table that somebody wrote decides nothing of the network.
 IN_ARCHIVE = "its film is in an archive and no archive is asked because a table names it; see docs/archive.md"
@@ -13,3 +15,10 @@ NO_FRAME = "the file has no such frame now"
 # Of a probability, from which on it is another: tables have float32 in full; between backends and devices fp32 differs
 # by less.
 TOLERANCE = 1e-5
+
+
+def not_there(path: str) -> str:
+    """Why the film of a path cell is not found in a folder of this machine."""
+    if is_local(path):
+        return MOVED
+    return NOT_KEPT if kind_of_place(path) == "archive" else IN_STORE

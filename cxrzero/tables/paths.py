@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
 from cxrzero.archive.address import kept_file
 from cxrzero.files import FORMULA_STARTS
 from cxrzero.places.kind import kind_of_place
-
-# A byte of a name that is not UTF-8, as tables write it (`cxrzero.prediction.printable_path`).
-_BYTE = re.compile(rb"\\x([89a-f][0-9a-f])")
+from cxrzero.places.members import file_of
+from cxrzero.places.printed import unprinted
 
 
 def path_of_cell(cell: str, folder: str | os.PathLike[str] = "") -> str:
     """The path as it is written there, else without what tables add to names: an apostrophe before what a spreadsheet
-    would run, and backslashes for bytes that are not UTF-8. The last where none of them exists below `folder`."""
+    would run, and backslashes for bytes that are not UTF-8. The last where none of them exists below `folder`; a member
+    of a container exists where that does."""
     plain = cell[1:] if cell[:1] == "'" and cell[1:2] in FORMULA_STARTS else cell
-    coded = plain.encode("utf-8", "backslashreplace")
-    raw = os.fsdecode(_BYTE.sub(lambda found: bytes([int(found[1], 16)]), coded))
-    return next((path for path in (cell, plain) if _exists(os.path.join(folder, path))), raw)
+    return next((path for path in (cell, plain) if _exists(os.path.join(folder, path))), unprinted(plain))
 
 
 def film_of_cell(cell: str, images: Path) -> Path:
@@ -31,6 +28,6 @@ def film_of_cell(cell: str, images: Path) -> Path:
 
 def _exists(path: str) -> bool:
     try:
-        return os.path.lexists(path)
+        return os.path.lexists(file_of(path))
     except ValueError:  # a NUL in it
         return False

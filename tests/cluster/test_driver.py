@@ -18,8 +18,17 @@ from cxrzero.cluster import task as task_module
 from cxrzero.cluster.driver import Patience, Standing
 from cxrzero.cluster.engine import Ended, Engine, LostError, Task
 from cxrzero.cluster.inprocess import InProcess
+from cxrzero.cluster.plan import task_of
 from cxrzero.cluster.task import run_slice, slice_as_bytes
-from cxrzero.errors import BundleError, CxrzeroError, MissingExtraError, NoInputError, OutputExistsError, RunError, UsageError
+from cxrzero.errors import (
+    BundleError,
+    CxrzeroError,
+    MissingExtraError,
+    NoInputError,
+    OutputExistsError,
+    RunError,
+    UsageError,
+)
 from cxrzero.pipeline.embedder import embed
 from cxrzero.predict.join import join
 from cxrzero.predict.options import PredictOptions
@@ -342,6 +351,24 @@ def test_nothing_to_read_leaves_nothing(asked: Options, tmp_path: Path) -> None:
     with pytest.raises(NoInputError, match="no image or DICOM file in empty"):
         in_tasks(PredictOptions(**{**_values(asked()), "paths": ("empty",)}))
     assert not Path("many.plan").exists()
+
+
+def test_a_driver_needs_no_device_of_the_nodes(options: Options) -> None:
+    asked = options(out="many.csv", engine="slurm", device="cuda:3", precision="fp16", backend="torch")
+    plan = job.prepare(asked)
+    assert plan.options == asked
+    assert [member.encoder.device for member in plan.screener.members] == ["cpu"]
+    assert plan.form.labels == ("pneumonia", "edema")
+    with pytest.raises(CxrzeroError):
+        job.prepare(options(out="many.csv", engine="local", device="cuda:77"))
+
+
+def test_a_result_that_is_there_is_not_made_again(asked: Options, embedded: list[int]) -> None:
+    with pytest.raises(Kill):
+        in_tasks(asked(), killing(0, Kill()))
+    embedded.clear()
+    run_slice(task_of(Path("many.plan"), 1), Path("many.plan/results"))
+    assert embedded == []
 
 
 def test_an_engine_that_cannot_be_had_leaves_nothing(asked: Options) -> None:

@@ -84,7 +84,7 @@ def own_cluster() -> Iterator[Cluster]:
 
     from cxrzero.backends.base import cpu_count
 
-    with _own_folder() as folder:
+    with own_folder() as folder:
         context: Any = None
         try:
             context = ray.init(
@@ -112,7 +112,7 @@ def other_cluster(address: str) -> Iterator[Cluster]:
 
     context: Any = None
     try:
-        _check_answers(_resolved(address))
+        check_answers(head_of(address))
         context = ray.init(address=address, **QUIET)
         if address.startswith(CLIENT):
             yield Cluster(address.removeprefix(CLIENT).rstrip("/"), False)
@@ -150,7 +150,7 @@ def host_of(address: str) -> str:
     return address.rpartition(":")[0].strip("[]")
 
 
-def _resolved(address: str) -> str:
+def head_of(address: str) -> str:
     """Where the head is to be reached: "host:port".
 
     Raises:
@@ -170,7 +170,7 @@ def _resolved(address: str) -> str:
     return found
 
 
-def _check_answers(place: str) -> None:
+def check_answers(place: str) -> None:
     """Ray would try for five minutes, and end the process that asked. Raises OSError."""
     host, _, port = place.rpartition(":")
     with socket.create_connection((host.strip("[]"), int(port)), ANSWER_S):
@@ -183,7 +183,7 @@ def _first_line(error: Exception) -> str:
 
 
 @contextmanager
-def _own_folder() -> Iterator[Path]:
+def own_folder() -> Iterator[Path]:
     """Where Ray keeps sockets and logs, for us alone; those that killed runs left behind are taken away first."""
     place = Path(tempfile.gettempdir())
     if len(os.fsencode(place)) > LONGEST_PLACE:

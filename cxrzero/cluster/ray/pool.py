@@ -65,7 +65,7 @@ class Pool:
 
     Args:
         needs: of each worker.
-        no_nodes_s: how long tasks may wait while no node can take one.
+        no_nodes_s: how long there may be no node that can take a task.
         notify: is told what happens to nodes.
     """
 
@@ -132,12 +132,12 @@ class Pool:
             self._forget(member)
 
     def _meet_nodes(self) -> None:
-        """See which nodes there are. Raises RunError where tasks have waited too long for one."""
+        """See which nodes there are. Raises RunError where there was none of use for too long."""
         self._looked = now = time.monotonic()
         alive = {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
         self._needs = self._needs.settled(alive.values())
         self._nodes = {node: has for node, has in alive.items() if node not in self._left_out}
-        if self.places or not self._waiting:
+        if self.places:
             self._had_places, self._said_none = now, False
             return
         lacking = self._lacking(len(alive))
