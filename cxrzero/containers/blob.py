@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import threading
 import weakref
 from collections.abc import Callable
@@ -35,12 +36,14 @@ class LocalBlob:
     """A file of this machine; closed when nobody has it any more.
 
     Raises:
-        ImageError: "missing", "unreadable".
+        ImageError: "missing", "unreadable", "not_a_file".
     """
 
     def __init__(self, path: str) -> None:
         self._path = path
         try:
+            if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for who writes to it
+                raise ImageError("not_a_file", "this is a folder, pipe, socket or device, not a file")
             self._file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         except OSError as error:
             raise _unreadable(error) from None

@@ -36,9 +36,11 @@ def is_container(path: str) -> bool:
     if not names_container(path) and not path.lower().endswith(COMPRESSED):
         return False
     try:
+        if not os.path.isfile(path):  # nobody may ever write to a pipe
+            return False
         with open(path, "rb") as file:
             head = file.read(HEAD_BYTES)
-    except OSError:  # a folder, or nothing that can be read
+    except OSError:  # said when it is read as a film
         return False
     return head.startswith(_ZIP_STARTS) or head[_USTAR] == b"ustar" or kind_of_bytes(head) is None
 

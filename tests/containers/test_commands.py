@@ -243,3 +243,10 @@ def test_a_path_in_an_archive_file_that_is_not_there_is_told(run: Run, packed: N
     missing: Any = run("inspect", "a.zip!/x.dcm")
     assert missing.exit_code == 3
     assert "missing: the archive file has no member of this name" in missing.output
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_pipe_is_not_waited_for(predict: Run, run: Run) -> None:
+    os.mkfifo("a.zip")
+    predict("a.zip", "a.zip!/x.png")
+    assert [row["error"].partition(":")[0] for row in table()] == ["not_a_file", "not_a_file"]
