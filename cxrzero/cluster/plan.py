@@ -41,7 +41,7 @@ class Sliced:
         host: name of the machine that made it.
         films: of the whole walk.
         walk: hexadecimal digest of it (`cxrzero.predict.shardlog.Walk`).
-        ignored: other files that were found.
+        ignored, unopened: other files that were found, see `cxrzero.sources.refs.WalkCounts`.
         not_fetched: of archives, see `cxrzero.archive.archives.Archives.unfetched`.
         made: when, in UTC.
         slices: in the order of the walk; the first has number 1.
@@ -54,6 +54,7 @@ class Sliced:
     films: int
     walk: str
     ignored: int
+    unopened: int
     not_fetched: Mapping[str, int] | None
     made: str
     slices: tuple[SliceEntry, ...]

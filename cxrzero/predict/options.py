@@ -297,8 +297,8 @@ class PredictOptions:
     # Who does the work, where that is not this process.
     engine: str | None = option(
         None,
-        "Have the work done by processes of this machine (local), a Ray cluster or Slurm (partition=cpu,time=60), in "
-        "tasks that are tried again (docs/cluster.md).",
+        "Do the work in processes of this machine (local), on a Ray cluster or by Slurm (slurm=partition=cpu,time=60), "
+        "in tasks that are tried again (docs/cluster.md).",
         metavar=ENGINES,
         check=check_engine,
         panel=ADVANCED,
@@ -307,7 +307,7 @@ class PredictOptions:
     )
     tasks: int | None = option(
         None,
-        "With --engine, cut the films into N tasks; by default so many that each takes minutes.",
+        "Run the films in N tasks, with --engine; by default so many that each takes minutes.",
         metavar="N",
         minimum=1,
         maximum=100_000,

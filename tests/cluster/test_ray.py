@@ -118,9 +118,7 @@ def wait_for(what: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
-def test_a_cluster_writes_the_table_of_one_run(
-    cluster: RayNodes, begin: Callable[..., Driver], whole: Whole
-) -> None:
+def test_a_cluster_writes_the_table_of_one_run(cluster: RayNodes, begin: Callable[..., Driver], whole: Whole) -> None:
     whole()
     said = said_by(begin())
     assert same("many.csv", "whole.csv")

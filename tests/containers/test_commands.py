@@ -19,8 +19,8 @@ from cxrzero.places.kind import kind_of_place
 from cxrzero.report.findfilm import find_film
 from cxrzero.sources import find_images
 from cxrzero.sources.reader import Reader
-from tests.predict.test_merge import archive
 from tests.support.containers import tarred, zipped
+from tests.support.films import mixed_archive
 from tests.support.results import write_film
 from tests.support.tables import table
 
@@ -57,7 +57,7 @@ def pack(folder: str = "in") -> None:
 @pytest.mark.parametrize("suffix", ["zip", "tar"])
 @pytest.mark.parametrize("how", [("--workers", "1"), ("--workers", "2", "--decode-in", "processes")])
 def test_the_table_is_that_of_the_folder(predict: Run, suffix: str, how: tuple[str, ...]) -> None:
-    archive(Path("in"))
+    mixed_archive(Path("in"))
     if suffix == "zip":  # whose names are text
         (odd,) = (path for path in Path("in/sub").iterdir() if "caf" in path.name)
         odd.rename("in/sub/café, =1.png")
@@ -110,7 +110,7 @@ def test_what_cannot_be_told_from_a_folder_is_refused(predict: Run, png: Callabl
 
 
 def test_a_second_run_opens_no_member(predict: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    archive(Path("in"))
+    mixed_archive(Path("in"))
     shutil.rmtree("in/sub")
     pack()
     first = predict("in.zip", "in.tar")
