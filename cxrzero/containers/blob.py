@@ -76,6 +76,27 @@ class LocalBlob:
         return b"%s\0%d %d %d" % (path, status.st_size, status.st_mtime_ns, status.st_ino)
 
 
+class Ahead:
+    """Small reads of a blob that follow each other, as few larger ones: of a store each would be a request.
+
+    Not for several threads.
+    """
+
+    BYTES = 2**16
+
+    def __init__(self, blob: Blob) -> None:
+        self._blob = blob
+        self._start, self._held = 0, b""
+
+    def read(self, offset: int, size: int) -> bytes:
+        """As of `Blob`."""
+        at = offset - self._start
+        if not 0 <= at <= at + size <= len(self._held):
+            self._start, at = offset, 0
+            self._held = self._blob.read(offset, max(size, self.BYTES))
+        return self._held[at : at + size]
+
+
 def _whole(read: Callable[[int, int], bytes], size: int) -> bytes:
     """All that is asked for, since the system may give less at once (2 GB on Linux)."""
     parts: list[bytes] = []

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import tracemalloc
+from pathlib import Path
 
 import pytest
 
+from cxrzero.containers.blob import LocalBlob
 from cxrzero.containers.directory import Directory
 from cxrzero.containers.entry import Entry, entry_of
-from tests.support.containers import code_when
+from cxrzero.containers.open import Container
+from tests.support.containers import code_when, tarred, zipped
 
 
 def test_entries_come_sorted_and_whole() -> None:
@@ -51,3 +54,26 @@ def test_an_identity_tells_the_member_and_its_container() -> None:
     assert entry_of(identity, b"/data/a.zip\x001 2 3", "a/b.png") == entry
     assert code_when(lambda: entry_of(identity, b"/data/a.zip\x001 2 4", "a/b.png")) == "container_changed"
     assert code_when(lambda: entry_of(identity, b"/data/a.zip\x001 2 3", "a/c.png")) == "container_changed"
+
+
+class Counted(LocalBlob):
+    """Counts what is read; in a store each would be a request."""
+
+    reads = 0
+
+    def read(self, offset: int, size: int) -> bytes:
+        self.reads += 1
+        return super().read(offset, size)
+
+
+def test_few_reads_are_asked_of_a_store(tmp_path: Path) -> None:
+    films = {f"{number:03}.png": bytes(5000) for number in range(100)}
+    for name, packed in (("a.zip", zipped(films)), ("a.tar", tarred(films))):
+        (tmp_path / name).write_bytes(packed)
+        container = Container(str(tmp_path / name), blob := Counted(str(tmp_path / name)))
+        entries = list(container.entries())
+        assert len(entries) == 100
+        assert blob.reads <= 2 + len(packed) // 2**16
+        before = blob.reads
+        assert container.content(entries[7]) == bytes(5000)
+        assert blob.reads == before + 1
