@@ -218,18 +218,33 @@ def collect(one: Callable[[Recipe, int], dict[str, float]]) -> dict[str, dict[st
     return found
 
 
-def table(found: dict[str, dict[str, list[float]]]) -> str:
-    """Markdown; what is gained by an ingredient is the difference seed by seed: the same films, order and weights
-    where they can be the same."""
-    heads = ["", *(f"{measure}, three seeds | mean | the recipe is higher by (standard error)" for measure in MEASURES)]
-    lines = [f"| {' | '.join(heads)} |", "|---" * (1 + 3 * len(MEASURES)) + "|"]
+def compared(found: dict[str, dict[str, list[float]]]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Variant → measure → its `seeds`, their `mean`, and by how much the recipe is higher (`gain`, standard `error`).
+
+    The gain is the mean difference seed by seed: the same films, order and weights where they can be the same.
+    """
+    told: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in found}
     for name, measures in found.items():
-        cells = [name]
         for measure, values in measures.items():
             gain = np.array(found["the recipe"][measure]) - np.array(values)
-            error = gain.std(ddof=1) / np.sqrt(len(gain))
-            told = "" if name == "the recipe" else f"{gain.mean():+.3f} ({error:.3f})".replace("-", "−")
-            cells += [", ".join(f"{value:.3f}" for value in values), f"{np.mean(values):.3f}", told]
+            told[name][measure] = {
+                "seeds": values,
+                "mean": float(np.mean(values)),
+                "gain": float(gain.mean()),
+                "error": float(gain.std(ddof=1) / np.sqrt(len(gain))),
+            }
+    return told
+
+
+def table(told: dict[str, dict[str, dict[str, Any]]]) -> str:
+    """`compared` in Markdown."""
+    heads = ["", *(f"{measure}, three seeds | mean | the recipe is higher by (standard error)" for measure in MEASURES)]
+    lines = [f"| {' | '.join(heads)} |", "|---" * (1 + 3 * len(MEASURES)) + "|"]
+    for name, measures in told.items():
+        cells = [name]
+        for each in measures.values():
+            gain = "" if name == "the recipe" else f"{each['gain']:+.3f} ({each['error']:.3f})".replace("-", "−")
+            cells += [", ".join(f"{value:.3f}" for value in each["seeds"]), f"{each['mean']:.3f}", gain]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -248,10 +263,10 @@ def main() -> None:
         raise SystemExit(f"{args.made} has no teacher-*/scores.npz")
     args.work.mkdir(parents=True, exist_ok=True)
     place = Place(args.data, args.work, args.text, args.wheels, teachers)
-    found: dict[str, Any] = collect(lambda recipe, seed: measured(recipe, seed, place))
-    print(table(found))
+    told = compared(collect(lambda recipe, seed: measured(recipe, seed, place)))
+    print(table(told))
     if args.out is not None:
-        args.out.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+        args.out.write_text(json.dumps(told, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ DEVICES = "auto|cpu|cuda|cuda:N"
 Backend = Literal["auto", "onnxruntime", "openvino", "torch"]
 Precision = Literal["fp32", "fp16", "bf16", "int8", "auto"]
 DecodeIn = Literal["auto", "threads", "processes"]
+CacheBy = Literal["path", "content"]
 Invert = Literal["auto", "yes", "no"]
 View = Literal["frontal"]
 ENGINES = "local[=N]|ray[=ADDRESS]|slurm[=OPTIONS]"  # read by `parse_engine`

@@ -13,9 +13,10 @@ import numpy.typing as npt
 
 from cxrzero._version import __version__
 from cxrzero.backends import Encoder
+from cxrzero.cache.contents import Contents
 from cxrzero.cache.entries import Entries
 from cxrzero.cache.images import ImageCache
-from cxrzero.cache.store import Store
+from cxrzero.cache.store import IMAGE, TEXT, Store
 from cxrzero.cache.texts import TextCache
 from cxrzero.errors import UsageError
 from cxrzero.files import installed_versions
@@ -136,7 +137,8 @@ class Member:
             "digest": DIGEST,
             "versions": [__version__, *installed_versions(DECODING_PACKAGES).values()],
         }
-        return ImageCache(Entries(self.store, "image", self.bundle.name, decisive), self.bundle.embed_dim)
+        entries = Entries(self.store, IMAGE, self.bundle.name, decisive)
+        return ImageCache(entries, self.bundle.embed_dim, Contents(self.store))
 
     def _text_cache(self) -> TextCache | None:
         if self.store is None:
@@ -147,7 +149,7 @@ class Member:
             "tokenizer": self.bundle.files[TOKENIZER],
             "context": [self.bundle.context_length, self.bundle.pad_id],
         }
-        return TextCache(Entries(self.store, "text", self.bundle.name, decisive), self.bundle.embed_dim)
+        return TextCache(Entries(self.store, TEXT, self.bundle.name, decisive), self.bundle.embed_dim)
 
     def _engine(self, precision: str) -> dict[str, Any]:
         return {"backend": self.encoder.backend, "device": self.encoder.device, "precision": precision}

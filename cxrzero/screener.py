@@ -15,11 +15,13 @@ import numpy.typing as npt
 from cxrzero.archive.archives import Archives
 from cxrzero.backends import open_encoder
 from cxrzero.backends.base import CUDA_BATCH, CUDA_CALLS, cpu_count
+from cxrzero.cache.contents import Contents, hash_film
 from cxrzero.cache.store import Store
 from cxrzero.choices import (
     DEFAULT_MODEL,
     OWN_CALIBRATION,
     Backend,
+    CacheBy,
     DecodeIn,
     Device,
     MapMethod,
@@ -34,6 +36,7 @@ from cxrzero.images.flags import MIN_SIDE
 from cxrzero.images.radiograph import DecodeOptions, Radiograph
 from cxrzero.member import Member, members_of
 from cxrzero.model.score import Ensemble, Scorer
+from cxrzero.pipeline.hashing import CACHE_BY, Blocks, Hashing, as_found
 from cxrzero.pipeline.items import Item, Preprocessing, RunStats
 from cxrzero.pipeline.run import Pipeline
 from cxrzero.pipeline.selection import Selection
@@ -45,13 +48,13 @@ from cxrzero.prompts.bank import BUILT_IN
 from cxrzero.prompts.lint import Finding
 from cxrzero.prompts.remarks import UNMEASURED, lines, remarks_on
 from cxrzero.registry import resolve_models
+from cxrzero.remote.objects import Objects
 from cxrzero.sources import ImageRef, check_paths, find_images
 from cxrzero.sources.reader import Reader
 
 if TYPE_CHECKING:
     from cxrzero.calibration.applied import AppliedCalibration
     from cxrzero.images.nvjpeg2000 import GpuFrames
-    from cxrzero.sources.objects import Objects
 
 PathLike = str | os.PathLike[str]
 
@@ -83,7 +86,8 @@ class Screener:
             `if __name__ == "__main__":`; "auto" takes them from 8 workers on, beside a GPU from 2.
         decode_options: how images are decoded.
         selection: which readable images are left out; None scores them all.
-        cache: keep embeddings in the user's cache folder and use those that are there (docs/cache.md).
+        cache: keep embeddings in the user's cache folder, or the one given, and use those there (docs/cache.md).
+        cache_by: "path": a film is known where it is; "content": wherever it goes, for which it is hashed once.
         fast_decode: decode JPEG and JPEG 2000 films no larger than needed, see `DecodeOptions.fast_side`.
         gpu_decode: decode lossless JPEG 2000 frames of DICOM files on the GPU of `device`, to the same
             pixels; the rest in threads of this process.
@@ -115,7 +119,8 @@ class Screener:
         decode_in: DecodeIn = "threads",
         decode_options: DecodeOptions | None = None,
         selection: Selection | None = None,
-        cache: bool = True,
+        cache: bool | Path = True,
+        cache_by: CacheBy = "path",
         fast_decode: bool = False,
         gpu_decode: bool = False,
         archives: Archives | None = None,
@@ -124,10 +129,12 @@ class Screener:
     ) -> None:
         if any(number is not None and number < 1 for number in (batch_size, workers)):
             raise UsageError("batch_size and workers must be at least 1")
+        if cache_by not in CACHE_BY:
+            raise UsageError(f"cache_by {cache_by!r} is unknown; choose one of {', '.join(CACHE_BY)}")
         if decode_in not in DECODE_IN:
             raise UsageError(f"decode_in {decode_in!r} is unknown; choose one of {', '.join(DECODE_IN)}")
         self._notify, self.reader = notify, Reader(archives, objects)
-        self.store: Store | None = Store() if cache else None
+        self.store: Store | None = Store(None if cache is True else cache) if cache else None
         specs = [model] if isinstance(model, str | os.PathLike) else list(model)
         bundles = [bundle for spec in specs for bundle in resolve_models(os.fspath(spec), notify)]
         encoders = [open_encoder(bundle, backend, device, precision) for bundle in bundles]
@@ -145,6 +152,7 @@ class Screener:
         if archives is not None and workers is None:  # a thread that waits for an archive does nothing else
             self.workers += archives.limits.requests
         self.selection = selection or Selection()
+        self.cache_by = cache_by
 
     def predict(
         self,
@@ -172,7 +180,8 @@ class Screener:
             LabelError: labels that cannot be columns of one table, or that the calibration lacks.
             ConfigError: the calibration was fitted for another model or other prompts, or the model has none.
             TokenizerError: a label is too long for the model.
-            ArchiveError, RemoteError: an archive or a store does not answer, or refuses.
+            ArchiveError: an archive does not answer, or refuses.
+            RemoteError: an object store or web server does not answer, or refuses.
         """
         given = [os.fspath(paths)] if isinstance(paths, str | os.PathLike) else [os.fspath(path) for path in paths]
         check_paths(given, self.archives, self.objects)
@@ -346,20 +355,28 @@ class Screener:
     ) -> Generator[Prediction, None, None]:
         """Predict row by row in constant memory; `on_item` as in `cxrzero.pipeline.run.Pipeline.run`."""
         embedders = tuple(member.embedder(self.decode_options) for member in self.members)
-        pipeline = Pipeline(self._open_decoders(), embedders, self.batch_size, self.selection)
+        pipeline = Pipeline(self._open_decoders(), embedders, self.batch_size, self.selection, self._blocks())
         labels = dict.fromkeys(prompt.label for prompt in prompts)
         return pipeline.run(refs, scorer, labels, RunStats() if stats is None else stats, on_item)
+
+    def _blocks(self) -> Blocks:
+        """How films come to the caches."""
+        if self.store is None or self.cache_by == "path":
+            return as_found
+        hash_here = partial(hash_film, content_of=self.reader.content)
+        return Hashing(Contents(self.store), hash_here, self.workers, self.batch_size).blocks
 
     def _open_decoders(self) -> OpenDecoders:
         preprocessings = _preprocessings(self.members)
         if self.decode_in == "threads":
-            waits = {"expect": self.reader.expect, "hurried": self.reader.hurried}
-            return partial(ThreadDecoders, self.decode, preprocessings, self.workers, **waits)
+            reader = self.reader
+            threads = partial(ThreadDecoders, expect=reader.expect, hurried=reader.hurried)
+            return partial(threads, self.decode, preprocessings, self.workers)
         from cxrzero.pipeline.processes import ProcessDecoders
 
         plain = partial(self.reader.decode, options=self.decode_options)  # processes need no models
-        expect = self.reader.expect if self.objects else None
-        return partial(ProcessDecoders, plain, preprocessings, self.workers, waiting=self.batch_size, expect=expect)
+        processes = partial(ProcessDecoders, waiting=self.batch_size, expect=self.reader.expect)
+        return partial(processes, plain, preprocessings, self.workers)
 
     def decode(self, film: ImageRef | str) -> Iterator[Radiograph]:
         """The upright pictures of one film, as it was found or by its path, one at a time."""

@@ -1,6 +1,7 @@
 """Nobody is told anything: no command that names no address asks for a name, sends a packet, or leaves a foreign file.
 
-`models pull` names the Hub, and tests/registry has a Hub; an address names an archive, and tests/archive has archives.
+`models pull` names the Hub, and tests/registry has a Hub; an address names an archive, a store or a web server, and
+tests/archive has archives, tests/remote stores and web servers.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ COMMANDS = {
     "predict": ("predict", FILMS, "--labels", "pneumonia,edema", "--backend", "onnxruntime", "--out", "out/table.csv"),
     "predict with reports": ("predict", FILM, "--labels", "edema", "--dicom-sr", "out/sr", "--out", "out/table.csv"),
     "predict without a cache": ("predict", FILMS, "--labels", "edema", "--no-cache", "--out", "out/table.csv"),
+    "predict in tasks": ("predict", FILMS, "--labels", "edema", "--engine", "local=2", "--out", "out/table.csv"),
     "search": ("search", "effusion", FILMS, "--out", "out/found.csv"),
     "eval": ("eval", FILMS, LABELS, "--out", "out/results"),
     "worklist": ("worklist", "{table}", "--out", "out/worklist"),

@@ -13,8 +13,8 @@ PACKAGE = Path(__file__).resolve().parent.parent / "cxrzero"
 
 # From the ground up, a floor a line. A room is a folder of the package, or a module at its top.
 FLOORS = (
-    ("_version", "errors", "choices", "display", "files", "maths", "options", "outside", "places"),
-    ("images", "phantom", "archive", "sources", "remote", "prediction"),
+    ("_version", "errors", "choices", "places", "display", "files", "maths", "options", "outside"),
+    ("images", "phantom", "archive", "containers", "sources", "remote", "prediction"),
     ("model", "cards", "backends", "prompts", "cache"),
     ("pipeline",),
     ("stats", "calibration", "tables", "database"),

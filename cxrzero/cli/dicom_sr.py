@@ -14,8 +14,6 @@ from cxrzero.dicom_out.options import DicomSrOptions
 if TYPE_CHECKING:
     from cxrzero.dicom_out.films import Made
 
-SHOWN = 5  # rows without a report that are named
-
 
 def register(app: typer.Typer) -> None:
     app.command("dicom-sr", cls=Command, no_args_is_help=True)(command(dicom_sr, DicomSrOptions, config=True))
@@ -46,10 +44,9 @@ def print_made(made: Made, options: DicomSrOptions) -> None:
 
     for note in made.notes:
         say(f"Note: {note}")
-    for path, fault in made.examples[:SHOWN]:
-        say(f"{path}: {fault}", style="yellow")
     for fault, count in made.faults.most_common():
         say(f"! {counted(count, 'row is', 'rows are')} in no object: {fault}", style="yellow")
+        say(f"  {'it is' if count == 1 else 'the first is'} {made.examples[fault]}", style="yellow")
     if made.copies:
         say(f"{counted(made.copies, 'row is a copy', 'rows are copies')} of an image that its report has already.")
     if made.skipped:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 SECONDS_BETWEEN_LINES = 10.0
 # A bar is drawn ten times a second; telling it of every row would take longer than a row from the cache.
 SECONDS_BETWEEN_UPDATES = 0.1
+# Characters of a bar beside which much is said.
+NARROW = 10
 
 
 class Progress:
@@ -81,7 +83,8 @@ class ClusterProgress:
     """Shows a run on an engine; call it with how far it is."""
 
     def __init__(self) -> None:
-        self._bar = bar("{task.fields[done]}", "{task.fields[rate]}", "{task.fields[tasks]}", time_left=True)
+        fields = ("{task.fields[done]}", "{task.fields[rate]}", "{task.fields[tasks]}")
+        self._bar = bar(*fields, time_left=True, width=NARROW)
         self._task = self._bar.add_task("Screening", total=None, done="", rate="", tasks="") if self._bar else None
         self._started = time.monotonic()
         self._interval = SECONDS_BETWEEN_UPDATES if self._bar else SECONDS_BETWEEN_LINES
@@ -94,7 +97,7 @@ class ClusterProgress:
         self._next = now + self._interval
         new, elapsed = standing.done - standing.kept, now - self._started
         rate = f"{new / elapsed:.1f} films/s"
-        tasks = f"tasks: {standing.tasks_running:,} running, {_of(standing.tasks_done, standing.tasks)} done"
+        tasks = f"{standing.tasks_done:,}/{standing.tasks:,} tasks, {standing.tasks_running:,} running"
         if standing.retried:
             tasks += f", {standing.retried:,} retried"
         if self._bar and self._task is not None:
@@ -153,8 +156,11 @@ class Steps:
             self._bar.stop()
 
 
-def bar(*texts: str, time_left: bool = False) -> RichProgress | None:
+def bar(*texts: str, time_left: bool = False, width: int = 40) -> RichProgress | None:
     """Make a bar with what is done before it and `texts` behind it, in the format of rich's TextColumn.
+
+    Args:
+        width: of the bar, in characters.
 
     Returns:
         None where a line cannot be drawn again in its place.
@@ -169,7 +175,7 @@ def bar(*texts: str, time_left: bool = False) -> RichProgress | None:
     if not console.can_redraw:
         return None
     last = [TimeRemainingColumn()] if time_left else []
-    return Progress("{task.description}", BarColumn(), *texts, *last, console=console)
+    return Progress("{task.description}", BarColumn(width), *texts, *last, console=console)
 
 
 def _of(rows: int, total: int | None) -> str:

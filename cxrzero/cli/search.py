@@ -68,6 +68,7 @@ def _search(options: SearchOptions, archives: Archives, objects: Objects) -> Non
         options.model,
         device=options.device,
         decode_options=decode_options,
+        cache_by=options.cache_by,
         archives=archives or None,
         objects=objects or None,
         notify=say,

@@ -28,10 +28,8 @@ def print_plan(plan: Plan) -> None:
     total = len(first) + sum(1 for _ in files)
     shard = f", those of shard {plan.options.shard} of {counts.found:,}" if plan.options.shard else ""
     archives, objects = plan.screener.archives, plan.screener.objects
-    console.print(
-        f"Would read   {counted(total, 'film' if archives or objects else 'file')}{shard} "
-        f"({counted(counts.ignored, 'other file')} ignored)"
-    )
+    what = counted(total, "film" if archives or objects else "file")
+    console.print(f"Would read   {what}{shard} ({counts.left_out()})")
     if archives:
         left_out = f"; not asked for: {archives.left_out()}" if archives.unfetched else ""
         console.print(f"             as the archive lists them now; nothing was fetched{left_out}")
@@ -100,13 +98,14 @@ def print_end(plan: Plan, outcome: Outcome) -> None:
         print_highest(console, plan, outcome)
     console.print(
         f"{counted(stats.rows, 'row')}: {stats.ok:,} ok, {stats.failed:,} failed, {stats.skipped:,} skipped; "
-        f"{counted(outcome.ignored, 'other file')} ignored"
+        f"{outcome.walk.left_out()}"
     )
     if plan.screener.archives and plan.screener.archives.unfetched:
         console.print(f"Not fetched, for their modality is never scored: {plan.screener.archives.left_out()}")
     if unscored := [f"{why} ({n:,})" for why, n in outcome.highest.unscored.most_common()]:
         console.print(f"Without scores: {together(unscored)}")
-    console.print(f"Embeddings: {stats.cached:,} taken from the cache, {stats.embedded:,} computed")
+    hashed = f"; {counted(stats.hashed, 'file')} hashed" if screener.cache_by == "content" else ""
+    console.print(f"Embeddings: {stats.cached:,} taken from the cache, {stats.embedded:,} computed{hashed}")
     if frames := screener.gpu_frames:
         console.print(
             f"Compressed DICOM frames: {frames.on_gpu:,} decoded on the GPU, {frames.on_cpu:,} on the processor"

@@ -35,6 +35,7 @@ class Task:
         sha256: of it.
         options: of `predict`, as `cxrzero.cluster.asked` writes them.
         folder: the current folder, from which relative paths start.
+        host: name of the machine that made the plan.
         cpus: cores that it may use; None is all that its process may use. An engine sets it.
     """
 
@@ -48,6 +49,7 @@ class Task:
     sha256: str
     options: Mapping[str, Any]
     folder: str
+    host: str
     cpus: int | None = None
 
 

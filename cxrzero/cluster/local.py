@@ -12,13 +12,15 @@ import signal
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import ClassVar
 
 from cxrzero.cluster.engine import Ended, LostError, Task
+from cxrzero.cluster.plan import RESULTS
 from cxrzero.cluster.task import as_typed, run_slice
-from cxrzero.errors import CxrzeroError
+from cxrzero.errors import CxrzeroError, RunError
 from cxrzero.pipeline.workers import end_with_parent, interrupts_stay_here
 from cxrzero.predict.options import PredictOptions
 
@@ -35,7 +37,7 @@ def open_local(more: str, options: PredictOptions, folder: Path) -> Local:
 
     gpus = _gpus(options.device)
     processes = int(more) if more else len(gpus) or max(1, -(-cpu_count() // CORES_OF_A_PROCESS))
-    return Local(processes, folder / "results", gpus)
+    return Local(processes, folder / RESULTS, gpus)
 
 
 class Local:
@@ -107,16 +109,24 @@ class _Worker:
 
     def start(self, task: Task, number: int) -> None:
         self.number, self.films = number, 0
+        if self._process is not None and not self._process.is_alive():  # it ended while it had nothing to do
+            self.end()
         if self._process is None:
-            context = multiprocessing.get_context("spawn")
-            self._connection, theirs = context.Pipe()
-            self._process = context.Process(target=_serve, args=(theirs, self._results, self._cores, self._gpu))
-            with interrupts_stay_here():
-                self._process.start()
-            theirs.close()
+            try:
+                self._begin()
+            except OSError as error:  # too many processes or open files, or no memory
+                raise RunError(f"a process could not be started ({error}); use fewer: --engine local=N") from error
         assert self._connection is not None
         with suppress(OSError):  # it died meanwhile, which `look` finds out
-            self._connection.send(task)
+            self._connection.send(replace(task, cpus=len(self._cores)))
+
+    def _begin(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        with theirs, interrupts_stay_here():
+            process = context.Process(target=_serve, args=(theirs, self._results, self._cores, self._gpu))
+            process.start()
+        self._process = process
 
     def look(self) -> Ended | None:
         """Take the news; how the try ended, if it did."""
@@ -129,8 +139,10 @@ class _Worker:
                 news = self._connection.recv()
                 if isinstance(news, int):
                     self.films = news
-                else:
-                    return self._ended(news)
+                    continue
+                if news is not None:  # a GPU that failed may fail for ever in this process
+                    self.end()
+                return self._ended(news)
         except (EOFError, OSError):
             is_alive = False
         if is_alive:

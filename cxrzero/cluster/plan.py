@@ -38,9 +38,10 @@ class Sliced:
         asked: digest of the command (`cxrzero.cluster.asked`).
         options: of every task.
         folder: where relative paths start.
+        host: name of the machine that made it.
         films: of the whole walk.
         walk: hexadecimal digest of it (`cxrzero.predict.shardlog.Walk`).
-        ignored: other files that were found.
+        ignored, unopened: other files that were found, see `cxrzero.sources.refs.WalkCounts`.
         not_fetched: of archives, see `cxrzero.archive.archives.Archives.unfetched`.
         made: when, in UTC.
         slices: in the order of the walk; the first has number 1.
@@ -49,9 +50,11 @@ class Sliced:
     asked: str
     options: Mapping[str, Any]
     folder: str
+    host: str
     films: int
     walk: str
     ignored: int
+    unopened: int
     not_fetched: Mapping[str, int] | None
     made: str
     slices: tuple[SliceEntry, ...]
@@ -103,10 +106,12 @@ class PlanFolder:
         """The run is over."""
         (self.path / PLAN).unlink(missing_ok=True)
         self.close()
-        shutil.rmtree(self.path)
 
     def close(self) -> None:
+        """Let go of it; without a plan it is of no use, and goes."""
         self._lock.close()
+        if self.path.exists() and not (self.path / PLAN).exists():
+            shutil.rmtree(self.path)
 
 
 def read_plan(folder: Path) -> Sliced:
@@ -149,5 +154,15 @@ def task_of(folder: Path, number: int, plan: Sliced | None = None) -> Task:
     except OSError as error:
         raise RunError(f"{file} cannot be read: {error.strerror}") from error
     return Task(
-        number, len(plan.slices), first, films, plan.films, plan.walk, content, sha256, plan.options, plan.folder
+        number,
+        len(plan.slices),
+        first,
+        films,
+        plan.films,
+        plan.walk,
+        content,
+        sha256,
+        plan.options,
+        plan.folder,
+        plan.host,
     )

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import os
+import socket
 from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext
 from datetime import UTC, datetime
@@ -105,7 +106,7 @@ def run(
                 plan.at(upload.local) if upload else plan,
                 parts,
                 about,
-                ignored=sliced.ignored,
+                walk=WalkCounts(sliced.films, sliced.ignored, sliced.unopened),
                 not_fetched=sliced.not_fetched,
                 started=started,
                 pseudonymiser=pseudonymiser,
@@ -176,17 +177,17 @@ def _kept(folder: PlanFolder, options: PredictOptions) -> Sliced | None:
 
 def _sliced(folder: PlanFolder, plan: Plan, engine: Engine) -> Sliced:
     """Walk, once, and cut."""
-    options, archives = plan.options, plan.screener.archives
+    options, archives, objects = plan.options, plan.screener.archives, plan.screener.objects
     counts = WalkCounts()
     try:
         walked = write_walk(folder, plan.files(counts))
     finally:
         if archives:
             archives.close()
+        if objects:
+            objects.close()
     if not walked.films:
-        error = nothing_found(plan, counts, pseudonymiser_of(plan)[0])
-        folder.delete()
-        raise error
+        raise nothing_found(plan, counts, pseudonymiser_of(plan)[0])
     # Jobs queue up, and how many will run at once nobody knows.
     room = 1 if engine.name == "slurm" else engine.room()
     tasks = tasks_for(walked.films, room, _for_engine(plan).device, options.tasks)
@@ -194,9 +195,11 @@ def _sliced(folder: PlanFolder, plan: Plan, engine: Engine) -> Sliced:
         asked=asked.digest(options),
         options=asked.written(asked.task_options(options)),
         folder=os.getcwd(),
+        host=socket.gethostname(),
         films=walked.films,
         walk=walked.digest.hex(),
         ignored=counts.ignored,
+        unopened=counts.unopened,
         not_fetched=dict(sorted(archives.unfetched.items())) if archives else None,
         made=datetime.now(UTC).isoformat(timespec="seconds"),
         slices=cut(folder, walked, tasks),
@@ -241,6 +244,8 @@ def _about(engine: Engine, driver: Driver, parts: Sequence[Part]) -> dict[str, A
         found = nodes.setdefault(
             tuple(place.values()), {**place, "cpus": node.get("cpus"), "tasks": 0, "films": 0, "seconds": 0.0}
         )
+        if "job" in node:
+            found["jobs"] = sorted({*found.get("jobs", ()), node["job"]}, key=int)
         found["tasks"] += 1
         found["films"] += part.shard["files"]
         found["seconds"] = round(found["seconds"] + record["seconds"]["wall"], 3)

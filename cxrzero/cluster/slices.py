@@ -15,7 +15,7 @@ from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
 
 from cxrzero.cluster.engine import Task
-from cxrzero.errors import ImageError, RunError, SkippedImage
+from cxrzero.errors import ImageError, RunError, SkippedImage, UsageError
 from cxrzero.places.kind import is_file
 from cxrzero.sources import FileIdentity, ImageRef, identity_of
 
@@ -23,7 +23,16 @@ ERRORS: dict[str, type[ImageError]] = {kind.status: kind for kind in (ImageError
 
 
 def line_of(ref: ImageRef, position: int) -> str:
-    """A film as a line."""
+    """A film as a line.
+
+    Raises:
+        UsageError: its address has a signature, which would have to be in it.
+    """
+    if getattr(ref.path, "query", ""):
+        raise UsageError(
+            "an address with a query, as signed ones are, would be written into the plan of --engine: give addresses "
+            "that need none, or leave --engine out"
+        )
     line = f'{{"position": {position}, "path": {quoted(ref.path)}'
     more: dict[str, Any] = {}
     if ref.error is not None:

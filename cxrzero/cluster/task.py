@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cxrzero.archive.archives import Archives
     from cxrzero.pipeline.live import Live
     from cxrzero.predict.options import PredictOptions
+    from cxrzero.remote.objects import Objects
     from cxrzero.screener import Screener
 
 # Is told how many films are done.
@@ -32,7 +33,7 @@ SECONDS_BETWEEN_NEWS = 0.5
 
 
 def run_slice(task: Task, results: Path, notify_progress: Progress = lambda films: None) -> None:
-    """Carry a task out; its result appears in `results`, whole or not at all.
+    """Carry a task out; its result appears in `results`, whole or not at all. One that is there already stays.
 
     Args:
         results: folder of results (`PlanFolder.results`); made if it has to be.
@@ -41,6 +42,8 @@ def run_slice(task: Task, results: Path, notify_progress: Progress = lambda film
     Raises:
         CxrzeroError: as `predict` raises it.
     """
+    if part_folder(results, task.number).exists():  # of another try, or of one that outlived its driver
+        return
     with new_part(results, task.number) as folder:
         _carry_out(task, folder, notify_progress)
 
@@ -75,7 +78,9 @@ def node() -> dict[str, Any]:
     from cxrzero.backends.base import cpu_count
     from cxrzero.backends.processor import processor_name
 
-    return {"host": socket.gethostname(), "pid": os.getpid(), "processor": processor_name(), "cpus": cpu_count()}
+    node = {"host": socket.gethostname(), "pid": os.getpid(), "processor": processor_name(), "cpus": cpu_count()}
+    job = os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ.get("SLURM_JOB_ID")
+    return node | {"job": job} if job else node
 
 
 def _carry_out(task: Task, folder: Path, notify_progress: Progress) -> None:
@@ -107,14 +112,15 @@ class _Kept:
         from cxrzero.predict.plan import open_screener
         from cxrzero.sources.reader import Reader
 
-        archives = _archives(task, options)
-        wanted = json.dumps([task.options, task.cpus], sort_keys=True)
+        archives, objects = _archives(task, options), _objects(task, options)
+        cache_folder = _cache_folder(task)
+        wanted = json.dumps([task.options, task.cpus, str(cache_folder)], sort_keys=True)
         if self._screener is None or self._asked != wanted:
             self.close()
             limit_cpus(task.cpus)
-            self._screener = open_screener(options, archives=archives)
+            self._screener = open_screener(options, archives=archives, objects=objects, cache_folder=cache_folder)
             self._asked = wanted
-        self._screener.reader = Reader(archives)
+        self._screener.reader = Reader(archives, objects)
         if frames := self._screener.gpu_frames:
             frames.on_gpu = frames.on_cpu = 0  # each task counts its own
         return self._screener
@@ -153,6 +159,31 @@ def _archives(task: Task, options: PredictOptions) -> Archives | None:
     )
     archives.check([path for path in paths_of(task) if kind_of_place(path) == "archive"])
     return archives or None
+
+
+def _objects(task: Task, options: PredictOptions) -> Objects | None:
+    """What fetches those films that lie in a store; the driver listed them."""
+    from cxrzero.places.kind import is_local, kind_of_place
+    from cxrzero.places.members import file_of
+    from cxrzero.remote.objects import Objects
+
+    objects = Objects(ca_file=options.ca_file)
+    for path in paths_of(task):
+        kind = kind_of_place(path)
+        if kind == "object" or (kind == "member" and not is_local(path)):
+            objects.check([file_of(path)])
+    return objects or None
+
+
+def _cache_folder(task: Task) -> Path | None:
+    """Where this machine keeps embeddings: where it always does, or, for another one's plan, in a folder of its own.
+
+    Many machines may have one home folder, and SQLite's log does not work between machines.
+    """
+    from cxrzero.cache.store import folder_of
+
+    host = socket.gethostname()
+    return None if host == task.host else folder_of(host)
 
 
 def _enter(folder: str) -> None:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 
 from cxrzero.dicom_out.source import Source, SourceFilm, read_source
 from cxrzero.errors import ImageError, exit_code
 from cxrzero.places.kind import kind_of_place
+from cxrzero.places.members import file_of
 from cxrzero.prediction import Prediction
-from cxrzero.tables.changed import IN_STORE, MOVED, NO_FRAME, NOT_KEPT, OTHER_FILM
+from cxrzero.sources.reader import Reader
+from cxrzero.tables.changed import NO_FRAME, OTHER_FILM, not_there
 from cxrzero.tables.paths import film_of_cell
-
-# Rows without a report that are remembered, to be named.
-MOST_FAULTS = 20
 
 NOT_DICOM = "it is no DICOM file, so no object can refer to it"
 OTHER_STUDY = "its file is of another study than the table says"
@@ -35,7 +36,7 @@ class Made:
         faults: why rows have no report → how many.
         skipped: rows that the run did not score on purpose.
         copies: rows of an image or frame that is in its report already, with the same numbers.
-        examples: (path cell, fault) of the first.
+        examples: why → path cell of the first such row.
         notes: what there is to say before all else.
     """
 
@@ -45,21 +46,20 @@ class Made:
     faults: Counter[str] = field(default_factory=Counter)
     skipped: int = 0
     copies: int = 0
-    examples: list[tuple[str, str]] = field(default_factory=list)
+    examples: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def blame(self, path: str, fault: str) -> None:
         """Count a row without an object."""
         self.faults[fault] += 1
-        if len(self.examples) < MOST_FAULTS:
-            self.examples.append((path, fault))
+        self.examples.setdefault(fault, path)
 
     @property
     def exit_code(self) -> int:
         return exit_code(self.reports + self.maps, self.faults.total())
 
 
-def films_of(rows: Sequence[Prediction], images: Path, made: Made) -> list[SourceFilm]:
+def films_of(rows: Sequence[Prediction], images: Path, reader: Reader, made: Made) -> list[SourceFilm]:
     """The rows of one study whose files are still what the table says; of the others it is counted why not."""
     films: dict[tuple[str, int | None], SourceFilm] = {}
     found: dict[str, Source | str] = {}
@@ -74,7 +74,7 @@ def films_of(rows: Sequence[Prediction], images: Path, made: Made) -> list[Sourc
             made.blame(row.path, NOT_DICOM)
             continue
         if row.path not in found:
-            found[row.path] = opened_film(row.path, images)
+            found[row.path] = opened_film(row.path, images, reader)
         source = found[row.path]
         if isinstance(source, str):
             made.blame(row.path, source)
@@ -90,13 +90,14 @@ def films_of(rows: Sequence[Prediction], images: Path, made: Made) -> list[Sourc
     return list(films.values())
 
 
-def opened_film(cell: str, images: Path) -> Source | str:
+def opened_film(cell: str, images: Path, reader: Reader) -> Source | str:
     """The header of the film of a path cell, or why there is none."""
     path = film_of_cell(cell, images)
-    if not path.is_file():
-        return {"archive": NOT_KEPT, "object": IN_STORE}.get(kind_of_place(cell), MOVED)
+    place = path.as_posix()
+    if not os.path.isfile(file_of(place)):
+        return not_there(cell)
     try:
-        return read_source(path)
+        return read_source(BytesIO(reader.content(place)) if kind_of_place(place) == "member" else path)
     except ImageError as error:
         return str(error)
 

@@ -21,7 +21,8 @@ from cxrzero.heatmap.writer import Outcome, Writer
 from cxrzero.pipeline.decode_file import DecodeJob
 from cxrzero.pipeline.items import Failure
 from cxrzero.pipeline.live import Live, OnRow
-from cxrzero.places.kind import kind_of_place
+from cxrzero.places.kind import is_local, kind_of_place
+from cxrzero.places.members import file_of
 from cxrzero.sources import ImageRef, find_images
 from cxrzero.tables.changed import IN_ARCHIVE, IN_STORE, MOVED
 
@@ -76,11 +77,10 @@ def _read(plan: Plan, live: Live) -> Generator[tuple[Film | Failure, Listed | No
 
 
 def _ref_of(listed: Listed) -> ImageRef:
-    if kind_of_place(listed.path) == "archive":
-        return ImageRef(listed.path, ImageError("changed", IN_ARCHIVE))
-    if kind_of_place(listed.path) == "object":
-        return ImageRef(listed.path, ImageError("changed", IN_STORE))
-    if os.path.isfile(listed.path):
+    if not is_local(listed.path):
+        where = IN_ARCHIVE if kind_of_place(listed.path) == "archive" else IN_STORE
+        return ImageRef(listed.path, ImageError("changed", where))
+    if os.path.isfile(file_of(listed.path)):
         return ImageRef(listed.path)
     return ImageRef(listed.path, ImageError("changed", MOVED))
 

@@ -8,7 +8,7 @@ frame, so that memory stays flat.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import NamedTuple, cast
@@ -23,13 +23,12 @@ from cxrzero.pipeline.embedder import inputs_of
 from cxrzero.pipeline.films import Films, all_fitted
 from cxrzero.pipeline.items import Frame, Input, Item, Preprocessing, RunStats
 from cxrzero.pipeline.slots import Place, Slots, has_room
-from cxrzero.pipeline.threads import ThreadDecoders
+from cxrzero.pipeline.threads import Expect, ThreadDecoders, expect_nothing
 from cxrzero.pipeline.workers import Advice, Workers, most_workers
 from cxrzero.sources import ImageRef
 
 # Files of one message: each costs the two processes that it wakes more than a small film's frame.
 GROUP = 4
-Expect = Callable[[ImageRef], None]
 ADVICE = Advice("--workers", "--decode-in threads", 'decode_in="threads"')
 
 
@@ -85,7 +84,7 @@ class ProcessDecoders:
         workers: int,
         stats: RunStats,
         waiting: int = 0,
-        expect: Expect | None = None,
+        expect: Expect = expect_nothing,
     ) -> None:
         self._most = most_workers(workers)
         self.ahead = self._most * GROUP
@@ -155,19 +154,18 @@ class ProcessJob:
 
 
 # What a decoding process knows.
-_known: tuple[Decode, tuple[Preprocessing, ...], Slots, Expect | None]
+_known: tuple[Decode, tuple[Preprocessing, ...], Slots, Expect]
 
 
-def _know(decode: Decode, preprocessings: tuple[Preprocessing, ...], slots: Slots, expect: Expect | None) -> None:
+def _know(decode: Decode, preprocessings: tuple[Preprocessing, ...], slots: Slots, expect: Expect) -> None:
     """Remember, in a new process, what it decodes with."""
     global _known
     _known = decode, preprocessings, slots, expect
 
 
 def _decode_group(tasks: Sequence[Task]) -> list[Decoded]:
-    expect = _known[-1]
-    for task in tasks if expect else ():
-        expect(task.ref)
+    for task in tasks:
+        _known[-1](task.ref)
     return [_decoded(task) for task in tasks]
 
 

@@ -50,6 +50,14 @@ class Decoders(Protocol):
         """Stop; what was not taken is dropped."""
 
 
+# Is told of a film that is soon decoded, so that it may be fetched meanwhile.
+Expect = Callable[[ImageRef], None]
+
+
+def expect_nothing(ref: ImageRef) -> None:
+    """What tells nobody."""
+
+
 OpenDecoders = Callable[[RunStats], Decoders]
 
 
@@ -71,7 +79,7 @@ class ThreadDecoders:
         preprocessings: Sequence[Preprocessing],
         workers: int,
         stats: RunStats,
-        expect: Callable[[ImageRef], None] = lambda ref: None,
+        expect: Expect = expect_nothing,
         hurried: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._expect, self._hurried = expect, hurried

@@ -7,7 +7,7 @@ import re
 from typing import NamedTuple
 
 CONTAINER_SUFFIXES = (".zip", ".tar")
-_MEMBER = re.compile(r"(.*?[^/\\]\.(?:zip|tar))!/(.+)", re.IGNORECASE | re.DOTALL)
+_MARK = re.compile(r"[^/\\]\.(?:zip|tar)!/(?=.)", re.IGNORECASE | re.DOTALL)
 
 
 class Member(NamedTuple):
@@ -31,12 +31,28 @@ def names_container(path: str) -> bool:
 
 
 def is_member(path: str) -> bool:
-    found = _MEMBER.fullmatch(path)
-    return found is not None and ("://" in found[1] or not os.path.isdir(found[1] + "!"))
+    return _split(path) is not None
 
 
 def parse_member(path: str) -> Member:
     """The parts of a path of which `cxrzero.places.kind.kind_of_place` says "member"."""
-    found = _MEMBER.fullmatch(path)
-    assert found is not None, "this was asked before"
-    return Member(found[1], found[2])
+    member = _split(path)
+    assert member is not None, "this was asked before"
+    return member
+
+
+def file_of(path: str) -> str:
+    """The file, or object, that has a film's bytes: its container, or itself."""
+    member = _split(path)
+    return path if member is None else member.container
+
+
+def _split(path: str) -> Member | None:
+    """Part a path at its first mark, unless a folder of this machine has the name that ends there."""
+    if "!/" not in path:  # as in nearly every path of an archive of millions
+        return None
+    for found in _MARK.finditer(path):
+        container = path[: found.end() - len("!/")]
+        if "://" in container or not os.path.isdir(container + "!"):
+            return Member(container, path[found.end() :])
+    return None

@@ -34,6 +34,7 @@ from cxrzero.predict.plan import Plan
 from cxrzero.predict.run import Outcome
 from cxrzero.predict.shardlog import read_shardlog, shardlog_path
 from cxrzero.prediction import FACT_COLUMNS, FIXED_COLUMNS, Prediction
+from cxrzero.sources import WalkCounts
 from cxrzero.tables.pseudonym import Pseudonymiser
 from cxrzero.tables.rows import KINDS, RowForm, row_form
 
@@ -50,7 +51,7 @@ def join(
     parts: Sequence[Part],
     about: Mapping[str, Any],
     *,
-    ignored: int,
+    walk: WalkCounts,
     not_fetched: Mapping[str, int] | None,
     started: datetime,
     pseudonymiser: Pseudonymiser | None = None,
@@ -62,7 +63,7 @@ def join(
         plan: of the whole run.
         parts: in the order of the walk, of one kind (`cxrzero.predict.merge.difference`).
         about: what the record says under `engine`.
-        ignored, not_fetched: of the walk.
+        walk, not_fetched: what the walk ignored, and what it left in archives.
         pseudonymiser: by which the parts were made.
 
     Raises:
@@ -71,7 +72,7 @@ def join(
     """
     started_at = time.perf_counter()
     command = command_line(plan.options, pseudonymiser)
-    record = _record(plan, parts, about, ignored, not_fetched) | {"command": command}
+    record = _record(plan, parts, about, walk, not_fetched) | {"command": command}
     stats, inputs = RunStats(), Inputs()
     with ExitStack() as opened:
         growing = None
@@ -85,11 +86,11 @@ def join(
             output.commit()
         seconds, cache = record["seconds"], record["cache"]
         stats.decode_seconds, stats.encode_seconds = seconds["decode"], seconds["encode"]
-        stats.cached, stats.embedded = cache["cached"], cache["embedded"]
+        stats.cached, stats.embedded, stats.hashed = cache["cached"], cache["embedded"], cache["hashed"]
         ended = datetime.now(UTC)
         outcome = Outcome(
             stats,
-            ignored=ignored,
+            walk=walk,
             started=started,
             ended=ended,
             seconds=(ended - started).total_seconds(),
@@ -118,7 +119,7 @@ def _record(
     plan: Plan,
     parts: Sequence[Part],
     about: Mapping[str, Any],
-    ignored: int,
+    walk: WalkCounts,
     not_fetched: Mapping[str, int] | None,
 ) -> dict[str, Any]:
     """What is known of the record before the first row."""
@@ -128,7 +129,7 @@ def _record(
     return {
         **merged,
         "options": record_of(plan.options, {**plan.settled, **of_tasks}),
-        "counts": {**merged["counts"], "ignored_files": ignored},
+        "counts": {**merged["counts"], "ignored_files": walk.ignored},
         "not_fetched": not_fetched,
         "engine": dict(about),
     }
@@ -144,7 +145,7 @@ def _written(outcome: Outcome) -> dict[str, Any]:
             "ok": stats.ok,
             "failed": stats.failed,
             "skipped": stats.skipped,
-            "ignored_files": outcome.ignored,
+            "ignored_files": outcome.walk.ignored,
         },
         "inputs": outcome.inputs,
         "table_sha256": outcome.table_sha256,
@@ -233,4 +234,4 @@ def _prediction(cells: Sequence[Any], numbers: Sequence[float], form: RowForm) -
 
 
 def _damaged(path: Path) -> RunError:
-    return RunError(f"{path} and its log do not fit together; delete the folder they are in, and start again")
+    return RunError(f"{path} and its log do not fit together; give the same command again, and it is made again")

@@ -18,7 +18,7 @@ from typing import Any
 from cxrzero.choices import Aggregate
 from cxrzero.display.counts import counted
 from cxrzero.errors import RunError, UsageError
-from cxrzero.files import is_database, sha256_of, write_json
+from cxrzero.files import ADDRESS, is_database, sha256_of, write_json
 from cxrzero.options import carried_out
 from cxrzero.predict.inputs import Inputs
 from cxrzero.predict.manifest import MANIFEST_SCHEMA_VERSION, manifest_path, studies_path
@@ -141,6 +141,8 @@ def read_part(path: Path) -> Part:
             "cxrzero table DATABASE --out predictions.csv"
         )
     if not path.is_file():
+        if ADDRESS.match(str(path)):
+            raise UsageError("merge reads the tables of shards from files: copy them here first, and give the copies")
         raise UsageError(f"{path} does not exist")
     try:
         record = json.loads(source.read_text(encoding="utf-8"))
@@ -233,6 +235,7 @@ def merged_record(parts: Sequence[Part], out: Path) -> dict[str, Any]:
     merged = {**records[0], "shard": None}
     for key, names in SUMMED.items():
         merged[key] = {**records[0][key], **{name: sum(record[key][name] for record in records) for name in names}}
+    merged["cache"]["hashed"] = sum(record["cache"].get("hashed", 0) for record in records)
     merged["cache"]["notices"] = sorted({notice for record in records for notice in record["cache"].get("notices", ())})
     on_gpu = [record["gpu_decode"] for record in records if isinstance(record.get("gpu_decode"), dict)]
     merged["gpu_decode"] = {name: sum(part.get(name, 0) for part in on_gpu) for name in on_gpu[0]} if on_gpu else None

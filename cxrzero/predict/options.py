@@ -13,6 +13,7 @@ from cxrzero.choices import (
     ENGINES,
     Aggregate,
     Backend,
+    CacheBy,
     DecodeIn,
     Device,
     Invert,
@@ -48,14 +49,14 @@ class PredictOptions:
 
     paths: tuple[str, ...] = argument(
         "PATH...",
-        "Give images, folders (searched recursively), @list.txt (one path on each line), an archive's address "
-        "(docs/archive.md) or one of an object store (docs/places.md).",
+        "Give images, folders (searched recursively), .zip and .tar files, @list.txt (one path on each line), an "
+        "archive's address (docs/archive.md) or one of an object store (docs/places.md).",
         recorded=False,
     )
 
     allow_remote_list: bool = option(
         False,
-        "Also read what addresses of object stores and web servers in an @list.txt name.",
+        "Read also what addresses of object stores and web servers in an @list.txt name.",
         panel=ADVANCED,
         decides="nothing",
         recorded=False,
@@ -198,6 +199,14 @@ class PredictOptions:
         decides="nothing",
         recorded=False,
     )
+    cache_by: CacheBy = option(
+        "path",
+        "Find kept embeddings by the path, size and time of a film, or by its content, wherever it was moved or "
+        "copied; see docs/cache.md.",
+        panel=ADVANCED,
+        decides="nothing",
+        recorded=False,
+    )
 
     # How images are read, and which of them are scored.
     invert: Invert = option(
@@ -288,7 +297,7 @@ class PredictOptions:
     # Who does the work, where that is not this process.
     engine: str | None = option(
         None,
-        "Have the work done by processes of this machine (local), a Ray cluster or Slurm (partition=cpu,time=60), in "
+        "Let processes of this machine (local), a Ray cluster or Slurm (slurm=partition=cpu,time=60) do the work, in "
         "tasks that are tried again (docs/cluster.md).",
         metavar=ENGINES,
         check=check_engine,
@@ -298,7 +307,7 @@ class PredictOptions:
     )
     tasks: int | None = option(
         None,
-        "With --engine, cut the films into N tasks; by default so many that each takes minutes.",
+        "Run the films in N tasks, with --engine; by default so many that each takes minutes.",
         metavar="N",
         minimum=1,
         maximum=100_000,

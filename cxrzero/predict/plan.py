@@ -157,6 +157,8 @@ def prepare(
     _check_paths(options, archives, objects)
     out = options.out or default_out(options)
     _check_shard(options, out)
+    if options.cache_by != "path" and not options.cache:
+        raise UsageError(f"--cache-by {options.cache_by} says how embeddings are kept, and --no-cache keeps none")
     if options.pseudonym_key and not options.pseudonymise:
         raise UsageError("--pseudonym-key without --pseudonymise would write real paths and UIDs; give both")
     overwrite = options.overwrite or look_only
@@ -243,8 +245,12 @@ def open_screener(
     notify: Notify = silent,
     archives: Archives | None = None,
     objects: Objects | None = None,
+    cache_folder: Path | None = None,
 ) -> Screener:
-    """The models that options name, ready to run as the options say. Raises what `Screener` raises."""
+    """The models that options name, ready to run as the options say, with the user's cache if no folder is given.
+
+    Raises what `Screener` raises.
+    """
     return Screener(
         options.model,
         device=options.device,
@@ -255,7 +261,8 @@ def open_screener(
         decode_in=options.decode_in,
         decode_options=DecodeOptions(invert=options.invert),
         selection=Selection(parse_skip(options.skip), options.only),
-        cache=options.cache,
+        cache=options.cache and (cache_folder or True),
+        cache_by=options.cache_by,
         fast_decode=options.fast_decode,
         gpu_decode=options.gpu_decode,
         archives=archives,

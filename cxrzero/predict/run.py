@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cxrzero.display.counts import counted
 from cxrzero.errors import NoInputError, RunError, exit_code
 from cxrzero.files import write_json
 from cxrzero.model.score import ProbabilityOnly, Scorer
@@ -47,7 +46,7 @@ class Outcome:
 
     Attributes:
         stats: rows by status, and the seconds of decoding and encoding.
-        ignored: other files that the walk found.
+        walk: what it ignored.
         started, ended: when, in UTC.
         seconds, write_seconds: wall time of the run, and what of it went into writing rows.
         inputs: what stands for all that was read (`cxrzero.predict.inputs`).
@@ -63,7 +62,7 @@ class Outcome:
     """
 
     stats: RunStats
-    ignored: int
+    walk: WalkCounts
     started: datetime
     ended: datetime
     seconds: float
@@ -157,7 +156,7 @@ def _run(plan: Plan, on_row: OnRow | None, live: Live, part: Slice | None) -> Ou
             output.commit()
         outcome = Outcome(
             live.stats,
-            ignored=live.walk.ignored,
+            walk=live.walk,
             started=started_at,
             ended=datetime.now(UTC),
             seconds=time.perf_counter() - started,
@@ -214,7 +213,7 @@ def _some(refs: Iterator[ImageRef], plan: Plan, live: Live, pseudonymiser: Pseud
 
 def nothing_found(plan: Plan, walk: WalkCounts, pseudonymiser: Pseudonymiser | None) -> NoInputError:
     """The error where the whole walk had no film."""
-    ignored = f" ({counted(walk.ignored, 'other file')} ignored)" if walk.ignored else ""
+    ignored = f" ({walk.left_out()})" if walk.ignored else ""
     archives = plan.screener.archives
     if archives and archives.unfetched:
         ignored += f"; not fetched: {archives.left_out()}"

@@ -1,8 +1,8 @@
 """Which part of the walk is a job's: a shard (`--shard K/N`) or a slice (`--engine`). Imports nothing heavy.
 
 A file belongs to the shard that the hash of its path, as found, names. So the same command with 1/N … N/N covers every
-file exactly once on any machine, without the jobs talking to each other. A slice is cut out of a walk that was made
-once, for all jobs.
+file exactly once on any machine, without the jobs talking to each other. A .zip or .tar file is one shard's as a whole:
+its members go by its own path. A slice is cut out of a walk that was made once, for all jobs.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cxrzero.errors import ConfigError
+from cxrzero.places.members import file_of
 
 if TYPE_CHECKING:
     from cxrzero.sources import ImageRef
@@ -35,7 +36,7 @@ class Shard:
 
     def __contains__(self, path: str) -> bool:
         """Whether the file at `path` is in this shard: 64 bits of BLAKE2b (RFC 7693) modulo the number of shards."""
-        digest = hashlib.blake2b(os.fsencode(path), digest_size=8, person=b"cxrzero.shard").digest()
+        digest = hashlib.blake2b(os.fsencode(file_of(path)), digest_size=8, person=b"cxrzero.shard").digest()
         return int.from_bytes(digest, "big") % self.count == self.index - 1
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, field, replace
+from typing import Any, Self
 from urllib.parse import parse_qsl, unquote_to_bytes, urlsplit
 
 from cxrzero.errors import UsageError
@@ -97,6 +98,21 @@ class ObjectAddress:
         return f"{self.service}{'' if self.is_web else '/'}{self.key}"
 
 
+class SignedAddress(str):
+    """An address in whose text there is no query, and the query that it was given with; only its text is shown."""
+
+    __slots__ = ("query",)
+    query: str
+
+    def __new__(cls, text: str, query: str = "") -> Self:
+        made = super().__new__(cls, text)
+        made.query = query
+        return made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.query)
+
+
 def known_of(identity: bytes) -> tuple[int, str]:
     """Size and version of an identity that `ObjectAddress.identity` made."""
     _, _, size, version = identity.split(b"\0", 3)
@@ -111,7 +127,8 @@ def parse_object(text: str) -> ObjectAddress:
     """
     scheme, separator, rest = text.partition("://")
     scheme = scheme.lower()
-    if not separator or "::" in scheme or "::" in rest.partition("/")[0] or not re.fullmatch(r"[a-z0-9+.-]+", scheme):
+    is_chain = "::" in scheme or ("::" in rest.partition("/")[0] and scheme not in WEB)
+    if not separator or is_chain or not re.fullmatch(r"[a-z0-9+.-]+", scheme):
         raise UsageError("an address is SCHEME://BUCKET/KEY, and no chain of several; see docs/places.md")
     if scheme in NO_STORES:
         raise UsageError(f"{scheme}:// is no store: give files and folders by their paths; see docs/places.md")

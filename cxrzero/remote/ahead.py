@@ -30,6 +30,7 @@ class FetchAhead:
         self._lock = threading.Lock()
         self._waiting: deque[_Expected] = deque()
         self._expected: defaultdict[str, deque[_Expected]] = defaultdict(deque)
+        self._unfinished: set[_Expected] = set()
         self._held = 0
 
     def expect(self, name: str, size: int | None, fetch: Callable[[], bytes]) -> None:
@@ -38,6 +39,7 @@ class FetchAhead:
             new = _Expected(fetch, GUESSED_BYTES if size is None else size)
             self._expected[name].append(new)
             self._waiting.append(new)
+            self._unfinished.add(new)
             self._start()
 
     def take(self, name: str) -> bytes | None:
@@ -54,12 +56,13 @@ class FetchAhead:
         finally:
             with self._lock:
                 self._held -= taken.size
+                self._unfinished.discard(taken)
                 self._start()
 
     def close(self) -> None:
         """Drop what was not taken; whoever waits for some of it is told that the run is over."""
         with self._lock:
-            left = [each for queue in self._expected.values() for each in queue]
+            left = list(self._unfinished)
             self._waiting.clear()
             self._expected.clear()
         self._pool.shutdown(wait=True, cancel_futures=True)

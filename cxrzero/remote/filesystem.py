@@ -168,6 +168,7 @@ class FileSystem:
 
 
 def _entry(key: str, info: dict[str, Any]) -> Entry:
-    version = next((str(info[name]) for name in VERSIONS if info.get(name)), "")
+    found: Any = next((info[name] for name in VERSIONS if info.get(name)), "")
+    version = str(found.timestamp() if hasattr(found, "timestamp") else found)  # some give a time as either
     size = info.get("size")
     return Entry(key, int(size) if size is not None else None, version.strip('"'))

@@ -8,48 +8,37 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import urlsplit
 
 from cxrzero.archive.ahead import read_ahead
 from cxrzero.archive.archives import CA_FILE, LISTED_AHEAD
 from cxrzero.archive.limits import Limits, Patience
 from cxrzero.choices import Notify, silent
-from cxrzero.errors import ImageError, MissingExtraError, RemoteError, UsageError
-from cxrzero.remote.address import AZURE, ObjectAddress, known_of, parse_object
+from cxrzero.containers.blob import CHANGED
+from cxrzero.errors import ImageError, RemoteError, UsageError
+from cxrzero.remote.address import ObjectAddress, SignedAddress, known_of, parse_object
+from cxrzero.remote.open import check_installed, opened
 from cxrzero.remote.service import STORE, Entry, Service
 from cxrzero.sources.refs import ImageRef, WalkCounts
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from cxrzero.images.codecs import DecodeFrame
     from cxrzero.images.radiograph import DecodeOptions, Radiograph
     from cxrzero.remote.ahead import FetchAhead
+    from cxrzero.remote.listing import Found
 
-ANONYMOUS = "CXRZERO_ANONYMOUS"
 # Requests at once: a store answers after a tenth of a second, however many wait.
 LIMITS = Limits(requests=32)
-# Of contents that were fetched and are not decoded yet: 25 of the largest films.
-AHEAD_BYTES = 2**30
-
-
-class SignedAddress(str):
-    """An address in whose text there is no query, and the query that it was given with; only its text is shown."""
-
-    __slots__ = ("query",)
-    query: str
-
-    def __new__(cls, text: str, query: str = "") -> Self:
-        made = super().__new__(cls, text)
-        made.query = query
-        return made
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (str(self), self.query)
+# Of contents that were fetched and are not decoded yet: a dozen of the largest films, hundreds of usual ones.
+AHEAD_BYTES = 512 * 2**20
 
 
 class Objects:
@@ -120,27 +109,48 @@ class Objects:
             )
         for place in map(parse_object, addresses):
             if place.service not in self._named:
-                _check_installed(place)
+                check_installed(place)
                 self._named.add(place.service)
                 if not place.is_encrypted and not place.is_local:
                     self._say_open(place.service)
 
-    def films(self, address: str, counts: WalkCounts) -> Iterator[ImageRef]:
-        """The objects at an address that become rows, in byte order of their keys; see `cxrzero.remote.listing`.
+    def films(self, addresses: Iterable[str], counts: WalkCounts) -> Iterator[ImageRef]:
+        """The objects at addresses that become rows, one address after the other, those below one in byte order of
+        their keys; see `cxrzero.remote.listing`.
 
         Raises:
-            RemoteError: the list cannot be had.
+            RemoteError: a list cannot be had.
         """
-        from cxrzero.remote.listing import Lister
-
-        place = parse_object(address)
-        service, patience = self._service(place)
-        found = Lister(service, self.limits, patience, counts).found_at(place)
-        for each in read_ahead(found, LISTED_AHEAD, self.hurried):
+        for each in read_ahead(self._found(addresses, counts), LISTED_AHEAD, self.hurried):
             if each.identity is None and each.error is None:
-                self._say(place.service, "states neither ETag nor time of change: nothing of it is kept in the cache")
+                name = each.address.service
+                self._say(name, "states neither ETag nor time of change: nothing of it is kept in the cache")
             path, query = str(each.address), each.address.query
             yield ImageRef(SignedAddress(path, query) if query else path, each.error, each.identity)
+
+    def _found(self, addresses: Iterable[str], counts: WalkCounts) -> Iterator[Found]:
+        """Many addresses are looked at at once, as a list may name a million objects."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        from cxrzero.remote.listing import LOOKED_AT_AHEAD, Lister
+
+        def one() -> Iterator[Found]:
+            place, lister, looked = waiting.popleft()
+            found = looked.result()
+            return lister.below(place) if found is None else iter((found,))
+
+        waiting: deque[tuple[ObjectAddress, Lister, Future[Found | None]]] = deque()
+        with ThreadPoolExecutor(self.limits.requests, thread_name_prefix="look") as pool:
+            try:
+                for place in map(parse_object, addresses):
+                    lister = Lister(*self._service(place), self.limits, counts)
+                    waiting.append((place, lister, pool.submit(lister.look, place)))
+                    if len(waiting) > LOOKED_AT_AHEAD * self.limits.requests:
+                        yield from one()
+                while waiting:
+                    yield from one()
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
 
     def expect(self, ref: ImageRef) -> None:
         """Begin to fetch what is soon decoded."""
@@ -196,7 +206,7 @@ class Objects:
         """An object to be read in parts; what is read is of one version.
 
         Raises:
-            ImageError, RemoteError: as `decode` does; it states no size.
+            ImageError, RemoteError: as `decode` does; its size or version is not stated.
         """
         from cxrzero.remote.answers import missing
         from cxrzero.remote.listing import asked_key
@@ -206,8 +216,6 @@ class Objects:
         known = patience(lambda: service.look(asked_key(place)))
         if known is None:
             raise missing()
-        if known.size is None:
-            raise ImageError("remote_error", "the store does not say how large the object is")
         return ObjectFile(self, path, known)
 
     def exists(self, path: str) -> bool:
@@ -261,7 +269,7 @@ class Objects:
         with self._lock:
             if place.service not in self._services:
                 patience = Patience(self.limits, place.service, self._stop, STORE)
-                service = _opened(place, self.limits, patience, self._stop, self._ca_file)
+                service = opened(place, self.limits, patience, self._stop, self._ca_file)
                 if not service.is_encrypted:
                     self._say_open(place.service)
                 self._services[place.service] = service, patience
@@ -297,27 +305,40 @@ class Objects:
 
 
 class ObjectFile:
-    """An object that is read in parts.
+    """An object that is read in parts, all of one version; see `cxrzero.containers.blob.Blob`.
 
-    Attributes:
-        size: in bytes.
-        version: its ETag, or what stands for it.
+    Raises:
+        ImageError: the store does not say what would tell one version from another.
     """
 
     def __init__(self, objects: Objects, path: str, known: Entry) -> None:
-        assert known.size is not None
+        identity = _asked(path).identity(known.size, known.version)
+        if identity is None or known.size is None:
+            raise ImageError(
+                "remote_error", "the store states no size or no ETag, so that parts could be of different contents"
+            )
         self._objects, self._path, self._known = objects, path, known
-        self.size, self.version = known.size, known.version
+        self.size, self.identity = known.size, identity
+        self._is_changed = False
 
     def read(self, offset: int, size: int) -> bytes:
-        """Bytes from an offset on; fewer at the end. Raises what `Objects.fetch` does."""
         size = min(size, self.size - offset)
         if size <= 0:
             return b""
-        content = self._objects.fetch(self._path, self._known, (offset, size))
+        try:
+            content = self._objects.fetch(self._path, self._known, (offset, size))
+        except ImageError as error:
+            self._is_changed = error.code == "changed"
+            self.check()
+            raise
         if len(content) != size:
             raise ImageError("truncated", "the store's answer broke off")
         return content
+
+    def check(self) -> None:
+        """Whatever is read is compared at once, so there is only to repeat what was found."""
+        if self._is_changed:
+            raise ImageError("container_changed", CHANGED)
 
 
 def _known(ref: ImageRef) -> Entry | None:
@@ -330,48 +351,3 @@ def _asked(path: str) -> ObjectAddress:
     place = parse_object(path)
     query = getattr(path, "query", "") or place.query
     return ObjectAddress(place.scheme, place.host, place.key, query)
-
-
-def _check_installed(place: ObjectAddress) -> None:
-    from importlib.util import find_spec
-
-    if place.is_web:
-        needed = "requests"
-    elif place.scheme in AZURE:
-        needed = "adlfs"
-    else:
-        needed = {"s3": "s3fs", "gs": "gcsfs"}.get(place.scheme, "fsspec")
-    if find_spec(needed) is None:
-        raise MissingExtraError(needed, "cloud")
-    if needed == "fsspec":
-        from cxrzero.remote.filesystem import check_scheme
-
-        check_scheme(place.scheme)
-
-
-def _opened(
-    place: ObjectAddress, limits: Limits, patience: Patience, stop: threading.Event, ca_file: str | None
-) -> Service:
-    is_anonymous = os.environ.get(ANONYMOUS, "").lower() in ("1", "on", "true", "yes")
-    if place.is_web:
-        from cxrzero.archive.credentials import login_for_host
-        from cxrzero.remote.web import Web
-
-        is_safe = place.is_encrypted or place.is_local
-        login = None if is_anonymous else login_for_host(urlsplit(place.service).hostname or "", is_safe=is_safe)
-        return Web(place, limits, stop, login, ca_file)
-    if place.scheme == "s3":
-        from cxrzero.remote.s3 import S3
-
-        return S3(place, limits, patience, is_anonymous=is_anonymous)
-    if place.scheme == "gs":
-        from cxrzero.remote.gcs import Gcs
-
-        return Gcs(place, limits, patience, is_anonymous=is_anonymous)
-    if place.scheme in AZURE:
-        from cxrzero.remote.azure import Azure
-
-        return Azure(place, limits, patience, is_anonymous=is_anonymous)
-    from cxrzero.remote.filesystem import FileSystem
-
-    return FileSystem(place, limits, patience)

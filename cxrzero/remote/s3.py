@@ -44,6 +44,7 @@ class S3:
                     "read_timeout": limits.read_s,
                     "max_pool_connections": limits.requests + 2,
                     "retries": {"total_max_attempts": 1},
+                    "http_session_cls": _without_redirects(),
                 },
             )
             self._client = on_loop(self._files, self._files.set_session, seconds=limits.whole_s)
@@ -121,3 +122,23 @@ class S3:
 
         with translated(self._name):
             return on_loop(self._files, ask, seconds=self._limits.whole_s)
+
+
+class _Direct:
+    """A session of aiohttp that follows no redirect."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+
+    def request(self, *asked: Any, **also: Any) -> Any:
+        return self._session.request(*asked, **also, allow_redirects=False)
+
+
+def _without_redirects() -> Any:
+    """What opens the connections of S3's client, and by itself would follow redirects to anywhere."""
+    from aiobotocore.httpsession import AIOHTTPSession
+
+    async def get_session(self: Any, proxy_url: str | None) -> _Direct:
+        return _Direct(await AIOHTTPSession._get_session(self, proxy_url))
+
+    return type("DirectSession", (AIOHTTPSession,), {"_get_session": get_session})

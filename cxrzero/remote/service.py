@@ -42,7 +42,7 @@ class Service(Protocol):
         """The objects whose keys begin so, page by page, in byte order of keys."""
 
     def look(self, key: str) -> Entry | None:
-        """One object without its content; None where there is none."""
+        """One object without its content; None where there is none, but there may be some below it."""
 
     def fetch(self, key: str, known: Entry | None, most_bytes: int, part: tuple[int, int] | None = None) -> bytes:
         """Its content, or (offset, size) of it, of which less comes where it is shorter.

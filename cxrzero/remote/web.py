@@ -81,18 +81,21 @@ class Web:
         return sorted(found, key=unquote_to_bytes)
 
     def look(self, key: str) -> Entry | None:
-        """One that is a page (its address got a slash) is none."""
+        """One that is a page (its address got a slash) is none; one that is not there is "missing".
+
+        A signature is often for GET alone, so an address with a query is asked for its first byte.
+        """
 
         def read(response: Any) -> Entry | None:
             if urlsplit(response.url).path == urlsplit(self._root + key).path + "/":
                 return None
             return _entry(key, response)
 
+        if "?" in key:
+            return self._http.get(self._root + key, ANYTHING, self._limits.object_bytes, read, (0, 1))
         try:
             return self._http.head(self._root + key, read)
         except ImageError as error:
-            if error.code == "missing":
-                return None
             if "405" in error.message or "501" in error.message:  # it knows no HEAD; then it states no version
                 return Entry(key)
             raise
@@ -139,6 +142,7 @@ def _page_of(response: Any) -> str:
 
 def _entry(key: str, response: Any) -> Entry:
     headers = response.headers
-    length = headers.get("Content-Length", "")
+    whole = headers.get("Content-Length", "") if response.status_code == 200 else ""
+    length = whole or headers.get("Content-Range", "").rpartition("/")[2]
     version = headers.get("ETag", "") or headers.get("Last-Modified", "")
-    return Entry(key, int(length) if length.isdigit() and response.status_code == 200 else None, version)
+    return Entry(key, int(length) if length.isdigit() else None, version)

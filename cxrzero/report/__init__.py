@@ -1,6 +1,8 @@
 """Self-contained HTML pages: no network, no external resource, readable on a phone and on paper.
 
-page.py        the page, and its tables of results
+page.py        the page on an evaluation, and its tables of results
+location.py    the page on where maps point
+frame.py       what both have around their sections
 sections.py, probabilities.py, errors.py, provenance.py   its other parts
 errorfilms.py  pictures of the worst errors
 findfilm.py    where the film of a table's row is

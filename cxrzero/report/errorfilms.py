@@ -101,6 +101,7 @@ class _Drawer:
     options: DecodeOptions = field(default_factory=DecodeOptions)
     mapper: Mapper | None = None
     members: Sequence[Member] = ()
+    reader: Reader = field(default_factory=Reader)
 
     def draw(self, cell: str, frame: int, errors: Sequence[WorstError]) -> dict[WorstError, Shown]:
         """All errors of one film; what is wrong with it is said in the place of its picture."""
@@ -115,8 +116,8 @@ class _Drawer:
 
     def _read(self, file: Path, frame: int) -> Film:
         geometries = [member.preprocess.fit for member in self.members]
-        reader = partial(Reader().decode, options=self.options)
-        found = films_in(ImageRef(str(file)), reader, geometries, draw=True, is_wanted=lambda each: each == frame)
+        reader = partial(self.reader.decode, options=self.options)
+        found = films_in(ImageRef(file.as_posix()), reader, geometries, draw=True, is_wanted=lambda each: each == frame)
         film = next(found, None)
         if film is None:
             raise ImageError("changed", NO_FRAME)

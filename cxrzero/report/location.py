@@ -6,14 +6,12 @@ import datetime
 import math
 from pathlib import Path
 
-from cxrzero._version import __version__
 from cxrzero.display.counts import counted
-from cxrzero.display.page import escape, page
+from cxrzero.display.page import escape
 from cxrzero.evaluate.boxes.run import Localisation
 from cxrzero.evaluate.boxes.score import LabelLocation
 from cxrzero.report.cells import Cell, count, estimate, facts, number, table, text
-
-LOUD = ' class="loud"'
+from cxrzero.report.frame import read_first, report_page
 
 HEADER = ("Finding", "Films", "Boxes cover", "Map hits", "Best fixed point", "Image centre", "Mean box",
           "Map − fixed point", "mIoU of the map", "mIoU of the mean box")  # fmt: skip
@@ -28,20 +26,13 @@ def render_location(found: Localisation, created: datetime.datetime | None = Non
         created: shown as the time of the evaluation; None leaves it out.
     """
     maps, boxes = Path(found.options.predictions).name, found.gathered.table.path.name
-    when = f" · {created:%Y-%m-%d %H:%M} UTC" if created else ""
-    sections = "\n".join(part for part in (_warnings(found), _results(found), _made(found), METHODS) if part)
-    title = f"Where the maps of {maps} point"
-    body = f"""<header>
-<h1>{escape(title)}</h1>
-<p class="soft">against {escape(boxes)} · {escape(found.gathered.method)}{when}</p>
-<p><span class="device">Research use only. Not a medical device.</span></p>
-</header>
-<main>
-{sections}
-</main>
-<footer>cxrzero {__version__}. Numbers in full precision are in location.csv and location.json beside this page.
-Not a medical device: nothing here may guide the care of a patient.</footer>"""
-    return page(title, body)
+    return report_page(
+        f"Where the maps of {maps} point",
+        [f"against {escape(boxes)}", escape(found.gathered.method)],
+        [read_first(found.warnings), _results(found), _made(found), METHODS],
+        "location.csv and location.json",
+        created,
+    )
 
 
 def verdict_of(each: LabelLocation) -> str:
@@ -55,13 +46,6 @@ def verdict_of(each: LabelLocation) -> str:
         "seen in training": "seen in training",
         "unknown": "beats the best fixed point; training unknown",
     }[each.verdict]
-
-
-def _warnings(found: Localisation) -> str:
-    items = "".join(f"<li{LOUD if each.is_loud else ''}>{escape(each.text)}</li>" for each in found.warnings)
-    if not items:
-        return ""
-    return f'<section class="warnings" aria-label="Read this first"><b>Read this first</b><ul>{items}</ul></section>'
 
 
 def _results(found: Localisation) -> str:

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cxrzero._version import __version__
 from cxrzero.display.counts import counted
-from cxrzero.display.page import escape, page
+from cxrzero.display.page import escape
 from cxrzero.evaluate.run import Evaluation
 from cxrzero.report.cells import Cell, count, estimate, marks, number, table
 from cxrzero.report.errors import error_section
+from cxrzero.report.frame import read_first, report_page
 from cxrzero.report.probabilities import probability_section
 from cxrzero.report.provenance import join_section, methods_section, provenance_section
 from cxrzero.report.sections import (
@@ -28,8 +28,6 @@ from cxrzero.stats.intervals import Estimate
 if TYPE_CHECKING:
     from cxrzero.report.errorfilms import ErrorFilms
 
-LOUD = ' class="loud"'
-
 
 def render_evaluation(
     evaluation: Evaluation, created: datetime.datetime | None = None, films: ErrorFilms | None = None
@@ -40,25 +38,18 @@ def render_evaluation(
         created: shown as the time of the evaluation; None leaves it out.
         films: of the worst errors, see `cxrzero.report.errorfilms.draw_errors`.
     """
-    sections = "\n".join(section for section in _sections(evaluation, films) if section)
-    title = f"Evaluation of {Path(evaluation.options.predictions).name}"
-    when = f" · {created:%Y-%m-%d %H:%M} UTC" if created else ""
-    body = f"""<header>
-<h1>{escape(title)}</h1>
-<p class="soft">against {escape(Path(evaluation.options.labels).name)} · {_size(evaluation)}{when}</p>
-<p><span class="device">Research use only. Not a medical device.</span></p>
-</header>
-<main>
-{sections}
-</main>
-<footer>cxrzero {__version__}. Numbers in full precision are in metrics.csv and metrics.json beside this page.
-Not a medical device: nothing here may guide the care of a patient.</footer>"""
-    return page(title, body)
+    return report_page(
+        f"Evaluation of {Path(evaluation.options.predictions).name}",
+        [f"against {escape(Path(evaluation.options.labels).name)}", _size(evaluation)],
+        _sections(evaluation, films),
+        "metrics.csv and metrics.json",
+        created,
+    )
 
 
 def _sections(evaluation: Evaluation, films: ErrorFilms | None) -> Iterator[str]:
     yield _headline(evaluation)
-    yield _warnings(evaluation)
+    yield read_first(evaluation.warnings)
     yield _metrics(evaluation)
     yield _decisions(evaluation)
     yield protocol_section(evaluation)
@@ -98,13 +89,6 @@ def _interval(each: Estimate) -> str:
     if each.low != each.low:
         return ""
     return f"{number(each.low).html} to {number(each.high).html}<br>"
-
-
-def _warnings(evaluation: Evaluation) -> str:
-    if not evaluation.warnings:
-        return ""
-    items = "".join(f"<li{LOUD if each.is_loud else ''}>{escape(each.text)}</li>" for each in evaluation.warnings)
-    return f'<section class="warnings" aria-label="Read this first"><b>Read this first</b><ul>{items}</ul></section>'
 
 
 def _metrics(evaluation: Evaluation) -> str:

@@ -3,6 +3,7 @@
 refs.py      a film that was found, and what tells its content
 lists.py     @list files
 walk.py      files and folders of this machine
+packed.py    .zip and .tar files, which are folders where they are named
 objects.py   what object stores give
 find.py      all of these as one stream
 reader.py    decodes a film that was found, whatever its place is

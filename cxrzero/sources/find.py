@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import chain, groupby
 from typing import TYPE_CHECKING
 
+from cxrzero.containers.open import OpenContainers
 from cxrzero.errors import NoInputError
 from cxrzero.files import is_database
-from cxrzero.places.kind import kind_of_place
+from cxrzero.places.kind import is_local, kind_of_place
+from cxrzero.places.members import file_of, names_container
 from cxrzero.sources.lists import expand_lists
+from cxrzero.sources.packed import film_at, films_in, is_container, open_blob
 from cxrzero.sources.refs import FILES_ONLY, NO_OBJECTS, ImageRef, WalkCounts, archived
 from cxrzero.sources.walk import films_at
 
@@ -35,20 +40,38 @@ def find_images(
         NoInputError: a list file cannot be read, or is no list of paths.
     """
     counts = WalkCounts() if counts is None else counts
-    for path in expand_lists(paths):
-        for ref in _films_of(path, counts, archives, objects):
+    containers = OpenContainers(partial(open_blob, objects=objects))  # of which many lines of a list may name members
+    for is_object, some in groupby(expand_lists(paths), _is_object):
+        if is_object:
+            if objects is None:
+                raise NoInputError(NO_OBJECTS)
+            refs = objects.films(some, counts)  # which looks at several at once
+        else:
+            refs = chain.from_iterable(_films_of(path, counts, archives, objects, containers) for path in some)
+        for ref in refs:
             counts.found += 1
             yield ref
 
 
-def _films_of(path: str, counts: WalkCounts, archives: Archives | None, objects: Objects | None) -> Iterator[ImageRef]:
+def _is_object(path: str) -> bool:
+    """Whether it names an object, or some, of which none is a container."""
+    return kind_of_place(path) == "object" and not names_container(path)
+
+
+def _films_of(
+    path: str,
+    counts: WalkCounts,
+    archives: Archives | None,
+    objects: Objects | None,
+    containers: OpenContainers,
+) -> Iterator[ImageRef]:
     kind = kind_of_place(path)
     if kind == "archive":
         return _from_archive(path, archives)
-    if kind == "object":
-        if objects is None:
-            raise NoInputError(NO_OBJECTS)
-        return objects.films(path, counts)
+    if kind == "member":
+        return iter((film_at(path, containers),))
+    if kind == "object" or is_container(path):
+        return films_in(path, counts, objects)
     return films_at(path, counts)
 
 
@@ -71,8 +94,8 @@ def check_paths(paths: Sequence[str], archives: Archives | None = None, objects:
                 "a database is given where films are read; its table is written by cxrzero table DATABASE --out "
                 "predictions.csv"
             )
-        if not path.startswith("@") and kind_of_place(path) == "file" and not os.path.lexists(path):
-            raise NoInputError(f"{path} does not exist")
+        if not path.startswith("@") and is_local(path) and not os.path.lexists(file := file_of(path)):
+            raise NoInputError(f"{file} does not exist")
     count = 0
     addresses: list[str] = []
     for given in paths:
@@ -81,10 +104,10 @@ def check_paths(paths: Sequence[str], archives: Archives | None = None, objects:
             kind = kind_of_place(path)
             if kind == "archive":
                 addresses.append(path)
-            elif kind == "object":
+            elif kind == "object" or (kind == "member" and not is_local(path)):
                 if objects is None:
                     raise NoInputError(NO_OBJECTS)
-                objects.check([path], is_list=given.startswith("@"))
+                objects.check([file_of(path)], is_list=given.startswith("@"))
     if not count:
         raise NoInputError("the list files name no path")
     if addresses and archives is None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Protocol
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, Self
 
 from cxrzero.sources.refs import ImageRef, WalkCounts
 
 if TYPE_CHECKING:
+    from cxrzero.containers.blob import Blob
     from cxrzero.images.codecs import DecodeFrame
     from cxrzero.images.radiograph import DecodeOptions, Radiograph
 
@@ -27,8 +29,8 @@ class Objects(Protocol):
             MissingExtraError: what speaks to its store is not installed.
         """
 
-    def films(self, address: str, counts: WalkCounts) -> Iterator[ImageRef]:
-        """The films at an address, in order; what cannot be had of it is a ref with an error.
+    def films(self, addresses: Iterable[str], counts: WalkCounts) -> Iterator[ImageRef]:
+        """The films at addresses, in order; what cannot be had of one is a ref with an error.
 
         Raises:
             RemoteError: there is no list.
@@ -36,6 +38,9 @@ class Objects(Protocol):
 
     def expect(self, ref: ImageRef) -> None:
         """Begin to fetch a film that is soon decoded."""
+
+    def open(self, address: str) -> Blob:
+        """The bytes of the .zip or .tar file at an address. Raises ImageError: it cannot be had."""
 
     def decode(
         self, ref: ImageRef, options: DecodeOptions | None = None, decoder: DecodeFrame | None = None
@@ -49,3 +54,12 @@ class Objects(Protocol):
 
     def hurried(self) -> AbstractContextManager[None]:
         """Meanwhile, what waits for a store ends."""
+
+    def close(self) -> None:
+        """End all connections, as leaving its context does."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from cxrzero.containers.open import OpenContainers
 from cxrzero.errors import NoInputError
-from cxrzero.images import decode
+from cxrzero.images import decode, decode_content
 from cxrzero.places.kind import kind_of_place
+from cxrzero.places.members import parse_member
+from cxrzero.sources.packed import open_blob
 from cxrzero.sources.refs import FILES_ONLY, NO_OBJECTS, ImageRef
 
 if TYPE_CHECKING:
@@ -28,6 +32,7 @@ class Reader:
 
     def __init__(self, archives: Archives | None = None, objects: Objects | None = None) -> None:
         self.archives, self.objects = archives, objects
+        self._containers = OpenContainers(partial(open_blob, objects=objects))
 
     def decode(
         self, film: ImageRef | str, options: DecodeOptions | None = None, decoder: DecodeFrame | None = None
@@ -47,11 +52,26 @@ class Reader:
             if not self.archives:
                 raise NoInputError(FILES_ONLY)
             return self.archives.decode(ref.path, options, decoder)
+        if kind == "member":
+            return self._of_member(ref, options, decoder)
         if kind == "object":
             if self.objects is None:
                 raise NoInputError(NO_OBJECTS)
             return self.objects.decode(ref, options, decoder)
         return decode(ref.path, options, decoder)
+
+    def content(self, film: ImageRef | str) -> bytes:
+        """The bytes of a member, as it was found or by its path. Raises ImageError: it cannot be had."""
+        return self._content(ImageRef(film) if isinstance(film, str) else film)
+
+    def _of_member(
+        self, ref: ImageRef, options: DecodeOptions | None, decoder: DecodeFrame | None
+    ) -> Iterator[Radiograph]:
+        yield from decode_content(self._content(ref), options, decoder)
+
+    def _content(self, ref: ImageRef) -> bytes:
+        identity = ref.identity if isinstance(ref.identity, bytes) else None
+        return self._containers.content(*parse_member(ref.path), identity)
 
     @property
     def in_processes(self) -> bool:

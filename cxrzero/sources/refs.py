@@ -6,13 +6,16 @@ import os
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from cxrzero.display.counts import counted
 from cxrzero.errors import ImageError
 
 FILES_ONLY = (
     "this reads files, and not from an archive: fetch its films first, with cxrzero predict ADDRESS --keep-files DIR, "
     "and give DIR"
 )
-NO_OBJECTS = "this reads files, and not from an address: fetch its films first, and give their folder"
+NO_OBJECTS = (
+    "this reads files, and not from a store: copy its films here first, and give their folder; see docs/places.md"
+)
 
 FileIdentity = tuple[int, int, int]
 
@@ -38,6 +41,7 @@ class ImageRef(NamedTuple):
             None where nothing is known, and nothing is then cached.
         position: among all files of the walk, from 0; None where nobody counts (`cxrzero.predict.shardlog` does).
         is_anew: whether it is read though the cache knows it.
+        content: digest of its bytes, where it was hashed (`cxrzero.cache.contents`).
     """
 
     path: str
@@ -45,11 +49,28 @@ class ImageRef(NamedTuple):
     identity: FileIdentity | bytes | None = None
     position: int | None = None
     is_anew: bool = False
+    content: bytes | None = None
 
 
 @dataclass(slots=True)
 class WalkCounts:
-    """Counted while walking."""
+    """Counted while walking.
+
+    Attributes:
+        found: films, or what stands for some that cannot be had.
+        ignored: other files.
+        unopened: of these, archive files (.zip, .tar) in folders, which are opened where they are named only.
+    """
 
     found: int = 0
     ignored: int = 0
+    unopened: int = 0
+
+    def left_out(self) -> str:
+        return left_out(self.ignored, self.unopened)
+
+
+def left_out(ignored: int, unopened: int) -> str:
+    """What a walk ignored, in words; arguments as of `WalkCounts`."""
+    named = f", among them {counted(unopened, 'archive file')} (.zip, .tar), read only where named"
+    return f"{counted(ignored, 'other file')} ignored{named if unopened else ''}"

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from cxrzero.errors import ImageError, SkippedImage
 from cxrzero.images.leftovers import FORK, count_files, is_leftover_file, is_leftover_folder
 from cxrzero.images.sniff import kind_of
+from cxrzero.places.members import names_container
 from cxrzero.sources.refs import FileIdentity, ImageRef, WalkCounts, identity_of
 
 IMAGE_SUFFIXES = frozenset({".dcm", ".dicom", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".jp2"})
@@ -81,6 +82,7 @@ def _walk(folder: str, counts: WalkCounts, ancestors: tuple[tuple[int, int], ...
                 yield from _walk(path, counts, (*ancestors, place))
                 continue
         counts.ignored += 1
+        counts.unopened += names_container(name)
 
 
 def _in_order(names: list[str]) -> list[str]:
@@ -89,6 +91,7 @@ def _in_order(names: list[str]) -> list[str]:
 
 
 def claims_image(name: str) -> bool:
+    """Whether its suffix says that it is an image."""
     stem, dot, suffix = name.rpartition(".")  # os.path.splitext takes six times as long
     return bool(stem.strip(".")) and dot + suffix.lower() in IMAGE_SUFFIXES
 
@@ -96,12 +99,12 @@ def claims_image(name: str) -> bool:
 def _ref_in_folder(path: str, name: str, identity: FileIdentity) -> ImageRef | None:
     if name[:1] == "." and is_leftover_file(path, name):
         return None
-    is_claimed = claims_image(name)
-    if is_claimed and not name.upper().startswith("DICOMDIR"):
+    claims = claims_image(name)
+    if claims and not name.upper().startswith("DICOMDIR"):
         return ImageRef(path, None, identity)
     try:
         kind = kind_of(path)
-        is_image = kind != "dicomdir" and (is_claimed or kind is not None)
+        is_image = kind != "dicomdir" and (claims or kind is not None)
         return ImageRef(path, identity=identity) if is_image else None
     except ImageError as error:
         # DICOM archives often have no suffix: a file that cannot be opened may be a lost image, so it is a row.

@@ -16,6 +16,7 @@ from pathlib import Path
 from cxrzero.errors import ConfigError
 from cxrzero.files import WholeFile, cannot_write, make_private, user_folder
 from cxrzero.places.kind import is_local
+from cxrzero.places.members import names_container
 from cxrzero.prediction import Prediction
 
 KEY_BYTES = 32
@@ -51,7 +52,11 @@ class Pseudonymiser:
             return "@" + self.path(path[1:])
         if not is_local(path):
             return self.path(path)
-        return self._folder(os.path.abspath(path)) + "/" if os.path.isdir(path) else self.path(path)
+        if os.path.isdir(path):
+            return self._folder(os.path.abspath(path)) + "/"
+        if names_container(path) and os.path.isfile(path):
+            return self._folder(os.path.abspath(path) + "!") + "/"
+        return self.path(path)
 
     def uid(self, uid: str) -> str:
         """A valid UID below 2.25, the arc for UIDs made from 128-bit numbers (PS3.5, B.2); empty stays empty."""

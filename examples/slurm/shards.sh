@@ -19,6 +19,6 @@ part="$parts/part-$SLURM_ARRAY_TASK_ID.csv"
 mkdir -p "$parts"
 # --no-cache: the cache is a file of SQLite, which several machines must not share.
 cxrzero predict "$films" --shard "$SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT" --out "$part" \
-    --workers "$SLURM_CPUS_PER_TASK" --no-cache --quiet "$@" || code=$?
+    --workers "$SLURM_CPUS_PER_TASK" --no-cache --overwrite --quiet "$@" || code=$?
 # 3 says that some films cannot be read, which their rows say too: the part is finished.
 ((${code:-0} == 3)) || exit "${code:-0}"

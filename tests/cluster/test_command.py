@@ -39,7 +39,7 @@ def test_the_command_says_what_it_does_and_did(run: Run, whole: Whole) -> None:
     assert same("many.csv", "whole.csv")
     assert "in 4 tasks on processes of this machine; until it ends, many.plan has the plan" in result.output
     assert "16 of 16 films" in result.output
-    assert "4 of 4 done" in result.output
+    assert "4/4 tasks, 0 running" in result.output
     assert "22 rows: 21 ok, 1 failed, 0 skipped" in result.output
     assert "Wrote many.csv, many.run.json" in result.output
     assert record("many")["command"].endswith("--engine local --tasks 4")

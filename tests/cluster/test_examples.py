@@ -35,7 +35,7 @@ def test_the_cluster_is_one_that_ray_takes() -> None:
         jsonschema.validate(cluster | {"min_workers": 3}, schema())
 
 
-def test_its_commands_report_nothing_and_open_no_dashboard() -> None:
+def test_its_commands_want_a_token_report_nothing_and_open_no_dashboard() -> None:
     cluster = yaml.safe_load(CLUSTER.read_text(encoding="utf-8"))
     starts = [
         command
@@ -44,5 +44,5 @@ def test_its_commands_report_nothing_and_open_no_dashboard() -> None:
         if "ray start" in command
     ]
     assert len(starts) == 2
-    assert all(command.startswith("RAY_USAGE_STATS_ENABLED=0 ") for command in starts)
+    assert all(command.startswith("RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0 ") for command in starts)
     assert "--include-dashboard=false" in starts[0]

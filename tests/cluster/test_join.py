@@ -5,16 +5,21 @@ from __future__ import annotations
 import filecmp
 import shutil
 import sqlite3
+import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cxrzero.cluster.engine import Task
+from cxrzero.cluster.slices import paths_of
 from cxrzero.cluster.task import run_slice
 from cxrzero.database import open_database
 from cxrzero.predict.options import PredictOptions
+from cxrzero.predict.plan import prepare
+from cxrzero.predict.run import run
 from cxrzero.predict.table_options import TableOptions
 from cxrzero.predict.tabulate import tabulate
 from tests.cluster.conftest import FILMS, ROWS, Whole, in_tasks, record, same
@@ -47,7 +52,7 @@ def test_the_table_is_that_of_one_run(options: Options, whole: Whole, suffix: st
     assert (many.stats.ok, many.stats.failed, many.stats.skipped) == (one.stats.ok, one.stats.failed, one.stats.skipped)
     assert many.exit_code == one.exit_code
     assert many.highest.of("edema") == one.highest.of("edema")
-    assert many.ignored == one.ignored == 1
+    assert (many.walk.ignored, many.walk.unopened) == (one.walk.ignored, one.walk.unopened) == (1, 0)
     assert not Path("many.plan").exists()
     ours, theirs = record("many"), record("whole")
     free = {"command", "started", "ended", "seconds", "cache", "engine", "options"}
@@ -101,11 +106,31 @@ def test_a_film_that_is_gone_when_its_task_runs_is_a_failed_row(options: Options
     assert record("many")["counts"]["failed"] == 2
 
 
+def test_a_container_is_one_task_s_and_its_films_stand_where_it_is_named(
+    options: Options, films: Path, tiny_bundle: Path
+) -> None:
+    with zipfile.ZipFile("a.zip", "w") as archive:
+        for name in ("0.png", "5.png", "sub/again.dcm", "sub/broken.png"):
+            archive.write(films / name, name)
+    paths = (*(f"in/{number}.png" for number in range(1, 6)), "a.zip", *(f"in/{number}.png" for number in (6, 7, 8)))
+    whole = PredictOptions(paths, model=(str(tiny_bundle),), out="whole.csv", cache=False)
+    run(prepare(whole))
+    members: dict[int, int] = {}
+
+    def carry(task: Task, *more: Any) -> None:
+        members[task.number] = sum(path.startswith("a.zip!/") for path in paths_of(task))
+        run_slice(task, *more)
+
+    in_tasks(replace(whole, out="many.csv", engine="local", tasks=3), carry)
+    assert same("many.csv", "whole.csv")
+    assert members == {1: 0, 2: 4, 3: 0}
+
+
 def test_films_that_the_cache_knows_are_not_embedded_again(options: Options) -> None:
     in_tasks(options(out="many.csv", engine="local", tasks=5))
-    assert record("many")["cache"] == {"used": True, "cached": 0, "embedded": ROWS - 1, "notices": []}
+    assert record("many")["cache"] == {"used": True, "cached": 0, "embedded": ROWS - 1, "hashed": 0, "notices": []}
     in_tasks(options(out="again.csv", engine="local", tasks=3))
-    assert record("again")["cache"] == {"used": True, "cached": ROWS - 1, "embedded": 0, "notices": []}
+    assert record("again")["cache"] == {"used": True, "cached": ROWS - 1, "embedded": 0, "hashed": 0, "notices": []}
     assert filecmp.cmp("many.csv", "again.csv", shallow=False)
 
 

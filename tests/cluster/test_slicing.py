@@ -65,7 +65,19 @@ def folder(tmp_path: Path) -> Iterator[PlanFolder]:
 
 def planned(folder: PlanFolder, refs: list[ImageRef], tasks: int) -> Sliced:
     walked = write_walk(folder, refs)
-    plan = Sliced("", {}, os.getcwd(), walked.films, walked.digest.hex(), 0, None, "", cut(folder, walked, tasks))
+    plan = Sliced(
+        asked="",
+        options={},
+        folder=os.getcwd(),
+        host="here",
+        films=walked.films,
+        walk=walked.digest.hex(),
+        ignored=0,
+        unopened=0,
+        not_fetched=None,
+        made="",
+        slices=cut(folder, walked, tasks),
+    )
     save(folder, plan)
     return plan
 

@@ -136,6 +136,16 @@ def test_what_has_no_report_is_counted_and_said(films: Path, predict: Run, cli: 
     assert not any(canary in said for canary in (*CANARIES, "SOMEBODY"))
 
 
+def test_of_rows_with_the_same_fault_one_is_named(films: Path, predict: Run, cli: Run, png: Any) -> None:
+    for name in ("a", "b", "c"):
+        png(f"in/{name}.png")
+    predict("in")
+    said = " ".join(cli("dicom-sr", "predictions.csv").output.split())
+    assert "! 3 rows are in no object: it is no DICOM file, so no object can refer to it the first is in/a.png" in said
+    assert "b.png" not in said
+    assert "c.png" not in said
+
+
 def test_where_nothing_can_be_reported_the_command_fails(predict: Run, cli: Run, png: Any) -> None:
     png("in/picture.png")
     assert predict("in", "--dicom-sr", "reports").exit_code == 3  # the table is there, and says all

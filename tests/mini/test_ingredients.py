@@ -68,7 +68,7 @@ def test_what_an_ingredient_gives_is_the_difference_seed_by_seed() -> None:
 
     found = mini_ingredients.collect(one)
     assert found["without teacher"]["macro"] == pytest.approx([0.68, 0.68, 0.68])
-    table = mini_ingredients.table(found)
+    table = mini_ingredients.table(mini_ingredients.compared(found))
     # differences 0.02, 0.03, 0.04: mean 0.03, standard deviation 0.01, over √3
     assert "| without teacher | 0.680, 0.680, 0.680 | 0.680 | +0.030 (0.006) |" in table
     assert "| the recipe | 0.700, 0.710, 0.720 | 0.710 |  |" in table

@@ -1,8 +1,4 @@
-"""`--engine slurm=partition=cpu,time=60`: tasks are jobs, submitted through submitit; nodes share the plan's folder.
-
-Slurm starts nothing again (`--no-requeue`): a job that was preempted, out of time or on a node that failed is over, and
-the driver counts another try. States come from squeue, since not every cluster has the database that sacct reads.
-"""
+"""`--engine slurm=partition=cpu,time=60`, as the driver has it."""
 
 from __future__ import annotations
 
@@ -12,20 +8,21 @@ import io
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-from cxrzero.cluster import squeue
 from cxrzero.cluster.engine import Ended, LostError, Task
 from cxrzero.cluster.plan import RESULTS
 from cxrzero.cluster.results import part_folder
-from cxrzero.cluster.slurmjob import JOBS, Said, carry, news_file
-from cxrzero.cluster.squeue import SlurmError
+from cxrzero.cluster.slurm import queue
+from cxrzero.cluster.slurm.job import JOBS, Said, carry, news_file
+from cxrzero.cluster.slurm.queue import SlurmError
 from cxrzero.errors import MissingExtraError, UsageError
-from cxrzero.files import make_private
+from cxrzero.files import cannot_write, make_private
 from cxrzero.predict.options import PredictOptions
-from cxrzero.predict.sbatch import Sbatch, parse_sbatch
+from cxrzero.predict.sbatch import CPUS, Sbatch, parse_sbatch
 
 LOOK_S = 0.5  # into the folder, for results
 ASK_S = 5.0  # squeue, which sites want to be asked seldom
@@ -45,12 +42,15 @@ MEANINGS = {
 }
 
 
-def open_slurm(more: str, options: PredictOptions, folder: Path) -> Slurm:
+def open_slurm(more: str, options: PredictOptions, folder: Path) -> SlurmEngine:
     """See `cxrzero.cluster.open.open_engine`; `more` is what each job is given (`cxrzero.predict.sbatch`)."""
-    return Slurm(folder, parse_sbatch(more))
+    wishes = parse_sbatch(more)
+    if options.workers and CPUS not in dict(wishes.options):
+        wishes = replace(wishes, options=(*wishes.options, (CPUS, str(options.workers))))
+    return SlurmEngine(folder, wishes)
 
 
-class Slurm:
+class SlurmEngine:
     """The jobs of one run. See `cxrzero.cluster.engine.Engine`.
 
     Args:
@@ -70,23 +70,25 @@ class Slurm:
             import submitit
         except ModuleNotFoundError:
             raise MissingExtraError("submitit", "slurm") from None
-        squeue.check_commands()
+        queue.check_commands()
         self._plan = plan.absolute()
         self._folder, self._results = self._plan / JOBS, self._plan / RESULTS
         if "%" in str(self._folder):
             raise UsageError(f"{self._plan}: Slurm puts numbers in the place of % in a path; choose another --out")
         make_private(self._folder)
         make_private(self._results)
-        self.versions = {"submitit": submitit.__version__, "slurm": squeue.version()}
+        self.versions = {"submitit": submitit.__version__, "slurm": queue.version()}
         # Everybody can see a job's name. This one tells nothing, and finds what an earlier driver of the plan left.
         self._job_name = f"cxrzero-{hashlib.sha256(os.fsencode(self._plan)).hexdigest()[:12]}"
-        self._most = min(wishes.jobs, squeue.most_of_an_array())
+        self._most = min(wishes.jobs, queue.most_of_an_array())
         self._executor = _executor(self._folder, self._job_name, wishes)
         self._waiting: dict[int, Task] = {}
         self._submitted: dict[int, Any] = {}
         self._cancelled: list[Ended] = []
-        self._seen: Mapping[str, squeue.Job] = {}
+        self._seen: Mapping[str, queue.Job] = {}
+        self._films: Mapping[int, int] = {}
         self._asked = self._answered = time.monotonic()
+        self._send_at = 0.0
         self._missed_since: dict[str, float] = {}
         self._left = self._jobs_left()
 
@@ -96,8 +98,10 @@ class Slurm:
     def submit(self, task: Task, number: int) -> None:
         if job := self._left.pop(task.number, None):
             self._submitted[number] = job  # it waited or ran while there was no driver
-        else:
-            self._waiting[number] = task
+            return
+        if not self._waiting and not self._submitted:
+            self._answered = time.monotonic()  # after a walk of half an hour, its patience begins anew
+        self._waiting[number] = task
 
     def ended(self, timeout: float) -> list[Ended]:
         self._send()
@@ -107,50 +111,54 @@ class Slurm:
         return ended
 
     def progress(self) -> Mapping[int, int]:
-        return {
-            number: _films(news_file(self._plan, job.job_id))
-            for number, job in self._submitted.items()
-            if job.job_id in self._seen and self._seen[job.job_id].runs
-        }
+        return self._films
 
     def cancel(self, number: int) -> None:
         if self._waiting.pop(number, None):
             self._cancelled.append(Ended(number, LostError("cancelled before it was submitted")))
         elif job := self._submitted.get(number):
-            squeue.cancel([job.job_id])
+            queue.cancel([job.job_id])
+            self._seen = {**self._seen, job.job_id: queue.CANCELLED}
 
     def close(self) -> None:
         """Cancel by the jobs' name: then one is found, too, whose submission was interrupted."""
         self._waiting, self._submitted, self._left = {}, {}, {}
         end = time.monotonic() + LATE_S
-        while active := [job for job, seen in squeue.jobs_named(self._job_name).items() if not seen.is_over]:
+        while active := [job for job, seen in queue.jobs_named(self._job_name).items() if not seen.is_over]:
             if time.monotonic() > end:
                 raise SlurmError(f"{len(active):,} jobs do not end, among them {active[0]}; look at squeue")
-            squeue.cancel(active)
+            queue.cancel(active)
             time.sleep(LOOK_S)
 
     def _jobs_left(self) -> dict[int, Any]:
         """Jobs of an earlier driver that wait or run, by their slice; those of another plan in this place are ended."""
         import submitit
 
-        active = [job for job, seen in squeue.jobs_named(self._job_name).items() if not seen.is_over]
+        active = [job for job, seen in queue.jobs_named(self._job_name).items() if not seen.is_over]
         jobs: list[submitit.Job[Said]] = [submitit.SlurmJob(self._folder, job) for job in active]
-        squeue.cancel(job.job_id for job in jobs if not job.paths.submitted_pickle.exists())
+        queue.cancel(job.job_id for job in jobs if not job.paths.submitted_pickle.exists())
         return {job.submission().args[1]: job for job in jobs if job.paths.submitted_pickle.exists()}
 
     def _send(self) -> None:
-        """Submit what waits as one array."""
-        if not self._waiting:
+        """Submit what waits as one array. Where Slurm cannot just now, it is tried again, for `PATIENCE_S`."""
+        now = time.monotonic()
+        if not self._waiting or now < self._send_at:
             return
         numbers = [task.number for task in self._waiting.values()]
         said = io.StringIO()
         try:
             with contextlib.redirect_stderr(said):  # submitit prints what sbatch says
                 jobs = self._executor.map_array(carry, repeat(self._plan), numbers)
+        except OSError as error:
+            raise cannot_write(self._folder, error) from error
         except RuntimeError as error:
-            raise SlurmError(f"sbatch: {squeue.last_line(said.getvalue() or str(error))}") from None
+            why = queue.last_line(said.getvalue() or str(error))
+            if queue.may_pass(why) and now - self._answered < PATIENCE_S:
+                self._send_at = now + ASK_S
+                return
+            raise SlurmError(f"sbatch: {why}") from None
         self._submitted.update(zip(self._waiting, jobs, strict=True))
-        self._waiting = {}
+        self._waiting, self._answered = {}, time.monotonic()
 
     def _take_ended(self) -> list[Ended]:
         ended, self._cancelled = self._cancelled, []
@@ -172,12 +180,20 @@ class Slurm:
             return
         self._asked = time.monotonic()
         try:
-            self._seen = squeue.jobs_named(self._job_name)
+            seen = queue.jobs_named(self._job_name)
+            # Slurm does not list a job of an array that was cancelled before it began.
+            gone = (job for job, was in self._seen.items() if was.has_not_begun and job not in seen)
+            self._seen = seen | dict.fromkeys(gone, queue.CANCELLED)
         except SlurmError:
             if self._asked - self._answered > PATIENCE_S:
                 raise
         else:
             self._answered = self._asked
+        running = {number: job.job_id for number, job in self._submitted.items() if self._runs(job.job_id)}
+        self._films = {number: _films(news_file(self._plan, job)) for number, job in running.items()}
+
+    def _runs(self, job: str) -> bool:
+        return job in self._seen and self._seen[job].runs
 
     def _is_over(self, job: str) -> bool:
         """Whether no result will come. One that should be there may be late, as may be news of a new job."""
@@ -202,7 +218,7 @@ class Slurm:
         return Ended(number, said.error, said.node)
 
     def _lost(self, number: int, job: Any, here: set[str]) -> Ended:
-        seen = self._seen.get(job.job_id, squeue.Job("", "", ""))
+        seen = self._seen.get(job.job_id, queue.Job("", "", ""))
         who, log = f"job {job.job_id}" + (f" on {seen.node}" if seen.node else ""), job.paths.stderr
         if seen.state in MEANINGS:
             why = f"{who} {MEANINGS[seen.state]}"
