@@ -214,14 +214,19 @@ def test_a_table_goes_to_a_store_whole_with_what_belongs_to_it(cxrzero: Run, s3:
     assert s3.content("out/p.csv") != Path("p.csv").read_bytes()
 
 
-@pytest.mark.parametrize("code", ["AccessDenied", "XMinioStorageFull"])
+@pytest.mark.parametrize(("code", "refused"), [("AccessDenied", ""), ("XMinioStorageFull", "p.csv")])
 def test_a_store_that_takes_nothing_gets_nothing_and_the_table_stays_here(
-    cxrzero: Run, s3: Bucket, films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
+    cxrzero: Run, s3: Bucket, films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, refused: str
 ) -> None:
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
     writes = refusing(code, "507 Insufficient Storage" if code != "AccessDenied" else "403 Forbidden")
-    s3.behave = lambda call: writes(call) if call.environ["REQUEST_METHOD"] == "PUT" else call.pass_on()
+
+    def behave(call: Call) -> Iterable[bytes]:
+        is_refused = call.environ["REQUEST_METHOD"] == "PUT" and call.key.endswith(refused)
+        return writes(call) if is_refused else call.pass_on()
+
+    s3.behave = behave
     result = cxrzero("predict", films / "a", "--out", "s3://films/out/p.csv")
     assert result.exit_code == 1
     assert s3.keys() == []
