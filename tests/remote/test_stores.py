@@ -165,7 +165,8 @@ def test_links_that_lead_elsewhere_are_no_films(
 ) -> None:
     address, made = pages
     links = (
-        "%2e%2e/", "i%2Fj.png", "a%2Epng", "%00.png", "b.png", "/x/a.png", f"{address}/x/c.png", "../up.png", "/up.png", "//127.0.0.2/x/d.png", "https://other/x/e.png",
+        "%2e%2e/", "i%2Fj.png", "%00.png", "b.png", "/x/a.png", "/x/a%2Epng", f"{address}/x/c.png", "../up.png",
+        "/up.png", "//127.0.0.2/x/d.png", "https://other/x/e.png",
         "?C=N;O=D", "f.png?x=1", "#g.png", "", "h.png#part", "x/../../up.png", "sub/", "sub/deep.png", "http://[", ".",
     )  # fmt: skip
     made["/x/"] = 200, HTML, "".join(f"<a href=\"{link}\">x</a><A HREF='{link}'>" for link in links).encode()
