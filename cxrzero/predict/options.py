@@ -49,8 +49,8 @@ class PredictOptions:
 
     paths: tuple[str, ...] = argument(
         "PATH...",
-        "Give images, folders (searched recursively), @list.txt (one path on each line), an archive's address "
-        "(docs/archive.md) or one of an object store (docs/places.md).",
+        "Give images, folders (searched recursively), .zip and .tar files, @list.txt (one path on each line), an "
+        "archive's address (docs/archive.md) or one of an object store (docs/places.md).",
         recorded=False,
     )
 
