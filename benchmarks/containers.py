@@ -1,16 +1,16 @@
 """Archive files of a million members, and how fast films are read from them.
 
-    python benchmarks/containers.py [--members 1000000] [--films 400]
+    python benchmarks/containers.py [--members 1000000] [--films 400] [--log benchmarks/results/containers.json]
 
-Lists a .zip and a .tar file of so many members (empty films), each in a process of its own: seconds, and how much its
-memory grew while the list was consumed. Then reads and decodes
-drawn films of 1024 × 1024 pixels from a folder, a .zip and a .tar file, in one thread, in turns.
+Lists a .zip and a .tar file of so many members (empty films), each in a process of its own: seconds of the processor,
+and how much its memory grew while the list was consumed. Then lists and decodes drawn films of 1024 × 1024 pixels of a
+folder, a .zip and a .tar file, in one thread, in turns.
 """
 
 from __future__ import annotations
 
 import argparse
-import resource
+import json
 import statistics
 import struct
 import subprocess
@@ -19,8 +19,8 @@ import tarfile
 import tempfile
 import time
 import zipfile
-from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from benchmarks.archive import draw_films, fill
 from cxrzero.bench.machine import machine, versions
@@ -63,48 +63,59 @@ def write_tar(path: Path, members: int) -> None:
 
 
 def listed(path: str) -> None:
-    """Print how many films, seconds and megabytes more."""
+    """Print how many films, seconds of the processor and megabytes more, as JSON."""
     next(find_images([__file__]), None)  # imports
-    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    before, started = peak_mb(), time.process_time()
     count = sum(1 for ref in find_images([path]) if ref.error is None)
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    print(f"| {Path(path).suffix or 'folder'} | {count:,} | {time.perf_counter() - started:.1f} | {grown:.0f} |")
+    found = {"listed": count, "cpu_s": round(time.process_time() - started, 1), "mb_more": round(peak_mb() - before)}
+    print(json.dumps(found))
+
+
+def peak_mb() -> float:
+    """Of this process alone; `getrusage` also knows of the one that started it."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--members", type=int, default=1_000_000)
     parser.add_argument("--films", type=int, default=400)
+    parser.add_argument("--log", type=Path, help="write what was measured to this file")
     args = parser.parse_args()
-    print(machine(), versions())
+    found: dict[str, Any] = {"machine": machine(), "versions": versions()}
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
-        write_zip(work / "many.zip", args.members)
-        write_tar(work / "many.tar", args.members)
-        print("| | members listed | seconds | MB more |\n|---|---|---|---|", flush=True)
-        for name in ("many.zip", "many.tar"):
-            subprocess.run([sys.executable, "-c", _LIST.format(str(work / name))], check=True)
-            (work / name).unlink()
-        fill(work / "films", draw_films(work / "drawn", 1024, 8), args.films)
-        paths = sorted(path for path in (work / "films").rglob("*") if path.is_file())
-        with zipfile.ZipFile(work / "films.zip", "w") as packed, tarfile.open(work / "films.tar", "w") as tarred:
-            for path in paths:
-                packed.write(path, path.relative_to(work))
-                tarred.add(path, path.relative_to(work))
-        rates: dict[str, list[float]] = {}
-        for _ in range(TURNS):
-            for name in ("films", "films.zip", "films.tar"):
-                rates.setdefault(name, []).append(rate(work / name, args.films))
-        print("| | films/s, median of three |\n|---|---|")
-        for name, found in rates.items():
-            print(f"| {Path(name).suffix or 'folder'} | {statistics.median(found):.1f} |")
+        for name, write in (("zip", write_zip), ("tar", write_tar)):
+            path = work / f"many.{name}"
+            write(path, args.members)
+            command = [sys.executable, "-c", _LIST.format(str(path))]
+            found[f"listing_{name}"] = json.loads(subprocess.check_output(command))
+            path.unlink()
+        found["cpu_ms_a_film"] = reading(work, args.films)
+    print(text := json.dumps(found, indent=2))
+    if args.log:
+        args.log.write_text(text + "\n", encoding="utf-8")
 
 
-def rate(path: Path, films: int) -> float:
-    reader, started, read = Reader(), time.perf_counter(), 0
-    for ref in islice(find_images([str(path)]), films):
-        read += sum(1 for _ in reader.decode(ref))
-    return read / (time.perf_counter() - started)
+def reading(work: Path, films: int) -> dict[str, float]:
+    """Milliseconds of the processor that each film takes, listed and decoded; the median of TURNS."""
+    fill(work / "films", draw_films(work / "drawn", 1024, 8), films)
+    paths = sorted(path for path in (work / "films").rglob("*") if path.is_file())
+    with zipfile.ZipFile(work / "films.zip", "w") as packed, tarfile.open(work / "films.tar", "w") as tarred:
+        tarred.dereference = True  # the films are hard links
+        for path in paths:
+            packed.write(path, path.relative_to(work))
+            tarred.add(path, path.relative_to(work))
+            tarred.inodes.clear()
+    spent: dict[str, list[float]] = {}
+    for _ in range(TURNS):
+        for name in ("films", "films.zip", "films.tar"):
+            reader, started = Reader(), time.process_time()
+            read = sum(1 for ref in find_images([str(work / name)]) for _ in reader.decode(ref))
+            assert read == films
+            spent.setdefault(Path(name).suffix or "folder", []).append(time.process_time() - started)
+    return {name: round(1000 * statistics.median(each) / films, 2) for name, each in spent.items()}
 
 
 if __name__ == "__main__":

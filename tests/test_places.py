@@ -32,6 +32,7 @@ from cxrzero.places.members import Member, parse_member
         ("DICOM://pacs:104/A.zip!/x", "archive"),
         ("https://pacs.example/dicom-web", "object"),
         ("s3://bucket/films/", "object"),
+        ("simplecache::s3://bucket/films/", "object"),
         ("memory://a", "object"),
         ("a.zip!/x.dcm", "member"),
         ("/a/B.TAR!/dir/x y.dcm", "member"),

@@ -31,7 +31,9 @@ def register(app: typer.Typer) -> None:
 
 
 def inspect(
-    paths: Annotated[list[str], typer.Argument(metavar="FILE...", help="Give images, folders or @list.txt.")],
+    paths: Annotated[
+        list[str], typer.Argument(metavar="FILE...", help="Give images, folders, .zip and .tar files or @list.txt.")
+    ],
     png: Annotated[
         Path | None,
         typer.Option(

@@ -1,12 +1,14 @@
 """Films on many processes and machines: one run, cut into slices that an engine has carried out.
 
-- `plan.py`: the walk, once, cut into slices on disk; `slices.py`: a slice's file; `asked.py`: options as text
-- `engine.py`: what an engine is (`Engine`), what it is given (`Task`) and what it says (`Ended`)
-- `task.py`: a task, carried out on a node by the code of `--shard`
-- `results.py`: what tasks leave, each whole or not at all
-- `driver.py`: has every slice done: starts, counts, tries again; `run.py`: a whole run, from the walk to the record
-- `open.py`: `--engine`; `local.py`: processes of this machine, `inprocess.py`: none, for tests;
-  `ray/`, `slurm/`: clusters
+run.py        a whole run: make a plan or go on with one, have it done, join what the tasks left
+slicing.py    makes a plan: the walk, once, cut into slices
+plan.py       its folder; slices.py: a slice's file; asked.py: options as JSON
+driver.py     has every slice done: starts, counts, tries again; events.py: what was tried again
+results.py    what tasks leave, each whole or not at all
+engine.py     what an engine is, what it is given and what it says; open.py: `--engine`
+task.py       what a node does with a task; visible.py: whether it sees the films
+local.py      processes of this machine; inprocess.py: none, for tests
+ray/, slurm/  clusters
 
-An engine never reads a film and never writes a table: `predict.run` and `predict.join` do.
+An engine never reads a film and never writes a table: `cxrzero.predict.run` and `cxrzero.predict.join` do.
 """

@@ -18,7 +18,7 @@ from cxrzero import errors
 from cxrzero.choices import Notify
 from cxrzero.cluster.engine import Ended, Engine, LostError
 from cxrzero.cluster.events import Events
-from cxrzero.cluster.plan import PlanFolder, Sliced, task_of
+from cxrzero.cluster.plan import PlanFolder, Sliced, slice_file, task_of
 from cxrzero.cluster.results import part_folder, read_result, take
 from cxrzero.display.counts import counted
 from cxrzero.errors import CxrzeroError, RunError
@@ -232,9 +232,10 @@ class Driver:
         counts[number] += 1
         if counts[number] >= (self._patience.losses if is_lost else self._patience.failures):
             first, films, _ = self._plan.slices[number - 1]
+            listed = slice_file(self._folder.path, number)
             raise RunError(
-                f"task {number} of {len(self._plan.slices)} (films {first + 1:,} to {first + films:,} of the walk) was "
-                f"tried {counts[number]} times, and the last time{f' on {node}' if node else ''}: {error}; "
+                f"task {number} of {len(self._plan.slices)} (films {first + 1:,} to {first + films:,} of the walk, see "
+                f"{listed}) was tried {counts[number]} times, and the last time{f' on {node}' if node else ''}: {error}; "
                 f"{self._is_kept()}"
             )
         self._again(number, str(error), node)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import threading
 import weakref
 from collections.abc import Callable
@@ -35,12 +36,14 @@ class LocalBlob:
     """A file of this machine; closed when nobody has it any more.
 
     Raises:
-        ImageError: "missing", "unreadable".
+        ImageError: "missing", "unreadable", "not_a_file".
     """
 
     def __init__(self, path: str) -> None:
         self._path = path
         try:
+            if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for who writes to it
+                raise ImageError("not_a_file", "this is a folder, pipe, socket or device, not a file")
             self._file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         except OSError as error:
             raise _unreadable(error) from None
@@ -71,6 +74,27 @@ class LocalBlob:
     def _identity(self, status: os.stat_result) -> bytes:
         path = os.fsencode(os.path.abspath(self._path))
         return b"%s\0%d %d %d" % (path, status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+class Ahead:
+    """Small reads of a blob that follow each other, as few larger ones: of a store each would be a request.
+
+    Not for several threads.
+    """
+
+    BYTES = 2**16
+
+    def __init__(self, blob: Blob) -> None:
+        self._blob = blob
+        self._start, self._held = 0, b""
+
+    def read(self, offset: int, size: int) -> bytes:
+        """As of `Blob`."""
+        at = offset - self._start
+        if not 0 <= at <= at + size <= len(self._held):
+            self._start, at = offset, 0
+            self._held = self._blob.read(offset, max(size, self.BYTES))
+        return self._held[at : at + size]
 
 
 def _whole(read: Callable[[int, int], bytes], size: int) -> bytes:

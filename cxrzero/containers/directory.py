@@ -11,6 +11,8 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from cxrzero.containers.entry import FAULTS, Entry
+from cxrzero.containers.limits import MAX_DIRECTORY_BYTES
+from cxrzero.errors import ImageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,15 +31,22 @@ class Directory:
     Args:
         entries: at most `cxrzero.containers.limits.MAX_MEMBERS`.
         end: offset behind all members.
+
+    Raises:
+        ImageError: "container_too_large": their names have more than `MAX_DIRECTORY_BYTES`.
     """
 
     def __init__(self, entries: Iterable[Entry], end: int) -> None:
         self._end = end
         starts = array("Q")
         self._records: list[bytes] = []
+        held = 0
         for number, entry in enumerate(entries):
             starts.append(entry.offset)
             self._records.append(_packed(number, entry))
+            held += len(self._records[-1])
+            if held > MAX_DIRECTORY_BYTES:
+                raise ImageError("container_too_large", "the names in the archive file are longer than those of films")
         self._records.sort()
         self._starts = array("Q", sorted(starts))
 

@@ -10,7 +10,7 @@ import tarfile
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from cxrzero.containers.blob import Blob
+from cxrzero.containers.blob import Ahead, Blob
 from cxrzero.containers.directory import Seen
 from cxrzero.containers.entry import Entry
 from cxrzero.containers.limits import MAX_HEADER_BYTES, MAX_MEMBER_BYTES, MAX_MEMBERS
@@ -45,13 +45,13 @@ def entries(blob: Blob) -> Iterator[Entry]:
         ImageError: "container_broken", "container_truncated", "container_too_large"; "unreadable". What came before
             it is right.
     """
-    seen, offset, count = Seen(), 0, 0
+    ahead, seen, offset, count = Ahead(blob), Seen(), 0, 0
     common = stated = _Stated()
-    while (block := _block(blob, offset)) != _NO_BLOCK:
+    while (block := _block(ahead, offset)) != _NO_BLOCK:
         header = _header(block)
         content = offset + BLOCK
         if header.type in (*_PAX, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK):
-            text = _extra(blob, content, header)
+            text = _extra(ahead, content, header)
             if header.type == tarfile.XGLTYPE:
                 common = _of_pax(text, common)
             elif header.type in _PAX:
@@ -61,7 +61,7 @@ def entries(blob: Blob) -> Iterator[Entry]:
             offset = content + _padded(header.size)
             continue
         if header.type == tarfile.GNUTYPE_SPARSE:
-            content = _behind_map(blob, content, block)
+            content = _behind_map(ahead, content, block)
         count += 1
         if count > MAX_MEMBERS:
             raise ImageError("container_too_large", f"the .tar file has more than {MAX_MEMBERS:,} members")
@@ -75,7 +75,7 @@ def entries(blob: Blob) -> Iterator[Entry]:
             is_sparse = stated.is_sparse or header.type == tarfile.GNUTYPE_SPARSE
             yield _entry(plain(name), header.type, content, size, seen, is_sparse=is_sparse)
         offset, stated = content + _padded(size), _Stated()
-    _check_end(blob, offset)
+    _check_end(ahead, offset)
 
 
 def read_member(blob: Blob, entry: Entry, most: int | None = None) -> bytes:
@@ -110,8 +110,8 @@ def _entry(name: str, kind: bytes, offset: int, size: int, seen: Seen, *, is_spa
     return Entry(name, offset, size, size, limit=offset + size, fault=fault)
 
 
-def _block(blob: Blob, offset: int) -> bytes:
-    block = blob.read(offset, BLOCK)
+def _block(ahead: Ahead, offset: int) -> bytes:
+    block = ahead.read(offset, BLOCK)
     if len(block) < BLOCK:
         raise ImageError("container_truncated", "the .tar file has no end mark: it was cut off, or is still arriving")
     return block
@@ -127,10 +127,10 @@ def _header(block: bytes) -> tarfile.TarInfo:
     return header
 
 
-def _extra(blob: Blob, offset: int, header: tarfile.TarInfo) -> bytes:
+def _extra(ahead: Ahead, offset: int, header: tarfile.TarInfo) -> bytes:
     if header.size > MAX_HEADER_BYTES:
         raise _broken(f"a header of the .tar file states more than {MAX_HEADER_BYTES} bytes of names and the like")
-    text = blob.read(offset, header.size)
+    text = ahead.read(offset, header.size)
     if len(text) < header.size:
         raise ImageError("container_truncated", "the .tar file ends in a header")
     return text
@@ -163,11 +163,11 @@ def _text(name: bytes) -> str:
     return name.decode("utf-8", "surrogateescape")
 
 
-def _behind_map(blob: Blob, offset: int, block: bytes) -> int:
+def _behind_map(ahead: Ahead, offset: int, block: bytes) -> int:
     """Where the content of an old GNU sparse file begins."""
     goes_on = block[_EXTENDED]
     while goes_on:
-        goes_on = _block(blob, offset)[_EXTENDED_AGAIN]
+        goes_on = _block(ahead, offset)[_EXTENDED_AGAIN]
         offset += BLOCK
     return offset
 
@@ -176,9 +176,9 @@ def _padded(size: int) -> int:
     return -(-size // BLOCK) * BLOCK
 
 
-def _check_end(blob: Blob, offset: int) -> None:
+def _check_end(ahead: Ahead, offset: int) -> None:
     """Raise ImageError where more comes behind the end mark, as where two archives were joined."""
-    if blob.read(offset, _BEHIND).strip(b"\0"):
+    if ahead.read(offset, _BEHIND).strip(b"\0"):
         raise _broken("the .tar file goes on behind its end mark, as where several were joined; join their members")
 
 

@@ -6,6 +6,7 @@ directory; a member whose own header says something else is refused, for no two 
 
 from __future__ import annotations
 
+import os
 import stat
 import struct
 import zlib
@@ -45,6 +46,9 @@ _CHUNK = 2**20
 # Deflate adds a thousandth to what it cannot compress (RFC 1951, 3.2.4), and some bytes where a packer flushes.
 SMALLEST_DEFLATED = 2**16
 STORED, DEFLATED = 0, 8
+# Bytes of a member's own extra fields: times and owners of Info-ZIP take 28, ZIP64 20. More cost a second read.
+_USUAL_EXTRA = 64
+_TO_INFLATE = 512  # bytes more than are wanted, for the tables in front of them (RFC 1951, 3.2.7)
 
 
 def read_directory(blob: Blob) -> Directory:
@@ -67,11 +71,10 @@ def read_member(blob: Blob, entry: Entry, most: int | None = None) -> bytes:
     Raises:
         ImageError: "member_mismatch", "member_overlaps", "member_corrupt"; "unreadable".
     """
-    start = _start_of_content(blob, entry)
+    wanted = entry.stored if most is None else min(entry.stored, most + _TO_INFLATE)
+    stored = _stored(blob, entry, wanted)
     if most is not None:
-        stored = blob.read(start, min(entry.stored, most + 64))
         return stored[:most] if entry.method == STORED else _inflated(stored, most)[0]
-    stored = blob.read(start, entry.stored)
     if len(stored) < entry.stored:
         raise _corrupt("the archive file ends in it")
     content, is_whole = (stored, True) if entry.method == STORED else _inflated(stored, entry.size)
@@ -93,24 +96,33 @@ def _inflated(stored: bytes, most: int) -> tuple[bytes, bool]:
     return content, inflater.eof and not more
 
 
-def _start_of_content(blob: Blob, entry: Entry) -> int:
-    """Compare the member's own header with what the directory says."""
-    head = blob.read(entry.offset, _LOCAL.size)
-    if len(head) < _LOCAL.size or not head.startswith(_LOCAL_START):
+def _stored(blob: Blob, entry: Entry, size: int) -> bytes:
+    """The first bytes of a member as they are stored, after a look at its own header; one read does for nearly all."""
+    guess = min(_LOCAL.size + len(os.fsencode(entry.name)) + _USUAL_EXTRA + size, entry.limit - entry.offset)
+    found = blob.read(entry.offset, guess)
+    if len(found) < _LOCAL.size or not found.startswith(_LOCAL_START):
         raise ImageError("member_mismatch", "there is no member where the archive file says that one begins")
-    _, _, flags, method, _, _, crc, stored, size, name_length, extra_length = _LOCAL.unpack(head)
-    behind = blob.read(entry.offset + _LOCAL.size, name_length + extra_length)
-    name, extra = behind[:name_length], behind[name_length:]
+    name_length, extra_length = _LOCAL.unpack_from(found)[-2:]
+    start = _LOCAL.size + name_length + extra_length
+    if len(found) < start:
+        found = blob.read(entry.offset, start + size)
+    _compare(entry, found[:start])
+    if entry.offset + start + entry.stored > entry.limit:
+        raise ImageError("member_overlaps", FAULTS["member_overlaps"])
+    stored = found[start : start + size]
+    return stored if len(stored) == size else blob.read(entry.offset + start, size)
+
+
+def _compare(entry: Entry, header: bytes) -> None:
+    """Raise ImageError if a member's own header says something else than the directory."""
+    _, _, flags, method, _, _, crc, stored, size, name_length, _ = _LOCAL.unpack_from(header)
+    name, extra = header[_LOCAL.size :][:name_length], header[_LOCAL.size + name_length :]
     is_same = plain(_decoded(name, flags)) == entry.name and method == entry.method and not flags & _ENCRYPTED
     size, stored = _in_64_bits(extra, size, stored)
     if not flags & _SIZES_BEHIND or any((crc, stored, size)):
         is_same = is_same and (crc, stored, size) == (entry.crc, entry.stored, entry.size)
     if not is_same:
         raise ImageError("member_mismatch", FAULTS["member_mismatch"])
-    start: int = entry.offset + _LOCAL.size + name_length + extra_length
-    if start + entry.stored > entry.limit:
-        raise ImageError("member_overlaps", FAULTS["member_overlaps"])
-    return start
 
 
 def _end_of(blob: Blob) -> tuple[int, int, int, int]:

@@ -16,8 +16,9 @@ ARCHIVE_SCHEMES = frozenset({"dicomweb+https", "dicomweb+http", "dicom", "dicom+
 # Of addresses that `cxrzero.database.address` reads, with or without a driver behind a "+", or knows to be of another
 # database.
 DATABASE_SCHEMES = frozenset({"postgresql", "sqlite", "mysql", "mariadb", "mssql", "oracle", "duckdb"})
-# RFC 3986, 3.1, of two characters or more: "C://" is a drive of Windows.
-_SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
+# RFC 3986, 3.1, of two characters or more: "C://" is a drive of Windows. fsspec's chains of several are none that is
+# read, and no paths either.
+_SCHEME = re.compile(r"((?:[a-z][a-z0-9+.-]+::)*[a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 
 
 def kind_of_place(path: str) -> PlaceKind:

@@ -49,8 +49,8 @@ class PredictOptions:
 
     paths: tuple[str, ...] = argument(
         "PATH...",
-        "Give images, folders (searched recursively), @list.txt (one path on each line), an archive's address "
-        "(docs/archive.md) or one of an object store (docs/places.md).",
+        "Give images, folders (searched recursively), .zip and .tar files, @list.txt (one path on each line), an "
+        "archive's address (docs/archive.md) or one of an object store (docs/places.md).",
         recorded=False,
     )
 
@@ -307,7 +307,7 @@ class PredictOptions:
     )
     tasks: int | None = option(
         None,
-        "With --engine, cut the films into N tasks; by default so many that each takes minutes.",
+        "Run the films in N tasks, with --engine; by default so many that each takes minutes.",
         metavar="N",
         minimum=1,
         maximum=100_000,

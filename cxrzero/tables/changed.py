@@ -9,7 +9,10 @@ MOVED = "there is no file at this path now"
 IN_ARCHIVE = "its film is in an archive and no archive is asked because a table names it; see docs/archive.md"
 NOT_KEPT = "its film is in an archive and was not found in the folder of predict --keep-files; see docs/archive.md"
 # The same of object stores and web servers.
-IN_STORE = "its film is in a store and no store is asked because a table names it; copy it here; see docs/places.md"
+IN_STORE = (
+    "its film is in a store and no store is asked because a table names it: copy the films here, and give their folder "
+    "with --images; see docs/places.md"
+)
 OTHER_FILM = "another film is at this path now: its SOP Instance UID is not the table's"
 NO_FRAME = "the file has no such frame now"
 # Of a probability, from which on it is another: tables have float32 in full; between backends and devices fp32 differs

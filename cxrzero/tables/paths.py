@@ -7,9 +7,12 @@ from pathlib import Path
 
 from cxrzero.archive.address import kept_file
 from cxrzero.files import FORMULA_STARTS
-from cxrzero.places.kind import kind_of_place
+from cxrzero.places.kind import is_local, kind_of_place
 from cxrzero.places.members import file_of
 from cxrzero.places.printed import unprinted
+
+# A name that no copy of a film has.
+NOWHERE = ".no-copy"
 
 
 def path_of_cell(cell: str, folder: str | os.PathLike[str] = "") -> str:
@@ -22,8 +25,14 @@ def path_of_cell(cell: str, folder: str | os.PathLike[str] = "") -> str:
 
 def film_of_cell(cell: str, images: Path) -> Path:
     """Where the film of a path cell is, if relative paths start from `images`; one of an archive is where --keep-files
-    keeps it in that folder."""
-    return kept_file(images, cell) if kind_of_place(cell) == "archive" else images / path_of_cell(cell, images)
+    keeps it in that folder, and one of a store where its copy lies: under the longest end of its address."""
+    if kind_of_place(cell) == "archive":
+        return kept_file(images, cell)
+    if not is_local(cell):
+        parts = [part for part in cell.partition("://")[2].split("/") if part not in ("", ".", "..")]
+        copies = [images.joinpath(*parts[first:]) for first in range(len(parts))]
+        return next((copy for copy in copies if _exists(copy.as_posix())), images / NOWHERE)
+    return images / path_of_cell(cell, images)
 
 
 def _exists(path: str) -> bool:

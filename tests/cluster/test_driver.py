@@ -227,7 +227,7 @@ def test_a_task_that_never_succeeds_ends_the_run_within_bounds(asked: Options) -
             raise LostError("its process ended")
         run_slice(task, *more)
 
-    with pytest.raises(RunError, match=r"task 2 of 4 \(films 5 to 8 of the walk\) was tried 5 times.*3 tasks are done"):
+    with pytest.raises(RunError, match=r"task 2 of 4 \(films 5 to 8 .*slice-0002\.jsonl\) was tried 5 times.*3 tasks are done"):
         in_tasks(asked(), carry, patience=Patience(losses=5))
     assert tries == {1: 1, 2: 5, 3: 1, 4: 1}
 
@@ -361,6 +361,21 @@ def test_a_driver_needs_no_device_of_the_nodes(options: Options) -> None:
     assert plan.form.labels == ("pneumonia", "edema")
     with pytest.raises(CxrzeroError):
         job.prepare(options(out="many.csv", engine="local", device="cuda:77"))
+
+
+def test_nothing_of_a_patient_and_no_key_is_in_a_plan(asked: Options, films: Path) -> None:
+    named = {"pseudonymise": True, "pseudonym_key": Path("key")}
+    with pytest.raises(Kill):
+        in_tasks(asked(**named), killing(0, Kill(), of=4))
+    files = {path: path.read_bytes() for path in Path("many.plan").rglob("*") if path.is_file()}
+    assert len(files) > 3 * 3
+    for path, content in files.items():
+        assert path.stat().st_mode & 0o077 == 0 or path.parent.stat().st_mode & 0o077 == 0
+        for secret in (b"SECRET^PATIENT", b"MRN-31337", Path("key").read_bytes()):
+            assert secret not in content, path
+        if not path.name.startswith("slice-"):  # which have to name the films
+            assert b"in/" not in content, path
+            assert b'"2.25.2"' not in content, path
 
 
 def test_a_result_that_is_there_is_not_made_again(asked: Options, embedded: list[int]) -> None:

@@ -202,4 +202,4 @@ def test_a_tar_file_that_is_cut_meanwhile_is_told(put: Put) -> None:
     first = next(refs)
     os.truncate(path, 700)
     assert code_when(lambda: reader._content(first)) == "container_changed"
-    assert [ref.error.code for ref in refs if ref.error] == ["container_truncated"]
+    assert [ref.error.code for ref in refs if ref.error] == ["container_changed"]
