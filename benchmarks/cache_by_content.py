@@ -1,6 +1,7 @@
 """What --cache-by content costs and saves, how fast caches are merged, and SQLite beside PostgreSQL for keeping them.
 
     python benchmarks/cache_by_content.py --log benchmarks/results/cache_by_content.json
+    python benchmarks/cache_by_content.py --tables benchmarks/results/cache_by_content.json    # for docs/cache.md
 
 Films are drawn: DICOM of 15 MB (uncompressed, 12 bits in 16) and PNG of 1 MB, each folder once by path and once by
 content, a pair right after the other, --rounds times with alternating order. Of each pair: the first run with an empty
@@ -64,7 +65,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--model", default="cxrzero-mini")
     parser.add_argument("--log", type=Path)
+    parser.add_argument("--tables", type=Path, metavar="LOG", help="measure nothing, and print the tables of a log")
     options = parser.parse_args()
+    if options.tables:
+        print("\n".join(tables(json.loads(options.tables.read_text(encoding="utf-8")))))
+        return
     os.environ["CXRZERO_CACHE_MAX_GB"] = "100"
     found: dict[str, Any] = {"machine": machine(), "versions": versions(), "model": options.model}
     with tempfile.TemporaryDirectory() as place:
@@ -86,6 +91,34 @@ def main() -> None:
 
 def say(what: Any) -> None:
     print(json.dumps(what), flush=True)
+
+
+def tables(log: dict[str, Any]) -> Iterator[str]:
+    """Lines of the document."""
+    yield "| films | run | wall, by path | by content | processor, by path | by content | ratio |"
+    yield "|---|---|---|---|---|---|---|"
+    for kind, name in (("dicom", "DICOM"), ("png", "PNG")):
+        films = f"{log[kind]['films']} {name} of {log[kind]['mb']:.1f} MB"
+        for run, words in (("first", "first"), ("second", "again, unchanged"), ("renamed", "folder renamed")):
+            wall, processor = log[kind][run]["wall"], log[kind][run]["processor"]
+            cells = [f"{seconds[mode]:.2f} s" for seconds in (wall, processor) for mode in MODES]
+            yield f"| {films} | {words} | {' | '.join(cells)} | {processor['ratio']:.2f} |"
+    yield from (
+        "",
+        "| store | entries kept a second | keys looked up a second | ms for 256 keys |",
+        "|---|---|---|---|",
+    )
+    for store, name in (("sqlite", "SQLite"), ("postgresql", "PostgreSQL on loopback, pg8000")):
+        rate = log["stores"][store]
+        yield f"| {name} | {rate['kept_per_s']:,} | {rate['lookups_per_s']:,} | {rate['ms_per_256']} |"
+    yield from (
+        "",
+        f"| merging {log['merge']['entries']:,} entries | entries a second | MB a second |",
+        "|---|---|---|",
+    )
+    for how, words in (("alone", "new ones"), ("again", "known ones"), ("beside_a_run", "new ones, beside a run")):
+        rate = log["merge"][how]
+        yield f"| {words} | {rate['entries_per_s']:,} | {rate['mb_per_s']} |"
 
 
 def write_png(folder: Path, seed: int) -> int:
@@ -192,7 +225,12 @@ def stores(work: Path, entries: int) -> dict[str, Any]:
     kept = timed(lambda: fill(store, keys))
     found = timed(lambda: check(sum(len(store.get(some)) for some in asked)))
     store.close()
-    result = {"entries": entries, "sqlite": rates(entries, kept, found)}
+    index = Store(work / "index")
+    for start in range(0, entries, KEYS_AT_ONCE):
+        index.put("content", "", {key: 2 * key for key in keys[start : start + KEYS_AT_ONCE]})
+    index.close()
+    sizes = {name: round(each.path.stat().st_size / entries) for name, each in (("film", store), ("index", index))}
+    result = {"entries": entries, "bytes": sizes, "sqlite": rates(entries, kept, found)}
     with postgres() as server:
         result["postgresql"] = rates(entries, *in_postgresql(server, keys, asked))
     return result

@@ -13,7 +13,6 @@ from cxrzero.predict.plan import Plan
 from cxrzero.predict.run import Outcome
 from cxrzero.prompts.remarks import lines
 from cxrzero.sources import ImageRef, WalkCounts
-from cxrzero.sources.refs import left_out
 from cxrzero.tables.pseudonym import Pseudonymiser, load_key
 from cxrzero.tables.studies import StudySummary
 from cxrzero.tables.table import STDOUT
@@ -99,7 +98,7 @@ def print_end(plan: Plan, outcome: Outcome) -> None:
         print_highest(console, plan, outcome)
     console.print(
         f"{counted(stats.rows, 'row')}: {stats.ok:,} ok, {stats.failed:,} failed, {stats.skipped:,} skipped; "
-        f"{left_out(outcome.ignored, outcome.unopened)}"
+        f"{outcome.walk.left_out()}"
     )
     if plan.screener.archives and plan.screener.archives.unfetched:
         console.print(f"Not fetched, for their modality is never scored: {plan.screener.archives.left_out()}")

@@ -70,7 +70,7 @@ def build_manifest(plan: Plan, outcome: Outcome) -> dict[str, Any]:
             "ok": stats.ok,
             "failed": stats.failed,
             "skipped": stats.skipped,
-            "ignored_files": outcome.ignored,
+            "ignored_files": outcome.walk.ignored,
         },
         "not_fetched": dict(sorted(screener.archives.unfetched.items())) if screener.archives else None,
         "studies": {**asdict(outcome.studies), "warnings": outcome.studies.warnings()} if outcome.studies else None,

@@ -46,7 +46,7 @@ class Outcome:
 
     Attributes:
         stats: rows by status, and the seconds of decoding and encoding.
-        ignored: other files that the walk found.
+        walk: what it ignored.
         started, ended: when, in UTC.
         seconds, write_seconds: wall time of the run, and what of it went into writing rows.
         inputs: what stands for all that was read (`cxrzero.predict.inputs`).
@@ -58,12 +58,11 @@ class Outcome:
         new_key: the key file, where --pseudonymise made one for this run.
         studies: of --by study, what was joined.
         growth: of a database, what was added.
-        unopened: of the ignored files, those that are .zip and .tar files.
         notices: of the caches of tasks, what there is to say (`cxrzero.cache.store.Store`).
     """
 
     stats: RunStats
-    ignored: int
+    walk: WalkCounts
     started: datetime
     ended: datetime
     seconds: float
@@ -79,7 +78,6 @@ class Outcome:
     new_key: Path | None = None
     studies: StudySummary | None = None
     growth: Growth | None = None
-    unopened: int = 0
     notices: Sequence[str] = ()
 
     @property
@@ -158,8 +156,7 @@ def _run(plan: Plan, on_row: OnRow | None, live: Live, part: Slice | None) -> Ou
             output.commit()
         outcome = Outcome(
             live.stats,
-            ignored=live.walk.ignored,
-            unopened=live.walk.unopened,
+            walk=live.walk,
             started=started_at,
             ended=datetime.now(UTC),
             seconds=time.perf_counter() - started,
