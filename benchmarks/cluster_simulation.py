@@ -18,7 +18,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ from cxrzero.predict.options import PredictOptions
 from cxrzero.sources import find_images
 
 RESULTS = Path(__file__).parent / "results"
+SHOWN = 0.01  # of the time, and more
+OF_DRIVER = {"walk": "plan", "merge": "merge"}
 WORKERS = (1, 10, 100, 1000)
 SEEDS = range(5)
 # What may cost time beside the work, and a run without it.
@@ -62,20 +64,22 @@ class Kind:
 def main() -> None:
     options = read_options()
     measured = measure(options)
+    workers = list(kinds(options, measured))
     rows = [
-        row(options, measured, kind, workers, gbit)
-        for kind in kinds(options, measured)
+        row(options, measured, kind, count, gbit)
+        for kind in workers
         for gbit in options.store_gbit
-        for workers in WORKERS
+        for count in WORKERS
     ]
-    print(table(rows))
-    log = {
+    log: dict[str, Any] = {
         "machine": machine(),
         "versions": versions(),
         "settings": {name: value for name, value in vars(options).items() if name not in ("out", "measured")},
         "measured": measured,
+        "kinds": [asdict(kind) for kind in workers],
         "rows": rows,
     }
+    print(rates(log), table(log), sep="\n\n")
     if options.out:
         options.out.write_text(json.dumps(log, indent=2) + "\n", encoding="utf-8")
 
@@ -95,6 +99,7 @@ def read_options() -> argparse.Namespace:
     assumed.add_argument("--slow", type=float, default=0.02, help="share of workers that are slow")
     assumed.add_argument("--slow-times", type=float, default=3.0, help="slower")
     assumed.add_argument("--store-gbit", type=float, nargs="+", default=[10.0, 100.0], help="a second, to all workers")
+    assumed.add_argument("--film-mb", type=float, help="of a film in the store; by default that of the drawn ones")
     assumed.add_argument("--store-requests", type=float, default=5500.0, help="a second; one for each film")
     return parser.parse_args()
 
@@ -120,7 +125,8 @@ def row(
     """A row of the table: so many workers of a kind at a store."""
     films = options.films
     tasks = cluster_run.tasks_for(films, workers, kind.device)
-    network = gbit * 1e9 / 8 / measured["film_bytes"]
+    film_bytes = options.film_mb * 1e6 if options.film_mb else measured["film_bytes"]
+    network = gbit * 1e9 / 8 / film_bytes
     run = Run(
         films=films,
         slice_films=math.ceil(films / tasks),
@@ -164,19 +170,32 @@ def median(run: Run) -> Outcome:
     return sorted((simulate(run, seed) for seed in SEEDS), key=lambda outcome: outcome.wall_s)[len(SEEDS) // 2]
 
 
-def table(rows: list[dict[str, Any]]) -> str:
+def rates(log: dict[str, Any]) -> str:
+    """As the document has it: films a second of each kind of worker and of the driver."""
+    of = {kind["name"]: f"{kind['films_s']:,.1f}" for kind in log["kinds"]}
+    of |= {f"the driver's {name}": f"{log['measured'][f'{key}_films_s']:,.0f}" for name, key in OF_DRIVER.items()}
+    return "\n".join(["| | films/s |", "|---|---|", *(f"| {name} | {films_s} |" for name, films_s in of.items())])
+
+
+def table(log: dict[str, Any]) -> str:
     """As the document has it: for each kind and number of workers hours, cost and what breaks first, at each store."""
+    rows = log["rows"]
     stores = list(dict.fromkeys(each["store_gbit"] for each in rows))
     heads = [f"hours at {gbit:.0f} Gbit/s | cost | breaks first" for gbit in stores]
     lines = ["| worker | workers | " + " | ".join(heads) + " |", "|---" * (2 + 3 * len(stores)) + "|"]
     for kind, workers in dict.fromkeys((each["kind"], each["workers"]) for each in rows):
         cells = [
-            f"{each['wall_hours']:,.2f} | {each['cost']:,.0f} | {each['breaks_first']} ({each['saved_without_it']:.0%})"
+            f"{each['wall_hours']:,.2f} | {each['cost']:,.0f} | {what_breaks(each)}"
             for each in rows
             if (each["kind"], each["workers"]) == (kind, workers)
         ]
         lines.append(f"| {kind} | {workers:,} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def what_breaks(row: dict[str, Any]) -> str:
+    share = row["saved_without_it"]
+    return f"{row['breaks_first']} ({share:.0%})" if share >= SHOWN else "nothing"
 
 
 def measure(options: argparse.Namespace) -> dict[str, float]:

@@ -175,7 +175,7 @@ def list_keys() -> None:
     started = time.perf_counter()
     with Objects() as objects:
         objects.check(["s3://films/archive/"])
-        count = sum(1 for _ in objects.films("s3://films/archive/", WalkCounts()))
+        count = sum(1 for _ in objects.films(["s3://films/archive/"], WalkCounts()))
     seconds = time.perf_counter() - started
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"keys": count, "seconds": round(seconds, 1), "mb": round(most)}))

@@ -232,10 +232,11 @@ class Driver:
         counts[number] += 1
         if counts[number] >= (self._patience.losses if is_lost else self._patience.failures):
             first, films, _ = self._plan.slices[number - 1]
+            listed = slice_file(self._folder.path, number)
             raise RunError(
-                f"task {number} of {len(self._plan.slices)} (films {first + 1:,} to {first + films:,} of the walk, listed "
-                f"in {slice_file(self._folder.path, number)}) was tried {counts[number]} times, and the last time"
-                f"{f' on {node}' if node else ''}: {error}; {self._is_kept()}"
+                f"task {number} of {len(self._plan.slices)} (films {first + 1:,} to {first + films:,} of the walk, see "
+                f"{listed}) was tried {counts[number]} times, and the last time{f' on {node}' if node else ''}: {error}; "
+                f"{self._is_kept()}"
             )
         self._again(number, str(error), node)
         if not any(each.number == number for each in self._running.values()):

@@ -91,6 +91,11 @@ class OpenContainers:
         self._open: OrderedDict[str, Container] = OrderedDict()
         self._lock = threading.Lock()
 
+    def identity(self, path: str, name: str) -> bytes:
+        """What tells the content of a member. Raises ImageError: see `Container.find`."""
+        container = self._container(path)
+        return container.find(name).identity(container.blob.identity)
+
     def content(self, path: str, name: str, identity: bytes | None = None) -> bytes:
         """The content of a member.
 

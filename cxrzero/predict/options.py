@@ -297,8 +297,8 @@ class PredictOptions:
     # Who does the work, where that is not this process.
     engine: str | None = option(
         None,
-        "Do the work in processes of this machine (local), on a Ray cluster or by Slurm (slurm=partition=cpu,time=60), "
-        "in tasks that are tried again (docs/cluster.md).",
+        "Let processes of this machine (local), a Ray cluster or Slurm (slurm=partition=cpu,time=60) do the work, in "
+        "tasks that are tried again (docs/cluster.md).",
         metavar=ENGINES,
         check=check_engine,
         panel=ADVANCED,

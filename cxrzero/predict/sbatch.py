@@ -12,7 +12,7 @@ TAKEN = (
     "account", "clusters", "constraint", "cpus-per-task", "exclude", "gpus", "gpus-per-task", "gres", "licenses", "mem",
     "mem-per-cpu", "mem-per-gpu", "nice", "nodelist", "partition", "qos", "reservation", "time", "tmp",
 )  # fmt: skip
-JOBS = "jobs"
+CPUS, JOBS = "cpus-per-task", "jobs"
 # Slurm's own MaxArraySize is 1001 unless a site says otherwise, and sites limit what a user may queue.
 DEFAULT_JOBS = 1000
 

@@ -38,47 +38,42 @@ class Found(NamedTuple):
 
 
 class Lister:
-    """Lists one store.
+    """Lists what one address names.
 
     Args:
         counts: is told of objects that become no row.
     """
 
-    def __init__(
-        self,
-        service: Service,
-        limits: Limits,
-        patience: Patience,
-        counts: WalkCounts,
-    ) -> None:
-        self._service, self._limits, self._patience, self._counts = service, limits, patience, counts
+    def __init__(self, service: Service, patience: Patience, limits: Limits, counts: WalkCounts) -> None:
+        self._service, self._patience, self._limits, self._counts = service, patience, limits, counts
         self._listed_any = False
+        self._refusal: ImageError | None = None
 
-    def found_at(self, address: ObjectAddress) -> Iterator[Found]:
-        """What an address names: an object; or, if it ends in a slash or there is none, what has its keys below it.
+    def look(self, address: ObjectAddress) -> Found | None:
+        """The object that an address names; None: it names none, but perhaps a folder.
+
+        Raises:
+            RemoteError: the store cannot be asked.
+        """
+        if address.is_folder:
+            return None
+        try:
+            entry = self._patience(lambda: self._service.look(asked_key(address)))
+            return None if entry is None else self._named(address, entry)
+        except ImageError as error:
+            self._refusal = error
+            # Who may not look at it may perhaps list what is below it.
+            return None if error.code == "remote_refused" and not address.is_web else Found(address, error=error)
+
+    def below(self, address: ObjectAddress) -> Iterator[Found]:
+        """What has its keys below an address; where nothing has, that it is missing.
 
         Raises:
             RemoteError: the list cannot be had, or is in no order.
         """
-        refusal: ImageError | None = None
-        if not address.is_folder:
-            try:
-                entry = self._patience(lambda: self._service.look(asked_key(address)))
-            except ImageError as error:
-                if error.code != "remote_refused" or address.is_web:
-                    yield Found(address, error=error)
-                    return
-                entry, refusal = None, error  # who may not look at it may perhaps list what is below it
-            if entry is not None:
-                yield self._named(address, entry)
-                return
-        folder = address if address.is_folder else address.with_key(address.key + "/")
-        nothing = True
-        for found in self._below(folder):
-            nothing = False
-            yield found
-        if nothing and not self._listed_any:
-            yield Found(address, error=refusal or missing())
+        yield from self._below(address if address.is_folder else address.with_key(address.key + "/"))
+        if not self._listed_any:
+            yield Found(address, error=self._refusal or missing())
 
     def _named(self, address: ObjectAddress, entry: Entry) -> Found:
         name = address.key.rpartition("/")[2]

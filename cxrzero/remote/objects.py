@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -27,9 +28,12 @@ from cxrzero.remote.service import STORE, Entry, Service
 from cxrzero.sources.refs import ImageRef, WalkCounts
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from cxrzero.images.codecs import DecodeFrame
     from cxrzero.images.radiograph import DecodeOptions, Radiograph
     from cxrzero.remote.ahead import FetchAhead
+    from cxrzero.remote.listing import Found
 
 # Requests at once: a store answers after a tenth of a second, however many wait.
 LIMITS = Limits(requests=32)
@@ -110,22 +114,43 @@ class Objects:
                 if not place.is_encrypted and not place.is_local:
                     self._say_open(place.service)
 
-    def films(self, address: str, counts: WalkCounts) -> Iterator[ImageRef]:
-        """The objects at an address that become rows, in byte order of their keys; see `cxrzero.remote.listing`.
+    def films(self, addresses: Iterable[str], counts: WalkCounts) -> Iterator[ImageRef]:
+        """The objects at addresses that become rows, one address after the other, those below one in byte order of
+        their keys; see `cxrzero.remote.listing`.
 
         Raises:
-            RemoteError: the list cannot be had.
+            RemoteError: a list cannot be had.
         """
-        from cxrzero.remote.listing import Lister
-
-        place = parse_object(address)
-        service, patience = self._service(place)
-        found = Lister(service, self.limits, patience, counts).found_at(place)
-        for each in read_ahead(found, LISTED_AHEAD, self.hurried):
+        for each in read_ahead(self._found(addresses, counts), LISTED_AHEAD, self.hurried):
             if each.identity is None and each.error is None:
-                self._say(place.service, "states neither ETag nor time of change: nothing of it is kept in the cache")
+                name = each.address.service
+                self._say(name, "states neither ETag nor time of change: nothing of it is kept in the cache")
             path, query = str(each.address), each.address.query
             yield ImageRef(SignedAddress(path, query) if query else path, each.error, each.identity)
+
+    def _found(self, addresses: Iterable[str], counts: WalkCounts) -> Iterator[Found]:
+        """Many addresses are looked at at once, as a list may name a million objects."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        from cxrzero.remote.listing import LOOKED_AT_AHEAD, Lister
+
+        def one() -> Iterator[Found]:
+            place, lister, looked = waiting.popleft()
+            found = looked.result()
+            return lister.below(place) if found is None else iter((found,))
+
+        waiting: deque[tuple[ObjectAddress, Lister, Future[Found | None]]] = deque()
+        with ThreadPoolExecutor(self.limits.requests, thread_name_prefix="look") as pool:
+            try:
+                for place in map(parse_object, addresses):
+                    lister = Lister(*self._service(place), self.limits, counts)
+                    waiting.append((place, lister, pool.submit(lister.look, place)))
+                    if len(waiting) > LOOKED_AT_AHEAD * self.limits.requests:
+                        yield from one()
+                while waiting:
+                    yield from one()
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
 
     def expect(self, ref: ImageRef) -> None:
         """Begin to fetch what is soon decoded."""

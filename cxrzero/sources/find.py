@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import chain, groupby
 from typing import TYPE_CHECKING
 
+from cxrzero.containers.open import OpenContainers
 from cxrzero.errors import NoInputError
 from cxrzero.files import is_database
 from cxrzero.places.kind import is_local, kind_of_place
-from cxrzero.places.members import file_of, names_container, parse_member
+from cxrzero.places.members import file_of, names_container
 from cxrzero.sources.lists import expand_lists
-from cxrzero.sources.packed import film_at, films_in, is_container
+from cxrzero.sources.packed import film_at, films_in, is_container, open_blob
 from cxrzero.sources.refs import FILES_ONLY, NO_OBJECTS, ImageRef, WalkCounts, archived
 from cxrzero.sources.walk import films_at
 
@@ -37,23 +40,39 @@ def find_images(
         NoInputError: a list file cannot be read, or is no list of paths.
     """
     counts = WalkCounts() if counts is None else counts
-    for path in expand_lists(paths):
-        for ref in _films_of(path, counts, archives, objects):
+    containers = OpenContainers(partial(open_blob, objects=objects))  # of which many lines of a list may name members
+    for is_object, some in groupby(expand_lists(paths), _is_object):
+        if is_object:
+            if objects is None:
+                raise NoInputError(NO_OBJECTS)
+            refs = objects.films(some, counts)  # which looks at several at once
+        else:
+            refs = chain.from_iterable(_films_of(path, counts, archives, objects, containers) for path in some)
+        for ref in refs:
             counts.found += 1
             yield ref
 
 
-def _films_of(path: str, counts: WalkCounts, archives: Archives | None, objects: Objects | None) -> Iterator[ImageRef]:
+def _is_object(path: str) -> bool:
+    """Whether it names an object, or some, of which none is a container."""
+    return kind_of_place(path) == "object" and not names_container(path)
+
+
+def _films_of(
+    path: str,
+    counts: WalkCounts,
+    archives: Archives | None,
+    objects: Objects | None,
+    containers: OpenContainers,
+) -> Iterator[ImageRef]:
     kind = kind_of_place(path)
     if kind == "archive":
         return _from_archive(path, archives)
     if kind == "member":
-        return iter([film_at(path, parse_member(path), objects)])
-    if kind == "object":
-        if objects is None:
-            raise NoInputError(NO_OBJECTS)
-        return films_in(path, counts, objects) if names_container(path) else objects.films(path, counts)
-    return films_in(path, counts) if is_container(path) else films_at(path, counts)
+        return iter((film_at(path, containers),))
+    if kind == "object" or is_container(path):
+        return films_in(path, counts, objects)
+    return films_at(path, counts)
 
 
 def check_paths(paths: Sequence[str], archives: Archives | None = None, objects: Objects | None = None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
@@ -29,8 +29,8 @@ class Objects(Protocol):
             MissingExtraError: what speaks to its store is not installed.
         """
 
-    def films(self, address: str, counts: WalkCounts) -> Iterator[ImageRef]:
-        """The films at an address, in order; what cannot be had of it is a ref with an error.
+    def films(self, addresses: Iterable[str], counts: WalkCounts) -> Iterator[ImageRef]:
+        """The films at addresses, in order; what cannot be had of one is a ref with an error.
 
         Raises:
             RemoteError: there is no list.

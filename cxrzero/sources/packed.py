@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 from cxrzero.containers.blob import Blob, LocalBlob
 from cxrzero.containers.entry import Entry
 from cxrzero.containers.names import is_left_over
-from cxrzero.containers.open import Container
+from cxrzero.containers.open import Container, OpenContainers
 from cxrzero.errors import ImageError, NoInputError
 from cxrzero.images.leftovers import has_leftover_name
 from cxrzero.images.sniff import HEAD_BYTES, kind_of_bytes
 from cxrzero.places.kind import is_local
-from cxrzero.places.members import Member, names_container
+from cxrzero.places.members import Member, names_container, parse_member
 from cxrzero.sources.refs import NO_OBJECTS, ImageRef, WalkCounts
 from cxrzero.sources.walk import claims_image
 
@@ -69,11 +69,10 @@ def films_in(path: str, counts: WalkCounts, objects: Objects | None = None) -> I
         yield ImageRef(path, error)
 
 
-def film_at(path: str, member: Member, objects: Objects | None = None) -> ImageRef:
+def film_at(path: str, containers: OpenContainers) -> ImageRef:
     """A member that is named."""
     try:
-        container = Container(member.container, open_blob(member.container, objects))
-        return ImageRef(path, identity=container.find(member.name).identity(container.blob.identity))
+        return ImageRef(path, identity=containers.identity(*parse_member(path)))
     except ImageError as error:
         return ImageRef(path, error)
 

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -33,7 +33,7 @@ needs.modules("ray")
 if sys.platform != "linux":
     pytest.skip("processes are found in /proc", allow_module_level=True)
 
-LONGEST_S = 300.0
+LONGEST_S = 40.0
 LARGE = 24
 
 Driver = subprocess.Popen[str]
@@ -189,13 +189,14 @@ def test_a_cluster_of_our_own_is_ours_alone_and_leaves_nothing(
 ) -> None:
     whole()
     monkeypatch.setenv("TMPDIR", str(short_folder))
+    monkeypatch.setenv("HOME", os.path.abspath("home"))
     for name in ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
     driver = begin("ray")
     wait_for(lambda: list(Path("many.plan/results").glob("part-*")))
     processes = descendants(driver.pid)
     assert {address for each in processes for address in listens_on(each)} == {"127.0.0.1"}
-    assert not (Path.home() / ".ray" / "auth_token").exists()
+    assert not Path("home").exists()  # Ray would keep a token in ~/.ray
     kill(driver)
     wait_for(lambda: not any(map(is_alive, processes)))
     assert not list(short_folder.glob("cxrzero-ray-*"))
@@ -209,8 +210,13 @@ def test_a_cluster_without_nodes_is_waited_for(
 ) -> None:
     for node in list(cluster.nodes):
         cluster.kill(node)
+
+    def wait() -> None:
+        with closing(RayEngine(Asked(cluster.address, Needs("cpu"), tmp_path / "ray.log", no_nodes_s=3.0))) as engine:
+            wait_for(lambda: engine.ended(0.2))
+
     with pytest.raises(RunError) as caught:
-        RayEngine(Asked(cluster.address, Needs("cpu"), tmp_path / "ray.log", no_nodes_s=3.0))
+        wait()
     lacks = "no node of the Ray cluster offers 1 core (1 node there)"
     assert str(caught.value) == f"{lacks}, for 3 s now; the same command goes on from what is done"
     assert caplog.messages == [f"{lacks}: waiting 3 s for one that can"]
@@ -224,20 +230,19 @@ def test_a_cluster_that_is_gone(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setenv("RAY_gcs_rpc_server_reconnect_timeout_s", "2")
-    node = cluster.add()
+    cluster.add()
 
     def open_engine(spec: str, options: PredictOptions, folder: Path) -> RayEngine:
         return RayEngine(Asked(cluster.address, Needs("cpu"), folder / "ray.log", no_nodes_s=2.0), again_s=0.5)
 
     def pull_the_plug(standing: Standing) -> None:
-        if cluster.nodes and cluster.workers():
+        if cluster.nodes:
             cluster.nodes.clear()
             cluster.kill_all()
 
     with pytest.raises(RunError, match="the same command goes on from what is done") as caught:
         job.run(job.prepare(options(out="many.csv", engine="ray")), open_engine=open_engine, on_news=pull_the_plug)
     assert f"no Ray cluster can be joined at {cluster.address}: Connection refused" in str(caught.value)
-    assert node not in cluster.nodes
     assert any("the connection to the Ray cluster was lost" in each for each in caplog.messages)
     assert Path("many.plan/plan.json").exists()
 

@@ -143,8 +143,8 @@ def test_a_node_that_sees_some(tmp_path: Path) -> None:
 def test_ray_reports_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     shows = "import os, cxrzero; print(os.environ['RAY_USAGE_STATS_ENABLED'])"
     done = subprocess.run(
-        [sys.executable, "-c", shows], env=os.environ | {"RAY_USAGE_STATS_ENABLED": "1"}, capture_output=True, text=True,
-        check=True, cwd=REPO,
+        [sys.executable, "-c", shows], env=os.environ | {"RAY_USAGE_STATS_ENABLED": "1"}, cwd=REPO, check=True,
+        capture_output=True, text=True,
     )  # fmt: skip
     assert done.stdout == "0\n"
     assert done.stderr == "RAY_USAGE_STATS_ENABLED=1 is taken as 0: cxrzero tells nobody about its use\n"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 
 import pytest
 
+from benchmarks import cluster_simulation
 from benchmarks.cluster_queue import Run, simulate
+from tests.support import REPO
 
 # 12 slices of 100 films, 10 s each: three rounds of four workers.
 IDEAL = Run(films=1200, slice_films=100, workers=4, films_s=10.0)
@@ -66,3 +69,10 @@ def test_a_seed_is_a_run() -> None:
     run = replace(IDEAL, losses_an_hour=60, slow_share=0.3, slow_times=2, start_s=1)
     assert simulate(run, 1) == simulate(run, 1)
     assert simulate(run, 1) != simulate(run, 2)
+
+
+def test_the_page_has_the_tables_of_the_log() -> None:
+    log = json.loads((REPO / "benchmarks" / "results" / "cluster_simulation.json").read_text(encoding="utf-8"))
+    page = (REPO / "docs" / "cluster.md").read_text(encoding="utf-8")
+    assert cluster_simulation.rates(log) in page
+    assert cluster_simulation.table(log) in page

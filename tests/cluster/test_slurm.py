@@ -16,6 +16,7 @@ from cxrzero.cluster.engine import LostError, Task
 from cxrzero.cluster.slurm import engine, queue
 from cxrzero.cluster.slurm.job import JOBS
 from cxrzero.errors import ConfigError, MissingExtraError, RunError, UsageError
+from cxrzero.predict.options import PredictOptions
 from cxrzero.predict.sbatch import Sbatch, parse_sbatch
 from tests.support import REPO, needs, slurm
 
@@ -118,6 +119,9 @@ def test_ctrl_c_cancels_the_jobs_and_the_command_goes_on(speaks: slurm.Slurm, fi
     assert code == 130, said
     assert not speaks.active()
     assert not Path("p.csv").exists()
+    kept = [file for file in Path("p.plan", JOBS).iterdir() if file.is_file()]
+    assert any("log" in file.name for file in kept)
+    assert not any(b"archive" in file.read_bytes() for file in kept)  # no path of a film, in logs or else
     code, said = ends(start(tiny_bundle))
     assert code == 3, said
     assert Path("p.csv").read_bytes() == alone(tiny_bundle)
@@ -192,6 +196,37 @@ def test_what_slurm_will_not_do_ends_the_run(
     assert not capfd.readouterr().err
 
 
+def goes(patch: pytest.MonkeyPatch, cluster: slurm.Slurm, folder: Path) -> None:
+    """From here on nobody is at the controller's port."""
+    conf = Path(cluster.environment["SLURM_CONF"]).read_text(encoding="utf-8")
+    away = conf.replace("SlurmctldPort=", "MessageTimeout=1\nSlurmctldPort=1\n# ")
+    (folder / "away.conf").write_text(away, encoding="utf-8")
+    patch.setenv("SLURM_CONF", str(folder / "away.conf"))
+
+
+def test_slurm_that_is_away_for_a_while_is_waited_for(
+    speaks: slurm.Slurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a submission nor a question that fails meanwhile ends the run, unless it is for too long."""
+    others = speaks.run("sbatch", "--parsable", "--exclusive", "--output=/dev/null", "--wrap=sleep 100").strip()
+    jobs = engine.SlurmEngine(tmp_path / "p.plan", Sbatch())
+    jobs.submit(task(tmp_path / "p.plan"), 1)
+    with monkeypatch.context() as away:
+        goes(away, speaks, tmp_path)
+        assert not jobs.ended(0)
+    assert speaks.active() == [others]
+    until(lambda: not jobs.ended(0) and len(speaks.active()) == 2)
+    with monkeypatch.context() as away:
+        goes(away, speaks, tmp_path)
+        assert not jobs.ended(0.5)
+        away.setattr(engine, "PATIENCE_S", 0.0)
+        with pytest.raises(queue.SlurmError, match="controller"):
+            jobs.ended(WAIT_S)
+    jobs.close()
+    assert speaks.active() == [others]
+    speaks.run("scancel", others)
+
+
 def test_slurm_that_is_not_here_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(RunError, match="needs sbatch, which is not here"):
@@ -204,11 +239,11 @@ def test_slurm_that_is_not_here_is_said(tmp_path: Path, monkeypatch: pytest.Monk
 def test_slurm_that_does_not_answer_is_said(
     tmp_path: Path, speaks: slurm.Slurm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    conf = Path(speaks.environment["SLURM_CONF"]).read_text(encoding="utf-8")
-    (tmp_path / "slurm.conf").write_text(conf.replace("SlurmctldPort=", "SlurmctldPort=1\n#"), encoding="utf-8")
-    monkeypatch.setenv("SLURM_CONF", str(tmp_path / "slurm.conf"))
-    monkeypatch.setattr(queue, "ANSWER_S", 1)
-    with pytest.raises(queue.SlurmError, match="Slurm"):
+    goes(monkeypatch, speaks, tmp_path)
+    with pytest.raises(queue.SlurmError, match="controller"):
+        engine.SlurmEngine(tmp_path / "p.plan", Sbatch())
+    monkeypatch.setattr(queue, "ANSWER_S", 0)
+    with pytest.raises(queue.SlurmError, match="Slurm does not answer"):
         engine.SlurmEngine(tmp_path / "p.plan", Sbatch())
 
 
@@ -230,6 +265,17 @@ def test_the_folder_of_jobs_is_private_and_scripts_have_no_wish_of_submitit(
     wishes = {line.removeprefix("#SBATCH ") for line in script.read_text().splitlines() if line.startswith("#SBATCH")}
     assert {"--no-requeue", "--nodelist=node1", "--time=10"} <= wishes
     assert not any(wish.startswith(("--wckey", "--nodes", "--mem")) for wish in wishes - {"--nodes=1"})
+
+
+def test_a_job_has_as_many_cores_as_workers_unless_it_is_said(
+    speaks: slurm.Slurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Sbatch] = []
+    monkeypatch.setattr(engine, "SlurmEngine", lambda folder, wishes: given.append(wishes))
+    for more in ("time=5", "cpus-per-task=2"):
+        engine.open_slurm(more, PredictOptions(("archive",), workers=3), tmp_path)
+    engine.open_slurm("", PredictOptions(("archive",)), tmp_path)
+    assert [str(wishes) for wishes in given] == ["time=5,cpus-per-task=3", "cpus-per-task=2", ""]
 
 
 def test_wishes_are_sbatchs_own_options() -> None:

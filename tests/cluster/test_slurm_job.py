@@ -21,7 +21,7 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name, value in given.items():
         monkeypatch.setenv(f"SLURM_{name}", value)
     monkeypatch.setenv("SLURMD_NODENAME", "n7")
-    task = Task(4, 9, 0, 1, 1, "", b"", "", {}, str(tmp_path))
+    task = Task(4, 9, 0, 1, 1, "", b"", "", {}, str(tmp_path), "head")
     monkeypatch.setattr(job, "task_of", lambda folder, number: task)
     before = signal.getsignal(signal.SIGTERM)
     yield tmp_path

@@ -14,6 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from cxrzero.cli import app
+from cxrzero.containers import zips
 from cxrzero.containers.open import Container
 from cxrzero.places.kind import kind_of_place
 from cxrzero.report.findfilm import find_film
@@ -222,7 +223,7 @@ def test_a_table_asks_no_store(run: Run, packed: None, tiny_bundle: Path) -> Non
     assert maps.exit_code == 3, maps.output
     errors = [row["error"] for row in table("heatmaps/heatmaps.csv") if row["path"].startswith("s3")]
     assert len(errors) == 2
-    assert all("no archive is asked because a table names it" in error for error in errors)
+    assert all("no store is asked because a table names it" in error for error in errors)
 
 
 def test_error_films_are_found_under_a_folder(tmp_path: Path) -> None:
@@ -250,3 +251,27 @@ def test_a_pipe_is_not_waited_for(predict: Run, run: Run) -> None:
     os.mkfifo("a.zip")
     predict("a.zip", "a.zip!/x.png")
     assert [row["error"].partition(":")[0] for row in table()] == ["not_a_file", "not_a_file"]
+
+
+def test_many_lines_of_a_list_read_a_directory_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"{number}.png" for number in range(30)]
+    Path("a.zip").write_bytes(zipped(dict.fromkeys(names, b"film")))
+    read: list[int] = []
+    of_zip = zips.read_directory
+    monkeypatch.setattr(zips, "read_directory", lambda blob: read.append(1) or of_zip(blob))
+    Path("list.txt").write_text("".join(f"a.zip!/{name}\n" for name in reversed(names)), encoding="utf-8")
+    refs = list(find_images(["@list.txt"]))
+    assert [ref.path for ref in refs] == [f"a.zip!/{name}" for name in reversed(names)]
+    assert all(isinstance(ref.identity, bytes) for ref in refs)
+    assert len(read) == 1
+
+
+def test_a_report_shows_films_of_an_archive_file(predict: Run, run: Run, png: Callable[..., Path]) -> None:
+    Path("a.zip").write_bytes(zipped({f"{n}.png": png("film.png", seed=n).read_bytes() for n in range(8)}))
+    assert predict("a.zip", "--no-cache").exit_code == 0
+    labels = "".join(f"{n}.png,{n % 2}\n" for n in range(8))
+    Path("l.csv").write_text(f"image,lump\n{labels}", encoding="utf-8")
+    shown = run("eval", "predictions.csv", "l.csv", "--resamples", "0", "--images", ".", "--out", "results")
+    assert shown.exit_code == 0, shown.output
+    page = Path("results/report.html").read_text(encoding="utf-8")
+    assert page.count('<a href="../a.zip">') == page.count('alt="Film') > 0

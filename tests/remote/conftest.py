@@ -103,7 +103,7 @@ def films(tmp_path: Path) -> Path:
 
 def listed(objects: Objects, address: str, counts: WalkCounts | None = None) -> list[ImageRef]:
     objects.check([address])
-    return list(objects.films(address, WalkCounts() if counts is None else counts))
+    return list(objects.films([address], WalkCounts() if counts is None else counts))
 
 
 def on_files(rows: list[dict[str, Any]], address: str, folder: Path) -> list[dict[str, Any]]:

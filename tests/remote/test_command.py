@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -154,6 +155,43 @@ def test_addresses_in_a_list_need_a_word(cxrzero: Run, s3: Bucket, films: Path) 
     assert s3.asked == []
     assert cxrzero("predict", "@list.txt", "--allow-remote-list").exit_code == 0
     assert [row["path"][-7:] for row in table()] == ["two.dcm", "one.dcm"]
+
+
+def test_objects_of_a_list_are_looked_at_together(cxrzero: Run, s3: Bucket, films: Path) -> None:
+    """A list may name a million, and each takes a store a tenth of a second."""
+    names = [f"x/{number:02}.dcm" for number in range(20)]
+    for name in names:
+        s3.put(name, (films / "a/one.dcm").read_bytes())
+    s3.put("x/folder/one.dcm", (films / "a/two.dcm").read_bytes())
+    order = [*names[10:], "x/folder/", *names[:10], "x/none.dcm"]
+    Path("list.txt").write_text("".join(f"s3://films/{name}\n" for name in order), encoding="utf-8")
+    together = threading.Barrier(8)  # QUICK.requests: passes only when so many are asked at once
+
+    def behave(call: Call) -> Iterable[bytes]:
+        if call.environ["REQUEST_METHOD"] == "HEAD" and call.key in names[10:18]:
+            together.wait(20)
+        return call.pass_on()
+
+    s3.behave = behave
+    assert cxrzero("predict", "@list.txt", "--allow-remote-list", films / "z.dcm").exit_code == 3
+    rows = table()
+    wanted = [*names[10:], "x/folder/one.dcm", *names[:10], "x/none.dcm"]
+    assert [row["path"] for row in rows] == [*(f"s3://films/{name}" for name in wanted), str(films / "z.dcm")]
+    assert [row["error"].partition(":")[0] for row in rows] == [*[""] * 21, "missing", ""]
+
+
+@pytest.mark.parametrize("out", ["t.csv", "s3://films/out/t.csv"])
+def test_an_engine_reads_and_writes_stores(cxrzero: Run, s3: Bucket, films: Path, out: str) -> None:
+    s3.put_folder(films, "x")
+    assert cxrzero("predict", "s3://films/x", "--out", "single.csv").exit_code == 3
+    result = cxrzero("predict", "s3://films/x", "--engine", "local=2", "--tasks", "2", "--out", out)
+    assert result.exit_code == 3, result.output
+    written = s3.content("out/t.csv") if out.startswith("s3") else Path(out).read_bytes()
+    assert written == Path("single.csv").read_bytes()
+    assert not list(Path().glob("*.plan"))
+    signed = cxrzero("predict", f"{s3.endpoint}/films/x/z.dcm?sig=CANARY", "--engine", "local", "--out", "s.csv")
+    assert signed.exit_code == 2
+    assert "CANARY" not in signed.output
 
 
 def test_a_table_goes_to_a_store_whole_with_what_belongs_to_it(cxrzero: Run, s3: Bucket, films: Path) -> None:

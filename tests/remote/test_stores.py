@@ -259,7 +259,7 @@ def test_a_list_comes_no_faster_than_it_is_read(s3: Bucket) -> None:
     s3.behave = behave
     with Objects() as objects:
         objects.check(["s3://films/"])
-        refs = objects.films("s3://films/", WalkCounts())
+        refs = objects.films(["s3://films/"], WalkCounts())
         for _ in range(3000):
             next(refs)
         time.sleep(0.5)
@@ -324,7 +324,7 @@ def test_nothing_is_configured_from_elsewhere(s3: Bucket, tmp_path: Path, monkey
     with Objects() as objects:
         objects.check(["s3://films/a.png", "memory://x/y"])
         assert objects.fetch("s3://films/a.png") == b"film"
-        assert next(objects.films("memory://x/", WalkCounts())).error is not None
+        assert next(objects.films(["memory://x/"], WalkCounts())).error is not None
     assert conf["s3"]["key"] == "other"
 
 

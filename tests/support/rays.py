@@ -1,7 +1,7 @@
 """A Ray cluster of several nodes on this machine, whose nodes and workers can be killed.
 
-`ray.cluster_utils.Cluster` runs in a process of its own, which is told what to do line by line: no test imports Ray, and
-whatever becomes of a test, its cluster ends.
+`ray.cluster_utils.Cluster` runs in a process of its own, which is told what to do line by line: no test imports Ray,
+and whatever becomes of a test, its cluster ends.
 """
 
 from __future__ import annotations
@@ -30,6 +30,11 @@ ENVIRONMENT = {
     "RAY_AUTH_TOKEN": TOKEN,
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_worker_niceness": "0",
+    # a dead node is known to be one within a second or two
+    "RAY_health_check_initial_delay_ms": "0",
+    "RAY_health_check_period_ms": "500",
+    "RAY_health_check_timeout_ms": "5000",
+    "RAY_health_check_failure_threshold": "3",
 }
 
 
@@ -65,7 +70,7 @@ class RayNodes:
         return str(node)
 
     def kill(self, node: str) -> None:
-        """kill -9 of a node's raylet, with which its workers end; returns when the cluster knows."""
+        """kill -9 of a node's raylet, with which its workers end."""
         self._ask(["kill", node])
         del self.nodes[node]
 
@@ -74,7 +79,7 @@ class RayNodes:
         found = []
         for raylet in self.nodes.values():
             children = Path(f"/proc/{raylet}/task/{raylet}/children")
-            for child in children.read_text().split() if children.exists() else []:
+            for child in children.read_text(encoding="ascii").split() if children.exists() else []:
                 try:
                     title = Path(f"/proc/{child}/cmdline").read_bytes()
                 except OSError:

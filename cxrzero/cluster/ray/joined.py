@@ -140,8 +140,8 @@ def refusal(address: str, error: Exception) -> RunError:
         )
     if any(type(cause).__name__ == "AuthenticationError" for cause in causes) or "uthentication" in said:
         return RunError(
-            f"the Ray cluster at {address} wants a token, and this is not it: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN "
-            "or RAY_AUTH_TOKEN_PATH as on the cluster"
+            f"the Ray cluster at {address} wants a token, and this is not it: set RAY_AUTH_MODE=token, and "
+            "RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH as on the cluster"
         )
     return RunError(f"no Ray cluster can be joined at {address}: {_first_line(error)}")
 

@@ -140,18 +140,18 @@ class Pool:
         if self.places:
             self._had_places, self._said_none = now, False
             return
-        lacking = self._lacking(len(alive))
+        if self._left_out:
+            raise self._none_left()
+        what = "a GPU" if self._needs.device == "cuda" else counted(self._needs.cpus or 1, "core")
+        lacking = f"no node of the Ray cluster offers {what} ({counted(len(alive), 'node')} there)"
         if now - self._had_places > self._no_nodes_s:
             raise RunError(f"{lacking}, for {self._no_nodes_s:.0f} s now; the same command goes on from what is done")
         if not self._said_none:
             self._said_none = True
             self._notify(f"{lacking}: waiting {self._no_nodes_s:.0f} s for one that can")
 
-    def _lacking(self, alive: int) -> str:
-        if alive > len(self._left_out) or not self._left_out:
-            what = "a GPU" if self._needs.device == "cuda" else counted(self._needs.cpus or 1, "core")
-            return f"no node of the Ray cluster offers {what} ({counted(alive, 'node')} there)"
-        return f"no node of the Ray cluster can be used ({next(iter(self._left_out.values()))})"
+    def _none_left(self) -> RunError:
+        return RunError(f"{next(reversed(self._left_out.values()))}; no other node can be used")
 
     def _hand_out(self) -> None:
         """Give tasks to those who have nothing to do, and start as many workers as tasks still wait."""
@@ -217,7 +217,7 @@ class Pool:
                 f"{member.place} has cxrzero {ready.cxrzero}, and the driver has {__version__}; install the same",
             )
         if self._waiting:
-            number, task = self._waiting[0]
+            _, task = self._waiting[0]
             bare = replace(task, content=b"", sha256="", films=0, cpus=member.cpus)
             member.turns("load", member.handle.load.remote(bare))
         else:
@@ -251,8 +251,8 @@ class Pool:
         if member.node not in self._left_out:
             self._left_out[member.node] = reason
             self._nodes.pop(member.node, None)
-            if not self.places and not any(each.phase == "busy" for each in self._members if each.node != member.node):
-                raise RunError(f"{reason}; no other node can be used")
+            if not self.places:
+                raise self._none_left()
             self._notify(f"{reason}. That node is left out")
         for each in [each for each in self._members if each.node == member.node and each.phase != "busy"]:
             self._forget(each)

@@ -8,6 +8,7 @@ import io
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,9 @@ from cxrzero.cluster.slurm import queue
 from cxrzero.cluster.slurm.job import JOBS, Said, carry, news_file
 from cxrzero.cluster.slurm.queue import SlurmError
 from cxrzero.errors import MissingExtraError, UsageError
-from cxrzero.files import make_private
+from cxrzero.files import cannot_write, make_private
 from cxrzero.predict.options import PredictOptions
-from cxrzero.predict.sbatch import Sbatch, parse_sbatch
+from cxrzero.predict.sbatch import CPUS, Sbatch, parse_sbatch
 
 LOOK_S = 0.5  # into the folder, for results
 ASK_S = 5.0  # squeue, which sites want to be asked seldom
@@ -43,7 +44,10 @@ MEANINGS = {
 
 def open_slurm(more: str, options: PredictOptions, folder: Path) -> SlurmEngine:
     """See `cxrzero.cluster.open.open_engine`; `more` is what each job is given (`cxrzero.predict.sbatch`)."""
-    return SlurmEngine(folder, parse_sbatch(more))
+    wishes = parse_sbatch(more)
+    if options.workers and CPUS not in dict(wishes.options):
+        wishes = replace(wishes, options=(*wishes.options, (CPUS, str(options.workers))))
+    return SlurmEngine(folder, wishes)
 
 
 class SlurmEngine:
@@ -82,7 +86,9 @@ class SlurmEngine:
         self._submitted: dict[int, Any] = {}
         self._cancelled: list[Ended] = []
         self._seen: Mapping[str, queue.Job] = {}
+        self._films: Mapping[int, int] = {}
         self._asked = self._answered = time.monotonic()
+        self._send_at = 0.0
         self._missed_since: dict[str, float] = {}
         self._left = self._jobs_left()
 
@@ -92,8 +98,10 @@ class SlurmEngine:
     def submit(self, task: Task, number: int) -> None:
         if job := self._left.pop(task.number, None):
             self._submitted[number] = job  # it waited or ran while there was no driver
-        else:
-            self._waiting[number] = task
+            return
+        if not self._waiting and not self._submitted:
+            self._answered = time.monotonic()  # after a walk of half an hour, its patience begins anew
+        self._waiting[number] = task
 
     def ended(self, timeout: float) -> list[Ended]:
         self._send()
@@ -103,11 +111,7 @@ class SlurmEngine:
         return ended
 
     def progress(self) -> Mapping[int, int]:
-        return {
-            number: _films(news_file(self._plan, job.job_id))
-            for number, job in self._submitted.items()
-            if job.job_id in self._seen and self._seen[job.job_id].runs
-        }
+        return self._films
 
     def cancel(self, number: int) -> None:
         if self._waiting.pop(number, None):
@@ -136,18 +140,25 @@ class SlurmEngine:
         return {job.submission().args[1]: job for job in jobs if job.paths.submitted_pickle.exists()}
 
     def _send(self) -> None:
-        """Submit what waits as one array."""
-        if not self._waiting:
+        """Submit what waits as one array. Where Slurm cannot just now, it is tried again, for `PATIENCE_S`."""
+        now = time.monotonic()
+        if not self._waiting or now < self._send_at:
             return
         numbers = [task.number for task in self._waiting.values()]
         said = io.StringIO()
         try:
             with contextlib.redirect_stderr(said):  # submitit prints what sbatch says
                 jobs = self._executor.map_array(carry, repeat(self._plan), numbers)
+        except OSError as error:
+            raise cannot_write(self._folder, error) from error
         except RuntimeError as error:
-            raise SlurmError(f"sbatch: {queue.last_line(said.getvalue() or str(error))}") from None
+            why = queue.last_line(said.getvalue() or str(error))
+            if queue.may_pass(why) and now - self._answered < PATIENCE_S:
+                self._send_at = now + ASK_S
+                return
+            raise SlurmError(f"sbatch: {why}") from None
         self._submitted.update(zip(self._waiting, jobs, strict=True))
-        self._waiting = {}
+        self._waiting, self._answered = {}, time.monotonic()
 
     def _take_ended(self) -> list[Ended]:
         ended, self._cancelled = self._cancelled, []
@@ -178,6 +189,11 @@ class SlurmEngine:
                 raise
         else:
             self._answered = self._asked
+        running = {number: job.job_id for number, job in self._submitted.items() if self._runs(job.job_id)}
+        self._films = {number: _films(news_file(self._plan, job)) for number, job in running.items()}
+
+    def _runs(self, job: str) -> bool:
+        return job in self._seen and self._seen[job].runs
 
     def _is_over(self, job: str) -> bool:
         """Whether no result will come. One that should be there may be late, as may be news of a new job."""

@@ -22,6 +22,8 @@ NEVER = frozenset({
     "AssocMaxWallDurationPerJobLimit", "AssociationTimeLimit", "BadConstraints", "InvalidAccount", "InvalidQOS",
     "PartitionNodeLimit", "PartitionTimeLimit", "QOSMaxWallDurationPerJobLimit", "QOSTimeLimit",
 })  # fmt: skip
+# What Slurm says while its controller starts again or has too much to do.
+PASSING = ("Unable to contact slurm controller", "Socket timed out", "standby mode", "Resource temporarily unavailable")
 
 
 class SlurmError(RunError):
@@ -104,6 +106,11 @@ def _run(*command: str) -> str:
     if done.returncode:
         raise SlurmError(f"Slurm: {last_line(done.stderr) or f'{command[0]} ended with {done.returncode}'}")
     return done.stdout
+
+
+def may_pass(said: str) -> bool:
+    """Whether what a command says may be otherwise in some minutes."""
+    return any(words in said for words in PASSING)
 
 
 def last_line(text: str) -> str:
