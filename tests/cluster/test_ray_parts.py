@@ -17,7 +17,7 @@ from cxrzero.cluster.ray import joined, open_ray
 from cxrzero.cluster.ray.joined import Cluster, own_folder, refusal
 from cxrzero.cluster.ray.needs import Needs, needs_of
 from cxrzero.cluster.visible import check_visible
-from cxrzero.errors import MissingExtraError, UsageError
+from cxrzero.errors import MissingExtraError, RunError, UsageError
 from cxrzero.files import open_locked
 from cxrzero.predict.options import PredictOptions
 from tests.support import REPO
@@ -150,3 +150,16 @@ def test_ray_reports_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     )  # fmt: skip
     assert done.stdout == "0\n"
     assert done.stderr == "RAY_USAGE_STATS_ENABLED=1 is taken as 0: cxrzero tells nobody about its use\n"
+
+
+def test_something_else_listens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cxrzero.cluster.ray.engine.JOIN_S", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(RunError, match=f"no Ray cluster answers at {address} within 1 s, though something listens"):
+            open_ray(address, PredictOptions(("in",), device="cpu"), tmp_path)
+
+
+def test_no_ray_at_the_address(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--engine ray=head: give auto, HOST:PORT or ray://HOST:PORT, or ray alone"):
+        open_ray("head", PredictOptions(("in",)), tmp_path)

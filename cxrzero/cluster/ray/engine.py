@@ -23,6 +23,8 @@ LOG = "ray.log"
 PATIENCE_S = 300.0
 # Between two tries to reach a cluster again.
 AGAIN_S = 10.0
+# For an answer of Ray, where somebody answers; and for a cluster of our own, on a machine at work.
+JOIN_S, START_S = 60.0, 300.0
 # For the end of a gateway, with the cluster that it may have started.
 END_S = 60.0
 
@@ -64,9 +66,12 @@ class RayEngine:
         self._process: multiprocessing.process.BaseProcess | None = None
         self._connection: Connection | None = None
         self._begin()
+        end = time.monotonic() + (JOIN_S if asked.address else START_S)
         try:
-            while self._process and not self._places:
-                self._listen(END_S)
+            while not self._places:
+                self._listen(1.0)
+                if not self._is_joined and time.monotonic() > end:
+                    raise RunError(_no_answer(asked.address))
         except BaseException:
             self.close()
             raise
@@ -96,7 +101,8 @@ class RayEngine:
     def close(self) -> None:
         if self._process is not None and self._connection is not None:
             self._connection.close()
-            self._process.join(END_S)
+            if self._is_joined or not self._asked.address:  # else Ray may still try to join, and has started nothing
+                self._process.join(END_S)
             self._drop()
 
     def _begin(self) -> None:
@@ -176,3 +182,12 @@ class RayEngine:
             self._process.close()
             self._connection.close()
         self._process = self._connection = None
+
+
+def _no_answer(address: str) -> str:
+    if not address:
+        return f"a Ray cluster of this machine did not start within {START_S:.0f} s"
+    return (
+        f"no Ray cluster answers at {address} within {JOIN_S:.0f} s, though something listens there: give the port of "
+        "its head (6379 by default), and in front of that of Ray's client server (10001) ray://"
+    )

@@ -198,6 +198,7 @@ class Pool:
         if member.phase == "load":
             if isinstance(answer, CxrzeroError):
                 return self._leave_out(member, f"the model cannot be used on {member.place}: {answer}")
+            del self._false_starts[member.node]
             member.turns("idle")
             return []
         if isinstance(answer, NodeError):
@@ -268,9 +269,9 @@ class Pool:
 
 def why(error: RayError) -> str:
     """Why a worker is gone, without what Ray adds for its developers."""
-    said = str(error)
-    if "out of memory" in said.lower() or "OutOfMemory" in said or "running low on memory" in said:
+    said, kind = str(error), type(error).__name__
+    if kind == "OutOfMemoryError" or "memory usage threshold" in said:
         return "its node ran out of memory, and Ray ended the worker"
-    if "node has died" in said or "node was terminated" in said or "NodeDied" in type(error).__name__:
+    if kind == "NodeDiedError" or "node has died" in said or "node was terminated" in said:
         return "its node died, or lost its connection"
     return "its worker was killed, or crashed"
