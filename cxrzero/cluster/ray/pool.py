@@ -114,7 +114,7 @@ class Pool:
         if now - self._looked > NODES_S:
             self._meet_nodes()
         self._hand_out()
-        for member in self._members:
+        for member in list(self._members):
             if member.phase == "busy" and member.asked is None and now - member.asked_at > FILMS_S:
                 member.asked, member.asked_at = member.handle.films.remote(), now
             if member.phase == "idle" and now - member.since > IDLE_S:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 import socket
 from typing import NamedTuple
@@ -28,6 +29,9 @@ class Worker:
 
     def __init__(self) -> None:
         self._films = 0
+        # Ray keeps what a worker prints in files of the node, and what libraries say may quote a film.
+        logging.captureWarnings(True)
+        logging.getLogger().addHandler(logging.NullHandler())
 
     def about(self) -> Ready:
         return Ready(socket.gethostname(), __version__, platform.python_version())
