@@ -250,17 +250,17 @@ class Driver:
     def _accept(self, number: int) -> None:
         """Take a slice's result, if it is good and of one kind with the others."""
         part = read_result(self._folder.results, task_of(self._folder.path, number, self._plan), self._walk)
+        kept = f"{self._is_kept()} (delete that folder to begin anew)"
         if other := [key for key, value in self._asked.items() if part.record.get(key) != value]:
             raise MixedError(
                 f"{_node(part)} has something else than this machine under {', '.join(other)}: put the same model, "
-                f"prompts and version of cxrzero on every node; {self._is_kept()}"
+                f"prompts and version of cxrzero on every node; {kept}"
             )
         first = next(iter(self._parts.values()), None)
         if first and (what := difference(first.record, part.record)):
             raise MixedError(
                 f"{_node(part)} computes otherwise than {_node(first)}: they differ in {what}. All tasks of a run are "
-                f"done alike: install the same versions, and give --device and --backend; {self._is_kept()} "
-                f"(delete that folder to begin anew)"
+                f"done alike: install the same versions, and give --device and --backend; {kept}"
             )
         self._parts[number] = Part(part.path, _sharing(part.record, first.record if first else {}))
 

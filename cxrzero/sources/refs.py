@@ -67,10 +67,6 @@ class WalkCounts:
     unopened: int = 0
 
     def left_out(self) -> str:
-        return left_out(self.ignored, self.unopened)
-
-
-def left_out(ignored: int, unopened: int) -> str:
-    """What a walk ignored, in words; arguments as of `WalkCounts`."""
-    named = f", among them {counted(unopened, 'archive file')} (.zip, .tar), read only where named"
-    return f"{counted(ignored, 'other file')} ignored{named if unopened else ''}"
+        """What was ignored, in words."""
+        named = f", among them {counted(self.unopened, 'archive file')} (.zip, .tar), read only where named"
+        return f"{counted(self.ignored, 'other file')} ignored{named if self.unopened else ''}"

@@ -121,7 +121,7 @@ def test_folders_of_killed_runs_are_taken_away(tmp_path: Path, monkeypatch: pyte
 
 def task(paths: list[str], **options: object) -> Task:
     lines = "".join(f'{{"position": {at}, "path": "{path}"}}\n' for at, path in enumerate(paths)).encode()
-    return Task(1, 1, 0, len(paths), len(paths), "", lines, "", options, os.getcwd())
+    return Task(1, 1, 0, len(paths), len(paths), "", lines, "", options, os.getcwd(), socket.gethostname())
 
 
 def test_a_node_that_sees_no_film(tmp_path: Path) -> None:
