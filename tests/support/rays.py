@@ -135,8 +135,10 @@ def serve(folder: str) -> None:
     def say(answer: Any) -> None:
         print(json.dumps(answer), file=answers, flush=True)
 
+    from ray._private.node import Node
     from ray.cluster_utils import Cluster
 
+    Node.start_api_server = lambda *_, **__: None  # as `own_cluster` does
     common = {"object_store_memory": 80_000_000, "temp_dir": folder}
     cluster = Cluster()
     cluster.add_node(num_cpus=0, include_dashboard=False, **common)
