@@ -120,10 +120,10 @@ def films(count: int, repeats: int) -> dict[str, Any]:
                     found[source]["mb"].append(round(most))
                     print(f"{source:8} {rate:8.1f} films/s {most:7.0f} MB", flush=True)
     for each in found.values():
-        each["median"] = statistics.median(each["films_per_s"])
+        each["median"] = round(statistics.median(each["films_per_s"]), 2)
     for each in found.values():
         each["of_folder"] = round(each["median"] / found["folder"]["median"], 3)
-    return found
+    return {"count": count, **found}
 
 
 def fill(folder: Path, endpoint: str) -> None:

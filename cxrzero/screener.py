@@ -54,6 +54,7 @@ from cxrzero.sources.reader import Reader
 if TYPE_CHECKING:
     from cxrzero.calibration.applied import AppliedCalibration
     from cxrzero.images.nvjpeg2000 import GpuFrames
+    from cxrzero.sources.objects import Objects as AnyObjects
 
 PathLike = str | os.PathLike[str]
 
@@ -243,7 +244,7 @@ class Screener:
         return self.reader.archives
 
     @property
-    def objects(self) -> Objects | None:
+    def objects(self) -> AnyObjects | None:
         return self.reader.objects
 
     @property

@@ -232,11 +232,11 @@ class Driver:
         counts[number] += 1
         if counts[number] >= (self._patience.losses if is_lost else self._patience.failures):
             first, films, _ = self._plan.slices[number - 1]
-            listed = slice_file(self._folder.path, number)
+            its_films = f"films {first + 1:,} to {first + films:,}, see {slice_file(self._folder.path, number)}"
+            last = f"last on {node}" if node else "last"
             raise RunError(
-                f"task {number} of {len(self._plan.slices)} (films {first + 1:,} to {first + films:,} of the walk, see "
-                f"{listed}) was tried {counts[number]} times, and the last time{f' on {node}' if node else ''}: {error}; "
-                f"{self._is_kept()}"
+                f"task {number} of {len(self._plan.slices)} ({its_films}) was tried {counts[number]} times, {last}: "
+                f"{error}; {self._is_kept()}"
             )
         self._again(number, str(error), node)
         if not any(each.number == number for each in self._running.values()):
@@ -250,17 +250,17 @@ class Driver:
     def _accept(self, number: int) -> None:
         """Take a slice's result, if it is good and of one kind with the others."""
         part = read_result(self._folder.results, task_of(self._folder.path, number, self._plan), self._walk)
+        kept = f"{self._is_kept()} (delete that folder to begin anew)"
         if other := [key for key, value in self._asked.items() if part.record.get(key) != value]:
             raise MixedError(
                 f"{_node(part)} has something else than this machine under {', '.join(other)}: put the same model, "
-                f"prompts and version of cxrzero on every node; {self._is_kept()}"
+                f"prompts and version of cxrzero on every node; {kept}"
             )
         first = next(iter(self._parts.values()), None)
         if first and (what := difference(first.record, part.record)):
             raise MixedError(
                 f"{_node(part)} computes otherwise than {_node(first)}: they differ in {what}. All tasks of a run are "
-                f"done alike: install the same versions, and give --device and --backend; {self._is_kept()} "
-                f"(delete that folder to begin anew)"
+                f"done alike: install the same versions, and give --device and --backend; {kept}"
             )
         self._parts[number] = Part(part.path, _sharing(part.record, first.record if first else {}))
 

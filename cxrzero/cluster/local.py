@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from cxrzero.cluster.engine import Ended, LostError, Task
+from cxrzero.cluster.plan import RESULTS
 from cxrzero.cluster.task import as_typed, run_slice
 from cxrzero.errors import CxrzeroError, RunError
 from cxrzero.pipeline.workers import end_with_parent, interrupts_stay_here
@@ -36,7 +37,7 @@ def open_local(more: str, options: PredictOptions, folder: Path) -> Local:
 
     gpus = _gpus(options.device)
     processes = int(more) if more else len(gpus) or max(1, -(-cpu_count() // CORES_OF_A_PROCESS))
-    return Local(processes, folder / "results", gpus)
+    return Local(processes, folder / RESULTS, gpus)
 
 
 class Local:
@@ -108,6 +109,8 @@ class _Worker:
 
     def start(self, task: Task, number: int) -> None:
         self.number, self.films = number, 0
+        if self._process is not None and not self._process.is_alive():  # it ended while it had nothing to do
+            self.end()
         if self._process is None:
             try:
                 self._begin()

@@ -157,7 +157,9 @@ class ProcessJob:
 _known: tuple[Decode, tuple[Preprocessing, ...], Slots, Expect]
 
 
-def _know(decode: Decode, preprocessings: tuple[Preprocessing, ...], slots: Slots, expect: Expect) -> None:
+def _know(
+    decode: Decode, preprocessings: tuple[Preprocessing, ...], slots: Slots, expect: Expect = expect_nothing
+) -> None:
     """Remember, in a new process, what it decodes with."""
     global _known
     _known = decode, preprocessings, slots, expect

@@ -115,7 +115,7 @@ class SignedAddress(str):
 
 def known_of(identity: bytes) -> tuple[int, str]:
     """Size and version of an identity that `ObjectAddress.identity` made."""
-    _, _, size, version = identity.split(b"\0", 3)
+    _, size, version = identity.rsplit(b"\0", 2)  # a key may have a NUL in it
     return int(size), version.decode()
 
 
@@ -132,8 +132,10 @@ def parse_object(text: str) -> ObjectAddress:
         raise UsageError("an address is SCHEME://BUCKET/KEY, and no chain of several; see docs/places.md")
     if scheme in NO_STORES:
         raise UsageError(f"{scheme}:// is no store: give files and folders by their paths; see docs/places.md")
-    if not rest.isprintable():
-        raise UsageError("an address has a character in it that cannot be shown")
+    try:
+        rest.encode()
+    except UnicodeEncodeError:
+        raise UsageError("an address has bytes in it that are not UTF-8") from None
     if scheme in WEB:
         return _web(text, scheme)
     host, _, key = rest.partition("/")

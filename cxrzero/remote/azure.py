@@ -106,6 +106,13 @@ class Azure:
         with translated(self._name):
             on_loop(self._files, put, seconds=self._limits.whole_s)
 
+    def remove(self, key: str) -> None:
+        async def remove() -> None:
+            await self._container.delete_blob(key, **ALONE)
+
+        with translated(self._name):
+            on_loop(self._files, remove, seconds=self._limits.whole_s)
+
     def close(self) -> None:
         on_loop(self._files, self._files.service_client.close, seconds=self._limits.connect_s)
 

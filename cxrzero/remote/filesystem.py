@@ -163,6 +163,10 @@ class FileSystem:
             self._files.put_file(str(file), where + PARTIAL)
             self._files.mv(where + PARTIAL, where)
 
+    def remove(self, key: str) -> None:
+        with translated(self._name):
+            self._files.rm_file(self._root + key)
+
     def close(self) -> None:
         pass
 

@@ -84,6 +84,9 @@ class Gcs:
         with translated(self._name):
             self._files.put_file(str(file), f"{self._bucket}/{key}")
 
+    def remove(self, key: str) -> None:
+        self._ask("DELETE", key, {}, self._limits.listing_bytes)
+
     def close(self) -> None:
         session = self._files._session
         if session is not None and not session.closed:
@@ -118,7 +121,7 @@ class Gcs:
             login = self._files._get_headers({**(headers or {}), "Accept-Encoding": "identity"})
             session = self._files.session
             async with session.request(method, whole, headers=login, allow_redirects=False) as response:
-                if response.status not in (200, 206, 416):
+                if response.status not in (200, 204, 206, 416):
                     raise answer(self._name, response.status)
                 generation = response.headers.get("x-goog-generation", "")
                 if known is not None and known.version and generation and generation != known.version:

@@ -241,6 +241,12 @@ class Objects:
         except ImageError as error:
             raise RemoteError(f"{place} cannot be written: {error.message}") from None
 
+    def remove(self, path: str) -> None:
+        """Take an object away. Raises RemoteError, ImageError."""
+        place = parse_object(path)
+        service, patience = self._service(place)
+        patience(lambda: service.remove(place.key))
+
     @contextmanager
     def hurried(self) -> Iterator[None]:
         """Meanwhile, what waits or is being received ends."""

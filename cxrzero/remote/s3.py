@@ -113,6 +113,9 @@ class S3:
         with file.open("rb") as body:
             self._ask(self._client.put_object, Key=key, Body=body)
 
+    def remove(self, key: str) -> None:
+        self._ask(self._client.delete_object, Key=key)
+
     def close(self) -> None:
         self._files.close_session(self._files.loop, self._files._s3creator)
 

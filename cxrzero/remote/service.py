@@ -58,5 +58,8 @@ class Service(Protocol):
             OutputExistsError: it is there already.
         """
 
+    def remove(self, key: str) -> None:
+        """Take an object away; it may be gone already."""
+
     def close(self) -> None:
         """End all connections."""

@@ -1,7 +1,7 @@
 """`--out s3://…`: what a command writes goes into a private folder here, and from there to the store, each file whole.
 
-The table is sent last: where it is, all that belongs to it is. Whatever goes wrong, nothing partial appears, what was
-sent stays readable, and the files here are kept and named.
+The table is sent last: where it is, all that belongs to it is. Whatever goes wrong, nothing partial appears: what was
+sent by then and was not there before is taken away, and the files here are kept and named.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -88,12 +89,18 @@ class Upload:
             OutputExistsError: one is there by now and may not be replaced.
             RemoteError: one cannot be written; all are kept here.
         """
-        folder = self.local.parent
-        files = sorted(folder.iterdir(), key=lambda file: (file.name == self.name, file.name))
+        files = sorted(self.local.parent.iterdir(), key=lambda file: (file.name == self.name, file.name))
+        new: list[str] = []
         try:
             for file in files:
-                self._objects.put(self.address(file.name), file, overwrite=overwrite)
+                address = self.address(file.name)
+                is_new = not (overwrite and self.exists(address))
+                self._objects.put(address, file, overwrite=overwrite)
+                new += [address] * is_new
         except CxrzeroError as error:
+            for address in new:
+                with suppress(CxrzeroError):  # the first error is the one to report
+                    self._objects.remove(address)
             kind = OutputExistsError if isinstance(error, OutputExistsError) else RemoteError
             raise kind(f"{error}; {self} was not written, and its table is in {self.local}") from None
         self._is_done = True

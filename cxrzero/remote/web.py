@@ -67,7 +67,7 @@ class Web:
         base = urlsplit(self._root + folder)
         links = _Links()
         links.feed(content)
-        found = set()
+        found: dict[bytes, str] = {}
         for link in links.found:
             try:
                 parts = urlsplit(urljoin(base.geturl(), link))
@@ -76,9 +76,11 @@ class Web:
             below = parts.path[len(base.path) :]
             name, slash, rest = below.partition("/")
             is_here = (parts.scheme, parts.netloc.lower()) == (base.scheme, base.netloc.lower())
-            if is_here and parts.path.startswith(base.path) and name and not rest and not parts.query:
-                found.add(folder + name + slash)
-        return sorted(found, key=unquote_to_bytes)
+            plain = unquote_to_bytes(name)
+            is_name = plain.strip(b".") and b"/" not in plain and b"\0" not in plain
+            if is_here and parts.path.startswith(base.path) and is_name and not rest and not parts.query:
+                found.setdefault(plain + slash.encode(), folder + name + slash)
+        return [key for _, key in sorted(found.items())]
 
     def look(self, key: str) -> Entry | None:
         """One that is a page (its address got a slash) is none; one that is not there is "missing".
@@ -116,6 +118,9 @@ class Web:
 
     def put(self, key: str, file: Path, *, overwrite: bool) -> None:
         raise UsageError("a web server takes no tables; give --out a file or an object store")
+
+    def remove(self, key: str) -> None:
+        raise AssertionError("nothing was put")
 
     def close(self) -> None:
         self._http.close()

@@ -227,7 +227,8 @@ def test_a_task_that_never_succeeds_ends_the_run_within_bounds(asked: Options) -
             raise LostError("its process ended")
         run_slice(task, *more)
 
-    with pytest.raises(RunError, match=r"task 2 of 4 \(films 5 to 8 .*slice-0002\.jsonl\) was tried 5 times.*3 tasks are done"):
+    said = r"task 2 of 4 \(films 5 to 8, see .*slice-0002\.jsonl\) was tried 5 times, last on this process: .*3 tasks"
+    with pytest.raises(RunError, match=said):
         in_tasks(asked(), carry, patience=Patience(losses=5))
     assert tries == {1: 1, 2: 5, 3: 1, 4: 1}
 

@@ -40,7 +40,7 @@ def test_an_address_is_shown_without_its_query(text: str, shown: str, service: s
     [
         "s3://key:CANARY@bucket/x", "s3://CANARY@bucket/x", "https://user:CANARY@host/", "https://CANARY@host/",
         "sftp://user:CANARY@host/x", "simplecache::s3://CANARY/x", "s3://CANARY::memory/x", "file:///CANARY", "local://x",
-        "zip://CANARY", "reference://CANARY", "s3://", "https://", "https://host:CANARY/", "s3://bucket/\x1b[2J", "://x",
+        "zip://CANARY", "reference://CANARY", "s3://", "https://", "https://host:CANARY/", "s3://bucket/\udcff", "://x",
     ],
 )  # fmt: skip
 def test_what_is_refused_is_not_quoted(text: str) -> None:
@@ -54,6 +54,9 @@ def test_an_identity_has_address_size_and_version() -> None:
     identity = address.identity(17, "etag")
     assert identity == b"object\0s3://bucket/a.dcm\0" + b"17\0etag"
     assert known_of(identity) == (17, "etag")
+    odd = parse_object("s3://bucket/a\0b").identity(17, "etag")
+    assert odd is not None
+    assert known_of(odd) == (17, "etag")
     assert address.identity(None, "etag") is None
     assert address.identity(17, "") is None
 

@@ -85,6 +85,26 @@ def test_who_may_not_list_is_told_so(cxrzero: Run, s3: Bucket) -> None:
     assert "may not be listed" in result.output
 
 
+def test_a_run_that_stops_leaves_what_waits(cxrzero: Run, s3: Bucket, films: Path) -> None:
+    """A store that does not answer any more holds up no run that is over."""
+    s3.put("x/0.png", (films / "b/broken.png").read_bytes())
+    for number in range(1, 40):
+        s3.put(f"x/{number:02}.dcm", (films / "a/one.dcm").read_bytes())
+    over = threading.Event()
+
+    def behave(call: Call) -> Iterable[bytes]:
+        if call.key > "x/20":
+            over.wait(2)
+        return call.pass_on()
+
+    s3.behave = behave
+    result = cxrzero("predict", "s3://films/x/", "--fail-fast", "--batch-size", "1")
+    over.set()
+    assert result.exit_code == 1
+    assert "--fail-fast" in result.output
+    assert len(s3.fetched()) < 40
+
+
 def test_an_object_that_went_away_or_was_replaced_is_a_failed_row(cxrzero: Run, s3: Bucket, films: Path) -> None:
     s3.put_folder(films / "a", "x")
     s3.put("x/z.dcm", (films / "z.dcm").read_bytes())
@@ -214,14 +234,19 @@ def test_a_table_goes_to_a_store_whole_with_what_belongs_to_it(cxrzero: Run, s3:
     assert s3.content("out/p.csv") != Path("p.csv").read_bytes()
 
 
-@pytest.mark.parametrize("code", ["AccessDenied", "XMinioStorageFull"])
+@pytest.mark.parametrize(("code", "refused"), [("AccessDenied", ""), ("XMinioStorageFull", "p.csv")])
 def test_a_store_that_takes_nothing_gets_nothing_and_the_table_stays_here(
-    cxrzero: Run, s3: Bucket, films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
+    cxrzero: Run, s3: Bucket, films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, refused: str
 ) -> None:
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
     writes = refusing(code, "507 Insufficient Storage" if code != "AccessDenied" else "403 Forbidden")
-    s3.behave = lambda call: writes(call) if call.environ["REQUEST_METHOD"] == "PUT" else call.pass_on()
+
+    def behave(call: Call) -> Iterable[bytes]:
+        is_refused = call.environ["REQUEST_METHOD"] == "PUT" and call.key.endswith(refused)
+        return writes(call) if is_refused else call.pass_on()
+
+    s3.behave = behave
     result = cxrzero("predict", films / "a", "--out", "s3://films/out/p.csv")
     assert result.exit_code == 1
     assert s3.keys() == []

@@ -51,7 +51,10 @@ def sent_there(cxrzero: Run, address: str, films: Path) -> bytes:
     assert cxrzero("predict", films, "--out", out).exit_code == 2
     with Objects() as objects:
         objects.check([out])
-        return objects.fetch(out)
+        content = objects.fetch(out)
+        objects.remove(out)
+        assert not objects.exists(out)
+        return content
 
 
 def test_google(cxrzero: Run, films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,7 +165,8 @@ def test_links_that_lead_elsewhere_are_no_films(
 ) -> None:
     address, made = pages
     links = (
-        "b.png", "/x/a.png", f"{address}/x/c.png", "../up.png", "/up.png", "//127.0.0.2/x/d.png", "https://other/x/e.png",
+        "%2e%2e/", "i%2Fj.png", "%00.png", "b.png", "/x/a.png", "/x/a%2Epng", f"{address}/x/c.png", "../up.png",
+        "/up.png", "//127.0.0.2/x/d.png", "https://other/x/e.png",
         "?C=N;O=D", "f.png?x=1", "#g.png", "", "h.png#part", "x/../../up.png", "sub/", "sub/deep.png", "http://[", ".",
     )  # fmt: skip
     made["/x/"] = 200, HTML, "".join(f"<a href=\"{link}\">x</a><A HREF='{link}'>" for link in links).encode()
@@ -240,6 +244,19 @@ def test_keys_come_in_byte_order_page_by_page(s3: Bucket) -> None:
         found = [ref.path for ref in listed(objects, "s3://films/")]
     assert found == [f"s3://films/{key}" for key in keys]
     assert len(s3.asked) == 2
+
+
+def test_keys_may_have_any_character(s3: Bucket) -> None:
+    body = (
+        b"<ListBucketResult><EncodingType>url</EncodingType><Contents><Key>x%2Fa%0A%01%C2%A0.dcm</Key><Size>9</Size>"
+        b"<ETag>e</ETag></Contents></ListBucketResult>"
+    )
+    s3.behave = lambda call: call.say("200 OK", body if not call.key else b"film", ETag="e")
+    with Objects() as objects:
+        [ref] = listed(objects, "s3://films/x/")
+        assert ref.path == "s3://films/x/a\n\x01\xa0.dcm"
+        assert objects.fetch(ref.path) == b"film"
+    assert s3.asked[-1][1] == "x/a\n\x01\xa0.dcm"
 
 
 def test_a_page_that_comes_again_ends_the_run(s3: Bucket) -> None:
