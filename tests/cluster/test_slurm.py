@@ -23,7 +23,7 @@ from tests.support import REPO, needs, slurm
 
 needs.modules("submitit")
 
-WAIT_S = 60
+WAIT_S = 180
 # The command, but it asks Slurm more often than a site would like.
 COMMAND = (
     "import sys; from cxrzero.cluster.slurm import engine; engine.ASK_S = 0.2; engine.LOOK_S = 0.1; "
