@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--films", type=int, default=5000)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--task", type=int, default=250, help="films of a task")
-    parser.add_argument("--longest", type=float, default=8.0, help="seconds between two kills at most")
+    parser.add_argument("--longest", type=float, default=5.0, help="seconds between two kills at most")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, help="JSON of the result")
@@ -136,7 +136,9 @@ def trial(options: argparse.Namespace, number: int, most: int) -> dict[str, Any]
         asked += ["--tasks", str(-(-options.films // options.task)), *([] if is_cached else ["--no-cache"])]
         driver = begin(asked, cluster)
         try:
-            while sum(kills.values()) < most and not is_over(driver, rng.uniform(0.5, options.longest)):
+            while sum(kills.values()) < most:
+                if is_over(driver, rng.uniform(0.0, options.longest)) or not is_at_work(driver, cluster):
+                    break
                 [kind] = rng.choices(list(KINDS), list(KINDS.values()))
                 driver = kill(kind, driver, cluster, asked, rng)
                 kills[kind] += 1
@@ -173,16 +175,24 @@ def is_over(driver: subprocess.Popen[bytes], seconds: float) -> bool:
     return True
 
 
+def is_at_work(driver: subprocess.Popen[bytes], cluster: RayNodes) -> bool:
+    """Wait until a worker has a task, so that there is something to lose; False where the driver is done first."""
+    while not cluster.workers():
+        if is_over(driver, 0.02):
+            return False
+    return True
+
+
 def kill(
     kind: str, driver: subprocess.Popen[bytes], cluster: RayNodes, asked: list[str], rng: random.Random
 ) -> subprocess.Popen[bytes]:
     """Kill something; the driver that goes on."""
-    if kind == "worker" and cluster.workers():
+    if kind == "worker":
         cluster.kill_worker()
     elif kind == "node":
         cluster.kill(rng.choice(list(cluster.nodes)))
         cluster.add()
-    else:  # also where no worker is at work at this moment
+    else:
         driver.kill()
         driver.wait()
         return begin(asked, cluster)
