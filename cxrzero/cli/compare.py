@@ -74,11 +74,9 @@ def _print(comparison: Comparison) -> None:
                 cells += [estimate(each.kappa), f"{each.both:,}/{each.only_a:,}/{each.only_b:,}"]
         table.add_row(label.label, f"{label.n:,}", *cells)
     console.print_table(table)
-    for average in (
-        (each for each in comparison.evaluation.comparisons if each.is_average) if comparison.evaluation else ()
-    ):
-        gap = average.auroc
-        console.print(f"Mean AUROC of A minus that of B: {inline(gap.analytic)}, p = {gap.p:.3g} (DeLong)")
+    for found in comparison.evaluation.comparisons if comparison.evaluation else ():
+        gap, of = found.auroc, "Mean AUROC" if found.is_average else f"{found.label}: AUROC"
+        console.print(f"{of} of A minus that of B: {inline(gap.analytic)}, p = {gap.p:.3g} (DeLong)")
     for warning in comparison.warnings:
         console.print(Text("!", "bold red" if warning.is_loud else "yellow"), warning.text)
         # Who sends the results to a file sees it all the same.

@@ -107,9 +107,9 @@ def agreement_of(pairs: Pairs, label: str, options: CompareOptions) -> LabelAgre
         _correlation(found(a, b, units), units, options.confidence)
         for found in (statistics.spearman_influence, statistics.tau_b_influence)
     )
-    drawn = (
-        statistics.resampled_spearman(a, b, units, intervals.resampling) if _resamples(a, intervals) else np.empty(0)
-    )
+    drawn = np.empty(0)
+    if _resamples(a, intervals):
+        drawn = statistics.resampled_spearman(a, b, units, intervals.resampling)
     constant = [mark for mark, each in (("constant_a", a), ("constant_b", b)) if len(each) and each.min() == each.max()]
     return LabelAgreement(
         label=label,

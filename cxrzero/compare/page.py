@@ -138,9 +138,8 @@ def _plots(comparison: Comparison) -> str:
     for label in comparison.pairs.names:
         plots = label_plots(comparison.pairs, label, [flip for flip in comparison.flips if flip.label == label])
         if plots:
-            cards.append(
-                f'<article class="card"><h3>{escape(label)}</h3><div class="grid-of-plots">{"".join(plots)}</div></article>'
-            )
+            grid = f'<div class="grid-of-plots">{"".join(plots)}</div>'
+            cards.append(f'<article class="card"><h3>{escape(label)}</h3>{grid}</article>')
     return f"<section><h2>Pictures</h2>{LEGEND}{''.join(cards)}</section>"
 
 
@@ -175,7 +174,7 @@ def _film(comparison: Comparison, flip: Flip) -> str:
         path = f'<a href="{link(str(shown.file), comparison.options.out or Path())}">{path}</a>'
     frame = f", frame {flip.frame}" if flip.frame > 1 else ""
     rows = "".join(
-        f'<div class="row"><span>{name}</span><span>{score:.4f}{_decided(decision)}</span><b>above {below:.1%}</b></div>'
+        f'<div class="row"><span>{name}: {score:.4f}{_decided(decision)}</span><b>above {below:.1%}</b></div>'
         for name, score, below, decision in (
             ("A", flip.score_a, flip.below_a, flip.decision_a),
             ("B", flip.score_b, flip.below_b, flip.decision_b),
@@ -191,7 +190,7 @@ def _decided(decision: int | None) -> str:
 def _records(comparison: Comparison) -> str:
     said = differences(comparison.pairs.records)
     if not said:
-        body = "<p>Not both tables have the record of their run beside them, so nothing is known of how they were made.</p>"
+        body = "<p>Not both tables have a record of their run beside them: nothing is known of how they were made.</p>"
     else:
         body = table(["", "A", "B"], ([text(cell) for cell in row] for row in said))
     return f"<section><h2>What made the tables</h2>{body}</section>"

@@ -136,8 +136,8 @@ def read_pairs(options: CompareOptions) -> Pairs:
         table, rows = (a, rows_a) if column in a.text else (b, rows_b)
         return [table.text[column][row] for row in rows]
 
-    films = [str(target) for target in targets.tolist()]
-    unit, unit_column, unit_keys = independent_units(a, b, patient, join.report.level, films, text)
+    keys = [str(target) for target in targets.tolist()]
+    unit, unit_column, unit_keys = independent_units(a, b, patient, join.report.level, keys, text)
     scored = _scored(a, list(names), options), _scored(b, list(names.values()), options)
     scores = {label: (scored[0][label][rows_a], scored[1][name][rows_b]) for label, name in names.items()}
     path, sop = (find_column(sources[0].columns, kind) for kind in (PATH_NAMES, SOP_NAMES))
@@ -234,8 +234,8 @@ def _join(
     found = closest_join(of_b, of_a, pair, level, b.text.get(FRAME_NAME))
     if found is None:
         raise ConfigError(
-            f"{options.a} and {options.b} have no identifier in common (path, file name, study or SOP instance UID were "
-            "looked for); name the columns with --on X=Y"
+            f"{options.a} and {options.b} have no identifier in common (path, file name, study or SOP instance UID "
+            "were looked for); name the columns with --on X=Y"
         )
     join, way = found
     cells = of_b[way.prediction_column], of_a[way.reference_column]
@@ -250,8 +250,8 @@ def _join(
                 else "one has pseudonyms and the other has not",
             )
         raise ConfigError(
-            f"no film of {options.a} is in {options.b} by {join.report.key}; give two tables of the same films, or name "
-            f"other columns with --on X=Y{''.join(f'. {hint}' for hint in hints)}"
+            f"no film of {options.a} is in {options.b} by {join.report.key}; give two tables of the same films, or "
+            f"name other columns with --on X=Y{''.join(f'. {hint}' for hint in hints)}"
         )
     return join, hints
 
@@ -261,7 +261,8 @@ def _frame_by_frame(join: Join, a: Columns, b: Columns) -> tuple[Ints, Ints, Int
 
     Rows are in the order of A.
     """
-    keys, frames = [], {}
+    keys: list[tuple[Ints, Ints]] = []
+    frames: dict[int, int] = {}
     for table, rows, target in ((a, join.label_rows, join.label_target), (b, join.predictions, join.target)):
         stated = table.text.get(FRAME_NAME) if join.report.level == "image" else None
         number = np.array([frame_of_cell(stated[row]) if stated else 1 for row in rows.tolist()], np.int64)

@@ -32,11 +32,8 @@ def _of_join(pairs: Pairs) -> Iterator[Caveat]:
             yield Caveat(f"{rows} in {name} only and in no number here.", is_loud=True)
     for name, n in (("A", joined.n_repeated_a), ("B", joined.n_repeated_b)):
         if n:
-            yield Caveat(
-                f"{counted(n, f'{one} stands', f'{"studies" if one == "study" else "films"} stand')} in {name} more than "
-                "once; none of these rows was compared.",
-                is_loud=True,
-            )
+            identifiers = counted(n, "identifier stands", "identifiers stand")
+            yield Caveat(f"{identifiers} for several rows of {name}; none of these was compared.", is_loud=True)
     for name, other, n in (("A", "B", joined.n_only_a), ("B", "A", joined.n_only_b)):
         if n:
             yield Caveat(
@@ -65,18 +62,18 @@ def _of_scores(pairs: Pairs, found: Sequence[LabelAgreement]) -> Iterator[Caveat
         yield Caveat("Every score is the same in both tables.", is_loud=True)
     for name, mark in (("A", "constant_a"), ("B", "constant_b")):
         if labels := [each.label for each in found if mark in each.marks]:
-            yield Caveat(
-                f"{name} has one score for all films, so that there is no order: {together(labels)}.", is_loud=True
-            )
+            words = f"{name} has one score for all films, so that there is no order: {together(labels)}."
+            yield Caveat(words, is_loud=True)
     if labels := [each.label for each in found if "few" in each.marks]:
         unit = pairs.unit.partition(" ")[0]
         yield Caveat(f"Fewer than {FEW} independent units ({unit}) are too few to judge: {together(labels)}.")
     tied = [each for each in found if max(each.tied_a, each.tied_b) > MANY_TIES and not each.marks]
     if tied:
         yield Caveat(
-            f"More than {MANY_TIES:.0%} of the films share their score with another: {together([t.label for t in tied])}. "
-            "Tied films have the mean of their ranks in Spearman's correlation, count for neither side in tau-b, and are "
-            "flagged together, so that more films may be flagged than asked."
+            f"More than {MANY_TIES:.0%} of the films share their score with another: "
+            f"{together([each.label for each in tied])}. Tied films have the mean of their ranks in Spearman's "
+            "correlation, count for neither side in tau-b, and are flagged together, so that more films may be flagged "
+            "than asked."
         )
 
 
@@ -92,21 +89,22 @@ def differences(records: tuple[RunRecord | None, RunRecord | None]) -> list[tupl
     a, b = records
     if a is None or b is None:
         return []
-    said = [
-        ("Models", *(", ".join(f"{name} ({mark[:12]})" for name, mark in each.models) for each in (a, b))),
+    same = a.prompts == b.prompts
+    return [
+        ("Models", _models(a), _models(b)),
+        ("Prompts", "the same in both" if same else "in some words", "the same in both" if same else "in others"),
         ("Precision", a.precision, b.precision),
-        ("Decoded at", *(_decoded(each) for each in (a, b))),
-        (
-            "Prompts",
-            *(("the same in both",) * 2 if a.prompts == b.prompts else ("others than in B", "others than in A")),
-        ),
-        ("Calibration", *(each.calibration_sha256[:12] or "none" for each in (a, b))),
+        ("Films decoded at", _decoded(a), _decoded(b)),
+        ("Calibration", a.calibration_sha256[:12] or "none", b.calibration_sha256[:12] or "none"),
         ("cxrzero", a.version, b.version),
         ("Started", a.started, b.started),
     ]
-    return said
 
 
 def _decoded(record: RunRecord) -> str:
     side = record.decode_options.fast_side
     return "full size" if side is None else f"a fraction of it (--fast-decode, from {side} pixels on)"
+
+
+def _models(record: RunRecord) -> str:
+    return ", ".join(f"{name} ({fingerprint[:12]})" for name, fingerprint in record.models)

@@ -72,8 +72,8 @@ def weighted_tau_b(one: np.ndarray, other: np.ndarray, weights: np.ndarray) -> f
 
 def weighted_spearman(one: np.ndarray, other: np.ndarray, weights: np.ndarray) -> float:
     ranks = [((np.sign(np.subtract.outer(values, values)) + 1) / 2) @ weights for values in (one, other)]
-    covariance = np.cov(*ranks, aweights=weights)
-    return float(covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1]))
+    u, v = (each - np.average(each, weights=weights) for each in ranks)
+    return float((weights * u * v).sum() / np.sqrt((weights * u * u).sum() * (weights * v * v).sum()))
 
 
 def weighted_kappa(one: np.ndarray, other: np.ndarray, weights: np.ndarray) -> float:
