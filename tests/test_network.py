@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -34,6 +35,7 @@ COMMANDS = {
     "predict without a cache": ("predict", FILMS, "--labels", "edema", "--no-cache", "--out", "out/table.csv"),
     "search": ("search", "effusion", FILMS, "--out", "out/found.csv"),
     "eval": ("eval", FILMS, LABELS, "--out", "out/results"),
+    "compare": ("compare", "{table}", "{other}", "--images", FILMS, "--out", "out/comparison"),
     "worklist": ("worklist", "{table}", "--out", "out/worklist"),
     "inspect": ("inspect", FILM),
     "models list": ("models", "list"),
@@ -119,7 +121,8 @@ def test_no_command_asks_or_leaves_anything(watch: Watch, tmp_path: Path) -> Non
     table = str(tmp_path / "table.csv")
     run(prepare(PredictOptions((FILMS,), labels=("edema",), out=table)))
     places = {
-        "tiny": write_bundle(tmp_path / "tiny"), "pairs": draw(tmp_path / "pairs", held_out=4), "table": table
+        "tiny": write_bundle(tmp_path / "tiny"), "pairs": draw(tmp_path / "pairs", held_out=4), "table": table,
+        "other": shutil.copy(table, tmp_path / "other.csv"),
     }  # fmt: skip
     if has("openvino"):
         commands |= WITH_OPENVINO

@@ -25,7 +25,7 @@ def compare(options: CompareOptions) -> None:
 
     [bold]cxrzero compare old.csv new.csv --images archive/ --out comparison/[/bold]
 
-    Agreement does not say which table is better; with --labels it is said.
+    Agreement does not say which table is better: give --labels for that.
     """
     import datetime
 

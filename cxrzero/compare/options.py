@@ -57,7 +57,8 @@ class CompareOptions:
     # What is compared.
     share: tuple[float, ...] = option(
         (0.1,),
-        "Compare decisions where each table flags this share of the films; several are joined by commas.",
+        "Compare decisions where each table flags this share of the films, by default 0.1; several are joined by "
+        "commas.",
         metavar="SHARES",
         parse=read_shares,
     )
@@ -75,7 +76,13 @@ class CompareOptions:
     any_score: bool = option_of(EvalOptions, "any_score")
 
     confidence: float = option_of(EvalOptions, "confidence")
-    n_resamples: int = option_of(EvalOptions, "n_resamples")
+    n_resamples: int = option(
+        1000,
+        "Draw N bootstrap resamples for the intervals of compare.csv; 0 draws none.",
+        flag="--resamples",
+        metavar="N",
+        panel=ADVANCED,
+    )
     seed: int = option_of(EvalOptions, "seed")
 
     def __post_init__(self) -> None:

@@ -47,7 +47,7 @@ def _sections(comparison: Comparison) -> Iterator[str]:
     yield _plots(comparison)
     yield _flips(comparison)
     if comparison.evaluation is not None:
-        yield comparison_section(comparison.evaluation)
+        yield comparison_section(comparison.evaluation, "With labels", "of A", "of B")
     yield _records(comparison)
     yield _methods(comparison)
 
@@ -188,7 +188,7 @@ def _decided(decision: int | None) -> str:
 
 
 def _records(comparison: Comparison) -> str:
-    said = differences(comparison.pairs.records)
+    said = differences(comparison.pairs)
     if not said:
         body = "<p>Not both tables have a record of their run beside them: nothing is known of how they were made.</p>"
     else:

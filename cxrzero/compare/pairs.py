@@ -117,9 +117,7 @@ def read_pairs(options: CompareOptions) -> Pairs:
             f"{studies} is a table of studies and {films} is not; compare two of a kind (cxrzero table --by study "
             "makes a table of studies of one of films)"
         )
-    a_labels, b_labels = (
-        scores_among(source, prediction_labels(source), any_score=options.any_score) for source in sources
-    )
+    a_labels, b_labels = (_labels(source, options) for source in sources)
     names = _shared_labels(a_labels, b_labels, options)
     records = _record(options.a), _record(options.b)
     on_a, on_b = _on(options.on)
@@ -167,6 +165,13 @@ def _opened(path: Path) -> TableSource:
     source = open_table(path)
     check_wide(source)
     return source
+
+
+def _labels(source: TableSource, options: CompareOptions) -> tuple[str, ...]:
+    """Columns of predictions; what tells rows or patients apart is none, even in a table that `predict` wrote."""
+    apart = {options.patient, *_on(options.on)}
+    names = [name for name in prediction_labels(source) if name not in apart and fold(name) not in PATIENT_NAMES]
+    return scores_among(source, names, any_score=options.any_score)
 
 
 def _record(path: Path) -> RunRecord | None:

@@ -84,21 +84,32 @@ def _of_pictures(pairs: Pairs, options: CompareOptions) -> Iterator[Caveat]:
         yield Caveat("No film is shown: these are tables of studies.")
 
 
-def differences(records: tuple[RunRecord | None, RunRecord | None]) -> list[tuple[str, str, str]]:
+def differences(pairs: Pairs) -> list[tuple[str, str, str]]:
     """(what, A, B) of what decides numbers, where both records say it; none where one has no record."""
-    a, b = records
+    a, b = pairs.records
     if a is None or b is None:
         return []
-    same = a.prompts == b.prompts
+    prompts = _prompts(pairs, a, b)
     return [
         ("Models", _models(a), _models(b)),
-        ("Prompts", "the same in both" if same else "in some words", "the same in both" if same else "in others"),
+        ("Prompts", prompts, prompts),
         ("Precision", a.precision, b.precision),
         ("Films decoded at", _decoded(a), _decoded(b)),
         ("Calibration", a.calibration_sha256[:12] or "none", b.calibration_sha256[:12] or "none"),
         ("cxrzero", a.version, b.version),
         ("Started", a.started, b.started),
     ]
+
+
+def _prompts(pairs: Pairs, a: RunRecord, b: RunRecord) -> str:
+    """Whether both were asked in the same words, of the labels that are compared."""
+    asked = [
+        {each.label: [(model[at].positive, model[at].negative) for model in record.prompts]
+         for at, each in enumerate(record.prompts[0] if record.prompts else ())}
+        for record in (a, b)
+    ]  # fmt: skip
+    others = [label for label, name in pairs.names.items() if asked[0].get(label) != asked[1].get(name)]
+    return f"other words for {together(others)}" if others else "the same in both"
 
 
 def _decoded(record: RunRecord) -> str:

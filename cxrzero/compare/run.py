@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cxrzero.choices import Notify, silent
 from cxrzero.compare.agreement import LabelAgreement, agreement_of
@@ -56,7 +56,7 @@ def compare(options: CompareOptions, notify: Notify = silent) -> Comparison:
         pairs=pairs,
         labels=tuple(found),
         flips=tuple(flips),
-        warnings=(*warnings, *(evaluation.warnings if evaluation else ())),
+        warnings=(*warnings, *_of_labels(evaluation)),
         pictures=draw_flips(pairs, flips, options.images, notify) if shows and options.images else None,
         evaluation=evaluation,
     )
@@ -77,3 +77,8 @@ def _with_labels(options: CompareOptions) -> Evaluation | None:
             seed=options.seed,
         )
     )
+
+
+def _of_labels(evaluation: Evaluation | None) -> list[Caveat]:
+    """What there is to say of A beside the labels; the predictions are A's."""
+    return [replace(each, text=f"With labels: {each.text}") for each in evaluation.warnings] if evaluation else []

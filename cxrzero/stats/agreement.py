@@ -18,6 +18,7 @@ from cxrzero.stats.metrics import Confusion, count_units
 from cxrzero.stats.resample import Resampling, outcome_table, resampled_confusions, unit_draws
 
 NAN = float("nan")
+ROUNDING = 1e-12
 
 
 def shares_below(values: AnyFloats) -> Floats:
@@ -39,7 +40,7 @@ def spearman_influence(one: Floats, other: Floats, units: Ints) -> Influence:
     if min(spreads) == 0:
         return Influence(NAN, np.zeros(n))
     u, v = ((rank - rank.mean()) / spread for rank, spread in zip(ranks, spreads, strict=True))
-    value = float(np.clip(np.dot(u, v) / n, -1.0, 1.0))
+    value = _whole(float(np.dot(u, v)) / n)
     rows = u * v - value * (u**2 + v**2) / 2
     # A row also moves the ranks of those above it.
     rows += _sums_above(one, v - value * u) / (n * spreads[0])
@@ -61,7 +62,7 @@ def tau_b_influence(one: Floats, other: Floats, units: Ints) -> Influence:
     if min(pairs, default=0) == 0:
         return Influence(NAN, np.zeros(n))
     scale = math.sqrt(pairs[0]) * math.sqrt(pairs[1])
-    value = float(np.clip(net.sum() / scale, -1.0, 1.0))
+    value = _whole(float(net.sum()) / scale)
     rows = 2 * net / scale - value * (differing[0] / pairs[0] + differing[1] / pairs[1])
     return Influence(value, _small_sample(rows, units))
 
@@ -168,6 +169,11 @@ class _Order:
         tally = np.add.reduceat(counts[:, self.order], self.starts, axis=1)
         ranks: Floats = (np.cumsum(tally, axis=1) - tally / 2)[:, self.group]
         return ranks
+
+
+def _whole(correlation: float) -> float:
+    """±1 where it is, but for rounding."""
+    return math.copysign(1.0, correlation) if abs(correlation) > 1 - ROUNDING else correlation
 
 
 def _small_sample(rows: Floats, units: Ints) -> Floats:
