@@ -67,13 +67,18 @@ def test_rows_of_one_patient_are_one_unit(table: Table, compared: Compare) -> No
     """Each film twice, as films of one patient: the interval is that of the patients."""
     a, b = drawn(2, 40)
     patients = [n // 2 for n in range(80)]
-    single = compared(table("a.csv", {"mass": a}), table("b.csv", {"mass": b}))
+    single = compared(table("a.csv", {"mass": a}), table("b.csv", {"mass": b}), threshold=0.5)
     twice = [np.repeat(each, 2).tolist() for each in (a, b)]
     one = table("c.csv", {"mass": twice[0]}, patient_id=patients)
     other = table("d.csv", {"mass": twice[1]}, patient_id=patients)
     double = compared(one, other, threshold=0.5)
     widths = [each.labels[0].spearman.high - each.labels[0].spearman.low for each in (single, double)]
     assert widths[1] == pytest.approx(widths[0], rel=0.05)
+    gaps = [each.labels[0].decisions[0].flagged_gap for each in (single, double)]
+    assert gaps[1].low == pytest.approx(gaps[0].low, rel=0.05)
+    # Not McNemar's test, which would take the second film of a patient for another proof.
+    z = gaps[1].value / ((gaps[1].high - gaps[1].low) / 2 / scipy.norm.ppf(0.975))
+    assert double.labels[0].decisions[0].p == pytest.approx(2 * scipy.norm.sf(abs(z)))
     assert double.pairs.unit == "patient (patient_id)"
     assert single.pairs.unit == "image"
     assert double.labels[0].n_units == 40
