@@ -10,12 +10,12 @@ from __future__ import annotations
 import importlib
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from cxrzero.archive.limits import Limits, Patience
-from cxrzero.errors import ImageError, MissingExtraError, OutputExistsError, UsageError
+from cxrzero.errors import CxrzeroError, ImageError, MissingExtraError, OutputExistsError, UsageError
 from cxrzero.files import PARTIAL
 from cxrzero.images.quiet import ignore_warnings_of
 from cxrzero.remote.address import ObjectAddress
@@ -159,9 +159,16 @@ class FileSystem:
         if not overwrite and self.look(key) is not None:
             raise OutputExistsError(f"{self._root}{key} exists already; name another, or give --overwrite")
         where = self._root + key
-        with translated(self._name):
-            self._files.put_file(str(file), where + PARTIAL)
-            self._files.mv(where + PARTIAL, where)
+        try:
+            with translated(self._name):
+                self._files.put_file(str(file), where + PARTIAL)
+                if overwrite and self._files.exists(where):
+                    self._files.rm_file(where)  # some rename over nothing that is there
+                self._files.mv(where + PARTIAL, where)
+        except CxrzeroError:
+            with suppress(CxrzeroError), translated(self._name):  # the first error is the one to report
+                self._files.rm_file(where + PARTIAL)
+            raise
 
     def remove(self, key: str) -> None:
         with translated(self._name):

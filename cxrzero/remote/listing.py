@@ -117,9 +117,9 @@ class Lister:
                     continue
                 yield entry
         except ImageError as error:
-            if error.code in ("remote_refused", "missing"):
+            if error.code == "remote_refused":
                 raise login_error(folder.service, f"it may not be listed here ({error.message})") from None
-            raise RemoteError(f"{folder}: {error.message}") from None
+            raise RemoteError(f"{folder} cannot be listed: {error.message}") from None
 
     def _quick(self, folder: ObjectAddress, entry: Entry) -> Found | None:
         """What is known of an object without asking for it; None: not enough."""

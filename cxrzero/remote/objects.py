@@ -76,7 +76,6 @@ class Objects:
     def _begin(self) -> None:
         """What belongs to this process."""
         self._services: dict[str, tuple[Service, Patience]] = {}
-        self._known: dict[str, Entry] = {}
         self._stop = threading.Event()
         self._lock = threading.RLock()
         self._ahead: FetchAhead | None = None

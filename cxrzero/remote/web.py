@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from cxrzero.remote.address import ObjectAddress
 from cxrzero.remote.answers import changed
 from cxrzero.remote.service import STORE, Entry
 
+SERVER = replace(STORE, who="the server")
 FOLDERS_DEEP = 32
 ANYTHING = "*/*"
 
@@ -47,7 +49,7 @@ class Web:
     ) -> None:
         self._root, self._limits = address.service, limits
         self.is_encrypted = address.is_encrypted or address.is_local
-        self._http = Http(address.service, login, limits, stop, ca_file, STORE)
+        self._http = Http(address.service, login, limits, stop, ca_file, SERVER)
 
     def entries(self, prefix: str) -> Iterator[Entry]:
         yield from self._in(prefix, 0)

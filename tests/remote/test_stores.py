@@ -49,6 +49,7 @@ def sent_there(cxrzero: Run, address: str, films: Path) -> bytes:
     out = f"{address}/p.csv"
     assert cxrzero("predict", films, "--out", out).exit_code == 3
     assert cxrzero("predict", films, "--out", out).exit_code == 2
+    assert cxrzero("predict", films, "--out", out, "--overwrite").exit_code == 3
     with Objects() as objects:
         objects.check([out])
         content = objects.fetch(out)
