@@ -230,7 +230,7 @@ def stores(work: Path, entries: int) -> dict[str, Any]:
         index.put("content", "", {key: 2 * key for key in keys[start : start + KEYS_AT_ONCE]})
     index.close()
     sizes = {name: round(each.path.stat().st_size / entries) for name, each in (("film", store), ("index", index))}
-    result = {"entries": entries, "bytes": sizes, "sqlite": rates(entries, kept, found)}
+    result = {"entries": entries, "keys_at_once": KEYS_AT_ONCE, "bytes": sizes, "sqlite": rates(entries, kept, found)}
     with postgres() as server:
         result["postgresql"] = rates(entries, *in_postgresql(server, keys, asked))
     return result
@@ -309,7 +309,7 @@ def merging(work: Path, entries: int) -> dict[str, Any]:
     fill(mine, list(all_keys(entries, 1)), 1000)
     fill(other, list(all_keys(entries, 2)), 1000)
     other.close()
-    result: dict[str, Any] = {"entries": entries, "mb": round(other.path.stat().st_size / 1e6, 1)}
+    result: dict[str, Any] = {"entries": entries, "mb": round(other.path.stat().st_size / 1e6, 1), "batch": BATCH}
     result["alone"] = merged(mine, other.path, entries, entries)
     result["again"] = merged(mine, other.path, entries, 0)
     beside = Store(work / "beside")

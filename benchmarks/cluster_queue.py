@@ -3,11 +3,12 @@
 `simulate` plays one run. Two clocks order its events: that of the wall, and that of the films, which goes slower while
 the workers together want more of the store than it gives. What is alike in both: a slice is given to a worker that has
 nothing to do, by a driver that does one thing at a time; a slice whose worker is lost goes back to the front; where no
-slice is left, the one that would end last is tried once more, and the first result counts.
+slice is left, one that takes much longer than most is tried once more beside, and the first result counts.
 """
 
 from __future__ import annotations
 
+import bisect
 import heapq
 import itertools
 import math
@@ -35,6 +36,7 @@ class Run:
         slow_share: of workers that are slow; a worker that replaces one is drawn again.
         slow_times: how many times slower these are.
         losses_an_hour: expected of each worker.
+        straggler_s, straggler_times: a slice is tried once more when it takes so long, and so many times the median.
     """
 
     films: int
@@ -49,6 +51,8 @@ class Run:
     slow_share: float = 0.0
     slow_times: float = 1.0
     losses_an_hour: float = 0.0
+    straggler_s: float = 60.0
+    straggler_times: float = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +84,11 @@ class Worker:
 
 @dataclass(slots=True, eq=False)
 class Try:
-    """A worker at a slice; `begun` and `ends` are of the films' clock."""
+    """A worker at a slice; `begun` and `ends` are of the films' clock, `begun_at` of the wall's."""
 
     slice: int
     worker: Worker
+    begun_at: float
     begun: float
     ends: float
 
@@ -94,7 +99,7 @@ class _Clocks:
 
     wall: float = 0.0
     films: float = 0.0
-    of_wall: list[tuple[float, int, str, Worker]] = field(default_factory=list)
+    of_wall: list[tuple[float, int, str, Worker | None]] = field(default_factory=list)
     of_films: list[tuple[float, int, Try]] = field(default_factory=list)
     numbers: itertools.count[int] = field(default_factory=itertools.count)
 
@@ -116,6 +121,8 @@ class _Simulation:
         self.working: set[Worker] = set()
         self.wanted_films_s = 0.0  # of all that work now
         self.driver_free = self.clocks.wall
+        self.durations: list[float] = []  # of the wall's clock, sorted
+        self.next_look = math.inf
         self.worker_s = self.films_read = 0.0
         self.tried = self.lost = 0
 
@@ -150,7 +157,7 @@ class _Simulation:
             _, _, event, worker = heapq.heappop(clocks.of_wall)
             getattr(self, event)(worker)
 
-    def at_wall(self, seconds: float, event: str, worker: Worker) -> None:
+    def at_wall(self, seconds: float, event: str, worker: Worker | None = None) -> None:
         heapq.heappush(self.clocks.of_wall, (seconds, next(self.clocks.numbers), event, worker))
 
     # Events of the wall's clock.
@@ -181,18 +188,29 @@ class _Simulation:
         if worker not in self.working:
             self.wake_one()
             return
-        number = self.queue.popleft() if self.queue else self.last_to_end(worker)
-        if number is None:
+        if self.queue:
+            self.hand(worker, self.queue.popleft())
+        else:
             self.idle.append(worker)
-            return
+            self.look_later()
+
+    def look(self, _: None) -> None:
+        """Slices that take long are given to workers that have nothing to do."""
+        self.next_look = math.inf
+        while self.idle and (longest := self.longest()) and self.is_long_at(longest) <= self.clocks.wall:
+            self.hand(self.idle.pop(), longest.slice)
+        self.look_later()
+
+    # What events bring about.
+
+    def hand(self, worker: Worker, number: int) -> None:
         begun = self.clocks.films
-        doing = worker.doing = Try(number, worker, begun, begun + self.sizes[number] / worker.films_s)
+        ends = begun + self.sizes[number] / worker.films_s
+        doing = worker.doing = Try(number, worker, self.clocks.wall, begun, ends)
         self.tried += 1
         self.tries.setdefault(number, []).append(doing)
         self.wanted_films_s += worker.films_s
         heapq.heappush(self.clocks.of_films, (doing.ends, next(self.clocks.numbers), doing))
-
-    # What events bring about.
 
     def ask_for_worker(self) -> None:
         worker = Worker(self.clocks.wall)
@@ -211,10 +229,12 @@ class _Simulation:
     def end_slice(self, done: Try) -> None:
         """The first result of a slice counts; another try of it ends now."""
         self.undone.discard(done.slice)
+        bisect.insort(self.durations, self.clocks.wall - done.begun_at)
         for each in list(self.tries[done.slice]):
             self.films_read += self.read_by(each)
             self.stop(each)
             self.want_slice(each.worker)
+        self.look_later()
 
     def give_up(self, lost: Try) -> None:
         """A try comes to nothing; its slice waits again if no other try of it runs."""
@@ -233,10 +253,20 @@ class _Simulation:
     def read_by(self, each: Try) -> float:
         return min(1.0, (self.clocks.films - each.begun) / (each.ends - each.begun)) * self.sizes[each.slice]
 
-    def last_to_end(self, worker: Worker) -> int | None:
-        """The slice that ends last, tried once, if this worker would end it sooner."""
+    def longest(self) -> Try | None:
+        """Of the slices that are tried once, the one that began first."""
         alone = (tries[0] for tries in self.tries.values() if len(tries) == 1)
-        last = max(alone, key=lambda each: each.ends, default=None)
-        if last and self.clocks.films + self.sizes[last.slice] / worker.films_s < last.ends:
-            return last.slice
-        return None
+        return min(alone, key=lambda each: each.begun_at, default=None)
+
+    def is_long_at(self, each: Try) -> float:
+        """When a try has taken so long that it is done once more."""
+        if not self.durations:
+            return math.inf
+        median = self.durations[len(self.durations) // 2]
+        return each.begun_at + max(self.run.straggler_s, self.run.straggler_times * median)
+
+    def look_later(self) -> None:
+        """See to it that a slice which takes long is seen then, if there is a worker for it."""
+        if self.idle and (longest := self.longest()) and (at := self.is_long_at(longest)) < self.next_look:
+            self.next_look = max(at, self.clocks.wall)
+            self.at_wall(self.next_look, "look")

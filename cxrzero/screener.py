@@ -15,7 +15,6 @@ import numpy.typing as npt
 from cxrzero.archive.archives import Archives
 from cxrzero.backends import open_encoder
 from cxrzero.backends.base import CUDA_BATCH, CUDA_CALLS, cpu_count
-from cxrzero.cache.contents import Contents, hash_film
 from cxrzero.cache.store import Store
 from cxrzero.choices import (
     DEFAULT_MODEL,
@@ -36,7 +35,7 @@ from cxrzero.images.flags import MIN_SIDE
 from cxrzero.images.radiograph import DecodeOptions, Radiograph
 from cxrzero.member import Member, members_of
 from cxrzero.model.score import Ensemble, Scorer
-from cxrzero.pipeline.hashing import CACHE_BY, Blocks, Hashing, as_found
+from cxrzero.pipeline.hashing import CACHE_BY, blocks_by
 from cxrzero.pipeline.items import Item, Preprocessing, RunStats
 from cxrzero.pipeline.run import Pipeline
 from cxrzero.pipeline.selection import Selection
@@ -356,16 +355,10 @@ class Screener:
     ) -> Generator[Prediction, None, None]:
         """Predict row by row in constant memory; `on_item` as in `cxrzero.pipeline.run.Pipeline.run`."""
         embedders = tuple(member.embedder(self.decode_options) for member in self.members)
-        pipeline = Pipeline(self._open_decoders(), embedders, self.batch_size, self.selection, self._blocks())
+        blocks = blocks_by(self.cache_by, self.store, self.reader.content, self.workers, self.batch_size)
+        pipeline = Pipeline(self._open_decoders(), embedders, self.batch_size, self.selection, blocks)
         labels = dict.fromkeys(prompt.label for prompt in prompts)
         return pipeline.run(refs, scorer, labels, RunStats() if stats is None else stats, on_item)
-
-    def _blocks(self) -> Blocks:
-        """How films come to the caches."""
-        if self.store is None or self.cache_by == "path":
-            return as_found
-        hash_here = partial(hash_film, content_of=self.reader.content)
-        return Hashing(Contents(self.store), hash_here, self.workers, self.batch_size).blocks
 
     def _open_decoders(self) -> OpenDecoders:
         preprocessings = _preprocessings(self.members)

@@ -49,6 +49,9 @@ WITH_TORCH = {
 WITH_OPENVINO = {
     "predict on openvino": ("predict", FILMS, "--model", "{tiny}", "--backend", "openvino", "--out", "out/table.csv"),
 }
+WITH_RAY = {
+    "predict on ray": ("predict", FILMS, "--labels", "edema", "--engine", "ray", "--out", "out/table.csv"),
+}
 WITH_SQLALCHEMY = {
     "predict into a database": ("predict", FILMS, "--labels", "edema", "--out", "out/results.sqlite"),
 }
@@ -125,6 +128,8 @@ def test_no_command_asks_or_leaves_anything(watch: Watch, tmp_path: Path) -> Non
     }  # fmt: skip
     if has("openvino"):
         commands |= WITH_OPENVINO
+    if has("ray"):
+        commands |= WITH_RAY
     if has("sqlalchemy"):
         commands |= WITH_SQLALCHEMY
     if has("transformers"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,3 +58,12 @@ def test_a_folder_may_have_the_name_of_a_container(tmp_path: Path) -> None:
     (tmp_path / "a.zip!").mkdir()
     assert kind_of_place(str(tmp_path / "a.zip!" / "x.dcm")) == "file"
     assert kind_of_place(str(tmp_path / "b.zip!" / "x.dcm")) == "member"
+
+
+def test_a_walk_of_files_loads_nothing_of_archive_files() -> None:
+    code = (
+        "import sys; from cxrzero.sources import find_images; list(find_images(['README.md'])); "
+        "print({'tarfile', 'zipfile', 'numpy', 'cxrzero.containers.zips'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

@@ -26,7 +26,7 @@ _END = b"\0\0"  # of a name whose parts have a NUL between them
 class Directory:
     """Entries sorted by their names, part by part, as bytes; of equal names by their number.
 
-    A member takes about 130 bytes: one object for its name and numbers, and eight bytes for where it begins.
+    A member takes about 170 bytes: one object for its name and numbers, and eight bytes for where it begins.
 
     Args:
         entries: at most `cxrzero.containers.limits.MAX_MEMBERS`.

@@ -10,7 +10,7 @@ from cxrzero.errors import ImageError
 # What a member is refused for without a look at its bytes; part of the codes of docs/images.md.
 FAULTS = {
     "member_name": "the name leads out of the archive file or is no plain path (.., /, \\, a drive, an empty part)",
-    "member_link": "a link, which is not followed; pack the film itself",
+    "member_link": "a link, which is not followed; pack the film itself (tar --dereference --hard-dereference)",
     "member_not_a_file": "a device, pipe or other thing that is no file",
     "member_encrypted": "it is encrypted; decrypt the archive file first",
     "member_nested": "an archive file inside of an archive file is not opened; unpack it first",

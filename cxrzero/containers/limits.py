@@ -5,7 +5,7 @@ from __future__ import annotations
 # A member is held in memory whole. No film needs more: a 43 × 43 cm detector at 100 µm makes 37 MB, scanned colour
 # films reach 300 MB. As of raster files (`cxrzero.images.raster.MAX_FILE_BYTES`).
 MAX_MEMBER_BYTES = 512 * 2**20
-# A .zip file's members are sorted in memory, at about 130 bytes each: 260 MB. The largest public chest collections have
+# A .zip file's members are sorted in memory, at about 170 bytes each: 340 MB. The largest public chest collections have
 # 800,000 films.
 MAX_MEMBERS = 2_000_000
 # Of a .zip file's directory, which has 46 bytes and its name for each member: MAX_MEMBERS of 220 letters.

@@ -6,7 +6,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 
-from cxrzero.containers import tars, zips
 from cxrzero.containers.blob import Blob
 from cxrzero.containers.directory import Directory
 from cxrzero.containers.entry import Entry, entry_of
@@ -30,7 +29,6 @@ class Container:
     def __init__(self, path: str, blob: Blob) -> None:
         self.path, self.blob = path, blob
         self._is_zip = path.lower().endswith(".zip")
-        self._read = zips.read_member if self._is_zip else tars.read_member
         self._directory: Directory | None = None
         self._lock = threading.Lock()
 
@@ -40,7 +38,7 @@ class Container:
         Raises:
             ImageError: it cannot be read (any further); see docs/images.md for the codes.
         """
-        yield from zips.read_directory(self.blob) if self._is_zip else tars.entries(self.blob)
+        yield from self._read_zip() if self._is_zip else self._read_tar()
         self.blob.check()
 
     def find(self, name: str) -> Entry:
@@ -60,13 +58,27 @@ class Container:
         return entry
 
     def _read_directory(self) -> Directory:
-        if self._is_zip:
-            return zips.read_directory(self.blob)
-        return Directory(tars.entries(self.blob), self.blob.size)
+        return self._read_zip() if self._is_zip else Directory(self._read_tar(), self.blob.size)
+
+    def _read_zip(self) -> Directory:
+        from cxrzero.containers import zips  # imported with tarfile when there is something to read
+
+        return zips.read_directory(self.blob)
+
+    def _read_tar(self) -> Iterator[Entry]:
+        from cxrzero.containers import tars
+
+        return tars.entries(self.blob)
+
+    def _read(self, entry: Entry, most: int | None = None) -> bytes:
+        from cxrzero.containers import tars, zips
+
+        read = zips.read_member if self._is_zip else tars.read_member
+        return read(self.blob, entry, most)
 
     def head(self, entry: Entry) -> bytes:
         """The first bytes of a member, by which its kind is told."""
-        return self._read(self.blob, entry, HEAD_BYTES)
+        return self._read(entry, HEAD_BYTES)
 
     def content(self, entry: Entry) -> bytes:
         """A member's content.
@@ -74,7 +86,7 @@ class Container:
         Raises:
             ImageError: "container_changed", "member_corrupt", "member_mismatch", "member_overlaps", "unreadable".
         """
-        content = self._read(self.blob, entry)
+        content = self._read(entry)
         self.blob.check()
         return content
 

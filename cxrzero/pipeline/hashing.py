@@ -11,9 +11,11 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import get_args
 
-from cxrzero.cache.contents import Contents, Hashed, is_hashed, place_of
+from cxrzero.cache.contents import Contents, Hashed, hash_film, is_hashed, place_of
+from cxrzero.cache.store import Store
 from cxrzero.choices import CacheBy
 from cxrzero.pipeline.items import RunStats
 from cxrzero.sources import ImageRef
@@ -33,6 +35,15 @@ def as_found(refs: Iterable[ImageRef], stats: RunStats) -> Generator[list[ImageR
     stream = iter(refs)
     while block := list(itertools.islice(stream, BLOCK)):
         yield block
+
+
+def blocks_by(
+    cache_by: CacheBy, store: Store | None, content_of: Callable[[ImageRef], bytes], threads: int, batch_size: int
+) -> Blocks:
+    """How films come to caches that know them by their path or content; see `hash_film` and `Hashing`."""
+    if store is None or cache_by == "path":
+        return as_found
+    return Hashing(Contents(store), partial(hash_film, content_of=content_of), threads, batch_size).blocks
 
 
 class Hashing:

@@ -9,7 +9,7 @@ from cxrzero.errors import ConfigError
 
 # Long options of sbatch that say where a job runs and what it gets; the rest is ours, such as its array and its output.
 TAKEN = (
-    "account", "clusters", "constraint", "cpus-per-task", "exclude", "gpus", "gpus-per-task", "gres", "licenses", "mem",
+    "account", "constraint", "cpus-per-task", "exclude", "gpus", "gpus-per-task", "gres", "licenses", "mem",
     "mem-per-cpu", "mem-per-gpu", "nice", "nodelist", "partition", "qos", "reservation", "time", "tmp",
 )  # fmt: skip
 CPUS, JOBS = "cpus-per-task", "jobs"

@@ -257,7 +257,7 @@ def test_a_film_that_changes_between_hash_and_decoder_is_not_kept(
 
     original, status = file.read_bytes(), file.stat()
     with monkeypatch.context() as patch:
-        patch.setattr("cxrzero.screener.hash_film", hash_and_write)
+        patch.setattr("cxrzero.pipeline.hashing.hash_film", hash_and_write)
         predict("in", *BY_CONTENT)
     assert counts() == (0, 1, 1)
     changed = rows()

@@ -75,12 +75,12 @@ def begin(environment: None, cluster: RayNodes, tiny_bundle: Path) -> Iterator[C
     """Starts drivers; those that still run in the end are killed."""
     begun: list[Driver] = []
 
-    def begin(engine: str = "") -> Driver:
+    def begin(engine: str = "", tasks: int = 8) -> Driver:
         begun.append(
             subprocess.Popen(
                 [
                     sys.executable, "-m", "cxrzero", "predict", "in", "--out", "many.csv", "--model", str(tiny_bundle),
-                    "--engine", engine or f"ray={cluster.address}", "--tasks", "8",
+                    "--engine", engine or f"ray={cluster.address}", "--tasks", str(tasks),
                 ],
                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             )
@@ -167,20 +167,20 @@ def test_a_node_with_another_cxrzero_is_left_out(
 
 
 def test_films_that_no_node_sees_become_no_failed_rows(
-    cluster: RayNodes, begin: Callable[..., Driver], whole: Whole, films: Path
+    cluster: RayNodes, begin: Callable[..., Driver], whole: Whole, large_films: Path
 ) -> None:
     whole()
-    driver = begin()
+    driver = begin(tasks=2)
     wait_for(Path("many.plan/plan.json").exists)
     kill(driver)
-    films.rename("elsewhere")
-    films.mkdir()
-    said = said_by(begin(), code=1)
+    large_films.rename("elsewhere")
+    large_films.mkdir()
+    said = said_by(begin(tasks=2), code=1)
     assert "sees none of the films of task" in said
     assert "no other node can be used" in said
-    films.rmdir()
-    Path("elsewhere").rename(films)
-    said_by(begin())
+    large_films.rmdir()
+    Path("elsewhere").rename(large_films)
+    said_by(begin(tasks=2))
     assert same("many.csv", "whole.csv")
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -53,7 +55,7 @@ def test_a_certain_gpu_is_refused() -> None:
 
 
 def test_without_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(joined.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"ray is not installed; run: pip install 'cxrzero\[ray\]'"):
         open_ray("", PredictOptions(("in",)), tmp_path)
 
@@ -107,7 +109,7 @@ def test_local(address: str, is_local: bool) -> None:
 
 def test_folders_of_killed_runs_are_taken_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(joined, "LONGEST_PLACE", 1000)
-    monkeypatch.setattr(joined.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
     for name in ("left", "busy", "new"):
         (tmp_path / f"cxrzero-ray-{name}").mkdir()
     (tmp_path / "cxrzero-ray-left" / "lock").touch()
@@ -121,7 +123,7 @@ def test_folders_of_killed_runs_are_taken_away(tmp_path: Path, monkeypatch: pyte
 
 def task(paths: list[str], **options: object) -> Task:
     lines = "".join(f'{{"position": {at}, "path": "{path}"}}\n' for at, path in enumerate(paths)).encode()
-    return Task(1, 1, 0, len(paths), len(paths), "", lines, "", options, os.getcwd())
+    return Task(1, 1, 0, len(paths), len(paths), "", lines, "", options, os.getcwd(), "here")
 
 
 def test_a_node_that_sees_no_film(tmp_path: Path) -> None:
@@ -135,7 +137,7 @@ def test_a_node_that_sees_no_film(tmp_path: Path) -> None:
 
 def test_a_node_that_sees_some(tmp_path: Path) -> None:
     (tmp_path / "a.dcm").touch()
-    check_visible(task([str(tmp_path / "gone.dcm"), str(tmp_path / "a.dcm")]))
+    check_visible(task([str(tmp_path / "gone.dcm")] * 9 + [str(tmp_path / "a.dcm")] * 9))
     check_visible(task([]))
     check_visible(task(["dicomweb://archive/rs?study=1"]))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import signal
 import subprocess
 import sys
@@ -12,17 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from cxrzero.cluster.engine import LostError, Task
+from cxrzero.cluster.engine import LostError, NodeError, Task
 from cxrzero.cluster.slurm import engine, queue
 from cxrzero.cluster.slurm.job import JOBS
 from cxrzero.errors import ConfigError, MissingExtraError, RunError, UsageError
 from cxrzero.predict.options import PredictOptions
-from cxrzero.predict.sbatch import Sbatch, parse_sbatch
+from cxrzero.predict.sbatch import TAKEN, Sbatch, parse_sbatch
 from tests.support import REPO, needs, slurm
 
 needs.modules("submitit")
 
-WAIT_S = 60
+WAIT_S = 180
 # The command, but it asks Slurm more often than a site would like.
 COMMAND = (
     "import sys; from cxrzero.cluster.slurm import engine; engine.ASK_S = 0.2; engine.LOOK_S = 0.1; "
@@ -180,6 +181,23 @@ def test_a_job_that_is_cancelled_is_over(speaks: slurm.Slurm, tmp_path: Path) ->
     assert all(isinstance(each.error, LostError) and "cancelled" in str(each.error) for each in ended)
 
 
+def test_a_job_that_cannot_begin_is_named_with_its_log(speaks: slurm.Slurm, tmp_path: Path) -> None:
+    """Its node has another environment: what submitit then writes is a traceback."""
+    others = speaks.run("sbatch", "--parsable", "--exclusive", "--output=/dev/null", "--wrap=sleep 100").strip()
+    jobs = engine.SlurmEngine(tmp_path / "p.plan", Sbatch())
+    jobs.submit(task(tmp_path / "p.plan"), 1)
+    assert not jobs.ended(0)
+    (name,) = set(speaks.active()) - {others}
+    trace = pickle.dumps(("error", "Traceback: No module named 'cxrzero'"))
+    (tmp_path / "p.plan" / JOBS / f"{name}_0_result.pkl").write_bytes(trace)
+    (ended,) = jobs.ended(WAIT_S)
+    jobs.close()
+    speaks.run("scancel", others)
+    assert isinstance(ended.error, NodeError)
+    assert f"job {name} could not begin" in str(ended.error)
+    assert f"{name}_0_log.err" in str(ended.error)
+
+
 @pytest.mark.parametrize(
     ("wishes", "sentence"),
     [("partition=nowhere", "sbatch: .*[Pp]artition"), ("time=2-00:00:00", "waits for what will not come")],
@@ -286,6 +304,8 @@ def test_wishes_are_sbatchs_own_options() -> None:
     assert wishes.jobs == 50
     assert str(wishes) == "partition=gpu,nodelist=n[1-3],n7,gres=gpu:a100:1,time=1-00:00:00,jobs=50"
     assert parse_sbatch("") == Sbatch()
+    page = (REPO / "docs" / "cluster.md").read_text(encoding="utf-8")
+    assert all(f"`{name}`" in page for name in TAKEN)
 
 
 @pytest.mark.parametrize(

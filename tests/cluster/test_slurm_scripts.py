@@ -14,7 +14,7 @@ import pytest
 from tests.support import REPO, slurm
 
 SCRIPTS = REPO / "examples" / "slurm"
-ENDED_S = 60
+ENDED_S = 180
 
 
 @pytest.fixture(scope="module")

@@ -44,6 +44,7 @@ class RayNodes:
     Args:
         folder: of Ray's sockets and logs; its name has to be short.
         nodes: how many.
+        environment: variables of all processes, beside those that there are.
 
     Attributes:
         address: of the head.
@@ -51,8 +52,8 @@ class RayNodes:
         nodes: id of each node → process of its raylet.
     """
 
-    def __init__(self, folder: Path, nodes: int = 2) -> None:
-        self.environment = {**os.environ, **ENVIRONMENT}
+    def __init__(self, folder: Path, nodes: int = 2, environment: Mapping[str, str] | None = None) -> None:
+        self.environment = {**os.environ, **ENVIRONMENT, **(environment or {})}
         with (folder / "cluster.log").open("w", encoding="utf-8") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.support.rays", str(folder)], cwd=REPO, env=self.environment, text=True,
@@ -89,7 +90,7 @@ class RayNodes:
         return found
 
     def kill_worker(self, longest_s: float = READY_S) -> None:
-        """kill -9 of a worker in the middle of a task, as soon as there is one."""
+        """kill -9 of a worker in the middle of a task, as soon as there is one. Raises AssertionError."""
         end = time.monotonic() + longest_s
         while not (workers := self.workers()):
             assert time.monotonic() < end, "no worker is at work"
@@ -134,8 +135,10 @@ def serve(folder: str) -> None:
     def say(answer: Any) -> None:
         print(json.dumps(answer), file=answers, flush=True)
 
+    from ray._private.node import Node
     from ray.cluster_utils import Cluster
 
+    Node.start_api_server = lambda *_, **__: None  # as `own_cluster` does
     common = {"object_store_memory": 80_000_000, "temp_dir": folder}
     cluster = Cluster()
     cluster.add_node(num_cpus=0, include_dashboard=False, **common)

@@ -149,8 +149,7 @@ def _start(ended: ExitStack, slurm: Slurm, programs: Mapping[str, str], hidden: 
     configuration = str(folder / "slurm.conf")
     node = [programs["slurmd"], "-D", "-f", configuration, "-N", slurm.node]
     if hidden:
-        mount = f'mount -t tmpfs none "{hidden}" && exec "$@"'
-        node = [needs.program("unshare", "util-linux"), "--mount", "sh", "-c", mount, "sh", *node]
+        node = [*_hiding(hidden), *node]
     commands = {
         "munged": [programs["munged"], "--foreground", f"--key-file={folder}/munge.key", *munge],
         "slurmctld": [programs["slurmctld"], "-D", "-f", configuration],
@@ -164,6 +163,18 @@ def _start(ended: ExitStack, slurm: Slurm, programs: Mapping[str, str], hidden: 
         ended.callback(_end, process)
         if name == "munged":
             _wait((folder / "munge.socket").exists)
+
+
+def _hiding(folder: Path) -> list[str]:
+    """What, before a command, has it see an empty file system in place of a folder, as the user that runs the test."""
+    unshare, user, group = needs.program("unshare", "util-linux"), os.getuid(), os.getgid()
+    namespace = [unshare, "--mount"] if user == 0 else [unshare, "--map-root-user", "--mount"]
+    again = "" if user == 0 else f"{unshare} --user --map-user={user} --map-group={group}"
+    command = [*namespace, "sh", "-c", f'mount -t tmpfs none "{folder}" && exec {again} "$@"', "sh"]
+    tried = subprocess.run([*command, "true"], capture_output=True, text=True, check=False)
+    if tried.returncode:
+        needs.missing(f"a mount of the test's own is not permitted here ({tried.stderr.strip()})")
+    return command
 
 
 def _is_idle(slurm: Slurm) -> bool:

@@ -129,11 +129,11 @@ def _settle(log: Path) -> None:
     """Leave signals to the driver, and the terminal; end some time after it at the latest."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+    sys.stdout.flush()
+    sys.stderr.flush()
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    for number in (1, 2):
-        os.dup2(file, number)
+    for stream in (1, 2):
+        os.dup2(file, stream)
     os.close(file)
     threading.Thread(target=_end_after_parent, daemon=True).start()
 

@@ -81,8 +81,12 @@ def own_cluster() -> Iterator[Cluster]:
     for name, value in PATIENT.items():
         os.environ.setdefault(name, value)
     import ray
+    from ray._private.node import Node
 
     from cxrzero.backends.base import cpu_count
+
+    # Without a dashboard Ray starts its process all the same, which asks a cloud by http in which it might be.
+    Node.start_api_server = lambda *_, **__: None
 
     with own_folder() as folder:
         context: Any = None

@@ -13,7 +13,7 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-from cxrzero.cluster.engine import Ended, LostError, Task
+from cxrzero.cluster.engine import Ended, LostError, NodeError, Task
 from cxrzero.cluster.plan import RESULTS
 from cxrzero.cluster.results import part_folder
 from cxrzero.cluster.slurm import queue
@@ -209,7 +209,13 @@ class SlurmEngine:
 
     def _said(self, number: int, job: Any, here: set[str]) -> Ended | None:
         """What a job said; None where its result is not seen yet, which is then late, too."""
-        said: Said = job.result()
+        try:
+            said: Said = job.result()
+        except RuntimeError:  # submitit hands on the traceback of a job that came to no word of ours
+            why = (
+                f"job {job.job_id} could not begin, though Python did: is cxrzero there? Its log is {job.paths.stderr}"
+            )
+            return Ended(number, NodeError(why))
         if not said.error and part_folder(self._results, said.slice).name not in here:
             return None
         if not said.error:

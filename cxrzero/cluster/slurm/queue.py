@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
+import os
 import shutil
 import subprocess
 from collections.abc import Iterable
@@ -69,7 +69,7 @@ def check_commands() -> None:
 
 def jobs_named(name: str) -> dict[str, Job]:
     """Our jobs of this name by their id ("12_0"), those too that ended in the last minutes (Slurm's MinJobAge)."""
-    wanted = [f"--name={name}", f"--user={getpass.getuser()}", "--states=all"]
+    wanted = [f"--name={name}", f"--user={os.getuid()}", "--states=all"]
     lines = _run("squeue", "--noheader", "--array", *wanted, "--format=%i|%T|%N|%r").splitlines()
     parts = (line.split("|", 3) for line in lines if line.count("|") >= 3)
     return {job.strip(): Job(state, node, reason) for job, state, node, reason in parts}
