@@ -27,12 +27,12 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 import cxrzero.pipeline.films
-import cxrzero.screener
 from benchmarks.archive import draw_films, fill
 from cxrzero.backends import Encoder
 from cxrzero.bench.machine import machine, versions
@@ -47,6 +47,8 @@ from cxrzero.pipeline.live import Live
 from cxrzero.predict.options import PredictOptions
 from cxrzero.predict.plan import Plan, prepare
 from cxrzero.predict.run import run
+from cxrzero.sources import ImageRef
+from cxrzero.sources.reader import Reader
 
 CALL = 64
 GROUP = 16  # films of 1024 × 1024 that are copied together
@@ -113,7 +115,7 @@ def main() -> None:
             films = draw_films(work / "drawn", args.side)
         fill(work / "films", films, args.films)
         plan = pretending(args, work)
-        cxrzero.screener.decode = partial(with_options, decoder)  # type: ignore[assignment]
+        plan.screener.reader = Pretending(decoder)
         preprocess = plan.screener.members[0].preprocess
         alone = decoders_alone(decoder, preprocess, [str(path) for path in films], args.workers)
         rate, whole, parent = measured(plan, args.films)
@@ -134,8 +136,18 @@ def pretended(seconds: float, side: int, path: str) -> Iterator[Radiograph]:
     yield Radiograph(pixels, facts=Facts(modality="DX"))
 
 
-def with_options(decoder: Decode, path: str, options: object) -> Iterator[Radiograph]:
-    return decoder(path)
+class Pretending(Reader):
+    """Reads nothing; it travels to processes with what it gives instead."""
+
+    def __init__(self, decoder: Decode) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def decode(self, film: ImageRef | str, *_: object, **__: object) -> Iterator[Radiograph]:
+        return self.decoder(film if isinstance(film, str) else film.path)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Pretending, (self.decoder,)
 
 
 def pretending(args: argparse.Namespace, work: Path) -> Plan:

@@ -18,12 +18,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+TINY = ("--arch", "cxrzero-tiny", "--device", "cpu")
 TIMED = ("images_per_second",)
 SECONDS = 120  # for a run to reach its next line
 
@@ -33,22 +35,31 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--arch", default="cxrzero-tiny")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
+    more = ["--arch", options.arch, "--precision", options.precision, "--device", options.device]
     with tempfile.TemporaryDirectory() as work:
-        found = trial(Path(work), [signal.SIGKILL] * options.kills, options.epochs, options.seed)
+        found = trial(Path(work), [signal.SIGKILL] * options.kills, options.epochs, options.seed, more=more)
     print(json.dumps(found, indent=2))
     sys.exit(0 if found["equal"] else 1)
 
 
-def trial(work: Path, signals: list[signal.Signals], epochs: int, seed: int, size: int = 64) -> dict[str, Any]:
+def trial(
+    work: Path, signals: list[signal.Signals], epochs: int, seed: int, size: int = 64, more: Sequence[str] = TINY
+) -> dict[str, Any]:
     """An undisturbed run, and one that gets every signal in turn.
+
+    Args:
+        more: options of the training.
 
     Returns:
         whether both wrote the same records, how many, and after which step each signal came.
     """
     pairs = draw_pairs(work / "films", size)
-    command = [sys.executable, "-m", "cxrzero", "train", str(pairs), "--arch", "cxrzero-tiny", "--batch-size", "8"]
-    command += ["--epochs", str(epochs), "--threads", "1", "--save-every", "3", "--device", "cpu"]
+    command = [sys.executable, "-m", "cxrzero", "train", str(pairs), "--batch-size", "8", *more]
+    command += ["--epochs", str(epochs), "--threads", "1", "--save-every", "3"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     subprocess.run([*command, "--out", str(work / "whole")], check=True, **quiet)
     expected = records(work / "whole")

@@ -108,7 +108,7 @@ def draw_films(folder: Path, count: int) -> Path:
 
 
 def gradient(model: Any, images: torch.Tensor, ids: torch.Tensor, bf16: bool) -> None:
-    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
         embeds = model.encode_image(images), model.encode_text(ids)
     normal = [functional.normalize(each.float(), dim=-1) for each in embeds]
     model.zero_grad(set_to_none=True)

@@ -23,6 +23,7 @@ from cxrzero.errors import (
     LabelError,
     MissingExtraError,
     NoInputError,
+    RemoteError,
     RunError,
     TokenizerError,
     UsageError,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from cxrzero.images.radiograph import DecodeOptions, Facts
     from cxrzero.pipeline.selection import Selection
     from cxrzero.prediction import Prediction
+    from cxrzero.remote.objects import Objects
     from cxrzero.screener import Screener
 
 __all__ = [
@@ -52,8 +54,10 @@ __all__ = [
     "LabelError",
     "MissingExtraError",
     "NoInputError",
+    "Objects",
     "Prediction",
     "Region",
+    "RemoteError",
     "RunError",
     "Screener",
     "Selection",
@@ -70,6 +74,7 @@ _HOMES = {
     "DecodeOptions": "cxrzero.images.radiograph",
     "Facts": "cxrzero.images.radiograph",
     "FilmMaps": "cxrzero.heatmap.arrays",
+    "Objects": "cxrzero.remote.objects",
     "Prediction": "cxrzero.prediction",
     "Region": "cxrzero.heatmap.arrays",
     "Screener": "cxrzero.screener",

@@ -13,8 +13,10 @@ DEVICES = "auto|cpu|cuda|cuda:N"
 Backend = Literal["auto", "onnxruntime", "openvino", "torch"]
 Precision = Literal["fp32", "fp16", "bf16", "int8", "auto"]
 DecodeIn = Literal["auto", "threads", "processes"]
+CacheBy = Literal["path", "content"]
 Invert = Literal["auto", "yes", "no"]
 View = Literal["frontal"]
+ENGINES = "local[=N]|ray[=ADDRESS]|slurm[=OPTIONS]"  # read by `parse_engine`
 TableFormat = Literal["csv", "jsonl", "parquet"]
 
 # Of heatmaps.
@@ -76,3 +78,17 @@ def parse_device(text: str) -> Device:
 def gpu_number(device: Device) -> int:
     """The number of the GPU that "cuda" or "cuda:N" names."""
     return int(device.partition(":")[2] or 0)
+
+
+def parse_engine(text: str) -> tuple[str, str]:
+    """Read what has the work done: "local", "ray" or "slurm", and what stands behind "=": how many, or where.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    name, _, more = text.partition("=")
+    if name not in ("local", "ray", "slurm"):
+        raise UsageError(f"engine {text!r} is unknown; choose {ENGINES}")
+    if name == "local" and more and not re.fullmatch(r"[1-9][0-9]{0,2}", more):
+        raise UsageError(f"engine {text!r}: behind local= comes a number of processes, such as local=4")
+    return name, more

@@ -15,6 +15,7 @@
     │   ├── BundleError            a model bundle is missing, incomplete or not what its hashes say
     │   │   └── BundleVersionError the bundle was written for a newer cxrzero
     │   ├── ArchiveError           an archive (PACS) does not answer, refuses, or answers nonsense
+    │   ├── RemoteError            an object store or web server does not answer, refuses, or answers nonsense
     │   ├── DownloadError          a model cannot be fetched, or is not the file that was expected
     │   ├── TokenizerError         a prompt does not fit the model's context, or the tokenizer is broken
     │   ├── DatabaseError          a database of results cannot be reached or used
@@ -104,6 +105,10 @@ class BundleVersionError(BundleError):
 
 class ArchiveError(RunError):
     """An archive does not answer, refuses, or answers what nobody can use."""
+
+
+class RemoteError(RunError):
+    """An object store or a web server does not answer, refuses, or answers what nobody can use."""
 
 
 class DownloadError(RunError):

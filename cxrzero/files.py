@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, Self
 
 from cxrzero._version import __version__
-from cxrzero.errors import ConfigError, OutputError, OutputExistsError, ReaderGoneError, WriteError
+from cxrzero.errors import ConfigError, OutputError, OutputExistsError, ReaderGoneError, UsageError, WriteError
 
 PARTIAL = ".partial"
 
@@ -33,6 +33,8 @@ FORMULA_STARTS = frozenset({"=", "+", "-", "@", "\t", "\r"})
 # The first bytes of every database of SQLite 3 (its "Database File Format", 1.3).
 SQLITE_START = b"SQLite format 3\0"
 
+# A scheme and what follows it, also as pathlib writes it: with one slash.
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 UserFolder = Literal["cache", "data", "config"]
 APP = "cxrzero"
 # Always these: newer versions of platformdirs follow XDG variables on macOS too, older ones do not.
@@ -157,7 +159,13 @@ def check_file(path: Path, *, overwrite: bool) -> None:
     Raises:
         OutputExistsError: it exists and overwrite is false.
         OutputError: it is no regular file, or its folder does not exist or does not allow it.
+        UsageError: it is an address.
     """
+    if ADDRESS.match(str(path)):
+        raise UsageError(
+            "an address is given where a file is written: name a file, and copy it to the store; predict and merge "
+            "send their tables to a store themselves"
+        )
     path = Path(os.path.realpath(path))
     if path.is_dir():
         raise OutputError(f"{path} is a folder; name a file in it")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +13,12 @@ import numpy.typing as npt
 
 from cxrzero._version import __version__
 from cxrzero.backends import Encoder
+from cxrzero.cache.contents import Contents
 from cxrzero.cache.entries import Entries
 from cxrzero.cache.images import ImageCache
-from cxrzero.cache.store import Store
+from cxrzero.cache.store import IMAGE, TEXT, Store
 from cxrzero.cache.texts import TextCache
+from cxrzero.errors import UsageError
 from cxrzero.files import installed_versions
 from cxrzero.images.radiograph import DecodeOptions
 from cxrzero.model.bundle import Bundle
@@ -134,7 +137,8 @@ class Member:
             "digest": DIGEST,
             "versions": [__version__, *installed_versions(DECODING_PACKAGES).values()],
         }
-        return ImageCache(Entries(self.store, "image", self.bundle.name, decisive), self.bundle.embed_dim)
+        entries = Entries(self.store, IMAGE, self.bundle.name, decisive)
+        return ImageCache(entries, self.bundle.embed_dim, Contents(self.store))
 
     def _text_cache(self) -> TextCache | None:
         if self.store is None:
@@ -145,7 +149,27 @@ class Member:
             "tokenizer": self.bundle.files[TOKENIZER],
             "context": [self.bundle.context_length, self.bundle.pad_id],
         }
-        return TextCache(Entries(self.store, "text", self.bundle.name, decisive), self.bundle.embed_dim)
+        return TextCache(Entries(self.store, TEXT, self.bundle.name, decisive), self.bundle.embed_dim)
 
     def _engine(self, precision: str) -> dict[str, Any]:
         return {"backend": self.encoder.backend, "device": self.encoder.device, "precision": precision}
+
+
+def members_of(bundles: Sequence[Bundle], encoders: Sequence[Encoder], store: Store | None) -> tuple[Member, ...]:
+    """Put models together, those that preprocess alike with one object for it."""
+    if not bundles:
+        raise UsageError("no model is given; name at least one")
+    shared: dict[str, Preprocess] = {}
+    members: dict[str, Member] = {}
+    for bundle, encoder in zip(bundles, encoders, strict=True):
+        alike = json.dumps([[dict(step) for step in bundle.preprocess], bundle.image_size], sort_keys=True)
+        if alike not in shared:
+            shared[alike] = Preprocess(bundle.preprocess, bundle.image_size)
+        tokenizer = Tokenizer(bundle.file(TOKENIZER), bundle.context_length, bundle.pad_id)
+        member = Member(bundle, tokenizer, shared[alike], encoder, store)
+        twin = members.setdefault(member.fingerprint, member)
+        if twin is not member:
+            raise UsageError(
+                f"{twin.bundle.path} and {bundle.path} are the same model; an ensemble has each model once"
+            )
+    return tuple(members.values())

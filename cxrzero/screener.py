@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from cxrzero.archive.address import names_archive
 from cxrzero.archive.archives import Archives
-from cxrzero.backends import Encoder, open_encoder
+from cxrzero.backends import open_encoder
 from cxrzero.backends.base import CUDA_BATCH, CUDA_CALLS, cpu_count
 from cxrzero.cache.store import Store
 from cxrzero.choices import (
     DEFAULT_MODEL,
     OWN_CALIBRATION,
     Backend,
+    CacheBy,
     DecodeIn,
     Device,
     MapMethod,
@@ -33,30 +31,30 @@ from cxrzero.choices import (
 )
 from cxrzero.errors import LabelError, NoInputError, UsageError
 from cxrzero.heatmap.arrays import FilmMaps
-from cxrzero.images import decode
 from cxrzero.images.flags import MIN_SIDE
 from cxrzero.images.radiograph import DecodeOptions, Radiograph
-from cxrzero.member import Member
-from cxrzero.model.bundle import Bundle
-from cxrzero.model.model_json import TOKENIZER
-from cxrzero.model.preprocess import Preprocess
+from cxrzero.member import Member, members_of
 from cxrzero.model.score import Ensemble, Scorer
-from cxrzero.model.tokenizer import Tokenizer
+from cxrzero.pipeline.hashing import CACHE_BY, blocks_by
 from cxrzero.pipeline.items import Item, Preprocessing, RunStats
 from cxrzero.pipeline.run import Pipeline
 from cxrzero.pipeline.selection import Selection
 from cxrzero.pipeline.threads import DECODE_IN, PROCESSES_FROM, OpenDecoders, ThreadDecoders
+from cxrzero.places.kind import shown
 from cxrzero.prediction import Prediction
 from cxrzero.prompts import LabelPrompts, resolve_prompts
 from cxrzero.prompts.bank import BUILT_IN
 from cxrzero.prompts.lint import Finding
 from cxrzero.prompts.remarks import UNMEASURED, lines, remarks_on
 from cxrzero.registry import resolve_models
+from cxrzero.remote.objects import Objects
 from cxrzero.sources import ImageRef, check_paths, find_images
+from cxrzero.sources.reader import Reader
 
 if TYPE_CHECKING:
     from cxrzero.calibration.applied import AppliedCalibration
     from cxrzero.images.nvjpeg2000 import GpuFrames
+    from cxrzero.sources.objects import Objects as AnyObjects
 
 PathLike = str | os.PathLike[str]
 
@@ -88,11 +86,13 @@ class Screener:
             `if __name__ == "__main__":`; "auto" takes them from 8 workers on, beside a GPU from 2.
         decode_options: how images are decoded.
         selection: which readable images are left out; None scores them all.
-        cache: keep embeddings in the user's cache folder and use those that are there (docs/cache.md).
+        cache: keep embeddings in the user's cache folder, or the one given, and use those there (docs/cache.md).
+        cache_by: "path": a film is known where it is; "content": wherever it goes, for which it is hashed once.
         fast_decode: decode JPEG and JPEG 2000 films no larger than needed, see `DecodeOptions.fast_side`.
         gpu_decode: decode lossless JPEG 2000 frames of DICOM files on the GPU of `device`, to the same
             pixels; the rest in threads of this process.
-        archives: from which addresses are read (docs/archive.md); None reads files alone.
+        archives: of archives whose addresses are read (docs/archive.md); None reads from none.
+        objects: of object stores and web servers, the same (docs/places.md).
         notify: is told before something slow happens, such as the import of a checkpoint, and what there is to say of
             the labels; by default nobody is.
 
@@ -119,22 +119,26 @@ class Screener:
         decode_in: DecodeIn = "threads",
         decode_options: DecodeOptions | None = None,
         selection: Selection | None = None,
-        cache: bool = True,
+        cache: bool | Path = True,
+        cache_by: CacheBy = "path",
         fast_decode: bool = False,
         gpu_decode: bool = False,
         archives: Archives | None = None,
+        objects: Objects | None = None,
         notify: Notify = silent,
     ) -> None:
         if any(number is not None and number < 1 for number in (batch_size, workers)):
             raise UsageError("batch_size and workers must be at least 1")
+        if cache_by not in CACHE_BY:
+            raise UsageError(f"cache_by {cache_by!r} is unknown; choose one of {', '.join(CACHE_BY)}")
         if decode_in not in DECODE_IN:
             raise UsageError(f"decode_in {decode_in!r} is unknown; choose one of {', '.join(DECODE_IN)}")
-        self._notify, self.archives = notify, archives
-        self.store: Store | None = Store() if cache else None
+        self._notify, self.reader = notify, Reader(archives, objects)
+        self.store: Store | None = Store(None if cache is True else cache) if cache else None
         specs = [model] if isinstance(model, str | os.PathLike) else list(model)
         bundles = [bundle for spec in specs for bundle in resolve_models(os.fspath(spec), notify)]
         encoders = [open_encoder(bundle, backend, device, precision) for bundle in bundles]
-        self.members = _members(bundles, encoders, self.store)
+        self.members = members_of(bundles, encoders, self.store)
         self.batch_size = batch_size or BATCH_SIZES[self.members[0].encoder.device]
         self.workers = workers or min(cpu_count(), MAX_DEFAULT_WORKERS)
         self._decode_in = decode_in
@@ -148,6 +152,7 @@ class Screener:
         if archives is not None and workers is None:  # a thread that waits for an archive does nothing else
             self.workers += archives.limits.requests
         self.selection = selection or Selection()
+        self.cache_by = cache_by
 
     def predict(
         self,
@@ -176,19 +181,20 @@ class Screener:
             ConfigError: the calibration was fitted for another model or other prompts, or the model has none.
             TokenizerError: a label is too long for the model.
             ArchiveError: an archive does not answer, or refuses.
+            RemoteError: an object store or web server does not answer, or refuses.
         """
         given = [os.fspath(paths)] if isinstance(paths, str | os.PathLike) else [os.fspath(path) for path in paths]
-        check_paths(given, self.archives)
+        check_paths(given, self.archives, self.objects)
         asked = self.prompts(labels, prompts, calibration)
         applied = self.calibration(calibration, asked) if calibration is not None else None
         remarks = self.remarks(asked, is_typed=labels is not None or prompts not in (None, BUILT_IN))
         for line in (*lines(remarks), *(applied.notes() if applied else ())):
             self._notify(line)
         scorer: Scorer = self.classifier(asked)
-        refs = find_images(given, archives=self.archives)
+        refs = find_images(given, archives=self.archives, objects=self.objects)
         rows = list(self.stream(refs, applied(scorer) if applied else scorer, asked))
         if not rows:
-            raise NoInputError(f"nothing to read in {', '.join(given)}: no image or DICOM file was found")
+            raise NoInputError(f"nothing to read in {', '.join(map(shown, given))}: no image or DICOM file was found")
         return rows
 
     def heatmap(
@@ -234,9 +240,17 @@ class Screener:
         return self.members[0]
 
     @property
+    def archives(self) -> Archives | None:
+        return self.reader.archives
+
+    @property
+    def objects(self) -> AnyObjects | None:
+        return self.reader.objects
+
+    @property
     def decode_in(self) -> str:
         """What runs: "threads" or "processes"."""
-        if self.gpu_frames is not None or self.archives:
+        if self.gpu_frames is not None or not self.reader.in_processes:
             return "threads"  # which share the GPU or the connections of this process
         if self._decode_in == "auto":
             return "processes" if self.workers >= PROCESSES_FROM[self.members[0].encoder.device] else "threads"
@@ -341,24 +355,26 @@ class Screener:
     ) -> Generator[Prediction, None, None]:
         """Predict row by row in constant memory; `on_item` as in `cxrzero.pipeline.run.Pipeline.run`."""
         embedders = tuple(member.embedder(self.decode_options) for member in self.members)
-        pipeline = Pipeline(self._open_decoders(), embedders, self.batch_size, self.selection)
+        blocks = blocks_by(self.cache_by, self.store, self.reader.content, self.workers, self.batch_size)
+        pipeline = Pipeline(self._open_decoders(), embedders, self.batch_size, self.selection, blocks)
         labels = dict.fromkeys(prompt.label for prompt in prompts)
         return pipeline.run(refs, scorer, labels, RunStats() if stats is None else stats, on_item)
 
     def _open_decoders(self) -> OpenDecoders:
         preprocessings = _preprocessings(self.members)
         if self.decode_in == "threads":
-            hurried = self.archives.hurried if self.archives else nullcontext
-            return partial(ThreadDecoders, self.decode, preprocessings, self.workers, hurried=hurried)
+            reader = self.reader
+            threads = partial(ThreadDecoders, expect=reader.expect, hurried=reader.hurried)
+            return partial(threads, self.decode, preprocessings, self.workers)
         from cxrzero.pipeline.processes import ProcessDecoders
 
-        plain = partial(decode, options=self.decode_options)  # processes need no models
-        return partial(ProcessDecoders, plain, preprocessings, self.workers, waiting=self.batch_size)
+        plain = partial(self.reader.decode, options=self.decode_options)  # processes need no models
+        processes = partial(ProcessDecoders, waiting=self.batch_size, expect=self.reader.expect)
+        return partial(processes, plain, preprocessings, self.workers)
 
-    def decode(self, path: str) -> Iterator[Radiograph]:
-        """The upright pictures of one file or instance, one at a time."""
-        read = self.archives.decode if self.archives and names_archive(path) else decode
-        return read(path, self.decode_options, self.gpu_frames)
+    def decode(self, film: ImageRef | str) -> Iterator[Radiograph]:
+        """The upright pictures of one film, as it was found or by its path, one at a time."""
+        return self.reader.decode(film, self.decode_options, self.gpu_frames)
 
 
 def _gpu_frames(options: DecodeOptions, gpu: int) -> GpuFrames:
@@ -378,23 +394,3 @@ def _preprocessings(members: Sequence[Member]) -> list[Preprocessing]:
         else member.preprocess
         for member in members
     ]
-
-
-def _members(bundles: Sequence[Bundle], encoders: Sequence[Encoder], store: Store | None) -> tuple[Member, ...]:
-    """Put models together, those that preprocess alike with one object for it."""
-    if not bundles:
-        raise UsageError("no model is given; name at least one")
-    shared: dict[str, Preprocess] = {}
-    members: dict[str, Member] = {}
-    for bundle, encoder in zip(bundles, encoders, strict=True):
-        alike = json.dumps([[dict(step) for step in bundle.preprocess], bundle.image_size], sort_keys=True)
-        if alike not in shared:
-            shared[alike] = Preprocess(bundle.preprocess, bundle.image_size)
-        tokenizer = Tokenizer(bundle.file(TOKENIZER), bundle.context_length, bundle.pad_id)
-        member = Member(bundle, tokenizer, shared[alike], encoder, store)
-        twin = members.setdefault(member.fingerprint, member)
-        if twin is not member:
-            raise UsageError(
-                f"{twin.bundle.path} and {bundle.path} are the same model; an ensemble has each model once"
-            )
-    return tuple(members.values())

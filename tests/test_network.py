@@ -1,6 +1,7 @@
 """Nobody is told anything: no command that names no address asks for a name, sends a packet, or leaves a foreign file.
 
-`models pull` names the Hub, and tests/registry has a Hub; an address names an archive, and tests/archive has archives.
+`models pull` names the Hub, and tests/registry has a Hub; an address names an archive, a store or a web server, and
+tests/archive has archives, tests/remote stores and web servers.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ COMMANDS = {
     "predict": ("predict", FILMS, "--labels", "pneumonia,edema", "--backend", "onnxruntime", "--out", "out/table.csv"),
     "predict with reports": ("predict", FILM, "--labels", "edema", "--dicom-sr", "out/sr", "--out", "out/table.csv"),
     "predict without a cache": ("predict", FILMS, "--labels", "edema", "--no-cache", "--out", "out/table.csv"),
+    "predict in tasks": ("predict", FILMS, "--labels", "edema", "--engine", "local=2", "--out", "out/table.csv"),
     "search": ("search", "effusion", FILMS, "--out", "out/found.csv"),
     "eval": ("eval", FILMS, LABELS, "--out", "out/results"),
     "compare": ("compare", "{table}", "{other}", "--images", FILMS, "--out", "out/comparison"),
@@ -48,6 +50,9 @@ WITH_TORCH = {
 }
 WITH_OPENVINO = {
     "predict on openvino": ("predict", FILMS, "--model", "{tiny}", "--backend", "openvino", "--out", "out/table.csv"),
+}
+WITH_RAY = {
+    "predict on ray": ("predict", FILMS, "--labels", "edema", "--engine", "ray", "--out", "out/table.csv"),
 }
 WITH_SQLALCHEMY = {
     "predict into a database": ("predict", FILMS, "--labels", "edema", "--out", "out/results.sqlite"),
@@ -126,6 +131,8 @@ def test_no_command_asks_or_leaves_anything(watch: Watch, tmp_path: Path) -> Non
     }  # fmt: skip
     if has("openvino"):
         commands |= WITH_OPENVINO
+    if has("ray"):
+        commands |= WITH_RAY
     if has("sqlalchemy"):
         commands |= WITH_SQLALCHEMY
     if has("transformers"):

@@ -13,14 +13,14 @@ PACKAGE = Path(__file__).resolve().parent.parent / "cxrzero"
 
 # From the ground up, a floor a line. A room is a folder of the package, or a module at its top.
 FLOORS = (
-    ("_version", "errors", "choices", "display", "files", "maths", "options", "outside"),
-    ("images", "phantom", "archive", "sources", "prediction"),
+    ("_version", "errors", "choices", "places", "display", "files", "maths", "options", "outside"),
+    ("images", "phantom", "archive", "containers", "sources", "remote", "prediction"),
     ("model", "cards", "backends", "prompts", "cache"),
     ("pipeline",),
     ("stats", "calibration", "tables", "database"),
     ("member", "heatmap", "dicom_out", "clip", "convert", "registry", "screener"),
     ("predict", "search", "evaluate", "worklist", "report", "compare", "train", "bench"),
-    ("node",),
+    ("cluster", "node"),
     ("cli", "__init__", "__main__"),
 )
 ROOMS = [room for floor in FLOORS for room in floor]

@@ -75,6 +75,8 @@ class Runner:
     def _plan_making(self, wanted: set[str]) -> None:
         """What jobs need of films and models, and which of it cannot be made here."""
         for program, arguments, marks in plan.makers(self._scale):
+            if all(done(self._work, mark).exists() for mark in marks):  # by an earlier run with this folder
+                continue
             if program == "models" and "models" in self._lacks:
                 self._broken |= dict.fromkeys(marks, f"no model could be made: {self._lacks['models']}")
             elif wanted if program == "films" else wanted & {*marks}:

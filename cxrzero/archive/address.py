@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from cxrzero.errors import UsageError
 
-# Scheme → port where none is stated; DIMSE has many in use, so that its is named.
+# Scheme, those of `cxrzero.places.kind` → port where none is stated; DIMSE has many in use, so that its is named.
 SCHEMES = {"dicomweb+https": 443, "dicomweb+http": 80, "dicom": None, "dicom+tls": None}
 # The longest AE title (PS3.5, 6.2).
 TITLE_CHARS = 16
@@ -25,12 +25,6 @@ _PLACE = re.compile(r"(?P<base>.*?)(?:/studies/([^/]+)(?:/series/([^/]+)(?:/inst
 _HOST = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\]")
 NOTHING = ".no-instance"
 FORM = "write dicomweb+https://HOST/dicom-web or dicom://HOST:PORT/TITLE; see docs/archive.md"
-
-
-def names_archive(path: str) -> bool:
-    """Whether it names an archive; every other path is one of this machine."""
-    scheme, separator, _ = path.partition("://")
-    return bool(separator) and scheme.lower() in SCHEMES
 
 
 def is_uid(text: str) -> bool:

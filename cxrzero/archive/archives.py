@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from cxrzero.archive.address import Address, kept_file, names_archive, parse_address
+from cxrzero.archive.address import Address, kept_file, parse_address
 from cxrzero.archive.credentials import Login, logins_for
 from cxrzero.archive.limits import Limits
 from cxrzero.archive.query import Query, parse_query
@@ -24,6 +24,7 @@ from cxrzero.display.counts import together
 from cxrzero.errors import ImageError, UsageError
 from cxrzero.files import WholeFile, cannot_write, make_private
 from cxrzero.images.sniff import HEAD_BYTES, kind_of_bytes
+from cxrzero.places.kind import kind_of_place
 
 if TYPE_CHECKING:
     from cxrzero.archive.listing import Listed
@@ -84,7 +85,8 @@ class Archives:
             UsageError: an address that is none, or names an archive without a query; a login that cannot be used.
             MissingExtraError: the library that speaks to it is not installed.
         """
-        places = {str(place): place for place in map(parse_address, filter(names_archive, paths))}
+        addresses = (path for path in paths if kind_of_place(path) == "archive")
+        places = {str(place): place for place in map(parse_address, addresses)}
         if self.query is None and any(not place.study for place in places.values()):
             raise UsageError(
                 'an archive is asked for some studies: add --query "ModalitiesInStudy=DX,StudyDate=20260101-20260131" '
@@ -133,12 +135,12 @@ class Archives:
             ImageError: it cannot be had, or not be decoded; see docs/images.md for the codes.
             ArchiveError: the archive does not answer any more.
         """
-        from cxrzero.images import decode_object
+        from cxrzero.images import decode_content
         from cxrzero.images.radiograph import Facts
 
         place = parse_address(path)
         try:
-            yield from decode_object(self._fetch(place), options, decoder)
+            yield from decode_content(self._fetch(place), options, decoder)
         except ImageError as error:
             stated = error.facts or Facts()
             error.facts = tuple(one or other for one, other in zip(stated, facts_of(place), strict=True))

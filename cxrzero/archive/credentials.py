@@ -54,6 +54,24 @@ def logins_for(services: Sequence[Address]) -> dict[Address, Login]:
     return logins
 
 
+def login_for_host(host: str, *, is_safe: bool) -> Login | None:
+    """What a netrc file has for a web server; None where it has nothing.
+
+    Args:
+        is_safe: whether nobody can read on its way what is sent to it.
+
+    Raises:
+        ConfigError: see `logins_for`.
+    """
+    login = _from_netrc(host)
+    if login and not is_safe:
+        raise ConfigError(
+            "a login is not sent over http, where others can read it on its way; give the server's https address, or "
+            "take it out of the netrc file"
+        )
+    return login
+
+
 def _from_environment() -> Login | None:
     user, password, token = (os.environ.get(name, "") for name in (USER, PASSWORD, TOKEN))
     if token and (user or password):

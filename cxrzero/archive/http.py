@@ -1,4 +1,5 @@
-"""GET to the one host that the user named: no other host, no lesser encryption, no cookie, bounded in size and time.
+"""GET and HEAD to the one host that the user named: no other host, no lesser encryption, no cookie, bounded in size
+and time.
 
 `requests` does the work; what it would do by itself is off: it follows redirects to anywhere, reads a netrc file whose
 password others can see, waits for a trickle without end, and takes as many bytes as come.
@@ -16,16 +17,14 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 
 from cxrzero._version import __version__
 from cxrzero.archive.credentials import Login
-from cxrzero.archive.limits import Limits, Patience, TransientError, stopped
-from cxrzero.errors import ArchiveError, ConfigError, ImageError
+from cxrzero.archive.limits import AGAIN, ARCHIVE, Limits, Patience, Peer, TransientError, stopped
+from cxrzero.errors import ConfigError, ImageError
 from cxrzero.images.quiet import ignore_warnings_of
 
 T = TypeVar("T")
 
 CHUNK_BYTES = 2**16
 REDIRECTS = 5
-# RFC 9110 and RFC 6585: timeout, too many requests, server trouble, gateway trouble, overload.
-AGAIN = frozenset({408, 429, 500, 502, 503, 504})
 
 
 class Http:
@@ -35,13 +34,20 @@ class Http:
         url: of the service; its scheme, host and port are the only ones that are asked.
         login: shown to it; None shows none.
         ca_file: certificates by which its own is checked; None takes those that `requests` brings.
+        peer: what kind of server it is.
 
     Raises:
         ConfigError: the file is none of certificates.
     """
 
     def __init__(
-        self, url: str, login: Login | None, limits: Limits, stop: threading.Event, ca_file: str | None = None
+        self,
+        url: str,
+        login: Login | None,
+        limits: Limits,
+        stop: threading.Event,
+        ca_file: str | None = None,
+        peer: Peer = ARCHIVE,
     ) -> None:
         import requests
         from requests.adapters import HTTPAdapter
@@ -49,8 +55,8 @@ class Http:
         for package in ("requests", "urllib3"):  # whose warnings quote addresses, and so what is asked for
             ignore_warnings_of(package)
         self._url = urlsplit(url)
-        self._limits, self._stop = limits, stop
-        self._patience = Patience(limits, url, stop)
+        self._limits, self._stop, self._peer = limits, stop, peer
+        self._patience = Patience(limits, url, stop, peer)
         self._session: Any = requests.Session()
         self._session.trust_env = False
         self._session.proxies = requests.utils.get_environ_proxies(url)
@@ -67,78 +73,98 @@ class Http:
         elif login:
             self._session.auth = (login.user.encode(), login.password.encode())
 
-    def get(self, url: str, accept: str, most_bytes: int, read: Callable[[Any], T]) -> T:
+    def get(
+        self, url: str, accept: str, most_bytes: int, read: Callable[[Any], T], part: tuple[int, int] | None = None
+    ) -> T:
         """What `read` makes of a `requests.Response` of status 200 or 204 with its content.
+
+        Args:
+            part: offset and size of what is wanted of it. The status may then be 206, or 416 where it is shorter; of
+                200, the answer of a server that knows no parts, the content ends where the part ends.
 
         Raises:
             ImageError: "archive_refused", "not_in_archive", "archive_redirect", "archive_error", "file_too_large",
-                "truncated".
-            ArchiveError: see `Patience`.
+                "truncated", or as `peer` calls them.
+            ArchiveError (or the peer's): see `Patience`.
         """
-        return self._patience(lambda: read(self._get(url, accept, most_bytes)))
+        return self._patience(lambda: read(self._ask("GET", url, accept, most_bytes, part)))
+
+    def head(self, url: str, read: Callable[[Any], T]) -> T:
+        """What `read` makes of a `requests.Response` without its content; raises what `get` does."""
+        return self._patience(lambda: read(self._ask("HEAD", url, "*/*", 0, None)))
 
     def close(self) -> None:
         self._session.close()
 
-    def _get(self, url: str, accept: str, most_bytes: int) -> Any:
+    def _ask(self, method: str, url: str, accept: str, most_bytes: int, part: tuple[int, int] | None) -> Any:
         import requests
 
+        who, headers = self._peer.who, {"Accept": accept}
+        if part is not None:
+            headers["Range"] = f"bytes={part[0]}-{sum(part) - 1}"
         end = time.monotonic() + self._limits.whole_s
         try:
             for _ in range(REDIRECTS + 1):
-                response = self._session.get(
+                response = self._session.request(
+                    method,
                     url,
-                    headers={"Accept": accept},
+                    headers=headers,
                     stream=True,
                     allow_redirects=False,
                     timeout=(self._limits.connect_s, self._limits.read_s),
                 )
                 with response:
                     if not response.is_redirect:
-                        _check_status(response)
+                        self._check_status(response, part is not None)
                         # Then content, text and json() are there without another byte being read.
-                        response._content = self._body(response, most_bytes, end)
+                        response._content = b"" if method == "HEAD" else self._body(response, most_bytes, end, part)
                         response._content_consumed = True
                         return response
                     url = self._redirected(url, response.headers["Location"])
         # The words of these errors quote the address, and with it what was asked for.
         except requests.exceptions.SSLError:
-            raise ArchiveError(
+            raise self._peer.error(
                 f"the certificate of {self._url.netloc} cannot be verified; if your own authority issued it, give its "
                 "certificate with --ca-file"
             ) from None
         except (requests.exceptions.ConnectTimeout, requests.exceptions.ReadTimeout):
-            raise _absence("the archive does not answer in time") from None
+            raise self._absence("does not answer in time") from None
         except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError):
-            raise TransientError("truncated", "the archive's answer broke off") from None
+            raise TransientError("truncated", f"{who}'s answer broke off") from None
         except requests.exceptions.ConnectionError:
-            raise _absence("there is no connection to the archive") from None
+            raise TransientError(
+                f"{self._peer.codes}_error", f"there is no connection to {who}", is_absence=True
+            ) from None
         except requests.exceptions.RequestException as error:
-            raise ImageError("archive_error", f"the archive cannot be asked ({type(error).__name__})") from None
-        raise ImageError("archive_redirect", f"the archive redirects more than {REDIRECTS} times")
+            raise self._error("error", f"cannot be asked ({type(error).__name__})") from None
+        raise self._error("redirect", f"redirects more than {REDIRECTS} times")
 
-    def _body(self, response: Any, most_bytes: int, end: float) -> bytes:
+    def _body(self, response: Any, most_bytes: int, end: float, part: tuple[int, int] | None) -> bytes:
         import urllib3
 
-        stated = response.headers.get("Content-Length", "")
-        if stated.isdigit() and int(stated) > most_bytes:
-            raise _too_large(most_bytes)
+        who, stated = self._peer.who, response.headers.get("Content-Length", "")
+        is_whole = part is not None and response.status_code == 200
+        enough = sum(part) if part and is_whole else None
+        if stated.isdigit() and int(stated) > most_bytes and enough is None:
+            raise self._too_large(most_bytes)
         body = bytearray()
         try:
             while chunk := response.raw.read1(CHUNK_BYTES, decode_content=True):
                 body += chunk
+                if enough is not None and len(body) >= enough:
+                    return bytes(body[:enough])
                 if len(body) > most_bytes:
-                    raise _too_large(most_bytes)
+                    raise self._too_large(most_bytes)
                 if self._stop.is_set():
-                    raise stopped()
+                    raise stopped(self._peer)
                 if time.monotonic() > end:
-                    raise TransientError("archive_error", "the archive's answer takes too long", is_absence=True)
+                    raise self._absence("takes too long to answer")
         except urllib3.exceptions.ReadTimeoutError:
-            raise _absence("the archive does not go on with its answer") from None
+            raise self._absence("does not go on with its answer") from None
         except (urllib3.exceptions.HTTPError, OSError):
-            raise TransientError("truncated", "the archive's answer broke off") from None
+            raise TransientError("truncated", f"{who}'s answer broke off") from None
         if stated.isdigit() and "Content-Encoding" not in response.headers and len(body) < int(stated):
-            raise TransientError("truncated", "the archive's answer broke off")
+            raise TransientError("truncated", f"{who}'s answer broke off")
         return bytes(body)
 
     def _redirected(self, url: str, location: str) -> str:
@@ -149,28 +175,34 @@ class Http:
         except ValueError:
             is_same = False
         if not is_same:
-            what = "the archive redirects to another host or port, or to plain http; refused"
-            raise ImageError("archive_redirect", what)
+            raise self._error("redirect", "redirects to another host or port, or to plain http; refused")
         return wanted
+
+    def _check_status(self, response: Any, is_part: bool) -> None:
+        status = response.status_code
+        if status in (200, 204) or (is_part and status in (206, 416)):
+            return
+        if status in (401, 403, 407):
+            raise self._error("refused", f"refuses (HTTP {status})")
+        if status in (404, 410):
+            raise ImageError(self._peer.absent, f"{self._peer.who} does not have it (HTTP {status})")
+        if status in AGAIN:
+            wait_s = _retry_after(response.headers.get("Retry-After", ""))
+            raise TransientError(f"{self._peer.codes}_error", f"{self._peer.who} answers HTTP {status}", wait_s)
+        raise self._error("error", f"answers HTTP {status}")
+
+    def _error(self, code: str, does: str) -> ImageError:
+        return ImageError(f"{self._peer.codes}_{code}", f"{self._peer.who} {does}")
+
+    def _absence(self, does: str) -> TransientError:
+        return TransientError(f"{self._peer.codes}_error", f"{self._peer.who} {does}", is_absence=True)
+
+    def _too_large(self, most_bytes: int) -> ImageError:
+        return ImageError("file_too_large", f"{self._peer.who} sends more than {most_bytes:,} bytes; refused")
 
 
 def _origin(url: SplitResult) -> tuple[str, str | None, int | None]:
     return url.scheme, url.hostname, url.port or {"https": 443, "http": 80}.get(url.scheme)
-
-
-def _check_status(response: Any) -> None:
-    status = response.status_code
-    if status in (200, 204):
-        return
-    if status in (401, 403, 407):
-        raise ImageError("archive_refused", f"the archive refuses (HTTP {status})")
-    if status in (404, 410):
-        raise ImageError("not_in_archive", f"the archive does not have it (HTTP {status})")
-    if status in AGAIN:
-        raise TransientError(
-            "archive_error", f"the archive answers HTTP {status}", _retry_after(response.headers.get("Retry-After", ""))
-        )
-    raise ImageError("archive_error", f"the archive answers HTTP {status}")
 
 
 def _retry_after(text: str) -> float | None:
@@ -181,14 +213,6 @@ def _retry_after(text: str) -> float | None:
         return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
     except (TypeError, ValueError, OverflowError):
         return None
-
-
-def _absence(message: str) -> TransientError:
-    return TransientError("archive_error", message, is_absence=True)
-
-
-def _too_large(most_bytes: int) -> ImageError:
-    return ImageError("file_too_large", f"the archive sends more than {most_bytes:,} bytes; refused")
 
 
 def _check_certificates(ca_file: str) -> None:

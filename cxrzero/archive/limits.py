@@ -1,4 +1,4 @@
-"""How long an archive is waited for, how often it is asked again, and how much of it is taken."""
+"""How long a server is waited for, how often it is asked again, and how much of it is taken."""
 
 from __future__ import annotations
 
@@ -7,9 +7,31 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from cxrzero.errors import ArchiveError, ImageError
+from cxrzero.errors import ArchiveError, ImageError, RunError
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Whom is asked, as errors have it.
+
+    Attributes:
+        who: in sentences.
+        codes: of errors begin so: archive_error.
+        absent: the code of what it does not have.
+        error: what ends the run.
+    """
+
+    who: str = "the archive"
+    codes: str = "archive"
+    absent: str = "not_in_archive"
+    error: type[RunError] = ArchiveError
+
+
+ARCHIVE = Peer()
+# RFC 9110 and RFC 6585: timeout, too many requests, server trouble, gateway trouble, overload.
+AGAIN = frozenset({408, 429, 500, 502, 503, 504})
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +46,7 @@ class Limits:
         wait_s: before the second try; doubled for each further one.
         longest_wait_s: of any wait. An archive that asks for more (Retry-After) is not asked again.
         failures: in a row, of an archive that does not answer, after which the run ends.
-        object_bytes: of one DICOM object; a film of 43 cm has 37 MB.
+        object_bytes: of one film; one of 43 cm has 37 MB.
         listing_bytes: of one page of a listing.
         page: results that are asked for at once.
         studies: of one query; their UIDs are held in memory, a hundred bytes each.
@@ -59,14 +81,15 @@ class TransientError(ImageError):
 
 
 class Patience:
-    """Asks again, with growing waits, and gives up on an archive that does not answer at all.
+    """Asks again, with growing waits, and gives up on a server that does not answer at all.
 
     Args:
-        name: of the archive, for messages.
+        name: of the server, for messages.
+        peer: what it is.
     """
 
-    def __init__(self, limits: Limits, name: str, stop: threading.Event) -> None:
-        self._limits, self._name, self._stop = limits, name, stop
+    def __init__(self, limits: Limits, name: str, stop: threading.Event, peer: Peer = ARCHIVE) -> None:
+        self._limits, self._name, self._stop, self._peer = limits, name, stop, peer
         self._absent = 0
 
     def __call__(self, request: Callable[[], T]) -> T:
@@ -74,11 +97,11 @@ class Patience:
 
         Raises:
             ImageError: its own, of the last try.
-            ArchiveError: nobody has answered for long, or the run is over.
+            ArchiveError (or the peer's): nobody has answered for long, or the run is over.
         """
         for number in range(self._limits.tries):
             if self._stop.is_set():
-                raise stopped()
+                raise stopped(self._peer)
             try:
                 found = request()
             except TransientError as error:
@@ -87,7 +110,7 @@ class Patience:
                     self._count(error)
                     raise ImageError(error.code, error.message) from None
                 if self._stop.wait(wait):
-                    raise stopped() from None
+                    raise stopped(self._peer) from None
                 continue
             self._absent = 0
             return found
@@ -101,11 +124,11 @@ class Patience:
     def _count(self, error: TransientError) -> None:
         self._absent = self._absent + 1 if error.is_absence else 0
         if self._absent >= self._limits.failures:
-            raise ArchiveError(
+            raise self._peer.error(
                 f"{self._name} has not answered {self._absent} requests in a row ({error.message}); "
                 "when it is back, run the same command again: what was embedded is not fetched again"
             ) from None
 
 
-def stopped() -> ArchiveError:
-    return ArchiveError("the run was stopped")
+def stopped(peer: Peer = ARCHIVE) -> RunError:
+    return peer.error("the run was stopped")

@@ -224,8 +224,16 @@ def first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
+_most_cpus: int | None = None
+
+
+def limit_cpus(most: int | None) -> None:
+    """Have this process use so many cores at most, though the system would give it more; None takes the limit away."""
+    global _most_cpus
+    _most_cpus = most
+
+
 def cpu_count() -> int:
-    """Cores that this process may use (its affinity, which containers and job schedulers set)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Cores that this process may use (its affinity, which containers and job schedulers set; `limit_cpus`)."""
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(there, _most_cpus or there)

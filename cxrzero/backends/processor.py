@@ -1,4 +1,4 @@
-"""What a processor is called where a measurement was made: its instruction sets, never the machine's name."""
+"""What a processor is called where a measurement was made: its model or its instruction sets, never the machine."""
 
 from __future__ import annotations
 
@@ -25,3 +25,13 @@ def instruction_sets() -> tuple[str, ...]:
     lines = (line.partition(":") for line in text.splitlines())
     flags = {flag for key, _, value in lines if key.strip() in ("flags", "Features") for flag in value.split()}
     return (platform.machine(), *(name for name in DECISIVE if name in flags))
+
+
+def processor_name() -> str:
+    """The model's name where Linux tells it, else what Python knows."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

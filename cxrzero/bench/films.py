@@ -12,9 +12,9 @@ from statistics import median
 from cxrzero.backends.base import cpu_count
 from cxrzero.display.counts import counted
 from cxrzero.errors import ImageError, NoInputError
-from cxrzero.images import decode
 from cxrzero.images.radiograph import DecodeOptions, GreyImage
 from cxrzero.sources import ImageRef, check_paths, find_images
+from cxrzero.sources.reader import Reader
 
 # Phantoms of the size that public collections have; a handful is enough, since none is read twice within a breath.
 DRAWN = 8
@@ -68,12 +68,12 @@ def draw_films(folder: Path, limit: int, side: int = DRAWN_SIDE) -> Films:
 
 
 def _read(refs: Sequence[ImageRef], options: DecodeOptions, *, drawn: bool) -> Films:
-    readable, pixels = [], []
+    readable, pixels, reader = [], [], Reader()
     for ref in refs:
         try:
             if ref.error is not None:
                 raise ref.error
-            pixels.append(next(decode(ref.path, options)).pixels)
+            pixels.append(next(reader.decode(ref, options)).pixels)
             readable.append(ref)
         except ImageError:
             continue

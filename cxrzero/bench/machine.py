@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
-from pathlib import Path
 
 from cxrzero.backends.base import cpu_count
+from cxrzero.backends.processor import processor_name
 from cxrzero.files import software
 
 PACKAGES = (
@@ -16,7 +16,7 @@ PACKAGES = (
 
 def machine() -> dict[str, str | int]:
     """Processor, cores that this process may use, memory in GB, operating system."""
-    found: dict[str, str | int] = {"processor": _processor(), "cores": cpu_count(), "system": platform.system()}
+    found: dict[str, str | int] = {"processor": processor_name(), "cores": cpu_count(), "system": platform.system()}
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         found["memory_gb"] = round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9)
     return found
@@ -25,13 +25,3 @@ def machine() -> dict[str, str | int]:
 def versions() -> dict[str, str]:
     """Versions of cxrzero, Python and what decodes and encodes, where it is installed."""
     return software(PACKAGES)
-
-
-def _processor() -> str:
-    """The model's name where Linux tells it, else what Python knows."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

@@ -17,10 +17,11 @@ from cxrzero.bench.films import Films
 from cxrzero.bench.stopwatch import Rate, measure
 from cxrzero.choices import Device
 from cxrzero.errors import CxrzeroError
-from cxrzero.images import decode
 from cxrzero.images.radiograph import DecodeOptions
 from cxrzero.model.bundle import Bundle
 from cxrzero.model.preprocess import Preprocess
+from cxrzero.sources import ImageRef
+from cxrzero.sources.reader import Reader
 
 # Batches that are tried; a CPU is full with little, and more only waits longer for its films.
 BATCHES = {"cpu": (1, 8, 16, 32), "cuda": (64, 128, 256, 512)}
@@ -59,12 +60,14 @@ class NotMeasured:
 def decode_rate(films: Films, options: DecodeOptions, threads: int, seconds: float) -> Rate:
     """Files → upright pictures with flags, in that many threads."""
 
-    def one(path: str) -> int:
-        return sum(1 for _ in decode(path, options))
+    reader = Reader()
 
-    paths = [ref.path for ref in films.refs] * (1 + threads // len(films.refs))
+    def one(ref: ImageRef) -> int:
+        return sum(1 for _ in reader.decode(ref, options))
+
+    refs = films.refs * (1 + threads // len(films.refs))
     with ThreadPoolExecutor(threads) as pool:
-        return measure(lambda: list(pool.map(one, paths)), len(paths), seconds)
+        return measure(lambda: list(pool.map(one, refs)), len(refs), seconds)
 
 
 def preprocess_rate(films: Films, preprocess: Preprocess, seconds: float) -> Rate:

@@ -1,24 +1,23 @@
 """What is kept of an image file: for each frame its facts, flags, content digest and embedding.
 
-The key says what decides these: which file (absolute path, size, modification time, inode), how it is decoded and
-preprocessed, by which encoder, precision, backend and versions. Only a digest of all that is stored, so no path is. One
-entry holds all frames of a file. Images that failed are not kept: a file may still be arriving, so it is tried again.
-Of an instance in an archive the key has the address, which is the service's with three UIDs: no other content may ever
-have these (PS3.5, 9).
+The key says what decides these: which film, how it is decoded and preprocessed, by which encoder, precision, backend
+and versions. Which film is told by its place (`cxrzero.cache.contents.place_of`), or by its content where that was
+hashed; a film that is kept by the one is found by the other as soon as both are known. Only a digest of all that is
+stored, so no path is, and nothing in a record depends on a path. One entry holds all frames of a file. Images that
+failed are not kept: a file may still be arriving, so it is tried again.
 """
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from cxrzero.cache.contents import Contents, is_hashed, place_of
 from cxrzero.cache.entries import Entries
 from cxrzero.errors import SkippedImage
 from cxrzero.images.radiograph import Facts
-from cxrzero.sources import ARCHIVED, ImageRef
+from cxrzero.sources import ImageRef
 
 HEADER_LENGTH_BYTES = 4
 
@@ -54,16 +53,18 @@ class ImageCache:
     Args:
         entries: where, see `cxrzero.cache.entries`.
         embed_dim: D.
+        contents: what is in films that are told by their places.
     """
 
-    def __init__(self, entries: Entries, embed_dim: int) -> None:
-        self._entries = entries
+    def __init__(self, entries: Entries, embed_dim: int, contents: Contents) -> None:
+        self._entries, self._contents = entries, contents
         self._embedding_bytes = 4 * embed_dim
 
     def lookup(self, refs: Sequence[ImageRef]) -> list[FileRecord | None]:
         """Look up each file's record, or None."""
         keys = [b"" if ref.is_anew else self._key(ref) for ref in refs]
         found = self._entries.get([key for key in keys if key])
+        found |= self._kept_otherwise((ref, key) for ref, key in zip(refs, keys, strict=True) if key not in found)
         return [self._unpack(payload) if (payload := found.get(key)) else None for key in keys]
 
     def keep(self, records: Sequence[tuple[ImageRef, FileRecord]]) -> None:
@@ -74,12 +75,38 @@ class ImageCache:
             self._entries.put(payloads)
 
     def _key(self, ref: ImageRef) -> bytes:
-        if ref.identity is None:
-            return b""
-        if ref.identity == ARCHIVED:
-            return self._entries.key(b"archive\0" + os.fsencode(ref.path))
-        folder, separator, name = ref.path.rpartition(os.sep)
-        return self._entries.key(b"%s/%s\0%d %d %d" % (_absolute(folder + separator), os.fsencode(name), *ref.identity))
+        if ref.content is not None:
+            return self._by_content(ref.content)
+        place = place_of(ref)
+        return self._entries.key(place) if place else b""
+
+    def _by_content(self, content: bytes) -> bytes:
+        return self._entries.key(b"content\0" + content)
+
+    def _kept_otherwise(self, missing: Iterable[tuple[ImageRef, bytes]]) -> dict[bytes, bytes]:
+        """Payloads by the keys given that are there under the other key of a film.
+
+        What is there by place is kept by content too, and from then on found wherever the film goes.
+        """
+        films = [(ref, key) for ref, key in missing if key]
+        if not films:
+            return {}
+        contents = self._contents.lookup(
+            [place_of(ref) if ref.content is None and is_hashed(ref) else b"" for ref, _ in films]
+        )
+        others = {}
+        for (ref, key), content in zip(films, contents, strict=True):
+            if ref.content is not None:
+                if place := place_of(ref):
+                    others[key] = self._entries.key(place)
+            elif content is not None:
+                others[key] = self._by_content(content)
+        payloads = self._entries.get(list(others.values()))
+        found = {key: payloads[other] for key, other in others.items() if other in payloads}
+        hashed = {key for ref, key in films if ref.content is not None}
+        if new := {key: payload for key, payload in found.items() if key in hashed}:
+            self._entries.put(new)
+        return found
 
     def _unpack(self, payload: bytes) -> FileRecord | None:
         start = HEADER_LENGTH_BYTES + int.from_bytes(payload[:HEADER_LENGTH_BYTES], "little")
@@ -107,8 +134,3 @@ def _pack(record: FileRecord) -> bytes:
     frames = [(f.frame, f.facts, sorted(f.flags), f.digest, bool(f.embedding)) for f in record.frames]
     header = json.dumps((frames, skipped), separators=(",", ":")).encode()
     return len(header).to_bytes(HEADER_LENGTH_BYTES, "little") + header + b"".join(f.embedding for f in record.frames)
-
-
-@lru_cache(maxsize=1024)
-def _absolute(folder: str) -> bytes:
-    return os.fsencode(os.path.abspath(folder))

@@ -8,6 +8,7 @@ goes wrong turns it off or rebuilds it, with one sentence in `notices`.
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import time
 import zlib
@@ -15,11 +16,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from cxrzero.files import user_folder
+from cxrzero.errors import OutputError
+from cxrzero.files import make_private, user_folder
 
 SCHEMA_VERSION = 1
 FILE_NAME = "embeddings.sqlite"
+NODES = "nodes"
 DEFAULT_MAX_GB = 10.0
 
 # Rows of 2 to 3 kB (512 float32 and a few facts) fill a 4 kB page badly, five to a 16 kB page well.
@@ -40,6 +44,8 @@ DELETED_AT_ONCE = 10_000
 # What one eviction frees beyond the limit, so that evictions are rare.
 KEPT_AFTER_EVICTION = 0.9
 CHECKSUM_BYTES = 4
+# The kinds of entries there are; who uses each is said in the module named.
+IMAGE, TEXT, CONTENT = "image", "text", "content"  # cxrzero.cache.images, .texts, .contents
 
 SCHEMA = (
     """CREATE TABLE IF NOT EXISTS entries (
@@ -55,7 +61,8 @@ class Usage:
     """What is kept of one model.
 
     Attributes:
-        kind: "image" (one entry a file) or "text" (one a prompt).
+        model: "" where an entry is of no model.
+        kind: "image" (one entry a file), "text" (one a prompt) or "content" (one a file whose content is known).
         oldest, newest: when it was last used, seconds since 1970, to the hour.
     """
 
@@ -64,6 +71,16 @@ class Usage:
     entries: int
     oldest: int
     newest: int
+
+
+class Entry(NamedTuple):
+    """One entry as the file has it; its payload is sealed."""
+
+    key: bytes
+    kind: str
+    model: str
+    used: int
+    sealed: bytes
 
 
 class NewerCacheError(Exception):
@@ -75,6 +92,11 @@ def cache_folder() -> Path:
     if chosen := os.environ.get("CXRZERO_CACHE_DIR"):
         return Path(chosen)
     return user_folder("cache")
+
+
+def folder_of(host: str) -> Path:
+    """Where a machine keeps what it embeds for the run of another one: in the cache folder that both may have."""
+    return cache_folder() / NODES / re.sub(r"[^\w-]", "_", host)
 
 
 def size_limit() -> tuple[int, str]:
@@ -123,7 +145,7 @@ class Store:
             long_ago = now - USE_RESOLUTION_S
             for start in range(0, len(keys), KEYS_PER_QUERY):
                 for key, used, sealed in self._select(keys[start : start + KEYS_PER_QUERY]):
-                    if (payload := _unseal(sealed)) is not None:
+                    if (payload := unseal(sealed)) is not None:
                         found[key] = payload
                     if used < long_ago:
                         stale.append((now, key))
@@ -136,11 +158,26 @@ class Store:
         if not self.alive:
             return
         now = int(time.time())
-        rows = ((key, kind, model, now, _seal(payload)) for key, payload in payloads.items())
+        rows = (Entry(key, kind, model, now, _seal(payload)) for key, payload in payloads.items())
         with self._guarded():
             self._write("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?)", rows)
             if self._bytes_used() > self.max_bytes:
                 self._evict()
+
+    def add(self, entries: Sequence[Entry]) -> int:
+        """Take entries of another file as they are, those whose keys are not there, in one transaction; how many.
+
+        Nothing is evicted for them; ask `has_room` first.
+        """
+        with self._guarded():
+            return self._write("INSERT OR IGNORE INTO entries VALUES (?, ?, ?, ?, ?)", entries)
+        return 0
+
+    def has_room(self, size: int) -> bool:
+        """Whether so many bytes more are within the limit."""
+        with self._guarded():
+            return self._bytes_used() + size <= self.max_bytes
+        return False
 
     def usage(self) -> list[Usage]:
         query = "SELECT model, kind, count(*), min(used), max(used) FROM entries GROUP BY model, kind"
@@ -173,6 +210,10 @@ class Store:
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         return deleted
 
+    def beside(self) -> list[Path]:
+        """The files of other machines (`folder_of`) that are in sight."""
+        return sorted(self.path.parent.glob(f"{NODES}/*/{FILE_NAME}"))
+
     def bytes_on_disk(self) -> int:
         files = (Path(f"{self.path}{suffix}") for suffix in ("", "-wal"))
         return sum(file.stat().st_size for file in files if file.exists())
@@ -195,6 +236,8 @@ class Store:
             self._set_aside(error)
         except OSError as error:
             self._give_up(f"the embedding cache {self.path} cannot be used ({error.strerror})")
+        except OutputError as error:
+            self._give_up(f"the embedding cache {self.path} cannot be used: {error}")
 
     def _give_up(self, reason: str) -> None:
         self.notices.append(f"{reason}; this run goes on without it")
@@ -216,7 +259,7 @@ class Store:
             self.notices.append(f"the embedding cache was damaged ({error}); it is set aside as {aside} and rebuilt")
 
     def _open(self) -> None:
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(self.path.parent)
         # SQLite gives its side files the mode of the main one.
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
         self._inode = self.path.stat().st_ino
@@ -262,17 +305,19 @@ class Store:
         marks = ",".join("?" * len(keys))
         return self._connection.execute(f"SELECT key, used, payload FROM entries WHERE key IN ({marks})", keys)
 
-    def _write(self, statement: str, rows: Iterable[tuple[object, ...]]) -> None:
+    def _write(self, statement: str, rows: Iterable[tuple[object, ...]]) -> int:
+        """Execute a statement for each row, all or none; how many rows of the table it changed."""
         if not self._connection:
-            return
+            return 0
         self._connection.execute("BEGIN IMMEDIATE")
         try:
-            self._connection.executemany(statement, rows)
+            changed = self._connection.executemany(statement, rows).rowcount
             self._connection.execute("COMMIT")
         except BaseException:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
+        return changed
 
     def _bytes_used(self) -> int:
         return (self._pragma("page_count") - self._pragma("freelist_count")) * PAGE_SIZE
@@ -312,7 +357,8 @@ def _seal(payload: bytes) -> bytes:
     return zlib.crc32(payload).to_bytes(CHECKSUM_BYTES, "little") + payload
 
 
-def _unseal(sealed: object) -> bytes | None:
+def unseal(sealed: object) -> bytes | None:
+    """The payload, or None where it is not what was sealed."""
     if not isinstance(sealed, bytes) or len(sealed) < CHECKSUM_BYTES:
         return None
     payload = sealed[CHECKSUM_BYTES:]

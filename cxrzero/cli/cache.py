@@ -1,10 +1,11 @@
-"""`cxrzero cache info` and `cxrzero cache clear`."""
+"""`cxrzero cache info | merge | clear`."""
 
 from __future__ import annotations
 
 import re
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,16 +17,20 @@ from cxrzero.display.counts import counted
 from cxrzero.errors import ConfigError, RunError, UsageError
 
 if TYPE_CHECKING:
-    from cxrzero.cache.store import Store
+    from cxrzero.cache.merge import Merged
+    from cxrzero.cache.store import Store, Usage
 
 UNITS_S = {"h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 def register(app: typer.Typer) -> None:
     group = typer.Typer(
-        cls=Group, no_args_is_help=True, help="Show and delete what is kept of images and prompts that were embedded."
+        cls=Group,
+        no_args_is_help=True,
+        help="Show, join and delete what is kept of images and prompts that were embedded.",
     )
     group.command("info", cls=Command)(reports_failures(info))
+    group.command("merge", cls=Command, no_args_is_help=True)(reports_failures(merge))
     group.command("clear", cls=Command)(reports_failures(clear))
     app.add_typer(group, name="cache")
 
@@ -40,10 +45,54 @@ def info() -> None:
     store = Store()
     show(f"{store.path}: {_megabytes(store)} of at most {store.max_bytes / 1e9:,.1f} GB")
     for usage in store.usage():
-        entries = counted(usage.entries, "image file" if usage.kind == "image" else "prompt")
         first, last = _day(usage.oldest), _day(usage.newest)
-        show(f"{usage.model}: {entries}, last used {first if first == last else f'from {first} to {last}'}")
+        show(f"{_entries(usage)}, last used {first if first == last else f'from {first} to {last}'}")
+    if nodes := store.beside():
+        size = sum(node.stat().st_size for node in nodes) / 1e6
+        folder = nodes[0].parent.parent
+        show(f"{counted(len(nodes), 'cache')} of other machines ({size:,.1f} MB): cxrzero cache merge {folder}/*")
     _report(store.notices, alive=store.alive)
+
+
+def merge(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="CACHE...",
+            help="Give cache folders of other machines, or their embeddings.sqlite; none is changed.",
+        ),
+    ],
+) -> None:
+    """Add to this cache what other machines kept, so that nothing is embedded that one of them has embedded.
+
+    Running predictions go on meanwhile. After an interruption, give the same command again. Merge only what you trust:
+    embeddings become results, and nothing in them tells whose film they are of.
+
+    [bold]cxrzero cache merge nodes/*[/bold]
+
+    Exit codes: 0 all is there now, 2 a file is no cache (nothing was merged), 3 damaged entries or some that had no
+    room are left out, 130 interrupted (what is merged is kept).
+    """
+    from cxrzero.cache import merge as job
+    from cxrzero.cache.store import Store
+    from cxrzero.cli.progress import Steps
+
+    store = Store()
+    if not store.alive:
+        _report(store.notices, alive=False)
+    done = []
+    for file in job.find_caches(sources, store):
+        with Steps("Merging") as steps:
+            done.append(job.merge(file, store, lambda merged: steps(merged.done, merged.entries)))
+        if not store.alive:
+            break
+        show(_line(done[-1]))
+    show(f"{store.path} has {_megabytes(store)} of at most {store.max_bytes / 1e9:,.1f} GB now.")
+    if any(each.no_room for each in done):
+        say("Note: the cache is full; raise CXRZERO_CACHE_MAX_GB and give the same command again")
+    _report(store.notices, alive=store.alive)
+    if not all(each.is_whole for each in done):
+        raise typer.Exit(3)
 
 
 def clear(
@@ -77,6 +126,27 @@ def clear(
     _report(store.notices, alive=store.alive)
 
 
+def _entries(usage: Usage) -> str:
+    """How many entries of a kind there are, and of which model."""
+    from cxrzero.cache.store import CONTENT, IMAGE
+
+    if usage.kind == CONTENT:
+        return counted(usage.entries, "file with a known content", "files with a known content")
+    return f"{usage.model}: {counted(usage.entries, 'image file' if usage.kind == IMAGE else 'prompt')}"
+
+
+def _line(merged: Merged) -> str:
+    """What became of one file."""
+    parts = [f"{merged.added:,} added", f"{merged.known:,} known before"]
+    if merged.damaged:
+        parts.append(f"{merged.damaged:,} damaged and left out")
+    if merged.no_room:
+        parts.append(f"{merged.no_room:,} left out for want of room")
+    if merged.is_cut:
+        parts.append("the file is damaged, and what comes after these is left out")
+    return f"{merged.source} ({merged.bytes / 1e6:,.1f} MB): {', '.join(parts)}."
+
+
 def _check_kept(store: Store, model: str) -> None:
     """Say that nothing is kept of a model.
 
@@ -85,7 +155,7 @@ def _check_kept(store: Store, model: str) -> None:
     """
     from cxrzero.registry.resolve import known_names
 
-    kept = sorted({usage.model for usage in store.usage()})
+    kept = sorted({usage.model for usage in store.usage() if usage.model})
     if model in kept:
         return
     what = f"nothing is kept of {model!r}, only of {', '.join(kept)}" if kept else "nothing is kept of any model"

@@ -14,6 +14,7 @@ from cxrzero.heatmap.options import HeatmapOptions
 
 if TYPE_CHECKING:
     from cxrzero.archive.archives import Archives
+    from cxrzero.remote.objects import Objects
 
 SHOWN = 5  # films without maps that are named
 
@@ -34,12 +35,13 @@ def heatmap(options: HeatmapOptions) -> None:
     """
     one_blas_thread()
     from cxrzero.archive.archives import Archives
+    from cxrzero.remote.objects import Objects
 
-    with Archives(notify=say) as archives:
-        _heatmap(options, archives)
+    with Archives(notify=say) as archives, Objects(notify=say) as objects:
+        _heatmap(options, archives, objects)
 
 
-def _heatmap(options: HeatmapOptions, archives: Archives) -> None:
+def _heatmap(options: HeatmapOptions, archives: Archives, objects: Objects) -> None:
     from cxrzero.cli.progress import Progress
     from cxrzero.display.counts import counted
     from cxrzero.heatmap.plan import check, prepare
@@ -48,7 +50,7 @@ def _heatmap(options: HeatmapOptions, archives: Archives) -> None:
     from cxrzero.prompts.remarks import lines
     from cxrzero.screener import Screener
 
-    asked = check(options, archives)
+    asked = check(options, archives, objects)
     screener = Screener(
         options.model,
         device=options.device,
@@ -56,6 +58,7 @@ def _heatmap(options: HeatmapOptions, archives: Archives) -> None:
         workers=options.workers,
         decode_options=DecodeOptions(invert=options.invert),
         archives=archives or None,
+        objects=objects or None,
         notify=say,
     )
     plan = prepare(asked, screener)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cxrzero.cli.console import Console
     from cxrzero.images.radiograph import Radiograph
     from cxrzero.model.preprocess import Preprocess
+    from cxrzero.remote.objects import Objects
 
 # Characters: the longest of the titles, "photometric interpretation".
 TITLE = 26
@@ -30,7 +31,9 @@ def register(app: typer.Typer) -> None:
 
 
 def inspect(
-    paths: Annotated[list[str], typer.Argument(metavar="FILE...", help="Give images, folders or @list.txt.")],
+    paths: Annotated[
+        list[str], typer.Argument(metavar="FILE...", help="Give images, folders, .zip and .tar files or @list.txt.")
+    ],
     png: Annotated[
         Path | None,
         typer.Option(
@@ -55,22 +58,26 @@ def inspect(
     Exit codes: 0 all readable, 1 the run failed, 2 wrong usage, 3 some files could not be read.
     """
     from cxrzero.archive.archives import Archives
+    from cxrzero.remote.objects import Objects
 
-    with Archives(notify=say) as archives:
-        _inspect(paths, png, model, invert, archives)
+    with Archives(notify=say) as archives, Objects(notify=say) as objects:
+        _inspect(paths, png, model, invert, archives, objects)
 
 
-def _inspect(paths: list[str], png: Path | None, model: str, invert: Invert, archives: Archives) -> None:
-    from cxrzero.archive.address import names_archive
+def _inspect(
+    paths: list[str], png: Path | None, model: str, invert: Invert, archives: Archives, objects: Objects
+) -> None:
     from cxrzero.cli.console import Console
     from cxrzero.errors import ImageError, NoInputError, OutputError, exit_code
-    from cxrzero.images import DecodeOptions, decode
+    from cxrzero.images import DecodeOptions
     from cxrzero.model.bundle import Bundle
     from cxrzero.model.preprocess import Preprocess
+    from cxrzero.places.kind import shown
     from cxrzero.registry import resolve_model
     from cxrzero.sources import check_paths, find_images
+    from cxrzero.sources.reader import Reader
 
-    check_paths(paths, archives)
+    check_paths(paths, archives, objects)
     preprocess = None
     if png is not None:
         bundle: Bundle = resolve_model(model, say)
@@ -79,16 +86,15 @@ def _inspect(paths: list[str], png: Path | None, model: str, invert: Invert, arc
             png.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"--png {png} cannot be made: {error.strerror}") from error
-    console = Console()
+    console, reader = Console(), Reader(archives, objects)
     failed = number = 0
-    for number, ref in enumerate(find_images(paths, archives=archives), start=1):
+    for number, ref in enumerate(find_images(paths, archives=archives, objects=objects), start=1):
         console.print()
         console.print(f"{number}  {ref.path}", style="bold")
         try:
             if ref.error is not None:
                 raise ref.error
-            read = archives.decode if names_archive(ref.path) else decode
-            for radiograph in read(ref.path, DecodeOptions(invert=invert)):
+            for radiograph in reader.decode(ref, DecodeOptions(invert=invert)):
                 _print_radiograph(console, radiograph)
                 if png is not None and preprocess is not None:
                     _write_pngs(console, png, f"{number:04d}_{radiograph.frame}", radiograph, preprocess)
@@ -96,7 +102,7 @@ def _inspect(paths: list[str], png: Path | None, model: str, invert: Invert, arc
             failed += error.status == "failed"
             console.print(f"   {error.status}: {error}", style="yellow")
     if not number:
-        raise NoInputError(f"no image or DICOM file in {', '.join(paths)}")
+        raise NoInputError(f"no image or DICOM file in {', '.join(map(shown, paths))}")
     raise typer.Exit(exit_code(number, failed))
 
 

@@ -24,7 +24,12 @@ def merge(
             metavar="PART...", help="Give the tables of all shards in any order; their .run.json lie beside them."
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Write the joined table to this file.")],
+    out: Annotated[
+        str,
+        typer.Option(
+            "--out", "-o", metavar="FILE", help="Write the joined table to this file, or send it to an object store."
+        ),
+    ],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a table that exists already.")] = False,
     by: Annotated[
         Level, typer.Option("--by", help="Write one row per image; study adds a table with one row per study.")
@@ -46,13 +51,25 @@ def merge(
     """
     from cxrzero.display.counts import counted
     from cxrzero.errors import exit_code
+    from cxrzero.places.kind import kind_of_place
     from cxrzero.predict import merge as job
+    from cxrzero.predict.manifest import names_of
     from cxrzero.tables.table import STDOUT
 
-    record = job.merge(parts, out, overwrite=overwrite, studies=study_aggregate if by == "study" else None)
+    studies = study_aggregate if by == "study" else None
+    if kind_of_place(out) == "object":
+        from cxrzero.remote.upload import Upload
+
+        with Upload(out, say) as upload:
+            upload.check(names_of(upload.name, by_study=studies is not None), overwrite=overwrite)
+            record = job.merge(parts, upload.local, overwrite=overwrite, studies=studies)
+            upload.commit(overwrite=overwrite)
+            out = str(upload)
+    else:
+        record = job.merge(parts, Path(out), overwrite=overwrite, studies=studies)
     counts = record["counts"]
     rows = ", ".join(f"{counts[status]:,} {status}" for status in ("ok", "failed", "skipped"))
-    wrote = "" if str(out) == STDOUT else f" Wrote {out} and its record."
+    wrote = "" if out == STDOUT else f" Wrote {out} and its record."
     say(f"Merged {counted(len(parts), 'shard')}: {rows}.{wrote}")
     for warning in (record["studies"] or {}).get("warnings", ()):
         say(f"Warning: {warning}")

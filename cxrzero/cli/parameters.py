@@ -92,10 +92,11 @@ def _parameter(option: Option, required: bool) -> inspect.Parameter:
     return _keyword(option.name, default, Annotated[kind, typer.Option(*flags, **facts)])
 
 
-def _checked(check: Callable[[str], Any]) -> Callable[[str], str]:
-    def checked(text: str) -> str:
+def _checked(check: Callable[[str], Any]) -> Callable[[str | None], str | None]:
+    def checked(text: str | None) -> str | None:
         try:
-            check(text)
+            if text is not None:  # an option without a default, which nobody gave
+                check(text)
         except UsageError as error:
             raise typer.BadParameter(str(error)) from error
         return text

@@ -45,20 +45,29 @@ def predict(
     """
     one_blas_thread()
     from cxrzero.cli import summary
-    from cxrzero.predict.plan import prepare
 
-    plan = prepare(options, say, look_only=dry_run)
+    plan = _prepare(options, look_only=dry_run)
     rare_collections()
     if dry_run:
         summary.print_plan(plan)
         return
     if not quiet:
         summary.print_start(plan)
-    outcome = _run(plan, quiet)
+    outcome = _run(plan, quiet) if options.engine is None else _run_on_engine(plan, quiet)
     if not quiet:
         summary.print_end(plan, outcome)
     reported = _report(options.dicom_sr, plan, quiet) if options.dicom_sr else 0
     raise typer.Exit(outcome.exit_code or reported)
+
+
+def _prepare(options: PredictOptions, *, look_only: bool) -> Plan:
+    if options.engine is not None:
+        from cxrzero.cluster import run
+
+        return run.prepare(options, say, look_only=look_only)
+    from cxrzero.predict.plan import prepare
+
+    return prepare(options, say, look_only=look_only)
 
 
 def _report(folder: Path, plan: Plan, quiet: bool) -> int:
@@ -89,8 +98,22 @@ def _run(plan: Plan, quiet: bool) -> Outcome:
         with Progress(beside_table=plan.out == STDOUT) as progress:
             return run(plan, progress, live)
     except KeyboardInterrupt:
-        kept = (
-            "" if plan.out == STDOUT else f" and kept in {plan.shown_out if plan.is_growing else partial_of(plan.out)}"
-        )
+        place = plan.shown_out if plan.is_growing else partial_of(plan.out)
+        kept = "" if plan.out == STDOUT or plan.upload else f" and kept in {place}"  # an upload has said where
         say(f"Interrupted: {counted(live.stats.rows, 'row is', 'rows are')} done{kept}.")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _run_on_engine(plan: Plan, quiet: bool) -> Outcome:
+    from cxrzero.choices import silent
+    from cxrzero.cli.progress import ClusterProgress
+    from cxrzero.cluster.run import plan_path, run
+
+    try:
+        if quiet:
+            return run(plan, notify=silent)
+        with ClusterProgress() as progress:
+            return run(plan, notify=progress.note, on_news=progress)
+    except KeyboardInterrupt:
+        say(f"Interrupted: what is done is kept in {plan_path(plan.out)}, and the same command goes on from there.")
         raise typer.Exit(INTERRUPTED) from None

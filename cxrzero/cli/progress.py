@@ -13,11 +13,14 @@ from cxrzero.display.counts import counted
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
 
+    from cxrzero.cluster.driver import Standing
     from cxrzero.pipeline.live import Live
 
 SECONDS_BETWEEN_LINES = 10.0
 # A bar is drawn ten times a second; telling it of every row would take longer than a row from the cache.
 SECONDS_BETWEEN_UPDATES = 0.1
+# Characters of a bar beside which much is said.
+NARROW = 10
 
 
 class Progress:
@@ -76,6 +79,57 @@ class Progress:
         return f"{rows / (time.monotonic() - self._started):.1f} images/s"
 
 
+class ClusterProgress:
+    """Shows a run on an engine; call it with how far it is."""
+
+    def __init__(self) -> None:
+        fields = ("{task.fields[done]}", "{task.fields[rate]}", "{task.fields[tasks]}")
+        self._bar = bar(*fields, time_left=True, width=NARROW)
+        self._task = self._bar.add_task("Screening", total=None, done="", rate="", tasks="") if self._bar else None
+        self._started = time.monotonic()
+        self._interval = SECONDS_BETWEEN_UPDATES if self._bar else SECONDS_BETWEEN_LINES
+        self._next = self._started + self._interval
+
+    def __call__(self, standing: Standing) -> None:
+        now = time.monotonic()
+        if now < self._next and standing.done < standing.films:
+            return
+        self._next = now + self._interval
+        new, elapsed = standing.done - standing.kept, now - self._started
+        rate = f"{new / elapsed:.1f} films/s"
+        tasks = f"{standing.tasks_done:,}/{standing.tasks:,} tasks, {standing.tasks_running:,} running"
+        if standing.retried:
+            tasks += f", {standing.retried:,} retried"
+        if self._bar and self._task is not None:
+            self._bar.update(
+                self._task,
+                completed=standing.done,
+                total=standing.films,
+                done=_of(standing.done, standing.films),
+                rate=rate,
+                tasks=tasks,
+            )
+        else:
+            left = f", {_time_left(new, standing.films - standing.kept, elapsed)} left" if new else ""
+            say(f"{_of(standing.done, standing.films)} films, {rate}, {tasks}{left}")
+
+    def note(self, line: str) -> None:
+        """Say something beside it."""
+        if self._bar:
+            self._bar.console.print(line)
+        else:
+            say(line)
+
+    def __enter__(self) -> Self:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar:
+            self._bar.stop()
+
+
 class Steps:
     """Shows how many steps of a known number are done; call it with both."""
 
@@ -102,8 +156,11 @@ class Steps:
             self._bar.stop()
 
 
-def bar(*texts: str, time_left: bool = False) -> RichProgress | None:
+def bar(*texts: str, time_left: bool = False, width: int = 40) -> RichProgress | None:
     """Make a bar with what is done before it and `texts` behind it, in the format of rich's TextColumn.
+
+    Args:
+        width: of the bar, in characters.
 
     Returns:
         None where a line cannot be drawn again in its place.
@@ -118,7 +175,7 @@ def bar(*texts: str, time_left: bool = False) -> RichProgress | None:
     if not console.can_redraw:
         return None
     last = [TimeRemainingColumn()] if time_left else []
-    return Progress("{task.description}", BarColumn(), *texts, *last, console=console)
+    return Progress("{task.description}", BarColumn(width), *texts, *last, console=console)
 
 
 def _of(rows: int, total: int | None) -> str:

@@ -14,6 +14,7 @@ from cxrzero.search.options import SearchOptions
 
 if TYPE_CHECKING:
     from cxrzero.archive.archives import Archives
+    from cxrzero.remote.objects import Objects
     from cxrzero.search.archive import Hit
 
 
@@ -32,12 +33,13 @@ def search(options: SearchOptions) -> None:
     """
     one_blas_thread()
     from cxrzero.archive.archives import Archives
+    from cxrzero.remote.objects import Objects
 
-    with Archives(notify=say) as archives:
-        _search(options, archives)
+    with Archives(notify=say) as archives, Objects(notify=say) as objects:
+        _search(options, archives, objects)
 
 
-def _search(options: SearchOptions, archives: Archives) -> None:
+def _search(options: SearchOptions, archives: Archives, objects: Objects) -> None:
     import datetime
 
     from cxrzero.cli.progress import Progress
@@ -56,14 +58,20 @@ def _search(options: SearchOptions, archives: Archives) -> None:
 
     if not options.paths:
         raise UsageError('search takes a text and a folder: cxrzero search "pleural effusion" archive/')
-    check_paths([*options.paths, *filter(None, [options.like])], archives)
+    check_paths([*options.paths, *filter(None, [options.like])], archives, objects)
     if options.out:
         check_output(options.out, overwrite=options.overwrite)
     if options.html:
         check_file(options.html, overwrite=options.overwrite)
     decode_options = DecodeOptions(invert=options.invert)
     screener = Screener(
-        options.model, device=options.device, decode_options=decode_options, archives=archives or None, notify=say
+        options.model,
+        device=options.device,
+        decode_options=decode_options,
+        cache_by=options.cache_by,
+        archives=archives or None,
+        objects=objects or None,
+        notify=say,
     )
     member = screener.member
     for line in (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from cxrzero.choices import OWN_CALIBRATION
+from cxrzero.choices import OWN_CALIBRATION, parse_engine
 from cxrzero.cli.console import Console
 from cxrzero.cli.highest import print_highest
 from cxrzero.display.counts import counted, together
@@ -27,15 +27,16 @@ def print_plan(plan: Plan) -> None:
     first = list(itertools.islice(files, 5))
     total = len(first) + sum(1 for _ in files)
     shard = f", those of shard {plan.options.shard} of {counts.found:,}" if plan.options.shard else ""
-    archives = plan.screener.archives
-    console.print(
-        f"Would read   {counted(total, 'film' if archives else 'file')}{shard} "
-        f"({counted(counts.ignored, 'other file')} ignored)"
-    )
+    archives, objects = plan.screener.archives, plan.screener.objects
+    what = counted(total, "film" if archives or objects else "file")
+    console.print(f"Would read   {what}{shard} ({counts.left_out()})")
     if archives:
         left_out = f"; not asked for: {archives.left_out()}" if archives.unfetched else ""
         console.print(f"             as the archive lists them now; nothing was fetched{left_out}")
         archives.close()
+    if objects:
+        console.print("             as the store lists them now; of names without a suffix the first bytes were read")
+        objects.close()
     for name in _names(plan, first):
         console.print(f"             {name}")
     console.print(f"Would ask    {_models(plan)} for {counted(len(plan.prompts), 'label')}")
@@ -97,22 +98,26 @@ def print_end(plan: Plan, outcome: Outcome) -> None:
         print_highest(console, plan, outcome)
     console.print(
         f"{counted(stats.rows, 'row')}: {stats.ok:,} ok, {stats.failed:,} failed, {stats.skipped:,} skipped; "
-        f"{counted(outcome.ignored, 'other file')} ignored"
+        f"{outcome.walk.left_out()}"
     )
     if plan.screener.archives and plan.screener.archives.unfetched:
         console.print(f"Not fetched, for their modality is never scored: {plan.screener.archives.left_out()}")
     if unscored := [f"{why} ({n:,})" for why, n in outcome.highest.unscored.most_common()]:
         console.print(f"Without scores: {together(unscored)}")
-    console.print(f"Embeddings: {stats.cached:,} taken from the cache, {stats.embedded:,} computed")
+    hashed = f"; {counted(stats.hashed, 'file')} hashed" if screener.cache_by == "content" else ""
+    console.print(f"Embeddings: {stats.cached:,} taken from the cache, {stats.embedded:,} computed{hashed}")
     if frames := screener.gpu_frames:
         console.print(
             f"Compressed DICOM frames: {frames.on_gpu:,} decoded on the GPU, {frames.on_cpu:,} on the processor"
         )
-    for notice in screener.store.notices if screener.store else ():
+    for notice in dict.fromkeys([*(screener.store.notices if screener.store else ()), *outcome.notices]):
         console.print(f"Note: {notice}", style="yellow")
+    rate, over = f", {stats.rows / seconds:.1f} images/s", _workers(plan)
+    if plan.options.engine is not None:  # some films may have been done before this driver began
+        rate, over = "", "all tasks"
     console.print(
-        f"Time: {seconds:.1f} s, {stats.rows / seconds:.1f} images/s (decoding {stats.decode_seconds:.1f} s summed "
-        f"over {_workers(plan)}, encoding {stats.encode_seconds:.1f} s, writing {outcome.write_seconds:.1f} s)"
+        f"Time: {seconds:.1f} s{rate} (decoding {stats.decode_seconds:.1f} s summed over {over}, encoding "
+        f"{stats.encode_seconds:.1f} s, writing {outcome.write_seconds:.1f} s)"
     )
     if failure := outcome.first_failure:
         console.print(f"First failure: {failure['path']}: {failure.error}", style="yellow")
@@ -160,6 +165,8 @@ def _models(plan: Plan) -> str:
 
 
 def _engine(plan: Plan) -> str:
+    if plan.options.engine is not None:
+        return _on_engine(plan.options.engine, plan)
     screener = plan.screener
     encoders = [member.encoder for member in screener.members]
     backend, place = each_once(e.backend for e in encoders), each_once(str(e.gpu or e.device) for e in encoders)
@@ -167,6 +174,18 @@ def _engine(plan: Plan) -> str:
         f"{backend} on {place} in {screener.precision} ({reasons(encoders)}), "
         f"batch size {screener.batch_size}, decoding in {_workers(plan)}"
     )
+
+
+def _on_engine(engine: str, plan: Plan) -> str:
+    """What an engine does; how many tasks that are is known when the films are."""
+    from cxrzero.cluster.run import plan_path
+
+    name, more = parse_engine(engine)
+    where = {"local": "processes of this machine", "ray": "a Ray cluster", "slurm": "Slurm"}[name]
+    if name == "local" and more:
+        where = counted(int(more), "process") + " of this machine"
+    tasks = counted(plan.options.tasks, "task") if plan.options.tasks else "tasks of some minutes"
+    return f"in {tasks} on {where}; until it ends, {plan_path(plan.out)} has the plan and what is done"
 
 
 def _workers(plan: Plan) -> str:

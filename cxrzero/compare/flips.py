@@ -19,6 +19,7 @@ from cxrzero.errors import ImageError
 from cxrzero.images.radiograph import DecodeOptions
 from cxrzero.report.errorfilms import FILM_PIXELS, Shown
 from cxrzero.report.findfilm import find_film, read_frame
+from cxrzero.sources.reader import Reader
 from cxrzero.stats.agreement import shares_below
 from cxrzero.tables.changed import OTHER_FILM
 
@@ -85,15 +86,16 @@ def draw_flips(pairs: Pairs, flips: Sequence[Flip], root: Path, notify: Notify) 
     options = DecodeOptions() if record is None else DecodeOptions(invert=record.decode_options.invert)
     rows = list(dict.fromkeys(flip.row for flip in flips))
     notify(f"Films that flip most: reading {counted(len(rows), 'film')}")
-    return {row: _shown(pairs, row, root, options) for row in rows}
+    reader = Reader()
+    return {row: _shown(pairs, row, root, options, reader) for row in rows}
 
 
-def _shown(pairs: Pairs, row: int, root: Path, options: DecodeOptions) -> Shown:
+def _shown(pairs: Pairs, row: int, root: Path, options: DecodeOptions, reader: Reader) -> Shown:
     file = find_film(root, pairs.paths[row])
     if file is None:
         return Shown(fault=NOT_FOUND)
     try:
-        film = read_frame(file, pairs.frames[row], options)
+        film = read_frame(reader, file, pairs.frames[row], options)
     except ImageError as error:
         return Shown(file, fault=error.message)
     sop = pairs.sops[row]

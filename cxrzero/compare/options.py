@@ -32,8 +32,8 @@ def read_shares(text: str) -> tuple[float, ...]:
 class CompareOptions:
     """One comparison; each field says what it is for."""
 
-    a: Path = argument("A.csv", "Give the table of predictions to start from, such as that of the model in use.")
-    b: Path = argument("B.csv", "Give the table to compare with it: another model or version, on the same films.")
+    a: str = argument("A.csv", "Give the table of predictions to start from, such as that of the model in use.")
+    b: str = argument("B.csv", "Give the table to compare with it: another model or version, on the same films.")
 
     # What is written.
     out: Path | None = option(

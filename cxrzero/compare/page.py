@@ -26,11 +26,11 @@ RULES = {"stated": "the tables' own decisions", "threshold": "score of at least 
 
 def render(comparison: Comparison, created: datetime.datetime | None = None) -> str:
     """The whole page; `created` is shown as its time, None leaves it out."""
-    a, b = (escape(str(each)) for each in (comparison.options.a, comparison.options.b))
+    a, b = (escape(each) for each in (comparison.options.a, comparison.options.b))
     joined = comparison.pairs.joined
     size = counted(joined.n_both, "study" if joined.level == "study" else "film")
     return report_page(
-        f"Comparison of {comparison.options.a.name} and {comparison.options.b.name}",
+        f"Comparison of {Path(comparison.options.a).name} and {Path(comparison.options.b).name}",
         [f"A is {a}", f"B is {b}", f"{size} with a score in both"],
         _sections(comparison),
         f"{COMPARE_CSV} and {COMPARE_JSON}",

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from cxrzero.archive.address import names_archive
 from cxrzero.compare.options import CompareOptions
 from cxrzero.errors import ConfigError, LabelError, NoInputError
 from cxrzero.evaluate.columns import STUDIES_ONLY, check_wide, prediction_labels, scores_among
@@ -16,8 +15,10 @@ from cxrzero.evaluate.join import Join, check_digits, closest_join, hints_of
 from cxrzero.evaluate.load import check_range, independent_units, named_column, numbered
 from cxrzero.evaluate.match import parse_mapping
 from cxrzero.maths import Bools, Floats, Ints
+from cxrzero.places.kind import is_file, kind_of_place
 from cxrzero.report.findfilm import frame_of_cell
 from cxrzero.sources import FILES_ONLY
+from cxrzero.sources.refs import NO_OBJECTS
 from cxrzero.tables.names import (
     FRAME_NAME,
     PATH_NAMES,
@@ -108,7 +109,7 @@ def read_pairs(options: CompareOptions) -> Pairs:
         NoInputError, ConfigError, LabelError: a table cannot be read or does not fit the other.
     """
     sources = _opened(options.a), _opened(options.b)
-    if options.a.samefile(options.b):
+    if Path(options.a).samefile(options.b):
         raise ConfigError(f"{options.a} is given twice; a table agrees with itself")
     are_studies = [STUDIES_ONLY in source.columns for source in sources]
     if are_studies[0] != are_studies[1]:
@@ -119,7 +120,7 @@ def read_pairs(options: CompareOptions) -> Pairs:
         )
     a_labels, b_labels = (_labels(source, options) for source in sources)
     names = _shared_labels(a_labels, b_labels, options)
-    records = _record(options.a), _record(options.b)
+    records = _record(Path(options.a)), _record(Path(options.b))
     on_a, on_b = _on(options.on)
     patient = next((n for n in (named_column(s, options.patient, PATIENT_NAMES) for s in sources) if n), None)
     if options.patient is not None and patient is None:
@@ -157,9 +158,10 @@ def read_pairs(options: CompareOptions) -> Pairs:
     )
 
 
-def _opened(path: Path) -> TableSource:
-    if names_archive(str(path)):
-        raise NoInputError(FILES_ONLY)
+def _opened(name: str) -> TableSource:
+    if not is_file(name):
+        raise NoInputError(FILES_ONLY if kind_of_place(name) == "archive" else NO_OBJECTS)
+    path = Path(name)
     if path.is_dir():
         raise ConfigError(f"{path} is a folder; predict first and give the prediction table")
     source = open_table(path)

@@ -67,9 +67,9 @@ def _with_labels(options: CompareOptions) -> Evaluation | None:
         return None
     return evaluate(
         EvalOptions(
-            str(options.a),
+            options.a,
             str(options.labels),
-            compare=(str(options.b),),
+            compare=(options.b,),
             patient=options.patient,
             any_score=options.any_score,
             confidence=options.confidence,

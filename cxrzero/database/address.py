@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from cxrzero.errors import UsageError
+from cxrzero.places.kind import kind_of_place
 
 SUFFIXES = frozenset({".sqlite", ".sqlite3", ".db"})
 PORT = 5432
@@ -55,6 +56,8 @@ class Address:
 
 def is_address(out: str | Path) -> bool:
     """Whether an output names a database: by its suffix (.sqlite, .sqlite3, .db), or as a URL."""
+    if kind_of_place(str(out)) == "object":
+        return False
     return Path(out).suffix.lower() in SUFFIXES or _SCHEME.match(str(out)) is not None
 
 

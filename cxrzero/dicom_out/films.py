@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 
-from cxrzero.archive.address import names_archive
 from cxrzero.dicom_out.source import Source, SourceFilm, read_source
 from cxrzero.errors import ImageError, exit_code
+from cxrzero.places.kind import kind_of_place
+from cxrzero.places.members import file_of
 from cxrzero.prediction import Prediction
-from cxrzero.tables.changed import MOVED, NO_FRAME, NOT_KEPT, OTHER_FILM
+from cxrzero.sources.reader import Reader
+from cxrzero.tables.changed import NO_FRAME, OTHER_FILM, not_there
 from cxrzero.tables.paths import film_of_cell
 
 NOT_DICOM = "it is no DICOM file, so no object can refer to it"
@@ -55,7 +59,7 @@ class Made:
         return exit_code(self.reports + self.maps, self.faults.total())
 
 
-def films_of(rows: Sequence[Prediction], images: Path, made: Made) -> list[SourceFilm]:
+def films_of(rows: Sequence[Prediction], images: Path, reader: Reader, made: Made) -> list[SourceFilm]:
     """The rows of one study whose files are still what the table says; of the others it is counted why not."""
     films: dict[tuple[str, int | None], SourceFilm] = {}
     found: dict[str, Source | str] = {}
@@ -70,7 +74,7 @@ def films_of(rows: Sequence[Prediction], images: Path, made: Made) -> list[Sourc
             made.blame(row.path, NOT_DICOM)
             continue
         if row.path not in found:
-            found[row.path] = opened_film(row.path, images)
+            found[row.path] = opened_film(row.path, images, reader)
         source = found[row.path]
         if isinstance(source, str):
             made.blame(row.path, source)
@@ -86,13 +90,14 @@ def films_of(rows: Sequence[Prediction], images: Path, made: Made) -> list[Sourc
     return list(films.values())
 
 
-def opened_film(cell: str, images: Path) -> Source | str:
+def opened_film(cell: str, images: Path, reader: Reader) -> Source | str:
     """The header of the film of a path cell, or why there is none."""
     path = film_of_cell(cell, images)
-    if not path.is_file():
-        return NOT_KEPT if names_archive(cell) else MOVED
+    place = path.as_posix()
+    if not os.path.isfile(file_of(place)):
+        return not_there(cell)
     try:
-        return read_source(path)
+        return read_source(BytesIO(reader.content(place)) if kind_of_place(place) == "member" else path)
     except ImageError as error:
         return str(error)
 

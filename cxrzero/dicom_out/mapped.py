@@ -21,6 +21,7 @@ from cxrzero.dicom_out.write import write_report
 from cxrzero.errors import ConfigError, CxrzeroError, NoInputError, OutputExistsError
 from cxrzero.heatmap.arrays import FilmMaps, read_npz
 from cxrzero.heatmap.folder import OWN_NAME, TABLE
+from cxrzero.sources.reader import Reader
 from cxrzero.tables.changed import NO_FRAME, OTHER_FILM
 from cxrzero.tables.read import TableSource, chunks, number, open_table
 from cxrzero.tables.record import RunRecord
@@ -57,14 +58,16 @@ def open_heatmaps(folder: Path) -> TableSource:
     return table
 
 
-def make_maps(options: DicomSrOptions, maps: TableSource, record: RunRecord, codes: Codes, made: Made) -> None:
+def make_maps(
+    options: DicomSrOptions, maps: TableSource, reader: Reader, record: RunRecord, codes: Codes, made: Made
+) -> None:
     """Write an object of each map, and count those of which there is none.
 
     Raises:
         ConfigError: a row is ragged.
         OutputError: an object cannot be written.
     """
-    objects = _Objects(options.maps_as, maps.path.parent, options.images, record, codes)
+    objects = _Objects(options.maps_as, maps.path.parent, options.images, reader, record, codes)
     for cells in _rows(maps):
         try:
             write_report(objects.of(cells), options.out, overwrite=options.overwrite)
@@ -86,8 +89,10 @@ def _rows(maps: TableSource) -> Iterator[dict[str, str]]:
 class _Objects:
     """Makes the object of a row; keeps the last film's maps, which many rows share."""
 
-    def __init__(self, kind: MapObject, folder: Path, images: Path, record: RunRecord, codes: Codes) -> None:
-        self._kind, self._folder, self._images = kind, folder, images
+    def __init__(
+        self, kind: MapObject, folder: Path, images: Path, reader: Reader, record: RunRecord, codes: Codes
+    ) -> None:
+        self._kind, self._folder, self._images, self._reader = kind, folder, images, reader
         self._record, self._codes = record, codes
         self._fingerprint = "+".join(fingerprint for _, fingerprint in record.models)
         self._last: tuple[str, FilmMaps] | None = None
@@ -118,7 +123,7 @@ class _Objects:
     def _mapped(self, cells: Mapping[str, str]) -> Mapped:
         if not cells["sop_instance_uid"]:
             raise NoMapError(NOT_DICOM)
-        source = opened_film(cells["path"], self._images)
+        source = opened_film(cells["path"], self._images, self._reader)
         if isinstance(source, str):
             raise NoMapError(source)
         if source.sop_instance != cells["sop_instance_uid"]:

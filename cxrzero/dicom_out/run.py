@@ -18,6 +18,7 @@ from cxrzero.dicom_out.write import check_reports_folder, write_report
 from cxrzero.errors import ConfigError, CxrzeroError, OutputExistsError, UsageError
 from cxrzero.files import sha256_of
 from cxrzero.pipeline.decode_file import unforeseen
+from cxrzero.sources.reader import Reader
 from cxrzero.tables.record import RunRecord, read_manifest
 
 OnRow = Callable[[int, int], None]
@@ -38,10 +39,10 @@ def make_reports(options: DicomSrOptions, on_row: OnRow = lambda *_: None) -> Ma
     record = _record(options.table, table.labels)
     codes = read_codes(options.codes) if options.codes else Codes()
     maps = open_heatmaps(options.heatmaps) if options.heatmaps else None
-    made = Made()
+    made, reader = Made(), Reader()
     if _has_changed(options.table):
         made.notes.append(f"{options.table} has changed since its run; its record is taken for what it is now")
-    for number, films in _studies(table, options, made, on_row):
+    for number, films in _studies(table, options, reader, made, on_row):
         if fault := _write(films, record, codes, number, options):
             for film in films:
                 made.blame(film.row.path, fault)
@@ -49,7 +50,7 @@ def make_reports(options: DicomSrOptions, on_row: OnRow = lambda *_: None) -> Ma
             made.reports += 1
             made.films += len(films)
     if maps is not None:
-        make_maps(options, maps, record, codes, made)
+        make_maps(options, maps, reader, record, codes, made)
     return made
 
 
@@ -102,14 +103,14 @@ def _has_changed(table: Path) -> bool:
 
 
 def _studies(
-    table: PredictionTable, options: DicomSrOptions, made: Made, on_row: OnRow
+    table: PredictionTable, options: DicomSrOptions, reader: Reader, made: Made, on_row: OnRow
 ) -> Iterator[tuple[int, list[SourceFilm]]]:
     """Films that have a report together, with the report's number in its study."""
     numbers: Counter[str] = Counter()
     total, groups = table.groups(options.per)
     done = 0
     for rows in groups:
-        if films := films_of(rows, options.images, made):
+        if films := films_of(rows, options.images, reader, made):
             study = films[0].source.study
             if options.per == "image":
                 numbers[study] += 1

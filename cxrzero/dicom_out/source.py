@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
@@ -75,14 +75,14 @@ class SourceFilm:
         return (self.row.frame or 1) if self.source.n_frames > 1 else None
 
 
-def read_source(path: Path) -> Source:
-    """Read a header; pixels are not looked at.
+def read_source(file: Path | BinaryIO) -> Source:
+    """Read the header of a file, or of one that is open; pixels are not looked at.
 
     Raises:
         ImageError: as `open_dicom`; "no_uids": nothing can refer to the file, for it lacks a UID; "bad_header": what
             says whose it is cannot be taken over.
     """
-    with open_dicom(path, (CHARACTERS, TIMEZONE, *REFERENCES, *IDENTITY, *PICTURE)) as dicom:
+    with open_dicom(file, (CHARACTERS, TIMEZONE, *REFERENCES, *IDENTITY, *PICTURE)) as dicom:
         header = dicom.header
     # Before anything is read: pydicom converts what is looked at, and forgets its bytes.
     elements: dict[str, Any] = {

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from cxrzero.display.page import escape
+from cxrzero.places.members import file_of
 
 THUMBNAIL_PIXELS = 256  # the longer side
 JPEG_QUALITY = 85
@@ -54,7 +55,11 @@ def breakable(path: str) -> str:
 
 
 def link(path: str, folder: Path) -> str:
-    """The address of a file for a page in `folder`: relative, so that both can be moved together."""
+    """The address of a file for a page in `folder`: relative, so that both can be moved together.
+
+    Of a film in a .zip or .tar file it is that file's, since nothing else can be opened.
+    """
+    path = file_of(path)
     try:
         path = os.path.relpath(path, folder)
     except ValueError:  # Windows: on another drive

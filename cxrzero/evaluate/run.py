@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxrzero.archive.address import names_archive
 from cxrzero.calibration.file import Calibration, check_binding, read_calibration
 from cxrzero.errors import ConfigError, LabelError, NoInputError
 from cxrzero.evaluate.calibrate import fit_calibration, tested_on_others
@@ -23,7 +22,9 @@ from cxrzero.evaluate.options import EvalOptions
 from cxrzero.evaluate.probabilities import ProbabilityQuality, probability_quality
 from cxrzero.evaluate.readers import ReaderComparison, compare_readers
 from cxrzero.evaluate.subgroups import Subgroups, by_column
+from cxrzero.places.kind import is_file, kind_of_place
 from cxrzero.sources import FILES_ONLY
+from cxrzero.sources.refs import NO_OBJECTS
 from cxrzero.stats.resample import Resampling
 from cxrzero.stats.thresholds import Threshold, parse_rule
 from cxrzero.tables.labels import LabelRules
@@ -82,8 +83,8 @@ def evaluate(options: EvalOptions, predict: Predict | None = None) -> Evaluation
     )
 
     def load(predictions: str, labels: str, like: Dataset | None = None) -> Dataset:
-        if names_archive(predictions):
-            raise NoInputError(FILES_ONLY)
+        if not is_file(predictions):
+            raise NoInputError(FILES_ONLY if kind_of_place(predictions) == "archive" else NO_OBJECTS)
         table = Path(predictions)
         if Path(labels).is_dir():
             raise ConfigError(f"{labels} is a folder, and labels are a table; are predictions and labels swapped?")

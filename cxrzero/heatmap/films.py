@@ -86,7 +86,7 @@ def films_in(
         return
     frame = None
     try:
-        for radiograph in decode(ref.path):
+        for radiograph in decode(ref):
             frame = radiograph.frame
             if is_wanted(frame):
                 yield film_of(ref, radiograph, geometries, draw=draw)

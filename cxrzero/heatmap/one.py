@@ -22,7 +22,7 @@ def map_one(
     screener: Screener, path: str, prompts: Sequence[LabelPrompts], method: MapMethod, frame: int, notify: Notify
 ) -> FilmMaps:
     """Arguments and errors as of `Screener.heatmap`; `notify` is told which method it is, and why."""
-    check_paths([path], screener.archives)
+    check_paths([path], screener.archives, screener.objects)
     chosen, why = choose_method(method, [member.bundle for member in screener.members])
     notify(f"maps by {chosen}: {why}")
     mapper = Mapper(screener.members, prompts, chosen, screener.batch_size)

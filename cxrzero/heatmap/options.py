@@ -21,7 +21,9 @@ class HeatmapOptions:
     """One `cxrzero heatmap`; each field says what it is for. None leaves a choice to the program."""
 
     paths: tuple[str, ...] = argument(
-        "PATH...", "Give images, folders (searched recursively), @list.txt, or with --top a table of cxrzero predict."
+        "PATH...",
+        "Give images, folders (searched recursively), .zip and .tar files, @list.txt, or with --top a table of cxrzero "
+        "predict.",
     )
     labels: tuple[str, ...] | None = option(
         None,

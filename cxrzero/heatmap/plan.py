@@ -20,6 +20,7 @@ from cxrzero.sources import check_paths
 if TYPE_CHECKING:
     from cxrzero.archive.archives import Archives
     from cxrzero.screener import Screener
+    from cxrzero.sources.objects import Objects
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +54,11 @@ class Plan:
     remarks: tuple[str, ...]
 
 
-def check(options: HeatmapOptions, archives: Archives | None = None) -> Asked:
+def check(options: HeatmapOptions, archives: Archives | None = None, objects: Objects | None = None) -> Asked:
     """Check all that can be checked before a model is opened; with --top the table is read.
 
     Args:
-        archives: from which addresses are read.
+        archives, objects: from which addresses are read.
 
     Raises:
         UsageError: paths, table or options are not usable.
@@ -67,7 +68,7 @@ def check(options: HeatmapOptions, archives: Archives | None = None) -> Asked:
         raise UsageError("--pseudonym-key without --pseudonymise would write real paths and UIDs; give both")
     check_folder(options.out, overwrite=options.overwrite)
     if options.top is None:
-        _check_paths(options.paths, archives, is_hidden=options.pseudonymise)
+        _check_paths(options.paths, archives, objects, is_hidden=options.pseudonymise)
         return Asked(options, options.labels)
     if len(options.paths) != 1:
         raise UsageError("--top takes one table of cxrzero predict, and nothing beside it")
@@ -96,12 +97,12 @@ def prepare(asked: Asked, screener: Screener) -> Plan:
     return Plan(asked, screener, prompts, method, thresholds, tuple(remarks))
 
 
-def _check_paths(paths: Sequence[str], archives: Archives | None, *, is_hidden: bool) -> None:
+def _check_paths(paths: Sequence[str], archives: Archives | None, objects: Objects | None, *, is_hidden: bool) -> None:
     """Do what `check_paths` does; where names are hidden, name a path by its place, for it may be a patient's."""
     for number, path in enumerate(paths if is_hidden else (), start=1):
         try:
-            check_paths([path], archives)
+            check_paths([path], archives, objects)
         except NoInputError:
             hidden = "its name is not shown under --pseudonymise"
             raise NoInputError(f"PATH number {number} does not exist, or is no list of paths ({hidden})") from None
-    check_paths(paths, archives)
+    check_paths(paths, archives, objects)

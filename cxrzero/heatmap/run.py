@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import TypeVar
 
-from cxrzero.archive.address import names_archive
 from cxrzero.errors import ImageError, NoInputError
 from cxrzero.heatmap.films import Film, films_in
 from cxrzero.heatmap.folder import Folder
@@ -22,8 +21,10 @@ from cxrzero.heatmap.writer import Outcome, Writer
 from cxrzero.pipeline.decode_file import DecodeJob
 from cxrzero.pipeline.items import Failure
 from cxrzero.pipeline.live import Live, OnRow
+from cxrzero.places.kind import is_local, kind_of_place
+from cxrzero.places.members import file_of
 from cxrzero.sources import ImageRef, find_images
-from cxrzero.tables.changed import IN_ARCHIVE, MOVED
+from cxrzero.tables.changed import IN_ARCHIVE, IN_STORE, MOVED
 
 T = TypeVar("T")
 
@@ -68,7 +69,7 @@ def _read(plan: Plan, live: Live) -> Generator[tuple[Film | Failure, Listed | No
             yield Failure(ref, ImageError("changed", f"the file has no frame {listed.frame} now")), listed
 
     if plan.asked.listed is None:
-        jobs = (films(ref, None) for ref in find_images(options.paths, live.walk, screener.archives))
+        jobs = (films(ref, None) for ref in find_images(options.paths, live.walk, screener.archives, screener.objects))
     else:
         jobs = (films(_ref_of(listed), listed) for listed in plan.asked.listed)
         live.total = len(plan.asked.listed)
@@ -76,9 +77,10 @@ def _read(plan: Plan, live: Live) -> Generator[tuple[Film | Failure, Listed | No
 
 
 def _ref_of(listed: Listed) -> ImageRef:
-    if names_archive(listed.path):
-        return ImageRef(listed.path, ImageError("changed", IN_ARCHIVE))
-    if os.path.isfile(listed.path):
+    if not is_local(listed.path):
+        where = IN_ARCHIVE if kind_of_place(listed.path) == "archive" else IN_STORE
+        return ImageRef(listed.path, ImageError("changed", where))
+    if os.path.isfile(file_of(listed.path)):
         return ImageRef(listed.path)
     return ImageRef(listed.path, ImageError("changed", MOVED))
 

@@ -8,17 +8,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cxrzero.errors import ImageError, SkippedImage
-from cxrzero.images.sniff import Kind, kind_of
+from cxrzero.images.sniff import HEAD_BYTES, Kind, kind_of, kind_of_bytes
 
 if TYPE_CHECKING:
     from cxrzero.images.codecs import DecodeFrame
     from cxrzero.images.radiograph import DecodeOptions, Facts, GreyImage, Radiograph, Step
 
-__all__ = ["DecodeOptions", "Facts", "GreyImage", "Radiograph", "Step", "decode", "decode_object", "kind_of"]
+__all__ = ["DecodeOptions", "Facts", "GreyImage", "Radiograph", "Step", "decode", "decode_content", "kind_of"]
 
 AnyPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
@@ -43,46 +44,47 @@ def decode(
             "dicomdir".
         ImageError: every other reason, see docs/images.md for the codes. Both carry `facts` where the header was read.
     """
+    file = Path(os.fsdecode(path))
+    kind = kind_of(file)
+    yield from _radiographs(file, kind, kind is None and file.stat().st_size == 0, options, decoder)
+
+
+def decode_content(
+    content: bytes, options: DecodeOptions | None = None, decoder: DecodeFrame | None = None
+) -> Iterator[Radiograph]:
+    """Decode every frame of an image file whose bytes are in memory: to the same, and with the same errors, as `decode`
+    does of a file that has these bytes."""
+    yield from _radiographs(content, kind_of_bytes(content[:HEAD_BYTES]), not content, options, decoder)
+
+
+def _radiographs(
+    source: Path | bytes, kind: Kind | None, is_empty: bool, options: DecodeOptions | None, decoder: DecodeFrame | None
+) -> Iterator[Radiograph]:
     from cxrzero.images.detectors import detector_flags
     from cxrzero.images.radiograph import DecodeOptions
 
-    options = options or DecodeOptions()
-    file = Path(os.fsdecode(path))
-    kind = kind_of(file)
     if kind is None:
-        if file.stat().st_size == 0:
+        if is_empty:
             raise ImageError("empty_file", "the file is empty")
         raise ImageError("not_an_image", "the content is not that of a known image format")
     if kind == "dicomdir":
         raise SkippedImage("dicomdir", "a DICOMDIR lists images and holds none; give it as an input, not as an image")
-    for radiograph in _frames(file, kind, options, decoder):
+    for radiograph in _frames(source, kind, options or DecodeOptions(), decoder):
         yield replace(radiograph, flags=radiograph.flags | detector_flags(radiograph.pixels))
 
 
-def decode_object(
-    content: bytes, options: DecodeOptions | None = None, decoder: DecodeFrame | None = None
+def _frames(
+    source: Path | bytes, kind: Kind, options: DecodeOptions, decoder: DecodeFrame | None
 ) -> Iterator[Radiograph]:
-    """Decode every frame of a DICOM object in memory, as `decode` does those of a file."""
-    from io import BytesIO
-
-    from cxrzero.images.codecs import decode_frame
-    from cxrzero.images.detectors import detector_flags
-    from cxrzero.images.dicom import decode_dicom
-    from cxrzero.images.radiograph import DecodeOptions
-
-    for radiograph in decode_dicom(BytesIO(content), options or DecodeOptions(), decoder or decode_frame):
-        yield replace(radiograph, flags=radiograph.flags | detector_flags(radiograph.pixels))
-
-
-def _frames(file: Path, kind: Kind, options: DecodeOptions, decoder: DecodeFrame | None) -> Iterator[Radiograph]:
     if kind == "dicom":
         from cxrzero.images.dicom import decode_dicom
 
-        yield from decode_dicom(file, options, decoder) if decoder else decode_dicom(file, options)
+        opened = BytesIO(source) if isinstance(source, bytes) else source
+        yield from decode_dicom(opened, options, decoder) if decoder else decode_dicom(opened, options)
     else:
         from cxrzero.images.raster import decode_raster
 
-        yield decode_raster(file, kind, options)
+        yield decode_raster(source, kind, options)
 
 
 def __getattr__(name: str) -> Any:

@@ -23,9 +23,13 @@ def is_leftover_folder(name: str) -> bool:
     return name[:1] in "_.@$" and (name.lower() in FOLDERS or name.startswith(".Trash-"))
 
 
+def has_leftover_name(name: str) -> bool:
+    return name.startswith(FORK) or name.lower() in FILES
+
+
 def is_leftover_file(path: str, name: str) -> bool:
     """Whether the name is that of a leftover; a file with an image's content is an image, whatever it is called."""
-    return (name.startswith(FORK) or name.lower() in FILES) and not _is_image(path)
+    return has_leftover_name(name) and not _is_image(path)
 
 
 def count_files(folder: str) -> int:

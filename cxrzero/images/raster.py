@@ -47,8 +47,8 @@ _BROKEN = (OSError, ValueError, SyntaxError, TypeError, IndexError, KeyError, At
            Image.DecompressionBombError)  # fmt: skip
 
 
-def decode_raster(path: Path, kind: Kind, options: DecodeOptions) -> Radiograph:
-    """Decode the first page of a raster file.
+def decode_raster(source: Path | bytes, kind: Kind, options: DecodeOptions) -> Radiograph:
+    """Decode the first page of a raster file, or of its content.
 
     Returns:
         Radiograph with pixels (H, W) uint8, upright by its EXIF orientation; transparent pixels are black.
@@ -57,7 +57,7 @@ def decode_raster(path: Path, kind: Kind, options: DecodeOptions) -> Radiograph:
         ImageError: "truncated", "corrupt_image", "too_many_pixels", "file_too_large" or "unreadable".
     """
     ignore_warnings_of("PIL")
-    data = _read(path)
+    data = _read(source)
     if kind == "jpeg":
         read_claim(data)
     try:
@@ -76,11 +76,11 @@ def decode_raster(path: Path, kind: Kind, options: DecodeOptions) -> Radiograph:
         raise ImageError("truncated" if cut else "corrupt_image", what) from None
 
 
-def _read(path: Path) -> bytes:
+def _read(source: Path | bytes) -> bytes:
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
+        if (len(source) if isinstance(source, bytes) else source.stat().st_size) > MAX_FILE_BYTES:
             raise ImageError("file_too_large", f"the file is larger than {MAX_FILE_BYTES} bytes")
-        return path.read_bytes()
+        return source if isinstance(source, bytes) else source.read_bytes()
     except OSError as error:
         raise ImageError("unreadable", f"the file cannot be read ({error.strerror or os.strerror(5)})") from None
 

@@ -13,7 +13,10 @@ from contextlib import contextmanager
 
 # Read once, when the library starts. Both take these words for yes, in any case, and everything else for no.
 VARIABLES = ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY")
+TELLS_NOBODY = "cxrzero tells nobody about its use"
 YES = ("1", "on", "true", "yes")
+# Ray reports where this is not 0 when it is imported.
+RAY_REPORTS = "RAY_USAGE_STATS_ENABLED"
 OPENVINO = "openvino_telemetry"
 
 log = logging.getLogger("cxrzero")
@@ -23,7 +26,10 @@ def turn_off() -> None:
     """Turn it off for this process and all that it starts; say so where the user wanted it on, or it comes too late."""
     is_late = "onnxruntime" in sys.modules and not is_yes(os.environ.get("ORT_DISABLE_TELEMETRY"))
     for variable in VARIABLES:
-        switch_on(variable, "cxrzero tells nobody about its use")
+        switch_on(variable, TELLS_NOBODY)
+    if is_yes(os.environ.get(RAY_REPORTS)):
+        log.warning("%s=%s is taken as 0: %s", RAY_REPORTS, os.environ[RAY_REPORTS], TELLS_NOBODY)
+    os.environ[RAY_REPORTS] = "0"
     if is_late:
         _hush_onnxruntime()
 

@@ -16,7 +16,7 @@ import xxhash
 from cxrzero.errors import CxrzeroError, ImageError
 from cxrzero.images.radiograph import Radiograph
 from cxrzero.pipeline.items import Failure, Frame, Input, Item
-from cxrzero.sources import ARCHIVED, ImageRef, identity_of
+from cxrzero.sources import ImageRef, identity_of
 
 # Of a picture's content, see `digest_of`; part of every cache key, since records hold it.
 DIGEST = "xxh3_64"
@@ -25,7 +25,7 @@ FRAMES_AHEAD = 4
 
 T = TypeVar("T")
 
-Decode = Callable[[str], Iterator[Radiograph]]
+Decode = Callable[[ImageRef], Iterator[Radiograph]]
 # (pixels, frame, digest) → for each model encoder input or None, and the embedding that is there, see
 # `cxrzero.pipeline.embedder`.
 InputsOf = Callable[[npt.NDArray[np.uint8], int, int], tuple[list[Input | None], list[bytes]]]
@@ -47,7 +47,7 @@ def items_of(ref: ImageRef, decode: Decode, inputs: InputsOf, add_seconds: Calla
     frame = None
     started = time.perf_counter()
     try:
-        for radiograph in decode(ref.path):
+        for radiograph in decode(ref):
             frame = radiograph.frame
             digest = digest_of(radiograph.pixels)
             found = inputs(radiograph.pixels, frame, digest)
@@ -116,8 +116,8 @@ class DecodeJob(Generic[T]):
 
 def _is_unchanged(ref: ImageRef) -> bool:
     """Whether the file that was just read is still the one that was found, so that its record may be kept."""
-    if ref.identity == ARCHIVED:
-        return True  # its UIDs were compared with those asked for
+    if isinstance(ref.identity, bytes):
+        return True  # its reader has compared
     try:
         return ref.identity is not None and identity_of(os.stat(ref.path)) == ref.identity
     except OSError:

@@ -30,6 +30,7 @@ class RunStats:
         encode_seconds: wall time of the encoder.
         cached, embedded: embeddings of scored frames that were there already, and those that an encoder made; in an
             ensemble each frame has one of each model.
+        hashed: files that were read to know their content.
     """
 
     ok: int = 0
@@ -37,6 +38,7 @@ class RunStats:
     skipped: int = 0
     cached: int = 0
     embedded: int = 0
+    hashed: int = 0
     decode_seconds: float = 0.0
     encode_seconds: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)

@@ -23,7 +23,7 @@ from cxrzero.pipeline.embedder import inputs_of
 from cxrzero.pipeline.films import Films, all_fitted
 from cxrzero.pipeline.items import Frame, Input, Item, Preprocessing, RunStats
 from cxrzero.pipeline.slots import Place, Slots, has_room
-from cxrzero.pipeline.threads import ThreadDecoders
+from cxrzero.pipeline.threads import Expect, ThreadDecoders, expect_nothing
 from cxrzero.pipeline.workers import Advice, Workers, most_workers
 from cxrzero.sources import ImageRef
 
@@ -66,11 +66,12 @@ class ProcessDecoders:
     files are shared by all processes; `ahead` files keep all of them busy with full groups.
 
     Args:
-        decode: path → frames; it is pickled.
+        decode: film → frames; it is pickled.
         preprocessings: of each model; equal ones are one object.
         workers: how many.
         stats: is told how long decoding took.
         waiting: files that may wait for the encoder, beside the `ahead` files.
+        expect: is told, in its process, of all films of a group before the first is decoded; it is pickled.
 
     Raises:
         RunError: from all that sends or takes files: this system has no means for processes, or one of them ended.
@@ -83,6 +84,7 @@ class ProcessDecoders:
         workers: int,
         stats: RunStats,
         waiting: int = 0,
+        expect: Expect = expect_nothing,
     ) -> None:
         self._most = most_workers(workers)
         self.ahead = self._most * GROUP
@@ -90,7 +92,7 @@ class ProcessDecoders:
         if for_films and not has_room(count, _bytes_of_frame(preprocessings)):
             preprocessings, for_films = all_fitted(preprocessings), False
         self._slots = Slots(count, _bytes_of_frame(preprocessings), for_films=for_films)
-        self._workers = Workers(self._most, ADVICE, _know, (decode, tuple(preprocessings), self._slots))
+        self._workers = Workers(self._most, ADVICE, _know, (decode, tuple(preprocessings), self._slots, expect))
         self._stats = stats
         self._here = ThreadDecoders(decode, preprocessings, 1, stats)
         self._group = _Group()
@@ -152,21 +154,25 @@ class ProcessJob:
 
 
 # What a decoding process knows.
-_known: tuple[Decode, tuple[Preprocessing, ...], Slots]
+_known: tuple[Decode, tuple[Preprocessing, ...], Slots, Expect]
 
 
-def _know(decode: Decode, preprocessings: tuple[Preprocessing, ...], slots: Slots) -> None:
+def _know(
+    decode: Decode, preprocessings: tuple[Preprocessing, ...], slots: Slots, expect: Expect = expect_nothing
+) -> None:
     """Remember, in a new process, what it decodes with."""
     global _known
-    _known = decode, preprocessings, slots
+    _known = decode, preprocessings, slots, expect
 
 
 def _decode_group(tasks: Sequence[Task]) -> list[Decoded]:
+    for task in tasks:
+        _known[-1](task.ref)
     return [_decoded(task) for task in tasks]
 
 
 def _decoded(task: Task) -> Decoded:
-    decode, preprocessings, slots = _known
+    decode, preprocessings, slots, _ = _known
     seconds: list[float] = []
     inputs = partial(inputs_of, preprocessings if task.slot is not None else all_fitted(preprocessings), task.records)
     items: list[Item] = []
@@ -211,8 +217,8 @@ def _is_grey(preprocessing: Preprocessing) -> bool:
     return isinstance(preprocessing, Preprocess) and preprocessing.is_grey
 
 
-def _decode_few(decode: Decode, path: str) -> Iterator[Radiograph]:
-    for radiograph in decode(path):
+def _decode_few(decode: Decode, ref: ImageRef) -> Iterator[Radiograph]:
+    for radiograph in decode(ref):
         if radiograph.n_frames > FRAMES_AHEAD:
             raise _ManyFramesError
         yield radiograph

@@ -13,6 +13,7 @@ import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeGuard
@@ -25,14 +26,14 @@ from cxrzero.model.score import Scorer
 from cxrzero.pipeline.cached import Keeper, KnownFile
 from cxrzero.pipeline.embedder import Embedder, embed
 from cxrzero.pipeline.encoding import encoded
+from cxrzero.pipeline.hashing import Blocks, as_found
 from cxrzero.pipeline.items import Failure, Frame, Item, RunStats, needs_encoder
 from cxrzero.pipeline.selection import Selection
 from cxrzero.pipeline.threads import Job, OpenDecoders
 from cxrzero.prediction import Prediction
 from cxrzero.sources import ImageRef
 
-# Files that are looked up in the cache at once, and frames from the cache that are scored at once.
-LOOKUP_FILES = 256
+# Frames from the cache that are scored at once.
 SCORED_FRAMES = 1024
 # Frames times labels of one scorer call: some 10 MB of float64 and Python numbers, whatever is asked.
 SCORED_CELLS = 2**17
@@ -47,12 +48,14 @@ class Pipeline:
         embedders: one for each model.
         batch_size: frames of one encoder call.
         selection: what the user leaves out.
+        blocks: how films are put together that are looked up in the cache at once.
     """
 
     open_decoders: OpenDecoders
     embedders: tuple[Embedder, ...]
     batch_size: int
     selection: Selection = field(default_factory=Selection)
+    blocks: Blocks = as_found
 
     def run(
         self,
@@ -131,7 +134,7 @@ class Pipeline:
         window = decoders.ahead + self.batch_size
         files: deque[Job | KnownFile] = deque()
         try:
-            for block in self._look_up(refs):
+            for block in self._look_up(refs, stats):
                 ready: list[Item] = []
                 for ref, records in block:
                     if self._is_known(records):
@@ -152,16 +155,18 @@ class Pipeline:
         finally:
             decoders.close()
 
-    def _look_up(self, refs: Iterable[ImageRef]) -> Iterator[Iterable[tuple[ImageRef, tuple[FileRecord | None, ...]]]]:
+    def _look_up(
+        self, refs: Iterable[ImageRef], stats: RunStats
+    ) -> Iterator[Iterable[tuple[ImageRef, tuple[FileRecord | None, ...]]]]:
         """Blocks of files, each with what every model's cache knows of it."""
-        stream = iter(refs)
         caches = [embedder.cache for embedder in self.embedders]
         if all(cache is None for cache in caches):
-            yield ((ref, (None,) * len(caches)) for ref in stream)
+            yield ((ref, (None,) * len(caches)) for ref in refs)
             return
-        while block := list(itertools.islice(stream, LOOKUP_FILES)):
-            found = [cache.lookup(block) if cache else [None] * len(block) for cache in caches]
-            yield zip(block, zip(*found, strict=True), strict=True)
+        with closing(self.blocks(refs, stats)) as blocks:
+            for block in blocks:
+                found = [cache.lookup(block) if cache else [None] * len(block) for cache in caches]
+                yield zip(block, zip(*found, strict=True), strict=True)
 
     def _is_known(self, records: Sequence[FileRecord | None]) -> TypeGuard[Sequence[FileRecord]]:
         """Whether every frame wanted now has all embeddings; an earlier selection may have left it out."""

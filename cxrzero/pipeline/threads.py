@@ -50,6 +50,14 @@ class Decoders(Protocol):
         """Stop; what was not taken is dropped."""
 
 
+# Is told of a film that is soon decoded, so that it may be fetched meanwhile.
+Expect = Callable[[ImageRef], None]
+
+
+def expect_nothing(ref: ImageRef) -> None:
+    """What tells nobody."""
+
+
 OpenDecoders = Callable[[RunStats], Decoders]
 
 
@@ -57,10 +65,11 @@ class ThreadDecoders:
     """Threads of this process.
 
     Args:
-        decode: path → frames.
+        decode: film → frames.
         preprocessings: of each model.
         workers: how many.
         stats: is told how long decoding took.
+        expect: is told of each film when it is submitted.
         hurried: what threads wait for ends inside it.
     """
 
@@ -70,15 +79,17 @@ class ThreadDecoders:
         preprocessings: Sequence[Preprocessing],
         workers: int,
         stats: RunStats,
+        expect: Expect = expect_nothing,
         hurried: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        self._hurried = hurried
+        self._expect, self._hurried = expect, hurried
         self._decode, self._preprocessings, self._stats = decode, preprocessings, stats
         self.ahead = workers
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
 
     def submit(self, ref: ImageRef, records: Sequence[FileRecord | None]) -> DecodeJob[Item]:
+        self._expect(ref)
         inputs = partial(inputs_of, self._preprocessings, records)
         job = DecodeJob(items_of(ref, self._decode, inputs, self._stats.add_decode), self._stop)
         self._pool.submit(job.run)

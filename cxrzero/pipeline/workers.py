@@ -72,7 +72,7 @@ class Workers:
         if self._executor is None:
             self._executor = self._open()
         try:
-            with _interrupts_stay_here():
+            with interrupts_stay_here():
                 return self._executor.submit(function, *args, **kwargs)
         except (BrokenProcessPool, BrokenPipeError):  # the pipe: a process that ended while it was started
             raise self._ended() from None
@@ -132,7 +132,7 @@ def most_workers(wanted: int) -> int:
 
 
 @contextmanager
-def _interrupts_stay_here() -> Iterator[None]:
+def interrupts_stay_here() -> Iterator[None]:
     """A process that is started meanwhile never sees Ctrl-C, which goes to all processes of a terminal."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows; `_begin` does it, a moment later
         yield

@@ -12,17 +12,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cxrzero.archive.address import names_archive
 from cxrzero.archive.archives import Archives
-from cxrzero.images import decode
-from cxrzero.images.radiograph import DecodeOptions, Radiograph
+from cxrzero.images.radiograph import DecodeOptions
 from cxrzero.pipeline.decode_file import items_of
 from cxrzero.pipeline.items import Frame, Item
 from cxrzero.sources import check_paths, find_images
+from cxrzero.sources.reader import Reader
 from cxrzero.tables.pseudonym import Pseudonymiser, load_key
 
 
@@ -74,10 +74,7 @@ def inputs_digest(
     check_paths(given, archives)
     pseudonymiser = Pseudonymiser(load_key(key_file, make=False)[0]) if key_file else None
     inputs = Inputs()
-
-    def read(path: str) -> Iterator[Radiograph]:
-        return archives.decode(path, options) if archives and names_archive(path) else decode(path, options)
-
+    read = partial(Reader(archives).decode, options=options)
     for ref in find_images(given, archives=archives):
         for item in items_of(ref, read, lambda *_: ([], []), lambda _: None):
             inputs.add(picture_line(item, pseudonymiser))

@@ -50,6 +50,11 @@ def studies_path(out: str) -> Path:
     return path.with_name(path.stem + ".studies.csv")
 
 
+def names_of(table: str, *, by_study: bool) -> list[str]:
+    """The table and what is written beside it, of a table that is named without its folder."""
+    return [table, manifest_path(table).name, *([studies_path(table).name] if by_study else [])]
+
+
 def build_manifest(plan: Plan, outcome: Outcome) -> dict[str, Any]:
     """Collect the record of a finished run; its keys are documented in docs/predict.md."""
     screener, stats = plan.screener, outcome.stats
@@ -65,7 +70,7 @@ def build_manifest(plan: Plan, outcome: Outcome) -> dict[str, Any]:
             "ok": stats.ok,
             "failed": stats.failed,
             "skipped": stats.skipped,
-            "ignored_files": outcome.ignored,
+            "ignored_files": outcome.walk.ignored,
         },
         "not_fetched": dict(sorted(screener.archives.unfetched.items())) if screener.archives else None,
         "studies": {**asdict(outcome.studies), "warnings": outcome.studies.warnings()} if outcome.studies else None,
@@ -73,6 +78,7 @@ def build_manifest(plan: Plan, outcome: Outcome) -> dict[str, Any]:
             "used": screener.store is not None and screener.store.alive,
             "cached": stats.cached,
             "embedded": stats.embedded,
+            "hashed": stats.hashed,
             "notices": screener.store.notices if screener.store else [],
         },
         "gpu_decode": frames and {"on_gpu": frames.on_gpu, "on_cpu": frames.on_cpu},

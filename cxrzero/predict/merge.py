@@ -18,7 +18,7 @@ from typing import Any
 from cxrzero.choices import Aggregate
 from cxrzero.display.counts import counted
 from cxrzero.errors import RunError, UsageError
-from cxrzero.files import is_database, sha256_of, write_json
+from cxrzero.files import ADDRESS, is_database, sha256_of, write_json
 from cxrzero.options import carried_out
 from cxrzero.predict.inputs import Inputs
 from cxrzero.predict.manifest import MANIFEST_SCHEMA_VERSION, manifest_path, studies_path
@@ -141,6 +141,8 @@ def read_part(path: Path) -> Part:
             "cxrzero table DATABASE --out predictions.csv"
         )
     if not path.is_file():
+        if ADDRESS.match(str(path)):
+            raise UsageError("merge reads the tables of shards from files: copy them here first, and give the copies")
         raise UsageError(f"{path} does not exist")
     try:
         record = json.loads(source.read_text(encoding="utf-8"))
@@ -209,15 +211,22 @@ def check_alike(parts: Sequence[Part]) -> list[str]:
                     f"{first.path} and {part.path} did not find the same files ({first.shard['files_found']:,} and "
                     f"{part.shard['files_found']:,}), or made pseudonyms with different keys; run them again alike"
                 )
-        for key in SAME:
-            ours, theirs = _decisive(first.record, key), _decisive(part.record, key)
-            if ours != theirs:
-                raise UsageError(f"{first.path} and {part.path} differ in {_difference(key, ours, theirs)}")
+        if what := difference(first.record, part.record):
+            raise UsageError(f"{first.path} and {part.path} differ in {what}")
         if next(read_table(part.path), []) != columns:
             raise UsageError(f"{first.path} and {part.path} have different columns")
     if "flags" not in columns:
         raise UsageError(f"{first.path} is not a prediction table: it has no column flags")
     return columns
+
+
+def difference(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
+    """What two records of one run must have in common and have not, such as "versions: numpy"; else nothing."""
+    for key in SAME:
+        one, other = _decisive(ours, key), _decisive(theirs, key)
+        if one != other:
+            return _difference(key, one, other)
+    return ""
 
 
 def merged_record(parts: Sequence[Part], out: Path) -> dict[str, Any]:
@@ -226,6 +235,7 @@ def merged_record(parts: Sequence[Part], out: Path) -> dict[str, Any]:
     merged = {**records[0], "shard": None}
     for key, names in SUMMED.items():
         merged[key] = {**records[0][key], **{name: sum(record[key][name] for record in records) for name in names}}
+    merged["cache"]["hashed"] = sum(record["cache"].get("hashed", 0) for record in records)
     merged["cache"]["notices"] = sorted({notice for record in records for notice in record["cache"].get("notices", ())})
     on_gpu = [record["gpu_decode"] for record in records if isinstance(record.get("gpu_decode"), dict)]
     merged["gpu_decode"] = {name: sum(part.get(name, 0) for part in on_gpu) for name in on_gpu[0]} if on_gpu else None

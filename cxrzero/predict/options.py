@@ -10,8 +10,10 @@ from cxrzero.choices import (
     CALLING_TITLE,
     DEFAULT_MODEL,
     DEVICES,
+    ENGINES,
     Aggregate,
     Backend,
+    CacheBy,
     DecodeIn,
     Device,
     Invert,
@@ -20,8 +22,10 @@ from cxrzero.choices import (
     TableFormat,
     View,
     parse_device,
+    parse_engine,
 )
 from cxrzero.options import ADVANCED, argument, comma_list, option
+from cxrzero.predict.sbatch import parse_sbatch
 from cxrzero.predict.shard import Shard, parse_shard
 
 
@@ -32,14 +36,29 @@ def read_labels(text: str) -> tuple[str, ...]:
     return parse_labels(text)
 
 
+def check_engine(text: str) -> None:
+    """Raises a UsageError for what `--engine` does not take."""
+    name, more = parse_engine(text)
+    if name == "slurm":
+        parse_sbatch(more)
+
+
 @dataclass(frozen=True, slots=True)
 class PredictOptions:
     """One `cxrzero predict`; each field says what it is for. None leaves a choice to the program."""
 
     paths: tuple[str, ...] = argument(
         "PATH...",
-        "Give images, folders (searched recursively), @list.txt (one path on each line) or an archive's address "
-        "(docs/archive.md).",
+        "Give images, folders (searched recursively), .zip and .tar files, @list.txt (one path on each line), an "
+        "archive's address (docs/archive.md) or one of an object store (docs/places.md).",
+        recorded=False,
+    )
+
+    allow_remote_list: bool = option(
+        False,
+        "Read also what addresses of object stores and web servers in an @list.txt name.",
+        panel=ADVANCED,
+        decides="nothing",
         recorded=False,
     )
 
@@ -65,7 +84,8 @@ class PredictOptions:
     )
     ca_file: Path | None = option(
         None,
-        "Check the certificates of archives by those in this file (PEM); by default by those of the usual authorities.",
+        "Check the certificates of archives and web servers by those in this file (PEM); by default by those of the "
+        "usual authorities.",
         metavar="FILE",
         panel=ADVANCED,
         decides="nothing",
@@ -110,7 +130,7 @@ class PredictOptions:
     out: str | None = option(
         None,
         "Write the table to this file (.csv, .jsonl or .parquet), by default predictions.csv; - is standard output. A "
-        "database (.sqlite, or a URL) grows by what is new.",
+        "database (.sqlite, or a URL) grows by what is new; an object store (s3://…) is sent the finished table.",
         short="-o",
         metavar="FILE",
         decides="nothing",
@@ -175,6 +195,14 @@ class PredictOptions:
         True,
         "Neither use nor keep embeddings; see cxrzero cache.",
         flag="--no-cache",
+        panel=ADVANCED,
+        decides="nothing",
+        recorded=False,
+    )
+    cache_by: CacheBy = option(
+        "path",
+        "Find kept embeddings by the path, size and time of a film, or by its content, wherever it was moved or "
+        "copied; see docs/cache.md.",
         panel=ADVANCED,
         decides="nothing",
         recorded=False,
@@ -261,6 +289,28 @@ class PredictOptions:
         "Read only part K of N, as a job of an array does; cxrzero merge joins the tables.",
         metavar="K/N",
         parse=parse_shard,
+        panel=ADVANCED,
+        decides="nothing",
+        recorded=False,
+    )
+
+    # Who does the work, where that is not this process.
+    engine: str | None = option(
+        None,
+        "Let processes of this machine (local), a Ray cluster or Slurm (slurm=partition=cpu,time=60) do the work, in "
+        "tasks that are tried again (docs/cluster.md).",
+        metavar=ENGINES,
+        check=check_engine,
+        panel=ADVANCED,
+        decides="nothing",
+        recorded=False,
+    )
+    tasks: int | None = option(
+        None,
+        "Run the films in N tasks, with --engine; by default so many that each takes minutes.",
+        metavar="N",
+        minimum=1,
+        maximum=100_000,
         panel=ADVANCED,
         decides="nothing",
         recorded=False,

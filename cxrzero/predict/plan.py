@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +17,14 @@ from cxrzero.errors import LabelError, NoInputError, UsageError
 from cxrzero.files import check_file
 from cxrzero.images.radiograph import DecodeOptions
 from cxrzero.pipeline.selection import Selection, parse_skip
+from cxrzero.places.kind import kind_of_place
 from cxrzero.predict.commandline import command_line
-from cxrzero.predict.manifest import manifest_path, studies_path
+from cxrzero.predict.manifest import manifest_path, names_of, studies_path
 from cxrzero.predict.options import PredictOptions
 from cxrzero.prompts import LabelPrompts
 from cxrzero.prompts.bank import BUILT_IN
 from cxrzero.prompts.lint import Finding
+from cxrzero.remote.objects import Objects
 from cxrzero.screener import Screener
 from cxrzero.sources import ImageRef, WalkCounts, check_paths, find_images
 from cxrzero.tables.keymap import check_key_map
@@ -31,9 +34,11 @@ from cxrzero.tables.rows import RowForm, row_form
 from cxrzero.tables.studies import STUDY_COLUMNS
 from cxrzero.tables.synonyms import same_finding
 from cxrzero.tables.table import STDOUT, check_output, table_format_of
+from cxrzero.tables.writers import check_format
 
 if TYPE_CHECKING:
     from cxrzero.calibration.applied import AppliedCalibration
+    from cxrzero.remote.upload import Upload
 
 # Columns beside the probabilities (cxrzero.tables.rows.KINDS) of --calibration and of --scores.
 CALIBRATION_KINDS = ("calibrated", "decision")
@@ -51,6 +56,7 @@ class Plan:
         studies: path of the study-level table, if one is asked for.
         calibration: of --calibration, checked against model and prompts.
         remarks: what to know of the labels before the answer.
+        upload: of a table that goes to an object store; `record` and `studies` are then names beside it.
     """
 
     options: PredictOptions
@@ -62,6 +68,7 @@ class Plan:
     studies: Path | None = None
     calibration: AppliedCalibration | None = None
     remarks: tuple[Finding, ...] = ()
+    upload: Upload | None = None
 
     @property
     def settled(self) -> dict[str, Any]:
@@ -89,16 +96,25 @@ class Plan:
         return str(parse_address(self.out)) if self.is_growing else self.out
 
     @property
-    def outputs(self) -> tuple[Path, ...]:
+    def outputs(self) -> tuple[str, ...]:
         """The files that the run writes; a database is none of them."""
-        table = () if self.record is None else (Path(self.out),)
-        return table + tuple(path for path in (self.studies, self.record) if path)
+        table = () if self.record is None else (self.out,)
+        beside = (path for path in (self.studies, self.record) if path)
+        return (*table, *(self.upload.address(path.name) if self.upload else str(path) for path in beside))
 
     @property
-    def in_the_way(self) -> tuple[Path, ...]:
+    def in_the_way(self) -> tuple[str, ...]:
         """Outputs that are there already and may not be replaced."""
-        outputs = (*self.outputs, *([self.options.key_map] if self.options.key_map else []))
-        return () if self.options.overwrite else tuple(path for path in outputs if path.exists())
+        if self.options.overwrite:
+            return ()
+        outputs = (*self.outputs, *([str(self.options.key_map)] if self.options.key_map else []))
+        is_there = self.upload.exists if self.upload else os.path.exists
+        return tuple(path for path in outputs if is_there(path))
+
+    def at(self, local: Path) -> Plan:
+        """The same with a table, a record and studies of this machine."""
+        studies = studies_path(str(local)) if self.studies else None
+        return dataclasses.replace(self, out=str(local), record=manifest_path(str(local)), studies=studies)
 
     @property
     def key_file(self) -> Path:
@@ -107,21 +123,28 @@ class Plan:
 
     def files(self, counts: WalkCounts | None = None) -> Iterator[ImageRef]:
         """The files that the run reads: all that are found, or those of its shard."""
-        refs, shard = find_images(self.options.paths, counts, self.screener.archives), self.options.shard
+        screener, shard = self.screener, self.options.shard
+        refs = find_images(self.options.paths, counts, screener.archives, screener.objects)
         return refs if shard is None else (ref for ref in refs if ref.path in shard)
 
 
-def prepare(options: PredictOptions, notify: Notify = silent, *, look_only: bool = False) -> Plan:
+def prepare(
+    options: PredictOptions, notify: Notify = silent, *, look_only: bool = False, elsewhere: bool = False
+) -> Plan:
     """Check all that can be checked before an image is read, and load the model.
 
     Args:
         notify: is told of notices before the run, such as the import of a checkpoint.
         look_only: the plan is not run, so that an output may be there already (`Plan.in_the_way`).
+        elsewhere: other machines run it, so that this one needs neither their device nor their backend; a calibration
+            of another precision than fp32 is then compared there.
 
     Raises:
         UsageError: paths, labels or output are not usable.
         RunError: the model or the device is not, or the output cannot be written.
     """
+    if options.tasks is not None and options.engine is None:
+        raise UsageError("--tasks says into how many tasks --engine cuts the films; give both")
     archives = Archives(
         options.query,
         refetch=options.refetch,
@@ -130,9 +153,12 @@ def prepare(options: PredictOptions, notify: Notify = silent, *, look_only: bool
         calling_title=options.calling_title,
         notify=notify,
     )
-    _check_paths(options, archives)
+    objects = Objects(allow_lists=options.allow_remote_list, ca_file=options.ca_file, notify=notify)
+    _check_paths(options, archives, objects)
     out = options.out or default_out(options)
     _check_shard(options, out)
+    if options.cache_by != "path" and not options.cache:
+        raise UsageError(f"--cache-by {options.cache_by} says how embeddings are kept, and --no-cache keeps none")
     if options.pseudonym_key and not options.pseudonymise:
         raise UsageError("--pseudonym-key without --pseudonymise would write real paths and UIDs; give both")
     overwrite = options.overwrite or look_only
@@ -140,24 +166,54 @@ def prepare(options: PredictOptions, notify: Notify = silent, *, look_only: bool
         if not options.pseudonymise:
             raise UsageError("--key-map says what is behind the pseudonyms of --pseudonymise; give both")
         check_key_map(options.key_map, out, overwrite=overwrite)
-    if is_address(out):
+    upload = _upload(options, out, notify, overwrite=overwrite) if kind_of_place(out) == "object" else None
+    if upload:
+        out = str(upload)
+    elif is_address(out):
         _check_database(options, out)
     else:
         check_output(out, options.format, overwrite=overwrite)
-    record = None if out == STDOUT or is_address(out) else manifest_path(out)
-    if record:
+    record = None if out == STDOUT or is_address(out) else manifest_path(upload.name if upload else out)
+    if record and not upload:
         check_file(record, overwrite=overwrite)
-    studies = studies_path(out) if options.by == "study" else None
-    if studies:
+    studies = studies_path(upload.name if upload else out) if options.by == "study" else None
+    if studies and not upload:
         check_output(str(studies), overwrite=overwrite)
     if options.dicom_sr:
         _check_reports(options, out)
+        if objects:
+            raise UsageError(
+                "--dicom-sr opens films again, and those of a store are not here: copy them here first, and give their "
+                "folder"
+            )
         if archives:
             raise UsageError(
                 "--dicom-sr opens films again, and those of an archive are not here: give --keep-files DIR in its "
                 f"place, and afterwards: cxrzero dicom-sr {out} --images DIR"
             )
-    screener = open_screener(options, notify, archives or None)
+    screener = open_screener(_anywhere(options) if elsewhere else options, notify, archives or None, objects or None)
+    compare = not elsewhere or options.precision == "fp32"
+    return plan_of(options, screener, out, record, studies, upload, compare=compare)
+
+
+def plan_of(
+    options: PredictOptions,
+    screener: Screener,
+    out: str,
+    record: Path | None = None,
+    studies: Path | None = None,
+    upload: Upload | None = None,
+    *,
+    compare: bool = True,
+) -> Plan:
+    """What an open screener is asked, and where the answers go; whether they can be written is not checked.
+
+    Args:
+        compare: read the calibration, and compare it with the model.
+
+    Raises:
+        LabelError, ConfigError: labels, prompts or the calibration are not usable.
+    """
     prompts = screener.prompts(options.labels, options.prompts, options.calibration)
     taken = sorted({prompt.label for prompt in prompts} & set(STUDY_COLUMNS)) if studies else []
     if taken:
@@ -168,10 +224,10 @@ def prepare(options: PredictOptions, notify: Notify = silent, *, look_only: bool
         + [*COSINE_KINDS] * options.scores
     )
     form = row_form([prompt.label for prompt in prompts], long=options.long, kinds=kinds)
-    calibration = _calibration(options, screener, prompts)
+    calibration = _calibration(options, screener, prompts) if compare else None
     is_typed = options.labels is not None or options.prompts not in (None, BUILT_IN)
     remarks = tuple(screener.remarks(prompts, is_typed=is_typed))
-    return Plan(options, screener, prompts, out, form, record, studies, calibration, remarks)
+    return Plan(options, screener, prompts, out, form, record, studies, calibration, remarks, upload)
 
 
 def default_out(options: PredictOptions) -> str:
@@ -179,8 +235,22 @@ def default_out(options: PredictOptions) -> str:
     return f"predictions.{options.format or 'csv'}"
 
 
-def open_screener(options: PredictOptions, notify: Notify = silent, archives: Archives | None = None) -> Screener:
-    """The models that options name, ready to run as the options say. Raises what `Screener` raises."""
+def _anywhere(options: PredictOptions) -> PredictOptions:
+    """The same model and labels as any machine can look at them."""
+    return dataclasses.replace(options, device="cpu", backend="onnxruntime", precision="fp32", gpu_decode=False)
+
+
+def open_screener(
+    options: PredictOptions,
+    notify: Notify = silent,
+    archives: Archives | None = None,
+    objects: Objects | None = None,
+    cache_folder: Path | None = None,
+) -> Screener:
+    """The models that options name, ready to run as the options say, with the user's cache if no folder is given.
+
+    Raises what `Screener` raises.
+    """
     return Screener(
         options.model,
         device=options.device,
@@ -191,12 +261,28 @@ def open_screener(options: PredictOptions, notify: Notify = silent, archives: Ar
         decode_in=options.decode_in,
         decode_options=DecodeOptions(invert=options.invert),
         selection=Selection(parse_skip(options.skip), options.only),
-        cache=options.cache,
+        cache=options.cache and (cache_folder or True),
+        cache_by=options.cache_by,
         fast_decode=options.fast_decode,
         gpu_decode=options.gpu_decode,
         archives=archives,
+        objects=objects,
         notify=notify,
     )
+
+
+def _upload(options: PredictOptions, out: str, notify: Notify, *, overwrite: bool) -> Upload:
+    """Find out whether a table and what belongs to it could be sent to a store.
+
+    Raises:
+        UsageError, MissingExtraError, OutputExistsError, RemoteError: see `cxrzero.remote.upload`.
+    """
+    from cxrzero.remote.upload import Upload
+
+    upload = Upload(out, notify)
+    check_format(table_format_of(upload.name, options.format))
+    upload.check(names_of(upload.name, by_study=options.by == "study"), overwrite=overwrite)
+    return upload
 
 
 def _calibration(
@@ -222,18 +308,18 @@ def _name_among(fitted: Sequence[str], label: str) -> str | None:
     return next((name for name in fitted if fold(name) == fold(label) or same_finding(name, label)), None)
 
 
-def _check_paths(options: PredictOptions, archives: Archives) -> None:
+def _check_paths(options: PredictOptions, archives: Archives, objects: Objects) -> None:
     """Do what `check_paths` does; under --pseudonymise name a path by its place, for it may be a patient's."""
     for number, path in enumerate(options.paths, start=1):
         if not options.pseudonymise:
             break
         try:
-            check_paths([path], archives)
+            check_paths([path], archives, objects)
         except NoInputError as error:
             place = f"PATH number {number}"
             told = str(error).replace(path.removeprefix("@") or path, place).replace(f"list file {place}", place)
             raise NoInputError(f"{told} (its name is not shown under --pseudonymise)") from None
-    check_paths(options.paths, archives)
+    check_paths(options.paths, archives, objects)
     given = {"--query": options.query, "--refetch": options.refetch, "--keep-files": options.keep_files}
     for flag in (flag for flag, value in given.items() if value and not archives):
         raise UsageError(f"{flag} is for an archive, and no address of one is given; see docs/archive.md")
@@ -251,6 +337,8 @@ def _check_reports(options: PredictOptions, out: str) -> None:
             f"--dicom-sr reads the run's own table, and a database holds those of other runs too; leave it out, and "
             f"afterwards: cxrzero table {parse_address(out)} --run latest --out predictions.csv, then cxrzero dicom-sr"
         )
+    if kind_of_place(out) == "object":
+        raise UsageError("--dicom-sr reads the table again: give --out a file, and copy it to the store afterwards")
     if out == STDOUT or options.long:
         raise UsageError("--dicom-sr reads the table and its record again: leave out --long and --out -")
     check_reports_folder(options.dicom_sr)

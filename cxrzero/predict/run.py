@@ -5,19 +5,19 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cxrzero.display.counts import counted
 from cxrzero.errors import NoInputError, RunError, exit_code
 from cxrzero.files import write_json
 from cxrzero.model.score import ProbabilityOnly, Scorer
 from cxrzero.pipeline.items import Item, RunStats
 from cxrzero.pipeline.live import Live, OnRow
+from cxrzero.places.kind import shown
 from cxrzero.predict.commandline import command_line
 from cxrzero.predict.growing import GrowingTable, Growth
 from cxrzero.predict.highest import Highest
@@ -25,9 +25,10 @@ from cxrzero.predict.inputs import Inputs, picture_line
 from cxrzero.predict.manifest import begun_manifest, build_manifest
 from cxrzero.predict.output import Output
 from cxrzero.predict.plan import Plan
+from cxrzero.predict.shard import Slice
 from cxrzero.predict.shardlog import ShardLog
 from cxrzero.prediction import Prediction
-from cxrzero.sources import ImageRef, find_images
+from cxrzero.sources import ImageRef, WalkCounts, find_images
 from cxrzero.tables.pseudonym import Pseudonymiser, load_key
 from cxrzero.tables.studies import StudySummary
 
@@ -45,7 +46,7 @@ class Outcome:
 
     Attributes:
         stats: rows by status, and the seconds of decoding and encoding.
-        ignored: other files that the walk found.
+        walk: what it ignored.
         started, ended: when, in UTC.
         seconds, write_seconds: wall time of the run, and what of it went into writing rows.
         inputs: what stands for all that was read (`cxrzero.predict.inputs`).
@@ -57,10 +58,11 @@ class Outcome:
         new_key: the key file, where --pseudonymise made one for this run.
         studies: of --by study, what was joined.
         growth: of a database, what was added.
+        notices: of the caches of tasks, what there is to say (`cxrzero.cache.store.Store`).
     """
 
     stats: RunStats
-    ignored: int
+    walk: WalkCounts
     started: datetime
     ended: datetime
     seconds: float
@@ -76,6 +78,7 @@ class Outcome:
     new_key: Path | None = None
     studies: StudySummary | None = None
     growth: Growth | None = None
+    notices: Sequence[str] = ()
 
     @property
     def is_empty_shard(self) -> bool:
@@ -87,35 +90,44 @@ class Outcome:
         return 0 if self.is_empty_shard else exit_code(self.stats.ok, self.stats.failed)
 
 
-def run(plan: Plan, on_row: OnRow | None = None, live: Live | None = None) -> Outcome:
+def run(plan: Plan, on_row: OnRow | None = None, live: Live | None = None, part: Slice | None = None) -> Outcome:
     """Score everything; write the table and its record.
 
     Args:
         plan: from `cxrzero.predict.plan.prepare`.
         on_row: called after each row.
         live: filled while the run goes on, for a look at a run that was interrupted.
+        part: read these films in place of those of the plan's paths; the plan's models stay open for other parts.
 
     Raises:
         NoInputError: nothing to read was found.
         FailFastError: an image failed and options.fail_fast is set.
         OutputError, DatabaseError: the table could not be written.
+        RemoteError: the table could not be sent to its store; it is kept here.
 
     Whatever ends the run early, the rows that are done stay in `<out>.partial`, or in the database.
     """
-    with plan.screener.archives or nullcontext():
-        return _run(plan, on_row, live or Live())
+    live = live or Live()
+    with plan.screener.archives or nullcontext(), plan.screener.objects or nullcontext():
+        if plan.upload is None:
+            return _run(plan, on_row, live, part)
+        with plan.upload as upload:
+            outcome = _run(plan.at(upload.local), on_row, live, part)
+            upload.commit(overwrite=plan.options.overwrite)
+        return outcome
 
 
-def _run(plan: Plan, on_row: OnRow | None, live: Live) -> Outcome:
+def _run(plan: Plan, on_row: OnRow | None, live: Live, part: Slice | None) -> Outcome:
     started, started_at = time.perf_counter(), datetime.now(UTC)
-    pseudonymiser, new_key = _pseudonymiser(plan)
+    pseudonymiser, new_key = pseudonymiser_of(plan, make_key=part is None)
     scorer = scorer_of(plan)
-    archives = plan.screener.archives
-    refs = find_images(plan.options.paths, live.walk, archives)
-    shardlog = ShardLog(plan.out, plan.options.shard, pseudonymiser) if plan.options.shard else None
+    archives, objects = plan.screener.archives, plan.screener.objects
+    shard = part or plan.options.shard
+    shardlog = ShardLog(plan.out, shard, pseudonymiser) if shard else None
+    refs = find_images(plan.options.paths, live.walk, archives, objects)
     if shardlog:
         refs = shardlog.take(refs)
-    files = _some(refs, plan, live, pseudonymiser)
+    files = refs if part else _some(refs, plan, live, pseudonymiser)
     command = command_line(plan.options, pseudonymiser)
     inputs = Inputs()
     picture = ""
@@ -131,8 +143,8 @@ def _run(plan: Plan, on_row: OnRow | None, live: Live) -> Outcome:
         growing = None
         if plan.is_growing:
             growing = opened.enter_context(GrowingTable(plan.out, begun_manifest(plan, command, started_at)))
-        # The second walk is for the time left, which nobody looks at without `on_row`; no archive lists twice for that.
-        total = _counted_beside(plan, live) if on_row and not archives else nullcontext()
+        # The second walk is for the time left, which nobody looks at without `on_row`; no server lists twice for that.
+        total = _counted_beside(plan, live) if on_row and not (archives or objects or part) else nullcontext()
         with total, Output(plan, pseudonymiser, shardlog, growing) as output:
             with closing(plan.screener.stream(files, scorer, plan.prompts, live.stats, on_item)) as rows:
                 for row in rows:
@@ -144,7 +156,7 @@ def _run(plan: Plan, on_row: OnRow | None, live: Live) -> Outcome:
             output.commit()
         outcome = Outcome(
             live.stats,
-            ignored=live.walk.ignored,
+            walk=live.walk,
             started=started_at,
             ended=datetime.now(UTC),
             seconds=time.perf_counter() - started,
@@ -165,17 +177,17 @@ def _run(plan: Plan, on_row: OnRow | None, live: Live) -> Outcome:
             write_json(plan.record, build_manifest(plan, outcome))
         if growing:
             growing.end(build_manifest(plan, outcome))
-    if plan.screener.store:
+    if plan.screener.store and part is None:
         plan.screener.store.close()
     return outcome
 
 
-def _pseudonymiser(plan: Plan) -> tuple[Pseudonymiser | None, Path | None]:
+def pseudonymiser_of(plan: Plan, *, make_key: bool = True) -> tuple[Pseudonymiser | None, Path | None]:
     """What replaces paths and UIDs in everything that is shown or written, and its key file where that is new."""
     if not plan.options.pseudonymise:
         return None, None
     path = plan.key_file
-    key, is_new = load_key(path)
+    key, is_new = load_key(path, make=make_key)
     return Pseudonymiser(key), path if is_new else None
 
 
@@ -195,15 +207,20 @@ def _some(refs: Iterator[ImageRef], plan: Plan, live: Live, pseudonymiser: Pseud
     """
     first = next(refs, None)
     if first is None and not live.walk.found:
-        ignored = f" ({counted(live.walk.ignored, 'other file')} ignored)" if live.walk.ignored else ""
-        archives = plan.screener.archives
-        if archives and archives.unfetched:
-            ignored += f"; not fetched: {archives.left_out()}"
-        elif archives and plan.options.query:
-            ignored += "; the archive has no film that --query asks for, or does not understand it"
-        given = map(pseudonymiser.argument, plan.options.paths) if pseudonymiser else plan.options.paths
-        raise NoInputError(f"no image or DICOM file in {', '.join(given)}{ignored}")
+        raise nothing_found(plan, live.walk, pseudonymiser)
     return itertools.chain([first], refs) if first else refs
+
+
+def nothing_found(plan: Plan, walk: WalkCounts, pseudonymiser: Pseudonymiser | None) -> NoInputError:
+    """The error where the whole walk had no film."""
+    ignored = f" ({walk.left_out()})" if walk.ignored else ""
+    archives = plan.screener.archives
+    if archives and archives.unfetched:
+        ignored += f"; not fetched: {archives.left_out()}"
+    elif archives and plan.options.query:
+        ignored += "; the archive has no film that --query asks for, or does not understand it"
+    given = map(pseudonymiser.argument if pseudonymiser else shown, plan.options.paths)
+    return NoInputError(f"no image or DICOM file in {', '.join(given)}{ignored}")
 
 
 @contextmanager

@@ -1,7 +1,8 @@
-"""`--shard K/N`: which files are this job's. Imports nothing heavy.
+"""Which part of the walk is a job's: a shard (`--shard K/N`) or a slice (`--engine`). Imports nothing heavy.
 
 A file belongs to the shard that the hash of its path, as found, names. So the same command with 1/N … N/N covers every
-file exactly once on any machine, without the jobs talking to each other.
+file exactly once on any machine, without the jobs talking to each other. A .zip or .tar file is one shard's as a whole:
+its members go by its own path. A slice is cut out of a walk that was made once, for all jobs.
 """
 
 from __future__ import annotations
@@ -9,9 +10,15 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from cxrzero.errors import ConfigError
+from cxrzero.places.members import file_of
+
+if TYPE_CHECKING:
+    from cxrzero.sources import ImageRef
 
 # Merging holds two files of every shard open, and 1,024 open files are what a process usually gets.
 MAX_SHARDS = 400
@@ -29,8 +36,27 @@ class Shard:
 
     def __contains__(self, path: str) -> bool:
         """Whether the file at `path` is in this shard: 64 bits of BLAKE2b (RFC 7693) modulo the number of shards."""
-        digest = hashlib.blake2b(os.fsencode(path), digest_size=8, person=b"cxrzero.shard").digest()
+        digest = hashlib.blake2b(os.fsencode(file_of(path)), digest_size=8, person=b"cxrzero.shard").digest()
         return int.from_bytes(digest, "big") % self.count == self.index - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Part `index` (from 1) of `count`: films that follow each other in a walk.
+
+    Attributes:
+        files: how many they are.
+        refs: the films, each with its position in the walk; gone through once.
+        found: films of the whole walk.
+        walk: digest of the whole walk, see `cxrzero.predict.shardlog.Walk`.
+    """
+
+    index: int
+    count: int
+    files: int
+    refs: Iterable[ImageRef]
+    found: int
+    walk: bytes
 
 
 def parse_shard(text: str) -> Shard:

@@ -1,4 +1,4 @@
-"""What a sharded run knows about the whole walk: where its rows belong, and which pictures it saw.
+"""What the run of a shard or a slice knows about the whole walk: where its rows belong, and which pictures it saw.
 
 `<stem>.shard` has a line for each row of the table, `<position of its file in the whole walk> <digest of its picture>`
 (no digest where there is no picture). From it the shards' rows are put in order again, and pictures that were seen in
@@ -17,7 +17,7 @@ from typing import Any, Self
 from cxrzero.errors import RunError
 from cxrzero.files import WholeFile, cannot_write
 from cxrzero.pipeline.items import Item
-from cxrzero.predict.shard import Shard
+from cxrzero.predict.shard import Shard, Slice
 from cxrzero.sources import ImageRef
 from cxrzero.tables.pseudonym import Pseudonymiser
 
@@ -28,31 +28,57 @@ def shardlog_path(out: str) -> Path:
     return path.with_name(path.stem + ".shard")
 
 
+class Walk:
+    """What stands for all paths of a walk in their order.
+
+    Attributes:
+        found: how many there were so far.
+    """
+
+    def __init__(self) -> None:
+        self.found = 0
+        self._hash = hashlib.blake2b(digest_size=16)
+
+    def add(self, path: str) -> None:
+        name = os.fsencode(path)
+        self._hash.update(len(name).to_bytes(8, "big") + name)
+        self.found += 1
+
+    def digest(self) -> bytes:
+        return self._hash.digest()
+
+
 class ShardLog:
-    """Picks a shard's files out of the walk, and notes each row; the file appears under its name when complete.
+    """Picks a part's files out of the walk, and notes each row; the file appears under its name when complete.
 
     Args:
         out: path of the table.
-        shard: which part of the walk is read.
+        part: which part of the walk is read.
         pseudonymiser: keys the digests, so that nobody without the key can test whether a picture is among them.
 
     Entering it raises OutputError where the place cannot be written. Left early it stays in `<stem>.shard.partial`.
     """
 
-    def __init__(self, out: str, shard: Shard, pseudonymiser: Pseudonymiser | None = None) -> None:
+    def __init__(self, out: str, part: Shard | Slice, pseudonymiser: Pseudonymiser | None = None) -> None:
         self.path = shardlog_path(out)
-        self._shard = shard
+        self._part = part
         self._pseudonymiser = pseudonymiser
-        self._found = self._taken = 0
-        self._walk = hashlib.blake2b(digest_size=16)
+        self._taken = 0
+        self._walk = Walk()
 
-    def take(self, refs: Iterable[ImageRef]) -> Iterator[ImageRef]:
-        """The files of this shard, each with its position in the whole walk."""
-        for position, ref in enumerate(refs):
-            name = os.fsencode(ref.path)
-            self._walk.update(len(name).to_bytes(8, "big") + name)
-            self._found += 1
-            if ref.path in self._shard:
+    def take(self, walked: Iterable[ImageRef]) -> Iterator[ImageRef]:
+        """The files of this part, each with its position in the whole walk.
+
+        Args:
+            walked: the whole walk; a slice has its files already, and needs none.
+        """
+        if isinstance(self._part, Slice):
+            self._taken = self._part.files
+            yield from self._part.refs
+            return
+        for position, ref in enumerate(walked):
+            self._walk.add(ref.path)
+            if ref.path in self._part:
                 self._taken += 1
                 yield ref._replace(position=position)
 
@@ -76,12 +102,13 @@ class ShardLog:
 
     def record(self) -> dict[str, Any]:
         """What the run record says, once the walk is over; `walk` stands for all paths in their order."""
-        walk = self._walk.digest()
+        part = self._part
+        found, walk = (part.found, part.walk) if isinstance(part, Slice) else (self._walk.found, self._walk.digest())
         return {
-            "index": self._shard.index,
-            "count": self._shard.count,
+            "index": part.index,
+            "count": part.count,
             "files": self._taken,
-            "files_found": self._found,
+            "files_found": found,
             "walk": self._pseudonymiser.content(walk) if self._pseudonymiser else walk.hex(),
         }
 

@@ -21,6 +21,7 @@ from cxrzero.heatmap.table import Listed
 from cxrzero.images.radiograph import DecodeOptions
 from cxrzero.member import Member
 from cxrzero.report.findfilm import find_film, frame_of_cell, read_frame
+from cxrzero.sources.reader import Reader
 from cxrzero.tables.changed import OTHER_FILM
 from cxrzero.tables.record import RunRecord
 from cxrzero.worklist.rescorer import open_rescorer
@@ -96,6 +97,7 @@ class _Drawer:
     options: DecodeOptions = field(default_factory=DecodeOptions)
     mapper: Mapper | None = None
     members: Sequence[Member] = ()
+    reader: Reader = field(default_factory=Reader)
 
     def draw(self, cell: str, frame: int, errors: Sequence[WorstError]) -> dict[WorstError, Shown]:
         """All errors of one film; what is wrong with it is said in the place of its picture."""
@@ -103,7 +105,8 @@ class _Drawer:
         if file is None:
             return dict.fromkeys(errors, Shown(fault="there is no file of this name in the folder of --images"))
         try:
-            film = read_frame(file, frame, self.options, [member.preprocess.fit for member in self.members])
+            geometries = [member.preprocess.fit for member in self.members]
+            film = read_frame(self.reader, file, frame, self.options, geometries)
             return self._pictures(file, film, errors)
         except ImageError as error:
             return dict.fromkeys(errors, Shown(file, fault=error.message))

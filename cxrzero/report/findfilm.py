@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from cxrzero.archive.address import kept_file, names_archive
+from cxrzero.archive.address import kept_file
 from cxrzero.errors import ImageError
 from cxrzero.heatmap.films import Film, films_in
-from cxrzero.images import decode
 from cxrzero.images.radiograph import DecodeOptions
 from cxrzero.model.geometry import Geometry
 from cxrzero.pipeline.items import Failure
+from cxrzero.places.kind import kind_of_place
+from cxrzero.places.members import file_of
 from cxrzero.sources import ImageRef
+from cxrzero.sources.reader import Reader
 from cxrzero.tables.changed import NO_FRAME
 from cxrzero.tables.paths import path_of_cell
 from cxrzero.tables.read import number
@@ -22,8 +25,8 @@ from cxrzero.tables.read import number
 
 def find_film(root: Path, cell: str) -> Path | None:
     """The file of a path cell: the longest end of the path that is under the folder, and never one outside of it; of an
-    address the one that --keep-files keeps."""
-    if names_archive(cell):
+    address the one that --keep-files keeps, of a film in a .zip or .tar file its path in that."""
+    if kind_of_place(cell) == "archive":
         file = kept_file(root, cell)
         return file if _is_file(file) else None
     for path in dict.fromkeys((cell, path_of_cell(cell))):
@@ -37,8 +40,10 @@ def find_film(root: Path, cell: str) -> Path | None:
     return None
 
 
-def read_frame(file: Path, frame: int, options: DecodeOptions, geometries: Sequence[Geometry] = ()) -> Film:
-    """A frame of a file, with a small picture of it.
+def read_frame(
+    reader: Reader, file: Path, frame: int, options: DecodeOptions, geometries: Sequence[Geometry] = ()
+) -> Film:
+    """A frame of a file that `find_film` found, with a small picture of it.
 
     Args:
         geometries: of the models that are to see it.
@@ -46,8 +51,8 @@ def read_frame(file: Path, frame: int, options: DecodeOptions, geometries: Seque
     Raises:
         ImageError: it cannot be read, or there is no such frame.
     """
-    reader = partial(decode, options=options)
-    found = films_in(ImageRef(str(file)), reader, geometries, draw=True, is_wanted=lambda each: each == frame)
+    decode = partial(reader.decode, options=options)
+    found = films_in(ImageRef(file.as_posix()), decode, geometries, draw=True, is_wanted=lambda each: each == frame)
     film = next(found, None)
     if film is None:
         raise ImageError("changed", NO_FRAME)
@@ -67,6 +72,6 @@ def frame_of_cell(cell: str) -> int:
 
 def _is_file(file: Path) -> bool:
     try:
-        return file.is_file()
+        return os.path.isfile(file_of(file.as_posix()))
     except (OSError, ValueError):  # a name that is too long, or has a NUL in it
         return False

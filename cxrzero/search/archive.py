@@ -13,6 +13,7 @@ import numpy.typing as npt
 from cxrzero.errors import ImageError, NoInputError, RunError, UsageError
 from cxrzero.model.score import Cosine
 from cxrzero.pipeline.live import Live, OnRow
+from cxrzero.places.kind import shown
 from cxrzero.prediction import Prediction
 from cxrzero.prompts import LabelPrompts
 from cxrzero.prompts.labels import as_typed
@@ -63,7 +64,7 @@ def image_query(screener: Screener, path: str) -> Query:
         NoInputError: there is no such file.
         RunError: it cannot be read.
     """
-    check_paths([path], screener.archives)
+    check_paths([path], screener.archives, screener.objects)
     try:
         radiograph = next(iter(screener.decode(path)), None)
     except ImageError as error:
@@ -91,14 +92,15 @@ def search(
     Raises:
         NoInputError: nothing to read was found.
     """
-    check_paths(paths, screener.archives)
+    check_paths(paths, screener.archives, screener.objects)
     classifier = Cosine(query[None], query[None], screener.member.bundle.scoring)
     asked = [LabelPrompts(SCORE, (), ())]
-    rows = screener.stream(find_images(paths, live.walk, screener.archives), classifier, asked, live.stats)
+    refs = find_images(paths, live.walk, screener.archives, screener.objects)
+    rows = screener.stream(refs, classifier, asked, live.stats)
     with closing(rows):
         hits = _nearest(_told(rows, live, on_row), top)
     if not live.stats.rows:
-        raise NoInputError(f"no image or DICOM file in {', '.join(paths)}")
+        raise NoInputError(f"no image or DICOM file in {', '.join(map(shown, paths))}")
     return hits
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxrzero.choices import DEFAULT_MODEL, DEVICES, Device, Invert, parse_device
+from cxrzero.choices import DEFAULT_MODEL, DEVICES, CacheBy, Device, Invert, parse_device
 from cxrzero.options import ADVANCED, argument, option
 
 
@@ -30,6 +30,9 @@ class SearchOptions:
     device: Device = option("auto", "Compute on this device; see predict.", metavar=DEVICES, check=parse_device)
     overwrite: bool = option(False, "Replace files that exist already.")
     invert: Invert = option("auto", "Invert every image or none; see predict.", panel=ADVANCED)
+    cache_by: CacheBy = option(
+        "path", "Find kept embeddings by the path of a film or by its content; see predict.", panel=ADVANCED
+    )
 
     @property
     def paths(self) -> Sequence[str]:

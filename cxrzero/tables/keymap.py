@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from cxrzero.errors import UsageError
+from cxrzero.places.kind import kind_of_place
 from cxrzero.prediction import Prediction, printable_path
 from cxrzero.tables.table import STDOUT, Table, check_output
 
@@ -56,7 +57,7 @@ def check_key_map(path: Path, out: str, *, overwrite: bool) -> None:
     if path.suffix.lower() != ".csv":  # standard output neither, which is logged, and where the table may go
         raise UsageError(f"--key-map {path} is written as a CSV file; give it a name that ends in .csv")
     folder = Path(os.path.realpath(path)).parent
-    shared = None if out == STDOUT else Path(os.path.realpath(out)).parent
+    shared = None if out == STDOUT or kind_of_place(out) == "object" else Path(os.path.realpath(out)).parent
     if shared is not None and folder.is_relative_to(shared):
         raise UsageError(
             f"--key-map {path} would lie in {shared}, beside the table that it makes readable; name a file in a folder "

@@ -13,9 +13,10 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 
-from cxrzero.archive.address import names_archive
 from cxrzero.errors import ConfigError
 from cxrzero.files import WholeFile, cannot_write, make_private, user_folder
+from cxrzero.places.kind import is_local
+from cxrzero.places.members import names_container
 from cxrzero.prediction import Prediction
 
 KEY_BYTES = 32
@@ -42,16 +43,20 @@ class Pseudonymiser:
 
     def path(self, path: str) -> str:
         """Folder and file name separately, so that files of one folder still stand together; of an address the same."""
-        folder, name = os.path.split(path if names_archive(path) else os.path.abspath(path))
+        folder, name = os.path.split(os.path.abspath(path) if is_local(path) else path)
         return f"{self._folder(folder)}/{self._digest('name', os.fsencode(name)).hex()}"
 
     def argument(self, path: str) -> str:
         """What a user gave to be read: a folder is what stands before the slash in the rows of its files."""
         if path.startswith("@"):
             return "@" + self.path(path[1:])
-        if names_archive(path):
+        if not is_local(path):
             return self.path(path)
-        return self._folder(os.path.abspath(path)) + "/" if os.path.isdir(path) else self.path(path)
+        if os.path.isdir(path):
+            return self._folder(os.path.abspath(path)) + "/"
+        if names_container(path) and os.path.isfile(path):
+            return self._folder(os.path.abspath(path) + "!") + "/"
+        return self.path(path)
 
     def uid(self, uid: str) -> str:
         """A valid UID below 2.25, the arc for UIDs made from 128-bit numbers (PS3.5, B.2); empty stays empty."""

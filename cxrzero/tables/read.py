@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from cxrzero.errors import ConfigError, MissingExtraError, NoInputError
-from cxrzero.files import is_database
+from cxrzero.files import ADDRESS, is_database
 from cxrzero.maths import Floats
 from cxrzero.tables.names import some_of
 
@@ -74,6 +74,8 @@ def open_table(path: Path) -> TableSource:
             "predictions.csv"
         )
     if not path.is_file():
+        if ADDRESS.match(str(path)):
+            raise NoInputError("an address is given where a table is read: copy the table here, and give the copy")
         raise NoInputError(f"{path}: no such file")
     with path.open("rb") as stream:
         head = stream.read(4096)

@@ -40,6 +40,11 @@ class World:
     def main(self) -> bool:
         return self.rank == 0
 
+    @property
+    def gpu(self) -> str | None:
+        """The card's name."""
+        return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else None
+
     def part(self, count: int) -> slice:
         """This process's share of `count` things."""
         edges = self._edges(count)

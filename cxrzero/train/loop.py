@@ -18,8 +18,9 @@ import torch
 from cxrzero.display.counts import counted
 from cxrzero.errors import OutputError, ReaderGoneError, TrainingError, WriteError
 from cxrzero.files import cannot_write
+from cxrzero.registry.trainingrun import RUN_JSON
 from cxrzero.train.data.batches import Batch, step_seed
-from cxrzero.train.distributed import join
+from cxrzero.train.distributed import World, join
 from cxrzero.train.finish import asked, finish
 from cxrzero.train.interrupt import Interrupt
 from cxrzero.train.material import Material
@@ -38,6 +39,7 @@ from cxrzero.train.runfolder import RunFolder
 from cxrzero.train.state import Best, TrainingState
 from cxrzero.train.step.backward import Encoders, backward
 from cxrzero.train.step.optimise import clip_gradients, make_average, make_optimiser, rate_at, set_rate
+from cxrzero.train.step.repeatable import in_any_order, repeatable
 
 MAX_SKIPPED = 5  # steps whose loss was not finite
 SPEED_STEPS = 20  # over which images/s is taken
@@ -51,9 +53,10 @@ def run(options: TrainOptions, on_progress: OnProgress | None = None, resume: bo
         report = on_progress if on_progress is not None and world.main else lambda _: None
         folder = RunFolder(options.out)
         try:
-            material = prepare(options, folder, world, report, resume)
-            with Interrupt() as interrupt:
-                _Trainer(material, report, interrupt).fit()
+            with repeatable(world.device):
+                material = prepare(options, folder, world, report, resume)
+                with Interrupt() as interrupt:
+                    _Trainer(material, report, interrupt).fit()
             if world.main:
                 report(Progress("export", material.steps, material.steps, options.epochs))
                 verdict = judge(metricslog.read(folder.path))
@@ -68,6 +71,8 @@ def run(options: TrainOptions, on_progress: OnProgress | None = None, resume: bo
                 for line in verdict.lines:
                     report(Progress("note", message=line))
             world.wait()
+        except torch.OutOfMemoryError as error:
+            raise TrainingError(_too_large(options, folder, world)) from error
         except ReaderGoneError:  # nobody hears of the progress, nor of its end
             raise
         except (WriteError, OSError) as error:  # a full disk, say, wherever it is met
@@ -77,6 +82,14 @@ def run(options: TrainOptions, on_progress: OnProgress | None = None, resume: bo
         finally:
             folder.release()
     return options.out
+
+
+def _too_large(options: TrainOptions, folder: RunFolder, world: World) -> str:
+    share = options.micro_batch or math.ceil(options.batch_size / world.size)
+    advice = f"give --micro-batch {max(1, share // 2)}, which computes the same loss in parts"
+    if (folder.path / RUN_JSON).exists():
+        advice = f"continue with --resume {folder.path} --micro-batch {max(1, share // 2)}: the same loss in parts"
+    return f"{share} images in one pass are more than fits into the memory of {world.device}; {advice}"
 
 
 @dataclass(frozen=True)
@@ -118,11 +131,8 @@ class _Trainer:
                     self._validate(log)
                 self._save_if_due(log, due=validated)
             if self._exhausted():
-                message = (
-                    f"Stopped early at step {self._state.step:,}: "
-                    f"{counted(self._state.stale, 'validation')} in a row brought nothing better."
-                )
-                self._report(Progress("note", message=message))
+                fruitless = counted(self._state.stale, "validation")
+                self._note(f"Stopped early at step {self._state.step:,}: {fruitless} in a row brought nothing better.")
             if asked(self._options) and log is not None:
                 self._finish(log)
 
@@ -130,8 +140,7 @@ class _Trainer:
         state, options = self._state, self._options
         rate = rate_at(batch.step, self._material.steps, self._material.lr, options)
         set_rate(state.optimiser, rate)
-        torch.manual_seed(step_seed(options.seed, batch.step, self._world.rank))
-        stepped = self._step(batch)
+        stepped = in_any_order(lambda: self._step(batch), self._note)
         if not stepped.taken:
             self._skip(batch, stepped)
         state.step = batch.step + 1
@@ -155,14 +164,19 @@ class _Trainer:
 
     def _step(self, batch: Batch) -> _Stepped:
         state, options = self._state, self._options
+        torch.manual_seed(step_seed(options.seed, batch.step, self._world.rank))
         state.optimiser.zero_grad(set_to_none=True)
         statistics = [buffer.clone() for buffer in state.model.buffers()]
-        loss = backward(self._encoders, batch, self._world, options.micro_batch, options.loss).item()
-        norm = clip_gradients(state.model, options.grad_clip) if math.isfinite(loss) else math.nan
-        if not math.isfinite(norm):
-            # The forward pass counted the batch in the running statistics, which would stay NaN for ever.
-            for buffer, before in zip(state.model.buffers(), statistics, strict=True):
-                buffer.copy_(before)
+        taken = False
+        try:
+            loss = backward(self._encoders, batch, self._world, options.micro_batch, options.loss).item()
+            norm = clip_gradients(state.model, options.grad_clip) if math.isfinite(loss) else math.nan
+            taken = math.isfinite(norm)
+        finally:
+            if not taken:  # the forward pass counted the batch in the running statistics: NaN would stay for ever
+                for buffer, before in zip(state.model.buffers(), statistics, strict=True):
+                    buffer.copy_(before)
+        if not taken:
             return _Stepped(loss, norm, False)
         state.optimiser.step()
         with torch.no_grad():
@@ -184,7 +198,10 @@ class _Trainer:
                 f"step {batch.step} has {what}, and {MAX_SKIPPED} steps were skipped for the same reason; lower --lr, "
                 f"or look at the images: {place}"
             )
-        self._report(Progress("note", message=f"Step {batch.step:,} has {what} and was skipped; {place}."))
+        self._note(f"Step {batch.step:,} has {what} and was skipped; {place}.")
+
+    def _note(self, message: str) -> None:
+        self._report(Progress("note", message=message))
 
     def _validate(self, log: metricslog.MetricsLog | None) -> None:
         """Measure, and keep the weights if they are among the best."""
@@ -227,13 +244,13 @@ class _Trainer:
     def _finish(self, log: metricslog.MetricsLog) -> None:
         """Change the checkpoints that will be exported; the other processes go ahead and wait."""
         options = " and ".join(f"--{name}" for name in asked(self._options))
-        self._report(Progress("note", message=f"The films of {options} go through the image encoder."))
+        self._note(f"The films of {options} go through the image encoder.")
         model = copy.deepcopy(self._state.result)
         for place, best in enumerate(self._state.best[: max(1, self._options.ensemble)]):
             finished = finish(model, self._folder.checkpoint(best.file), self._material, self._pause)
             if place == 0:
                 for sentence in finished.sentences():
-                    self._report(Progress("note", message=sentence))
+                    self._note(sentence)
                 self._tell(finished.validation, log, **finished.numbers())
 
     def _pause(self) -> None:
@@ -241,8 +258,7 @@ class _Trainer:
             self._stop()
 
     def _stop(self) -> None:
-        message = f"Saved step {self._state.step:,}. Go on with: cxrzero train --resume {self._folder.path}"
-        self._report(Progress("note", message=message))
+        self._note(f"Saved step {self._state.step:,}. Go on with: cxrzero train --resume {self._folder.path}")
         raise KeyboardInterrupt
 
     def _save_if_due(self, log: metricslog.MetricsLog | None, due: bool) -> None:

@@ -89,8 +89,12 @@ def prepare(options: TrainOptions, folder: RunFolder, world: World, report: OnPr
     if resume:  # an earlier version recorded none, and knew no "auto"
         precision = folder.description().get("precision", precision)
     elif precision == "auto":
-        precision, told = choose_precision(start.model, batches.first(), prepare_pixels, world, options)
-        report(Progress("note", message=told))
+
+        def note(message: str) -> None:
+            report(Progress("note", message=message))
+
+        precision, told = choose_precision(start.model, batches.first(), prepare_pixels, world, options, note)
+        note(told)
     _record(options, folder, world, fixed | {"precision": precision}, resume)
     options = replace(options, precision=precision)
     if world.main:
@@ -239,7 +243,7 @@ def _record(options: TrainOptions, folder: RunFolder, world: World, fixed: dict[
     Raises:
         UsageError: data or weights are not those that the run was started with; the field is named.
     """
-    place = {"device": str(world.device), "processes": world.size}
+    place = {"device": str(world.device), "gpu": world.gpu, "processes": world.size}
     if resume:
         recorded = folder.description()
         for name, value in fixed.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,16 +11,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from cxrzero.archive.address import names_archive
 from cxrzero.display.pictures import thumbnail
 from cxrzero.errors import CxrzeroError, ImageError
 from cxrzero.files import cannot_write
 from cxrzero.heatmap.films import Film as MappedFilm
-from cxrzero.images import decode
 from cxrzero.images.radiograph import DecodeOptions, GreyImage, Radiograph
 from cxrzero.maths import Float32s
 from cxrzero.pipeline.decode_file import unforeseen
-from cxrzero.tables.changed import MOVED, NO_FRAME, NOT_KEPT, OTHER_FILM, TOLERANCE
+from cxrzero.places.members import file_of
+from cxrzero.sources.reader import Reader
+from cxrzero.tables.changed import NO_FRAME, OTHER_FILM, TOLERANCE, not_there
 from cxrzero.worklist.names import Names
 from cxrzero.worklist.overlays import Overlays
 from cxrzero.worklist.rescorer import Rescorer
@@ -85,6 +86,7 @@ class Looker:
     pixels: int
     tells_scores: bool
     overlays: Overlays | None = None
+    reader: Reader = field(default_factory=Reader)
 
     def look(self, films: Sequence[Film], workers: int, on_done: Callable[[int], None]) -> list[str]:
         """Draw the pictures of all films; each one's fault, "" where there is none.
@@ -98,7 +100,7 @@ class Looker:
         self.folder.mkdir()
         by_file: dict[Path, list[Look]] = {}
         for place, film in enumerate(films):
-            by_file.setdefault(self.names.file(film.path), []).append(Look(place, film, _not_there(film)))
+            by_file.setdefault(self.names.file(film.path), []).append(Look(place, film, not_there(film.path)))
         jobs = [
             (file, looks[first : first + FRAMES_AT_ONCE])
             for file, looks in by_file.items()
@@ -124,14 +126,14 @@ class Looker:
         file, looks = job
         for_picture = replace(self.decode_options, fast_side=None)
         try:
-            if not file.is_file():
+            if not os.path.isfile(file_of(file.as_posix())):
                 return looks
             for each in looks:
                 each.fault = NO_FRAME
-            for each, radiograph in _frames(file, looks, for_picture):
+            for each, radiograph in self._frames(file, looks, for_picture):
                 self._draw(each, radiograph)
             if self.rescorer and self.decode_options.fast_side is not None:  # it was scored on a smaller picture
-                for each, radiograph in _frames(file, looks, self.decode_options):
+                for each, radiograph in self._frames(file, looks, self.decode_options):
                     self._prepare(each, radiograph)
         except ImageError as error:
             _blame(looks, str(error))
@@ -140,6 +142,17 @@ class Looker:
         except Exception as error:  # as `cxrzero.pipeline.decode_file`: one strange file must not end the work
             _blame(looks, str(unforeseen(error)))
         return looks
+
+    def _frames(self, file: Path, looks: Sequence[Look], options: DecodeOptions) -> Iterator[tuple[Look, Radiograph]]:
+        """The wanted frames of a file, in its order; it is read no further than the last of them."""
+        wanted: dict[int, list[Look]] = {}
+        for each in looks:
+            wanted.setdefault(each.film.frame or 1, []).append(each)
+        for radiograph in self.reader.decode(file.as_posix(), options):
+            for each in wanted.pop(radiograph.frame, ()):
+                yield each, radiograph
+            if not wanted:
+                return
 
     def _draw(self, each: Look, radiograph: Radiograph) -> None:
         uid = radiograph.facts.sop_instance_uid
@@ -188,22 +201,6 @@ class Looker:
             return "scored again, it has another probability than in the table: film or table have changed"
         moved = f"{label} has {now[label]:.6f} and not {before:.6f} as in the table"
         return f"scored again, {moved}: film or table have changed"
-
-
-def _not_there(film: Film) -> str:
-    return NOT_KEPT if names_archive(film.path) else MOVED
-
-
-def _frames(file: Path, looks: Sequence[Look], options: DecodeOptions) -> Iterator[tuple[Look, Radiograph]]:
-    """The wanted frames of a file, in its order; it is read no further than the last of them."""
-    wanted: dict[int, list[Look]] = {}
-    for each in looks:
-        wanted.setdefault(each.film.frame or 1, []).append(each)
-    for radiograph in decode(file, options):
-        for each in wanted.pop(radiograph.frame, ()):
-            yield each, radiograph
-        if not wanted:
-            return
 
 
 def _blame(looks: Iterable[Look], fault: str) -> None:

@@ -6,7 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxrzero.archive.address import names_archive
+from cxrzero.places.kind import is_local
+from cxrzero.places.members import file_of
 from cxrzero.tables.paths import film_of_cell
 from cxrzero.tables.pseudonym import Pseudonymiser
 
@@ -30,16 +31,17 @@ class Names:
         return film_of_cell(cell, self.images)
 
     def received(self, cell: str) -> float:
-        """When a film came in, as far as its file tells: its modification time; NaN where there is none."""
+        """When a film came in, as far as its file tells: its modification time; NaN where there is none. Of a film in
+        a .zip or .tar file it is that file's."""
         try:
-            return self.file(cell).stat().st_mtime
+            return os.stat(file_of(self.file(cell).as_posix())).st_mtime
         except (OSError, ValueError):
             return float("nan")
 
     def path(self, cell: str) -> str:
         if self.pseudonymiser is None or self.is_hidden:
             return cell
-        return self.pseudonymiser.path(cell if names_archive(cell) else str(self.file(cell)))
+        return self.pseudonymiser.path(self.file(cell).as_posix() if is_local(cell) else cell)
 
     def uid(self, uid: str) -> str:
         if self.pseudonymiser is None or self.is_hidden:
@@ -47,7 +49,7 @@ class Names:
         return self.pseudonymiser.uid(uid)
 
     def link(self, cell: str) -> str | None:
-        """Address of the film's file; None where it may not be shown."""
+        """Address of the film's file, or of the one that it is in; None where it may not be shown."""
         if self.pseudonymiser is not None or self.is_hidden:
             return None
-        return Path(os.path.abspath(self.file(cell))).as_uri()
+        return Path(os.path.abspath(file_of(self.file(cell).as_posix()))).as_uri()

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from cxrzero.archive.address import Address, kept_file, names_archive, parse_address
+from cxrzero.archive.address import SCHEMES, Address, kept_file, parse_address
 from cxrzero.archive.credentials import Login, logins_for
 from cxrzero.archive.query import Query, parse_query
 from cxrzero.errors import ConfigError, UsageError
+from cxrzero.places.kind import ARCHIVE_SCHEMES, kind_of_place
 
 PACS = parse_address("dicomweb+https://pacs.example/dicom-web")
 
@@ -29,7 +30,7 @@ PACS = parse_address("dicomweb+https://pacs.example/dicom-web")
     ],
 )  # fmt: skip
 def test_an_address_has_one_form(typed: str, canonical: str) -> None:
-    assert names_archive(typed)
+    assert kind_of_place(typed) == "archive"
     assert str(parse_address(typed)) == canonical
     assert str(parse_address(canonical)) == canonical
 
@@ -51,17 +52,14 @@ def test_the_parts_of_an_address() -> None:
     ],
 )  # fmt: skip
 def test_what_is_no_address_is_refused_and_not_repeated(typed: str) -> None:
-    assert names_archive(typed)
+    assert kind_of_place(typed) == "archive"
     with pytest.raises(UsageError) as caught:
         parse_address(typed)
     assert "hunter2" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "path", ["film.dcm", "/a/b", "https://pacs.example/dicom-web", "dicom:/x", "C:\\films", "@list"]
-)
-def test_other_paths_are_of_this_machine(path: str) -> None:
-    assert not names_archive(path)
+def test_each_scheme_names_an_archive() -> None:
+    assert SCHEMES.keys() == ARCHIVE_SCHEMES
 
 
 def test_no_address_leads_out_of_the_folder_of_kept_files(tmp_path: Path) -> None:

@@ -85,6 +85,18 @@ def test_shards_fetch_each_film_once_and_merge(cxrzero: Run, web: Server) -> Non
     assert web.library.fetched() == UIDS
 
 
+def test_tasks_fetch_each_film_once_of_one_list(cxrzero: Run, web: Server) -> None:
+    result = predict(cxrzero, web, "--engine", "local=2", "--tasks", "3", "--out", "tasks.csv", "--keep-files", "kept")
+    assert "6 of 6 films" in result.output
+    assert web.library.fetched() == UIDS
+    assert len(list(Path("kept").rglob("*.dcm"))) == len(UIDS)
+    predict(cxrzero, web, "--no-cache")
+    assert Path("tasks.csv").read_bytes() == Path("predictions.csv").read_bytes()
+    record = json.loads(Path("tasks.run.json").read_text(encoding="utf-8"))
+    assert record["not_fetched"] == {}
+    assert record["engine"]["tasks"] == 3
+
+
 def test_files_are_kept_where_that_is_asked_and_nowhere_else(cxrzero: Run, web: Server, tmp_path: Path) -> None:
     predict(cxrzero, web)
     kept = {"predictions.csv", "predictions.run.json", "cache"}

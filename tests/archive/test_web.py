@@ -21,6 +21,7 @@ from cxrzero.images.radiograph import Facts
 from cxrzero.pipeline.decode_file import items_of
 from cxrzero.pipeline.items import Failure, Frame
 from cxrzero.sources import check_paths, find_images
+from cxrzero.sources.reader import Reader
 from tests.archive.conftest import IMPATIENT, QUICK, held
 from tests.archive.webserver import (
     MULTIPART,
@@ -71,7 +72,7 @@ def read_from(
     with Archives(query, limits=limits, ca_file=ca_file) as archives:
         check_paths([address], archives)
         for ref in find_images([address], archives=archives):
-            for item in items_of(ref, archives.decode, lambda *_: ([], []), lambda _: None):
+            for item in items_of(ref, Reader(archives).decode, lambda *_: ([], []), lambda _: None):
                 error = item.error if isinstance(item, Failure) else None
                 facts = item.facts if isinstance(item, Frame) else Facts(*item.error.facts or ())
                 found.append((error.status if error else "ok", error.code if error else "", facts))

@@ -15,6 +15,7 @@ from tests.support.needs import modules
 
 modules("onnx", "open_clip", "torch")
 
+import onnxruntime  # noqa: E402
 import open_clip  # noqa: E402
 import torch  # noqa: E402
 
@@ -25,6 +26,7 @@ from cxrzero.backends.torch.layout import Layout  # noqa: E402
 from cxrzero.backends.torch.program import Kind, Program, UnfixedError, clean, specialise  # noqa: E402
 from cxrzero.backends.torch.tower import program  # noqa: E402
 from cxrzero.backends.torch.values import on_device  # noqa: E402
+from cxrzero.errors import BundleError  # noqa: E402
 from cxrzero.model.values import ValueSteps  # noqa: E402
 from tests.support.bundle import SIDE, WIDTH  # noqa: E402
 from tests.support.onnxfile import FLOAT, INT64, model, node, value  # noqa: E402
@@ -306,3 +308,23 @@ def test_value_steps_are_the_same_bits(channels: int, side: int | None) -> None:
     found = on_device(steps, frames.shape[1:], "cpu")(torch.from_numpy(frames)).numpy()
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found.view(np.int32), steps(frames).view(np.int32))
+
+
+@pytest.mark.parametrize(("side", "fits"), [(8, True), (9, False)])
+@pytest.mark.parametrize("operator", ["AveragePool", "MaxPool"])
+def test_pooling_that_rounds_up_is_known_where_nothing_is_rounded(
+    tmp_path: Path, operator: str, side: int, fits: bool
+) -> None:
+    """timm's ResNet-D has it in every second stage, and sizes that two divides."""
+    pooled = node(operator, ["x"], ["y"], ceil_mode=1, kernel_shape=[2, 2], strides=[2, 2])
+    given, output = (value(name, FLOAT, ["N", 3, "H", "W"]) for name in "xy")
+    path = tmp_path / "pool.onnx"
+    path.write_bytes(model([pooled], {}, given, output))
+    pixels = np.random.default_rng(0).normal(size=(2, 3, side, side)).astype(np.float32)
+    graph = TorchGraph(path, "y")
+    if not fits:
+        with pytest.raises(BundleError, match=f"{operator} with pooling with ceil_mode is not known"):
+            graph("x", torch.from_numpy(pixels))
+        return
+    expected = onnxruntime.InferenceSession(path).run(None, {"x": pixels})[0]
+    np.testing.assert_allclose(graph("x", torch.from_numpy(pixels)).numpy(), expected, atol=1e-6)

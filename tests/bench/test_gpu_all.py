@@ -137,6 +137,14 @@ def test_a_model_that_cannot_be_made_is_the_reason(tmp_path: Path) -> None:
     assert entry == {"missing": "a", "why": "m could not be made: ended with 1: RuntimeError: too early"}
 
 
+def test_what_an_earlier_run_has_made_is_not_made_again(tmp_path: Path) -> None:
+    for name in ("png", "jpeg", "explicit", "jpeg2000", "vit-b-32", "vit-b-32.fp16"):
+        mark(tmp_path, name)
+    runner = Runner(FULL, tmp_path, Log(tmp_path / "log.jsonl"), 0.0, {}, {})
+    runner._plan_making({"png", "vit-b-32", "mini"})
+    assert [arguments for _, arguments, _ in runner._to_make] == [("mini",)]
+
+
 def test_the_rows_are_in_the_order_of_their_importance() -> None:
     names = [name for each in plan.jobs(FULL) for name in each.rows]
     assert len(set(names)) == len(names)

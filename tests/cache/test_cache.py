@@ -178,9 +178,9 @@ def test_a_file_that_changes_while_it_is_read_is_not_kept(
         os.utime(file, ns=(1, 1))
         yield from decode(path, options)
 
-    monkeypatch.setattr("cxrzero.screener.decode", decode_and_touch)
+    monkeypatch.setattr("cxrzero.sources.reader.decode", decode_and_touch)
     assert predict("in").exit_code == 0
-    monkeypatch.setattr("cxrzero.screener.decode", decode)
+    monkeypatch.setattr("cxrzero.sources.reader.decode", decode)
     os.utime(file, ns=(found, found))
     assert predict("in").exit_code == 0
     assert counts() == (0, 1)

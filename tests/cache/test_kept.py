@@ -7,6 +7,7 @@ version and say so in the changelog.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,11 +16,15 @@ from typing import Any
 
 import pytest
 
+from cxrzero.cache.contents import Contents
+from cxrzero.cache.entries import Entries
+from cxrzero.cache.images import ImageCache
 from cxrzero.images.radiograph import DecodeOptions
 from cxrzero.member import Member
 from cxrzero.model.bundle import Bundle
 from cxrzero.model.model_json import Scoring, Templates, Variant
 from cxrzero.sources import ImageRef
+from cxrzero.sources.refs import archived
 
 FILES = {
     "image_encoder.onnx": "1" * 64,
@@ -28,6 +33,11 @@ FILES = {
     "image_encoder.fp16.onnx": "4" * 64,
 }
 
+
+REF = ImageRef("/archive/a/1.dcm", identity=(12, 1_700_000_000_000_000_000, 7))
+# Where the content of REF is looked for, and the embedding of the content b"film", as --cache-by first had them.
+HASHED = "00331a18e527f474561696b4cd192948"
+CONTENT = "a48b8d28326b539209d6b3f668db756c"
 
 FINGERPRINTS = [
     "557ccdbfc66703631203665407c64811a04bd5bf1d251bb2bbfeaadd7f122988",
@@ -94,8 +104,28 @@ def test_an_embedding_is_looked_for_where_it_was_kept(
     one, store = member(bundle, precision, monkeypatch)
     cache = one.embedder(options).cache
     assert cache is not None
-    cache.lookup([ImageRef("/archive/a/1.dcm", identity=(12, 1_700_000_000_000_000_000, 7))])
-    assert store.keys == [key]
+    cache.lookup([REF])
+    assert store.keys == [key, HASHED]  # what is not there by its path may be there by its content
+
+
+def test_a_film_whose_content_is_known_is_looked_for_by_that_and_then_by_its_path(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, store = member(bundle, "fp32", monkeypatch)
+    cache = one.embedder(DecodeOptions()).cache
+    assert cache is not None
+    content = hashlib.blake2b(b"film", digest_size=32).digest()
+    cache.lookup([REF._replace(content=content)])
+    assert store.keys == [CONTENT, "c3d7d5f421c49e728332ede251d0231a"]
+
+
+def test_an_instance_of_an_archive_is_looked_for_by_its_address() -> None:
+    store = Asked()
+    address = "dicom://pacs:104/A/studies/1.2/series/1.3/instances/1.4"
+    entries = Entries(store, "image", "kept", {"a": 1})  # type: ignore[arg-type]
+    cache = ImageCache(entries, 4, Contents(store))  # type: ignore[arg-type]
+    cache.lookup([ImageRef(address, identity=archived(address)), ImageRef(address)])
+    assert store.keys == ["9f68edddd05ecd226fa92246cf76453e"]  # by 0.2.0
 
 
 def test_fingerprints_stay(bundle: Bundle) -> None:

@@ -49,7 +49,7 @@ def compared() -> Compare:
     """compared(a, b, …): what `compare` found, by options of the command; no bootstrap unless asked."""
 
     def made(a: Path, b: Path, **options: Any) -> Comparison:
-        return compare(CompareOptions(a, b, **{"n_resamples": 0, **options}))
+        return compare(CompareOptions(str(a), str(b), **{"n_resamples": 0, **options}))
 
     return made
 

@@ -135,3 +135,10 @@ def test_wrong_usage(tables: tuple[Path, Path], options: tuple[str, ...], words:
     result = invoke(*tables, *options)
     assert result.exit_code == 2, result.output
     assert words in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize("address", ["s3://bucket/a.csv", "dicomweb+https://pacs.example/rs"])
+def test_a_table_is_a_file(tables: tuple[Path, Path], address: str) -> None:
+    result = invoke(address, tables[1])
+    assert result.exit_code == 2, result.output
+    assert "no such file" not in result.output

@@ -17,7 +17,6 @@ import pytest
 
 from cxrzero import Screener
 from cxrzero.errors import ImageError, MissingExtraError, RunError, SkippedImage, UsageError
-from cxrzero.images import decode
 from cxrzero.images.radiograph import Facts
 from cxrzero.model.preprocess import Preprocess
 from cxrzero.pipeline.decode_file import FRAMES_AHEAD
@@ -25,8 +24,11 @@ from cxrzero.pipeline.items import Frame, Input, RunStats
 from cxrzero.pipeline.processes import GROUP, ProcessDecoders, _slim
 from cxrzero.pipeline.run import Pipeline
 from cxrzero.sources import ImageRef
+from cxrzero.sources.reader import Reader
 from tests.support.bundle import write_bundle
 from tests.support.dicomfile import dicom_bytes
+
+READ = Reader().decode
 
 Draw = Callable[..., Path]
 LABELS = ["edema", "pneumonia"]
@@ -102,7 +104,7 @@ def test_a_missing_extra_is_said_by_a_process_as_by_a_thread() -> None:
 
 @contextlib.contextmanager
 def decoders(workers: int = 1, models: int = 1) -> Iterator[ProcessDecoders]:
-    opened = ProcessDecoders(decode, [Preprocess(STEPS, (8, 8))] * models, workers, RunStats())
+    opened = ProcessDecoders(READ, [Preprocess(STEPS, (8, 8))] * models, workers, RunStats())
     try:
         yield opened
     finally:
@@ -190,10 +192,10 @@ def test_a_script_that_starts_itself_again_is_told_why_it_fails(png: Draw, tmp_p
     script = tmp_path / "script.py"
     script.write_text(
         "from cxrzero.pipeline.processes import ProcessDecoders\n"
-        "from cxrzero.images import decode\n"
+        "from cxrzero.sources.reader import Reader\n"
         "from cxrzero.sources import ImageRef\n"
         "from cxrzero.pipeline.items import RunStats\n"
-        "opened = ProcessDecoders(decode, [], 1, RunStats())\n"
+        "opened = ProcessDecoders(Reader().decode, [], 1, RunStats())\n"
         f"list(opened.submit(ImageRef({str(png('a.png', 1))!r}), []).items())\n"
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
@@ -217,7 +219,7 @@ def test_a_few_files_are_shared_by_all_processes(png: Draw) -> None:
 
 def test_windows_can_wait_for_61_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "win32")
-    opened = ProcessDecoders(decode, [], 64, RunStats())
+    opened = ProcessDecoders(READ, [], 64, RunStats())
     assert opened.ahead == 61 * GROUP
 
 
@@ -316,11 +318,11 @@ def test_processes_end_with_a_parent_that_is_killed(png: Draw, name: str) -> Non
     script = (
         "import sys, time\n"
         "from cxrzero.pipeline.processes import ProcessDecoders\n"
-        "from cxrzero.images import decode\n"
+        "from cxrzero.sources.reader import Reader\n"
         "from cxrzero.sources import ImageRef\n"
         "from cxrzero.pipeline.items import RunStats\n"
         "if __name__ == '__main__':\n"
-        "    opened = ProcessDecoders(decode, [], 1, RunStats())\n"
+        "    opened = ProcessDecoders(Reader().decode, [], 1, RunStats())\n"
         "    list(opened.submit(ImageRef(sys.argv[1]), []).items())\n"
         "    print(*opened._workers._executor._processes, flush=True)\n"
         "    time.sleep(60)\n"

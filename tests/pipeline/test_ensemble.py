@@ -71,7 +71,7 @@ def count(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         done["preprocess"] += pixels.shape != (3, 2)  # the trial of a new object
         return once(self, pixels)
 
-    monkeypatch.setattr("cxrzero.screener.decode", counted_decode)
+    monkeypatch.setattr("cxrzero.sources.reader.decode", counted_decode)
     monkeypatch.setattr(Preprocess, "__call__", counted_call)
     return done
 

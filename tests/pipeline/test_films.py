@@ -21,10 +21,13 @@ from cxrzero.pipeline.processes import GROUP, ProcessDecoders, Task
 from cxrzero.pipeline.slots import Slots
 from cxrzero.pipeline.threads import ThreadDecoders
 from cxrzero.sources import ImageRef
+from cxrzero.sources.reader import Reader
 from tests.pipeline.test_decode_processes import LABELS, Draw, folder
 from tests.pipeline.test_fitted import CHEXZERO, CLIP, FAMILIES, SIGLIP, Fitted, on_gpu
 from tests.support.bundle import SIDE, write_bundle
 from tests.support.dicomfile import dicom_bytes
+
+READ = Reader().decode
 
 __all__ = ["folder"]
 
@@ -120,7 +123,7 @@ def film(tmp_path: Path) -> Path:
 
 def test_only_a_first_frame_stays_whole_in_memory(film: Path) -> None:
     preprocessings: list[Preprocessing] = [Films(FIT, 1000, ((20, 24),))]
-    opened = ThreadDecoders(decode, preprocessings, 1, RunStats())
+    opened = ThreadDecoders(READ, preprocessings, 1, RunStats())
     whole, fitted = frames(opened, film)
     opened.close()
     expected = [each.pixels for each in decode(film)]
@@ -131,7 +134,7 @@ def test_only_a_first_frame_stays_whole_in_memory(film: Path) -> None:
 @pytest.mark.parametrize("has_slot", [True, False])
 def test_a_process_sends_no_film_whole(film: Path, *, has_slot: bool) -> None:
     opened = Slots(1, 1000, for_films=True)
-    processes._know(decode, (Films(FIT, 1000, ((20, 24),)),), opened)
+    processes._know(READ, (Films(FIT, 1000, ((20, 24),)),), opened)
     found = processes._decoded(Task(ImageRef(str(film)), [None], opened.take() if has_slot else None))
     assert found.items is not None
     sent = [first(item).shape for item in found.items if isinstance(item, Frame) and item.inputs]
@@ -211,7 +214,7 @@ def test_shared_memory_without_room_has_fitted_pictures(
     size: int | None, one_kb: list[Preprocessing], monkeypatch: pytest.MonkeyPatch, *, is_whole: bool
 ) -> None:
     room(monkeypatch, size)
-    opened = ProcessDecoders(decode, one_kb, 1, RunStats(), waiting=4)  # 8 slots
+    opened = ProcessDecoders(READ, one_kb, 1, RunStats(), waiting=4)  # 8 slots
     opened.close()
     assert opened._slots._size == (1024 if is_whole else SIDE * SIDE)
     assert opened._slots._count == 8

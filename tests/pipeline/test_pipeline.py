@@ -57,8 +57,9 @@ class FakeEncoder:
 CLASSIFIER = Classifier(np.eye(2, dtype=np.float32), np.eye(2, dtype=np.float32)[::-1], Scoring("softmax_pair", 4.0))
 
 
-def decode(path: str) -> Iterator[Radiograph]:
+def decode(ref: ImageRef) -> Iterator[Radiograph]:
     """Paths say what happens: "7" is a picture of value 7, "3x5" has three frames of value 5."""
+    path = ref.path
     if path.startswith("fail"):
         raise ImageError("truncated", "made to fail", facts=Facts(modality="CR"))
     if path.startswith("skip"):
@@ -182,9 +183,9 @@ def test_an_error_of_the_model_ends_the_run() -> None:
 def test_decoding_goes_on_while_the_encoder_runs() -> None:
     """Ten pictures that take 20 ms to decode, one encoder call of 20 ms each: overlapped, not added up."""
 
-    def slow(path: str) -> Iterator[Radiograph]:
+    def slow(ref: ImageRef) -> Iterator[Radiograph]:
         time.sleep(0.02)
-        yield from decode(path)
+        yield from decode(ref)
 
     encoder, stats = FakeEncoder(seconds=0.02), RunStats()
     list(pipeline_of(slow, prepare, encoder, 1, 4).run((ImageRef("1") for _ in range(10)), CLASSIFIER, LABELS, stats))

@@ -18,7 +18,10 @@ from cxrzero.pipeline.items import Frame, Input, Item, RunStats
 from cxrzero.pipeline.processes import GROUP, ProcessDecoders
 from cxrzero.pipeline.slots import Slots
 from cxrzero.sources import ImageRef
+from cxrzero.sources.reader import Reader
 from tests.pipeline.test_decode_processes import STEPS, Draw, decoders, folder, kill_all, with_signals
+
+READ = Reader().decode
 
 __all__ = ["folder"]
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -172,7 +175,7 @@ def test_only_first_frames_are_shared(png: Draw) -> None:
     """A frame in shared memory is not sent as well."""
     preprocess = Preprocess(STEPS, (8, 8))
     opened = Slots(1, 4 * 8 * 8)
-    processes._know(decode, (preprocess,), opened)
+    processes._know(READ, (preprocess,), opened)
     path = png("a.png", 1)
     task = processes.Task(ImageRef(str(path)), [None], opened.take())
     found = processes._decoded(task)
@@ -195,7 +198,7 @@ def test_a_killed_process_leaves_no_block(png: Draw) -> None:
 
 
 def test_the_block_waits_for_a_file() -> None:
-    opened = ProcessDecoders(decode, [Preprocess(STEPS, (8, 8))], 2, RunStats(), waiting=5)
+    opened = ProcessDecoders(READ, [Preprocess(STEPS, (8, 8))], 2, RunStats(), waiting=5)
     assert opened._slots._count == 2 * GROUP + 5
     assert opened._slots._arena is None
     opened.close()

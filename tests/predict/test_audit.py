@@ -124,7 +124,7 @@ def test_the_inputs_are_those_of_the_recipe_however_the_work_is_done(predict: Pr
     for number, way in enumerate(((), (), ("--no-cache", "--decode-in", "processes"), ("--skip", "multi_frame"))):
         assert predict("in", "--out", f"{number}.csv", *way).exit_code == 3
         assert record(str(number))["inputs"] == expected, way
-    assert record("1")["cache"] == {"used": True, "cached": 6, "embedded": 0, "notices": []}
+    assert record("1")["cache"] == {"used": True, "cached": 6, "embedded": 0, "hashed": 0, "notices": []}
     assert inputs_digest(["in"]) == expected
     assert inputs_digest(WALK) == expected
     assert inputs_digest(["in"], DecodeOptions(invert="yes")) != expected

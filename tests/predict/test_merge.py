@@ -5,16 +5,13 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-import pydicom
 import pytest
-from PIL import Image
 from typer.testing import CliRunner, Result
 
 from cxrzero.cli import app
 from cxrzero.errors import ConfigError
 from cxrzero.predict.shard import Shard, parse_shard
-from tests.support.films import DX, write_dicom
-from tests.support.pictures import picture
+from tests.support.films import mixed_archive
 
 Run = Callable[..., Result]
 Shards = Callable[..., list[Path]]
@@ -43,27 +40,12 @@ def shards(run: Run, tiny_bundle: Path) -> Shards:
     return run_all
 
 
-def archive(folder: Path) -> None:
-    """Multi-frame files, equal pictures in several places, failed rows, an odd name, a file to ignore."""
-    (folder / "sub").mkdir(parents=True)
-    for number in range(12):
-        Image.fromarray(picture(number % 7)).save(folder / f"{number}.png")
-    for name in ("many.dcm", "sub/again.dcm"):
-        dataset = pydicom.dcmread(write_dicom(folder / name, DX, "DX"))
-        dataset.NumberOfFrames = 4
-        dataset.PixelData = b"".join(picture(seed, (64, 48)).tobytes() for seed in (3, 90, 91, 90))
-        dataset.save_as(folder / name)
-    (folder / "sub/broken.png").write_bytes(b"")
-    (folder / os.fsdecode(b'sub/"caf\xe9", =1.png')).write_bytes((folder / "0.png").read_bytes())
-    (folder / "notes.txt").write_text("not an image")
-
-
 @pytest.mark.parametrize("options", [(), ("--pseudonymise", "--pseudonym-key", "key")])
 @pytest.mark.parametrize("count", [1, 3, pytest.param(40, marks=pytest.mark.slow)])
 def test_the_merged_table_is_the_table_of_one_run(
     run: Run, shards: Shards, tiny_bundle: Path, tmp_path: Path, count: int, options: tuple[str, ...]
 ) -> None:
-    archive(tmp_path / "in")
+    mixed_archive(tmp_path / "in")
     assert run("predict", "in", "--model", tiny_bundle, "--out", "whole.csv", *options).exit_code == 3
     parts = shards(count, *options)
     result = run("merge", *reversed(parts), "--out", "merged.csv")
@@ -80,7 +62,7 @@ def test_the_merged_table_is_the_table_of_one_run(
 
 
 def test_how_the_work_is_carried_out_may_differ_between_shards(run: Run, tiny_bundle: Path, tmp_path: Path) -> None:
-    archive(tmp_path / "in")
+    mixed_archive(tmp_path / "in")
     assert run("predict", "in", "--model", tiny_bundle, "--out", "whole.csv").exit_code == 3
     ways = (("--workers", "2"), ("--workers", "1", "--decode-in", "processes", "--batch-size", "3"))
     for index, way in enumerate(ways, start=1):
@@ -101,7 +83,7 @@ def test_how_the_work_is_carried_out_may_differ_between_shards(run: Run, tiny_bu
 def test_shards_of_several_gpus_are_one_run(
     run: Run, shards: Shards, tmp_path: Path, cards: tuple[str, str], merged: str | None
 ) -> None:
-    archive(tmp_path / "in")
+    mixed_archive(tmp_path / "in")
     parts = shards(2)
     for part, card in zip(parts, cards, strict=True):
         path = Path(part).with_suffix(".run.json")
@@ -174,7 +156,7 @@ def refusal(run: Run, *parts: Path) -> str:
 
 
 def test_parts_that_are_not_one_run_are_refused(run: Run, shards: Shards, tmp_path: Path) -> None:
-    archive(tmp_path / "in")
+    mixed_archive(tmp_path / "in")
     one, two, three = shards(3)
     assert "1 of 3 shards is missing: 2/3" in refusal(run, one, three)
     assert "shard 2/3 is there twice" in refusal(run, one, two, three, two)
@@ -203,7 +185,7 @@ def refusal_of_record(run: Run, parts: tuple[Path, ...], **changes: object) -> s
 
 
 def test_damaged_parts_are_refused(run: Run, shards: Shards, tmp_path: Path) -> None:
-    archive(tmp_path / "in")
+    mixed_archive(tmp_path / "in")
     parts = shards(3)
     largest = max(parts, key=lambda part: part.stat().st_size)
     for path in (largest, largest.with_suffix(".shard")):

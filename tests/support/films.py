@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import os
 import warnings
 from pathlib import Path
 
 import pydicom
+from PIL import Image
 from pydicom.fileset import FileSet
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
@@ -66,3 +68,18 @@ def medium(folder: Path, images: int) -> None:
         warnings.simplefilter("ignore", ResourceWarning)
         del files
         gc.collect()
+
+
+def mixed_archive(folder: Path) -> None:
+    """Multi-frame files, equal pictures in several places, failed rows, an odd name, a file to ignore."""
+    (folder / "sub").mkdir(parents=True)
+    for number in range(12):
+        Image.fromarray(picture(number % 7)).save(folder / f"{number}.png")
+    for name in ("many.dcm", "sub/again.dcm"):
+        dataset = pydicom.dcmread(write_dicom(folder / name, DX, "DX"))
+        dataset.NumberOfFrames = 4
+        dataset.PixelData = b"".join(picture(seed, (64, 48)).tobytes() for seed in (3, 90, 91, 90))
+        dataset.save_as(folder / name)
+    (folder / "sub/broken.png").write_bytes(b"")
+    (folder / os.fsdecode(b'sub/"caf\xe9", =1.png')).write_bytes((folder / "0.png").read_bytes())
+    (folder / "notes.txt").write_text("not an image")

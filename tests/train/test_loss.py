@@ -9,6 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 from open_clip.loss import ClipLoss, SigLipLoss  # noqa: E402
+from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
 from cxrzero.train.step.loss import contrastive_loss, grouped_loss, sigmoid_loss  # noqa: E402
@@ -107,3 +108,13 @@ def test_sigmoid_small_group_is_not_forgotten():
         return torch.autograd.grad(loss * len(groups), images)[0][0]
 
     torch.testing.assert_close(gradient(5), gradient(50))
+
+
+def test_the_sigmoid_loss_takes_its_groups_from_the_cpu_to_the_gpu():
+    """As batches have them; fake tensors have a device and no numbers."""
+    groups = torch.tensor([0, 0, 1, 1])
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        images, texts, truth = (torch.empty(size, device="cuda") for size in ((4, 16), (5, 16), (4, 5)))
+        scale, bias = (torch.empty((), device="cuda") for _ in range(2))
+        loss = sigmoid_loss(images, texts, truth, truth > 0, groups, scale, bias)
+    assert loss.device == torch.device("cuda", 0)

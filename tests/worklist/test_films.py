@@ -128,12 +128,12 @@ def test_what_a_decoder_should_not_raise_is_a_fault_of_its_film(
         png(f"in/{seed}.png", seed)
     table = predict("in")
 
-    def strange(file: Path, *options: Any) -> Any:
-        if file.name == "1.png":
+    def strange(path: str, *options: Any) -> Any:
+        if path.endswith("1.png"):
             raise ZeroDivisionError("of PATIENT^NAME")
-        return decode(file, *options)
+        return decode(path, *options)
 
-    monkeypatch.setattr("cxrzero.worklist.look.decode", strange)
+    monkeypatch.setattr("cxrzero.sources.reader.decode", strange)
     made = worklist(table)
     assert made.faults == ("unexpected: ZeroDivisionError while the file was decoded",)
 

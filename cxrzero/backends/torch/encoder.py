@@ -5,8 +5,7 @@ from __future__ import annotations
 import platform
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from cxrzero.backends.calls import Rows
 from cxrzero.backends.gpus import Gpu, gpu_of, refused
 from cxrzero.backends.precision import choose_precision
 from cxrzero.backends.torch.cuda import Cuda
+from cxrzero.backends.torch.exactly import exactly
 from cxrzero.backends.torch.fit import Fitter
 from cxrzero.backends.torch.graph import TorchGraph
 from cxrzero.backends.torch.tower import GpuTower
@@ -30,8 +30,6 @@ from cxrzero.model.values import ValueSteps
 
 # Torch orders its sums by the number of rows, so that every call has the same.
 CPU_BATCH = 8
-# Settings of CUDA by which parts of a sum would be added in the short format of its products.
-SHORT_SUMS = ("allow_fp16_reduced_precision_reduction", "allow_bf16_reduced_precision_reduction")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 # On the GPU: calls have one set of buffers, one thread records at a time, and settings are the whole process's.
@@ -92,7 +90,7 @@ class TorchEncoder(BundleEncoder):
     def _encode(self, tower: Tower, rows: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         if self._cuda is not None:
             return self._encode_on_gpu(self._cuda, tower, rows, None)
-        with _exactly():  # for the whole process, so around all calls of a batch
+        with exactly():  # for the whole process, so around all calls of a batch
             return super()._encode(tower, rows)
 
     def _open(self, tower: Tower, path: Path) -> Run:
@@ -120,7 +118,7 @@ class TorchEncoder(BundleEncoder):
             self._fitters.clear()
             cuda.release()
 
-        with ONE_AT_A_TIME, cuda.current(), _exactly():
+        with ONE_AT_A_TIME, cuda.current(), exactly():  # without cuDNN, as its bits were tested on a card
             embeds = self._until_it_fits(tower, len(rows), encode, give_back)
         self._tell_refusal(tower)
         return embeds
@@ -172,18 +170,3 @@ def _finds_cuda() -> bool:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about drivers that do not fit; the answer says enough
         return torch.cuda.is_available()
-
-
-@contextmanager
-def _exactly() -> Iterator[None]:
-    """fp32 means fp32, not TensorFloat-32, and algorithms that give the same sum every time."""
-    before = torch.get_float32_matmul_precision()
-    products = torch.backends.cuda.matmul
-    with ExitStack() as stack:
-        stack.callback(torch.set_float32_matmul_precision, before)
-        torch.set_float32_matmul_precision("highest")
-        for short in SHORT_SUMS:
-            stack.callback(setattr, products, short, getattr(products, short))
-            setattr(products, short, False)
-        stack.enter_context(torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False))
-        yield

@@ -121,13 +121,24 @@ def _conv(attributes: Attributes, x: Tensor, weight: Tensor, bias: Tensor | None
 
 def _pool(function: Callable[..., Tensor], fill: float, attributes: Attributes, x: Tensor) -> Tensor:
     kernel = attributes["kernel_shape"]
-    if attributes.get("ceil_mode", 0) or any(step != 1 for step in attributes.get("dilations", ())):
-        raise NotImplementedError("pooling with ceil_mode or dilations")
+    if any(step != 1 for step in attributes.get("dilations", ())):
+        raise NotImplementedError("pooling with dilations")
+    if attributes.get("ceil_mode", 0) and not _pools_evenly(attributes, x):
+        raise NotImplementedError("pooling with ceil_mode")
     padded = any(attributes.get("pads", ()))
     if padded and function is functional.avg_pool2d and not attributes.get("count_include_pad", 0):
         raise NotImplementedError("average pooling that leaves padding out")
     x, padding = _padded(attributes, x, len(kernel), fill)
     return function(x, kernel, attributes.get("strides", [1] * len(kernel)), padding)
+
+
+def _pools_evenly(attributes: Attributes, x: Tensor) -> bool:
+    """Whether windows fill the input, so that rounding its size up or down is the same."""
+    kernel = attributes["kernel_shape"]
+    n_spatial = len(kernel)
+    steps, pads = attributes.get("strides", [1] * n_spatial), attributes.get("pads", [0] * 2 * n_spatial)
+    sides = zip(x.shape[-n_spatial:], pads[:n_spatial], pads[n_spatial:], kernel, steps, strict=True)
+    return all((side + begin + end - width) % step == 0 for side, begin, end, width, step in sides)
 
 
 def _padded(attributes: Attributes, x: Tensor, n_spatial: int, fill: float) -> tuple[Tensor, list[int]]:

@@ -39,7 +39,7 @@ class Batch:
         images: (B,) indices into the pairs' images.
         truth: (B, T) float32: how true which text is of which image.
         shown: (B, T) bool: which texts were drawn for which images.
-        groups: (B,) int64, images of one group are contrasted with each other only.
+        groups: (B,) int64 on the CPU; images of one group are contrasted with each other only.
         pixels: (b, H, W) float32 in [0, 1], augmented; H and W may be smaller in the first steps.
         ids: (t, L) int64.
     """

@@ -64,10 +64,10 @@ def sigmoid_loss(
     whose answers are fewer with the square of its size.
 
     Args:
-        truth, shown, groups: as in `grouped_loss`.
+        truth, shown, groups: as in `grouped_loss`; `groups` stay on the CPU, whatever the device.
         logit_bias: scalar, log odds of a text whose cosine with the image is 0.
     """
-    members = groups[None] == torch.tensor(sorted(set(groups.tolist())), device=groups.device)[:, None]
+    members = (groups[None] == torch.tensor(sorted(set(groups.tolist())))[:, None]).to(truth.device)
     asked = (members.float() @ shown.float() > 0).float()  # (G, T): a group's texts are those its images brought
     cells = members.T.float() @ (asked / asked.sum(dim=1, keepdim=True))  # each row sums to 1
     logits = logit_scale * image_embeds @ text_embeds.T + logit_bias
