@@ -71,24 +71,24 @@ def free_port() -> int:
         return int(tried.getsockname()[1])
 
 
-def measured(code: list[str], environment: dict[str, str]) -> float:
-    """MB that a process held at most."""
+def measured(code: list[str], environment: dict[str, str]) -> tuple[float, float]:
+    """MB that a process held at most, and seconds of processor that it and its own processes took."""
     process = subprocess.Popen([sys.executable, *code], env=environment, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{code} ended with {process.returncode}")
-    return usage.ru_maxrss / 1024
+    return usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime
 
 
-def predict(source: str, folder: Path, environment: dict[str, str]) -> tuple[float, float]:
-    """Films per second, and MB at most."""
+def predict(source: str, folder: Path, environment: dict[str, str]) -> tuple[float, float, float]:
+    """Films per second, MB at most, seconds of processor."""
     out = folder / "table.csv"
     command = ["-m", "cxrzero", "predict", source, "--labels", "edema", "--no-cache", "--quiet", "--overwrite"]
-    most = measured([*command, "--out", str(out)], environment)
+    most, cpu = measured([*command, "--out", str(out)], environment)
     record = json.loads((folder / "table.run.json").read_text(encoding="utf-8"))
     assert record["counts"]["failed"] == 0
-    return record["counts"]["ok"] / record["seconds"]["wall"], most
+    return record["counts"]["ok"] / record["seconds"]["wall"], most, cpu
 
 
 def films(count: int, repeats: int) -> dict[str, Any]:
@@ -110,19 +110,21 @@ def films(count: int, repeats: int) -> dict[str, Any]:
                 "http": f"http://127.0.0.1:{web_port}/",
             }
             few = {"folder": str(folder / "films/000"), "s3": "s3://films/000/", "http": f"{sources['http']}000/"}
-            found: dict[str, Any] = {source: {"films_per_s": [], "mb": []} for source in sources}
+            found: dict[str, Any] = {source: {"films_per_s": [], "mb": [], "cpu_s": []} for source in sources}
             for source, address in few.items() if count > PAGE else ():
-                _, found[source]["mb_of_1000"] = predict(address, folder, environment)
+                _, found[source]["mb_of_1000"], _ = predict(address, folder, environment)
             for _ in range(repeats):
                 for source, address in sources.items():
-                    rate, most = predict(address, folder, environment)
+                    rate, most, cpu = predict(address, folder, environment)
                     found[source]["films_per_s"].append(round(rate, 2))
                     found[source]["mb"].append(round(most))
-                    print(f"{source:8} {rate:8.1f} films/s {most:7.0f} MB", flush=True)
+                    found[source]["cpu_s"].append(round(cpu, 2))
+                    print(f"{source:8} {rate:8.1f} films/s {most:7.0f} MB {cpu:7.1f} s of processor", flush=True)
     for each in found.values():
         each["median"] = round(statistics.median(each["films_per_s"]), 2)
     for each in found.values():
         each["of_folder"] = round(each["median"] / found["folder"]["median"], 3)
+        each["ms_of_processor_per_film"] = round(1000 * statistics.median(each["cpu_s"]) / count, 1)
     return {"count": count, **found}
 
 

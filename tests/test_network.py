@@ -7,6 +7,7 @@ tests/archive has archives, tests/remote stores and web servers.
 from __future__ import annotations
 
 import importlib.util
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -36,6 +37,7 @@ COMMANDS = {
     "predict in tasks": ("predict", FILMS, "--labels", "edema", "--engine", "local=2", "--out", "out/table.csv"),
     "search": ("search", "effusion", FILMS, "--out", "out/found.csv"),
     "eval": ("eval", FILMS, LABELS, "--out", "out/results"),
+    "compare": ("compare", "{table}", "{other}", "--images", FILMS, "--out", "out/comparison"),
     "worklist": ("worklist", "{table}", "--out", "out/worklist"),
     "inspect": ("inspect", FILM),
     "models list": ("models", "list"),
@@ -124,7 +126,8 @@ def test_no_command_asks_or_leaves_anything(watch: Watch, tmp_path: Path) -> Non
     table = str(tmp_path / "table.csv")
     run(prepare(PredictOptions((FILMS,), labels=("edema",), out=table)))
     places = {
-        "tiny": write_bundle(tmp_path / "tiny"), "pairs": draw(tmp_path / "pairs", held_out=4), "table": table
+        "tiny": write_bundle(tmp_path / "tiny"), "pairs": draw(tmp_path / "pairs", held_out=4), "table": table,
+        "other": shutil.copy(table, tmp_path / "other.csv"),
     }  # fmt: skip
     if has("openvino"):
         commands |= WITH_OPENVINO

@@ -44,6 +44,7 @@ TABLES: dict[str, tuple[str, type | None]] = {
     "table": ("database.md", None),
     "listen": ("listen.md", None),
     "eval": ("eval.md", None),
+    "compare": ("compare.md", None),
     "train": ("train.md", TrainOptions),
     "bench": ("bench.md", None),
 }

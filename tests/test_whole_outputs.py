@@ -100,9 +100,12 @@ def test_a_full_disk_leaves_the_output_of_before(tmp_path: Path, monkeypatch: py
 
 
 # They add to a file, fill a folder that gets its name when it is complete, or have a file without a name or under
-# another one (objects that arrive are `.part` until they are on disk).
+# another one (objects that arrive are `.part` until they are on disk, a job's progress is renamed into its place).
 OTHER_WAYS = {
     "files",
+    "cluster/events",
+    "cluster/slicing",
+    "cluster/slurm/job",
     "node/lines",
     "node/objects",
     "heatmap/folder",

@@ -11,6 +11,7 @@ from cxrzero._version import __version__
 from cxrzero.cli import (
     bench,
     cache,
+    compare,
     dicom_sr,
     evaluate,
     heatmap,
@@ -51,6 +52,7 @@ worklist.register(app)
 dicom_sr.register(app)
 prompts.register(app)
 evaluate.register(app)
+compare.register(app)
 models.register(app)
 train.register(app)
 bench.register(app)

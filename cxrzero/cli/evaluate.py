@@ -100,21 +100,19 @@ def _print(evaluation: Evaluation) -> None:
         point = points.get(label.label)
         name = Group(label.label, *(Text(mark.replace("_", " "), "yellow") for mark in label.marks))
         cells = [label.ranks.auroc, label.ranks.average_precision, *((point.mcc, point.f1) if point else ())]
-        table.add_row(name, f"{label.n_positive}/{label.n_negative}", *map(_estimate, cells))
+        table.add_row(name, f"{label.n_positive}/{label.n_negative}", *map(estimate, cells))
     if macro.labels:
         cells = [macro.auroc, macro.average_precision, *((macro_point.mcc, macro_point.f1) if macro_point else ())]
         table.add_section()
-        table.add_row(f"mean of {counted(len(macro.labels), 'label')}", "", *map(_estimate, cells))
+        table.add_row(f"mean of {counted(len(macro.labels), 'label')}", "", *map(estimate, cells))
     console.print_table(table)
     for comparison in (each for each in evaluation.comparisons if each.is_average):
         gap = comparison.auroc
-        console.print(f"Mean AUROC minus that of {comparison.other}: {_inline(gap.analytic)}, p = {gap.p:.3g} (DeLong)")
+        console.print(f"Mean AUROC minus that of {comparison.other}: {inline(gap.analytic)}, p = {gap.p:.3g} (DeLong)")
     for each in (each for each in evaluation.readers if each.is_average):
         for metric, name in (("mcc", "MCC"), ("f1", "F1")):
             difference = each.differences[metric]
-            console.print(
-                f"Mean {name} minus the mean reader's: {_inline(difference.estimate)}, p = {difference.p:.3g}"
-            )
+            console.print(f"Mean {name} minus the mean reader's: {inline(difference.estimate)}, p = {difference.p:.3g}")
     for warning in evaluation.warnings:
         console.print(Text("!", "bold red" if warning.is_loud else "yellow"), warning.text)
         # Who sends the results to a file sees it all the same.
@@ -123,7 +121,7 @@ def _print(evaluation: Evaluation) -> None:
     console.print(f"Intervals hold at {evaluation.options.confidence:.0%}. Research use only: not a medical device.")
 
 
-def _estimate(each: Estimate) -> RenderableType:
+def estimate(each: Estimate) -> RenderableType:
     from rich.text import Text
 
     if math.isnan(each.value):
@@ -132,6 +130,6 @@ def _estimate(each: Estimate) -> RenderableType:
     return Text.assemble(f"{each.value:.3f}", *interval)
 
 
-def _inline(each: Estimate) -> str:
+def inline(each: Estimate) -> str:
     interval = "no interval" if math.isnan(each.low) else f"{each.low:+.3f} to {each.high:+.3f}"
     return f"{each.value:+.3f} ({interval})"

@@ -44,7 +44,7 @@ def list_models(debug: Debug = False) -> None:
 
     [bold]cxrzero models list[/bold]
     """
-    from cxrzero.registry.overview import rows
+    from cxrzero.registry.overview import NEEDS, rows
 
     header = ("name", "what", "where", "licence", "size")
     lines = [(row.name, row.what, row.where, row.licence, row.size) for row in rows()]
@@ -56,10 +56,14 @@ def list_models(debug: Debug = False) -> None:
 
     from cxrzero.cli.console import Console
 
-    table = Table(*header, box=None, pad_edge=False)
+    table = Table(*header, box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table.columns[0].no_wrap = True  # a name is typed as it stands
     for line in lines:
         table.add_row(*line)
-    Console().print_table(table)
+    console = Console()
+    console.print_table(table)
+    for sentence in ("", *NEEDS):
+        console.print(sentence, soft_wrap=False)
 
 
 def info(model: Model, debug: Debug = False) -> None:
@@ -69,13 +73,15 @@ def info(model: Model, debug: Debug = False) -> None:
     [bold]cxrzero models info chexzero[/bold]
     """
     from cxrzero.cards.card import card_names, load_card
+    from cxrzero.cli.facts import show_facts
     from cxrzero.errors import BundleError
     from cxrzero.registry import resolve_models
-    from cxrzero.registry.overview import bundle_lines
+    from cxrzero.registry.facts import facts_of_bundle, facts_of_card
 
     is_card = model in card_names()
     if is_card:
-        _print_card(load_card(model))
+        card = load_card(model)
+        show_facts(f"{card.name}: {card.title}", facts_of_card(card))
     try:
         bundles = resolve_models(model, say)
     except BundleError as error:
@@ -87,9 +93,7 @@ def info(model: Model, debug: Debug = False) -> None:
         return
     for bundle in bundles:
         show()
-        show(f"{bundle.name} on this machine")
-        for key, value in bundle_lines(bundle):
-            show(f"  {key}: {value}")
+        show_facts(f"{bundle.name} on this machine", facts_of_bundle(bundle))
 
 
 def import_model(
@@ -281,16 +285,6 @@ def location(
     bundle = resolve_model(model, say)
     for entry in put_into(bundle, results, dataset):
         show(f"  {entry.label}: {entry}")
-
-
-def _print_card(card: Card) -> None:
-    from cxrzero.registry.overview import card_lines
-
-    show(f"{card.name}: {card.title}")
-    for key, value, source in card_lines(card):
-        show(f"  {key}: {value}" + (f"  [{source}]" if source else ""))
-    for note in card.notes:
-        show(f"  Note: {note}")
 
 
 def _asked(card: Card, login: bool) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cxrzero.errors import ConfigError
 from cxrzero.prediction import FIXED_COLUMNS
 from cxrzero.tables.labels import LabelRules, are_labels, find_list_column
 from cxrzero.tables.names import PATIENT_NAMES, fold, identifier_columns, is_unnamed
@@ -60,6 +61,16 @@ def prediction_labels(source: TableSource) -> list[str]:
         if ours or (fold(name) not in PATIENT_NAMES and name not in identifier_columns(source.columns, None)):
             labels.append(name)
     return labels
+
+
+def check_wide(source: TableSource) -> None:
+    """Refuse a table of `predict --long`.
+
+    Raises:
+        ConfigError: it is one.
+    """
+    if is_ours(source) and {"label", "probability"} <= set(source.columns):
+        raise ConfigError(f"{source.path}: this is a table of --long, with a row per label; predict without --long")
 
 
 def is_ours(source: TableSource) -> bool:

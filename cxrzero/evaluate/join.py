@@ -104,22 +104,16 @@ def join_rows(
     Raises:
         ConfigError: there is no column to join by, no pair was found, or a spreadsheet has destroyed identifiers.
     """
-    best: Join | None = None
-    for candidate in ways_to_join(predictions, references, on, level):
-        joined = _join(candidate, predictions, references, frames)
-        if best is None or _worth(joined.report) > _worth(best.report):
-            best, chosen = joined, candidate
-        if best.report.decisive:
-            break
-    if best is None:
+    best, chosen = closest_join(predictions, references, on, level, frames) or (None, None)
+    if best is None or chosen is None:
         raise ConfigError(
             "the tables have no identifier in common (path, file name, study or SOP instance UID were looked for); "
             f"name the columns with --on PREDICTION=LABEL. Predictions: {', '.join(predictions) or 'none'}; "
             f"labels: {', '.join(references) or 'none'}"
         )
     columns = {"predictions": predictions[chosen.prediction_column], "labels": references[chosen.reference_column]}
-    _check_digits(columns)
-    hints = _hints(chosen, columns["predictions"], columns["labels"])
+    check_digits(columns)
+    hints = hints_of(chosen, columns["predictions"], columns["labels"])
     if best.report.n_matched == 0:
         for candidate in ways_to_join(predictions, references, on, level):
             _check_not_all_repeated(candidate, predictions, references)
@@ -130,6 +124,24 @@ def join_rows(
             f"name other columns with --on PREDICTION=LABEL{''.join(f'. {hint}' for hint in hints)}"
         )
     return replace(best, report=replace(best.report, hints=hints))
+
+
+def closest_join(
+    predictions: Identifiers,
+    references: Identifiers,
+    on: tuple[str, str] | None,
+    level: str,
+    frames: Sequence[str] | None,
+) -> tuple[Join, Candidate] | None:
+    """The way to join that pairs most, which may be nothing, see `join_rows`; None where there is no way."""
+    best: tuple[Join, Candidate] | None = None
+    for candidate in ways_to_join(predictions, references, on, level):
+        joined = _join(candidate, predictions, references, frames)
+        if best is None or _worth(joined.report) > _worth(best[0].report):
+            best = joined, candidate
+        if best[0].report.decisive:
+            break
+    return best
 
 
 def _join(
@@ -226,7 +238,12 @@ def _films_in_frames(
     return {key for key, each in seen.items() if len(each) == count[key]} - _of_several_files(keys, cells, count)
 
 
-def _check_digits(columns: Mapping[str, Sequence[str]]) -> None:
+def check_digits(columns: Mapping[str, Sequence[str]]) -> None:
+    """Refuse identifiers that a spreadsheet has made numbers of; cells by what to call their table, in the plural.
+
+    Raises:
+        ConfigError: there is one.
+    """
     for table, cells in columns.items():
         row = next((row for row, cell in enumerate(cells) if is_in_powers(cell)), None)
         if row is not None:
@@ -249,7 +266,7 @@ def _check_not_all_repeated(candidate: Candidate, predictions: Identifiers, refe
         )
 
 
-def _hints(candidate: Candidate, predictions: Sequence[str], references: Sequence[str]) -> tuple[str, ...]:
+def hints_of(candidate: Candidate, predictions: Sequence[str], references: Sequence[str]) -> tuple[str, ...]:
     """Sentences on what would join rows that were not joined, and was not tried because it may be wrong."""
     alone = (set(map(candidate.to_prediction_key, predictions)), set(map(candidate.to_reference_key, references)))
     alone = (alone[0] - alone[1], alone[1] - alone[0])

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from cxrzero.choices import Aggregate
 from cxrzero.errors import ConfigError, LabelError
-from cxrzero.evaluate.columns import are_swapped, is_ours, prediction_labels, scores_among
+from cxrzero.evaluate.columns import are_swapped, check_wide, prediction_labels, scores_among
 from cxrzero.evaluate.dataset import Dataset, JoinRules, RowReport, Unit
 from cxrzero.evaluate.errors import films_of
 from cxrzero.evaluate.join import Join, join_rows
@@ -47,11 +46,10 @@ def load_dataset(
     """
     predicted, referenced = open_table(predictions), open_table(labels)
     by_columns = [_group_column(name, predicted, referenced) for name in by]
-    if is_ours(predicted) and {"label", "probability"} <= set(predicted.columns):
-        raise ConfigError(f"{predictions}: this is a table of --long, with a row per label; predict without --long")
+    check_wide(predicted)
     names = prediction_labels(predicted)
     on_prediction, on_reference = join_rules.on or (None, None)
-    patients = (_named(source, join_rules.patient, PATIENT_NAMES) for source in (referenced, predicted))
+    patients = (named_column(source, join_rules.patient, PATIENT_NAMES) for source in (referenced, predicted))
     patient = next((name for name in patients if name), None)
     if join_rules.patient is not None and patient is None:
         raise ConfigError(f"neither {predictions} nor {labels} has a column {join_rules.patient!r} for --patient")
@@ -110,7 +108,7 @@ def _joined(
     labels = tuple(match.names)
     status = predictions.text.get("status") or ["ok"] * predictions.n_rows
     ok = np.array([state == "ok" for state in status])
-    probabilities = _check_range(predictions, labels, ok, rules)
+    probabilities = check_range(predictions, labels, ok, any_score=rules.any_score)
 
     def joined(column: str) -> Floats:
         values: Floats = np.where(ok, predictions.numbers[column], np.nan)[join.predictions]
@@ -135,14 +133,16 @@ def _joined(
             return [references.text[column][row] for row in rows]
         return [predictions.text[column][row] for row in first]
 
-    unit, unit_column, unit_keys = _units(references, predictions, patient, join, text)
+    unit, unit_column, unit_keys = independent_units(
+        references, predictions, patient, join.report.level, join.keys, text
+    )
     return Dataset(
         path=predictions.source.path,
         labels=labels,
         scores=scores,
         truth=kept,
         cosines=cosines,
-        units=_numbered(unit_keys),
+        units=numbered(unit_keys),
         unit=unit,
         unit_column=unit_column,
         unit_keys=unit_keys,
@@ -174,7 +174,7 @@ def aggregate(values: Floats, target: Ints, n: int, how: Aggregate) -> Floats:
     return mean
 
 
-def _check_range(predictions: Columns, labels: Sequence[str], ok: Bools, rules: JoinRules) -> bool:
+def check_range(predictions: Columns, labels: Sequence[str], ok: Bools, *, any_score: bool) -> bool:
     """Whether all scores are probabilities.
 
     Raises:
@@ -185,10 +185,10 @@ def _check_range(predictions: Columns, labels: Sequence[str], ok: Bools, rules: 
         values = predictions.numbers[label]
         infinite = np.isinf(values) & ok
         outside = ((values < 0) | (values > 1)) & ok
-        wrong = infinite if rules.any_score else outside
+        wrong = infinite if any_score else outside
         if wrong.any():
             row = int(np.argmax(wrong))
-            hint = "" if rules.any_score else "; if these are logits, give --any-score"
+            hint = "" if any_score else "; if these are logits, give --any-score"
             raise ConfigError(
                 f"{predictions.source.path}: {int(wrong.sum())} scores of {label!r} are not within [0, 1], "
                 f"the first is {values[row]:g} in data row {row + 1}{hint}"
@@ -207,28 +207,38 @@ def _row_report(status: list[str], scores: dict[str, Floats], truth: dict[str, T
     )
 
 
-def _units(
-    references: Columns, predictions: Columns, patient: str | None, join: Join, text: Any
+def independent_units(
+    references: Columns,
+    predictions: Columns,
+    patient: str | None,
+    level: str,
+    keys: list[str],
+    text: Callable[[str], list[str]],
 ) -> tuple[Unit, str | None, list[str]]:
-    """The independent unit (patient, else study, else the row itself), its column, and each joined row's."""
+    """The independent unit (patient, else study, else the row itself), its column, and each joined row's.
+
+    Args:
+        keys: what tells rows apart by themselves.
+        text: the joined rows' cells of a column.
+    """
     if patient is not None:
         return "patient", patient, text(patient)
-    if join.report.level == "image":
+    if level == "image":
         for table in (references, predictions):
             for name, cells in table.text.items():
                 if fold(name) in STUDY_NAMES and all(cells):
                     return "study", name, text(name)
-        return "image", None, join.keys
-    return "study", None, join.keys
+        return "image", None, keys
+    return "study", None, keys
 
 
-def _numbered(keys: Sequence[str]) -> Ints:
+def numbered(keys: Sequence[str]) -> Ints:
     """Equal keys as equal numbers from 0 on, in order of first appearance."""
     number: dict[str, int] = {}
     return np.array([number.setdefault(key, len(number)) for key in keys], dtype=np.int64)
 
 
-def _named(source: TableSource, name: str | None, known: Sequence[str]) -> str | None:
+def named_column(source: TableSource, name: str | None, known: Sequence[str]) -> str | None:
     if name is not None:
         return name if name in source.columns else None
     return next((column for column in source.columns if fold(column) in known), None)

@@ -1,4 +1,4 @@
-"""What `models list` and `models info` show, as plain data."""
+"""What `models list` shows, as plain data."""
 
 from __future__ import annotations
 
@@ -6,18 +6,21 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from cxrzero.calibration.file import read_calibration
-from cxrzero.calibration.worth import worth, worth_of_labels
 from cxrzero.cards.card import UNVERIFIED, Card, iter_cards
-from cxrzero.errors import ConfigError
-from cxrzero.model.bundle import Bundle, bundled_folder
+from cxrzero.model.bundle import bundled_folder
 from cxrzero.model.model_json import CALIBRATION, FILES_OF_SCHEMA_2
-from cxrzero.prompts.location import read_location
-from cxrzero.prompts.measured import list_at_chance
 from cxrzero.registry.byhand import can_pull
 from cxrzero.registry.folder import installed
+
+# What is said below the list. Every command that asks a model runs a bundle, which needs none of these.
+NEEDS = (
+    "Type a name after --model. What is here needs nothing else installed: predict, search, heatmap, worklist and eval "
+    "work with it.",
+    "A model to pull is fetched by cxrzero models pull NAME; of one to fetch by hand that command says which files.",
+    "models pull and models import need pip install 'cxrzero[torch]' (a text tower or a folder of Hugging Face: "
+    "'cxrzero[hf]'), and train needs 'cxrzero[torch]'.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,50 +46,6 @@ def rows() -> Iterator[Row]:
         yield Row(name, "imported", "here", _licence(path), _size(_disk_size(path)))
 
 
-def card_lines(card: Card) -> Iterator[tuple[str, str, str]]:
-    """(fact, value, source) of everything that a card knows or does not."""
-    for key, fact in card.facts.items():
-        yield (key, UNVERIFIED, "") if fact is None else (key, _text(fact.value), fact.source)
-    if card.repository:
-        yield "repository", f"hf-hub:{card.repository}", card.page or ""
-        yield "revision", card.revision or UNVERIFIED, ""
-    for file in card.files:
-        size = f"{file.size:,} bytes" if file.size is not None else f"size {UNVERIFIED}"
-        yield f"file {file.name}", f"sha256 {file.sha256 or UNVERIFIED}, {size}", file.source
-
-
-def bundle_lines(bundle: Bundle) -> Iterator[tuple[str, str]]:
-    """(fact, value) of a bundle on this machine, from its model.json."""
-    yield "folder", str(bundle.path)
-    yield "fingerprint", bundle.fingerprint
-    for key, value in bundle.card.items():
-        if key not in ("schema_version", "name", "files", "results", "at_chance", "location"):
-            yield key, UNVERIFIED if value is None else _text(value)
-    yield from _calibration_lines(bundle)
-    if at_chance := list_at_chance(bundle):
-        yield "at chance", ", ".join(at_chance)
-    for entry in read_location(bundle.card.get("location")):
-        yield f"location of {entry.label}", str(entry)
-    results = bundle.card.get("results") or []
-    if not results:
-        yield "results", UNVERIFIED
-    for result in results:
-        yield "result", _text(result)
-
-
-def _calibration_lines(bundle: Bundle) -> Iterator[tuple[str, str]]:
-    if CALIBRATION not in bundle.files:
-        return
-    try:
-        calibration = read_calibration(bundle.file(CALIBRATION))
-    except ConfigError as error:
-        yield "calibration", f"damaged: {error}"
-        return
-    yield "calibration", worth(calibration)
-    for label, sentence in worth_of_labels(calibration):
-        yield f"calibration of {label}", sentence
-
-
 def _where(card: Card, count: int) -> str:
     if card.bundled:
         return "comes with cxrzero"
@@ -94,7 +53,7 @@ def _where(card: Card, count: int) -> str:
         return "here" if count == len(card.files) else f"{count} of {len(card.files)} here"
     if count:
         return "here"
-    return f"cxrzero models pull {card.name}" if can_pull(card) else f"by hand: models pull {card.name} says how"
+    return "to pull" if can_pull(card) else "to fetch by hand"
 
 
 def _licence(folder: Path) -> str:
@@ -115,7 +74,3 @@ def _size(size: int | None, card: Card | None = None) -> str:
         return f"{size / 1e6:,.1f} MB"
     stated = card.facts.get("download") if card else None
     return str(stated.value) if stated else UNVERIFIED
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

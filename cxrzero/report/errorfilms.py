@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from cxrzero.choices import DEFAULT_MODEL, Notify
@@ -14,19 +13,16 @@ from cxrzero.errors import ImageError
 from cxrzero.evaluate.dataset import Films
 from cxrzero.evaluate.errors import WorstError
 from cxrzero.evaluate.run import Evaluation
-from cxrzero.heatmap.films import Film, films_in
+from cxrzero.heatmap.films import Film
 from cxrzero.heatmap.mapper import Mapper
 from cxrzero.heatmap.methods import choose_method, validated
 from cxrzero.heatmap.overlay import NOT_FOUND, UNVALIDATED, overlay
 from cxrzero.heatmap.table import Listed
 from cxrzero.images.radiograph import DecodeOptions
 from cxrzero.member import Member
-from cxrzero.pipeline.items import Failure
-from cxrzero.report.findfilm import find_film
-from cxrzero.sources import ImageRef
+from cxrzero.report.findfilm import find_film, frame_of_cell, read_frame
 from cxrzero.sources.reader import Reader
-from cxrzero.tables.changed import NO_FRAME, OTHER_FILM
-from cxrzero.tables.read import number
+from cxrzero.tables.changed import OTHER_FILM
 from cxrzero.tables.record import RunRecord
 from cxrzero.worklist.rescorer import open_rescorer
 
@@ -75,7 +71,7 @@ def draw_errors(evaluation: Evaluation, notify: Notify) -> ErrorFilms:
     drawer = _drawer(evaluation, films, root, notify)
     by_film: dict[tuple[str, int], list[WorstError]] = {}
     for error in evaluation.errors:
-        by_film.setdefault((films.paths[error.place], _frame(films.frames[error.place])), []).append(error)
+        by_film.setdefault((films.paths[error.place], frame_of_cell(films.frames[error.place])), []).append(error)
     notify(f"Worst errors: {counted(len(by_film), 'film')}, {drawer.method}")
     shown: dict[WorstError, Shown] = {}
     for (cell, frame), errors in by_film.items():
@@ -109,21 +105,11 @@ class _Drawer:
         if file is None:
             return dict.fromkeys(errors, Shown(fault="there is no file of this name in the folder of --images"))
         try:
-            film = self._read(file, frame)
+            geometries = [member.preprocess.fit for member in self.members]
+            film = read_frame(self.reader, file, frame, self.options, geometries)
             return self._pictures(file, film, errors)
         except ImageError as error:
             return dict.fromkeys(errors, Shown(file, fault=error.message))
-
-    def _read(self, file: Path, frame: int) -> Film:
-        geometries = [member.preprocess.fit for member in self.members]
-        reader = partial(self.reader.decode, options=self.options)
-        found = films_in(ImageRef(file.as_posix()), reader, geometries, draw=True, is_wanted=lambda each: each == frame)
-        film = next(found, None)
-        if film is None:
-            raise ImageError("changed", NO_FRAME)
-        if isinstance(film, Failure):
-            raise film.error
-        return film
 
     def _pictures(self, file: Path, film: Film, errors: Sequence[WorstError]) -> dict[WorstError, Shown]:
         assert film.picture is not None, "it was asked for"
@@ -165,12 +151,3 @@ def _drawer(evaluation: Evaluation, films: Films, root: Path, notify: Notify) ->
             mapper = Mapper(members, record.prompts[0], method, rescorer.screener.batch_size)
             return _Drawer(films, root, thresholds, f"with maps by {method} ({reason})", options, mapper, members)
     return _Drawer(films, root, thresholds, f"without maps and not scored again, because {why}", options)
-
-
-def _frame(cell: str) -> int:
-    """A frame's number; 1 where none is stated."""
-    try:
-        value = number(cell)
-    except ValueError:
-        return 1
-    return int(value) if value >= 1 else 1

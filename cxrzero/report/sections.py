@@ -101,11 +101,15 @@ def reader_section(evaluation: Evaluation) -> str:
     )
 
 
-def comparison_section(evaluation: Evaluation) -> str:
+def comparison_section(
+    evaluation: Evaluation, title: str = "Comparison with other predictions", here: str = "here", there: str = "there"
+) -> str:
+    """Paired differences; `here` and `there` say which table is meant."""
     if not evaluation.comparisons:
         return ""
-    header = ["Label", "Other table", "AUROC here", "AUROC there", "Difference (DeLong)", "Difference (bootstrap)", "p",
-              "p (Holm)", "AP here", "AP there", "Difference", "p", "p (Holm)"]  # fmt: skip
+    differences = ["Difference (DeLong)", "Difference (bootstrap)", "p", "p (Holm)"]
+    header = ["Label", "Other table", f"AUROC {here}", f"AUROC {there}", *differences]
+    header += [f"AP {here}", f"AP {there}", "Difference", "p", "p (Holm)"]
     rows = []
     for each in evaluation.comparisons:
         auroc, precision = each.auroc, each.average_precision
@@ -127,7 +131,7 @@ def comparison_section(evaluation: Evaluation) -> str:
             ]
         )
     return (
-        "<section><h2>Comparison with other predictions</h2><p>Only rows that both tables scored are compared. p "
+        f"<section><h2>{escape(title)}</h2><p>Only rows that both tables scored are compared. p "
         "(Holm) is corrected for all labels and tables together. AP is the average "
         f"precision.</p>{table(header, rows, sortable=True)}</section>"
     )

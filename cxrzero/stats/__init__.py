@@ -2,7 +2,8 @@
 
     metrics.py      rank metrics, confusion tables, Brier score and reliability
     influence.py    each case's influence on a metric, the base of all analytic intervals
-    intervals.py    Wald, logit, Wilson, Newcombe and percentile intervals; p-values, Holm
+    agreement.py    two scores of the same rows without a truth: rank correlations, kappa, McNemar
+    intervals.py    Wald, logit, Fisher, Wilson, Newcombe and percentile intervals; p-values, Holm
     resample.py     bootstraps
     thresholds.py   decision thresholds
     calibrators.py  scores → frequencies

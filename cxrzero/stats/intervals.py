@@ -55,6 +55,17 @@ def logit_wald(value: float, standard_error: float, confidence: float, method: s
     return Estimate(value, sigmoid(centre - half), sigmoid(centre + half), method)
 
 
+def fisher_wald(value: float, standard_error: float, confidence: float, method: str = "fisher_z") -> Estimate:
+    """Wald interval of a correlation on the scale of Fisher's z (Metron 1921; 1:3–32), mapped back: stays in (−1, 1).
+
+    There is none where the value is ±1 or NaN, or nothing varies.
+    """
+    if not abs(value) < 1 or not standard_error > 0:
+        return Estimate(value)
+    centre, half = math.atanh(value), z_of(confidence) * standard_error / (1 - value**2)
+    return Estimate(value, math.tanh(centre - half), math.tanh(centre + half), method)
+
+
 def newcombe(value: float, n_positive: float, n_negative: float, confidence: float) -> Estimate:
     """Score-type interval for AUROC: method 5 of Newcombe (Statistics in Medicine 2006; 25:559–573).
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cxrzero.maths import Bools, Float32s, Floats, Ints
+from cxrzero.stats.agreement import shares_below
 
 
 def ranks(values: Float32s, scored: Bools) -> Float32s:
@@ -16,10 +17,7 @@ def ranks(values: Float32s, scored: Bools) -> Float32s:
     shares = np.full(values.shape, np.nan, np.float32)
     for column in range(values.shape[1]):
         known = scored & ~np.isnan(values[:, column])
-        cells = values[known, column]
-        ordered = np.sort(cells)
-        below, to = (np.searchsorted(ordered, cells, side) for side in ("left", "right"))
-        shares[known, column] = (below + to) / (2 * max(1, len(cells)))
+        shares[known, column] = shares_below(values[known, column])
     return shares
 
 

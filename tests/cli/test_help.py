@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from cxrzero.bench.options import BenchOptions
 from cxrzero.cli import app
+from cxrzero.compare.options import CompareOptions
 from cxrzero.dicom_out.options import DicomSrOptions
 from cxrzero.evaluate.options import EvalOptions
 from cxrzero.heatmap.options import HeatmapOptions
@@ -25,7 +26,7 @@ from cxrzero.worklist.options import WorklistOptions
 
 OPTIONS_TYPES = (
     PredictOptions, EvalOptions, TrainOptions, SearchOptions, BenchOptions, HeatmapOptions, WorklistOptions,
-    DicomSrOptions,
+    DicomSrOptions, CompareOptions,
     TableOptions,
     ListenOptions,
 )  # fmt: skip

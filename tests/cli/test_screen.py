@@ -60,16 +60,25 @@ def screen(output: str) -> list[str]:
 
 @pytest.fixture
 def show(tmp_path: Path, tiny_bundle: Path) -> Show:
-    """Run a command in a terminal; lines on the screen, and the bytes. `into`: what its standard output is piped to."""
+    """Run a command in a terminal; lines on the screen, and the bytes.
+
+    `into`: what its standard output is piped to. `asks`: whether it asks the small model.
+    """
 
     def run(
-        *arguments: str, width: int = 100, term: str = "xterm", into: str = "", code: int = 0, **more: str
+        *arguments: str,
+        width: int = 100,
+        term: str = "xterm",
+        into: str = "",
+        code: int = 0,
+        asks: bool = True,
+        **more: str,
     ) -> tuple[list[str], bytes]:
         terminal, end = pty.openpty()
         fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
         environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES", "NO_COLOR")}
         environment |= {"TERM": term, "LC_ALL": "C.UTF-8"}
-        command = [sys.executable, "-m", "cxrzero", *arguments, "--model", str(tiny_bundle)]
+        command = [sys.executable, "-m", "cxrzero", *arguments, *(["--model", str(tiny_bundle)] if asks else [])]
         with subprocess.Popen(
             [each.encode() for each in (["sh", "-c", f"{shlex.join(command)} | {into}"] if into else command)],
             cwd=tmp_path, env={**environment, **more}, stdin=end, stdout=end, stderr=end,
@@ -155,3 +164,17 @@ def test_no_colour_where_none_is_wanted(show: Show) -> None:
     _, written = show("predict", "nowhere", code=2, NO_COLOR="1")
     assert b"Error: nowhere" in written
     assert b"\x1b[31m" not in written
+
+
+def test_names_of_models_can_be_typed_and_facts_stay_in_the_screen(show: Show) -> None:
+    lines, _ = show("models", "list", width=80, asks=False)
+    assert any(line.startswith("xraysiglip-vit-l-16-siglip-384 ") for line in lines)
+    assert max(map(len, lines)) <= 80
+    lines, _ = show("models", "info", "cxrzero-mini", width=80, asks=False)
+    assert max(map(len, lines)) <= 80
+    text = " ".join(" ".join(lines).split())
+    assert 'templates positive "{}", negative "no {}"' in text
+    assert not re.search(r'[{\[]"', text)  # nothing is shown as JSON
+    assert {"Training", "Calibration", "Where its maps point", "Results"} <= set(lines)
+    lines, _ = show("models", "info", "chexzero", width=80, asks=False)
+    assert "  file best_64_5e-05_original_22000_0.864.pt" in [line[:45].rstrip() for line in lines]

@@ -93,7 +93,23 @@ def maps_against_boxes(films: Path, model: Path) -> Path:
     return films / "location/location.html"
 
 
-@pytest.mark.parametrize("make", [evaluation, contact_sheet, training_check, curves, maps_against_boxes])
+def comparison(films: Path, model: Path) -> Path:
+    """The table beside one of other scores, in which no film keeps its place."""
+    with (films / "predictions.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    with (films / "other.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows({**row, "mass": n / N, "edema": n * 7 % N / N} for n, row in enumerate(rows))
+    asked = ["compare", films / "predictions.csv", films / "other.csv", "--images", films, "--threshold", "0.5"]
+    invoke(*asked, "--labels", films / "labels.csv", "--resamples", "100", "--out", films / "comparison")
+    return films / "comparison/compare.html"
+
+
+PAGES = (evaluation, contact_sheet, training_check, curves, maps_against_boxes, comparison)
+
+
+@pytest.mark.parametrize("make", PAGES)
 def test_nothing_leaves_and_everybody_can_use_it(
     films: Path, tiny_bundle: Path, make: Callable[[Path, Path], Path]
 ) -> None:
