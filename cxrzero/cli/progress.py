@@ -111,7 +111,7 @@ class ClusterProgress:
             )
         else:
             left = f", {_time_left(new, standing.films - standing.kept, elapsed)} left" if new else ""
-            say(f"{_of(standing.done, standing.films)} films, {rate}, {tasks}{left}")
+            say(f"{standing.done:,} of {counted(standing.films, 'film')}, {rate}, {tasks}{left}")
 
     def note(self, line: str) -> None:
         """Say something beside it."""

@@ -87,9 +87,12 @@ def run(options: TrainOptions, on_progress: OnProgress | None = None, resume: bo
 def _too_large(options: TrainOptions, folder: RunFolder, world: World) -> str:
     share = options.micro_batch or math.ceil(options.batch_size / world.size)
     advice = f"give --micro-batch {max(1, share // 2)}, which computes the same loss in parts"
-    if (folder.path / RUN_JSON).exists():
+    if share == 1:
+        advice = "train a smaller model or smaller images, or with --device cpu"
+    elif (folder.path / RUN_JSON).exists():
         advice = f"continue with --resume {folder.path} --micro-batch {max(1, share // 2)}: the same loss in parts"
-    return f"{share} images in one pass are more than fits into the memory of {world.device}; {advice}"
+    images = counted(share, "image in one pass is", "images in one pass are")
+    return f"{images} more than fits into the memory of {world.device}; {advice}"
 
 
 @dataclass(frozen=True)

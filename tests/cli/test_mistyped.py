@@ -48,7 +48,7 @@ def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Refused:
         ("eval a b --confidence 95%", "--confidence takes a number, not '95%'."),
         ("train a --lr fast", "--lr takes a number, not 'fast'."),
         # what is missing
-        ("merge a.csv", "--out is missing. Write the joined table to this file."),
+        ("merge a.csv", "--out is missing. Write the joined table to this file, or send it to an object store."),
         ("models verify --debug", "MODEL is missing. Name a model as --model does:"),
         ("predict a --labels", "--labels needs a value: --labels LIST."),
         ("eval a b --validation c", "--validation needs 2 values: --validation PREDICTIONS LABELS."),
