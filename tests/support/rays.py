@@ -54,15 +54,22 @@ class RayNodes:
 
     def __init__(self, folder: Path, nodes: int = 2, environment: Mapping[str, str] | None = None) -> None:
         self.environment = {**os.environ, **ENVIRONMENT, **(environment or {})}
+        # There Ray notes the address of the latest cluster, by which `auto` finds one.
+        (folder / "ray").mkdir()
+        own = {**self.environment, "RAY_TMPDIR": str(folder)}
         with (folder / "cluster.log").open("w", encoding="utf-8") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.support.rays", str(folder)], cwd=REPO, env=self.environment, text=True,
+                [sys.executable, "-m", "tests.support.rays", str(folder)], cwd=REPO, env=own, text=True,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
             )  # fmt: skip
         self.nodes: dict[str, int] = {}
-        self.address: str = self._answer()
-        for _ in range(nodes):
-            self.add()
+        try:
+            self.address: str = self._answer()
+            for _ in range(nodes):
+                self.add()
+        except BaseException:
+            self.close()
+            raise
 
     def add(self, environment: Mapping[str, str] | None = None) -> str:
         """Add a node whose workers have these variables, too; its id."""
