@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
+import multiprocessing
 import os
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from cxrzero.cluster.engine import NodeError, Task
-from cxrzero.cluster.ray import joined, open_ray
+from cxrzero.cluster.engine import Ended, NodeError, Task
+from cxrzero.cluster.ray import gateway, joined, open_ray
 from cxrzero.cluster.ray.joined import Cluster, own_folder, refusal
 from cxrzero.cluster.ray.needs import Needs, needs_of
 from cxrzero.cluster.visible import check_visible
@@ -163,3 +166,56 @@ def test_something_else_listens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_no_ray_at_the_address(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--engine ray=head: give auto, HOST:PORT or ray://HOST:PORT, or ray alone"):
         open_ray("head", PredictOptions(("in",)), tmp_path)
+
+
+def test_a_slice_and_a_result_that_fill_their_pipes_do_not_wait_for_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = bytes(4 * 2**20)  # a socket holds some 200 KB
+
+    class AtOnce:
+        """A pool whose tasks end as soon as they begin."""
+
+        places = 9
+
+        def __init__(self, *_: object) -> None:
+            self._numbers: list[int] = []
+
+        def submit(self, task: Any, number: int) -> None:
+            self._numbers.append(number)
+
+        def look(self, timeout: float) -> list[Ended]:
+            numbers, self._numbers = self._numbers, []
+            return [Ended(number, files={"table": content}) for number in numbers]
+
+        def progress(self) -> dict[int, int]:
+            return {}
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr("cxrzero.cluster.ray.pool.Pool", AtOnce)
+    ours, theirs = multiprocessing.Pipe()
+    asked = gateway.Asked("", Needs("cpu"), tmp_path / "log", 1.0)
+
+    def work() -> None:
+        with pytest.raises(EOFError):
+            gateway._work(theirs, asked)
+
+    def order() -> None:
+        for number in range(5):
+            ours.send((number, content))
+
+    threads = [threading.Thread(target=each, daemon=True) for each in (work, order)]
+    for thread in threads:
+        thread.start()
+    threads[1].join(30)
+    assert not threads[1].is_alive()
+    ended: list[int] = []
+    while len(ended) < 5:
+        ended += [each.number for each in ours.recv().ended]
+    assert sorted(ended) == list(range(5))
+    ours.close()
+    threads[0].join(30)
+    assert not threads[0].is_alive()
+    theirs.close()

@@ -15,11 +15,13 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from queue import Empty, SimpleQueue
 
 from cxrzero.cluster.engine import Ended, Task
 from cxrzero.cluster.ray.joined import Cluster, joined
@@ -106,12 +108,12 @@ def _work(connection: Connection, asked: Asked) -> None:
     from cxrzero.cluster.ray.pool import Pool
 
     lines: list[str] = []
+    orders = _Orders(connection)
     pool, reported = Pool(asked.needs, asked.no_nodes_s, lines.append), 0.0
     try:
         while True:
             ended: list[Ended] = []
-            while connection.poll():
-                order: Order = connection.recv()
+            for order in orders.take():
                 if isinstance(order, int):
                     ended += pool.cancel(order)
                 else:
@@ -123,6 +125,32 @@ def _work(connection: Connection, asked: Asked) -> None:
                 reported = time.monotonic()
     finally:
         pool.close()
+
+
+class _Orders:
+    """What the driver says, read in a thread as it comes.
+
+    A slice may be larger than what a pipe holds, and so may a result: if both sides wrote at once and neither read,
+    each would wait for the other for ever.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._waiting: SimpleQueue[Order | None] = SimpleQueue()
+        threading.Thread(target=self._read, args=(connection,), name="orders", daemon=True).start()
+
+    def take(self) -> Iterator[Order]:
+        """Those that are there. Raises EOFError where the driver says no more."""
+        with suppress(Empty):
+            while (order := self._waiting.get_nowait()) is not None:
+                yield order
+            raise EOFError
+
+    def _read(self, connection: Connection) -> None:
+        try:
+            while True:
+                self._waiting.put(connection.recv())
+        except (EOFError, OSError):
+            self._waiting.put(None)
 
 
 def _settle(log: Path) -> None:
