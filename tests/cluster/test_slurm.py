@@ -51,7 +51,12 @@ def films(png: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture
 def speaks(cluster: slurm.Slurm, monkeypatch: pytest.MonkeyPatch) -> slurm.Slurm:
-    """What asks Slurm in this test, asks this one."""
+    """What asks Slurm in this test, asks this one, which has no job of another test any more."""
+    cluster.run("scancel", f"--partition={slurm.PARTITION}")
+    end = time.monotonic() + WAIT_S
+    while left := cluster.active():
+        assert time.monotonic() < end, left
+        time.sleep(0.1)
     monkeypatch.setenv("SLURM_CONF", cluster.environment["SLURM_CONF"])
     monkeypatch.setattr(engine, "ASK_S", 0.2)
     return cluster
