@@ -16,7 +16,10 @@ import random
 from collections import deque
 from dataclasses import dataclass, field
 
+from cxrzero.cluster.driver import Patience
+
 HOUR_S = 3600.0
+PATIENCE = Patience()  # the driver's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +54,8 @@ class Run:
     slow_share: float = 0.0
     slow_times: float = 1.0
     losses_an_hour: float = 0.0
-    straggler_s: float = 60.0
-    straggler_times: float = 3.0
+    straggler_s: float = PATIENCE.straggler_s
+    straggler_times: float = PATIENCE.straggler_times
 
 
 @dataclass(frozen=True, slots=True)

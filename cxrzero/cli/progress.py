@@ -23,7 +23,24 @@ SECONDS_BETWEEN_UPDATES = 0.1
 NARROW = 10
 
 
-class Progress:
+class _Shown:
+    """A bar, where there is one, from the beginning to the end of the work."""
+
+    _bar: RichProgress | None
+
+    def __enter__(self) -> Self:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+
+
+class Progress(_Shown):
     """Shows a running prediction or search; call it after each row.
 
     Args:
@@ -55,11 +72,6 @@ class Progress:
             done = f"{rows:,} of {counted(total, 'image')}" if total else counted(rows, "image")
             say(f"{done}, {live.stats.failed:,} failed, {self._rate(rows)}{left}")
 
-    def __enter__(self) -> Self:
-        if self._bar:
-            self._bar.start()
-        return self
-
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -79,7 +91,7 @@ class Progress:
         return f"{rows / (time.monotonic() - self._started):.1f} images/s"
 
 
-class ClusterProgress:
+class ClusterProgress(_Shown):
     """Shows a run on an engine; call it with how far it is."""
 
     def __init__(self) -> None:
@@ -120,17 +132,8 @@ class ClusterProgress:
         else:
             say(line)
 
-    def __enter__(self) -> Self:
-        if self._bar:
-            self._bar.start()
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        if self._bar:
-            self._bar.stop()
-
-
-class Steps:
+class Steps(_Shown):
     """Shows how many steps of a known number are done; call it with both."""
 
     def __init__(self, what: str) -> None:
@@ -145,15 +148,6 @@ class Steps:
         elif time.monotonic() >= self._next:
             self._next = time.monotonic() + SECONDS_BETWEEN_LINES
             say(f"{self._what}: {_of(done, total)}")
-
-    def __enter__(self) -> Self:
-        if self._bar:
-            self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar:
-            self._bar.stop()
 
 
 def bar(*texts: str, time_left: bool = False, width: int = 40) -> RichProgress | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Iterator
@@ -11,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cxrzero._version import __version__
-from cxrzero.evaluate.outputs import plain
+from cxrzero.evaluate.outputs import long_csv, plain
 from cxrzero.files import no_formula, write_whole
 from cxrzero.options import record_of
 from cxrzero.stats.intervals import Estimate
@@ -39,11 +37,7 @@ def write_outputs(comparison: Comparison, folder: Path, page: str) -> list[Path]
 
 def compare_csv(comparison: Comparison) -> str:
     """Long table: one row per label and metric, in full precision; empty cells where there is no number."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(_rows(comparison))
-    return stream.getvalue()
+    return long_csv(COLUMNS, _rows(comparison))
 
 
 def compare_json(comparison: Comparison) -> str:

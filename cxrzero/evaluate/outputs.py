@@ -7,7 +7,7 @@ import dataclasses
 import io
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,10 +74,15 @@ def write_outputs(evaluation: Evaluation, folder: Path, page: str) -> list[Path]
 
 def metrics_csv(evaluation: Evaluation) -> str:
     """Long table: one row per label, group and metric, in full precision; empty cells where there is no number."""
+    return long_csv(COLUMNS, _rows(evaluation))
+
+
+def long_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A long table as CSV."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(_rows(evaluation))
+    writer.writerow(columns)
+    writer.writerows(rows)
     return stream.getvalue()
 
 

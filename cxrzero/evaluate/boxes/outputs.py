@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Iterator
@@ -13,7 +11,7 @@ from typing import Any
 from cxrzero._version import __version__
 from cxrzero.evaluate.boxes.run import Localisation
 from cxrzero.evaluate.boxes.score import RANGES
-from cxrzero.evaluate.outputs import check_free, plain
+from cxrzero.evaluate.outputs import check_free, long_csv, plain
 from cxrzero.files import no_formula, write_whole
 from cxrzero.options import record_of
 from cxrzero.stats.intervals import Estimate
@@ -48,11 +46,7 @@ def write_outputs(found: Localisation, folder: Path, page: str) -> list[Path]:
 
 def location_csv(found: Localisation) -> str:
     """Long table: one row per finding and metric, in full precision; empty cells where there is no number."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(_rows(found))
-    return stream.getvalue()
+    return long_csv(COLUMNS, _rows(found))
 
 
 def location_json(found: Localisation) -> str:
