@@ -5,7 +5,8 @@ slicing.py    makes a plan: the walk, once, cut into slices
 plan.py       its folder; slices.py: a slice's file; asked.py: options as JSON
 driver.py     has every slice done: starts, counts, tries again; events.py: what was tried again
 results.py    what tasks leave, each whole or not at all
-engine.py     what an engine is, what it is given and what it says; open.py: `--engine`
+engine.py     what an engine is, what it is given and what it says
+open.py       from `--engine` to an engine; installed.py: whether its library is here
 task.py       what a node does with a task; visible.py: whether it sees the films
 local.py      processes of this machine; inprocess.py: none, for tests
 ray/, slurm/  clusters

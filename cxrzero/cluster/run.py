@@ -18,6 +18,7 @@ from cxrzero.choices import Notify, parse_engine, silent
 from cxrzero.cluster import asked
 from cxrzero.cluster.driver import Driver, Patience, Standing
 from cxrzero.cluster.engine import Engine
+from cxrzero.cluster.installed import check_installed
 from cxrzero.cluster.open import open_engine
 from cxrzero.cluster.plan import JOINING, PLAN, PlanFolder, Sliced, read_plan
 from cxrzero.cluster.slicing import cut, save, write_walk
@@ -48,6 +49,7 @@ def prepare(options: PredictOptions, notify: Notify = silent, *, look_only: bool
 
     Raises:
         UsageError: what an engine cannot do is asked.
+        MissingExtraError: it is not installed.
     """
     out = options.out or default_out(options)
     _check(options, out)
@@ -142,6 +144,8 @@ def tasks_for(films: int, room: int, device: str, wanted: int | None = None) -> 
 
 
 def _check(options: PredictOptions, out: str) -> None:
+    assert options.engine is not None
+    check_installed(options.engine)
     if options.shard is not None:
         raise UsageError("--engine cuts the films into tasks itself; leave --shard out")
     if out == STDOUT:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from cxrzero.cluster import run
 from cxrzero.cluster.engine import Ended, NodeError, Task
 from cxrzero.cluster.ray import gateway, joined, open_ray
 from cxrzero.cluster.ray.joined import Cluster, own_folder, refusal
@@ -61,6 +62,16 @@ def test_without_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"ray is not installed; run: pip install 'cxrzero\[ray\]'"):
         open_ray("", PredictOptions(("in",)), tmp_path)
+
+
+@pytest.mark.parametrize(("engine", "module"), [("ray", "ray"), ("slurm", "submitit")])
+def test_what_is_not_installed_is_said_before_a_model_is_loaded(
+    monkeypatch: pytest.MonkeyPatch, engine: str, module: str
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("cxrzero.predict.plan.open_screener", None)  # to load one would be another error
+    with pytest.raises(MissingExtraError, match=rf"{module} is not installed; run: pip install 'cxrzero\[{engine}\]'"):
+        run.prepare(PredictOptions((str(REPO / "examples"),), engine=engine))
 
 
 @pytest.mark.parametrize("address", ["head", "head:", ":6379", "head:port", "ray://", "head:70000"])

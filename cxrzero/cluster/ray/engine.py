@@ -11,8 +11,8 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from cxrzero.cluster.engine import Ended, LostError, Task
+from cxrzero.cluster.installed import check_installed
 from cxrzero.cluster.ray.gateway import Asked, Joined, News, Order, serve
-from cxrzero.cluster.ray.joined import check_installed
 from cxrzero.cluster.ray.needs import needs_of
 from cxrzero.errors import CxrzeroError, RunError
 from cxrzero.pipeline.workers import interrupts_stay_here
@@ -34,7 +34,7 @@ log = logging.getLogger("cxrzero")
 def open_ray(address: str, options: PredictOptions, folder: Path) -> RayEngine:
     """See `cxrzero.cluster.open.open_engine`; `address` is empty for a cluster of our own."""
     needs = needs_of(options.device, options.workers)
-    check_installed()
+    check_installed("ray")
     return RayEngine(Asked(address, needs, folder / LOG, PATIENCE_S))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import secrets
@@ -14,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cxrzero.errors import MissingExtraError, RunError, UsageError
+from cxrzero.errors import RunError, UsageError
 from cxrzero.files import open_locked
 
 # Of our own cluster, read by Ray while it is imported. Its processes listen on 127.0.0.1 alone (on Linux, too, with the
@@ -51,12 +50,6 @@ class Cluster(NamedTuple):
     @property
     def is_local(self) -> bool:
         return host_of(self.address) in ("127.0.0.1", "localhost", "::1")
-
-
-def check_installed() -> None:
-    """Raises MissingExtraError."""
-    if importlib.util.find_spec("ray") is None:
-        raise MissingExtraError("ray", "ray")
 
 
 @contextmanager
