@@ -16,6 +16,7 @@ from torch import Tensor
 from cxrzero.cards.card import Card, iter_cards
 from cxrzero.convert.checkpoint import load_checkpoint
 from cxrzero.convert.huggingface_folder import load_huggingface_folder
+from cxrzero.convert.labels import LABELS
 from cxrzero.convert.lineage import card_of_folder
 from cxrzero.convert.loaded import LoadedModel
 from cxrzero.convert.onnx_export import ExportedModel, example_ids, example_pixels, export_onnx
@@ -29,23 +30,6 @@ from cxrzero.model.preprocess import Preprocess
 from cxrzero.outside.offline import offline
 from cxrzero.phantom import draw
 
-# The 14 observations of CheXpert (Irvin et al., AAAI 2019), what models of this field are asked first.
-LABELS = [
-    "atelectasis",
-    "cardiomegaly",
-    "consolidation",
-    "edema",
-    "enlarged cardiomediastinum",
-    "fracture",
-    "lung lesion",
-    "lung opacity",
-    "no finding",
-    "pleural effusion",
-    "pleural other",
-    "pneumonia",
-    "pneumothorax",
-    "support devices",
-]
 VERSIONS = ("torch", "open_clip_torch", "timm", "transformers", "onnx", "onnxruntime-gpu", "onnxruntime", "tokenizers")
 # Files of open_clip's and transformers' folders.
 MODEL_FILE = re.compile(

@@ -17,11 +17,11 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 import torch
-from google.protobuf.message import Message
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
+from cxrzero.convert.graphs import move_weights, part_of, undocument
 from cxrzero.convert.towers import Towers
 from cxrzero.errors import ImportModelError, InexactExportError
 from cxrzero.model.model_json import IMAGE_ENCODER, PATCH_ENCODER, TEXT_ENCODER
@@ -32,9 +32,6 @@ MIN_COSINE = 0.99999  # between an exported embedding and the model's own
 # A protobuf message ends at 2^31 − 1 bytes. The weights of a picture's tower are not part of one; of a text tower they
 # are, beside a graph of some megabytes.
 MAX_TEXT_WEIGHTS = 2**31 - 2**24
-# Bytes from which numbers go into the file of weights. Smaller ones stay in the graph: axes and shapes are read there.
-STORED_FROM = 1024
-ALIGNMENT = 64  # bytes, of a tensor in the file of weights; a processor's cache line
 EXAMPLES = (
     "pneumonia",
     "no pleural effusion",
@@ -83,9 +80,9 @@ def export_onnx(
         graphs["patch_embeds"] = folder / PATCH_ENCODER
     image = _trace(towers.image, pixels, "pixel_values", list(graphs), {0: "N"})
     _store(image, storage)
-    _move_weights(image.graph, folder / IMAGE_WEIGHTS)
+    move_weights(image.graph, folder / IMAGE_WEIGHTS)
     for output, path in graphs.items():
-        _write(_part(image, output), path)
+        _write(part_of(image, output), path)
     del image
     text_encoder = folder / TEXT_ENCODER
     text = _trace(towers.text, ids, "input_ids", ["text_embeds"], {0: "N", 1: "L"} if any_length else {0: "N"})
@@ -169,57 +166,10 @@ def _store(model: onnx.ModelProto, storage: Storage) -> None:
     nodes = [*casts, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
-    _undocument(model)
+    undocument(model)
 
 
-def _undocument(message: Message) -> None:
-    """Take out what the exporter says of where things came from: source paths of this machine, names of modules."""
-    for field in {"doc_string", "metadata_props"}.intersection(message.DESCRIPTOR.fields_by_name):
-        message.ClearField(field)
-    for _, value in message.ListFields():
-        if isinstance(value, Message):
-            _undocument(value)
-        elif hasattr(value, "add"):  # a repeated field of messages
-            for each in value:
-                _undocument(each)
 
-
-def _move_weights(graph: onnx.GraphProto, path: Path) -> None:
-    """Write large tensors to a file, and leave in the graph where they are there."""
-    with path.open("wb") as file:
-        for tensor in graph.initializer:
-            values = numpy_helper.to_array(tensor)
-            if values.nbytes < STORED_FROM:
-                continue
-            file.write(bytes(-file.tell() % ALIGNMENT))
-            place = {"location": path.name, "offset": file.tell(), "length": values.nbytes}
-            values.astype(values.dtype.newbyteorder("<"), copy=False).tofile(file)
-            moved = TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
-            moved.data_location = TensorProto.EXTERNAL
-            moved.external_data.extend(onnx.StringStringEntryProto(key=k, value=str(v)) for k, v in place.items())
-            tensor.CopyFrom(moved)
-
-
-def _part(model: onnx.ModelProto, output: str) -> onnx.ModelProto:
-    """The graph of one output: what it needs, and nothing else."""
-    part = onnx.ModelProto()
-    part.CopyFrom(model)
-    graph = part.graph
-    wanted, nodes = {output}, []
-    for node in reversed(graph.node):
-        if wanted & set(node.output):
-            nodes.append(node)
-            wanted |= set(node.input)
-    for kept, items in (
-        (nodes[::-1], graph.node),
-        ([each for each in graph.initializer if each.name in wanted], graph.initializer),
-        ([each for each in graph.output if each.name == output], graph.output),
-        ([each for each in graph.value_info if each.name in wanted], graph.value_info),
-    ):
-        copies = [type(each).FromString(each.SerializeToString()) for each in kept]
-        del items[:]
-        items.extend(copies)
-    return part
 
 
 def _check_size(text: onnx.ModelProto) -> None:

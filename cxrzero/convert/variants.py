@@ -22,7 +22,7 @@ from cxrzero.backends.base import IMAGE
 from cxrzero.backends.open import check_bf16
 from cxrzero.backends.precision import check_variants, is_small
 from cxrzero.backends.processor import instruction_sets
-from cxrzero.convert.importer import LABELS
+from cxrzero.convert.labels import LABELS
 from cxrzero.errors import ImportModelError
 from cxrzero.files import write_json, write_whole
 from cxrzero.maths import Floats

@@ -8,7 +8,8 @@ onnx = pytest.importorskip("onnx")
 torch = pytest.importorskip("torch")
 
 from cxrzero.convert import onnx_export  # noqa: E402
-from cxrzero.convert.onnx_export import ALIGNMENT, STORED_FROM, example_pixels, export_onnx  # noqa: E402
+from cxrzero.convert.graphs import ALIGNMENT, STORED_FROM  # noqa: E402
+from cxrzero.convert.onnx_export import example_pixels, export_onnx  # noqa: E402
 from cxrzero.convert.towers import open_clip_towers  # noqa: E402
 from cxrzero.errors import ImportModelError  # noqa: E402
 from cxrzero.model.weights import stored_tensors  # noqa: E402

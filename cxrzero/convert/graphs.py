@@ -1,0 +1,66 @@
+"""An ONNX graph on its way into a bundle: one output's part of it, its weights in a file beside it, no documentation.
+
+Needs onnx, and no torch.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import Message
+from onnx import TensorProto, numpy_helper
+
+# Bytes from which numbers go into the file of weights. Smaller ones stay in the graph: axes and shapes are read there.
+STORED_FROM = 1024
+ALIGNMENT = 64  # bytes, of a tensor in the file of weights; a processor's cache line
+
+
+def part_of(model: onnx.ModelProto, output: str) -> onnx.ModelProto:
+    """The graph of one output: what it needs, and nothing else."""
+    part = onnx.ModelProto()
+    part.CopyFrom(model)
+    graph = part.graph
+    wanted, nodes = {output}, []
+    for node in reversed(graph.node):
+        if wanted & set(node.output):
+            nodes.append(node)
+            wanted |= set(node.input)
+    for kept, items in (
+        (nodes[::-1], graph.node),
+        ([each for each in graph.initializer if each.name in wanted], graph.initializer),
+        ([each for each in graph.output if each.name == output], graph.output),
+        ([each for each in graph.value_info if each.name in wanted], graph.value_info),
+    ):
+        copies = [type(each).FromString(each.SerializeToString()) for each in kept]
+        del items[:]
+        items.extend(copies)
+    return part
+
+
+def move_weights(graph: onnx.GraphProto, path: Path) -> None:
+    """Write large tensors to a file, and leave in the graph where they are there."""
+    with path.open("wb") as file:
+        for tensor in graph.initializer:
+            values = numpy_helper.to_array(tensor)
+            if values.nbytes < STORED_FROM:
+                continue
+            file.write(bytes(-file.tell() % ALIGNMENT))
+            place = {"location": path.name, "offset": file.tell(), "length": values.nbytes}
+            values.astype(values.dtype.newbyteorder("<"), copy=False).tofile(file)
+            moved = TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
+            moved.data_location = TensorProto.EXTERNAL
+            moved.external_data.extend(onnx.StringStringEntryProto(key=k, value=str(v)) for k, v in place.items())
+            tensor.CopyFrom(moved)
+
+
+def undocument(message: Message) -> None:
+    """Take out what the exporter says of where things came from: source paths of this machine, names of modules."""
+    for field in {"doc_string", "metadata_props"}.intersection(message.DESCRIPTOR.fields_by_name):
+        message.ClearField(field)
+    for _, value in message.ListFields():
+        if isinstance(value, Message):
+            undocument(value)
+        elif hasattr(value, "add"):  # a repeated field of messages
+            for each in value:
+                undocument(each)
