@@ -5,15 +5,22 @@ Needs onnx, and no torch.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy.typing as npt
 import onnx
 from google.protobuf.message import Message
 from onnx import TensorProto, numpy_helper
 
+from cxrzero.model.weights import DTYPES
+
 # Bytes from which numbers go into the file of weights. Smaller ones stay in the graph: axes and shapes are read there.
 STORED_FROM = 1024
 ALIGNMENT = 64  # bytes, of a tensor in the file of weights; a processor's cache line
+
+Values = Callable[[TensorProto], npt.NDArray[Any]]
 
 
 def part_of(model: onnx.ModelProto, output: str) -> onnx.ModelProto:
@@ -38,12 +45,12 @@ def part_of(model: onnx.ModelProto, output: str) -> onnx.ModelProto:
     return part
 
 
-def move_weights(graph: onnx.GraphProto, path: Path) -> None:
+def move_weights(graph: onnx.GraphProto, path: Path, values_of: Values = numpy_helper.to_array) -> None:
     """Write large tensors to a file, and leave in the graph where they are there."""
     with path.open("wb") as file:
         for tensor in graph.initializer:
-            values = numpy_helper.to_array(tensor)
-            if values.nbytes < STORED_FROM:
+            values = values_of(tensor)
+            if values.nbytes < STORED_FROM or tensor.data_type not in DTYPES:
                 continue
             file.write(bytes(-file.tell() % ALIGNMENT))
             place = {"location": path.name, "offset": file.tell(), "length": values.nbytes}

@@ -169,9 +169,6 @@ def _store(model: onnx.ModelProto, storage: Storage) -> None:
     undocument(model)
 
 
-
-
-
 def _check_size(text: onnx.ModelProto) -> None:
     size = sum(len(tensor.raw_data) for tensor in text.graph.initializer)
     if size > MAX_TEXT_WEIGHTS:

@@ -1,0 +1,159 @@
+"""What a user states of encoders of their own: options of `cxrzero models import`, and what they come to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from cxrzero.errors import UsageError
+from cxrzero.model.model_json import Scoring, Templates
+from cxrzero.options import option
+
+PANEL = "Your own ONNX encoders"
+# The pair of the CheXzero paper.
+POSITIVE, NEGATIVE = ("{}",), ("no {}",)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnOptions:
+    """`cxrzero models import --onnx …`."""
+
+    onnx: tuple[Path, Path, Path] | None = option(
+        None,
+        "Import encoders of your own: give three files, the image encoder, the text encoder and tokenizer.json. Needs "
+        "--preprocess, --score and --scale.",
+        metavar="IMAGE.onnx TEXT.onnx TOKENIZER.json",
+        panel=PANEL,
+    )
+    preprocess: Path | None = option(
+        None,
+        "Say how a film becomes the image encoder's input: a JSON file with the steps of docs/models.md, which decide "
+        "the image size.",
+        metavar="STEPS.json",
+        panel=PANEL,
+    )
+    score: Literal["softmax_pair", "sigmoid"] | None = option(
+        None,
+        "Choose how cosines become a probability: softmax_pair is σ(s·(cos⁺ − cos⁻)), sigmoid is σ(s·cos⁺ + b).",
+        panel=PANEL,
+    )
+    scale: float | None = option(
+        None,
+        "Give s, exponentiated: exp(logit_scale) of CLIP and SigLIP; 1 is the rule of the CheXzero paper.",
+        metavar="S",
+        panel=PANEL,
+    )
+    bias: float | None = option(
+        None, "Give b of sigmoid: logit_bias of SigLIP, often near -10.", metavar="B", panel=PANEL
+    )
+    positive: tuple[str, ...] = option(
+        POSITIVE,
+        "Ask for a label with this sentence, in which {} stands for it; may be given several times.",
+        metavar="TEXT",
+        panel=PANEL,
+    )
+    negative: tuple[str, ...] = option(
+        NEGATIVE,
+        "Ask for its absence with this sentence; may be given several times.",
+        metavar="TEXT",
+        panel=PANEL,
+    )
+    context_length: int | None = option(
+        None,
+        "State how many tokens the text encoder reads, where neither its graph nor the tokenizer does.",
+        metavar="N",
+        minimum=1,
+        panel=PANEL,
+    )
+    pad_id: int | None = option(
+        None,
+        "State the id of the padding token, where the tokenizer names none.",
+        metavar="ID",
+        minimum=0,
+        panel=PANEL,
+    )
+    image_output: str | None = option(
+        None, "Name the output with the image embeddings, where a graph has several.", metavar="NAME", panel=PANEL
+    )
+    text_output: str | None = option(
+        None, "Name the output with the text embeddings, where a graph has several.", metavar="NAME", panel=PANEL
+    )
+    licence: str | None = option(
+        None,
+        "State the terms of the weights, for the card; left out, they are unverified.",
+        flag="--license",
+        metavar="TEXT",
+        panel=PANEL,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class OwnEncoders:
+    """The same, checked: what `cxrzero.convert.import_own` takes.
+
+    Attributes:
+        image, text: ONNX files, which may be one and the same.
+        steps: a JSON file, see `cxrzero.convert.own.steps`.
+        context_length, pad_id: None leaves them to the graph and the tokenizer.
+        image_output, text_output: None takes the only one, or the one of the contract's name.
+    """
+
+    image: Path
+    text: Path
+    tokenizer: Path
+    steps: Path
+    scoring: Scoring
+    templates: Templates = Templates(POSITIVE, NEGATIVE)
+    context_length: int | None = None
+    pad_id: int | None = None
+    image_output: str | None = None
+    text_output: str | None = None
+    licence: str | None = None
+
+
+def own_encoders(stated: Mapping[str, Any]) -> OwnEncoders | None:
+    """What the user stated with --onnx; None without it.
+
+    Raises:
+        UsageError: something is missing, or does not go together.
+    """
+    asked = OwnOptions(**stated)
+    if asked.onnx is None:
+        if stated:
+            raise UsageError(f"--{next(iter(stated)).replace('_', '-')} goes with --onnx only")
+        return None
+    if asked.preprocess is None:
+        raise UsageError("--onnx needs --preprocess STEPS.json: how a film becomes the image encoder's input")
+    return OwnEncoders(
+        *asked.onnx,
+        steps=asked.preprocess,
+        scoring=_scoring(asked),
+        templates=_templates(asked),
+        **{key: getattr(asked, key) for key in ("context_length", "pad_id", "image_output", "text_output", "licence")},
+    )
+
+
+def _scoring(asked: OwnOptions) -> Scoring:
+    if asked.score is None or asked.scale is None:
+        raise UsageError(
+            "--onnx needs --score and --scale: --score softmax_pair --scale S for p = σ(S·(cos⁺ − cos⁻)), or --score "
+            "sigmoid --scale S --bias B for p = σ(S·cos⁺ + B); S is exp(logit_scale) of the training"
+        )
+    if not 0 < asked.scale < float("inf"):
+        raise UsageError(f"--scale must be a number above 0, not {asked.scale}")
+    if asked.score == "softmax_pair":
+        if asked.bias is not None:
+            raise UsageError("--bias goes with --score sigmoid; in softmax_pair it would cancel")
+        return Scoring("softmax_pair", asked.scale)
+    if asked.bias is None or not abs(asked.bias) < float("inf"):
+        raise UsageError("--score sigmoid needs --bias B, a number: logit_bias of the training, or 0")
+    return Scoring("sigmoid", asked.scale, asked.bias)
+
+
+def _templates(asked: OwnOptions) -> Templates:
+    for sentence in (*asked.positive, *asked.negative):
+        if "{}" not in sentence:
+            raise UsageError(f"the sentence {sentence!r} has no {{}}, the place of the label")
+    return Templates(asked.positive, asked.negative)
