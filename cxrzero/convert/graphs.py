@@ -5,11 +5,13 @@ Needs onnx, and no torch.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import onnx
 from google.protobuf.message import Message
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
+from onnx.external_data_helper import uses_external_data
 
 # Bytes from which numbers go into the file of weights. Smaller ones stay in the graph: axes and shapes are read there.
 STORED_FROM = 1024
@@ -38,12 +40,24 @@ def part_of(model: onnx.ModelProto, output: str) -> onnx.ModelProto:
     return part
 
 
-def move_weights(graph: onnx.GraphProto, path: Path) -> None:
-    """Write large tensors to a file, and leave in the graph where they are there."""
+def size_of(model: onnx.ModelProto) -> int:
+    """Bytes of its stored numbers, wherever they are."""
+    kinds = ((tensor, helper.tensor_dtype_to_np_dtype(tensor.data_type)) for tensor in model.graph.initializer)
+    return sum(math.prod(tensor.dims) * kind.itemsize for tensor, kind in kinds)
+
+
+def move_weights(graph: onnx.GraphProto, path: Path, folder: Path | None = None) -> None:
+    """Write large tensors to a file, one after the other, and leave in the graph where they are there.
+
+    Args:
+        folder: of the files that have them now; None where the graph has them.
+    """
     with path.open("wb") as file:
         for tensor in graph.initializer:
-            values = numpy_helper.to_array(tensor)
+            values = numpy_helper.to_array(tensor, str(folder or ""))
             if values.nbytes < STORED_FROM:
+                if uses_external_data(tensor):
+                    tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
                 continue
             file.write(bytes(-file.tell() % ALIGNMENT))
             place = {"location": path.name, "offset": file.tell(), "length": values.nbytes}
