@@ -5,6 +5,7 @@ Needs onnx, and no torch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,17 @@ from typing import Any
 import numpy.typing as npt
 import onnx
 from google.protobuf.message import Message
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
+from onnx.external_data_helper import uses_external_data
 
 from cxrzero.model.weights import DTYPES
 
 # Bytes from which numbers go into the file of weights. Smaller ones stay in the graph: axes and shapes are read there.
 STORED_FROM = 1024
 ALIGNMENT = 64  # bytes, of a tensor in the file of weights; a processor's cache line
+# A protobuf message ends at 2^31 − 1 bytes. The weights of a picture's tower are not part of one; of a text tower they
+# are where they fit, beside a graph of some megabytes.
+MAX_INSIDE = 2**31 - 2**24
 
 Values = Callable[[TensorProto], npt.NDArray[Any]]
 
@@ -45,12 +50,24 @@ def part_of(model: onnx.ModelProto, output: str) -> onnx.ModelProto:
     return part
 
 
+def size_of(model: onnx.ModelProto) -> int:
+    """Bytes of its stored numbers, wherever they are."""
+    kinds = ((tensor, helper.tensor_dtype_to_np_dtype(tensor.data_type)) for tensor in model.graph.initializer)
+    return sum(math.prod(tensor.dims) * kind.itemsize for tensor, kind in kinds)
+
+
 def move_weights(graph: onnx.GraphProto, path: Path, values_of: Values = numpy_helper.to_array) -> None:
-    """Write large tensors to a file, and leave in the graph where they are there."""
+    """Write large tensors to a file, one after the other, and leave in the graph where they are there.
+
+    Args:
+        values_of: gives the numbers of a tensor, wherever they are now.
+    """
     with path.open("wb") as file:
         for tensor in graph.initializer:
             values = values_of(tensor)
             if values.nbytes < STORED_FROM or tensor.data_type not in DTYPES:
+                if uses_external_data(tensor):
+                    tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
                 continue
             file.write(bytes(-file.tell() % ALIGNMENT))
             place = {"location": path.name, "offset": file.tell(), "length": values.nbytes}
