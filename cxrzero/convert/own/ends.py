@@ -149,16 +149,15 @@ def _embeds(graph: Graph) -> End:
     output = _end(graph.model.graph.output[0])
     if output.dtype not in FLOATS or len(output.shape or (1, 1)) != 2:
         raise ImportModelError(
-            f"{graph.path} gives {output}; embeddings are floating-point numbers with two axes, (N, D): pool, project and "
-            "cast inside the graph"
+            f"{graph.path} gives {output}; embeddings are floating-point numbers with two axes, (N, D): pool, project "
+            "and cast inside the graph"
         )
     return output
 
 
 def _end(value: onnx.ValueInfoProto) -> End:
     tensor = value.type.tensor_type
-    known = {number for number in TensorProto.DataType.values()}
-    dtype = tensor.elem_type if tensor.elem_type in known else TensorProto.UNDEFINED
+    dtype = tensor.elem_type if tensor.elem_type in TensorProto.DataType.values() else TensorProto.UNDEFINED
     if not tensor.HasField("shape"):
         return End(value.name, dtype, None)
     sizes = (each.dim_value if each.HasField("dim_value") else None for each in tensor.shape.dim)

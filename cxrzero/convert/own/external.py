@@ -1,4 +1,4 @@
-"""Numbers of a graph that lie in other files: inside the folder of the graph, as long as they must be, and nowhere else.
+"""Numbers of a graph that lie in other files: of the graph's folder, as long as they must be, and nowhere else.
 
 ONNX lets a tensor name any path. A file that somebody sends could have the import copy a private file of this machine
 into a bundle that is passed on.
@@ -90,8 +90,8 @@ def _inside(location: str, graph: Path, name: str) -> Path:
     file = Path(os.path.realpath(graph.parent / location))
     if not file.is_relative_to(folder):
         raise ImportModelError(
-            f"{graph}: {location[:80]!r}, with the numbers of {name!r}, is a link out of the folder; copy the folder with "
-            "what its links lead to (cp -rL), and import the copy"
+            f"{graph}: {location[:80]!r}, with the numbers of {name!r}, is a link out of the folder; copy the folder "
+            "with what its links lead to (cp -rL), and import the copy"
         )
     if not file.is_file():
         raise ImportModelError(f"{graph}: its file of weights {location[:80]!r} is not beside it; fetch it, too")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,19 +14,12 @@ import onnx
 from onnx import numpy_helper
 
 from cxrzero.backends.base import IMAGE, TEXT
-from cxrzero.convert.graphs import move_weights
-from cxrzero.convert.labels import LABELS
+from cxrzero.convert.graphs import MAX_INSIDE, move_weights, size_of
+from cxrzero.convert.own.described import described, in_words, of_graph, of_pictures
 from cxrzero.convert.own.ends import End, ImageGraph, TextGraph, image_graph, text_graph
+from cxrzero.convert.own.examples import picture_feeds, pictures, sentences, text_feeds
 from cxrzero.convert.own.external import is_external, values_of
-from cxrzero.convert.own.judging import (
-    Rows,
-    check_alone,
-    check_same,
-    cosine,
-    is_normalised,
-    lengths,
-    rows_of,
-)
+from cxrzero.convert.own.judging import Rows, check_alone, check_same, cosine, is_normalised, rows_of
 from cxrzero.convert.own.options import OwnEncoders
 from cxrzero.convert.own.reading import read_graph
 from cxrzero.convert.own.rewriting import Change, rewritten_image, rewritten_text
@@ -36,20 +27,13 @@ from cxrzero.convert.own.steps import Steps, read_steps
 from cxrzero.convert.own.trial import Trial
 from cxrzero.convert.own.words import Words, read_words
 from cxrzero.errors import ImportModelError, OutputError, OutputExistsError
-from cxrzero.files import cannot_write, sha256_of, software, whole_folder
+from cxrzero.files import cannot_write, whole_folder
 from cxrzero.model.bundle import describe_files, load_bundle
-from cxrzero.model.model_json import IMAGE_ENCODER, MODEL_JSON, SCHEMA_VERSION, TEXT_ENCODER, TOKENIZER, Scoring
-from cxrzero.model.weights import IMAGE_WEIGHTS
-from cxrzero.phantom import draw
+from cxrzero.model.model_json import IMAGE_ENCODER, MODEL_JSON, TEXT_ENCODER, TOKENIZER, schema_of
+from cxrzero.model.weights import IMAGE_WEIGHTS, TEXT_WEIGHTS
 
-LINEAGE = "own ONNX encoders"
-VERSIONS = ("onnx", "onnxruntime-gpu", "onnxruntime", "tokenizers")
-TRIED = ("pneumonia", "pleural effusion", "enlarged heart")
-MAX_FIXED_BATCH = 64
-MAX_TEXT_WEIGHTS = 2**31 - 2**24  # beside the graph, of a message of protobuf
 # Below this, embeddings change with how far a text is padded.
 PADDING_COSINE = 0.999
-FILM_SIDE = 320  # pixels, of what is drawn
 
 
 def import_encoders(asked: OwnEncoders, out: Path, name: str) -> tuple[str, ...]:
@@ -109,11 +93,24 @@ class _Import:
             least = min(self._image(trial), self._text(trial))
         (self.folder / TOKENIZER).write_text(self.words.content, encoding="utf-8", newline="\n")
         self.lines += [
-            f"scoring: {_in_words(self.asked.scoring)}",
+            f"scoring: {in_words(self.asked.scoring)}",
             f"exactness: cosine with your graphs at least {least:.7f} on drawn radiographs, noise and texts; the same "
             "alone and in a batch",
         ]
-        content = self._described(name, least) | {"files": describe_files(self.folder)}
+        files = describe_files(self.folder)
+        weights = {*self.image.graph.files, *self.text.graph.files}
+        content: dict[str, Any] = {"schema_version": schema_of(files)}
+        content |= described(
+            self.asked,
+            self.steps,
+            self.words.tokenizer,
+            weights,
+            name=name,
+            width=self.width,
+            cosine=least,
+            said=self.lines,
+        )
+        content |= {"files": files}
         text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
         (self.folder / MODEL_JSON).write_text(text, encoding="utf-8")
         return tuple(self.lines)
@@ -121,27 +118,26 @@ class _Import:
     def _image(self, trial: Trial) -> float:
         """Try the image encoder, rewrite it, try it again."""
         path, image, size = self.asked.image, self.image, self.steps.preprocess.image_size
-        pixels = _pictures(self.steps)
-        feeds = [{image.input.name: _as_given(each[None], image)} for each in pixels]
-        rows = rows_of(trial.run(self.folder / IMAGE_ENCODER, path, feeds), path)
+        pixels = pictures(self.steps)
+        rows = rows_of(trial.run(self.folder / IMAGE_ENCODER, path, list(picture_feeds(image, pixels))), path)
         self.width = rows.shape[1]
         change = Change(not is_normalised(rows))
         _write(rewritten_image(image, size, self.width, change), self.folder / IMAGE_ENCODER)
         made = self._again(trial, path, IMAGE_ENCODER, IMAGE.input, pixels, image.input)
-        self.lines += [*_of_graph("image", path, image.input, image.output, image.graph.opset, rows, change)]
-        self.lines += [f"pictures: {size[0]} × {size[1]} pixels, by {self.asked.steps.name}{_of_pictures(image)}"]
+        self.lines += [*of_graph("image", path, image.input, image.output, image.graph.opset, rows, change)]
+        self.lines += [f"pictures: {size[0]} × {size[1]} pixels, by {self.asked.steps.name}{of_pictures(image)}"]
         return check_same(rows, made, path)
 
     def _text(self, trial: Trial) -> float:
         """Try the text encoder, rewrite it, try it again."""
         path, text, words = self.asked.text, self.text, self.words
-        ids, is_token = words.encode(_sentences(self.asked, words))
-        answers = trial.run(self.folder / TEXT_ENCODER, path, list(_feeds(text, ids, is_token)))
+        ids, is_token = words.encode(sentences(self.asked, words))
+        answers = trial.run(self.folder / TEXT_ENCODER, path, list(text_feeds(text, ids, is_token)))
         rows = rows_of(answers, path)
         if rows.shape[1] != self.width:
             raise ImportModelError(
-                f"{self.asked.image} gives {self.width} numbers for a picture, {path} {rows.shape[1]} for a text: they do "
-                "not belong together"
+                f"{self.asked.image} gives {self.width} numbers for a picture, {path} {rows.shape[1]} for a text: they "
+                "do not belong together"
             )
         self._try_largest_id(trial, ids, is_token)
         self._try_padding(trial, ids, is_token, rows)
@@ -149,7 +145,7 @@ class _Import:
         _write(rewritten_text(text, ids.shape[1], self.width, change), self.folder / TEXT_ENCODER)
         made = self._again(trial, path, TEXT_ENCODER, TEXT.input, ids, text.ids)
         derived = [each.name for each in (text.mask, text.kinds) if each is not None]
-        self.lines += [*_of_graph("text", path, text.ids, text.output, text.graph.opset, rows, change)]
+        self.lines += [*of_graph("text", path, text.ids, text.output, text.graph.opset, rows, change)]
         self.lines += [f"text: {name} is made inside the graph" for name in derived]
         self.lines += [f"tokenizer: {line}" for line in words.stated]
         return check_same(rows, made, path)
@@ -166,8 +162,8 @@ class _Import:
             if not freed:
                 raise
             raise ImportModelError(
-                f"{path} was exported for batches of {given.fixed_batch}, and takes no other: {error}. Export it with a free "
-                "batch axis (dynamic_axes)"
+                f"{path} was exported for batches of {given.fixed_batch}, and takes no other: {error}. Export it with "
+                "a free batch axis (dynamic_axes)"
             ) from error
         check_alone(together, again, alone, path, freed)
         return together
@@ -175,13 +171,13 @@ class _Import:
     def _try_largest_id(self, trial: Trial, ids: npt.NDArray[np.int64], is_token: npt.NDArray[np.bool_]) -> None:
         probe = ids[:1].copy()
         probe[0, 1 if is_token[0].sum() > 2 else 0] = self.words.largest
-        [feed] = _feeds(self.text, probe, is_token[:1])
+        [feed] = text_feeds(self.text, probe, is_token[:1])
         try:
             trial.run(self.folder / TEXT_ENCODER, self.asked.text, [feed])
         except ImportModelError as error:
             raise ImportModelError(
-                f"{error}. That is the largest id of {self.asked.tokenizer}, {self.words.largest:,}: they do not belong "
-                "together"
+                f"{error}. That is the largest id of {self.asked.tokenizer}, {self.words.largest:,}: they do not "
+                "belong together"
             ) from error
 
     def _try_padding(
@@ -191,44 +187,14 @@ class _Import:
         if self.text.length is not None:
             return
         count = max(2, int(is_token[0].sum()))
-        feeds = list(_feeds(self.text, ids[:1, :count], is_token[:1, :count]))
+        feeds = list(text_feeds(self.text, ids[:1, :count], is_token[:1, :count]))
         short = rows_of(trial.run(self.folder / TEXT_ENCODER, self.asked.text, feeds), self.asked.text)
         if (found := cosine(short, rows[:1])) < PADDING_COSINE:
             self.lines.append(
                 f"NOTE: a text of {count} tokens has another embedding padded to {ids.shape[1]} than alone (cosine "
-                f"{found:.3f}). That is right for models that are trained at one length, as SigLIP; else the padding id or "
-                "the context length is wrong"
+                f"{found:.3f}). That is right for models that are trained at one length, as SigLIP; else the padding "
+                "id or the context length is wrong"
             )
-
-    def _described(self, name: str, least: float) -> dict[str, Any]:
-        """The content of model.json but for its files. What nobody stated is null."""
-        asked = self.asked
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "name": name,
-            "architecture": LINEAGE,
-            "activation": None,
-            "embed_dim": self.width,
-            "image_size": list(self.steps.preprocess.image_size),
-            "context_length": self.words.tokenizer.context_length,
-            "pad_id": self.words.tokenizer.pad_id,
-            "preprocess": self.steps.listed,
-            "scoring": _as_json(asked.scoring),
-            "templates": {"positive": list(asked.templates.positive), "negative": list(asked.templates.negative)},
-            "labels": LABELS,
-            "license": asked.licence,
-            "intended_use": None,
-            "training_data": None,
-            "results": [],
-            "provenance": {
-                "source": _fingerprints(asked, {*self.image.graph.files, *self.text.graph.files}),
-                "lineage": LINEAGE,
-                "recognised": list(self.lines),
-                "parity": {"least_cosine": least},
-                "versions": software(VERSIONS),
-            },
-            "patch_embeds": None,
-        }
 
 
 def _check_pictures(image: ImageGraph, steps: Steps) -> None:
@@ -240,8 +206,8 @@ def _check_pictures(image: ImageGraph, steps: Steps) -> None:
         )
     if image.channels == 1 and not steps.preprocess.is_grey:
         raise ImportModelError(
-            f"{path} takes pictures of one channel, the preprocessing gives three that differ: state three times the same "
-            "mean and standard deviation"
+            f"{path} takes pictures of one channel, the preprocessing gives three that differ: state three times the "
+            "same mean and standard deviation"
         )
 
 
@@ -252,97 +218,15 @@ def _store_image(image: ImageGraph, folder: Path) -> None:
 
 
 def _store_text(text: TextGraph, folder: Path) -> None:
-    """The graph as it is, with all its weights."""
-    tensors = text.graph.model.graph.initializer
-    size = sum(values_of(each, text.graph.path).nbytes for each in tensors)
-    if size > MAX_TEXT_WEIGHTS:
-        raise ImportModelError(
-            f"{text.graph.path}: a text tower of {size:,} bytes does not fit into one ONNX file (2 GiB)"
-        )
-    for tensor in tensors:
-        if is_external(tensor):
-            tensor.CopyFrom(numpy_helper.from_array(np.asarray(values_of(tensor, text.graph.path)), tensor.name))
+    """The graph as it is, its weights in it where they fit."""
+    graph, path = text.graph.model.graph, text.graph.path
+    if size_of(text.graph.model) > MAX_INSIDE:
+        move_weights(graph, folder / TEXT_WEIGHTS, partial(values_of, graph=path))
+    else:
+        for tensor in filter(is_external, graph.initializer):
+            tensor.CopyFrom(numpy_helper.from_array(np.asarray(values_of(tensor, path)), tensor.name))
     _write(text.graph.model, folder / TEXT_ENCODER)
 
 
 def _write(model: onnx.ModelProto, path: Path) -> None:
     path.write_bytes(model.SerializeToString())
-
-
-def _pictures(steps: Steps) -> npt.NDArray[np.float32]:
-    """(4, 3, H, W): three drawn radiographs as the encoder will see them, and noise."""
-    noise = np.random.default_rng(0).integers(0, 256, (FILM_SIDE, FILM_SIDE), dtype=np.uint8)
-    films = [draw(seed, FILM_SIDE).to_uint8() for seed in (0, 1, 2)]
-    return np.stack([steps.preprocess(film) for film in (*films, noise)])
-
-
-def _sentences(asked: OwnEncoders, words: Words) -> list[str]:
-    templates = (*asked.templates.positive, *asked.templates.negative)
-    return [*(template.replace("{}", label) for template in templates for label in TRIED), words.longest()]
-
-
-def _as_given(pixels: npt.NDArray[np.float32], image: ImageGraph) -> npt.NDArray[Any]:
-    """One picture (1, 3, H, W) as the user's graph takes it, as often as its batch is fixed to."""
-    pixels = pixels[:, : image.channels]
-    if image.channels_last:
-        pixels = np.moveaxis(pixels, 1, -1)
-    return _filled(pixels, image.input)
-
-
-def _feeds(
-    text: TextGraph, ids: npt.NDArray[np.int64], is_token: npt.NDArray[np.bool_]
-) -> Iterator[dict[str, npt.NDArray[Any]]]:
-    """Each text (M, L) as the user's graph takes it; masks are known here, not derived."""
-    for row, mask in zip(ids, is_token, strict=True):
-        given = [(text.ids, row), (text.mask, mask), (text.kinds, np.zeros_like(row))]
-        yield {end.name: _filled(values[None], end) for end, values in given if end is not None}
-
-
-def _filled(row: npt.NDArray[Any], end: End) -> npt.NDArray[Any]:
-    if (end.fixed_batch or 1) > MAX_FIXED_BATCH:
-        raise ImportModelError(
-            f"the batch of {end} is fixed to so many; export it with a free batch axis (dynamic_axes)"
-        )
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(end.dtype)
-    return np.ascontiguousarray(np.repeat(row, end.fixed_batch or 1, axis=0).astype(dtype))
-
-
-def _of_graph(what: str, path: Path, given: End, output: End, opset: int, rows: Rows, change: Change) -> Iterator[str]:
-    yield f"{what}: {path.name}, opset {opset}, {given} → {output}, {rows.shape[1]} numbers"
-    if change.normalise:
-        low, high = lengths(rows)
-        yield f"{what}: its embeddings have lengths from {low:.4g} to {high:.4g}; a normalisation to length 1 was added"
-    if given.fixed_batch is not None:
-        yield f"{what}: its batch was fixed to {given.fixed_batch} and is free now"
-
-
-def _of_pictures(image: ImageGraph) -> str:
-    changes = ["one of three equal channels is given to the graph"] * (image.channels == 1)
-    changes += ["channels are moved to the last axis"] * image.channels_last
-    return "; " + ", ".join(changes) if changes else ""
-
-
-def _in_words(scoring: Scoring) -> str:
-    if scoring.rule == "sigmoid":
-        return f"sigmoid, p = σ({scoring.scale:.4g}·cos⁺ {scoring.bias:+.4g})"
-    note = (
-        "; 4.6052 is the logarithm of CLIP's 100: state it exponentiated" if abs(scoring.scale - 4.6052) < 1e-3 else ""
-    )
-    return f"softmax_pair, p = σ({scoring.scale:.4g}·(cos⁺ − cos⁻)){note}"
-
-
-def _as_json(scoring: Scoring) -> dict[str, Any]:
-    bias = {"bias": scoring.bias} if scoring.rule == "sigmoid" else {}
-    return {"rule": scoring.rule, "scale": scoring.scale} | bias
-
-
-def _fingerprints(asked: OwnEncoders, weights: set[Path]) -> dict[str, str]:
-    """Name → SHA-256; of two files of one name the later one with what it is."""
-    found: dict[str, str] = {}
-    roles = {"image": asked.image, "text": asked.text, "tokenizer": asked.tokenizer, "steps": asked.steps}
-    files = [*roles.items(), *(("weights", path) for path in sorted(weights, key=os.fsencode))]
-    for role, path in files:
-        digest = sha256_of(path)
-        name = path.name if found.get(path.name, digest) == digest else f"{role}/{path.name}"
-        found[name] = digest
-    return found

@@ -1,4 +1,4 @@
-"""What is asked of embeddings before they are taken for embeddings: shape, numbers, lengths, and nothing of neighbours."""
+"""What is asked of embeddings before they are taken for such: shape, numbers, length, and no word of neighbours."""
 
 from __future__ import annotations
 
@@ -80,7 +80,8 @@ def check_alone(
     if not least >= MIN_COSINE:
         raise ImportModelError(
             f"{called}: an input has another embedding alone than in a batch (cosine {least:.6f}): it depends on its "
-            f"neighbours, by a norm or a quantisation over the whole batch{_of_fixed(freed)}; export it in evaluation mode"
+            f"neighbours, by a norm or a quantisation over the whole batch{_of_fixed(freed)}; export it in evaluation "
+            "mode"
         )
 
 
@@ -93,8 +94,8 @@ def check_same(rows: Rows, made: Rows, called: Path) -> float:
     least = cosine(rows, made)
     if not least >= MIN_COSINE:
         raise InexactExportError(
-            f"in the bundle {called} would give other embeddings (cosine {least:.6f}, at least {MIN_COSINE} is needed); "
-            "nothing was written"
+            f"in the bundle {called} would give other embeddings (cosine {least:.6f}, at least {MIN_COSINE} is "
+            "needed); nothing was written"
         )
     return least
 

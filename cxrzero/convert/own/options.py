@@ -11,6 +11,7 @@ from cxrzero.errors import UsageError
 from cxrzero.model.model_json import Scoring, Templates
 from cxrzero.options import option
 
+LINEAGE = "own ONNX encoders"  # in model.json
 PANEL = "Your own ONNX encoders"
 # The pair of the CheXzero paper.
 POSITIVE, NEGATIVE = ("{}",), ("no {}",)
@@ -105,7 +106,7 @@ class OwnEncoders:
     tokenizer: Path
     steps: Path
     scoring: Scoring
-    templates: Templates = Templates(POSITIVE, NEGATIVE)
+    templates: Templates
     context_length: int | None = None
     pad_id: int | None = None
     image_output: str | None = None

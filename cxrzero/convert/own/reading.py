@@ -159,8 +159,8 @@ def _check(model: onnx.ModelProto, path: Path) -> None:
 def _check_node(node: onnx.NodeProto, path: Path) -> None:
     if node.domain not in STANDARD:
         raise ImportModelError(
-            f"{path} has the operator {node.domain[:40]}.{node.op_type[:40]}, which is none of the ONNX standard; export "
-            "it without custom operators (and without ONNX Runtime's own fusions)"
+            f"{path} has the operator {node.domain[:40]}.{node.op_type[:40]}, which is none of the ONNX standard; "
+            "export it without custom operators (and without ONNX Runtime's own fusions)"
         )
     for attribute in node.attribute:
         if attribute.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) or attribute.g.node or attribute.graphs:
@@ -171,7 +171,7 @@ def _check_node(node: onnx.NodeProto, path: Path) -> None:
             )
         if attribute.ref_attr_name or attribute.sparse_tensor.values.dims or attribute.sparse_tensors:
             raise ImportModelError(f"{path}: the operator {node.op_type[:40]} is not plain; export the model again")
-        for tensor in (attribute.t, *attribute.tensors):
+        for tensor in (*[attribute.t] * attribute.HasField("t"), *attribute.tensors):
             _check_constant(tensor, path)
 
 

@@ -1,4 +1,4 @@
-"""Graphs of anybody's are run in a process of their own: a library that crashes over one, or takes all memory, ends it."""
+"""Graphs of anybody's run in a process of their own: a library that crashes over one, or takes all memory, ends it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from cxrzero.errors import ImportModelError, RunError
 from cxrzero.pipeline.workers import end_with_parent, interrupts_stay_here
 
-# Address space beside what the process has at its start: activations of the largest towers, and what they are read into.
+# Address space beside what the process has at its start: what the largest towers compute in.
 ROOM = 6 * 2**30
 OF_FILES = 4  # times the size of the graphs and their weights
 
@@ -39,7 +39,8 @@ class Trial:
         except (BrokenProcessPool, OSError) as error:
             self._pool.shutdown()
             raise RunError(
-                'a process that tries the encoders could not start; a script needs if __name__ == "__main__": around what '
+                'a process that tries the encoders could not start; a script needs if __name__ == "__main__": around '
+                "what "
                 f"it runs ({error})"
             ) from error
 
@@ -57,8 +58,8 @@ class Trial:
             found = self._pool.submit(_answers, graph, feeds).result()
         except BrokenProcessPool as error:
             raise ImportModelError(
-                f"{called}: ONNX Runtime ended over this graph: it crashed, or {self._room / 2**30:.0f} GiB of memory were "
-                "not enough"
+                f"{called}: ONNX Runtime ended over this graph: it crashed, or {self._room / 2**30:.0f} GiB of memory "
+                "were not enough"
             ) from error
         if isinstance(found, str):
             raise ImportModelError(f"{called}: {found}")

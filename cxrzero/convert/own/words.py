@@ -1,11 +1,9 @@
-"""The tokenizer beside a user's text encoder: how long texts may be, what fills the rest, and whether it fits at all."""
+"""The tokenizer beside a user's text encoder: how long texts may be, what fills the rest, whether it fits at all."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,7 @@ import tokenizers
 
 from cxrzero.convert.own.ends import TextGraph
 from cxrzero.convert.own.options import OwnEncoders
-from cxrzero.errors import ImportModelError, NoInputError, TokenizerError
+from cxrzero.errors import ImportModelError, NoInputError
 from cxrzero.model.tokenizer import Tokenizer
 
 MAX_FILE = 2**28  # bytes; the largest vocabularies have 30 MB
@@ -142,8 +140,8 @@ def _pad(asked: OwnEncoders, whole: Any, vocabulary: dict[str, int]) -> tuple[in
     padding = whole.padding
     if padding and padding.get("direction") == "left":
         raise ImportModelError(
-            f"{asked.tokenizer} pads on the left, and a bundle pads on the right: the text encoder would read its texts in "
-            "other places than it was trained to"
+            f"{asked.tokenizer} pads on the left, and a bundle pads on the right: the text encoder would read its "
+            "texts in other places than it was trained to"
         )
     if asked.pad_id is not None:
         return asked.pad_id, "as stated"
@@ -186,6 +184,6 @@ def _ends_with_pad(asked: OwnEncoders, tokenizer: Tokenizer, text: TextGraph) ->
     if text.mask is None:
         return False
     raise ImportModelError(
-        f"the padding id {tokenizer.pad_id} stands inside texts, too, so that {text.mask.name} cannot be derived from it; "
-        "state another --pad-id, or export the text encoder without that input"
+        f"the padding id {tokenizer.pad_id} stands inside texts, too, so that {text.mask.name} cannot be derived from "
+        "it; state another --pad-id, or export the text encoder without that input"
     )
