@@ -20,9 +20,9 @@ STEPS: list[dict[str, Any]] = [
     {"step": "normalize", "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]},
 ]
 WORDS = (
-    "pneumonia pleural effusion enlarged heart no there is a small left apical pneumothorax . the cardiac silhouette "
-    "normal in size edema"
-).split()
+    "pneumonia", "pleural", "effusion", "enlarged", "heart", "no", "there", "is", "a", "small", "left", "apical",
+    "pneumothorax", ".", "the", "cardiac", "silhouette", "normal", "in", "size", "edema",
+)  # fmt: skip
 ROWS = len(WORDS) + 4
 IR_VERSION, OPSET = 8, 17
 
@@ -46,7 +46,7 @@ class Image:
     weights: dict[str, np.ndarray[Any, Any]] = field(default_factory=dict)
 
     def model(self) -> onnx.ModelProto:
-        """A random projection of the picture pooled to 4 × 4; `extra` turns "flat_0" into "flat", `after` adds nodes."""
+        """A projection of the picture pooled to 4 × 4; `extra` turns "flat_0" into "flat", `after` adds nodes."""
         random = np.random.default_rng(0)
         numbers = helper.tensor_dtype_to_np_dtype(self.dtype)
         weights = {"w": random.normal(size=(self.channels * 16, self.width)).astype(numbers)} | self.weights

@@ -144,9 +144,11 @@ class _Import:
         change = Change(not is_normalised(rows), words.tokenizer.pad_id, words.ends_with_pad)
         _write(rewritten_text(text, ids.shape[1], self.width, change), self.folder / TEXT_ENCODER)
         made = self._again(trial, path, TEXT_ENCODER, TEXT.input, ids, text.ids)
-        derived = [each.name for each in (text.mask, text.kinds) if each is not None]
         self.lines += [*of_graph("text", path, text.ids, text.output, text.graph.opset, rows, change)]
-        self.lines += [f"text: {name} is made inside the graph" for name in derived]
+        if text.mask is not None:
+            self.lines.append(f"text: {text.mask.name} is derived from the padding id inside the graph")
+        if text.kinds is not None:
+            self.lines.append(f"text: {text.kinds.name} is all zeros, inside the graph")
         self.lines += [f"tokenizer: {line}" for line in words.stated]
         return check_same(rows, made, path)
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 import mmap
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import AttributeProto, TensorProto
+from onnx import AttributeProto, TensorProto, helper
 
 from cxrzero.convert.graphs import part_of, undocument
 from cxrzero.convert.own.external import check_external, is_external
@@ -46,6 +47,7 @@ WAYS = {
 }
 LISTED = {"Tensor": {5, 6, 7, 11}, "Attribute": {8, 9}}
 MAX_DEPTH = 100
+KNOWN_TYPES = set(helper.get_all_tensor_dtypes()) - {TensorProto.STRING}
 # Where a tensor may have its numbers itself.
 STORED = ("raw_data", "float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
 
@@ -139,7 +141,8 @@ def _count(data: mmap.mmap, path: Path) -> None:
 
 def _check(model: onnx.ModelProto, path: Path) -> None:
     opsets = [each.version for each in model.opset_import if each.domain in STANDARD]
-    if len(opsets) != 1 or not model.graph.node:
+    # A name that is no Unicode is handed out as bytes.
+    if len(set(opsets)) != 1 or not model.graph.node or not all(isinstance(each, str) for each in _names(model.graph)):
         raise _none(path)
     if opsets[0] < LEAST_OPSET:
         raise ImportModelError(
@@ -154,6 +157,14 @@ def _check(model: onnx.ModelProto, path: Path) -> None:
         raise ImportModelError(f"{path} has two weights of one name; export it again")
     for tensor in model.graph.initializer:
         _check_tensor(tensor, path)
+
+
+def _names(graph: onnx.GraphProto) -> Iterator[str]:
+    for node in graph.node:
+        yield from (node.op_type, node.domain, *node.input, *node.output, *(each.name for each in node.attribute))
+    yield from (each.name for each in (*graph.initializer, *graph.input, *graph.output))
+    for tensor in graph.initializer:
+        yield from (text for each in tensor.external_data for text in (each.key, each.value))
 
 
 def _check_node(node: onnx.NodeProto, path: Path) -> None:
@@ -184,7 +195,9 @@ def _check_constant(tensor: TensorProto, path: Path) -> None:
 
 
 def _check_tensor(tensor: TensorProto, path: Path) -> None:
-    """Before anything is allocated for it: no more numbers than there are bytes for."""
+    """Before anything is allocated for it: numbers of a known type, and no more than there are bytes for."""
+    if tensor.data_type not in KNOWN_TYPES:
+        raise ImportModelError(f"{path}: {tensor.name[:80]!r} has no type of numbers; export the model again")
     if is_external(tensor):
         return
     room = 2 * max(len(getattr(tensor, field)) for field in STORED)  # two numbers of 4 bits share a byte

@@ -54,21 +54,27 @@ class Trial:
         Raises:
             ImportModelError: it cannot be run, or whatever runs it ends over it.
         """
+        found = self._ask(graph, called, feeds)
+        if isinstance(found, str):
+            raise ImportModelError(f"{called}: {found}")
+        return found
+
+    def _ask(self, graph: Path, called: Path, feeds: Sequence[Feed]) -> list[npt.NDArray[Any]] | str:
         try:
-            found = self._pool.submit(_answers, graph, feeds).result()
+            return self._pool.submit(answers, graph, feeds).result()
         except BrokenProcessPool as error:
             raise ImportModelError(
                 f"{called}: ONNX Runtime ended over this graph: it crashed, or {self._room / 2**30:.0f} GiB of memory "
                 "were not enough"
             ) from error
-        if isinstance(found, str):
-            raise ImportModelError(f"{called}: {found}")
-        return found
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
@@ -96,7 +102,7 @@ def _begun() -> None:
     pass
 
 
-def _answers(graph: Path, feeds: Sequence[Feed]) -> list[npt.NDArray[Any]] | str:
+def answers(graph: Path, feeds: Sequence[Feed]) -> list[npt.NDArray[Any]] | str:
     """What the graph gives, or a sentence that says what it fails on."""
     import onnxruntime
 
@@ -110,7 +116,7 @@ def _answers(graph: Path, feeds: Sequence[Feed]) -> list[npt.NDArray[Any]] | str
         shared = [onnxruntime.OrtValue.ortvalue_from_numpy(value) for value in weights.values()]
         options.add_external_initializers(list(weights), shared)
         model = graph.read_bytes() if weights else str(graph)
-        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except Exception as error:  # onnxruntime's own errors share no base class
         return f"ONNX Runtime {onnxruntime.__version__} does not read it: {first_line(error)}"
     found = []
