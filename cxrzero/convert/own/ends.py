@@ -20,6 +20,9 @@ MASK_TYPES = (*IDS, TensorProto.BOOL, *FLOATS)
 MASKS = ("attention_mask", "mask", "padding_mask")
 KINDS = ("token_type_ids", "segment_ids")
 
+# A trial fills as many with one input.
+MAX_FIXED_BATCH = 64
+
 Shape = tuple[int | None, ...]
 
 
@@ -96,6 +99,7 @@ def image_graph(model: onnx.ModelProto, path: Path, output: str | None) -> Image
         raise ImportModelError(f"{path} takes token ids; give --onnx the image encoder first, then the text encoder")
     if given.dtype not in FLOATS:
         raise ImportModelError(f"{path} takes {given}; pictures are float32, float16 or float64: cast inside the graph")
+    _check_batch(given, path)
     sides = given.shape or (None,) * 4
     if len(sides) != 4:
         raise ImportModelError(f"{path} takes {given}; pictures have four axes, (N, 3, H, W)")
@@ -126,6 +130,7 @@ def text_graph(model: onnx.ModelProto, path: Path, output: str | None) -> TextGr
         )
     if ids.dtype not in IDS or len(ids.shape or (1, 1)) != 2:
         raise ImportModelError(f"{path} takes {ids}; token ids are int64 or int32 with two axes, (N, L)")
+    _check_batch(ids, path)
     for each in (mask, kinds):
         if each is not None and (each.dtype not in MASK_TYPES or len(each.shape or (1, 1)) != 2):
             raise ImportModelError(f"{path} takes {each}; it must have two axes, (N, L)")
@@ -162,6 +167,13 @@ def _end(value: onnx.ValueInfoProto) -> End:
         return End(value.name, dtype, None)
     sizes = (each.dim_value if each.HasField("dim_value") else None for each in tensor.shape.dim)
     return End(value.name, dtype, tuple(size if size is not None and size > 0 else None for size in sizes))
+
+
+def _check_batch(given: End, path: Path) -> None:
+    if (given.fixed_batch or 1) > MAX_FIXED_BATCH:
+        raise ImportModelError(
+            f"{path} takes {given}, so many at once; export it with a free batch axis (dynamic_axes)"
+        )
 
 
 def _called(ends: Iterable[End], names: tuple[str, ...]) -> End | None:

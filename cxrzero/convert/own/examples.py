@@ -14,11 +14,9 @@ from cxrzero.convert.own.options import OwnEncoders
 from cxrzero.convert.own.steps import Steps
 from cxrzero.convert.own.trial import Feed
 from cxrzero.convert.own.words import Words
-from cxrzero.errors import ImportModelError
 from cxrzero.phantom import draw
 
 LABELS = ("pneumonia", "pleural effusion", "enlarged heart")
-MAX_FIXED_BATCH = 64
 FILM_SIDE = 320  # pixels, of what is drawn
 
 
@@ -51,9 +49,5 @@ def text_feeds(text: TextGraph, ids: npt.NDArray[np.int64], is_token: npt.NDArra
 
 
 def _filled(one: npt.NDArray[Any], end: End) -> npt.NDArray[Any]:
-    if (end.fixed_batch or 1) > MAX_FIXED_BATCH:
-        raise ImportModelError(
-            f"the batch of {end} is fixed to so many; export it with a free batch axis (dynamic_axes)"
-        )
     dtype = helper.tensor_dtype_to_np_dtype(end.dtype)
     return np.ascontiguousarray(np.repeat(one[None], end.fixed_batch or 1, axis=0).astype(dtype))

@@ -23,16 +23,16 @@ class OwnOptions:
 
     onnx: tuple[Path, Path, Path] | None = option(
         None,
-        "Import encoders of your own: give three files, the image encoder, the text encoder and tokenizer.json. Needs "
+        "Give encoders of your own in place of SOURCE, as three files: image encoder, text encoder, tokenizer. Needs "
         "--preprocess, --score and --scale.",
-        metavar="IMAGE.onnx TEXT.onnx TOKENIZER.json",
+        metavar="IMAGE TEXT TOKENIZER",
         panel=PANEL,
     )
     preprocess: Path | None = option(
         None,
         "Say how a film becomes the image encoder's input: a JSON file with the steps of docs/models.md, which decide "
         "the image size.",
-        metavar="STEPS.json",
+        metavar="STEPS",
         panel=PANEL,
     )
     score: Literal["softmax_pair", "sigmoid"] | None = option(
@@ -126,7 +126,7 @@ def own_encoders(stated: Mapping[str, Any]) -> OwnEncoders | None:
             raise UsageError(f"--{next(iter(stated)).replace('_', '-')} goes with --onnx only")
         return None
     if asked.preprocess is None:
-        raise UsageError("--onnx needs --preprocess STEPS.json: how a film becomes the image encoder's input")
+        raise UsageError("--onnx needs --preprocess STEPS, a JSON file: how a film becomes the image encoder's input")
     return OwnEncoders(
         *asked.onnx,
         steps=asked.preprocess,
