@@ -103,7 +103,7 @@ def import_model(
     source: Annotated[
         Path | None,
         typer.Argument(
-            metavar="SOURCE",
+            metavar="[SOURCE]",
             help="Give a checkpoint (.pt, .safetensors), a folder of open_clip or Hugging Face format, or a folder of "
             "checkpoints; nothing with --onnx.",
         ),

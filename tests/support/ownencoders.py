@@ -36,6 +36,7 @@ class Image:
     dtype: int = TensorProto.FLOAT
     batch: int | str = "N"
     size: tuple[int | str, int | str] = (SIDE, SIDE)
+    pool: int = SIDE // 4
     channels: int = 3
     channels_last: bool = False
     normalised: bool = True
@@ -54,7 +55,7 @@ class Image:
         given = "picture" if self.channels_last else self.name
         nodes = [
             *picture * self.channels_last,
-            helper.make_node("AveragePool", [given], ["pooled"], kernel_shape=[4, 4], strides=[4, 4]),
+            helper.make_node("AveragePool", [given], ["pooled"], kernel_shape=[self.pool] * 2, strides=[self.pool] * 2),
             helper.make_node("Flatten", ["pooled"], ["flat_0"]),
             *(self.extra or [helper.make_node("Identity", ["flat_0"], ["flat"])]),
             helper.make_node("MatMul", ["flat", "w"], ["projected"]),
