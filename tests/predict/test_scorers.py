@@ -61,7 +61,7 @@ def test_a_table_has_no_cosines_and_eval_takes_it(run: Run) -> None:
     assert {
         row[f"{label}_{side}"] for row in rows for label in ("apex", "base") for side in ("cos_pos", "cos_neg")
     } == {""}
-    record = json.loads(Path("a.run.json").read_text())
+    record = json.loads(Path("a.run.json").read_text(encoding="utf-8"))
     assert record["scoring"] == {"rule": "scorer", "scale": 4.0, "bias": 0.0, "pairs": False, "labels": "independent"}
     assert record["prompts"][0] == {"label": "apex", "positive": ["apex"], "negative": []}
     assert "scorer.onnx" in record["models"][0]["files"]
