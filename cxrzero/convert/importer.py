@@ -25,6 +25,7 @@ from cxrzero.convert.loaded import LoadedModel
 from cxrzero.convert.onnx_export import ExportedModel, example_ids, example_pixels, export_onnx
 from cxrzero.convert.openclip_folder import CONFIG as OPEN_CLIP_CONFIG
 from cxrzero.convert.openclip_folder import load_openclip_folder
+from cxrzero.convert.shards import INDEX, files_of
 from cxrzero.convert.towers import AttentionTowers
 from cxrzero.errors import ImportModelError, NoInputError, OutputError, OutputExistsError, UsageError
 from cxrzero.files import cannot_write, sha256_of, software, whole_folder
@@ -147,6 +148,7 @@ def import_model(
 def _name_of(source: Path) -> str:
     """A file's name without the suffix of weights only: best_64_0.0001_original_35000_0.864.pt has other dots."""
     source = source.resolve()
+    source = source.with_name(source.name.removesuffix(INDEX))
     return source.stem if source.suffix in WEIGHT_SUFFIXES else source.name
 
 
@@ -260,7 +262,7 @@ def _fact(card: Card | None, key: str) -> Any:
 
 def _fingerprints(source: Path) -> dict[str, str]:
     """Name → SHA-256 of the file, or of a folder's files that such models have; what else lies there is not told."""
-    files = [source] if source.is_file() else sorted(filter(_is_of_a_model, source.iterdir()))
+    files = files_of(source) if source.is_file() else sorted(filter(_is_of_a_model, source.iterdir()))
     return {path.name: sha256_of(path) for path in files}
 
 

@@ -81,6 +81,16 @@ def check_keys(model: nn.Module, weights: Mapping[str, Tensor], what: str) -> No
         raise ImportModelError(f"the weights do not fit {what}: {', '.join(sorted(wrong)[:SHOWN])}{more}")
 
 
+def fill(model: nn.Module, weights: Mapping[str, Tensor], what: str) -> None:
+    """Give a model its weights: these very tensors, since a large model is not copied; from a file they are mapped.
+
+    Raises:
+        ImportModelError: as `check_keys` does.
+    """
+    check_keys(model, weights, what)
+    model.load_state_dict(dict(weights), assign=True)
+
+
 def _layers(weights: Mapping[str, Tensor], tower: str) -> int:
     blocks = {m[1] for name in weights if (m := re.match(rf"{tower}\.transformer\.resblocks\.(\d+)\.", name))}
     return len(blocks)

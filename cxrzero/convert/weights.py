@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cxrzero.convert.shards import is_index, read_index
 from cxrzero.errors import ImportModelError, NoInputError
 
 StateDict = dict[str, Tensor]
@@ -55,13 +56,13 @@ class Contents:
 
 
 def read_contents(path: Path) -> Contents:
-    """Read a .pt/.pth/.bin or .safetensors file, with every state dict in it.
+    """Read a .pt/.pth/.bin or .safetensors file, or the files of an index, with every state dict in it.
 
     Raises:
         NoInputError: there is no such file.
         ImportModelError: it is truncated, a Git LFS pointer, or holds code.
     """
-    content = _read_safetensors(path) if _begins_like_safetensors(path) else _read_torch(path)
+    content = _read_shards(path) if is_index(path) else _read(path)
     weights, ignored = _all_weights(content)
     return Contents(path, content, weights, ignored)
 
@@ -82,6 +83,22 @@ def read_weights(path: Path) -> StateDict:
 def widened(state: Mapping[str, Tensor]) -> StateDict:
     """The same numbers as float32; what is no floating point stays."""
     return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
+
+
+def _read_shards(index: Path) -> dict[str, Any]:
+    """The tensors of all files that an index names; whatever else a file holds is not looked at."""
+    places = read_index(index)
+    found: dict[str, Any] = {}
+    for file in sorted(set(places.values())):
+        tensors = _tensors(_unwrapped(_read(file), file))
+        found |= {name: value for name, value in tensors.items() if places.get(name) == file}
+    if missing := sorted(places.keys() - found.keys()):
+        raise ImportModelError(f"{places[missing[0]]} does not hold {missing[0]}, which {index.name} has there")
+    return found
+
+
+def _read(path: Path) -> Any:
+    return _read_safetensors(path) if _begins_like_safetensors(path) else _read_torch(path)
 
 
 def _begins_like_safetensors(path: Path) -> bool:
@@ -142,6 +159,15 @@ def _is_torchscript(path: Path) -> bool:
 
 
 def _unwrap(content: Any, path: Path) -> StateDict:
+    tensors = _tensors(_unwrapped(content, path))
+    for name in NOT_WEIGHTS:
+        tensors.pop(name, None)
+    if not tensors:
+        raise ImportModelError(f"{path} holds no weights")
+    return tensors
+
+
+def _unwrapped(content: Any, path: Path) -> dict[Any, Any]:
     for _ in range(MAX_DEPTH):
         if not isinstance(content, dict):
             break
@@ -151,12 +177,7 @@ def _unwrap(content: Any, path: Path) -> StateDict:
         content = inner
     if not isinstance(content, dict):
         raise ImportModelError(f"{path} holds a {type(content).__name__}, not a state dict")
-    tensors = _tensors(content)
-    for name in NOT_WEIGHTS:
-        tensors.pop(name, None)
-    if not tensors:
-        raise ImportModelError(f"{path} holds no weights")
-    return tensors
+    return content
 
 
 def _all_weights(content: Any, depth: int = 0) -> tuple[StateDict, Names]:
