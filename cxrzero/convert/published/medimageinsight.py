@@ -114,7 +114,9 @@ def _load(weights: StateDict, source: Source) -> LoadedModel:
     tokenizer, card, scale = clip_tokenizer(), load_card(NAME), math.exp(float(named["logit_scale"]))
     words, layers = text.token_embedding.num_embeddings, len(text.resblocks)
     if tokenizer.get_vocab_size() != words:
-        raise ImportModelError(f"the text tower of {NAME} has {words:,} tokens, and CLIP's vocabulary has another number")
+        raise ImportModelError(
+            f"the text tower of {NAME} has {words:,} tokens, and CLIP has {tokenizer.get_vocab_size():,}"
+        )
     depths = "-".join(str(len(stage.pairs)) for stage in trunk.stages)
     architecture = f"DaViT {depths} to {width} at {SIDE} px + text transformer {layers}x{text.ln_final.weight.shape[0]}"
     return LoadedModel(
