@@ -56,6 +56,17 @@ def size_of(model: onnx.ModelProto) -> int:
     return sum(math.prod(tensor.dims) * kind.itemsize for tensor, kind in kinds)
 
 
+def take_in_constants(graph: onnx.GraphProto, folder: Path) -> None:
+    """Put numbers of operators' attributes that an exporter left in files into the graph: only initializers may lie
+    elsewhere in a bundle."""
+    for attribute in (each for node in graph.node for each in node.attribute):
+        for inner in (attribute.g, *attribute.graphs):
+            take_in_constants(inner, folder)
+        for tensor in (attribute.t, *attribute.tensors):
+            if uses_external_data(tensor):
+                tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor, str(folder)), tensor.name))
+
+
 def move_weights(graph: onnx.GraphProto, path: Path, values_of: Values = numpy_helper.to_array) -> None:
     """Write large tensors to a file, one after the other, and leave in the graph where they are there.
 

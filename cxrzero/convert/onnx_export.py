@@ -23,7 +23,14 @@ from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from cxrzero.convert.graphs import MAX_INSIDE, move_weights, part_of, size_of, undocument
+from cxrzero.convert.graphs import (
+    MAX_INSIDE,
+    move_weights,
+    part_of,
+    size_of,
+    take_in_constants,
+    undocument,
+)
 from cxrzero.convert.towers import Towers
 from cxrzero.errors import ImportModelError, InexactExportError
 from cxrzero.model.model_json import IMAGE_ENCODER, PATCH_ENCODER, TEXT_ENCODER
@@ -186,7 +193,9 @@ def trace(
             raise ImportModelError(f"the tower behind {outputs[0]} cannot be exported: {error}") from error
         finally:
             torch.backends.mha.set_fastpath_enabled(fused)
-    return onnx.load(file, load_external_data=False)
+    model = onnx.load(file, load_external_data=False)
+    take_in_constants(model.graph, work)
+    return model
 
 
 def store(model: onnx.ModelProto, storage: Storage, work: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cxrzero.convert.recognise import HEAD_WIDTH, check_keys
+from cxrzero.convert.recognise import HEAD_WIDTH, fill
 from cxrzero.convert.weights import StateDict
 from cxrzero.errors import ImportModelError, MissingExtraError
 
@@ -87,8 +87,7 @@ def build_bert(
         ) from None
     model = BertModel(config, add_pooling_layer=pooler).eval()
     own = {name: value for name, value in weights.items() if name != NOT_WEIGHTS and (pooler or "pooler." not in name)}
-    check_keys(model, own, f"the text tower of {what}")
-    model.load_state_dict(own)
+    fill(model, own, f"the text tower of {what}")
     return Bert(model, pad_id)
 
 
