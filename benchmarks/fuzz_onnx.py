@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from cxrzero.convert.own import examples, importer, trial
-from cxrzero.convert.own.options import OwnEncoders
+from cxrzero.convert.own.asked import OwnEncoders
 from cxrzero.errors import CxrzeroError, ImportModelError
 from cxrzero.model.bundle import load_bundle
 from cxrzero.model.model_json import Scoring, Templates

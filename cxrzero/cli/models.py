@@ -13,8 +13,8 @@ from cxrzero.cli.failures import reports_failures
 from cxrzero.cli.helppage import Command, Group
 from cxrzero.cli.parameters import Debug, command
 from cxrzero.cli.terminal import ask, say, show, show_tabbed
-from cxrzero.convert.own.options import OwnOptions
 from cxrzero.options import ADVANCED
+from cxrzero.registry.own import OwnOptions
 
 if TYPE_CHECKING:
     from cxrzero.cards.card import Card
@@ -160,9 +160,9 @@ def import_model(
     """
     from cxrzero.backends.open import check_bf16
     from cxrzero.backends.precision import check_variants
-    from cxrzero.convert.own.options import own_encoders
     from cxrzero.errors import UsageError
     from cxrzero.registry import sources
+    from cxrzero.registry.own import own_encoders
 
     wanted = tuple(part.strip() for part in variants.split(",")) if variants is not None else ()
     check_variants(wanted)

@@ -19,7 +19,7 @@ from cxrzero.errors import MissingExtraError
 if TYPE_CHECKING:
     from cxrzero.convert.importer import ImportReport
     from cxrzero.convert.loaded import LoadedModel
-    from cxrzero.convert.own.options import OwnEncoders
+    from cxrzero.convert.own.asked import OwnEncoders
 
 __all__ = ["import_model", "import_own", "load_model"]
 

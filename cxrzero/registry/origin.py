@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxrzero.convert.lineage import OPEN_CLIP
-from cxrzero.convert.own.options import LINEAGE as OWN
+from cxrzero.convert.own.asked import LINEAGE as OWN
 from cxrzero.errors import NoInputError
 from cxrzero.files import sha256_of
 from cxrzero.model.bundle import load_bundle

@@ -25,7 +25,7 @@ from cxrzero.registry.folder import IMPORTED, check_name, is_bundle, models_fold
 from cxrzero.registry.trainingrun import why_no_model
 
 if TYPE_CHECKING:
-    from cxrzero.convert.own.options import OwnEncoders
+    from cxrzero.convert.own.asked import OwnEncoders
 
 SUFFIXES = (".pt", ".pth", ".bin", ".safetensors", ".ckpt")
 # What makes a folder of weights one model: open_clip's and Hugging Face's configuration.

@@ -1,6 +1,6 @@
 """A user's own pair of ONNX encoders → a bundle like any other. Needs onnx, and no torch.
 
-options.py    what the user states
+asked.py      what the user states
 steps.py      how films are prepared, from a JSON file
 reading.py    a file of anybody's: looked at as bytes, then read, refused if it is not plain
 external.py   numbers of a graph that lie in other files, inside its folder only

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from cxrzero.convert.labels import LABELS
+from cxrzero.convert.own.asked import LINEAGE, OwnEncoders
 from cxrzero.convert.own.ends import End, ImageGraph
 from cxrzero.convert.own.judging import Rows, lengths
-from cxrzero.convert.own.options import LINEAGE, OwnEncoders
 from cxrzero.convert.own.rewriting import Change
 from cxrzero.convert.own.steps import Steps
 from cxrzero.files import sha256_of, software

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from onnx import helper
 
+from cxrzero.convert.own.asked import OwnEncoders
 from cxrzero.convert.own.ends import End, ImageGraph, TextGraph
-from cxrzero.convert.own.options import OwnEncoders
 from cxrzero.convert.own.steps import Steps
 from cxrzero.convert.own.trial import Feed
 from cxrzero.convert.own.words import Words

@@ -15,12 +15,12 @@ from onnx import numpy_helper
 
 from cxrzero.backends.base import IMAGE, TEXT
 from cxrzero.convert.graphs import MAX_INSIDE, move_weights, size_of
+from cxrzero.convert.own.asked import OwnEncoders
 from cxrzero.convert.own.described import described, in_words, of_graph, of_pictures
 from cxrzero.convert.own.ends import End, ImageGraph, TextGraph, image_graph, text_graph
 from cxrzero.convert.own.examples import picture_feeds, pictures, sentences, text_feeds
 from cxrzero.convert.own.external import is_external, values_of
 from cxrzero.convert.own.judging import Rows, check_alone, check_same, cosine, is_normalised, rows_of
-from cxrzero.convert.own.options import OwnEncoders
 from cxrzero.convert.own.reading import read_graph
 from cxrzero.convert.own.rewriting import Change, rewritten_image, rewritten_text
 from cxrzero.convert.own.steps import Steps, read_steps

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import tokenizers
 
+from cxrzero.convert.own.asked import OwnEncoders
 from cxrzero.convert.own.ends import TextGraph
-from cxrzero.convert.own.options import OwnEncoders
 from cxrzero.errors import ImportModelError, NoInputError
 from cxrzero.model.tokenizer import Tokenizer
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cxrzero.convert.own.options import OwnEncoders
+from cxrzero.convert.own.asked import OwnEncoders
 from cxrzero.model.bundle import Bundle, load_bundle
 from cxrzero.model.model_json import Scoring, Templates
 from cxrzero.phantom import draw
@@ -67,7 +67,7 @@ def pair(tmp_path: Path) -> Pair:
 
 
 def asked(pair: Pair, **stated: Any) -> OwnEncoders:
-    own = {
+    own: dict[str, Any] = {
         "image": pair.image_file,
         "text": pair.text_file,
         "tokenizer": pair.tokenizer_file,

@@ -18,7 +18,7 @@ from cxrzero.model.protobuf import message
 from tests.convert.own.conftest import Import, asked
 from tests.support.ownencoders import CONTEXT, Image, Pair, Text
 
-Model = onnx.ModelProto
+Model = Any
 ROW = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 8])
 
 
@@ -166,7 +166,7 @@ IMAGES: dict[str, tuple[Any, str]] = {
 @pytest.mark.parametrize("form", IMAGES)
 def test_image_encoders_that_are_refused(form: str, pair: Pair, imported: Import, tmp_path: Path) -> None:
     given, told = IMAGES[form]
-    model = given if isinstance(given, Model) else given.model()
+    model = given if isinstance(given, onnx.ModelProto) else given.model()
     if form == "another input":
         model.graph.input.append(helper.make_tensor_value_info("mask", TensorProto.FLOAT, ["N", 48]))
         told = r"must have one input, the pictures; it has 'x' .* and 'mask'"

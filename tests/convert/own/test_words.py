@@ -11,11 +11,11 @@ import pytest
 import tokenizers
 from onnx import TensorProto
 
-from cxrzero.convert.own.options import own_encoders
 from cxrzero.convert.own.steps import EXAMPLE, read_steps
 from cxrzero.errors import ConfigError, ImportModelError, TokenizerError, UsageError
 from cxrzero.model.preprocess import Preprocess
 from cxrzero.phantom import draw
+from cxrzero.registry.own import own_encoders
 from tests.convert.own.conftest import Import
 from tests.support.ownencoders import CONTEXT, ROWS, STEPS, Image, Pair, Text, word_tokenizer
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from cxrzero.errors import UsageError
 from cxrzero.model.model_json import Scoring, Templates
 from cxrzero.options import option
 
-LINEAGE = "own ONNX encoders"  # in model.json
+if TYPE_CHECKING:
+    from cxrzero.convert.own.asked import OwnEncoders
+
 PANEL = "Your own ONNX encoders"
 # The pair of the CheXzero paper.
 POSITIVE, NEGATIVE = ("{}",), ("no {}",)
@@ -50,14 +52,15 @@ class OwnOptions:
         None, "Give b of sigmoid: logit_bias of SigLIP, often near -10.", metavar="B", panel=PANEL
     )
     positive: tuple[str, ...] = option(
-        POSITIVE,
-        "Ask for a label with this sentence, in which {} stands for it; may be given several times.",
+        (),
+        "Ask for a label with this sentence, which has a pair of braces in its place; may be given several times. By "
+        "default the label alone.",
         metavar="TEXT",
         panel=PANEL,
     )
     negative: tuple[str, ...] = option(
-        NEGATIVE,
-        "Ask for its absence with this sentence; may be given several times.",
+        (),
+        "Ask for its absence with this sentence; may be given several times. By default no and the label.",
         metavar="TEXT",
         panel=PANEL,
     )
@@ -90,36 +93,14 @@ class OwnOptions:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class OwnEncoders:
-    """The same, checked: what `cxrzero.convert.import_own` takes.
-
-    Attributes:
-        image, text: ONNX files, which may be one and the same.
-        steps: a JSON file, see `cxrzero.convert.own.steps`.
-        context_length, pad_id: None leaves them to the graph and the tokenizer.
-        image_output, text_output: None takes the only one, or the one of the contract's name.
-    """
-
-    image: Path
-    text: Path
-    tokenizer: Path
-    steps: Path
-    scoring: Scoring
-    templates: Templates
-    context_length: int | None = None
-    pad_id: int | None = None
-    image_output: str | None = None
-    text_output: str | None = None
-    licence: str | None = None
-
-
 def own_encoders(stated: Mapping[str, Any]) -> OwnEncoders | None:
     """What the user stated with --onnx; None without it.
 
     Raises:
         UsageError: something is missing, or does not go together.
     """
+    from cxrzero.convert.own.asked import OwnEncoders
+
     asked = OwnOptions(**stated)
     if asked.onnx is None:
         if stated:
@@ -157,4 +138,4 @@ def _templates(asked: OwnOptions) -> Templates:
     for sentence in (*asked.positive, *asked.negative):
         if "{}" not in sentence:
             raise UsageError(f"the sentence {sentence!r} has no {{}}, the place of the label")
-    return Templates(asked.positive, asked.negative)
+    return Templates(asked.positive or POSITIVE, asked.negative or NEGATIVE)
