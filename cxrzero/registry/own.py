@@ -99,8 +99,6 @@ def own_encoders(stated: Mapping[str, Any]) -> OwnEncoders | None:
     Raises:
         UsageError: something is missing, or does not go together.
     """
-    from cxrzero.convert.own.asked import OwnEncoders
-
     asked = OwnOptions(**stated)
     if asked.onnx is None:
         if stated:
@@ -108,6 +106,8 @@ def own_encoders(stated: Mapping[str, Any]) -> OwnEncoders | None:
         return None
     if asked.preprocess is None:
         raise UsageError("--onnx needs --preprocess STEPS, a JSON file: how a film becomes the image encoder's input")
+    from cxrzero.convert.own.asked import OwnEncoders
+
     return OwnEncoders(
         *asked.onnx,
         steps=asked.preprocess,
