@@ -11,11 +11,12 @@ import pytest
 from onnx import TensorProto, helper
 
 from cxrzero.backends import open_encoder
+from cxrzero.convert.own import importer
 from cxrzero.model.bundle import Bundle
 from cxrzero.model.model_json import TOKENIZER, Scoring
 from cxrzero.model.preprocess import Preprocess
 from cxrzero.model.tokenizer import Tokenizer
-from cxrzero.model.weights import IMAGE_WEIGHTS, stored_tensors
+from cxrzero.model.weights import IMAGE_WEIGHTS, TEXT_WEIGHTS, stored_tensors
 from cxrzero.phantom import draw
 from cxrzero.registry.verify import verify
 from tests.convert.own.conftest import Import
@@ -199,3 +200,19 @@ def test_numbers_of_two_files_in_the_folder(pair: Pair, imported: Import) -> Non
     np.testing.assert_allclose(found, of_image_graph(pair.image, given), atol=2e-6)
     assert {"image.bin", "text.bin"} < set(bundle.card["provenance"]["source"])
     assert stored_tensors(bundle.file("text_encoder.onnx")) == ()
+
+
+def test_a_text_encoder_that_fits_no_protobuf_has_weights_of_its_own(
+    pair: Pair, imported: Import, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importer, "MAX_INSIDE", 1000)
+    text = Text(rows=40, mask=TensorProto.INT64)
+    outside = {"save_as_external_data": True, "location": "t.bin", "size_threshold": 0}
+    onnx.save(text.model(), pair.text_file, **outside)
+    bundle, _ = imported(pair)
+    assert bundle.card["schema_version"] == 3
+    [table] = stored_tensors(bundle.file("text_encoder.onnx"))
+    assert (table.name, bundle.file(TEXT_WEIGHTS).stat().st_size) == ("table", 40 * 12 * 4)
+    ids = Tokenizer(bundle.file(TOKENIZER), bundle.context_length, bundle.pad_id)(SENTENCES)
+    found = open_encoder(bundle, "onnxruntime", "cpu").encode_texts(ids)
+    np.testing.assert_allclose(found, of_text_graph(text, SENTENCES), atol=2e-6)

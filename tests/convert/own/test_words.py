@@ -13,10 +13,13 @@ from onnx import TensorProto
 
 from cxrzero.convert.own.steps import EXAMPLE, read_steps
 from cxrzero.errors import ConfigError, ImportModelError, TokenizerError, UsageError
+from cxrzero.model.geometry import STEPS as STEPS_OF_GEOMETRY
+from cxrzero.model.preprocess import _NUMERIC as STEPS_OF_VALUES
 from cxrzero.model.preprocess import Preprocess
 from cxrzero.phantom import draw
 from cxrzero.registry.own import own_encoders
 from tests.convert.own.conftest import Import
+from tests.support import REPO
 from tests.support.ownencoders import CONTEXT, ROWS, STEPS, Image, Pair, Text, word_tokenizer
 
 
@@ -198,3 +201,9 @@ def test_what_is_stated_is_taken() -> None:
     assert (own.templates.positive, own.templates.negative) == (("a film with {}", "{} is seen"), ("no {}",))
     assert (own.image, own.tokenizer, own.steps, own.pad_id) == (Path("i"), Path("k"), Path("s"), 0)
     assert own_encoders({}) is None
+
+
+def test_every_step_is_in_the_documents() -> None:
+    text = (REPO / "docs" / "models.md").read_text(encoding="utf-8")
+    for name in (*STEPS_OF_GEOMETRY, *STEPS_OF_VALUES, "rescale"):
+        assert f"\n| `{name}` |" in text
