@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from cxrzero.errors import UsageError
-from cxrzero.model.model_json import Scoring, Templates
+from cxrzero.model.model_json import SCORER_RULE, Scoring, Templates
 from cxrzero.options import option
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 PANEL = "Your own ONNX encoders"
 # The pair of the CheXzero paper.
 POSITIVE, NEGATIVE = ("{}",), ("no {}",)
+STATED = ("context_length", "pad_id", "image_output", "text_output", "licence", "scorer")  # as it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,13 @@ class OwnOptions:
         minimum=0,
         panel=PANEL,
     )
+    scorer: Path | None = option(
+        None,
+        "Give the scorer of a model that scores by attention, a third graph: image_tokens, text_tokens to logits, "
+        "which then take the place of cosines. The encoders give tokens.",
+        metavar="SCORER",
+        panel=PANEL,
+    )
     image_output: str | None = option(
         None, "Name the output with the image embeddings, where a graph has several.", metavar="NAME", panel=PANEL
     )
@@ -113,7 +121,7 @@ def own_encoders(stated: Mapping[str, Any]) -> OwnEncoders | None:
         steps=asked.preprocess,
         scoring=_scoring(asked),
         templates=_templates(asked),
-        **{key: getattr(asked, key) for key in ("context_length", "pad_id", "image_output", "text_output", "licence")},
+        **{key: getattr(asked, key) for key in STATED},
     )
 
 
@@ -128,10 +136,10 @@ def _scoring(asked: OwnOptions) -> Scoring:
     if asked.score == "softmax_pair":
         if asked.bias is not None:
             raise UsageError("--bias goes with --score sigmoid; in softmax_pair it would cancel")
-        return Scoring("softmax_pair", asked.scale)
+        return Scoring(SCORER_RULE if asked.scorer else "softmax_pair", asked.scale, pairs=asked.scorer is not None)
     if asked.bias is None or not abs(asked.bias) < float("inf"):
         raise UsageError("--score sigmoid needs --bias B, a number: logit_bias of the training, or 0")
-    return Scoring("sigmoid", asked.scale, asked.bias)
+    return Scoring(SCORER_RULE if asked.scorer else "sigmoid", asked.scale, asked.bias)
 
 
 def _templates(asked: OwnOptions) -> Templates:

@@ -18,6 +18,7 @@ class OwnEncoders:
         image, text: ONNX files, which may be one and the same.
         steps: a JSON file, see `cxrzero.convert.own.steps`.
         context_length, pad_id: None leaves them to the graph and the tokenizer.
+        scorer: of a model that scores by attention, whose encoders give tokens; None where they give embeddings.
         image_output, text_output: None takes the only one, or the one of the contract's name.
     """
 
@@ -32,3 +33,4 @@ class OwnEncoders:
     image_output: str | None = None
     text_output: str | None = None
     licence: str | None = None
+    scorer: Path | None = None

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnx
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
+from cxrzero.backends.base import IMAGE, IMAGE_TOKENS, TEXT, TEXT_TOKENS, Tower
 from cxrzero.convert.own.reading import Graph, part
 from cxrzero.display.counts import either, together
 from cxrzero.errors import ImportModelError
@@ -38,6 +41,10 @@ class End:
     name: str
     dtype: int
     shape: Shape | None
+
+    @property
+    def numpy(self) -> np.dtype[Any]:
+        return np.dtype(helper.tensor_dtype_to_np_dtype(self.dtype))
 
     @property
     def fixed_batch(self) -> int | None:
@@ -84,14 +91,14 @@ class TextGraph:
     length: int | None
 
 
-def image_graph(model: onnx.ModelProto, path: Path, output: str | None) -> ImageGraph:
+def image_graph(model: onnx.ModelProto, path: Path, output: str | None, tower: Tower = IMAGE) -> ImageGraph:
     """Find the pictures and their embeddings.
 
     Raises:
         ImportModelError: the graph is none of an image encoder, or leaves a choice.
     """
-    graph = part(model, _output(model, path, output, "image_embeds", "--image-output"), path)
-    inputs = [_end(each) for each in graph.model.graph.input]
+    graph = part(model, output_of(model, path, output, tower.output, "--image-output"), path)
+    inputs = ends_of(graph.model.graph.input)
     if len(inputs) != 1:
         raise ImportModelError(f"{path} must have one input, the pictures; it has {_listed(inputs)}")
     [given] = inputs
@@ -108,18 +115,18 @@ def image_graph(model: onnx.ModelProto, path: Path, output: str | None) -> Image
     if channels not in (1, 3, None):
         raise ImportModelError(f"{path} takes {given}; pictures have 3 channels, or 1")
     return ImageGraph(
-        graph, given, _embeds(graph), (size[0], size[1]), 3 if channels is None else channels, channels_last
+        graph, given, _given(graph, tower), (size[0], size[1]), 3 if channels is None else channels, channels_last
     )
 
 
-def text_graph(model: onnx.ModelProto, path: Path, output: str | None) -> TextGraph:
+def text_graph(model: onnx.ModelProto, path: Path, output: str | None, tower: Tower = TEXT) -> TextGraph:
     """Find the token ids, what is derived from them, and the embeddings.
 
     Raises:
         ImportModelError: the graph is none of a text encoder, needs an input that nobody gives, or leaves a choice.
     """
-    graph = part(model, _output(model, path, output, "text_embeds", "--text-output"), path)
-    inputs = [_end(each) for each in graph.model.graph.input]
+    graph = part(model, output_of(model, path, output, tower.output, "--text-output"), path)
+    inputs = ends_of(graph.model.graph.input)
     mask, kinds = _called(inputs, MASKS), _called(inputs, KINDS)
     rest = [each for each in inputs if each not in (mask, kinds)]
     ids = _called(rest, ("input_ids",)) or (rest[0] if len(rest) == 1 else None)
@@ -134,11 +141,11 @@ def text_graph(model: onnx.ModelProto, path: Path, output: str | None) -> TextGr
     for each in (mask, kinds):
         if each is not None and (each.dtype not in MASK_TYPES or len(each.shape or (1, 1)) != 2):
             raise ImportModelError(f"{path} takes {each}; it must have two axes, (N, L)")
-    return TextGraph(graph, ids, mask, kinds, _embeds(graph), ids.shape[1] if ids.shape else None)
+    return TextGraph(graph, ids, mask, kinds, _given(graph, tower), ids.shape[1] if ids.shape else None)
 
 
-def _output(model: onnx.ModelProto, path: Path, wanted: str | None, contract: str, option: str) -> str:
-    outputs = [_end(each) for each in model.graph.output]
+def output_of(model: onnx.ModelProto, path: Path, wanted: str | None, contract: str, option: str) -> str:
+    outputs = ends_of(model.graph.output)
     names = [each.name for each in outputs]
     if wanted is not None and wanted not in names:
         raise ImportModelError(f"{path} has no output {wanted!r}; it has {_listed(outputs)}")
@@ -150,14 +157,25 @@ def _output(model: onnx.ModelProto, path: Path, wanted: str | None, contract: st
     return found
 
 
-def _embeds(graph: Graph) -> End:
-    output = _end(graph.model.graph.output[0])
-    if output.dtype not in FLOATS or len(output.shape or (1, 1)) != 2:
+def _given(graph: Graph, tower: Tower) -> End:
+    """The output of an encoder."""
+    [output] = ends_of(graph.model.graph.output)
+    if tower in (IMAGE_TOKENS, TEXT_TOKENS):
+        if output.dtype not in FLOATS or len(output.shape or (1, 1, 1)) != 3:
+            raise ImportModelError(
+                f"{graph.path} gives {output}; with a scorer an encoder gives tokens, floating-point numbers with "
+                "three axes, (N, T, D)"
+            )
+    elif output.dtype not in FLOATS or len(output.shape or (1, 1)) != 2:
         raise ImportModelError(
             f"{graph.path} gives {output}; embeddings are floating-point numbers with two axes, (N, D): pool, project "
-            "and cast inside the graph"
+            "and cast inside the graph (tokens need a scorer, --scorer)"
         )
     return output
+
+
+def ends_of(values: Iterable[onnx.ValueInfoProto]) -> list[End]:
+    return [_end(each) for each in values]
 
 
 def _end(value: onnx.ValueInfoProto) -> End:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,17 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
-from cxrzero.backends.base import IMAGE, TEXT
+from cxrzero.backends.base import IMAGE, IMAGE_TOKENS, TEXT, TEXT_TOKENS
 from cxrzero.convert.graphs import MAX_INSIDE, move_weights, size_of
 from cxrzero.convert.own.asked import OwnEncoders
-from cxrzero.convert.own.described import described, in_words, of_graph, of_pictures
+from cxrzero.convert.own.described import described, in_words, note_example, of_graph, of_pictures, of_scorer, of_tokens
 from cxrzero.convert.own.ends import End, ImageGraph, TextGraph, image_graph, text_graph
 from cxrzero.convert.own.examples import picture_feeds, pictures, sentences, text_feeds
 from cxrzero.convert.own.external import is_external, values_of
 from cxrzero.convert.own.judging import Rows, check_alone, check_same, cosine, is_normalised, rows_of
 from cxrzero.convert.own.reading import read_graph
 from cxrzero.convert.own.rewriting import Change, rewritten_image, rewritten_text
+from cxrzero.convert.own.scorer import ScorerGraph, import_scorer, read_scorer
 from cxrzero.convert.own.steps import Steps, read_steps
 from cxrzero.convert.own.trial import Trial
 from cxrzero.convert.own.words import Words, read_words
@@ -56,17 +58,21 @@ def import_encoders(asked: OwnEncoders, out: Path, name: str) -> tuple[str, ...]
         raise OutputExistsError(f"{out} exists; choose another --out or --name, or delete it")
     steps = read_steps(asked.steps)
     whole = read_graph(asked.image)
-    image = image_graph(whole, asked.image, asked.image_output)
+    towers = (IMAGE_TOKENS, TEXT_TOKENS) if asked.scorer else (IMAGE, TEXT)
+    image = image_graph(whole, asked.image, asked.image_output, towers[0])
     if asked.text != asked.image:
         whole = read_graph(asked.text)
-    text = text_graph(whole, asked.text, asked.text_output)
+    text = text_graph(whole, asked.text, asked.text_output, towers[1])
     del whole
+    scorer = read_scorer(asked.scorer) if asked.scorer else None
     _check_pictures(image, steps)
     words = read_words(asked, text)
     try:
         with whole_folder(out) as folder:
-            found = _Import(asked, steps, image, text, words, folder).write(name)
-            load_bundle(folder)
+            found = _Import(asked, steps, image, text, scorer, words, folder).write(name)
+            bundle = load_bundle(folder)
+            if bundle.has_scorer:
+                note_example(bundle)
             size = sum(file.stat().st_size for file in folder.iterdir()) / 1e6
     except OSError as error:
         hint = "; free some space or choose another --out" if error.errno == errno.ENOSPC else ""
@@ -78,10 +84,18 @@ class _Import:
     """The way from graphs that were read to the files of a bundle in `folder`."""
 
     def __init__(
-        self, asked: OwnEncoders, steps: Steps, image: ImageGraph, text: TextGraph, words: Words, folder: Path
+        self,
+        asked: OwnEncoders,
+        steps: Steps,
+        image: ImageGraph,
+        text: TextGraph,
+        scorer: ScorerGraph | None,
+        words: Words,
+        folder: Path,
     ) -> None:
         self.asked, self.steps, self.words, self.folder = asked, steps, words, folder
-        self.image, self.text = image, text
+        self.image, self.text, self.scorer = image, text, scorer
+        self.axes = 2 if scorer is None else 3  # of what an encoder gives
         self.lines: list[str] = []
 
     def write(self, name: str) -> tuple[str, ...]:
@@ -91,23 +105,28 @@ class _Import:
         size = sum(file.stat().st_size for file in self.folder.iterdir())
         with Trial(2 * size) as trial:
             least = min(self._image(trial), self._text(trial))
+            scored = self.scorer and import_scorer(trial, self.scorer, self.folder, self.films, self.texts)
+        scoring = replace(self.asked.scoring, together=scored.together) if scored else self.asked.scoring
         (self.folder / TOKENIZER).write_text(self.words.content, encoding="utf-8", newline="\n")
         self.lines += [
-            f"scoring: {in_words(self.asked.scoring)}",
+            f"scoring: {in_words(scoring)}",
+            *([of_scorer(scored)] if scored else []),
             f"exactness: cosine with your graphs at least {least:.7f} on drawn radiographs, noise and texts; the same "
             "alone and in a batch",
         ]
         files = describe_files(self.folder)
-        weights = {*self.image.graph.files, *self.text.graph.files}
+        graphs = (self.image.graph, self.text.graph, *([self.scorer.graph] if self.scorer else []))
+        shapes = self.films.shape[1:], self.texts.shape[1:]
         content: dict[str, Any] = {"schema_version": schema_of(files)}
         content |= described(
             self.asked,
             self.steps,
             self.words.tokenizer,
-            weights,
+            {file for graph in graphs for file in graph.files},
+            scoring,
             name=name,
-            width=self.width,
-            cosine=least,
+            space=of_tokens(*shapes) if scored else {"embed_dim": shapes[0][0], "patch_embeds": None},
+            parity={"least_cosine": least} | ({"max_abs_logit_over_sd": scored.deviation} if scored else {}),
             said=self.lines,
         )
         content |= {"files": files}
@@ -119,38 +138,38 @@ class _Import:
         """Try the image encoder, rewrite it, try it again."""
         path, image, size = self.asked.image, self.image, self.steps.preprocess.image_size
         pixels = pictures(self.steps)
-        rows = rows_of(trial.run(self.folder / IMAGE_ENCODER, path, list(picture_feeds(image, pixels))), path)
-        self.width = rows.shape[1]
-        change = Change(not is_normalised(rows))
-        _write(rewritten_image(image, size, self.width, change), self.folder / IMAGE_ENCODER)
-        made = self._again(trial, path, IMAGE_ENCODER, IMAGE.input, pixels, image.input)
+        answers = trial.run(self.folder / IMAGE_ENCODER, path, list(picture_feeds(image, pixels)))
+        rows = rows_of(answers, path, self.axes)
+        change = Change(self.scorer is None and not is_normalised(rows))
+        _write(rewritten_image(image, size, answers[0].shape[1:], change), self.folder / IMAGE_ENCODER)
+        self.films = self._again(trial, path, IMAGE_ENCODER, IMAGE.input, pixels, image.input)
         self.lines += [*of_graph("image", path, image.input, image.output, image.graph.opset, rows, change)]
         self.lines += [f"pictures: {size[0]} × {size[1]} pixels, by {self.asked.steps.name}{of_pictures(image)}"]
-        return check_same(rows, made, path)
+        return check_same(rows, self.films, path)
 
     def _text(self, trial: Trial) -> float:
         """Try the text encoder, rewrite it, try it again."""
         path, text, words = self.asked.text, self.text, self.words
         ids, is_token = words.encode(sentences(self.asked, words))
         answers = trial.run(self.folder / TEXT_ENCODER, path, list(text_feeds(text, ids, is_token)))
-        rows = rows_of(answers, path)
-        if rows.shape[1] != self.width:
+        rows = rows_of(answers, path, self.axes)
+        if self.scorer is None and rows.shape[1:] != self.films.shape[1:]:
             raise ImportModelError(
-                f"{self.asked.image} gives {self.width} numbers for a picture, {path} {rows.shape[1]} for a text: they "
-                "do not belong together"
+                f"{self.asked.image} gives {self.films.shape[1]} numbers for a picture, {path} {rows.shape[1]} for a "
+                "text: they do not belong together"
             )
         self._try_largest_id(trial, ids, is_token)
         self._try_padding(trial, ids, is_token, rows)
-        change = Change(not is_normalised(rows), words.tokenizer.pad_id, words.ends_with_pad)
-        _write(rewritten_text(text, ids.shape[1], self.width, change), self.folder / TEXT_ENCODER)
-        made = self._again(trial, path, TEXT_ENCODER, TEXT.input, ids, text.ids)
+        change = Change(self.scorer is None and not is_normalised(rows), words.tokenizer.pad_id, words.ends_with_pad)
+        _write(rewritten_text(text, ids.shape[1], answers[0].shape[1:], change), self.folder / TEXT_ENCODER)
+        self.texts = self._again(trial, path, TEXT_ENCODER, TEXT.input, ids, text.ids)
         self.lines += [*of_graph("text", path, text.ids, text.output, text.graph.opset, rows, change)]
         if text.mask is not None:
             self.lines.append(f"text: {text.mask.name} is derived from the padding id inside the graph")
         if text.kinds is not None:
             self.lines.append(f"text: {text.kinds.name} is all zeros, inside the graph")
         self.lines += [f"tokenizer: {line}" for line in words.stated]
-        return check_same(rows, made, path)
+        return check_same(rows, self.texts, path)
 
     def _again(
         self, trial: Trial, path: Path, file: str, name: str, rows: npt.NDArray[Any], given: End
@@ -186,7 +205,7 @@ class _Import:
         self, trial: Trial, ids: npt.NDArray[np.int64], is_token: npt.NDArray[np.bool_], rows: Rows
     ) -> None:
         """Say whether a text means something else where it is padded less; a wrong padding id shows like that."""
-        if self.text.length is not None:
+        if self.text.length is not None or self.scorer is not None:
             return
         count = max(2, int(is_token[0].sum()))
         feeds = list(text_feeds(self.text, ids[:1, :count], is_token[:1, :count]))

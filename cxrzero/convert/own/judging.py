@@ -18,18 +18,19 @@ MIN_COSINE = 0.99999  # as for every other import
 Rows = npt.NDArray[np.float64]
 
 
-def rows_of(answers: Sequence[npt.NDArray[Any]], called: Path) -> Rows:
-    """Answers to one input each, (1, D) or of a fixed batch, → (N, D).
+def rows_of(answers: Sequence[npt.NDArray[Any]], called: Path, axes: int = 2) -> Rows:
+    """Answers to one input each, (1, D) or of a fixed batch, → (N, D); tokens (1, T, D) → (N, T·D).
 
     Raises:
         ImportModelError: they are no vectors, not finite, zero, or one and the same for all inputs.
     """
     for each in answers:
-        if each.ndim != 2 or len({answer.shape[1:] for answer in answers}) > 1 or not each.size:
-            raise ImportModelError(f"{called} gives numbers of the shape {each.shape}; embeddings are (N, D)")
+        if each.ndim != axes or len({answer.shape[1:] for answer in answers}) > 1 or not each.size:
+            expected = "embeddings are (N, D)" if axes == 2 else "tokens are (N, T, D)"
+            raise ImportModelError(f"{called} gives numbers of the shape {each.shape}; {expected}")
         if each.dtype.kind != "f":
             raise ImportModelError(f"{called} gives {each.dtype}; embeddings are floating-point numbers")
-    rows = np.concatenate([each[:1] for each in answers]).astype(np.float64)
+    rows = np.concatenate([each[:1].reshape(1, -1) for each in answers]).astype(np.float64)
     if not np.isfinite(rows).all():
         raise ImportModelError(
             f"{called} gives numbers that are not finite; is the preprocessing that of its training?"
@@ -72,11 +73,11 @@ def check_alone(
     Raises:
         ImportModelError: it has several.
     """
-    if not all(each.shape == (1, together.shape[1]) for each in alone) or len(together) != len(alone):
+    if not all(each.shape == (1, *together.shape[1:]) for each in alone) or len(together) != len(alone):
         raise ImportModelError(f"{called} does not give one embedding for each input of a batch{_of_fixed(freed)}")
     if not np.array_equal(together, again, equal_nan=True):
         raise ImportModelError(f"{called} gives two results for the same input: a random operator, such as dropout")
-    least = cosine(together, np.concatenate(list(alone)))
+    least = cosine(_flat(together), _flat(np.concatenate(list(alone))))
     if not least >= MIN_COSINE:
         raise ImportModelError(
             f"{called}: an input has another embedding alone than in a batch (cosine {least:.6f}): it depends on its "
@@ -91,13 +92,17 @@ def check_same(rows: Rows, made: Rows, called: Path) -> float:
     Raises:
         InexactExportError: they differ.
     """
-    least = cosine(rows, made)
+    least = cosine(rows, _flat(made))
     if not least >= MIN_COSINE:
         raise InexactExportError(
             f"in the bundle {called} would give other embeddings (cosine {least:.6f}, at least {MIN_COSINE} is "
             "needed); nothing was written"
         )
     return least
+
+
+def _flat(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return rows.reshape(len(rows), -1)
 
 
 def _of_fixed(freed: bool) -> str:

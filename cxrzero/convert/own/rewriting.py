@@ -5,15 +5,17 @@ Every node that is added is known to all backends, and says the same in every op
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from cxrzero.backends.base import IMAGE, TEXT, Tower
+from cxrzero.backends.base import IMAGE, IMAGE_TOKENS, LOGITS, TEXT, TEXT_TOKENS, Tower
 from cxrzero.convert.own.ends import End, ImageGraph, TextGraph
+
+Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +33,13 @@ class Change:
     ends_with_pad: bool = False
 
 
-def rewritten_image(image: ImageGraph, size: tuple[int, int], width: int, change: Change) -> onnx.ModelProto:
-    """`pixel_values` (N, 3, *size) float32 → `image_embeds` (N, width) float32, of length 1."""
-    made = _Graph(image.graph.model, IMAGE, image.output)
+def rewritten_image(image: ImageGraph, size: Shape, gives: Shape, change: Change) -> onnx.ModelProto:
+    """`pixel_values` (N, 3, *size) float32 → `image_embeds` (N, D) or `image_tokens` (N, T, D) float32.
+
+    Args:
+        gives: (D,) or (T, D).
+    """
+    made = _Graph(image.graph.model, IMAGE if len(gives) == 1 else IMAGE_TOKENS, image.output)
     value = IMAGE.input
     if image.channels == 1:
         value = made.add("Slice", value, made.numbers(0), made.numbers(1), made.numbers(1))
@@ -42,12 +48,12 @@ def rewritten_image(image: ImageGraph, size: tuple[int, int], width: int, change
     if image.input.dtype != TensorProto.FLOAT:
         value = made.cast(value, image.input.dtype)
     made.feed(image.input, value)
-    return made.finish(TensorProto.FLOAT, ["N", 3, *size], width, change.normalise)
+    return made.finish({IMAGE.input: (TensorProto.FLOAT, ["N", 3, *size])}, ["N", *gives], change.normalise)
 
 
-def rewritten_text(text: TextGraph, length: int, width: int, change: Change) -> onnx.ModelProto:
-    """`input_ids` (N, length) int64 → `text_embeds` (N, width) float32, of length 1."""
-    made = _Graph(text.graph.model, TEXT, text.output)
+def rewritten_text(text: TextGraph, length: int, gives: Shape, change: Change) -> onnx.ModelProto:
+    """`input_ids` (N, length) int64 → `text_embeds` (N, D) or `text_tokens` (N, S', E) float32."""
+    made = _Graph(text.graph.model, TEXT if len(gives) == 1 else TEXT_TOKENS, text.output)
     ids = TEXT.input
     if text.mask is not None:
         is_padding = made.add("Equal", ids, made.numbers(change.pad_id))
@@ -60,7 +66,20 @@ def rewritten_text(text: TextGraph, length: int, width: int, change: Change) -> 
     if text.kinds is not None:
         made.feed(text.kinds, made.cast(made.add("Sub", ids, ids), text.kinds.dtype))
     made.feed(text.ids, ids if text.ids.dtype == TensorProto.INT64 else made.cast(ids, text.ids.dtype))
-    return made.finish(TensorProto.INT64, ["N", length], width, change.normalise)
+    return made.finish({TEXT.input: (TensorProto.INT64, ["N", length])}, ["N", *gives], change.normalise)
+
+
+def rewritten_scorer(
+    model: onnx.ModelProto, inputs: Sequence[End], output: End, tokens: Sequence[Shape]
+) -> onnx.ModelProto:
+    """`image_tokens` (N, T, D) and `text_tokens` (L, S', E) float32 → `logits` (N, L) float32."""
+    made = _Graph(model, LOGITS, output)
+    for end, name in zip(inputs, LOGITS.inputs, strict=True):
+        made.feed(end, name if end.dtype == TensorProto.FLOAT else made.cast(name, end.dtype))
+    axes = zip(LOGITS.inputs, "NL", tokens, strict=True)
+    shapes: dict[str, tuple[int, Sequence[str | int]]]
+    shapes = {name: (TensorProto.FLOAT, [axis, *sizes]) for name, axis, sizes in axes}
+    return made.finish(shapes, ["N", "L"], normalise=False)
 
 
 class _Graph:
@@ -75,12 +94,12 @@ class _Graph:
         self.names |= {each.name for each in (*graph.initializer, *graph.input)}
         self.front: list[NodeProto] = []
         # The contract's names are for the contract's ends.
-        self.rename({name: self.fresh(name) for name in (tower.input, tower.output) if name in self.names})
+        self.rename({name: self.fresh(name) for name in (*tower.inputs, tower.output) if name in self.names})
 
     def fresh(self, name: str) -> str:
         """A name that nothing has."""
         found, number = name, 0
-        while not found or found in self.names or found in (self.tower.input, self.tower.output):
+        while not found or found in self.names or found in (*self.tower.inputs, self.tower.output):
             number += 1
             found = f"{name}_{number}"
         self.names.add(found)
@@ -115,8 +134,10 @@ class _Graph:
         own = self.renamed.get(given.name, given.name)
         self.front.append(helper.make_node("Identity", [value], [own]))
 
-    def finish(self, dtype: int, shape: Sequence[str | int], width: int, normalise: bool) -> onnx.ModelProto:
-        """The graph with the contract's input and output."""
+    def finish(
+        self, inputs: Mapping[str, tuple[int, Sequence[str | int]]], gives: Sequence[str | int], normalise: bool
+    ) -> onnx.ModelProto:
+        """The graph with the contract's inputs (name → type and axes) and its output."""
         graph = self.model.graph
         value = self.renamed.get(self.output.name, self.output.name)
         behind = []
@@ -129,6 +150,7 @@ class _Graph:
         nodes = [*self.front, *graph.node, *behind]
         del graph.node[:], graph.input[:], graph.output[:]
         graph.node.extend(nodes)
-        graph.input.append(helper.make_tensor_value_info(self.tower.input, dtype, list(shape)))
-        graph.output.append(helper.make_tensor_value_info(self.tower.output, TensorProto.FLOAT, ["N", width]))
+        given = [helper.make_tensor_value_info(name, dtype, list(axes)) for name, (dtype, axes) in inputs.items()]
+        graph.input.extend(given)
+        graph.output.append(helper.make_tensor_value_info(self.tower.output, TensorProto.FLOAT, list(gives)))
         return self.model
