@@ -214,6 +214,14 @@ def replace_adds(model: Model) -> Model:
     return model
 
 
+def test_a_mask_for_very_many_texts(pair: Pair, imported: Import) -> None:
+    model = Text(mask=TensorProto.INT64).model()
+    model.graph.input[1].type.tensor_type.shape.dim[0].dim_value = 2**40
+    pair.text_file.write_bytes(model.SerializeToString())
+    with pytest.raises(ImportModelError, match=r"takes 'attention_mask' \(1099511627776, \?\) int64, so many at once"):
+        imported(pair)
+
+
 def test_a_table_that_the_graph_hides_is_found_by_trying(pair: Pair, imported: Import) -> None:
     model = Text(rows=24).model()
     first = model.graph.node[0]
