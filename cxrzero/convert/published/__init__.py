@@ -13,6 +13,8 @@ from torch import Tensor
 
 from cxrzero.convert.contents import Contents
 from cxrzero.convert.loaded import LoadedModel
+from cxrzero.convert.published.chexficient import CHEXFICIENT
+from cxrzero.convert.published.clear import CLEAR
 from cxrzero.convert.published.layout import Layout, Source
 from cxrzero.convert.recognise import shortened
 from cxrzero.convert.weights import widened
@@ -21,7 +23,10 @@ from cxrzero.errors import AmbiguousModelError
 __all__ = ["LAYOUTS", "Layout", "Source", "find_layout", "load_published"]
 
 # One line a layout, by name.
-LAYOUTS: tuple[Layout, ...] = ()
+LAYOUTS: tuple[Layout, ...] = (
+    CHEXFICIENT,
+    CLEAR,
+)
 
 
 def find_layout(weights: Mapping[str, Tensor]) -> Layout | None:
