@@ -13,8 +13,10 @@ from torch import Tensor
 
 from cxrzero.convert.contents import Contents
 from cxrzero.convert.loaded import LoadedModel
-from cxrzero.convert.published import medimageinsight
+from cxrzero.convert.published.chexficient import CHEXFICIENT
+from cxrzero.convert.published.clear import CLEAR
 from cxrzero.convert.published.layout import Layout, Source
+from cxrzero.convert.published.medimageinsight import MEDIMAGEINSIGHT
 from cxrzero.convert.recognise import shortened
 from cxrzero.convert.weights import widened
 from cxrzero.errors import AmbiguousModelError
@@ -22,7 +24,11 @@ from cxrzero.errors import AmbiguousModelError
 __all__ = ["LAYOUTS", "Layout", "Source", "find_layout", "load_published"]
 
 # One line a layout, by name.
-LAYOUTS: tuple[Layout, ...] = (medimageinsight.LAYOUT,)
+LAYOUTS: tuple[Layout, ...] = (
+    CHEXFICIENT,
+    CLEAR,
+    MEDIMAGEINSIGHT,
+)
 
 
 def find_layout(weights: Mapping[str, Tensor]) -> Layout | None:
