@@ -22,7 +22,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from cxrzero.convert.graphs import move_weights, part_of, size_of, take_in_constants, undocument
+from cxrzero.convert.graphs import MAX_INSIDE, move_weights, part_of, size_of, take_in_constants, undocument
 from cxrzero.convert.towers import Towers
 from cxrzero.errors import ImportModelError, InexactExportError
 from cxrzero.model.model_json import IMAGE_ENCODER, PATCH_ENCODER, TEXT_ENCODER
@@ -30,9 +30,6 @@ from cxrzero.model.weights import IMAGE_WEIGHTS, TEXT_WEIGHTS
 
 OPSET = 17
 MIN_COSINE = 0.99999  # between an exported embedding and the model's own
-# A protobuf message ends at 2^31 − 1 bytes. The weights of a picture's tower are not part of one; of a text tower they
-# are where they fit, beside a graph of some megabytes.
-MAX_INSIDE = 2**31 - 2**24
 EXAMPLES = (
     "pneumonia",
     "no pleural effusion",

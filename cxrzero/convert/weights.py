@@ -107,7 +107,9 @@ def _read_torch(path: Path) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of pickle protocols that it may not understand: then it raises
             with stand_ins():
-                return torch.load(path, map_location="cpu", weights_only=True)
+                # Mapped, not read: of a large model the tensors become its weights as they are. Before version 1.6 of
+                # torch a file was one pickle, and no archive.
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         # What else torch says is advice on how to run the file all the same.
         found = re.search(r"unsupported (?:global: )?\w+ [\w.]+", str(error), re.IGNORECASE)
