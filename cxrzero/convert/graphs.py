@@ -6,12 +6,17 @@ Needs onnx, and no torch.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy.typing as npt
 import onnx
 from google.protobuf.message import Message
 from onnx import TensorProto, helper, numpy_helper
 from onnx.external_data_helper import uses_external_data
+
+from cxrzero.model.weights import DTYPES
 
 # Bytes from which numbers go into the file of weights. Smaller ones stay in the graph: axes and shapes are read there.
 STORED_FROM = 1024
@@ -19,6 +24,11 @@ STORED_FROM = 1024
 # tower are not part of one; of a text tower they are where they fit.
 MAX_INSIDE = 2**31 - 2**24
 ALIGNMENT = 64  # bytes, of a tensor in the file of weights; a processor's cache line
+# A protobuf message ends at 2^31 − 1 bytes. The weights of a picture's tower are not part of one; of a text tower they
+# are where they fit, beside a graph of some megabytes.
+MAX_INSIDE = 2**31 - 2**24
+
+Values = Callable[[TensorProto], npt.NDArray[Any]]
 
 
 def part_of(model: onnx.ModelProto, output: str) -> onnx.ModelProto:
@@ -60,16 +70,16 @@ def take_in_constants(graph: onnx.GraphProto, folder: Path) -> None:
                 tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor, str(folder)), tensor.name))
 
 
-def move_weights(graph: onnx.GraphProto, path: Path, folder: Path | None = None) -> None:
+def move_weights(graph: onnx.GraphProto, path: Path, values_of: Values = numpy_helper.to_array) -> None:
     """Write large tensors to a file, one after the other, and leave in the graph where they are there.
 
     Args:
-        folder: of the files that have them now; None where the graph has them.
+        values_of: gives the numbers of a tensor, wherever they are now.
     """
     with path.open("wb") as file:
         for tensor in graph.initializer:
-            values = numpy_helper.to_array(tensor, str(folder or ""))
-            if values.nbytes < STORED_FROM:
+            values = values_of(tensor)
+            if values.nbytes < STORED_FROM or tensor.data_type not in DTYPES:
                 if uses_external_data(tensor):
                     tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
                 continue

@@ -10,6 +10,7 @@ import tempfile
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -143,7 +144,7 @@ def write_tower(
         model = trace(tower, examples, axes, Path(work))
         store(model, storage, Path(work))
         if weights is not None and (not only_if_needed or size_of(model) > MAX_INSIDE):
-            move_weights(model.graph, weights, Path(work))
+            move_weights(model.graph, weights, partial(numpy_helper.to_array, base_dir=work))
         else:
             take_in(model, Path(work), f"the tower behind {next(iter(graphs))}")
     for output, path in graphs.items():
