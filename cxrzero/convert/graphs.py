@@ -20,6 +20,9 @@ from cxrzero.model.weights import DTYPES
 
 # Bytes from which numbers go into the file of weights. Smaller ones stay in the graph: axes and shapes are read there.
 STORED_FROM = 1024
+# A protobuf message ends at 2^31 − 1 bytes: of numbers, beside a graph of some megabytes. The weights of a picture's
+# tower are not part of one; of a text tower they are where they fit.
+MAX_INSIDE = 2**31 - 2**24
 ALIGNMENT = 64  # bytes, of a tensor in the file of weights; a processor's cache line
 # A protobuf message ends at 2^31 − 1 bytes. The weights of a picture's tower are not part of one; of a text tower they
 # are where they fit, beside a graph of some megabytes.

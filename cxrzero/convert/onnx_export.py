@@ -23,14 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from cxrzero.convert.graphs import (
-    MAX_INSIDE,
-    move_weights,
-    part_of,
-    size_of,
-    take_in_constants,
-    undocument,
-)
+from cxrzero.convert.graphs import MAX_INSIDE, move_weights, part_of, size_of, take_in_constants, undocument
 from cxrzero.convert.towers import Towers
 from cxrzero.errors import ImportModelError, InexactExportError
 from cxrzero.model.model_json import IMAGE_ENCODER, PATCH_ENCODER, TEXT_ENCODER

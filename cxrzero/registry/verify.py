@@ -63,8 +63,10 @@ def verify(bundle: Bundle) -> Iterator[Check]:
         return
     yield _guarded("tokenizer", lambda: _check_tokenizer(bundle, encoder))
     yield _guarded("image encoder", lambda: _check_images(bundle, encoder))
+    encoder.release()  # here and below, so that a large model is in memory one tower after the other
     if bundle.patch_encoder is not None:
         yield _guarded("patch encoder", lambda: _check_patches(bundle, encoder))
+        encoder.release()
     yield _guarded("text encoder", lambda: _check_texts(bundle, encoder))
     if bundle.has_scorer:
         yield _guarded("scorer", lambda: check_scorer(bundle, encoder))

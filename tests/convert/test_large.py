@@ -1,4 +1,4 @@
-"""Towers above what a protobuf holds, in small: its limit is lowered, and numbers left in files as torch leaves them."""
+"""Towers above what a protobuf holds, in small: with a lower limit, and numbers left in files as torch leaves them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from cxrzero.backends import open_encoder  # noqa: E402
-from cxrzero.convert import onnx_export  # noqa: E402
+from cxrzero.convert import onnx_export, variants  # noqa: E402
 from cxrzero.convert.importer import import_model  # noqa: E402
 from cxrzero.convert.onnx_export import write_tower  # noqa: E402
+from cxrzero.convert.variants import add_unmeasured, add_variants  # noqa: E402
 from cxrzero.errors import BundleVersionError, ImportModelError  # noqa: E402
 from cxrzero.model import model_json  # noqa: E402
 from cxrzero.model.bundle import load_bundle  # noqa: E402
@@ -109,3 +110,16 @@ def test_a_graph_without_a_file_of_weights_has_to_hold_its_numbers(tmp_path, mon
 
 def test_nothing_of_the_trace_stays(small):
     assert json.loads((small / "model.json").read_text())["files"].keys() == contents(small).keys()
+
+
+def test_another_precision_of_a_large_image_tower_is_refused_before_anything_is_measured(small, monkeypatch):
+    monkeypatch.setattr(variants, "MAX_INSIDE", LIMIT)
+    monkeypatch.setattr(variants, "_films", None)
+    before = (small / "model.json").read_bytes()
+    for precisions, named in ((["fp16"], "fp16"), (["int8", "fp16"], "int8, fp16")):
+        with pytest.raises(ImportModelError, match=rf"0\.\d GB of numbers in fp32, .* leave {named} out of --variants"):
+            add_variants(small, precisions)
+    with pytest.raises(ImportModelError, match="leave int8 out of --variants"):
+        add_unmeasured(small, "int8")
+    assert (small / "model.json").read_bytes() == before
+    add_unmeasured(small, "bf16")  # has no file

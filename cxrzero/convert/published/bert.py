@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cxrzero.convert.published.layout import part as part  # beside which it is mostly wanted
 from cxrzero.convert.recognise import HEAD_WIDTH, fill
-from cxrzero.convert.weights import StateDict
 from cxrzero.errors import ImportModelError, MissingExtraError
 
 WORDS = "embeddings.word_embeddings.weight"
@@ -82,18 +82,11 @@ def build_bert(
             attn_implementation="eager",
         )
     except KeyError as error:
-        raise ImportModelError(
-            f"the text tower of {what} has no {error.args[0]}: it is not the BERT it should be"
-        ) from None
+        raise ImportModelError(f"the text tower of {what} is missing, or not BERT: no {error.args[0]}") from None
     model = BertModel(config, add_pooling_layer=pooler).eval()
     own = {name: value for name, value in weights.items() if name != NOT_WEIGHTS and (pooler or "pooler." not in name)}
     fill(model, own, f"the text tower of {what}")
     return Bert(model, pad_id)
-
-
-def part(weights: Mapping[str, Tensor], prefix: str) -> StateDict:
-    """The tensors below a prefix, named without it."""
-    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
 
 
 def first_token(hidden: Tensor) -> Tensor:

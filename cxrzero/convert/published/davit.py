@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cxrzero.convert.recognise import fill
+from cxrzero.convert.published.layout import fill
 from cxrzero.errors import ImportModelError
 
 HEAD_WIDTH = 32  # of heads and of groups of channels (config.yaml: DIM_EMBED / NUM_HEADS, DIM_EMBED / NUM_GROUPS)
@@ -175,9 +175,7 @@ def build_davit(weights: Mapping[str, Tensor], what: str) -> Davit:
     shapes = [stem.shape for stem in stems if stem is not None and stem.ndim == 4]
     if not stages or len(shapes) < len(stages) or any(shape[0] % HEAD_WIDTH for shape in shapes):
         raise ImportModelError(f"{what} is not the DaViT it should be: a stage has no convolution, or another width")
-    model = Davit([shape[0] for shape in shapes], depths, [shape[-1] for shape in shapes]).eval()
-    fill(model, renamed, what)
-    return model
+    return fill(Davit([shape[0] for shape in shapes], depths, [shape[-1] for shape in shapes]), renamed, what)
 
 
 def _on_map(layer: nn.Module, tokens: Tensor) -> Tensor:

@@ -18,9 +18,9 @@ from cxrzero.cards.card import load_card
 from cxrzero.clip.steps import Steps
 from cxrzero.clip.tokenizer import clip_tokenizer
 from cxrzero.convert.loaded import LoadedModel
-from cxrzero.convert.published.davit import build_davit
-from cxrzero.convert.published.layout import Layout, Source
-from cxrzero.convert.recognise import HEAD_WIDTH, fill
+from cxrzero.convert.published.davit import WINDOW, build_davit
+from cxrzero.convert.published.layout import Layout, Source, fill, part, refuse_others, source_of
+from cxrzero.convert.recognise import HEAD_WIDTH
 from cxrzero.convert.towers import Towers
 from cxrzero.convert.weights import StateDict
 from cxrzero.errors import ImportModelError, UsageError
@@ -100,17 +100,16 @@ def _load(weights: StateDict, source: Source) -> LoadedModel:
     named = {_renamed(name): value for name, value in weights.items()}
     needed = ("image_projection", "lang_projection", "logit_scale", f"{TEXT}token_embedding.weight")
     if missing := [name for name in needed if name not in named]:
-        raise ImportModelError(f"these weights of {NAME} are not whole, they have no {', '.join(missing)}")
-    if others := sorted(name for name in named if not name.startswith((*needed[:3], IMAGE, TEXT))):
-        raise ImportModelError(f"these weights hold what {NAME} has not: {', '.join(others[:5])}")
-    trunk = build_davit(_below(named, IMAGE), f"the image tower of {NAME}")
+        raise ImportModelError(f"{source.path} has no {', '.join(missing)}, which {NAME} needs")
+    refuse_others(named, (*needed[:3], IMAGE, TEXT), NAME)
+    trunk = build_davit(part(named, IMAGE), f"the image tower of {NAME}")
     width, dim = trunk.norm.weight.shape[0], named["lang_projection"].shape[1]
     if tuple(named["image_projection"].shape) != (width, dim):
         raise ImportModelError(
             f"image_projection of {NAME} has shape {tuple(named['image_projection'].shape)}, needed is {(width, dim)}"
         )
     image = _Image(trunk, named["image_projection"]).eval()
-    text = _text(_below(named, TEXT) | {"projection": named["lang_projection"]})
+    text = _text(part(named, TEXT) | {"projection": named["lang_projection"]})
     tokenizer, card, scale = clip_tokenizer(), load_card(NAME), math.exp(float(named["logit_scale"]))
     words, layers = text.token_embedding.num_embeddings, len(text.resblocks)
     if tokenizer.get_vocab_size() != words:
@@ -136,8 +135,8 @@ def _load(weights: StateDict, source: Source) -> LoadedModel:
         arch=None,
         stated=(
             f"architecture: {architecture} (by the shapes of its tensors)",
-            f"preprocessing: {SIDE} px, windows of 12 tokens (its config.yaml)",
-            "tokenizer: CLIP's",
+            f"preprocessing and scoring rule: the authors' ({source_of(card, 'preprocess')})",
+            f"what no tensor tells, of their config.yaml: {SIDE} px, windows of {WINDOW} tokens, heads of 32 and 64",
         ),
     )
 
@@ -148,16 +147,11 @@ def _renamed(name: str) -> str:
     return name
 
 
-def _below(weights: StateDict, prefix: str) -> StateDict:
-    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
-
-
 def _text(weights: StateDict) -> _Text:
     words, places = weights["token_embedding.weight"], weights.get("positional_embedding", torch.empty(0))
     layers = {name.split(".")[1] for name in weights if name.startswith("resblocks.")}
-    text = _Text(words.shape[0], places.shape[0], words.shape[1], len(layers), weights["projection"].shape[1]).eval()
-    fill(text, weights, f"the text tower of {NAME}")
-    return text
+    text = _Text(words.shape[0], places.shape[0], words.shape[1], len(layers), weights["projection"].shape[1])
+    return fill(text, weights, f"the text tower of {NAME}")
 
 
 def _steps() -> Steps:
@@ -169,4 +163,4 @@ def _steps() -> Steps:
     ]
 
 
-LAYOUT = Layout(NAME, _recognises, _load)
+MEDIMAGEINSIGHT = Layout(NAME, _recognises, _load)
