@@ -34,6 +34,7 @@ def seeds() -> tuple[tuple[bytes, bytes], ...]:
         Text(),
         Text(mask=TensorProto.INT64, kinds=TensorProto.INT64, normalised=False),
         Text(dtype=TensorProto.INT32, batch=1, length=CONTEXT, mask=TensorProto.BOOL),
+        Text("input_ids", "text_embeds", mask=TensorProto.FLOAT),
     )
     pairs = zip(images, texts, strict=True)
     return tuple((image.model().SerializeToString(), text.model().SerializeToString()) for image, text in pairs)

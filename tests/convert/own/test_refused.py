@@ -214,6 +214,13 @@ def replace_adds(model: Model) -> Model:
     return model
 
 
+def test_an_output_that_is_listed_twice_is_one(pair: Pair, imported: Import) -> None:
+    model = Image(output="image_embeds").model()
+    model.graph.output.append(model.graph.output[0])
+    pair.image_file.write_bytes(model.SerializeToString())
+    assert imported(pair)[0].embed_dim == 8
+
+
 def test_a_mask_for_very_many_texts(pair: Pair, imported: Import) -> None:
     model = Text(mask=TensorProto.INT64).model()
     model.graph.input[1].type.tensor_type.shape.dim[0].dim_value = 2**40
