@@ -29,6 +29,7 @@ def seeds() -> tuple[tuple[bytes, bytes], ...]:
         Image(),
         Image(normalised=False, batch=1, dtype=TensorProto.FLOAT16),
         Image(channels=1, channels_last=True),
+        Image("pixel_values", "image_embeds", normalised=False),
     )
     texts = (
         Text(),

@@ -13,6 +13,7 @@ import pytest
 from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
 from cxrzero.convert.own import importer, reading, trial
+from cxrzero.convert.own.judging import check_alone
 from cxrzero.errors import ImportModelError, NoInputError, OutputExistsError
 from cxrzero.model.protobuf import message
 from tests.convert.own.conftest import Import, asked
@@ -212,6 +213,12 @@ def replace_adds(model: Model) -> Model:
     [product] = [each for each in model.graph.node if each.output[0] == "projected_0"]
     product.input[0] = add.output[0]
     return model
+
+
+def test_what_has_no_direction_has_no_cosine() -> None:
+    zero = np.zeros((1, 8), np.float32)
+    with pytest.raises(ImportModelError, match="another embedding alone than in a batch"):
+        check_alone(zero, zero, [np.ones((1, 8), np.float32)], Path("x.onnx"), freed=False)
 
 
 def test_an_output_that_is_listed_twice_is_one(pair: Pair, imported: Import) -> None:
