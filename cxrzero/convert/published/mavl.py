@@ -64,7 +64,7 @@ def load(weights: StateDict, source: Source) -> LoadedModel:
         has_attention=True,
     )
     return LoadedModel(
-        model=nn.ModuleList([towers.image, towers.text, towers.scorer]),
+        model=None,
         towers=towers,
         architecture=f"{TITLE}: ResNet without its last stage, Bio_ClinicalBERT, decoder of {len(decoder.layers)} layers",
         embed_dim=None,
@@ -81,18 +81,16 @@ def load(weights: StateDict, source: Source) -> LoadedModel:
         book=book,
         sentences=SENTENCES,
         stated=(
-            f"layout: {TITLE}, by the names of its tensors",
             f"text encoder: {text.path.name} (the checkpoint holds none)",
             f"book: {len(companions(book))} findings, each asked by {SENTENCES} sentences, all of them in every question",
-            *(f"ignored: {prefix}* (not of the scores by attention)" for prefix in ignored),
+            *(f"not used: {prefix}* (no part of the scores by attention)" for prefix in ignored),
         ),
     )
 
 
 def _prelu(weights: Mapping[str, Tensor]) -> nn.PReLU:
-    """The activation between the two layers, one slope for all channels or one for each."""
-    own = part(weights, "res_l1.1.")
-    prelu = nn.PReLU(own["weight"].numel() if "weight" in own else 1)
+    """The activation between the two layers, with one slope for all channels."""
+    prelu, own = nn.PReLU(), part(weights, "res_l1.1.")
     check_keys(prelu, own, f"the activation of {TITLE}")
     prelu.load_state_dict(own)
     return prelu

@@ -52,7 +52,7 @@ def load(weights: StateDict, source: Source) -> LoadedModel:
         has_attention=True,
     )
     return LoadedModel(
-        model=nn.ModuleList([towers.image, towers.text, towers.scorer]),
+        model=None,
         towers=towers,
         architecture=f"{TITLE}: ResNet without its last stage, Bio_ClinicalBERT, decoder of {len(decoder.layers)} layers",
         embed_dim=None,
@@ -68,10 +68,9 @@ def load(weights: StateDict, source: Source) -> LoadedModel:
         arch=None,
         book=book,
         stated=(
-            f"layout: {TITLE}, by the names of its tensors",
             f"text encoder: {text.path.name} (the checkpoint holds none)",
             f"book: {len(companions(book))} findings, each asked by its description, all of them in every question",
-            *(f"ignored: {prefix}* (used in training alone)" for prefix in ignored),
+            *(f"not used: {prefix}* (of training alone)" for prefix in ignored),
         ),
     )
 
