@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,7 @@ class Source:
     path: Path
     tokenizer: Path | None
     card: str | None
+    config: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
