@@ -31,7 +31,7 @@ from cxrzero.pipeline import films
 from cxrzero.pipeline.decode_file import DIGEST
 from cxrzero.pipeline.embedder import Embedder
 from cxrzero.pipeline.items import Preprocessing
-from cxrzero.prompts import LabelPrompts, build_prompts
+from cxrzero.prompts import LabelPrompts, own_prompts
 
 TEXT_BATCH = 64
 TEXT_PRECISION = "fp32"
@@ -59,9 +59,8 @@ class Member:
         return self.bundle.fingerprint_at(self.encoder.precision)
 
     def own(self, prompts: Sequence[LabelPrompts]) -> tuple[LabelPrompts, ...]:
-        """The prompts as this model is asked: what came from a model's templates is put into its own."""
-        templates = self.bundle.templates
-        return tuple(build_prompts([p.label], templates)[0] if p.is_from_model else p for p in prompts)
+        """The prompts as this model is asked: what came from a model's own words is asked in this one's."""
+        return tuple(own_prompts(p.label, self.bundle) if p.is_from_model else p for p in prompts)
 
     def classifier(self, prompts: Sequence[LabelPrompts]) -> Classifier:
         """Encode prompts, each distinct sentence once."""
@@ -165,7 +164,7 @@ def members_of(bundles: Sequence[Bundle], encoders: Sequence[Encoder], store: St
         alike = json.dumps([[dict(step) for step in bundle.preprocess], bundle.image_size], sort_keys=True)
         if alike not in shared:
             shared[alike] = Preprocess(bundle.preprocess, bundle.image_size)
-        tokenizer = Tokenizer(bundle.file(TOKENIZER), bundle.context_length, bundle.pad_id)
+        tokenizer = Tokenizer(bundle.file(TOKENIZER), bundle.context_length, bundle.pad_id, bundle.sentences)
         member = Member(bundle, tokenizer, shared[alike], encoder, store)
         twin = members.setdefault(member.fingerprint, member)
         if twin is not member:

@@ -229,6 +229,8 @@ def _describe(loaded: LoadedModel, exported: ExportedModel | ExportedScorer, nam
         "preprocess": loaded.preprocess,
         "scoring": loaded.scoring,
         "templates": _templates(loaded),
+        **({"book": dict(loaded.book)} if loaded.book else {}),
+        **({"sentences": loaded.sentences} if loaded.sentences > 1 else {}),
         "labels": LABELS,
         "license": card.licence.name if card else None,
         "intended_use": None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from cxrzero.errors import LabelError
@@ -16,9 +17,8 @@ def resolve_prompts(
 ) -> tuple[LabelPrompts, ...]:
     """Find the prompts of each label.
 
-    An entry of the bank decides; a label without one is put into the file's templates, else the model's. "No Finding"
-    and its synonyms are never put into templates, where they would become "no No Finding" (the reference's mistake,
-    which turns the ranking round): without an entry of the user's they are asked as the built-in bank states them.
+    An entry of the bank decides; a label without one is put into the file's templates, else it is asked in the model's
+    own words, see `own_prompts`.
 
     Args:
         bundle: whose templates and default labels.
@@ -37,6 +37,21 @@ def resolve_prompts(
     return tuple(_of_label(label, bundle, bank) for label in check_labels(labels))
 
 
+def own_prompts(label: str, bundle: Bundle) -> LabelPrompts:
+    """What a model is asked for a label where the user says nothing of it: by its book, else by its templates.
+
+    "No Finding" and its synonyms are never put into templates, where they would become "no No Finding" (the reference's
+    mistake, which turns the ranking round): without an entry of the book they are asked as the built-in bank states.
+    """
+    (by_templates,) = build_prompts([label], bundle.templates)
+    key = NORMAL if is_normal(label) else key_of(label)
+    prompt = next((prompt for name, prompt in bundle.book.items() if key_of(name) == key), None)
+    if prompt is not None:
+        return replace(by_templates, positive=(prompt,), source="the model's book")
+    found = built_in_bank().find(label) if key == NORMAL else None
+    return by_templates if found is None else replace(found, is_from_model=True)
+
+
 def is_normal(label: str) -> bool:
     """Whether a label says that there is no finding at all."""
     entry = built_in_bank().entries.get(key_of(label))
@@ -51,11 +66,9 @@ def _bank(prompts: str | None) -> Bank | None:
 
 def _of_label(label: str, bundle: Bundle, bank: Bank | None) -> LabelPrompts:
     found = bank.find(label) if bank else None
-    if found is None and is_normal(label):
-        found = built_in_bank().find(label)
     if found is not None:
         return found
-    if bank and bank.templates:
+    if bank and bank.templates and not is_normal(label):
         (prompt,) = build_prompts([label], bank.templates)
         return LabelPrompts(label, prompt.positive, prompt.negative, f"the templates of {bank.source}")
-    return build_prompts([label], bundle.templates)[0]
+    return own_prompts(label, bundle)
