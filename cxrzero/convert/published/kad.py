@@ -29,6 +29,8 @@ from cxrzero.errors import AmbiguousModelError, ImportModelError
 NAME, TITLE = "kad", "KAD"
 ORIGIN = "xmcmic/Med-KEBERT"  # `--bert_model_name` of its README; text is lower-cased (`do_lower_case=True`)
 CONTEXT = 64  # chosen here: its authors pad to 256 and mask what they pad, its findings are a few words
+# What its authors ask for a film without a finding (test_padchest.py); every other label is asked by its own words.
+BOOK = {"no finding": "normal"}
 DENSENET = "image_encoder.dense_l1."
 RESNET = ("image_encoder.res_features.", "image_encoder.res_l1.", "image_encoder.res_l2.")
 VIT = ("image_encoder.patch_embedding.", "image_encoder.transformer.", "image_encoder.positional_embedding.")
@@ -92,6 +94,7 @@ def load(weights: StateDict, source: Source) -> LoadedModel:
         lineage=NAME,
         card=load_card(NAME),
         arch=None,
+        book=BOOK,
         stated=(f"architecture: {trunk}, pictures of {size} pixels ({how})",),
     )
 
@@ -105,13 +108,15 @@ def _size(weights: Mapping[str, Tensor], source: Source, has_vit: bool) -> tuple
     stated = source.config.get("img_res")
     if type(stated) is int and stated > 0:
         return stated, "as its configuration says"
-    found = set(re.findall(r"(?<!\d)(?:512|1024)(?!\d)", source.path.name))
+    # The authors' folders are KAD_512/best_valid.pt and KAD_1024/best_valid.pt.
+    path = source.path.absolute()
+    found = set(re.findall(r"(?<!\d)(?:512|1024)(?!\d)", f"{path.parent.name} {path.name}"))
     if len(found) != 1:
         raise AmbiguousModelError(
             f"{source.path} does not say for which size of pictures it was trained, and KAD-512 and KAD-1024 have the "
-            "same tensors: give the file a name that holds 512 or 1024"
+            "same tensors: give the file, or its folder, a name that holds 512 or 1024"
         )
-    return int(found.pop()), "by the file's name"
+    return int(found.pop()), "by the name of the file or its folder"
 
 
 def _image(
