@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
@@ -33,6 +34,7 @@ class LoadedModel:
         stated: what was recognised and how, a line each, for the user.
         book: label → the prompt that its authors ask for it; other labels are put into templates.
         sentences: of a prompt, with "[SEP]" between them.
+        files: that the weights were read from, where their names do not tell that they are a model's.
     """
 
     model: Any
@@ -52,6 +54,7 @@ class LoadedModel:
     stated: tuple[str, ...]
     book: Mapping[str, str] = field(default_factory=dict)
     sentences: int = 1
+    files: tuple[Path, ...] = ()
 
 
 def square(size: Any) -> tuple[int, int]:

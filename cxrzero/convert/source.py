@@ -16,6 +16,7 @@ class Source:
         path: the file of weights, or the folder.
         tokenizer: what --tokenizer names, a file or a folder; None: vocabulary files beside the weights.
         card: what --as names.
+        config: the configuration that the authors kept beside the weights, as dicts, lists and scalars; {} is none.
     """
 
     path: Path

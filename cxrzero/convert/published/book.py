@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tokenizers import Tokenizer
@@ -48,8 +49,26 @@ ASKED_AS = {
 }
 
 
-def read_book(source: Source, what: str, tokenizer: Tokenizer, aspects: str | None = None) -> dict[str, str]:
-    """The prompt of each finding, the 75 first and then what else they are called.
+@dataclass(frozen=True)
+class Book:
+    """What was read.
+
+    Attributes:
+        prompts: finding → what it is asked by; the 75, and then what else they are called.
+        files: that the sentences are from.
+    """
+
+    prompts: Mapping[str, str]
+    files: tuple[Path, ...]
+
+    @property
+    def companions(self) -> list[str]:
+        """What is asked along with every question."""
+        return [self.prompts[finding] for finding in FINDINGS]
+
+
+def read_book(source: Source, what: str, tokenizer: Tokenizer, aspects: str | None = None) -> Book:
+    """The book of a model from the files that come with its code.
 
     Args:
         what: the model, for messages.
@@ -59,23 +78,18 @@ def read_book(source: Source, what: str, tokenizer: Tokenizer, aspects: str | No
     Raises:
         ImportModelError: a file is missing, or says nothing of a finding.
     """
-    descriptions = _read(source, DESCRIPTIONS, what)
-    more = _read(source, aspects, what) if aspects else {}
-    book = {}
+    files = [_find(source, name, what) for name in (DESCRIPTIONS, aspects) if name]
+    descriptions, *more = (_read(path, what) for path in files)
+    prompts = {}
     for finding in FINDINGS:
         sentences = [_sentence(descriptions, finding, what)]
-        if aspects:
-            sentences += _sentences(more, finding, aspects, what)
-        book[finding] = SEPARATOR.join(_cut(sentence, tokenizer) for sentence in sentences)
-    return book | {label: book[finding] for label, finding in ASKED_AS.items()}
+        for content in more:
+            sentences += _sentences(content, finding, what)
+        prompts[finding] = SEPARATOR.join(_cut(sentence, tokenizer) for sentence in sentences)
+    return Book(prompts | {label: prompts[finding] for label, finding in ASKED_AS.items()}, tuple(files))
 
 
-def companions(book: Mapping[str, str]) -> list[str]:
-    """What is asked along with every question."""
-    return [book[finding] for finding in FINDINGS]
-
-
-def _read(source: Source, name: str, what: str) -> Mapping[str, object]:
+def _find(source: Source, name: str, what: str) -> Path:
     places = [source.folder, *([source.tokenizer] if source.tokenizer and source.tokenizer.is_dir() else [])]
     path = next((place / name for place in places if (place / name).is_file()), None)
     if path is None:
@@ -83,6 +97,10 @@ def _read(source: Source, name: str, what: str) -> Mapping[str, object]:
             f'{what} is asked by sentences that its weights do not hold: put the file "{name}" of its code '
             f"beside the weights ({source.folder})"
         )
+    return path
+
+
+def _read(path: Path, what: str) -> Mapping[str, object]:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise ImportModelError(f"{path} is larger than {MAX_BYTES:,} bytes: these are not the sentences of {what}")
@@ -101,10 +119,10 @@ def _sentence(content: Mapping[str, object], finding: str, what: str) -> str:
     return value
 
 
-def _sentences(content: Mapping[str, object], finding: str, name: str, what: str) -> Sequence[str]:
+def _sentences(content: Mapping[str, object], finding: str, what: str) -> Sequence[str]:
     value = content.get(finding)
     if not isinstance(value, list) or not all(isinstance(text, str) and text.strip() for text in value):
-        raise ImportModelError(f'"{name}" has no sentences for {finding!r}: it is not the file of {what}')
+        raise ImportModelError(f"the aspects of {what} have no sentences for {finding!r}: that is another file")
     return value
 
 

@@ -20,6 +20,10 @@ WRAPPER = "bert."  # it was published with the heads of its pretraining beside i
 OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
 
 
+# Its names where a folder holds both it and the model, which are then read together.
+OWN_NAMES = (WRAPPER, "cls.", "embeddings.", "encoder.", "pooler.")
+
+
 @dataclass(frozen=True)
 class TextEncoder:
     """A BERT from a file of its own, with its tokenizer.
@@ -31,6 +35,12 @@ class TextEncoder:
     bert: Bert
     tokenizer: Tokenizer
     path: Path
+
+
+def without_text_encoder(weights: StateDict, source: Source) -> StateDict:
+    """The model's own tensors, where those of a whole folder were read."""
+    own = {name: value for name, value in weights.items() if not name.startswith(OWN_NAMES)}
+    return own if source.path.is_dir() else weights
 
 
 def read_clinical_bert(source: Source, what: str) -> TextEncoder:

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from cxrzero.cards.card import load_card
 from cxrzero.convert.loaded import LoadedModel
 from cxrzero.convert.published.bert import PAD_ID
-from cxrzero.convert.published.book import LENGTH, companions, read_book
-from cxrzero.convert.published.clinical_bert import read_clinical_bert
+from cxrzero.convert.published.book import LENGTH, read_book
+from cxrzero.convert.published.clinical_bert import read_clinical_bert, without_text_encoder
 from cxrzero.convert.published.decoder import SCORING, QuestionScorer, decoder_of
 from cxrzero.convert.published.layout import Layout, Source
 from cxrzero.convert.published.parts import check_parts, linear_of
@@ -36,6 +36,7 @@ def recognises(weights: Mapping[str, Tensor]) -> bool:
 
 
 def load(weights: StateDict, source: Source) -> LoadedModel:
+    weights = without_text_encoder(weights, source)
     ignored = check_parts(weights, PARTS, OF_TRAINING, TITLE)
     text = read_clinical_bert(source, TITLE)
     book = read_book(source, TITLE, text.tokenizer)
@@ -58,7 +59,7 @@ def load(weights: StateDict, source: Source) -> LoadedModel:
         embed_dim=None,
         image_size=(SIZE, SIZE),
         preprocess=steps(SIZE, "bilinear"),
-        scoring={**SCORING, "companions": companions(book)},
+        scoring={**SCORING, "companions": book.companions},
         tokenizer=text.tokenizer,
         context_length=LENGTH,
         pad_id=PAD_ID,
@@ -66,10 +67,11 @@ def load(weights: StateDict, source: Source) -> LoadedModel:
         lineage=NAME,
         card=load_card(NAME),
         arch=None,
-        book=book,
+        book=book.prompts,
+        files=(text.path, *book.files),
         stated=(
             f"text encoder: {text.path.name} (the checkpoint holds none)",
-            f"book: {len(companions(book))} findings, each asked by its description, all of them in every question",
+            f"book: {len(book.companions)} findings, each asked by its description, all of them in every question",
             *(f"not used: {prefix}* (of training alone)" for prefix in ignored),
         ),
     )
