@@ -11,6 +11,8 @@ from cxrzero.model.bundle import Bundle
 from cxrzero.prompts.bank import BUILT_IN, NORMAL, Bank, built_in_bank, key_of, load_bank
 from cxrzero.prompts.labels import LabelPrompts, build_prompts, check_labels
 
+BY_BOOK = "the model's book"
+
 
 def resolve_prompts(
     bundle: Bundle, labels: Sequence[str] | None = None, prompts: str | None = None
@@ -47,7 +49,7 @@ def own_prompts(label: str, bundle: Bundle) -> LabelPrompts:
     key = NORMAL if is_normal(label) else key_of(label)
     prompt = next((prompt for name, prompt in bundle.book.items() if key_of(name) == key), None)
     if prompt is not None:
-        return replace(by_templates, positive=(prompt,), source="the model's book")
+        return replace(by_templates, positive=(prompt,), source=BY_BOOK)
     found = built_in_bank().find(label) if key == NORMAL else None
     return by_templates if found is None else replace(found, is_from_model=True)
 
