@@ -13,8 +13,12 @@ from torch import Tensor
 
 from cxrzero.convert.contents import Contents
 from cxrzero.convert.loaded import LoadedModel
-from cxrzero.convert.published import kad, mavl, medklip
+from cxrzero.convert.published.chexficient import CHEXFICIENT
+from cxrzero.convert.published.clear import CLEAR
+from cxrzero.convert.published.kad import KAD
 from cxrzero.convert.published.layout import Layout, Source
+from cxrzero.convert.published.mavl import MAVL
+from cxrzero.convert.published.medklip import MEDKLIP
 from cxrzero.convert.recognise import shortened
 from cxrzero.convert.weights import widened
 from cxrzero.errors import AmbiguousModelError
@@ -23,9 +27,11 @@ __all__ = ["LAYOUTS", "Layout", "Source", "find_layout", "load_published"]
 
 # One line a layout, by name.
 LAYOUTS: tuple[Layout, ...] = (
-    kad.LAYOUT,
-    mavl.LAYOUT,
-    medklip.LAYOUT,
+    CHEXFICIENT,
+    CLEAR,
+    KAD,
+    MAVL,
+    MEDKLIP,
 )
 
 

@@ -132,4 +132,4 @@ def _image(
     return Places(trunk, first, nn.ReLU(), second, decoder.norm), (side, side)
 
 
-LAYOUT = Layout(NAME, recognises, load)
+KAD = Layout(NAME, recognises, load)

@@ -98,4 +98,4 @@ def _prelu(weights: Mapping[str, Tensor]) -> nn.PReLU:
     return prelu
 
 
-LAYOUT = Layout(NAME, recognises, load)
+MAVL = Layout(NAME, recognises, load)

@@ -77,4 +77,4 @@ def load(weights: StateDict, source: Source) -> LoadedModel:
     )
 
 
-LAYOUT = Layout(NAME, recognises, load)
+MEDKLIP = Layout(NAME, recognises, load)
