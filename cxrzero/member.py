@@ -71,8 +71,9 @@ class Member:
         return self.bundle.fingerprint_at(self.encoder.precision)
 
     def own(self, prompts: Sequence[LabelPrompts]) -> tuple[LabelPrompts, ...]:
-        """The prompts as this model is asked: what came from a model's own words is asked in this one's, and only a model
-        that compares with them is asked negative sentences."""
+        """The prompts as this model is asked: what came from a model's own words is asked in this one's, and only a
+        model that compares with them is asked negative sentences.
+        """
         asked = (own_prompts(p.label, self.bundle) if p.is_from_model else p for p in prompts)
         return tuple(asked) if self.bundle.scoring.asks_pairs else tuple(replace(p, negative=()) for p in asked)
 

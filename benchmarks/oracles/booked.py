@@ -15,7 +15,7 @@ from torch.nn import functional
 from torchvision.transforms import InterpolationMode
 
 from benchmarks.oracles import trunks
-from cxrzero.convert.published.book import DESCRIPTIONS, FINDINGS
+from cxrzero.convert.published.book import FINDINGS
 from tests.support.books import write_books
 from tests.support.vocabulary import wordpieces
 

@@ -40,6 +40,7 @@ class Authors:
         trunks.take_resnets(tiny)
         sys.path.insert(0, str(code / "A3_CLIP"))
         from dataset import test_dataset
+
         from models import clip_tqn
 
         bert = trunks.random_bert(*(sizes[key] for key in ("words", "width", "layers", "inner")))

@@ -100,7 +100,10 @@ def main() -> None:
     # A few questions without the rest of the book: what is asked along decides, too.
     few = authors.logits(pixels, texts["right"][:90])
     turned = texts["right"].unflatten(0, (-1, 9)).flip(1).flatten(0, 1)
-    faults = {"fault.companions": torch.cat([few, logits[:, 10:]], dim=1), "fault.order": authors.logits(pixels, turned)}
+    faults = {
+        "fault.companions": torch.cat([few, logits[:, 10:]], dim=1),
+        "fault.order": authors.logits(pixels, turned),
+    }
     faults |= booked.faults(given.films, pixels, authors.network.decoder.layers, texts, authors.logits)
     np.savez_compressed(
         given.out / "expected.npz",

@@ -6,7 +6,7 @@ CHECKOUT is https://github.com/MediaBrain-SJTU/MedKLIP at 8e60b03. It needs eino
 cxrzero's own extras. Its code is run as it is, but for what would fetch weights. `--tiny` takes an invented book.
 
 Writes into --out/weights the checkpoint, the text encoder with its vocabulary, and the book; and expected.npz:
-pixel_values (N, 3, H, W), logits (N, 75 + 1): class 1 less class 0 for the whole book and one description in free words,
+pixel_values (N, 3, H, W), logits (N, 75 + 1): class 1 less class 0 for the whole book and a description in free words,
 attention of the first film and four prompts as its zero-shot grounding takes it, and the prompts.
 """
 

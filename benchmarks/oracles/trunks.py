@@ -1,4 +1,4 @@
-"""What the oracles of KAD, MAVL and MedKLIP have in common: residual networks, BERTs, empty libraries, lists of films."""
+"""What the oracles of KAD, MAVL and MedKLIP have in common: residual networks, BERTs, libraries, lists of films."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def drawn(module: Any) -> Any:
 def list_films(films: Path, table: Path, columns: int) -> int:
     """A table as the authors' data sets read it, one film a row, every label 0; returns the number of films."""
     paths = sorted(films.iterdir())
-    with table.open("w", newline="") as file:
+    with table.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["path", *(f"label{number}" for number in range(columns))])
         writer.writerows([str(path.resolve()), *[0] * columns] for path in paths)

@@ -12,7 +12,6 @@ import tokenizers
 from cxrzero.display.counts import counted
 from cxrzero.errors import TokenizerError
 
-
 SEPARATOR = "[SEP]"
 
 
@@ -78,6 +77,6 @@ class Tokenizer:
             found = sum(1 for sentence in prompt.split(SEPARATOR) if sentence.strip())
             if found != self.sentences:
                 raise TokenizerError(
-                    f"the prompt {prompt[:60]!r} has {counted(found, 'sentence')}, and this model is asked for a finding "
-                    f'by {self.sentences}, with "{SEPARATOR}" between them: give them in a --prompts file'
+                    f"the prompt {prompt[:60]!r} has {counted(found, 'sentence')}, and this model is asked for a "
+                    f'finding by {self.sentences}, with "{SEPARATOR}" between them: give them in a --prompts file'
                 )

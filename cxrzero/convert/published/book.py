@@ -23,14 +23,15 @@ LENGTH = 64  # tokens of a sentence: `max_length= 64, truncation=True` (get_toke
 MAX_BYTES = 4 * 2**20
 
 # The findings in the authors' order, `original_class` of both models' test.py.
-FINDINGS = (
-    "normal clear sharp sharply unremarkable intact stable free effusion opacity pneumothorax edema atelectasis tube "
-    "consolidation process abnormality enlarge tip low pneumonia line congestion catheter cardiomegaly fracture air "
-    "tortuous lead disease calcification prominence device engorgement picc clip elevation expand nodule wire fluid "
-    "degenerative pacemaker thicken marking scar hyperinflate blunt loss widen collapse density emphysema aerate mass "
-    "crowd infiltrate obscure deformity hernia drainage distention shift stent pressure lesion finding borderline "
-    "hardware dilation chf redistribution aspiration tail_abnorm_obs excluded_obs"
-).split()
+_NAMES = """
+normal clear sharp sharply unremarkable intact stable free effusion opacity pneumothorax edema atelectasis tube
+consolidation process abnormality enlarge tip low pneumonia line congestion catheter cardiomegaly fracture air tortuous
+lead disease calcification prominence device engorgement picc clip elevation expand nodule wire fluid degenerative
+pacemaker thicken marking scar hyperinflate blunt loss widen collapse density emphysema aerate mass crowd infiltrate
+obscure deformity hernia drainage distention shift stent pressure lesion finding borderline hardware dilation chf
+redistribution aspiration tail_abnorm_obs excluded_obs
+"""
+FINDINGS = tuple(_NAMES.split())
 # MedKLIP's file lost a letter; its test goes by position, so the sentence is the right one all the same.
 MISSPELT = {"pneumonia": "eumonia"}
 # Which finding of the book the authors ask for a label of CheXpert's and NIH's lists (`chexpert_cls`, `chexray14_cls`

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from cxrzero.convert.published.bert import WORDS, Bert, build_bert, part
+from cxrzero.convert.published.bert import WORDS, Bert, build_bert
+from cxrzero.convert.published.layout import part
 from cxrzero.convert.source import Source
-from cxrzero.convert.vocabulary import read_vocabulary
+from cxrzero.convert.vocabulary import END, read_vocabulary
 from cxrzero.convert.weights import StateDict, read_weights
 from cxrzero.errors import ImportModelError
 
@@ -29,11 +30,13 @@ class TextEncoder:
     """A BERT from a file of its own, with its tokenizer.
 
     Attributes:
+        end: id of [SEP].
         path: of its weights.
     """
 
     bert: Bert
     tokenizer: Tokenizer
+    end: int
     path: Path
 
 
@@ -63,7 +66,12 @@ def read_clinical_bert(source: Source, what: str) -> TextEncoder:
     weights = part(weights, WRAPPER) or weights
     bert = build_bert(weights, f"{what} ({path.name})")
     tokenizer = read_vocabulary(source, weights[WORDS].shape[0], lower_case=True, origin=ORIGIN)
-    return TextEncoder(bert, tokenizer, path)
+    end = tokenizer.token_to_id(END)
+    if end is None:
+        raise ImportModelError(
+            f"the vocabulary of {what} has no {END}, which ends sentences: it is another model's"
+        )
+    return TextEncoder(bert, tokenizer, end, path)
 
 
 def _renamed(weights: StateDict) -> StateDict:

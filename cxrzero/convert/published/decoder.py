@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cxrzero.convert.published.bert import part
-from cxrzero.convert.recognise import check_keys
+from cxrzero.convert.published.layout import fill, part
 from cxrzero.errors import ImportModelError
 
 # Stated by the code of all three (`TransformerDecoderLayer(d_model, 4, …)`, `H: 4`); no tensor tells it.
@@ -136,7 +135,4 @@ def decoder_of(weights: Mapping[str, Tensor], prefix: str, what: str) -> Decoder
     first = own.get("layers.0.linear1.weight")
     if first is None or first.ndim != 2 or first.shape[1] % HEADS:
         raise ImportModelError(f"the decoder of {what} has no first layer as it should be")
-    decoder = Decoder(first.shape[1], first.shape[0], len(layers))
-    check_keys(decoder, own, f"the decoder of {what}")
-    decoder.load_state_dict(own)
-    return decoder
+    return fill(Decoder(first.shape[1], first.shape[0], len(layers)), own, f"the decoder of {what}")

@@ -1,8 +1,8 @@
-"""KAD (Zhang et al., Nature Communications 2023): places of a ResNet-50 or ViT, and a decoder asked by names of findings.
+"""KAD (Zhang et al., Nature Communications 2023): places of a ResNet-50 or ViT, and a decoder that is asked by names.
 
 From xiaoman-zhang/KAD at 591d999, A3_CLIP: models/clip_tqn.py, models/vit.py, test_chexpert.py, test_chestxray14.py and
-dataset/test_dataset.py. The map is plot_visualize_512.py's: the last layer's weights. What its code does twice stays so:
-`decoder_norm` goes over the places, over the questions, and at the end over the answers (`TQN_Model.forward`).
+dataset/test_dataset.py. The map is plot_visualize_512.py's: the last layer's weights. `decoder_norm` is one layer that
+goes over the places, over the questions, and at the end over the answers (`TQN_Model.forward`).
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from cxrzero.cards.card import load_card
 from cxrzero.convert.loaded import LoadedModel
-from cxrzero.convert.published.bert import PAD_ID, WORDS, Bert, build_bert, part
+from cxrzero.convert.published.bert import PAD_ID, WORDS, Bert, build_bert
 from cxrzero.convert.published.decoder import SCORING, Decoder, QuestionScorer, decoder_of
-from cxrzero.convert.published.layout import Layout, Source
+from cxrzero.convert.published.layout import Layout, Source, part
 from cxrzero.convert.published.parts import check_parts, linear_of
 from cxrzero.convert.published.places import Places, steps, trunk_of
 from cxrzero.convert.published.vit import build_vit, picture_size

@@ -13,17 +13,15 @@ from torch import Tensor, nn
 
 from cxrzero.cards.card import load_card
 from cxrzero.convert.loaded import LoadedModel
-from cxrzero.convert.published.bert import PAD_ID, part
+from cxrzero.convert.published.bert import PAD_ID
 from cxrzero.convert.published.book import LENGTH, read_book
 from cxrzero.convert.published.clinical_bert import read_clinical_bert, without_text_encoder
 from cxrzero.convert.published.decoder import SCORING, QuestionScorer, decoder_of
-from cxrzero.convert.published.layout import Layout, Source
+from cxrzero.convert.published.layout import Layout, Source, fill, part
 from cxrzero.convert.published.parts import check_parts, linear_of
 from cxrzero.convert.published.places import Places, steps, trunk_of
 from cxrzero.convert.published.sentences import Sentences, SentenceTokens
-from cxrzero.convert.recognise import check_keys
 from cxrzero.convert.towers import AttentionTowers
-from cxrzero.convert.vocabulary import END
 from cxrzero.convert.weights import StateDict
 from cxrzero.errors import ImportModelError
 
@@ -60,14 +58,14 @@ def load(weights: StateDict, source: Source) -> LoadedModel:
         )
     towers = AttentionTowers(
         image=Places(trunk, first, _prelu(weights), second, nn.Identity()),
-        text=SentenceTokens(Sentences(SENTENCES, LENGTH, text.tokenizer.token_to_id(END), PAD_ID), text.bert, asked),
+        text=SentenceTokens(Sentences(SENTENCES, LENGTH, text.end, PAD_ID), text.bert, asked),
         scorer=QuestionScorer(decoder, head, GRID, layers_looked=4, sentences_looked=LOOKED),
         has_attention=True,
     )
     return LoadedModel(
         model=None,
         towers=towers,
-        architecture=f"{TITLE}: ResNet without its last stage, Bio_ClinicalBERT, decoder of {len(decoder.layers)} layers",
+        architecture=f"{TITLE}: ResNet of three stages, Bio_ClinicalBERT, decoder of {len(decoder.layers)} layers",
         embed_dim=None,
         image_size=(SIZE, SIZE),
         preprocess=steps(SIZE, "bilinear"),
@@ -84,7 +82,7 @@ def load(weights: StateDict, source: Source) -> LoadedModel:
         sentences=SENTENCES,
         stated=(
             f"text encoder: {text.path.name} (the checkpoint holds none)",
-            f"book: {len(book.companions)} findings, each asked by {SENTENCES} sentences, all of them in every question",
+            f"book: {len(book.companions)} findings, each asked by {SENTENCES} sentences, all in every question",
             *(f"not used: {prefix}* (no part of the scores by attention)" for prefix in ignored),
         ),
     )
@@ -92,10 +90,7 @@ def load(weights: StateDict, source: Source) -> LoadedModel:
 
 def _prelu(weights: Mapping[str, Tensor]) -> nn.PReLU:
     """The activation between the two layers, with one slope for all channels."""
-    prelu, own = nn.PReLU(), part(weights, "res_l1.1.")
-    check_keys(prelu, own, f"the activation of {TITLE}")
-    prelu.load_state_dict(own)
-    return prelu
+    return fill(nn.PReLU(), part(weights, "res_l1.1."), f"the activation of {TITLE}")
 
 
 MAVL = Layout(NAME, recognises, load)

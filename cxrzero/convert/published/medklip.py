@@ -21,7 +21,6 @@ from cxrzero.convert.published.parts import check_parts, linear_of
 from cxrzero.convert.published.places import Places, steps, trunk_of
 from cxrzero.convert.published.sentences import Sentences, SentenceTokens
 from cxrzero.convert.towers import AttentionTowers
-from cxrzero.convert.vocabulary import END
 from cxrzero.convert.weights import StateDict
 
 NAME, TITLE = "medklip", "MedKLIP"
@@ -42,9 +41,10 @@ def load(weights: StateDict, source: Source) -> LoadedModel:
     book = read_book(source, TITLE, text.tokenizer)
     trunk = trunk_of(weights, "res_features.", f"the ResNet of {TITLE}")
     first, second, asked, head = (
-        linear_of(weights, f"{layer}.", TITLE) for layer in ("res_l1", "res_l2", "disease_embedding_layer", "classifier")
+        linear_of(weights, f"{layer}.", TITLE)
+        for layer in ("res_l1", "res_l2", "disease_embedding_layer", "classifier")
     )
-    one = Sentences(1, LENGTH, text.tokenizer.token_to_id(END), PAD_ID)
+    one = Sentences(1, LENGTH, text.end, PAD_ID)
     decoder = decoder_of(weights, "decoder.", TITLE)
     towers = AttentionTowers(
         image=Places(trunk, first, nn.ReLU(), second, nn.Identity()),
@@ -55,7 +55,7 @@ def load(weights: StateDict, source: Source) -> LoadedModel:
     return LoadedModel(
         model=None,
         towers=towers,
-        architecture=f"{TITLE}: ResNet without its last stage, Bio_ClinicalBERT, decoder of {len(decoder.layers)} layers",
+        architecture=f"{TITLE}: ResNet of three stages, Bio_ClinicalBERT, decoder of {len(decoder.layers)} layers",
         embed_dim=None,
         image_size=(SIZE, SIZE),
         preprocess=steps(SIZE, "bilinear"),
@@ -71,7 +71,7 @@ def load(weights: StateDict, source: Source) -> LoadedModel:
         files=(text.path, *book.files),
         stated=(
             f"text encoder: {text.path.name} (the checkpoint holds none)",
-            f"book: {len(book.companions)} findings, each asked by its description, all of them in every question",
+            f"book: {len(book.companions)} findings, each asked by its description, all in every question",
             *(f"not used: {prefix}* (of training alone)" for prefix in ignored),
         ),
     )

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cxrzero.convert.published.bert import part
+from cxrzero.convert.published.layout import part
 from cxrzero.convert.published.resnet import build_resnet
 from cxrzero.convert.weights import StateDict
 

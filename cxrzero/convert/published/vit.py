@@ -15,8 +15,8 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from cxrzero.convert.published.bert import part
-from cxrzero.convert.recognise import HEAD_WIDTH, check_keys
+from cxrzero.convert.published.layout import fill, part
+from cxrzero.convert.recognise import HEAD_WIDTH
 from cxrzero.convert.weights import StateDict
 from cxrzero.errors import ImportModelError
 
@@ -69,17 +69,16 @@ def build_vit(weights: Mapping[str, Tensor], what: str) -> PlaceTokens:
         global_pool="",
         final_norm=False,
         norm_layer=partial(nn.LayerNorm, eps=1e-6),
-    ).eval()
-    named = _named(weights)
-    check_keys(vit, named, what)
-    vit.load_state_dict(named)
-    return PlaceTokens(vit)
+    )
+    return PlaceTokens(fill(vit, _named(weights), what))
 
 
 def _named(weights: Mapping[str, Tensor]) -> StateDict:
     """By timm's names. A name that is none of this layout's stays, for `check_keys` to name it."""
     named = {f"patch_embed.proj.{name}": value for name, value in part(weights, "patch_embedding.").items()}
-    named |= {"pos_embed": weights[PLACES]} | {"cls_token": weights[n] for n in ("class_token",) if n in weights}
+    named["pos_embed"] = weights[PLACES]
+    if "class_token" in weights:
+        named["cls_token"] = weights["class_token"]
     for name, value in part(weights, "transformer.").items():
         _, number, rest = name.split(".", 2)
         new = next((to + rest.removeprefix(old) for old, to in RENAMED.items() if rest.startswith(old)), rest)
