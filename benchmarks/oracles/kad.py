@@ -1,6 +1,7 @@
 """KAD by its authors' code with random weights: the checkpoint as they publish it, and what they make of films.
 
     python benchmarks/oracles/kad.py --code CHECKOUT --films FOLDER --out FOLDER [--tiny]
+    python benchmarks/oracles/kad.py --code CHECKOUT --vit tests/convert/published/kad_vit.npz
 
 CHECKOUT is https://github.com/xiaoman-zhang/KAD at 591d999. It needs einops, pytorch_pretrained_vit and transformers
 4.24 beside cxrzero's own extras. Its code is run as it is, but for what would fetch or find weights, and for the widths
@@ -8,11 +9,13 @@ that it has written in if `--tiny`. At full size this is KAD-512.
 
 Writes into --out: weights/kad.pt, weights/vocab.txt, and expected.npz: pixel_values (N, 3, H, W) of CheXpert_Dataset,
 logits (N, L): class 1 less class 0 of TQN_Model, attention of the first film and prompts, and the prompts.
+--vit writes what its third picture tower, a ViT, made small, gives of the pixels in the same file.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -113,14 +116,36 @@ class Authors:
         return torch.as_tensor(classes[..., 1] - classes[..., 0])
 
 
+def write_vit(code: Path, out: Path) -> None:
+    """The tokens of ModelViT, with the names and shapes of its tensors, whose values `random_state` gives."""
+    trunks.empty("timm.models.registry")
+    transformers.ViTImageProcessor = None  # imported for another tower, by the name that it has from 4.25 on
+    sys.path.insert(0, str(code / "A3_CLIP"))
+    from models import vit
+    from pytorch_pretrained_vit import model
+
+    model.resize_positional_embedding = False  # a name that its own check looks for
+    small = model.ViT(patches=16, dim=64, ff_dim=96, num_heads=1, num_layers=2, image_size=64)
+    vit.ViT = lambda name, pretrained: small
+    network = trunks.drawn(vit.ModelViT())
+    shapes = {name: list(value.shape) for name, value in network.state_dict().items()}
+    pixels = torch.sin(torch.arange(2 * 3 * 64 * 64, dtype=torch.float32)).reshape(2, 3, 64, 64)
+    made_by = "python benchmarks/oracles/kad.py --code CHECKOUT --vit tests/convert/published/kad_vit.npz, at 591d999"
+    np.savez_compressed(out, tensors=json.dumps(shapes), tokens=network(pixels)[0].numpy(), made_by=made_by)
+
+
 @torch.no_grad()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--code", type=Path, required=True)
-    parser.add_argument("--films", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--films", type=Path)
+    parser.add_argument("--out", type=Path)
     parser.add_argument("--tiny", action="store_true")
+    parser.add_argument("--vit", type=Path)
     given = parser.parse_args()
+    if given.vit:
+        write_vit(given.code, given.vit)
+        return
     sizes = TINY if given.tiny else FULL
     weights = given.out / "weights"
     weights.mkdir(parents=True, exist_ok=True)
