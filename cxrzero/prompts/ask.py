@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from cxrzero.errors import LabelError
 from cxrzero.model.bundle import Bundle
+from cxrzero.model.model_json import TOGETHER, Scoring
 from cxrzero.prompts.bank import BUILT_IN, NORMAL, Bank, built_in_bank, key_of, load_bank
 from cxrzero.prompts.labels import LabelPrompts, build_prompts, check_labels
 
@@ -52,6 +56,33 @@ def own_prompts(label: str, bundle: Bundle) -> LabelPrompts:
         return replace(by_templates, positive=(prompt,), source=BY_BOOK)
     found = built_in_bank().find(label) if key == NORMAL else None
     return by_templates if found is None else replace(found, is_from_model=True)
+
+
+def as_asked(prompts: Iterable[LabelPrompts], scoring: Scoring) -> tuple[LabelPrompts, ...]:
+    """Without the negative sentences where a model is not asked any."""
+    return tuple(prompts) if scoring.asks_pairs else tuple(replace(prompt, negative=()) for prompt in prompts)
+
+
+def entries_of(asked: Sequence[Sequence[LabelPrompts]], scorings: Iterable[Scoring]) -> list[dict[str, Any]]:
+    """What is asked for each label, as the run record has it.
+
+    Args:
+        asked: of each model its prompts, the labels in the same order.
+        scorings: of each model. Where one is asked all labels of a question together, these decide each label's number,
+            and a digest of all sentences is part of each entry; of all but those that are asked along anyway.
+    """
+    scorings = tuple(scorings)
+    together = any(scoring.together for scoring in scorings)
+    anyway = {text for scoring in scorings for text in scoring.companions}
+    sentences = sorted({text for prompts in asked for p in prompts for text in (*p.positive, *p.negative)} - anyway)
+    digest = hashlib.sha256(json.dumps(sentences).encode()).hexdigest()
+    entries = []
+    for first, *others in zip(*asked, strict=True):
+        entry = first.record() | ({TOGETHER: digest} if together else {})
+        if others:
+            entry["others"] = [{"positive": list(p.positive), "negative": list(p.negative)} for p in others]
+        entries.append(entry)
+    return entries
 
 
 def is_normal(label: str) -> bool:
