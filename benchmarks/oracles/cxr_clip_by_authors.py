@@ -4,14 +4,14 @@
     python benchmarks/oracles/cxr_clip_swin_tiny.py --code CHECKOUT --films FOLDER --out FOLDER [--tiny]
 
 CHECKOUT is https://github.com/Soombit-ai/cxr-clip at 3118885. It needs transformers 4.24 to 4.26 (with tokenizers 0.13
-and huggingface_hub 0.16), albumentations 1.3, omegaconf, pandas and tensorboard: `pip install --no-deps --target LIBS …`,
-LIBS first in PYTHONPATH. Its code is run as it is, but for what would fetch weights: its configuration names folders
-with random weights in place of BERT and Swin, and torchvision's ResNet-50 comes without ImageNet's. `--tiny` gives the
-projection behind the ResNet, which has 2048 written in, another width.
+and huggingface_hub 0.16), albumentations 1.3, omegaconf, pandas and tensorboard: `pip install --no-deps --target LIBS`,
+and LIBS first in PYTHONPATH. Its code is run as it is, but for what would fetch weights: its configuration names
+folders with random weights in place of BERT and Swin, and torchvision's ResNet-50 comes without ImageNet's. `--tiny`
+gives the projection behind the ResNet, which has 2048 written in, another width.
 
 Writes into --out: model-best.tar, vocab.txt, and expected.npz: pixel_values (N, 3, H, W) of its data sets, image_embeds
-(N, D), text_embeds (P, D), the prompts, cosines (N, P) with faults, and probability (N, P / 2) of zeroshot_binary for
-prompts as class names ("No " before each), of its Evaluator with its configs/eval_clip.yaml.
+(N, D), text_embeds (P, D), the prompts, cosines (N, P) with faults, and probabilities (N, L) of zeroshot_binary for
+labels; all of its Evaluator, with the transform of configs/eval_clip.yaml.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import argparse
 import os
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from torch import Tensor, nn
 
 from benchmarks.oracles.medclip_by_authors import FULL, TINY, TinyResNet, write_towers
 from tests.support.checkpoints import random_state
-from tests.support.vocabulary import PROMPTS
+from tests.support.vocabulary import FINDINGS, PROMPTS
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -47,7 +48,8 @@ def configuration(code: Path, folder: Path, kind: str) -> dict[str, Any]:
     base = {key: value for key, value in read("train.yaml")["base"].items() if key != "output"}
     tokenizer = read("tokenizer/clinical_bert.yaml") | {"cache_dir": str(folder)}
     tokenizer["pretrained_model_name_or_path"] = str(folder / "bert")
-    return {"model": model, "base": base, "tokenizer": tokenizer, "loss": {}, "transform": read("transform/default.yaml")}
+    transform = read("transform/default.yaml")
+    return {"model": model, "base": base, "tokenizer": tokenizer, "loss": {}, "transform": transform}
 
 
 def build(config: dict[str, Any], kind: str, tiny: bool) -> nn.Module:
@@ -104,7 +106,7 @@ class Authors:
         found: npt.NDArray[np.float32] = self.evaluator.encode_text(list(sentences))
         return found
 
-    def probability(self, images: npt.NDArray[np.float32], names: tuple[str, ...]) -> npt.NDArray[np.float32]:
+    def probabilities(self, images: npt.NDArray[np.float32], names: tuple[str, ...]) -> npt.NDArray[np.float32]:
         """(N, names) of zeroshot_binary, which hands it to roc_curve and keeps figures of it alone."""
         found = []
         metrics = self.module.metrics
@@ -158,28 +160,34 @@ def main(kind: str) -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--tiny", action="store_true")
     given = parser.parse_args()
-    out, files = given.out.resolve(), sorted(path.resolve() for path in given.films.iterdir())
-    code, work = given.code.resolve(), out / "work"
-    work.mkdir(parents=True)
-    os.chdir(work)
+    out, code = given.out.resolve(), given.code.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    files = sorted(path.resolve() for path in given.films.iterdir())
     sys.path.insert(0, str(code))
-    write_towers(work, TINY if given.tiny else FULL)
-    shutil.copy(work / "bert" / "vocab.txt", out / "vocab.txt")
-    config, checkpoint = configuration(code, work, kind), out / "model-best.tar"
-    model = build(config, kind, given.tiny)
-    optimizer = torch.optim.AdamW(model.parameters()).state_dict()
-    beside = {"optimizer": optimizer, "scheduler": {"last_epoch": 1}, "config": config, "epoch": 1, "train_loss": 0.0}
-    torch.save({"model": model.state_dict(), **beside}, checkpoint)
-    authors = Authors(checkpoint, model, files, config["transform"])
-    pixels = authors.films()
-    images = authors.images(pixels)
+    with tempfile.TemporaryDirectory() as work:
+        os.chdir(work)
+        write_towers(Path(work), TINY if given.tiny else FULL)
+        shutil.copy(Path(work) / "bert" / "vocab.txt", out / "vocab.txt")
+        config = configuration(code, Path(work), kind)
+        model = build(config, kind, given.tiny)
+        checkpoint = out / "model-best.tar"
+        # As trainer.py saves it.
+        optimizer = torch.optim.AdamW(model.parameters()).state_dict()
+        beside = {"optimizer": optimizer, "scheduler": {"last_epoch": 1}, "config": config, "epoch": 1}
+        torch.save({"model": model.state_dict(), **beside, "train_loss": 0.0}, checkpoint)
+        authors = Authors(checkpoint, model, files, config["transform"])
+        pixels = authors.films()
+        images = authors.images(pixels)
+        texts, probabilities = authors.texts(PROMPTS), authors.probabilities(images, FINDINGS)
+        wrong = faults(authors, kind, pixels)
+        os.chdir(out)
     np.savez_compressed(
         out / "expected.npz",
         pixel_values=pixels.numpy(),
         image_embeds=images,
-        text_embeds=authors.texts(PROMPTS),
-        probability=authors.probability(images, PROMPTS[::2]),
-        negative_embeds=authors.texts(tuple(f"No {prompt}" for prompt in PROMPTS[::2])),
+        text_embeds=texts,
+        probabilities=probabilities,
+        labels=FINDINGS,
         prompts=PROMPTS,
-        **faults(authors, kind, pixels),
+        **wrong,
     )

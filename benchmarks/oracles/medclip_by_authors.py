@@ -10,9 +10,9 @@ torchvision's ResNet-50 comes without ImageNet's. `.cuda()` does nothing. `--tin
 768 and 2048 written in, other widths.
 
 Writes into --out: pytorch_model.bin, vocab.txt, and expected.npz: pixel_values (N, 3, H, W) of ZeroShotImageDataset,
-image_embeds (N, D), text_embeds (P, D) of each prompt alone, logits_of_authors (N, P) of PromptClassifier, the prompts,
-cosines (N, P) with faults, and least_cosine_padded: between a prompt alone and padded to the longest of all, which is
-how far its authors' own embeddings of a text are from each other.
+image_embeds (N, D), text_embeds (P, D) of each prompt alone, the prompts, cosines (N, P) with faults; probabilities
+(N, L), σ of what PromptClassifier gives for labels, as evaluator.py takes it; and least_cosine_padded: between a prompt
+alone and padded to the longest of all, which is how far its authors' own embeddings of one text are from each other.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import argparse
 import os
 import shutil
 import sys
+import tempfile
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -35,14 +36,24 @@ from transformers import BertConfig, BertModel, SwinConfig, SwinModel
 from transformers.activations import ACT2FN
 
 from tests.support.checkpoints import random_state
-from tests.support.vocabulary import PROMPTS, wordpieces
+from tests.support.vocabulary import FINDINGS, PROMPTS, wordpieces
 
-FULL: dict[str, Any] = {"words": 28996, "bert": {}, "swin": {"embed_dim": 96, "depths": [2, 2, 6, 2], "num_heads": [3, 6, 12, 24]}}
+FULL: dict[str, Any] = {
+    "words": 28996,
+    "bert": {},
+    "swin": {"embed_dim": 96, "depths": [2, 2, 6, 2], "num_heads": [3, 6, 12, 24]},
+}
 TINY: dict[str, Any] = {
     "words": 100,
-    "bert": {"hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 1, "intermediate_size": 64, "max_position_embeddings": 96},
+    "bert": {
+        "hidden_size": 64,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 1,
+        "intermediate_size": 64,
+        "max_position_embeddings": 96,
+    },
     "swin": {"embed_dim": 8, "depths": [1, 2], "num_heads": [1, 2]},
-}  # fmt: skip
+}
 IMAGENET = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
@@ -164,27 +175,29 @@ def main(kind: str) -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--tiny", action="store_true")
     given = parser.parse_args()
-    out, files = given.out.resolve(), sorted(path.resolve() for path in given.films.iterdir())
-    code, work = given.code.resolve(), out / "work"
-    work.mkdir(parents=True)
-    os.chdir(work)
-    write_towers(work, TINY if given.tiny else FULL)
-    authors = Authors(code, work, kind, given.tiny)
-    torch.save(authors.model.state_dict(), out / "pytorch_model.bin")
-    shutil.copy(work / "bert" / "vocab.txt", out / "vocab.txt")
-    with torch.no_grad():
+    out, code = given.out.resolve(), given.code.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    files = sorted(path.resolve() for path in given.films.iterdir())
+    with tempfile.TemporaryDirectory() as work, torch.no_grad():
+        os.chdir(work)
+        write_towers(Path(work), TINY if given.tiny else FULL)
+        shutil.copy(Path(work) / "bert" / "vocab.txt", out / "vocab.txt")
+        authors = Authors(code, Path(work), kind, given.tiny)
+        torch.save(authors.model.state_dict(), out / "pytorch_model.bin")
         pixels, texts = authors.films(files), authors.texts(PROMPTS)
-        images, logits = authors.model.encode_image(pixels), authors.logits(pixels, PROMPTS)
+        images, logits = authors.model.encode_image(pixels), authors.logits(pixels, FINDINGS)
         beside = authors.tokens(list(PROMPTS))
         padded = authors.model.encode_text(beside["input_ids"], beside["attention_mask"])
         wrong = faults(authors, files, images, texts)
+        os.chdir(out)
     np.savez_compressed(
         out / "expected.npz",
         pixel_values=pixels.numpy(),
         image_embeds=images.numpy(),
         text_embeds=texts.numpy(),
-        logits_of_authors=logits.numpy(),
+        probabilities=logits.sigmoid().numpy(),
         least_cosine_padded=(padded * texts).sum(dim=-1).min().numpy(),
+        labels=FINDINGS,
         prompts=PROMPTS,
         **wrong,
     )

@@ -13,8 +13,11 @@ from torch import Tensor
 
 from cxrzero.convert.contents import Contents
 from cxrzero.convert.loaded import LoadedModel
-from cxrzero.convert.published import cxr_clip, medclip
+from cxrzero.convert.published.chexficient import CHEXFICIENT
+from cxrzero.convert.published.clear import CLEAR
+from cxrzero.convert.published.cxr_clip import CXR_CLIP_RESNET, CXR_CLIP_SWIN
 from cxrzero.convert.published.layout import Layout, Source
+from cxrzero.convert.published.medclip import MEDCLIP_RESNET, MEDCLIP_VIT
 from cxrzero.convert.recognise import shortened
 from cxrzero.convert.weights import widened
 from cxrzero.errors import AmbiguousModelError
@@ -23,8 +26,12 @@ __all__ = ["LAYOUTS", "Layout", "Source", "find_layout", "load_published"]
 
 # One line a layout, by name.
 LAYOUTS: tuple[Layout, ...] = (
-    *cxr_clip.LAYOUTS,
-    *medclip.LAYOUTS,
+    CHEXFICIENT,
+    CLEAR,
+    CXR_CLIP_RESNET,
+    CXR_CLIP_SWIN,
+    MEDCLIP_RESNET,
+    MEDCLIP_VIT,
 )
 
 

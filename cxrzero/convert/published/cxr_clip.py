@@ -24,10 +24,9 @@ from torch import Tensor
 from cxrzero.cards.card import load_card
 from cxrzero.clip.steps import Steps
 from cxrzero.convert.loaded import LoadedModel
-from cxrzero.convert.published.bert import PAD_ID, Bert, first_token, last_token, mean_of_tokens, part
-from cxrzero.convert.published.layout import Layout, Source
-from cxrzero.convert.published.parts import check_parts
-from cxrzero.convert.published.projected import Pooling, pair, projection_of, text_tower
+from cxrzero.convert.published.bert import PAD_ID, WORDS, first_token, last_token, mean_of_tokens
+from cxrzero.convert.published.layout import Layout, Source, part
+from cxrzero.convert.published.projected import Pooling, check_parts, pair, projection_of, text_tower
 from cxrzero.convert.published.resnet import build_resnet
 from cxrzero.convert.published.swin import build_swin
 from cxrzero.convert.weights import StateDict
@@ -97,7 +96,9 @@ def _stated(config: Mapping[str, Any], name: str) -> tuple[str, int, str]:
     known = "configs/ of the authors' code" if pooling is None else "the config in the file"
     pooling, context = POOLING if pooling is None else pooling, CONTEXT if context is None else context
     if pooling not in POOLINGS:
-        raise ImportModelError(f"the config in this file of {name} pools texts by {pooling!r}, none of {', '.join(POOLINGS)}")
+        raise ImportModelError(
+            f"the config in this file of {name} pools texts by {pooling!r}, none of {', '.join(POOLINGS)}"
+        )
     if type(context) is not int or context < 1:
         raise ImportModelError(f"the config in this file of {name} states a text_max_length of {context!r}")
     return pooling, context, known
@@ -110,14 +111,13 @@ def _at(config: Any, *keys: str) -> Any:
 
 
 def _has_resnet(weights: Mapping[str, Tensor]) -> bool:
-    return f"{TRUNKS[RESNET]}conv1.weight" in weights
+    # Without a tower of pictures too, so that _load can say that it is missing.
+    return f"{TRUNKS[RESNET]}conv1.weight" in weights or (f"{TEXT}{WORDS}" in weights and not _has_swin(weights))
 
 
 def _has_swin(weights: Mapping[str, Tensor]) -> bool:
     return f"{TRUNKS[SWIN]}encoder.layers.0.blocks.0.attention.self.relative_position_bias_table" in weights
 
 
-LAYOUTS = (
-    Layout(RESNET, _has_resnet, partial(_load, RESNET)),
-    Layout(SWIN, _has_swin, partial(_load, SWIN)),
-)
+CXR_CLIP_RESNET = Layout(RESNET, _has_resnet, partial(_load, RESNET))
+CXR_CLIP_SWIN = Layout(SWIN, _has_swin, partial(_load, SWIN))

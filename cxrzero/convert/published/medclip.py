@@ -25,10 +25,9 @@ from torch import Tensor
 from cxrzero.cards.card import load_card
 from cxrzero.clip.steps import Steps
 from cxrzero.convert.loaded import LoadedModel
-from cxrzero.convert.published.bert import PAD_ID, Bert, mean_of_tokens, part
-from cxrzero.convert.published.layout import Layout, Source
-from cxrzero.convert.published.parts import check_parts
-from cxrzero.convert.published.projected import pair, projection_of, text_tower
+from cxrzero.convert.published.bert import PAD_ID, WORDS, Bert, mean_of_tokens
+from cxrzero.convert.published.layout import Layout, Source, part
+from cxrzero.convert.published.projected import check_parts, pair, projection_of, text_tower
 from cxrzero.convert.published.resnet import build_resnet
 from cxrzero.convert.published.swin import build_swin
 from cxrzero.convert.weights import StateDict
@@ -101,14 +100,13 @@ def scale_of(logit_scale: Tensor) -> float:
 
 
 def _has_resnet(weights: Mapping[str, Tensor]) -> bool:
-    return f"{TRUNK}conv1.weight" in weights
+    # Without a tower of pictures too, so that _load can say that it is missing.
+    return f"{TRUNK}conv1.weight" in weights or (f"{TEXT}{WORDS}" in weights and not _has_swin(weights))
 
 
 def _has_swin(weights: Mapping[str, Tensor]) -> bool:
     return f"{TRUNK}encoder.layers.0.blocks.0.attention.self.relative_position_bias_table" in weights
 
 
-LAYOUTS = (
-    Layout(RESNET, _has_resnet, partial(_load, RESNET)),
-    Layout(SWIN, _has_swin, partial(_load, SWIN)),
-)
+MEDCLIP_RESNET = Layout(RESNET, _has_resnet, partial(_load, RESNET))
+MEDCLIP_VIT = Layout(SWIN, _has_swin, partial(_load, SWIN))

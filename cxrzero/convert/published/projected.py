@@ -15,9 +15,8 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cxrzero.convert.published.bert import Bert, build_bert, part
-from cxrzero.convert.published.layout import Source
-from cxrzero.convert.published.parts import linear_of
+from cxrzero.convert.published.bert import Bert, build_bert
+from cxrzero.convert.published.layout import Source, fill, part, refuse_others
 from cxrzero.convert.published.resnet import ResNet
 from cxrzero.convert.published.swin import Swin
 from cxrzero.convert.towers import Towers
@@ -99,18 +98,29 @@ def text_tower(
     return TextTower(encoder, tokenizer, min(context, config.max_position_embeddings), architecture)
 
 
+def check_parts(weights: Mapping[str, Tensor], needed: tuple[str, ...], ignored: tuple[str, ...], what: str) -> None:
+    """That each part of a model is there, by the beginning of its tensors' names, and that nothing else is.
+
+    Raises:
+        ImportModelError: names what is missing, or of no part.
+    """
+    missing = [prefix for prefix in needed if not any(name.startswith(prefix) for name in weights)]
+    if missing:
+        raise ImportModelError(
+            f"{what} is not whole: these weights have no {', '.join(f'{each}*' for each in missing)}"
+        )
+    refuse_others(weights, (*needed, *ignored), what)
+
+
 def projection_of(weights: Mapping[str, Tensor], prefix: str, width: int, what: str) -> nn.Linear:
-    """The matrix below a prefix, for a tower that gives rows of `width`.
+    """The matrix below a prefix, for a tower that gives rows of `width`, and its bias where it has one.
 
     Raises:
         ImportModelError: it is not there, or is of another width.
     """
-    projection = linear_of(weights, prefix, what)
-    if projection.in_features != width:
-        raise ImportModelError(
-            f"{what}: {prefix}weight takes rows of {projection.in_features}, and the tower before it gives {width}"
-        )
-    return projection
+    own = part(weights, prefix)
+    rows = own["weight"].shape[0] if "weight" in own and own["weight"].ndim else 0
+    return fill(nn.Linear(width, rows, bias="bias" in own), own, f"{prefix}weight of {what}")
 
 
 def pair(trunk: ResNet | Swin, projection: nn.Linear, text: TextTower, what: str, *, by_mean: bool) -> Towers:

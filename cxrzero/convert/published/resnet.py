@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from cxrzero.convert.recognise import check_keys
+from cxrzero.convert.published.layout import fill
 from cxrzero.errors import ImportModelError
 
 BLOCK = re.compile(r"(layer\d+)\.(\d+)\.")
@@ -60,15 +60,13 @@ def build_resnet(weights: Mapping[str, Tensor], what: str) -> ResNet:
         ImportModelError: a tensor is missing, or there is one that does not belong to it.
     """
     try:
-        model = ResNet(weights).eval()
+        model = ResNet(weights)
     except KeyError as error:
         raise ImportModelError(f"{what} has no {error.args[0]}: it is not the ResNet it should be") from None
     # Counters of training, which old files do not have; they decide nothing here.
     counters = {name: value for name, value in model.state_dict().items() if name.endswith("num_batches_tracked")}
     own = counters | {name: value for name, value in weights.items() if not name.startswith("fc.")}
-    check_keys(model, own, what)
-    model.load_state_dict(own)
-    return model
+    return fill(model, own, what)
 
 
 def _stage(weights: Mapping[str, Tensor], stage: str, stride: int) -> nn.Sequential:

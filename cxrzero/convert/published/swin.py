@@ -13,7 +13,7 @@ import torch
 from timm.models.swin_transformer import SwinTransformer
 from torch import Tensor, nn
 
-from cxrzero.convert.recognise import check_keys
+from cxrzero.convert.published.layout import fill
 from cxrzero.errors import ImportModelError
 
 # Published name → timm's, in this order.
@@ -64,12 +64,10 @@ def build_swin(weights: Mapping[str, Tensor], size: int, what: str) -> Swin:
     """
     renamed = _renamed({name: value for name, value in weights.items() if not name.endswith(NOT_WEIGHTS)})
     try:
-        trunk = SwinTransformer(img_size=size, num_classes=0, global_pool="", **_sizes(renamed)).eval()
+        trunk = SwinTransformer(img_size=size, num_classes=0, global_pool="", **_sizes(renamed))
     except (KeyError, IndexError, ZeroDivisionError, AssertionError, ValueError) as error:
         raise ImportModelError(f"{what} is not the Swin Transformer it should be ({error})") from None
-    check_keys(trunk, renamed, what)
-    trunk.load_state_dict(renamed)
-    return Swin(trunk).eval()
+    return Swin(fill(trunk, renamed, what)).eval()
 
 
 def _renamed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
