@@ -71,19 +71,17 @@ def build_swin(weights: Mapping[str, Tensor], size: int, what: str) -> Swin:
 
 
 def _renamed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    names = {}
-    for name in weights:
-        new = name
+    renamed: dict[str, Tensor] = {}
+    for name, value in weights.items():
         for pattern, replacement in NAMES:
-            new = re.sub(pattern, replacement, new)
-        if found := MERGING.fullmatch(new):
-            new = f"layers.{int(found[1]) + 1}.{found[2]}"
-        names[new] = weights[name]
-    for name in [name for name in names if QUERY.fullmatch(name)]:
-        parts = [names.pop(name.replace(".query.", f".{part}."), None) for part in ("query", "key", "value")]
-        found = [part for part in parts if part is not None]
-        names[QUERY.sub(r"\1qkv\2", name)] = torch.cat(found)
-    return names
+            name = re.sub(pattern, replacement, name)
+        if merging := MERGING.fullmatch(name):
+            name = f"layers.{int(merging[1]) + 1}.{merging[2]}"
+        renamed[name] = value
+    for name in [name for name in renamed if QUERY.fullmatch(name)]:
+        parts = [renamed.pop(name.replace(".query.", f".{each}."), None) for each in ("query", "key", "value")]
+        renamed[QUERY.sub(r"\1qkv\2", name)] = torch.cat([each for each in parts if each is not None])
+    return renamed
 
 
 def _sizes(weights: Mapping[str, Tensor]) -> dict[str, object]:
