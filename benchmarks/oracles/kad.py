@@ -121,8 +121,9 @@ def write_vit(code: Path, out: Path) -> None:
     trunks.empty("timm.models.registry")
     transformers.ViTImageProcessor = None  # imported for another tower, by the name that it has from 4.25 on
     sys.path.insert(0, str(code / "A3_CLIP"))
-    from models import vit
     from pytorch_pretrained_vit import model
+
+    from models import vit
 
     model.resize_positional_embedding = False  # a name that its own check looks for
     small = model.ViT(patches=16, dim=64, ff_dim=96, num_heads=1, num_layers=2, image_size=64)

@@ -15,9 +15,11 @@ from cxrzero.convert.contents import Contents
 from cxrzero.convert.loaded import LoadedModel
 from cxrzero.convert.published.chexficient import CHEXFICIENT
 from cxrzero.convert.published.clear import CLEAR
+from cxrzero.convert.published.cxr_clip import CXR_CLIP_RESNET, CXR_CLIP_SWIN
 from cxrzero.convert.published.kad import KAD
 from cxrzero.convert.published.layout import Layout, Source
 from cxrzero.convert.published.mavl import MAVL
+from cxrzero.convert.published.medclip import MEDCLIP_RESNET, MEDCLIP_VIT
 from cxrzero.convert.published.medklip import MEDKLIP
 from cxrzero.convert.recognise import shortened
 from cxrzero.convert.weights import widened
@@ -29,8 +31,12 @@ __all__ = ["LAYOUTS", "Layout", "Source", "find_layout", "load_published"]
 LAYOUTS: tuple[Layout, ...] = (
     CHEXFICIENT,
     CLEAR,
+    CXR_CLIP_RESNET,
+    CXR_CLIP_SWIN,
     KAD,
     MAVL,
+    MEDCLIP_RESNET,
+    MEDCLIP_VIT,
     MEDKLIP,
 )
 

@@ -39,6 +39,11 @@ class TextEncoder:
     end: int
     path: Path
 
+    @property
+    def width(self) -> int:
+        """Of the token that it gives of a sentence."""
+        return int(self.bert.model.config.hidden_size)  # type: ignore[union-attr,arg-type]
+
 
 def without_text_encoder(weights: StateDict, source: Source) -> StateDict:
     """The model's own tensors, where those of a whole folder were read."""
@@ -68,9 +73,7 @@ def read_clinical_bert(source: Source, what: str) -> TextEncoder:
     tokenizer = read_vocabulary(source, weights[WORDS].shape[0], lower_case=True, origin=ORIGIN)
     end = tokenizer.token_to_id(END)
     if end is None:
-        raise ImportModelError(
-            f"the vocabulary of {what} has no {END}, which ends sentences: it is another model's"
-        )
+        raise ImportModelError(f"the vocabulary of {what} has no {END}, which ends sentences: it is another model's")
     return TextEncoder(bert, tokenizer, end, path)
 
 

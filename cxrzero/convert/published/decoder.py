@@ -21,6 +21,7 @@ from cxrzero.errors import ImportModelError
 # Stated by the code of all three (`TransformerDecoderLayer(d_model, 4, …)`, `H: 4`); no tensor tells it.
 HEADS = 4
 # All questions in one call; σ of the logit is what their test scripts take of the softmax, class 1 of 2.
+CLASSES = 2  # absent, present
 SCORING = {"rule": "scorer", "scale": 1.0, "bias": 0.0, "pairs": False, "labels": "together"}
 
 
@@ -77,6 +78,7 @@ class Decoder(nn.Module):
 
     def __init__(self, width: int, hidden: int, layers: int) -> None:
         super().__init__()
+        self.width = width
         self.layers = nn.ModuleList(DecoderLayer(width, hidden) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
 

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from cxrzero.cards.card import load_card
 from cxrzero.convert.loaded import LoadedModel
 from cxrzero.convert.published.bert import PAD_ID, WORDS, Bert, build_bert
-from cxrzero.convert.published.decoder import SCORING, Decoder, QuestionScorer, decoder_of
+from cxrzero.convert.published.decoder import CLASSES, SCORING, Decoder, QuestionScorer, decoder_of
 from cxrzero.convert.published.layout import Layout, Source, part
-from cxrzero.convert.published.parts import check_parts, linear_of
+from cxrzero.convert.published.parts import check_joints, check_parts, linear_of
 from cxrzero.convert.published.places import Places, steps, trunk_of
 from cxrzero.convert.published.vit import build_vit, picture_size
 from cxrzero.convert.towers import AttentionTowers
@@ -67,11 +67,20 @@ def load(weights: StateDict, source: Source) -> LoadedModel:
     size, how = _size(weights, source, has_vit)
     image, grid = _image(weights, size, has_vit, decoder)
     bert = build_bert(part(weights, "text_encoder.bert_model."), TITLE, pooler=True)
-    tokenizer = read_vocabulary(
-        source, weights[f"text_encoder.bert_model.{WORDS}"].shape[0], lower_case=True, origin=ORIGIN
-    )
+    words, width = weights[f"text_encoder.bert_model.{WORDS}"].shape
+    tokenizer = read_vocabulary(source, words, lower_case=True, origin=ORIGIN)
     first, second = (linear_of(weights, f"text_encoder.mlp_embed.{number}.", TITLE) for number in (0, 2))
     head = linear_of(weights, "model.mlp_head.0.", TITLE)
+    check_joints(
+        {
+            "the text encoder": (width, first.in_features),
+            "mlp_embed.0": (first.out_features, second.in_features),
+            "mlp_embed.2": (second.out_features, decoder.width),
+            "the decoder": (decoder.width, head.in_features),
+            "mlp_head": (head.out_features, CLASSES),
+        },
+        TITLE,
+    )
     towers = AttentionTowers(
         image=image,
         text=KadText(bert, first, second, decoder.norm),
@@ -125,9 +134,18 @@ def _image(
     """The picture's tower and the grid of its places."""
     if has_vit:
         vit = build_vit(part(weights, "image_encoder."), f"the ViT of {TITLE}")
+        check_joints({"the ViT": (vit.vit.embed_dim, decoder.width)}, TITLE)
         return nn.Sequential(vit, decoder.norm), vit.grid
     trunk = trunk_of(weights, "image_encoder.res_features.", f"the ResNet of {TITLE}")
     first, second = (linear_of(weights, f"image_encoder.{layer}.", TITLE) for layer in ("res_l1", "res_l2"))
+    check_joints(
+        {
+            "the ResNet": (trunk.channels, first.in_features),
+            "res_l1": (first.out_features, second.in_features),
+            "res_l2": (second.out_features, decoder.width),
+        },
+        TITLE,
+    )
     side = size // (16 if size == 224 else 32)
     return Places(trunk, first, nn.ReLU(), second, decoder.norm), (side, side)
 

@@ -30,6 +30,23 @@ def check_parts(weights: Mapping[str, Tensor], needed: Iterable[str], unused: It
     return [prefix for prefix in unused if any(name.startswith(prefix) for name in weights)]
 
 
+def check_joints(joints: Mapping[str, tuple[int, int]], what: str) -> None:
+    """Compare what parts give with what reads it.
+
+    Args:
+        joints: name of a part → how wide it gives, and how wide is read.
+
+    Raises:
+        ImportModelError: two do not fit; names the first.
+    """
+    for name, (given, read) in joints.items():
+        if given != read:
+            raise ImportModelError(
+                f"the parts of these weights of {what} do not belong together: {name} gives {given} numbers, and what "
+                f"follows it reads {read}"
+            )
+
+
 def linear_of(weights: Mapping[str, Tensor], prefix: str, what: str) -> nn.Linear:
     """The linear layer below a prefix, which may be stored as a convolution of one place.
 

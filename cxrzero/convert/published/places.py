@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cxrzero.convert.published.layout import part
-from cxrzero.convert.published.resnet import build_resnet
+from cxrzero.convert.published.resnet import ResNet, build_resnet
 from cxrzero.convert.weights import StateDict
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # ImageNet's, in the `normalize` of all three
@@ -35,7 +35,7 @@ class Places(nn.Module):
         return torch.as_tensor(self.norm(self.second(self.between(self.first(places)))))
 
 
-def trunk_of(weights: Mapping[str, Tensor], prefix: str, what: str) -> nn.Module:
+def trunk_of(weights: Mapping[str, Tensor], prefix: str, what: str) -> ResNet:
     """The residual network whose numbered children stand below `prefix`."""
     named: StateDict = {}
     for name, value in part(weights, prefix).items():

@@ -126,6 +126,10 @@ def test_the_variants_are_told_apart(tmp_path):
         (drop("text_encoder.bert_model.pooler"), r"the text tower of KAD.* missing pooler\.dense\.bias"),
         (extra("image_encoder.dense_l1.weight", 2, 2), "KAD have a DenseNet"),
         (extra("model.mlp_head.1.weight", 2), r"KAD has no such tensors: model\.mlp_head\.1\.weight"),
+        (
+            lambda state: reshaped("model.mlp_head.0.bias", 3)(reshaped("model.mlp_head.0.weight", 3, 64)(state)),
+            "do not belong together: mlp_head gives 3 numbers, and what follows it reads 2",
+        ),
         (reshaped("model.mlp_head.0.weight", 3, 64), r"the layer model\.mlp_head\.0 of KAD: bias has shape \(2,\)"),
         (reshaped("model.mlp_head.0.weight", 2), r"the layer model\.mlp_head\.0 of KAD is missing, or is no linear"),
         (reshaped("model.decoder.norm.weight", 3), r"norm\.weight has shape \(3,\), needed is \(64,\)"),

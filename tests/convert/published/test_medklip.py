@@ -1,4 +1,4 @@
-"""MedKLIP: a tiny checkpoint, a text encoder and a book answer as its authors' code does, and the comparison has teeth."""
+"""MedKLIP: a tiny checkpoint, a text encoder and a book answer as its authors' code does; the comparison has teeth."""
 
 from __future__ import annotations
 
@@ -95,6 +95,10 @@ def test_what_the_bundle_says_of_its_book(imported):
         (drop("res_l1."), r"nothing below res_l1\."),
         (drop("decoder.layers.1.norm2"), r"the decoder of MedKLIP.* missing layers\.1\.norm2\.bias"),
         (drop("res_features.6.0.conv2"), r"the ResNet of MedKLIP.* missing layer3\.0\.conv2\.weight"),
+        (
+            reshaped("disease_embedding_layer.weight", 256, 96),
+            "do not belong together: the text encoder gives 768 numbers, and what follows it reads 96",
+        ),
         (extra("query_embed.weight", 2, 2), r"MedKLIP has no such tensors: query_embed\.weight"),
         (reshaped("classifier.bias", 3), r"the layer classifier of MedKLIP: bias has shape \(3,\), needed is \(2,\)"),
     ],
@@ -128,7 +132,7 @@ def test_a_text_encoder_or_a_book_that_is_missing_or_of_another_model_is_named(t
         with pytest.raises(ImportModelError, match=match):
             load_model(path)
     (tmp_path / DESCRIPTIONS).unlink()
-    with pytest.raises(ImportModelError, match='put the file "observation explanation.json" of its code beside'):
+    with pytest.raises(ImportModelError, match=r'put the file "observation explanation\.json" of its code beside'):
         load_model(path)
     (tmp_path / BERT).unlink()
     with pytest.raises(ImportModelError, match=r"hold no text encoder.*emilyalsentzer/Bio_ClinicalBERT.*--tokenizer"):
