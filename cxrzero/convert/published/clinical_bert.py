@@ -42,7 +42,7 @@ class TextEncoder:
     @property
     def width(self) -> int:
         """Of the token that it gives of a sentence."""
-        return int(self.bert.model.config.hidden_size)  # type: ignore[union-attr,arg-type]
+        return int(self.bert.model.config.hidden_size)
 
 
 def without_text_encoder(weights: StateDict, source: Source) -> StateDict:
