@@ -17,7 +17,6 @@ from cxrzero.convert.published.chexficient import CHEXFICIENT
 from cxrzero.convert.published.clear import CLEAR
 from cxrzero.convert.published.cxr_clip import CXR_CLIP_RESNET, CXR_CLIP_SWIN
 from cxrzero.convert.published.kad import KAD
-from cxrzero.convert.published.layout import Layout, Source
 from cxrzero.convert.published.layout import Layout, Source, part
 from cxrzero.convert.published.mavl import MAVL
 from cxrzero.convert.published.medclip import MEDCLIP_RESNET, MEDCLIP_VIT
