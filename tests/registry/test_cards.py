@@ -40,7 +40,7 @@ def test_every_fact_has_a_source_and_every_hash_is_one(name: str) -> None:
     assert card.licence.source.strip()
     assert card.bundled == (bundled_folder() / name).is_dir()
     said = {key: fact.value for key, fact in card.facts.items() if fact}
-    assert said["scoring_rule"] in ("softmax_pair", "sigmoid")
+    assert said["scoring_rule"] in ("softmax_pair", "sigmoid", "scorer")
     assert said["tokenizer"] in ("clip-bpe", "wordpiece", "source", "bundle")
     for template in (*card.import_facts.positive, *card.import_facts.negative):
         assert "{}" in template
