@@ -114,7 +114,7 @@ SWIN = "vision_model.model.encoder.layers"
         (drop(f"{SWIN}.0.downsample"), r"the image tower of medclip-vit: missing layers\.1\.downsample\.norm\.bias"),
         (drop(f"{SWIN}.1.blocks.1.attention.self.key.weight"), r"qkv\.weight has shape \(32, 16\), needed is \(48"),
         (drop("vision_model.model.embeddings"), r"medclip-vit is not the Swin Transformer it should be"),
-        (reshaped(f"{SWIN}.0.blocks.0.attention.self.relative_position_bias_table", 9, 1), r"needed is \(9, 1"),
+        (reshaped(f"{SWIN}.0.blocks.0.attention.self.relative_position_bias_table", 9, 1), r"needed is \(9, 2"),
         (reshaped(f"{SWIN}.0.blocks.0.attention.self.relative_position_bias_table", 9, 0), "it should be"),
     ],
 )  # fmt: skip
