@@ -13,6 +13,7 @@ Writes into --out: pytorch_model.bin, vocab.txt, and expected.npz: pixel_values 
 image_embeds (N, D), text_embeds (P, D) of each prompt alone, the prompts, cosines (N, P) with faults; probabilities
 (N, L), σ of what PromptClassifier gives for labels, as evaluator.py takes it; and least_cosine_padded: between a prompt
 alone and padded to the longest of all, which is how far its authors' own embeddings of one text are from each other.
+patch_scores are cosines of the first film's places, projected each, with the first prompt.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ import numpy.typing as npt
 import torch
 import torchvision
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import BertConfig, BertModel, SwinConfig, SwinModel
 from transformers.activations import ACT2FN
 
@@ -115,6 +117,13 @@ class Authors:
         pixels: Tensor = batch["pixel_values"]
         return pixels
 
+    def patches(self, pixels: Tensor) -> Tensor:
+        """(N, h · w, D): each place through the projection of their mean."""
+        vision: Any = self.model.vision_model
+        if hasattr(vision, "projection_head"):
+            return functional.normalize(vision.projection_head(vision.model(pixels)["last_hidden_state"]), dim=-1)
+        return functional.normalize(vision.model.fc(last_stage(vision.model, pixels)), dim=-1)
+
     def tokens(self, sentences: list[str]) -> dict[str, Tensor]:
         from medclip.prompts import process_class_prompts
 
@@ -129,6 +138,15 @@ class Authors:
         inputs = {sentence: self.tokens([sentence]) for sentence in sentences}
         found: Tensor = self.classifier(pixel_values=pixels, prompt_inputs=inputs)["logits"]
         return found
+
+
+def last_stage(trunk: nn.Module, pixels: Tensor) -> Tensor:
+    """Of a ResNet, what its average pooling gets: (N, C, h, w) → (N, h · w, C)."""
+    for name, layer in trunk.named_children():
+        if name == "avgpool":
+            break
+        pixels = layer(pixels)
+    return pixels.flatten(2).transpose(1, 2)
 
 
 def faults(authors: Authors, files: list[Path], images: Tensor, texts: Tensor) -> dict[str, npt.NDArray[np.float32]]:
@@ -186,6 +204,7 @@ def main(kind: str) -> None:
         torch.save(authors.model.state_dict(), out / "pytorch_model.bin")
         pixels, texts = authors.films(files), authors.texts(PROMPTS)
         images, logits = authors.model.encode_image(pixels), authors.logits(pixels, FINDINGS)
+        patches = authors.patches(pixels[:1])[0] @ texts[0]
         beside = authors.tokens(list(PROMPTS))
         padded = authors.model.encode_text(beside["input_ids"], beside["attention_mask"])
         wrong = faults(authors, files, images, texts)
@@ -195,6 +214,7 @@ def main(kind: str) -> None:
         pixel_values=pixels.numpy(),
         image_embeds=images.numpy(),
         text_embeds=texts.numpy(),
+        patch_scores=patches.numpy(),
         probabilities=logits.sigmoid().numpy(),
         least_cosine_padded=(padded * texts).sum(dim=-1).min().numpy(),
         labels=FINDINGS,
