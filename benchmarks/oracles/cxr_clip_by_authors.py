@@ -32,9 +32,9 @@ import yaml
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.oracles.medclip_by_authors import FULL, TINY, TinyResNet, last_stage, write_towers
+from benchmarks.oracles.medclip_by_authors import FULL, LABELS, TINY, TinyResNet, last_stage, write_towers
 from tests.support.checkpoints import random_state
-from tests.support.vocabulary import FINDINGS, PROMPTS
+from tests.support.vocabulary import PROMPTS
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -187,7 +187,7 @@ def main(kind: str) -> None:
         authors = Authors(checkpoint, model, files, config["transform"])
         pixels = authors.films()
         images = authors.images(pixels)
-        texts, probabilities = authors.texts(PROMPTS), authors.probabilities(images, FINDINGS)
+        texts, probabilities = authors.texts(PROMPTS), authors.probabilities(images, LABELS)
         more = faults(authors, kind, pixels)
         if kind == "resnet":
             more["patch_scores"] = authors.patches(pixels[:1])[0] @ texts[0]
@@ -198,7 +198,7 @@ def main(kind: str) -> None:
         image_embeds=images,
         text_embeds=texts,
         probabilities=probabilities,
-        labels=FINDINGS,
+        labels=LABELS,
         prompts=PROMPTS,
         **more,
     )
