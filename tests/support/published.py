@@ -15,6 +15,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from PIL import Image
 
 from cxrzero import Screener
 from cxrzero.convert import load_model
