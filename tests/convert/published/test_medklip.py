@@ -49,7 +49,7 @@ def ours(imported):
 
 def test_a_tiny_checkpoint_answers_as_the_authors_code_does(ours):
     assert agrees(deviations(ours, MEDKLIP.expected))
-    assert ours["scores"].std(axis=0).min() > 0.05, "the films must differ for the comparison to mean anything"
+    assert ours["scores"].std(axis=0).min() > 0.03, "the films must differ for the comparison to mean anything"
 
 
 @pytest.mark.parametrize("fault", FAULTS)
