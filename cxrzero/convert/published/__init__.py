@@ -15,8 +15,13 @@ from cxrzero.convert.contents import Contents
 from cxrzero.convert.loaded import LoadedModel
 from cxrzero.convert.published.chexficient import CHEXFICIENT
 from cxrzero.convert.published.clear import CLEAR
+from cxrzero.convert.published.cxr_clip import CXR_CLIP_RESNET, CXR_CLIP_SWIN
+from cxrzero.convert.published.kad import KAD
 from cxrzero.convert.published.layout import Layout, Source, part
+from cxrzero.convert.published.mavl import MAVL
+from cxrzero.convert.published.medclip import MEDCLIP_RESNET, MEDCLIP_VIT
 from cxrzero.convert.published.medimageinsight import MEDIMAGEINSIGHT
+from cxrzero.convert.published.medklip import MEDKLIP
 from cxrzero.convert.recognise import shortened
 from cxrzero.convert.weights import WRAPPERS, widened
 from cxrzero.errors import AmbiguousModelError
@@ -28,6 +33,13 @@ LAYOUTS: tuple[Layout, ...] = (
     CHEXFICIENT,
     CLEAR,
     MEDIMAGEINSIGHT,
+    CXR_CLIP_RESNET,
+    CXR_CLIP_SWIN,
+    KAD,
+    MAVL,
+    MEDCLIP_RESNET,
+    MEDCLIP_VIT,
+    MEDKLIP,
 )
 
 
@@ -61,4 +73,4 @@ def load_published(contents: Contents, source: Source) -> LoadedModel | None:
     stated = [f"layout: {layout.name}, by its tensors", *loaded.stated]
     if ignored:
         stated.append(f"ignored beside the weights: {shortened(ignored)}")
-    return replace(loaded, files=contents.files, stated=tuple(stated))
+    return replace(loaded, files=(*contents.files, *loaded.files), stated=tuple(stated))
