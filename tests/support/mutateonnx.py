@@ -29,11 +29,13 @@ def seeds() -> tuple[tuple[bytes, bytes], ...]:
         Image(),
         Image(normalised=False, batch=1, dtype=TensorProto.FLOAT16),
         Image(channels=1, channels_last=True),
+        Image("pixel_values", "image_embeds", normalised=False),
     )
     texts = (
         Text(),
         Text(mask=TensorProto.INT64, kinds=TensorProto.INT64, normalised=False),
         Text(dtype=TensorProto.INT32, batch=1, length=CONTEXT, mask=TensorProto.BOOL),
+        Text("input_ids", "text_embeds", mask=TensorProto.FLOAT),
     )
     pairs = zip(images, texts, strict=True)
     return tuple((image.model().SerializeToString(), text.model().SerializeToString()) for image, text in pairs)

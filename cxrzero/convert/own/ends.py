@@ -137,7 +137,9 @@ def text_graph(model: onnx.ModelProto, path: Path, output: str | None, tower: To
         )
     if ids.dtype not in IDS or len(ids.shape or (1, 1)) != 2:
         raise ImportModelError(f"{path} takes {ids}; token ids are int64 or int32 with two axes, (N, L)")
-    _check_batch(ids, path)
+    for each in (ids, mask, kinds):
+        if each is not None:
+            _check_batch(each, path)
     for each in (mask, kinds):
         if each is not None and (each.dtype not in MASK_TYPES or len(each.shape or (1, 1)) != 2):
             raise ImportModelError(f"{path} takes {each}; it must have two axes, (N, L)")

@@ -55,9 +55,10 @@ def is_normalised(rows: Rows) -> bool:
 
 
 def cosine(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
-    """The least cosine between rows of (N, D) and (N, D)."""
+    """The least cosine between rows of (N, D) and (N, D); NaN where one has no direction."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    return float(((a * b).sum(axis=1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))).min())
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        return float(((a * b).sum(axis=1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))).min())
 
 
 def check_alone(

@@ -106,6 +106,7 @@ def part(model: onnx.ModelProto, output: str, path: Path) -> Graph:
     files = {check_external(each, path) for each in kept.graph.initializer if is_external(each)}
     used = {name for node in kept.graph.node for name in node.input} - {each.name for each in kept.graph.initializer}
     inputs = [each for each in kept.graph.input if each.name in used]
+    del kept.graph.output[1:]  # where it is listed twice
     del kept.graph.input[:], kept.graph.value_info[:], kept.graph.quantization_annotation[:], kept.opset_import[:]
     kept.graph.input.extend(inputs)
     kept.opset_import.add(domain="", version=opset)

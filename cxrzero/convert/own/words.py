@@ -99,7 +99,7 @@ def read_words(asked: OwnEncoders, text: TextGraph) -> Words:
     content = whole.to_str(pretty=True)
     tokenizer = Tokenizer(path, context, pad)
     lines = (f"context length {context}, {of_context}; padding id {pad}, {of_pad}", _of_table(rows, len(vocabulary)))
-    return Words(tokenizer, content, _ends_with_pad(asked, tokenizer, text), largest, rows, tuple(filter(None, lines)))
+    return Words(tokenizer, content, _ends_with_pad(asked, whole, pad, text), largest, rows, tuple(filter(None, lines)))
 
 
 def table_rows(text: TextGraph) -> int | None:
@@ -164,19 +164,18 @@ def _of_table(rows: int | None, tokens: int) -> str:
     return f"the tokenizer has {tokens:,} tokens, the text encoder's table {rows:,} rows{odd}"
 
 
-def _ends_with_pad(asked: OwnEncoders, tokenizer: Tokenizer, text: TextGraph) -> bool:
+def _ends_with_pad(asked: OwnEncoders, whole: Any, pad: int, text: TextGraph) -> bool:
     """Whether the first padding token of every text is its last token.
 
     Raises:
         ImportModelError: the padding token stands elsewhere in a text, so that no mask can be derived from it.
     """
-    short = tokenizers.Tokenizer.from_buffer(asked.tokenizer.read_bytes())
-    short.no_padding()
-    short.no_truncation()
-    ids = [encoding.ids for encoding in short.encode_batch(["pneumonia", "no pleural effusion", "edema"])]
+    whole.no_padding()
+    whole.no_truncation()
+    ids = [encoding.ids for encoding in whole.encode_batch(["pneumonia", "no pleural effusion", "edema"])]
     if not all(ids):
         raise ImportModelError(f"{asked.tokenizer} makes no tokens of ordinary words; give that of the text encoder")
-    places = {tuple(at - len(row) for at, token in enumerate(row) if token == tokenizer.pad_id) for row in ids}
+    places = {tuple(at - len(row) for at, token in enumerate(row) if token == pad) for row in ids}
     if places == {()}:
         return False
     if places == {(-1,)}:
@@ -184,6 +183,6 @@ def _ends_with_pad(asked: OwnEncoders, tokenizer: Tokenizer, text: TextGraph) ->
     if text.mask is None:
         return False
     raise ImportModelError(
-        f"the padding id {tokenizer.pad_id} stands inside texts, too, so that {text.mask.name} cannot be derived from "
+        f"the padding id {pad} stands inside texts, too, so that {text.mask.name} cannot be derived from "
         "it; state another --pad-id, or export the text encoder without that input"
     )

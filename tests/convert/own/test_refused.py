@@ -13,6 +13,7 @@ import pytest
 from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
 from cxrzero.convert.own import importer, reading, trial
+from cxrzero.convert.own.judging import check_alone
 from cxrzero.errors import ImportModelError, NoInputError, OutputExistsError
 from cxrzero.model.protobuf import message
 from tests.convert.own.conftest import Import, asked
@@ -212,6 +213,27 @@ def replace_adds(model: Model) -> Model:
     [product] = [each for each in model.graph.node if each.output[0] == "projected_0"]
     product.input[0] = add.output[0]
     return model
+
+
+def test_what_has_no_direction_has_no_cosine() -> None:
+    zero = np.zeros((1, 8), np.float32)
+    with pytest.raises(ImportModelError, match="another embedding alone than in a batch"):
+        check_alone(zero, zero, [np.ones((1, 8), np.float32)], Path("x.onnx"), freed=False)
+
+
+def test_an_output_that_is_listed_twice_is_one(pair: Pair, imported: Import) -> None:
+    model = Image(output="image_embeds").model()
+    model.graph.output.append(model.graph.output[0])
+    pair.image_file.write_bytes(model.SerializeToString())
+    assert imported(pair)[0].embed_dim == 8
+
+
+def test_a_mask_for_very_many_texts(pair: Pair, imported: Import) -> None:
+    model = Text(mask=TensorProto.INT64).model()
+    model.graph.input[1].type.tensor_type.shape.dim[0].dim_value = 2**40
+    pair.text_file.write_bytes(model.SerializeToString())
+    with pytest.raises(ImportModelError, match=r"takes 'attention_mask' \(1099511627776, \?\) int64, so many at once"):
+        imported(pair)
 
 
 def test_a_table_that_the_graph_hides_is_found_by_trying(pair: Pair, imported: Import) -> None:
