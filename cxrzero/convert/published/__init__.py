@@ -12,6 +12,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from cxrzero.convert.loaded import LoadedModel
+from cxrzero.convert.published import biovil, unimed_clip
 from cxrzero.convert.published.layout import Layout, Source
 from cxrzero.convert.weights import Contents, widened
 from cxrzero.errors import AmbiguousModelError
@@ -19,7 +20,11 @@ from cxrzero.errors import AmbiguousModelError
 __all__ = ["LAYOUTS", "Layout", "Source", "find_layout", "load_published"]
 
 # One line a layout, by name.
-LAYOUTS: tuple[Layout, ...] = ()
+LAYOUTS: tuple[Layout, ...] = (
+    biovil.BIOVIL_LAYOUT,
+    biovil.BIOVIL_T_LAYOUT,
+    unimed_clip.LAYOUT,
+)
 
 
 def find_layout(weights: Mapping[str, Tensor]) -> Layout | None:
