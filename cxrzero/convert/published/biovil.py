@@ -89,7 +89,7 @@ def _load(name: str, weights: StateDict, source: Source) -> LoadedModel:
         missing = TEXT_FILE if picture else f"{IMAGE_FILES[BIOVIL]} (BioViL) or {IMAGE_FILES[BIOVIL_T]} (BioViL-T)"
         raise ImportModelError(
             f"{source.path} holds the {'image' if picture else 'text'} tower alone; put {missing} and vocab.txt of the "
-            f"same repository beside it ({card.page}), and give their folder"
+            f"same repository beside it ({card.page}), and import their folder with --as {name}"
         )
     image = Image(picture, f"the image tower of {card.title}")
     text = Text(words, f"the text tower of {card.title}")
