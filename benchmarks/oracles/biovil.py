@@ -7,7 +7,8 @@ time (4.24.0, with tokenizers 0.13.3 and huggingface_hub 0.16.4). Its code is ru
 embedding, but for what would be fetched: the networks have random weights. biovil_t.py is the same for BioViL-T.
 
 Writes OUT/weights, the folder to import, and OUT/expected.npz: pixel_values (N, 3, H, W), image_embeds (N, D),
-patch_embeds (N, h, w, D), text_embeds (L, D), and the prompts.
+text_embeds (L, D), the prompts, maps (N, h, w, 2) of the first two before they are smoothed, and cosines (N, L) with
+faults planted.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torchvision.transforms import CenterCrop
 
 from tests.support.checkpoints import random_state
 from tests.support.vocabulary import PROMPTS, wordpieces
@@ -32,6 +35,7 @@ KINDS = {
 FULL_WORDS, TINY_WORDS = 30522, 200
 TINY_BERT = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 1, "intermediate_size": 128}
 TINY_PLACES = 40
+MAPPED = 2  # prompts whose maps are kept
 
 
 def image_model(kind: str, tiny: bool) -> Any:
@@ -42,7 +46,7 @@ def image_model(kind: str, tiny: bool) -> Any:
         sizes = {"block": resnet.Bottleneck, "layers": [1, 1, 1, 1], "width_per_group": 4, "num_classes": 2}
         encoder.resnet50 = lambda pretrained=False, **more: resnet.ResNetHIML(**sizes, **more)
     model = ImageModel(kind, joint_feature_size=128)
-    model.load_state_dict(random_state(model.state_dict(), seed=1))
+    model.load_state_dict(random_state(model.state_dict()))
     return model
 
 
@@ -53,7 +57,7 @@ def text_engine(folder: Path, tiny: bool) -> Any:
     (folder / "vocab.txt").write_text("".join(f"{word}\n" for word in words), "utf-8")
     sizes = TINY_BERT | {"max_position_embeddings": TINY_PLACES} if tiny else {}
     model = CXRBertModel(CXRBertConfig(vocab_size=len(words), **sizes))
-    model.load_state_dict(random_state(model.state_dict(), seed=2))
+    model.load_state_dict(random_state(model.state_dict()))
     torch.save(model.state_dict(), folder / "pytorch_model.bin")
     (folder / "config.json").write_text(json.dumps({"model_type": "cxr-bert", "architectures": ["CXRBertModel"]}))
     return TextInferenceEngine(CXRBertTokenizer(vocab_file=str(folder / "vocab.txt")), model.eval())
@@ -75,17 +79,69 @@ def main(name: str) -> None:
     weights.mkdir(parents=True, exist_ok=True)
     model = image_model(kind, given.tiny)
     torch.save(model.state_dict(), weights / file)
-    transform = create_chest_xray_transform_for_inference(resize=512, center_crop_size=crop)
-    images, texts = ImageInferenceEngine(model, transform), text_engine(weights, given.tiny)
-    films = sorted(given.films.iterdir())
+    images = ImageInferenceEngine(model, create_chest_xray_transform_for_inference(resize=512, center_crop_size=crop))
+    texts, films = text_engine(weights, given.tiny), sorted(given.films.iterdir())
     np.savez_compressed(
         given.out / "expected.npz",
-        pixel_values=np.stack([images.load_and_transform_input_image(film, transform)[0][0] for film in films]),
-        image_embeds=np.stack([images.get_projected_global_embedding(film) for film in films]),
-        patch_embeds=np.stack([images.get_projected_patch_embeddings(film)[0] for film in films]),
-        text_embeds=np.stack([texts.get_embeddings_from_prompt(prompt, verbose=False)[0] for prompt in PROMPTS]),
+        pixel_values=np.stack([images.load_and_transform_input_image(film, images.transform)[0][0] for film in films]),
+        image_embeds=image_embeds(images, films),
+        maps=patch_embeds(images, films) @ text_embeds(texts)[:MAPPED].T,
+        text_embeds=text_embeds(texts),
         prompts=PROMPTS,
+        **{f"fault.{fault}": cosines for fault, cosines in faults(images, texts, films, crop)},
     )
+
+
+def image_embeds(images: Any, films: Sequence[Path]) -> torch.Tensor:
+    return torch.stack([images.get_projected_global_embedding(film) for film in films])
+
+
+def patch_embeds(images: Any, films: Sequence[Path]) -> torch.Tensor:
+    """(N, h, w, D)"""
+    return torch.stack([images.get_projected_patch_embeddings(film)[0] for film in films])
+
+
+def text_embeds(texts: Any) -> torch.Tensor:
+    return torch.cat([texts.get_embeddings_from_prompt(prompt, verbose=False) for prompt in PROMPTS])
+
+
+def faults(images: Any, texts: Any, films: Sequence[Path], crop: int) -> Iterator[tuple[str, torch.Tensor]]:
+    """Cosines (N, L) of the same code with one thing wrong."""
+    right_images, right_texts = image_embeds(images, films), text_embeds(texts)
+    steps, head, relu = images.transform.transforms, texts.model.cls_projection_head, images.model.projector.model[2]
+
+    head.transform_act_fn = torch.relu
+    yield "activation", right_images @ text_embeds(texts).T
+    head.transform_act_fn = torch.nn.functional.gelu
+    images.model.projector.model[2] = torch.nn.GELU()
+    yield "activation_of_projector", image_embeds(images, films) @ right_texts.T
+    images.model.projector.model[2] = relu
+
+    places = patch_embeds(images, films).mean(dim=(1, 2))  # each of length 1 before their mean
+    yield "pooling", torch.nn.functional.normalize(places, dim=-1) @ right_texts.T
+
+    head.LayerNorm, norm = torch.nn.Identity(), head.LayerNorm
+    yield "norm", right_images @ text_embeds(texts).T
+    head.LayerNorm = norm
+
+    steps[1] = CenterCrop(928 - crop)  # the other model's
+    yield "crop", image_embeds(images, films) @ right_texts.T
+    steps[1] = CenterCrop(crop)
+
+    texts.tokenizer.basic_tokenizer.do_lower_case = False
+    yield "token", right_images @ text_embeds(texts).T
+    texts.tokenizer.basic_tokenizer.do_lower_case = True
+
+    steps.append(lambda pixels: pixels * 255)
+    yield "scale", image_embeds(images, films) @ right_texts.T
+    steps.pop()
+
+    if hasattr(images.model.encoder, "vit_pooler"):
+        pixels = [images.load_and_transform_input_image(film, images.transform)[0] for film in films]
+        with torch.no_grad():
+            both = [images.model.encoder(pixel, pixel, return_patch_embeddings=True) for pixel in pixels]
+            joint = torch.cat([images.model.forward_post_encoder(*each).projected_global_embedding for each in both])
+        yield "earlier_film", torch.nn.functional.normalize(joint, dim=-1) @ right_texts.T
 
 
 if __name__ == "__main__":

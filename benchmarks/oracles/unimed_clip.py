@@ -8,7 +8,7 @@ the text encoder is built from a folder with a configuration and random weights.
 package reads when it is imported and this model does not use, is that of open_clip.
 
 Writes OUT/weights (unimed-clip-vit-b16.pt, vocab.txt) and OUT/expected.npz: pixel_values (N, 3, H, W),
-image_embeds (N, D), text_embeds (L, D), scale, and the prompts.
+image_embeds (N, D), text_embeds (L, D), scale, the prompts, and cosines (N, L) with faults planted.
 """
 
 from __future__ import annotations
@@ -18,13 +18,16 @@ import gzip
 import importlib.util
 import shutil
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
+from tokenizers.normalizers import BertNormalizer
 from torch.nn.functional import normalize
+from torchvision import transforms
 from transformers import BertConfig, BertModel
 
 from tests.support.checkpoints import random_state
@@ -94,19 +97,65 @@ def main() -> None:
     torch.save({"epoch": 10, "name": "b16_400m", "state_dict": model.state_dict()}, weights / "unimed-clip-vit-b16.pt")
     shutil.copy2(encoder / "vocab.txt", weights)
     tokenizer = package.HFTokenizer(str(encoder), context_length=TINY_CONTEXT if given.tiny else CONTEXT)
-    shutil.rmtree(encoder)
-    pixels = torch.stack([preprocess(Image.open(film)) for film in sorted(given.films.iterdir())])
-    with torch.no_grad():
-        image_embeds = torch.cat([normalize(model.encode_image(pixel[None]), dim=-1) for pixel in pixels])
-        text_embeds = torch.cat([normalize(model.encode_text(tokenizer(prompt)), dim=-1) for prompt in PROMPTS])
+    films = [Image.open(film) for film in sorted(given.films.iterdir())]
+    pixels = torch.stack([preprocess(film) for film in films])
     np.savez_compressed(
         given.out / "expected.npz",
         pixel_values=pixels,
-        image_embeds=image_embeds,
-        text_embeds=text_embeds,
+        image_embeds=image_embeds(model, pixels),
+        text_embeds=text_embeds(model, tokenizer),
         scale=model.logit_scale.exp().item(),
         prompts=PROMPTS,
+        **{f"fault.{fault}": cosines for fault, cosines in faults(model, preprocess, tokenizer, films)},
     )
+    shutil.rmtree(encoder)
+
+
+@torch.no_grad()
+def image_embeds(model: Any, pixels: torch.Tensor) -> torch.Tensor:
+    return torch.cat([normalize(model.encode_image(pixel[None]), dim=-1) for pixel in pixels])
+
+
+@torch.no_grad()
+def text_embeds(model: Any, tokenizer: Any) -> torch.Tensor:
+    return torch.cat([normalize(model.encode_text(tokenizer(prompt)), dim=-1) for prompt in PROMPTS])
+
+
+def faults(
+    model: Any, preprocess: Any, tokenizer: Any, films: Sequence[Image.Image]
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """Cosines (N, L) of the same code with one thing wrong."""
+    from open_clip.hf_model import MeanPooler
+
+    pixels = torch.stack([preprocess(film) for film in films])
+    right_images, right_texts = image_embeds(model, pixels), text_embeds(model, tokenizer)
+    steps = preprocess.transforms
+
+    blocks = model.visual.transformer.resblocks
+    quick = [block.mlp.gelu for block in blocks]
+    for block in blocks:
+        block.mlp.gelu = torch.nn.GELU()
+    yield "activation", image_embeds(model, pixels) @ right_texts.T
+    for block, gelu in zip(blocks, quick, strict=True):
+        block.mlp.gelu = gelu
+
+    pooler, model.text_encoder.pooler = model.text_encoder.pooler, MeanPooler()
+    yield "pooling", right_images @ text_embeds(model, tokenizer).T
+    model.text_encoder.pooler = pooler
+
+    wrong = transforms.Compose([*steps[:-1], transforms.Normalize([0.5] * 3, [0.5] * 3)])
+    yield "norm", image_embeds(model, torch.stack([wrong(film) for film in films])) @ right_texts.T
+
+    size = pixels.shape[-1]
+    wrong = transforms.Compose([transforms.Resize((size, size), transforms.InterpolationMode.BICUBIC), *steps[1:]])
+    yield "crop", image_embeds(model, torch.stack([wrong(film) for film in films])) @ right_texts.T
+
+    tokenizer.tokenizer.backend_tokenizer.normalizer = BertNormalizer(lowercase=False)
+    yield "token", right_images @ text_embeds(model, tokenizer).T
+    tokenizer.tokenizer.backend_tokenizer.normalizer = BertNormalizer(lowercase=True)
+
+    wrong = transforms.Compose([*steps[:-1], lambda values: values * 255, steps[-1]])
+    yield "scale", image_embeds(model, torch.stack([wrong(film) for film in films])) @ right_texts.T
 
 
 if __name__ == "__main__":
