@@ -14,7 +14,6 @@ faults planted.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -59,7 +58,6 @@ def text_engine(folder: Path, tiny: bool) -> Any:
     model = CXRBertModel(CXRBertConfig(vocab_size=len(words), **sizes))
     model.load_state_dict(random_state(model.state_dict()))
     torch.save(model.state_dict(), folder / "pytorch_model.bin")
-    (folder / "config.json").write_text(json.dumps({"model_type": "cxr-bert", "architectures": ["CXRBertModel"]}))
     return TextInferenceEngine(CXRBertTokenizer(vocab_file=str(folder / "vocab.txt")), model.eval())
 
 
