@@ -7,8 +7,8 @@ time (4.24.0, with tokenizers 0.13.3 and huggingface_hub 0.16.4). Its code is ru
 embedding, but for what would be fetched: the networks have random weights. biovil_t.py is the same for BioViL-T.
 
 Writes OUT/weights, the folder to import, and OUT/expected.npz: pixel_values (N, 3, H, W), image_embeds (N, D),
-text_embeds (L, D), the prompts, maps (N, h, w, 2) of the first two before they are smoothed, and cosines (N, L) with
-faults planted.
+text_embeds (L, D), the prompts, patch_scores (h · w,) of the first film and prompt before they are smoothed, and
+cosines (N, L) with faults planted.
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ KINDS = {
 FULL_WORDS, TINY_WORDS = 30522, 200
 TINY_BERT = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 1, "intermediate_size": 128}
 TINY_PLACES = 40
-MAPPED = 2  # prompts whose maps are kept
 
 
 def image_model(kind: str, tiny: bool) -> Any:
@@ -83,7 +82,7 @@ def main(name: str) -> None:
         given.out / "expected.npz",
         pixel_values=np.stack([images.load_and_transform_input_image(film, images.transform)[0][0] for film in films]),
         image_embeds=image_embeds(images, films),
-        maps=patch_embeds(images, films) @ text_embeds(texts)[:MAPPED].T,
+        patch_scores=patch_embeds(images, films[:1])[0].flatten(0, 1) @ text_embeds(texts)[0],
         text_embeds=text_embeds(texts),
         prompts=PROMPTS,
         **{f"fault.{fault}": cosines for fault, cosines in faults(images, texts, films, crop)},

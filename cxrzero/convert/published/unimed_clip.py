@@ -87,9 +87,7 @@ class Clip(nn.Module):
         super().__init__()
         known = (VISUAL, BERT, PROJECTION, "logit_scale")
         if other := sorted(name for name in weights if not name.startswith(known)):
-            raise ImportModelError(
-                f"{what} has {other[0]} and {len(other) - 1} more: it is another version of the model"
-            )
+            raise ImportModelError(f"{what} also has {other[0]}: it is another version of the model")
         self.visual = _vision_transformer(part(weights, VISUAL), what)
         self.text = Text(part(weights, BERT), part(weights, PROJECTION), what)
 
