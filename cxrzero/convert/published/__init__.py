@@ -13,8 +13,11 @@ from torch import Tensor
 
 from cxrzero.convert.contents import Contents
 from cxrzero.convert.loaded import LoadedModel
-from cxrzero.convert.published import biovil, unimed_clip
+from cxrzero.convert.published.biovil import BIOVIL, BIOVIL_T
+from cxrzero.convert.published.chexficient import CHEXFICIENT
+from cxrzero.convert.published.clear import CLEAR
 from cxrzero.convert.published.layout import Layout, Source
+from cxrzero.convert.published.unimed_clip import UNIMED_CLIP
 from cxrzero.convert.recognise import shortened
 from cxrzero.convert.weights import widened
 from cxrzero.errors import AmbiguousModelError
@@ -23,9 +26,11 @@ __all__ = ["LAYOUTS", "Layout", "Source", "find_layout", "load_published"]
 
 # One line a layout, by name.
 LAYOUTS: tuple[Layout, ...] = (
-    biovil.BIOVIL_LAYOUT,
-    biovil.BIOVIL_T_LAYOUT,
-    unimed_clip.LAYOUT,
+    BIOVIL,
+    BIOVIL_T,
+    CHEXFICIENT,
+    CLEAR,
+    UNIMED_CLIP,
 )
 
 

@@ -31,11 +31,11 @@ from cxrzero.convert.vocabulary import read_vocabulary
 from cxrzero.convert.weights import StateDict
 from cxrzero.errors import ImportModelError
 
-BIOVIL, BIOVIL_T = "biovil", "biovil-t"
+PLAIN, TEMPORAL = "biovil", "biovil-t"
 # image/model/pretrained.py
-IMAGE_FILES = {BIOVIL: "biovil_image_resnet50_proj_size_128.pt", BIOVIL_T: "biovil_t_image_model_proj_size_128.pt"}
+IMAGE_FILES = {PLAIN: "biovil_image_resnet50_proj_size_128.pt", TEMPORAL: "biovil_t_image_model_proj_size_128.pt"}
 TEXT_FILE = "pytorch_model.bin"
-RESIZED, CROPPED = 512, {BIOVIL: 480, BIOVIL_T: 448}  # pixels; image/utils.py: get_image_inference
+RESIZED, CROPPED = 512, {PLAIN: 480, TEMPORAL: 448}  # pixels; image/utils.py: get_image_inference
 NORM_EPSILON = 1e-12  # text/model/modelling_cxrbert.py: BertProjectionHead
 # Tokens; the authors read as many as there are places (512), and each prompt costs as much as the longest.
 CONTEXT = 128
@@ -65,15 +65,15 @@ def is_biovil_t(weights: Mapping[str, Tensor]) -> bool:
 
 
 def load_biovil(weights: StateDict, source: Source) -> LoadedModel:
-    return _load(BIOVIL, weights, source)
+    return _load(PLAIN, weights, source)
 
 
 def load_biovil_t(weights: StateDict, source: Source) -> LoadedModel:
-    return _load(BIOVIL_T, weights, source)
+    return _load(TEMPORAL, weights, source)
 
 
-BIOVIL_LAYOUT = Layout(BIOVIL, is_biovil, load_biovil)
-BIOVIL_T_LAYOUT = Layout(BIOVIL_T, is_biovil_t, load_biovil_t)
+BIOVIL = Layout(PLAIN, is_biovil, load_biovil)
+BIOVIL_T = Layout(TEMPORAL, is_biovil_t, load_biovil_t)
 
 
 def _load(name: str, weights: StateDict, source: Source) -> LoadedModel:
@@ -86,7 +86,7 @@ def _load(name: str, weights: StateDict, source: Source) -> LoadedModel:
     words = {key: value for key, value in weights.items() if key.startswith(TEXT)}
     picture = {key: value for key, value in weights.items() if key not in words}
     if not picture or not words:
-        missing = TEXT_FILE if picture else f"{IMAGE_FILES[BIOVIL]} (BioViL) or {IMAGE_FILES[BIOVIL_T]} (BioViL-T)"
+        missing = TEXT_FILE if picture else f"{IMAGE_FILES[PLAIN]} (BioViL) or {IMAGE_FILES[TEMPORAL]} (BioViL-T)"
         raise ImportModelError(
             f"{source.path} holds the {'image' if picture else 'text'} tower alone; put {missing} and vocab.txt of the "
             f"same repository beside it ({card.page}), and import their folder with --as {name}"

@@ -72,7 +72,7 @@ def load_unimed_clip(weights: StateDict, source: Source) -> LoadedModel:
     )
 
 
-LAYOUT = Layout(NAME, is_unimed_clip, load_unimed_clip)
+UNIMED_CLIP = Layout(NAME, is_unimed_clip, load_unimed_clip)
 
 
 class Clip(nn.Module):
