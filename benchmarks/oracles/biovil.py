@@ -7,8 +7,8 @@ time (4.24.0, with tokenizers 0.13.3 and huggingface_hub 0.16.4). Its code is ru
 embedding, but for what would be fetched: the networks have random weights. biovil_t.py is the same for BioViL-T.
 
 Writes OUT/weights, the folder to import, and OUT/expected.npz: pixel_values (N, 3, H, W), image_embeds (N, D),
-text_embeds (L, D), the prompts, patch_scores (h · w,) of the first film and prompt before they are smoothed, and
-cosines (N, L) with faults planted.
+text_embeds (P, D), the prompts, probabilities (N, L) and their labels, patch_scores (h · w,) of the first film and
+prompt before they are smoothed, and cosines (N, P) with faults planted.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ KINDS = {
 FULL_WORDS, TINY_WORDS = 30522, 200
 TINY_BERT = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 1, "intermediate_size": 128}
 TINY_PLACES = 40
+LABELS, SIDES = ("pneumonia", "edema", "pleural effusion"), ("Findings suggesting {}", "No evidence of {}")
 
 
 def image_model(kind: str, tiny: bool) -> Any:
@@ -85,6 +86,8 @@ def main(name: str) -> None:
         patch_scores=patch_embeds(images, films[:1])[0].flatten(0, 1) @ text_embeds(texts)[0],
         text_embeds=text_embeds(texts),
         prompts=PROMPTS,
+        labels=LABELS,
+        probabilities=probabilities(images, texts, films),
         **{f"fault.{fault}": cosines for fault, cosines in faults(images, texts, films, crop)},
     )
 
@@ -93,17 +96,27 @@ def image_embeds(images: Any, films: Sequence[Path]) -> torch.Tensor:
     return torch.stack([images.get_projected_global_embedding(film) for film in films])
 
 
+def probabilities(images: Any, texts: Any, films: Sequence[Path]) -> torch.Tensor:
+    """(N, L): softmax over the cosines of both sides, which test_zero_shot_classification.py compares."""
+    sides = [
+        image_embeds(images, films)
+        @ texts.get_embeddings_from_prompt([side.format(x) for x in LABELS], verbose=False).T
+        for side in SIDES
+    ]
+    return torch.softmax(torch.stack(sides), dim=0)[0]
+
+
 def patch_embeds(images: Any, films: Sequence[Path]) -> torch.Tensor:
     """(N, h, w, D)"""
     return torch.stack([images.get_projected_patch_embeddings(film)[0] for film in films])
 
 
-def text_embeds(texts: Any) -> torch.Tensor:
-    return torch.cat([texts.get_embeddings_from_prompt(prompt, verbose=False) for prompt in PROMPTS])
+def text_embeds(texts: Any, prompts: Sequence[str] = PROMPTS) -> torch.Tensor:
+    return torch.cat([texts.get_embeddings_from_prompt(prompt, verbose=False) for prompt in prompts])
 
 
 def faults(images: Any, texts: Any, films: Sequence[Path], crop: int) -> Iterator[tuple[str, torch.Tensor]]:
-    """Cosines (N, L) of the same code with one thing wrong."""
+    """Cosines (N, P) of the same code with one thing wrong."""
     right_images, right_texts = image_embeds(images, films), text_embeds(texts)
     steps, head, relu = images.transform.transforms, texts.model.cls_projection_head, images.model.projector.model[2]
 

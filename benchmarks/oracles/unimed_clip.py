@@ -8,7 +8,8 @@ the text encoder is built from a folder with a configuration and random weights.
 package reads when it is imported and this model does not use, is that of open_clip.
 
 Writes OUT/weights (unimed-clip-vit-b16.pt, vocab.txt) and OUT/expected.npz: pixel_values (N, 3, H, W),
-image_embeds (N, D), text_embeds (L, D), scale, the prompts, and cosines (N, L) with faults planted.
+image_embeds (N, D), text_embeds (P, D), the prompts, probabilities (N, L) and their labels, and cosines (N, P) with
+faults planted.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ TINY = {
     "vision_cfg": {"image_size": 64, "layers": 2, "width": 64, "patch_size": 16},
     "text_cfg": {},
 }
+LABELS = ("pneumonia", "edema", "pleural effusion")
+SIDES = ("{} is indicated in this chest X-ray image.", "No {} is indicated in this chest X-ray image.")
 BPE = "bpe_simple_vocab_16e6.txt.gz"
 
 
@@ -104,11 +107,20 @@ def main() -> None:
         pixel_values=pixels,
         image_embeds=image_embeds(model, pixels),
         text_embeds=text_embeds(model, tokenizer),
-        scale=model.logit_scale.exp().item(),
         prompts=PROMPTS,
+        labels=LABELS,
+        probabilities=probabilities(model, pixels, tokenizer),
         **{f"fault.{fault}": cosines for fault, cosines in faults(model, preprocess, tokenizer, films)},
     )
     shutil.rmtree(encoder)
+
+
+@torch.no_grad()
+def probabilities(model: Any, pixels: torch.Tensor, tokenizer: Any) -> torch.Tensor:
+    """(N, L): softmax over logit_scale · cosine of both sides, as README.md has it."""
+    sides = [text_embeds(model, tokenizer, [side.format(label) for label in LABELS]) for side in SIDES]
+    logits = torch.stack([model.logit_scale.exp() * image_embeds(model, pixels) @ texts.T for texts in sides])
+    return logits.softmax(dim=0)[0]
 
 
 @torch.no_grad()
@@ -117,14 +129,14 @@ def image_embeds(model: Any, pixels: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def text_embeds(model: Any, tokenizer: Any) -> torch.Tensor:
-    return torch.cat([normalize(model.encode_text(tokenizer(prompt)), dim=-1) for prompt in PROMPTS])
+def text_embeds(model: Any, tokenizer: Any, prompts: Sequence[str] = PROMPTS) -> torch.Tensor:
+    return torch.cat([normalize(model.encode_text(tokenizer(prompt)), dim=-1) for prompt in prompts])
 
 
 def faults(
     model: Any, preprocess: Any, tokenizer: Any, films: Sequence[Image.Image]
 ) -> Iterator[tuple[str, torch.Tensor]]:
-    """Cosines (N, L) of the same code with one thing wrong."""
+    """Cosines (N, P) of the same code with one thing wrong."""
     from open_clip.hf_model import MeanPooler
 
     pixels = torch.stack([preprocess(film) for film in films])

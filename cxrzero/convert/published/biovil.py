@@ -22,10 +22,9 @@ from torch.nn import functional
 from cxrzero.cards.card import load_card
 from cxrzero.clip.steps import Steps
 from cxrzero.convert.loaded import LoadedModel
-from cxrzero.convert.published.bert import PAD_ID, Bert, build_bert, first_token, part
-from cxrzero.convert.published.layout import Layout, Source
+from cxrzero.convert.published.bert import PAD_ID, Bert, build_bert, first_token
+from cxrzero.convert.published.layout import Layout, Source, fill, part
 from cxrzero.convert.published.resnet import build_resnet
-from cxrzero.convert.recognise import check_keys
 from cxrzero.convert.towers import Towers
 from cxrzero.convert.vocabulary import read_vocabulary
 from cxrzero.convert.weights import StateDict
@@ -171,8 +170,8 @@ class Image(nn.Module):
         except KeyError as error:
             raise ImportModelError(f"{what} has no {error.args[0]}: it is another version of the model") from None
         self.trunk = build_resnet(part(own, TRUNK), what)
-        self.alone = _filled(alone, part(beside, "encoder.") if ABSENT in own else beside, what)
-        self.projector = _filled(projector, part(own, PROJECTOR), what)
+        self.alone = fill(alone, part(beside, "encoder.") if ABSENT in own else beside, what)
+        self.projector = fill(projector, part(own, PROJECTOR), what)
         self.width = int(own[PROJECTOR + "3.weight"].shape[0])
 
     def forward(self, pixel_values: Tensor) -> Tensor:
@@ -238,7 +237,7 @@ class Text(nn.Module):
         except KeyError as error:
             raise ImportModelError(f"{what} has no {error.args[0]}: it is not CXR-BERT with its projection") from None
         self.bert: Bert = build_bert(part(own, "bert."), what)
-        self.head = _filled(head, part(own, HEAD), what)
+        self.head = fill(head, part(own, HEAD), what)
         self.tokens, self.places, self.width = len(words), len(places), len(own[HEAD + "dense_to_output.weight"])
 
     def forward(self, input_ids: Tensor) -> Tensor:
@@ -267,11 +266,3 @@ def _head(first: Tensor) -> nn.Module:
             dense_to_output=nn.Linear(width, width),
         )
     )
-
-
-def _filled(module: nn.Module, weights: Mapping[str, Tensor], what: str) -> nn.Module:
-    """A module with its tensors, in evaluation mode; counters of training decide nothing and may be missing."""
-    counters = {name: value for name, value in module.state_dict().items() if name.endswith("num_batches_tracked")}
-    check_keys(module, counters | dict(weights), what)
-    module.load_state_dict(counters | dict(weights))
-    return module.eval()

@@ -19,9 +19,9 @@ from cxrzero.cards.card import load_card
 from cxrzero.clip.steps import clip_steps
 from cxrzero.convert.cleaning import with_cleaning
 from cxrzero.convert.loaded import LoadedModel
-from cxrzero.convert.published.bert import PAD_ID, build_bert, first_token, part
-from cxrzero.convert.published.layout import Layout, Source
-from cxrzero.convert.recognise import check_keys, exponentiated_scale, vision_cfg
+from cxrzero.convert.published.bert import PAD_ID, build_bert, first_token
+from cxrzero.convert.published.layout import Layout, Source, fill, part, refuse_others
+from cxrzero.convert.recognise import exponentiated_scale, vision_cfg
 from cxrzero.convert.towers import open_clip_towers
 from cxrzero.convert.vocabulary import read_vocabulary
 from cxrzero.convert.weights import StateDict
@@ -45,8 +45,7 @@ def load_unimed_clip(weights: StateDict, source: Source) -> LoadedModel:
         ImportModelError: tensors are missing, or there are others.
     """
     card = load_card(NAME)
-    what = f"{source.path}, as {card.title},"
-    model = Clip(weights, what)
+    model = Clip(weights, NAME)
     size = model.visual.image_size[0]
     tokenizer = read_vocabulary(source, model.text.tokens, lower_case=True, origin=VOCABULARY)
     described = f"{card.title}: ViT patch {model.visual.patch_size[0]} at {size} px, QuickGELU + BERT"
@@ -85,9 +84,7 @@ class Clip(nn.Module):
 
     def __init__(self, weights: Mapping[str, Tensor], what: str) -> None:
         super().__init__()
-        known = (VISUAL, BERT, PROJECTION, "logit_scale")
-        if other := sorted(name for name in weights if not name.startswith(known)):
-            raise ImportModelError(f"{what} also has {other[0]}: it is another version of the model")
+        refuse_others(weights, (VISUAL, BERT, PROJECTION, "logit_scale"), what)
         self.visual = _vision_transformer(part(weights, VISUAL), what)
         self.text = Text(part(weights, BERT), part(weights, PROJECTION), what)
 
@@ -100,17 +97,14 @@ class Text(nn.Module):
         places: tokens that it reads at most.
     """
 
-    def __init__(self, bert: Mapping[str, Tensor], projection: Mapping[str, Tensor], what: str) -> None:
+    def __init__(self, bert: StateDict, projection: StateDict, what: str) -> None:
         super().__init__()
         self.bert = build_bert(bert, what)
         if "0.weight" not in projection:
             raise ImportModelError(f"{what} has no {PROJECTION}0.weight, half of the projection of its texts")
         (hidden, width), embed_dim = projection["0.weight"].shape, len(projection["2.weight"])
-        self.proj = nn.Sequential(
-            nn.Linear(width, hidden, bias=False), nn.GELU(), nn.Linear(hidden, embed_dim, bias=False)
-        )
-        check_keys(self.proj, projection, what)
-        self.proj.load_state_dict(projection)
+        proj = nn.Sequential(nn.Linear(width, hidden, bias=False), nn.GELU(), nn.Linear(hidden, embed_dim, bias=False))
+        self.proj = fill(proj, projection, what)
         self.tokens = len(bert["embeddings.word_embeddings.weight"])
         self.places = len(bert["embeddings.position_embeddings.weight"])
 
@@ -118,11 +112,11 @@ class Text(nn.Module):
         return torch.as_tensor(self.proj(first_token(self.bert(input_ids))))
 
 
-def _vision_transformer(weights: Mapping[str, Tensor], what: str) -> VisionTransformer:
+def _vision_transformer(weights: StateDict, what: str) -> VisionTransformer:
     try:
         cfg, embed_dim = vision_cfg(weights), weights["proj"].shape[1]
     except KeyError as error:
-        raise ImportModelError(f"{what} has no {VISUAL}{error.args[0]}: its image tower is missing") from None
+        raise ImportModelError(f"{what} has no {VISUAL}{error.args[0]}: the image tower is missing") from None
     visual = VisionTransformer(
         image_size=cfg["image_size"],
         patch_size=cfg["patch_size"],
@@ -133,6 +127,4 @@ def _vision_transformer(weights: Mapping[str, Tensor], what: str) -> VisionTrans
         output_dim=embed_dim,
         act_layer=QuickGELU,
     )
-    check_keys(visual, weights, what)
-    visual.load_state_dict(weights)
-    return visual.eval()
+    return fill(visual, weights, what)

@@ -1,10 +1,11 @@
-"""BioViL and BioViL-T: a tiny model of the published layout answers as its authors' code, and faults are noticed."""
+"""BioViL and BioViL-T: tiny files of the published layout answer as the authors' code does, and faults are noticed."""
 
 from __future__ import annotations
 
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -13,13 +14,23 @@ pytest.importorskip("transformers")
 from cxrzero.convert import import_model, load_model  # noqa: E402
 from cxrzero.errors import ImportModelError  # noqa: E402
 from cxrzero.heatmap.cells import Axis, patch_axes  # noqa: E402
-from tests.support.published import Published, agrees, answers, deviations, draw_films, notices  # noqa: E402
+from tests.support.published import (  # noqa: E402
+    Published,
+    agrees,
+    answers,
+    deviations,
+    draw_films,
+    drop,
+    extra,
+    notices,
+    predicted,
+)
 from tests.support.vocabulary import wordpieces  # noqa: E402
 
 IMAGE = {"biovil": "biovil_image_resnet50_proj_size_128.pt", "biovil-t": "biovil_t_image_model_proj_size_128.pt"}
 TEXT = "pytorch_model.bin"
+FAULTS = {"activation", "activation_of_projector", "pooling", "norm", "crop", "token", "scale"}
 LAST = ("projector.model.3.weight", "projector.model.3.bias")
-FAULTS = ("activation", "activation_of_projector", "pooling", "norm", "crop", "token", "scale")
 
 
 def published_folder(published, name, folder):
@@ -34,89 +45,107 @@ def published_folder(published, name, folder):
 
 
 @pytest.fixture(scope="module", params=["biovil", "biovil-t"])
-def asked(request, tmp_path_factory):
-    """(name, what its authors' code gave, folder as published, bundle, what the bundle gives)."""
-    folder = tmp_path_factory.mktemp(request.param)
-    published = Published(request.param)
-    source = published_folder(published, request.param, folder / "source")
-    import_model(source, folder / "bundle")
-    films = draw_films(folder / "films")
-    return request.param, published, source, folder / "bundle", answers(folder / "bundle", films, published.prompts)
+def name(request):
+    return request.param
 
 
-def test_it_answers_as_its_authors_code(asked):
-    _, published, _, _, ours = asked
+@pytest.fixture(scope="module")
+def published(name):
+    return Published(name)
+
+
+@pytest.fixture(scope="module")
+def source(name, published, tmp_path_factory):
+    return published_folder(published, name, tmp_path_factory.mktemp(name) / "source")
+
+
+@pytest.fixture(scope="module")
+def bundle(source):
+    import_model(source, source.parent / "bundle")
+    return source.parent / "bundle"
+
+
+@pytest.fixture(scope="module")
+def films(bundle):
+    return draw_films(bundle.parent / "films")
+
+
+@pytest.fixture(scope="module")
+def ours(bundle, films, published):
+    return answers(bundle, films, published.prompts)
+
+
+def test_tiny_files_answer_as_the_authors_code_does(ours, published):
     found = deviations(ours, published.expected)
     assert agrees(found)
     assert found["pixel_values"] == 0
 
 
-def test_planted_faults_are_noticed(asked):
-    name, published, _, _, ours = asked
-    assert set(published.faults) == {*FAULTS} | ({"earlier_film"} if name == "biovil-t" else set())
+def test_the_comparison_notices(name, ours, published):
+    assert set(published.faults) == FAULTS | ({"earlier_film"} if name == "biovil-t" else set())
     assert [fault for fault in published.faults if not notices(ours, published, fault)] == []
 
 
-def test_its_places_look_around_every_32nd_pixel_beginning_in_the_corner(asked):
-    _, published, _, bundle, _ = asked
+def test_predict_gives_what_the_authors_compare(bundle, films, published):
+    expected = published.expected["probabilities"]
+    assert np.ptp(expected) > 1e-3
+    assert np.abs(predicted(bundle, films, published.labels) - expected).max() < 1e-6
+
+
+def test_its_places_look_around_every_32nd_pixel_beginning_in_the_corner(bundle, published):
     stated = json.loads((bundle / "model.json").read_text("utf-8"))
     grid = tuple(stated["patch_embeds"].values())
-    assert grid[0] * grid[1] == len(published.expected["patch_scores"])  # of which the first test compares each
+    assert grid[0] * grid[1] == len(published.expected["patch_scores"])  # which the first test compares one by one
     assert patch_axes(bundle / "patch_encoder.onnx", grid, tuple(stated["image_size"])) == (Axis(0.5, 32.0),) * 2
 
 
-def test_a_prompt_loses_its_stop_as_the_authors_take_it_off(asked):
-    tokenizer = load_model(asked[2]).tokenizer
+def test_a_prompt_loses_its_stop_as_the_authors_take_it_off(source):
+    tokenizer = load_model(source).tokenizer
     assert tokenizer.encode("No edema.?!").ids == tokenizer.encode("no edema").ids
     assert tokenizer.encode("No. edema").ids != tokenizer.encode("no edema").ids
     assert tokenizer.token_to_id("no") in tokenizer.encode("No edema").ids
 
 
-def changed(file, change):
-    """A state dict of a file with one thing changed."""
+def in_file(file, change):
+    """Damage to a folder: a file's state dict changed."""
 
     def damage(folder, name):
         path = folder / (IMAGE[name] if file == "image" else TEXT)
-        state = torch.load(path, weights_only=True)
-        change(state)
-        torch.save(state, path)
+        torch.save(change(torch.load(path, weights_only=True)), path)
 
     return damage
 
 
-def removed(file):
+def without(file):
     return lambda folder, name: (folder / (IMAGE[name] if file == "image" else file)).unlink()
 
 
 BAD = {
-    "no text tower": (removed(TEXT), r"holds the image tower alone; put pytorch_model\.bin and vocab\.txt"),
-    "no image tower": (
-        removed("image"),
-        r"holds the text tower alone; put biovil_image_.* or biovil_t_image_.* and vocab",
-    ),
-    "no vocabulary": (removed("vocab.txt"), r"neither vocab\.txt nor tokenizer\.json.*microsoft/BiomedVLP"),
+    "no text tower": (without(TEXT), r"holds the image tower alone; put pytorch_model\.bin and vocab\.txt"),
+    "no image tower": (without("image"), r"holds the text tower alone; put biovil_image_.* or biovil_t_image_.* and v"),
+    "no vocabulary": (without("vocab.txt"), r"neither vocab\.txt nor tokenizer\.json.*microsoft/BiomedVLP"),
     "no projector": (
-        changed("image", lambda state: state.pop("projector.model.3.weight")),
+        in_file("image", drop(LAST[0])),
         r"the image tower of BioViL.* has no projector\.model\.3\.weight: it is another version",
     ),
+    "half a trunk": (in_file("image", drop("encoder.encoder.layer3.0.conv2")), r"layer3\.0\.conv2"),
     "another version of the image tower": (
-        changed("image", lambda state: state.update({"encoder.gate.weight": torch.zeros(2)})),
+        in_file("image", extra("encoder.gate.weight", 2)),
         r"unexpected (encoder\.)?gate\.weight",
     ),
-    "CXR-BERT without projection": (
-        changed("text", lambda state: state.pop("cls_projection_head.dense_to_hidden.weight")),
+    "CXR-BERT without its projection": (
+        in_file("text", drop("cls_projection_head.dense_to_hidden")),
         r"has no cls_projection_head\.dense_to_hidden\.weight: it is not CXR-BERT",
     ),
     "towers of two models": (
-        changed("image", lambda state: state.update({key: state[key][:64] for key in LAST})),
+        in_file("image", lambda state: state | {key: state[key][:64] for key in LAST}),
         "films have embeddings of 64 numbers and texts of 128; the two files do not belong together",
     ),
 }
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_what_does_not_fit_is_said(asked, tmp_path, case):
-    name, _, source, _, _ = asked
+def test_what_does_not_fit_is_said(name, source, tmp_path, case):
     folder = shutil.copytree(source, tmp_path / "bad")
     damage, message = BAD[case]
     damage(folder, name)
@@ -124,13 +153,12 @@ def test_what_does_not_fit_is_said(asked, tmp_path, case):
         load_model(folder)
 
 
-def test_a_film_alone_never_asks_what_compares_it_with_an_earlier_one(asked, tmp_path):
-    """Nor a classifier or counters that a file may have; and half precision is widened."""
-    name, _, source, _, _ = asked
+def test_what_one_film_never_asks_may_be_missing_and_a_classifier_be_there(name, source, tmp_path):
+    """And half precision is widened."""
     folder = shutil.copytree(source, tmp_path / "other")
     path = folder / IMAGE[name]
-    state = {key: value for key, value in torch.load(path, weights_only=True).items() if "vit_pooler" not in key}
-    state = {key: value.half() for key, value in state.items() if not key.endswith("num_batches_tracked")}
+    state = drop("encoder.vit_pooler")(torch.load(path, weights_only=True))
+    state = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
     torch.save(state | {"classifier.fc_0.model.weight": torch.zeros(2, 3)}, path)
     loaded = load_model(folder)
     assert any(line.startswith("not used: ") and "a classifier" in line for line in loaded.stated)
