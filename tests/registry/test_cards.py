@@ -17,6 +17,15 @@ def test_the_known_models() -> None:
     assert len(FAMILY) == 8
 
 
+def test_every_published_layout_has_its_card_and_every_card_of_one_its_layout() -> None:
+    pytest.importorskip("torch")
+    from cxrzero.convert.published import LAYOUTS
+
+    names = [layout.name for layout in LAYOUTS]
+    assert names == sorted(set(names))
+    assert set(names) == {card.name for card in iter_cards() if card.import_facts.preprocess == "layout"}
+
+
 @pytest.mark.parametrize("name", card_names())
 def test_every_fact_has_a_source_and_every_hash_is_one(name: str) -> None:
     card = load_card(name)
@@ -32,7 +41,7 @@ def test_every_fact_has_a_source_and_every_hash_is_one(name: str) -> None:
     assert card.bundled == (bundled_folder() / name).is_dir()
     said = {key: fact.value for key, fact in card.facts.items() if fact}
     assert said["scoring_rule"] in ("softmax_pair", "sigmoid")
-    assert said["tokenizer"] in ("clip-bpe", "source", "bundle")
+    assert said["tokenizer"] in ("clip-bpe", "wordpiece", "source", "bundle")
     for template in (*card.import_facts.positive, *card.import_facts.negative):
         assert "{}" in template
 
