@@ -8,7 +8,7 @@ embedding, but for what would be fetched: the networks have random weights. biov
 
 Writes OUT/weights, the folder to import, and OUT/expected.npz: pixel_values (N, 3, H, W), image_embeds (N, D),
 text_embeds (P, D), the prompts, probabilities (N, L) and their labels, patch_scores (h · w,) of the first film and
-prompt before they are smoothed, and cosines (N, P) with faults planted.
+prompt before they are smoothed, and cosines of the first films with faults planted.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ KINDS = {
 FULL_WORDS, TINY_WORDS = 30522, 200
 TINY_BERT = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 1, "intermediate_size": 128}
 TINY_PLACES = 40
+FAULTY = 6  # films that go through code with a fault
 LABELS, SIDES = ("pneumonia", "edema", "pleural effusion"), ("Findings suggesting {}", "No evidence of {}")
 
 
@@ -90,7 +91,7 @@ def main(name: str) -> None:
         prompts=PROMPTS,
         labels=LABELS,
         probabilities=probabilities(images, texts, films),
-        **{f"fault.{fault}": cosines for fault, cosines in faults(images, texts, films, crop)},
+        **{f"fault.{fault}": cosines for fault, cosines in faults(images, texts, films[:FAULTY], crop)},
     )
 
 
@@ -128,7 +129,7 @@ def text_embeds(texts: Any, prompts: Sequence[str] = PROMPTS) -> torch.Tensor:
 
 
 def faults(images: Any, texts: Any, films: Sequence[Path], crop: int) -> Iterator[tuple[str, torch.Tensor]]:
-    """Cosines (N, P) of the same code with one thing wrong."""
+    """Cosines (n, P) of the same code with one thing wrong."""
     right_images, right_texts = image_embeds(images, films), text_embeds(texts)
     steps, head, relu = images.transform.transforms, texts.model.cls_projection_head, images.model.projector.model[2]
 

@@ -8,8 +8,8 @@ the text encoder is built from a folder with a configuration and random weights.
 package reads when it is imported and this model does not use, is that of open_clip.
 
 Writes OUT/weights (unimed-clip-vit-b16.pt, vocab.txt) and OUT/expected.npz: pixel_values (N, 3, H, W),
-image_embeds (N, D), text_embeds (P, D), the prompts, probabilities (N, L) and their labels, and cosines (N, P) with
-faults planted.
+image_embeds (N, D), text_embeds (P, D), the prompts, probabilities (N, L) and their labels, and cosines of the
+first films with faults planted.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ TINY = {
     "vision_cfg": {"image_size": 64, "layers": 2, "width": 64, "patch_size": 16},
     "text_cfg": {},
 }
+FAULTY = 6  # films that go through code with a fault
 LABELS = ("pneumonia", "edema", "pleural effusion")
 SIDES = ("{} is indicated in this chest X-ray image.", "No {} is indicated in this chest X-ray image.")
 BPE = "bpe_simple_vocab_16e6.txt.gz"
@@ -110,7 +111,7 @@ def main() -> None:
         prompts=PROMPTS,
         labels=LABELS,
         probabilities=probabilities(model, pixels, tokenizer),
-        **{f"fault.{fault}": cosines for fault, cosines in faults(model, preprocess, tokenizer, films)},
+        **{f"fault.{fault}": cosines for fault, cosines in faults(model, preprocess, tokenizer, films[:FAULTY])},
     )
     shutil.rmtree(encoder)
 
@@ -136,7 +137,7 @@ def text_embeds(model: Any, tokenizer: Any, prompts: Sequence[str] = PROMPTS) ->
 def faults(
     model: Any, preprocess: Any, tokenizer: Any, films: Sequence[Image.Image]
 ) -> Iterator[tuple[str, torch.Tensor]]:
-    """Cosines (N, P) of the same code with one thing wrong."""
+    """Cosines (n, P) of the same code with one thing wrong."""
     from open_clip.hf_model import MeanPooler
 
     pixels = torch.stack([preprocess(film) for film in films])
