@@ -82,15 +82,16 @@ def main(name: str) -> None:
         learn_statistics(images, films[::4])
     torch.save(model.state_dict(), weights / file)
     texts = text_engine(weights, given.tiny)
+    embeds = image_embeds(images, films)
     np.savez_compressed(
         given.out / "expected.npz",
         pixel_values=np.stack([images.load_and_transform_input_image(film, images.transform)[0][0] for film in films]),
-        image_embeds=image_embeds(images, films),
+        image_embeds=embeds,
         patch_scores=patch_embeds(images, films[:1])[0].flatten(0, 1) @ text_embeds(texts)[0],
         text_embeds=text_embeds(texts),
         prompts=PROMPTS,
         labels=LABELS,
-        probabilities=probabilities(images, texts, films),
+        probabilities=probabilities(embeds, texts),
         **{f"fault.{fault}": cosines for fault, cosines in faults(images, texts, films[:FAULTY], crop)},
     )
 
@@ -109,14 +110,10 @@ def image_embeds(images: Any, films: Sequence[Path]) -> torch.Tensor:
     return torch.stack([images.get_projected_global_embedding(film) for film in films])
 
 
-def probabilities(images: Any, texts: Any, films: Sequence[Path]) -> torch.Tensor:
+def probabilities(embeds: torch.Tensor, texts: Any) -> torch.Tensor:
     """(N, L): softmax over the cosines of both sides, which test_zero_shot_classification.py compares."""
-    sides = [
-        image_embeds(images, films)
-        @ texts.get_embeddings_from_prompt([side.format(x) for x in LABELS], verbose=False).T
-        for side in SIDES
-    ]
-    return torch.softmax(torch.stack(sides), dim=0)[0]
+    sides = [text_embeds(texts, [side.format(label) for label in LABELS]) for side in SIDES]
+    return torch.stack([embeds @ side.T for side in sides]).softmax(dim=0)[0]
 
 
 def patch_embeds(images: Any, films: Sequence[Path]) -> torch.Tensor:

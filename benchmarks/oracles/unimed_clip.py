@@ -103,24 +103,25 @@ def main() -> None:
     tokenizer = package.HFTokenizer(str(encoder), context_length=TINY_CONTEXT if given.tiny else CONTEXT)
     films = [Image.open(film) for film in sorted(given.films.iterdir())]
     pixels = torch.stack([preprocess(film) for film in films])
+    embeds = image_embeds(model, pixels)
     np.savez_compressed(
         given.out / "expected.npz",
         pixel_values=pixels,
-        image_embeds=image_embeds(model, pixels),
+        image_embeds=embeds,
         text_embeds=text_embeds(model, tokenizer),
         prompts=PROMPTS,
         labels=LABELS,
-        probabilities=probabilities(model, pixels, tokenizer),
+        probabilities=probabilities(model, embeds, tokenizer),
         **{f"fault.{fault}": cosines for fault, cosines in faults(model, preprocess, tokenizer, films[:FAULTY])},
     )
     shutil.rmtree(encoder)
 
 
 @torch.no_grad()
-def probabilities(model: Any, pixels: torch.Tensor, tokenizer: Any) -> torch.Tensor:
+def probabilities(model: Any, embeds: torch.Tensor, tokenizer: Any) -> torch.Tensor:
     """(N, L): softmax over logit_scale · cosine of both sides, as README.md has it."""
     sides = [text_embeds(model, tokenizer, [side.format(label) for label in LABELS]) for side in SIDES]
-    logits = torch.stack([model.logit_scale.exp() * image_embeds(model, pixels) @ texts.T for texts in sides])
+    logits = torch.stack([model.logit_scale.exp() * embeds @ texts.T for texts in sides])
     return logits.softmax(dim=0)[0]
 
 
