@@ -8,7 +8,7 @@ embedding, but for what would be fetched: the networks have random weights. biov
 
 Writes OUT/weights, the folder to import, and OUT/expected.npz: pixel_values (N, 3, H, W), image_embeds (N, D),
 text_embeds (P, D), the prompts, probabilities (N, L) and their labels, patch_scores (h · w,) of the first film and
-prompt before they are smoothed, and cosines of the first films with faults planted.
+prompt before they are smoothed, and cosines (N, P) with faults planted, rows of NaN for most films.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ KINDS = {
 FULL_WORDS, TINY_WORDS = 30522, 200
 TINY_BERT = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 1, "intermediate_size": 128}
 TINY_PLACES = 40
-FAULTY = 6  # films that go through code with a fault
+FAULTY = 8  # films at most that go through code with a fault
 LABELS, SIDES = ("pneumonia", "edema", "pleural effusion"), ("Findings suggesting {}", "No evidence of {}")
 
 
@@ -92,7 +92,7 @@ def main(name: str) -> None:
         prompts=PROMPTS,
         labels=LABELS,
         probabilities=probabilities(embeds, texts),
-        **{f"fault.{fault}": cosines for fault, cosines in faults(images, texts, films[:FAULTY], crop)},
+        **{f"fault.{fault}": among(len(films), cosines) for fault, cosines in faults(images, texts, some(films), crop)},
     )
 
 
@@ -123,6 +123,18 @@ def patch_embeds(images: Any, films: Sequence[Path]) -> torch.Tensor:
 
 def text_embeds(texts: Any, prompts: Sequence[str] = PROMPTS) -> torch.Tensor:
     return torch.cat([texts.get_embeddings_from_prompt(prompt, verbose=False) for prompt in prompts])
+
+
+def some(films: Sequence[Any]) -> Sequence[Any]:
+    """Films of every kind that go through code with a fault."""
+    return films[:: max(1, len(films) // FAULTY)]
+
+
+def among(count: int, cosines: torch.Tensor) -> torch.Tensor:
+    """(n, P) of some films → (N, P), NaN for the others."""
+    rows = torch.full((count, cosines.shape[1]), torch.nan)
+    rows[:: max(1, count // FAULTY)] = cosines
+    return rows
 
 
 def faults(images: Any, texts: Any, films: Sequence[Path], crop: int) -> Iterator[tuple[str, torch.Tensor]]:

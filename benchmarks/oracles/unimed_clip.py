@@ -8,8 +8,8 @@ the text encoder is built from a folder with a configuration and random weights.
 package reads when it is imported and this model does not use, is that of open_clip.
 
 Writes OUT/weights (unimed-clip-vit-b16.pt, vocab.txt) and OUT/expected.npz: pixel_values (N, 3, H, W),
-image_embeds (N, D), text_embeds (P, D), the prompts, probabilities (N, L) and their labels, and cosines of the
-first films with faults planted.
+image_embeds (N, D), text_embeds (P, D), the prompts, probabilities (N, L) and their labels, and cosines (N, P)
+with faults planted, rows of NaN for most films.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ TINY = {
     "vision_cfg": {"image_size": 64, "layers": 2, "width": 64, "patch_size": 16},
     "text_cfg": {},
 }
-FAULTY = 6  # films that go through code with a fault
+FAULTY = 8  # films at most that go through code with a fault
 LABELS = ("pneumonia", "edema", "pleural effusion")
 SIDES = ("{} is indicated in this chest X-ray image.", "No {} is indicated in this chest X-ray image.")
 BPE = "bpe_simple_vocab_16e6.txt.gz"
@@ -112,7 +112,10 @@ def main() -> None:
         prompts=PROMPTS,
         labels=LABELS,
         probabilities=probabilities(model, embeds, tokenizer),
-        **{f"fault.{fault}": cosines for fault, cosines in faults(model, preprocess, tokenizer, films[:FAULTY])},
+        **{
+            f"fault.{fault}": among(len(films), cosines)
+            for fault, cosines in faults(model, preprocess, tokenizer, some(films))
+        },
     )
     shutil.rmtree(encoder)
 
@@ -133,6 +136,18 @@ def image_embeds(model: Any, pixels: torch.Tensor) -> torch.Tensor:
 @torch.no_grad()
 def text_embeds(model: Any, tokenizer: Any, prompts: Sequence[str] = PROMPTS) -> torch.Tensor:
     return torch.cat([normalize(model.encode_text(tokenizer(prompt)), dim=-1) for prompt in prompts])
+
+
+def some(films: Sequence[Any]) -> Sequence[Any]:
+    """Films of every kind that go through code with a fault."""
+    return films[:: max(1, len(films) // FAULTY)]
+
+
+def among(count: int, cosines: torch.Tensor) -> torch.Tensor:
+    """(n, P) of some films → (N, P), NaN for the others."""
+    rows = torch.full((count, cosines.shape[1]), torch.nan)
+    rows[:: max(1, count // FAULTY)] = cosines
+    return rows
 
 
 def faults(

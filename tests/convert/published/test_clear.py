@@ -10,6 +10,8 @@ torch = pytest.importorskip("torch")
 from cxrzero import Screener  # noqa: E402
 from cxrzero.convert import import_model, load_model  # noqa: E402
 from cxrzero.errors import AmbiguousModelError, UsageError  # noqa: E402
+from cxrzero.model.bundle import load_bundle  # noqa: E402
+from cxrzero.registry.verify import verify  # noqa: E402
 from tests.support.published import (  # noqa: E402
     Published,
     agrees,
@@ -58,6 +60,11 @@ def test_predict_gives_the_authors_probabilities(imported):
     assert any("sha256 of best_model.pt" in line and "unverified" in line for line in report.lines)
 
 
+def test_its_bundle_is_whole(imported):
+    report, _ = imported
+    assert [check.name for check in verify(load_bundle(report.bundle)) if not check.ok] == []
+
+
 def test_a_map_comes_from_the_patches(imported):
     report, films = imported
     found = Screener(report.bundle, device="cpu", cache=False).heatmap(films / "0.png", ["edema"], method="patch")
@@ -92,11 +99,12 @@ def test_what_is_missing_or_of_another_version_is_named(tmp_path, change, match)
 
 def test_half_precision_an_optimiser_and_the_other_name_of_the_tower(tmp_path):
     state = {name.replace(".base.", ".backbone."): value.half() for name, value in CLEAR.state().items()}
-    torch.save({"model": state, "optimizer": {"state": {}}, "epoch": 1}, tmp_path / "x.pt")
+    beside = {"optimizer": {"state": {}}, "epoch": 1, "loss": {"weight": torch.ones(1)}}
+    torch.save({"model": state, **beside}, tmp_path / "x.pt")
     loaded = load_model(tmp_path / "x.pt")
     assert loaded.lineage == "clear"
     assert next(loaded.towers.image.parameters()).dtype == torch.float32
-    assert "ignored beside the weights: optimizer, epoch" in loaded.stated
+    assert "ignored beside the weights: optimizer, epoch, loss" in loaded.stated
 
 
 def test_it_cannot_be_called_another_model(tmp_path):
