@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cxrzero.cards.card import UNVERIFIED, Card, iter_cards
 from cxrzero.model.bundle import bundled_folder
-from cxrzero.model.model_json import CALIBRATION, FILES_OF_SCHEMA_2
+from cxrzero.model.model_json import CALIBRATION, FILES_OF_SCHEMA_3
 from cxrzero.registry.byhand import can_pull
 from cxrzero.registry.folder import installed
 
@@ -19,7 +19,8 @@ NEEDS = (
     "work with it.",
     "A model to pull is fetched by cxrzero models pull NAME; of one to fetch by hand that command says which files.",
     "models pull and models import need pip install 'cxrzero[torch]' (a text tower or a folder of Hugging Face: "
-    "'cxrzero[hf]'), and train needs 'cxrzero[torch]'.",
+    "'cxrzero[hf]'), and train needs 'cxrzero[torch]'. Encoders of your own (models import --onnx) need "
+    "'cxrzero[onnx]'.",
 )
 
 
@@ -65,7 +66,7 @@ def _licence(folder: Path) -> str:
 
 
 def _disk_size(folder: Path) -> int:
-    paths = (folder / name for name in (*FILES_OF_SCHEMA_2, CALIBRATION))
+    paths = (folder / name for name in (*FILES_OF_SCHEMA_3, CALIBRATION))
     return sum(path.stat().st_size for path in paths if path.is_file())
 
 

@@ -17,6 +17,7 @@ from cxrzero.convert.published.biovil import BIOVIL, BIOVIL_T
 from cxrzero.convert.published.chexficient import CHEXFICIENT
 from cxrzero.convert.published.clear import CLEAR
 from cxrzero.convert.published.layout import Layout, Source, part
+from cxrzero.convert.published.medimageinsight import MEDIMAGEINSIGHT
 from cxrzero.convert.published.unimed_clip import UNIMED_CLIP
 from cxrzero.convert.recognise import shortened
 from cxrzero.convert.weights import WRAPPERS, widened
@@ -30,6 +31,7 @@ LAYOUTS: tuple[Layout, ...] = (
     BIOVIL_T,
     CHEXFICIENT,
     CLEAR,
+    MEDIMAGEINSIGHT,
     UNIMED_CLIP,
 )
 
