@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from cxrzero.errors import ImageError
 from cxrzero.images.radiograph import GreyImage
 
 Size = tuple[int, int]  # (height, width)
@@ -25,6 +26,9 @@ INTERPOLATIONS = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 ROUNDINGS = ("floor",)  # of `stretch`
+
+# Pixels of a side: 256 MB as a square. A strip of a picture may be much longer, and no radiograph is.
+MAX_SQUARE = 2**14
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +142,13 @@ def pad_to_square(picture: Size, size: int, fill: int) -> Window:
     return Window((size, size), -((size - picture[0]) // 2), -((size - picture[1]) // 2), fill)
 
 
+def expand_to_square(picture: Size, minimum: int, fill: int) -> Window:
+    side = max(minimum, *picture)
+    if side > MAX_SQUARE:
+        raise ImageError("too_many_pixels", f"a square around it would be of {side} × {side} pixels")
+    return pad_to_square(picture, side, fill)
+
+
 def stretch(picture: Size, rounding: str) -> Stretch:
     if rounding not in ROUNDINGS:
         raise ValueError(f"stretch: rounding must be one of {', '.join(ROUNDINGS)}")
@@ -157,10 +168,12 @@ STEPS: dict[str, Callable[..., Move]] = {
     "resize_longest": resize_longest,
     "center_crop": center_crop,
     "pad_to_square": pad_to_square,
+    "expand_to_square": expand_to_square,
 }
 
 
 def _fixed_size(rule: Rule) -> Size | None:
     """What a rule makes of every picture, (height, width); None where that depends on the picture."""
-    is_free = isinstance(rule, partial) and rule.func in (stretch, resize_shortest, resize_longest)
+    depends = (stretch, resize_shortest, resize_longest, expand_to_square)
+    is_free = isinstance(rule, partial) and rule.func in depends
     return None if is_free else rule((1, 1)).size

@@ -16,7 +16,9 @@ from cxrzero.convert.loaded import LoadedModel
 from cxrzero.convert.published.biovil import BIOVIL, BIOVIL_T
 from cxrzero.convert.published.chexficient import CHEXFICIENT
 from cxrzero.convert.published.clear import CLEAR
+from cxrzero.convert.published.cxr_clip import CXR_CLIP_RESNET, CXR_CLIP_SWIN
 from cxrzero.convert.published.layout import Layout, Source, part
+from cxrzero.convert.published.medclip import MEDCLIP_RESNET, MEDCLIP_VIT
 from cxrzero.convert.published.medimageinsight import MEDIMAGEINSIGHT
 from cxrzero.convert.published.unimed_clip import UNIMED_CLIP
 from cxrzero.convert.recognise import shortened
@@ -31,6 +33,10 @@ LAYOUTS: tuple[Layout, ...] = (
     BIOVIL_T,
     CHEXFICIENT,
     CLEAR,
+    CXR_CLIP_RESNET,
+    CXR_CLIP_SWIN,
+    MEDCLIP_RESNET,
+    MEDCLIP_VIT,
     MEDIMAGEINSIGHT,
     UNIMED_CLIP,
 )
