@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cxrzero.convert.contents import Contents
 from cxrzero.convert.loaded import LoadedModel
+from cxrzero.convert.published.biovil import BIOVIL, BIOVIL_T
 from cxrzero.convert.published.chexficient import CHEXFICIENT
 from cxrzero.convert.published.clear import CLEAR
 from cxrzero.convert.published.cxr_clip import CXR_CLIP_RESNET, CXR_CLIP_SWIN
@@ -22,6 +23,7 @@ from cxrzero.convert.published.mavl import MAVL
 from cxrzero.convert.published.medclip import MEDCLIP_RESNET, MEDCLIP_VIT
 from cxrzero.convert.published.medimageinsight import MEDIMAGEINSIGHT
 from cxrzero.convert.published.medklip import MEDKLIP
+from cxrzero.convert.published.unimed_clip import UNIMED_CLIP
 from cxrzero.convert.recognise import shortened
 from cxrzero.convert.weights import WRAPPERS, widened
 from cxrzero.errors import AmbiguousModelError
@@ -30,16 +32,19 @@ __all__ = ["LAYOUTS", "Layout", "Source", "find_layout", "load_published"]
 
 # One line a layout, by name.
 LAYOUTS: tuple[Layout, ...] = (
+    BIOVIL,
+    BIOVIL_T,
     CHEXFICIENT,
     CLEAR,
-    MEDIMAGEINSIGHT,
     CXR_CLIP_RESNET,
     CXR_CLIP_SWIN,
     KAD,
     MAVL,
     MEDCLIP_RESNET,
     MEDCLIP_VIT,
+    MEDIMAGEINSIGHT,
     MEDKLIP,
+    UNIMED_CLIP,
 )
 
 
