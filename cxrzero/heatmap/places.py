@@ -17,7 +17,7 @@ from cxrzero.heatmap.arrays import MAP_SIDE, Region
 from cxrzero.heatmap.cells import Axis
 from cxrzero.images.radiograph import StoredFrame, as_stored
 from cxrzero.maths import Bools, Float32s, Floats
-from cxrzero.model.geometry import Geometry, Resize, Size
+from cxrzero.model.geometry import Geometry, Resize, Size, Window
 
 # Of a pixel: what rounding may add to a place.
 SLACK = 1e-6
@@ -52,7 +52,7 @@ def lines_of(geometry: Geometry, size: Size, image_size: Size | None = None) -> 
     for move in geometry.plan(size):
         if isinstance(move, Resize):
             lines = _stretched(lines, now, move.size)
-        else:
+        elif isinstance(move, Window):
             lines = [Line(line.scale, line.shift - cut) for line, cut in zip(lines, (move.top, move.left), strict=True)]
         now = move.size
     if image_size is not None:

@@ -1,6 +1,7 @@
 """Where the pixels of a picture go: the geometric steps of preprocessing, as moves that its size alone decides.
 
-The rules stand here once, for whoever carries them out: Pillow below, a GPU in `cxrzero.backends.torch.fit`.
+The rules stand here once, for whoever carries them out: Pillow below, a GPU in `cxrzero.backends.torch.fit`. `Stretch`
+is the one that leaves pixels where they are and goes by their grey; so no GPU fits pictures whose bundle has it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from cxrzero.images.radiograph import GreyImage
@@ -22,6 +24,7 @@ INTERPOLATIONS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
+ROUNDINGS = ("floor",)  # of `stretch`
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,21 @@ class Window:
         return (self.size, self.top, self.left) != (size, 0, 0)
 
 
-Move = Resize | Window
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Grey from the darkest to the brightest pixel stretched over 0–255; a picture of one grey becomes black."""
+
+    size: Size
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        pixels = np.asarray(image)
+        return Image.fromarray(stretched(int(pixels.min()), int(pixels.max()))[pixels])
+
+    def changes(self, size: Size) -> bool:
+        return True
+
+
+Move = Resize | Window | Stretch
 # Size of a picture → what becomes of it: one step of a bundle with its parameters.
 Rule = Callable[[Size], Move]
 
@@ -121,7 +138,20 @@ def pad_to_square(picture: Size, size: int, fill: int) -> Window:
     return Window((size, size), -((size - picture[0]) // 2), -((size - picture[1]) // 2), fill)
 
 
+def stretch(picture: Size, rounding: str) -> Stretch:
+    if rounding not in ROUNDINGS:
+        raise ValueError(f"stretch: rounding must be one of {', '.join(ROUNDINGS)}")
+    return Stretch(picture)
+
+
+def stretched(darkest: int, brightest: int) -> npt.NDArray[np.uint8]:
+    """(256,) uint8: what becomes of each grey level, rounded down as hi-ml's `remap_to_uint8` does (float64)."""
+    levels = np.clip(np.arange(256, dtype=np.float64), darkest, brightest) - darkest
+    return np.asarray(levels / max(1, brightest - darkest) * 255, np.uint8)
+
+
 STEPS: dict[str, Callable[..., Move]] = {
+    "stretch": stretch,
     "resize": resize,
     "resize_shortest": resize_shortest,
     "resize_longest": resize_longest,
@@ -132,5 +162,5 @@ STEPS: dict[str, Callable[..., Move]] = {
 
 def _fixed_size(rule: Rule) -> Size | None:
     """What a rule makes of every picture, (height, width); None where that depends on the picture."""
-    is_free = isinstance(rule, partial) and rule.func in (resize_shortest, resize_longest)
+    is_free = isinstance(rule, partial) and rule.func in (stretch, resize_shortest, resize_longest)
     return None if is_free else rule((1, 1)).size

@@ -99,8 +99,10 @@ def test_a_geometry_that_would_change_fitted_films_is_left_to_the_decoders() -> 
             {"step": "center_crop", "height": 224, "width": 224},
         ]
     )
+    squeeze = {"step": "resize", "height": 32, "width": 32, "interpolation": "bilinear"}
     assert twice.fitted_size == (224, 224)
     assert not fits_on_device(twice)
+    assert not fits_on_device(_geometry([{"step": "stretch", "rounding": "floor"}, squeeze]))
     assert not fits_on_device(_geometry([{"step": "resize_longest", "size": 320, "interpolation": "lanczos"}]))
 
 

@@ -77,6 +77,34 @@ def test_siglip() -> None:
     np.testing.assert_allclose(Preprocess(SIGLIP, (384, 384))(pixels), expected, atol=1e-6)
 
 
+BIOVIL: list[dict[str, Any]] = [
+    {"step": "stretch", "rounding": "floor"},
+    {"step": "resize_shortest", "size": 512, "interpolation": "bilinear"},
+    {"step": "center_crop", "height": 448, "width": 448},
+    {"step": "rescale", "factor": 1 / 255},
+]
+
+
+@pytest.mark.parametrize(("darkest", "brightest"), [(0, 255), (7, 201), (0, 1), (254, 255), (90, 130)])
+def test_biovil(darkest: int, brightest: int) -> None:
+    """Grey as hi-ml's `remap_to_uint8` stretches it, of the whole film before anything is cut off."""
+    from torchvision import transforms
+
+    pixels = np.clip(picture(5, (600, 700)), darkest, brightest)
+    pixels[0, 0], pixels[-1, -1] = darkest, brightest  # in corners, which the crop loses
+    array = pixels.astype(float)
+    array -= array.min()
+    array /= array.max()
+    array *= 255
+    transform = transforms.Compose([transforms.Resize(512), transforms.CenterCrop(448), transforms.ToTensor()])
+    expected = transform(Image.fromarray(array.astype(np.uint8))).numpy()
+    np.testing.assert_array_equal(Preprocess(BIOVIL, (448, 448))(pixels), np.repeat(expected, 3, axis=0))
+
+
+def test_a_film_of_one_grey_has_nothing_to_stretch() -> None:
+    assert not Preprocess(BIOVIL, (448, 448))(np.full((500, 500), 90, np.uint8)).any()
+
+
 def test_channels_differ_where_their_means_do() -> None:
     result = Preprocess(CLIP, (224, 224))(picture(4))
     assert result.dtype == np.float32
@@ -95,6 +123,9 @@ def without(steps: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
         without(SIGLIP, "rescale"),
         [*SIGLIP, {"step": "rescale", "factor": 1}],
         [SIGLIP[1], SIGLIP[0], SIGLIP[2]],
+        [{"step": "stretch"}, *SIGLIP],
+        [{"step": "stretch", "rounding": "up"}, *SIGLIP],
+        [SIGLIP[0], SIGLIP[1], {"step": "stretch", "rounding": "floor"}, SIGLIP[2]],
         [{"step": "resize", "height": 384}, *SIGLIP[1:]],
         [{**SIGLIP[0], "extra": 1}, *SIGLIP[1:]],
         [{**SIGLIP[0], "interpolation": "guess"}, *SIGLIP[1:]],
