@@ -105,7 +105,6 @@ class Geometry:
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self._rules = tuple(rules)
-        self.is_pillows = not any(isinstance(rule((1, 1)), AreaResize) for rule in rules)
         self.fitted_size = _fixed_size(rules[-1]) if rules else None
 
     def __call__(self, pixels: GreyImage) -> GreyImage:
@@ -125,6 +124,10 @@ class Geometry:
                 moves.append(move)
             height, width = move.size
         return tuple(moves)
+
+    @property
+    def is_pillows(self) -> bool:
+        return not any(isinstance(rule((1, 1)), AreaResize) for rule in self._rules)
 
     @property
     def is_settled(self) -> bool:
