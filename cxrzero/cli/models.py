@@ -121,6 +121,14 @@ def import_model(
             help="Say whose preprocessing and scoring apply, where a file does not: chexzero, openai-clip, open-clip.",
         ),
     ] = None,
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="Give the vocabulary (vocab.txt, tokenizer.json, or their folder) of a text tower that was published "
+            "without it; by default it is looked for beside the weights.",
+        ),
+    ] = None,
     variants: Annotated[
         str | None,
         typer.Option(
@@ -152,7 +160,7 @@ def import_model(
     if "bf16" in wanted:
         check_bf16()
     for one, folder, model in sources.plan(source, name, out, lineage):
-        lines = sources.convert(one, folder, name=name, card=lineage, arch=arch, variants=wanted)
+        lines = sources.convert(one, folder, name=name, card=lineage, arch=arch, tokenizer=tokenizer, variants=wanted)
         _show(one, folder, lines)
         show(f"Run it with: cxrzero predict FILES --model {model}")
 

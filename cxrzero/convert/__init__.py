@@ -20,16 +20,24 @@ if TYPE_CHECKING:
 __all__ = ["import_model", "load_model"]
 
 
-def load_model(source: Path, card: str | None = None, arch: str | None = None) -> LoadedModel:
+def load_model(
+    source: Path, card: str | None = None, arch: str | None = None, tokenizer: Path | None = None
+) -> LoadedModel:
     """See `cxrzero.convert.importer.load_model`."""
     _require_torch()
     from cxrzero.convert.importer import load_model as load
 
-    return load(source, card, arch)
+    return load(source, card, arch, tokenizer)
 
 
 def import_model(
-    source: Path, out: Path, *, name: str | None = None, card: str | None = None, arch: str | None = None
+    source: Path,
+    out: Path,
+    *,
+    name: str | None = None,
+    card: str | None = None,
+    arch: str | None = None,
+    tokenizer: Path | None = None,
 ) -> ImportReport:
     """See `cxrzero.convert.importer.import_model`.
 
@@ -39,7 +47,7 @@ def import_model(
     _require_torch()
     from cxrzero.convert.importer import import_model as do_import
 
-    return do_import(source, out, name=name, card=card, arch=arch)
+    return do_import(source, out, name=name, card=card, arch=arch, tokenizer=tokenizer)
 
 
 def _require_torch() -> None:

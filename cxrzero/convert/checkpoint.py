@@ -1,4 +1,4 @@
-"""A bare file of weights → LoadedModel: CheXzero, OpenAI's CLIP, open_clip."""
+"""A bare file of weights → LoadedModel: a published layout, CheXzero, OpenAI's CLIP, open_clip."""
 
 from __future__ import annotations
 
@@ -12,25 +12,33 @@ from cxrzero.clip.architecture import Arch, build_model, load_arch
 from cxrzero.clip.tokenizer import PAD_ID, clip_tokenizer
 from cxrzero.convert.lineage import Lineage, choose_lineage
 from cxrzero.convert.loaded import LoadedModel
+from cxrzero.convert.published import load_published
 from cxrzero.convert.recognise import check_keys, recognise
+from cxrzero.convert.source import Source
 from cxrzero.convert.towers import open_clip_towers
-from cxrzero.convert.weights import StateDict, read_weights
-from cxrzero.errors import AmbiguousModelError, ImportModelError
+from cxrzero.convert.weights import StateDict, read_contents
+from cxrzero.errors import AmbiguousModelError, ImportModelError, UsageError
 
 
-def load_checkpoint(path: Path, card: str | None, arch_name: str | None) -> LoadedModel:
+def load_checkpoint(path: Path, card: str | None, arch_name: str | None, tokenizer: Path | None = None) -> LoadedModel:
     """Read weights and put them into their architecture.
 
     Args:
-        card: lineage; None goes by the file's name.
+        card: lineage; None goes by the tensors, and for a CLIP by the file's name.
         arch_name: open_clip's name of the architecture; None recognises it by shapes.
+        tokenizer: vocabulary file of a text tower, or its folder; None looks beside the weights.
 
     Raises:
         AmbiguousModelError: lineage, architecture or activation stays open; names the choices.
         ImportModelError: the file is not usable.
         UsageError: the architecture is unknown.
     """
-    weights = dict(convert_to_custom_text_state_dict(read_weights(path)))
+    contents = read_contents(path)
+    if arch_name is None and (published := load_published(contents, Source(path, tokenizer, card))):
+        return published
+    if tokenizer is not None:
+        raise UsageError(f"{path} is read with CLIP's own tokenizer; leave out --tokenizer")
+    weights = dict(convert_to_custom_text_state_dict(contents.main()))
     given = load_arch(arch_name) if arch_name is not None else None
     lineage, how = choose_lineage(card, path.name, given)
     arch = _architecture(weights, lineage, given)

@@ -76,13 +76,16 @@ class ImportReport:
 
 
 @offline
-def load_model(source: Path, card: str | None = None, arch: str | None = None) -> LoadedModel:
+def load_model(
+    source: Path, card: str | None = None, arch: str | None = None, tokenizer: Path | None = None
+) -> LoadedModel:
     """Recognise a source and load it with torch.
 
     Args:
         source: file of weights, folder in open_clip's format, or folder of transformers.
         card: a known model, or "open-clip": lineage of a bare file of weights, more facts for a folder.
         arch: open_clip's name of a bare file's architecture.
+        tokenizer: vocabulary file of a text tower whose weights come without it, or its folder.
 
     Raises:
         NoInputError: there is no such path.
@@ -90,11 +93,13 @@ def load_model(source: Path, card: str | None = None, arch: str | None = None) -
         ImportModelError: it is not usable.
     """
     if source.is_file():
-        return load_checkpoint(source, card, arch)
+        return load_checkpoint(source, card, arch, tokenizer)
     if not source.is_dir():
         raise NoInputError(f"{source}: no such file or folder")
     if arch:
         raise UsageError(f"{source} is a folder, which says itself what it is; leave out --arch")
+    if tokenizer:
+        raise UsageError(f"{source} is a folder, which brings its tokenizer; leave out --tokenizer")
     known = card_of_folder(card)
     if (source / OPEN_CLIP_CONFIG).is_file():
         return load_openclip_folder(source, known)
@@ -106,12 +111,18 @@ def load_model(source: Path, card: str | None = None, arch: str | None = None) -
 
 
 def import_model(
-    source: Path, out: Path, *, name: str | None = None, card: str | None = None, arch: str | None = None
+    source: Path,
+    out: Path,
+    *,
+    name: str | None = None,
+    card: str | None = None,
+    arch: str | None = None,
+    tokenizer: Path | None = None,
 ) -> ImportReport:
     """Turn a published model into a bundle.
 
     Args:
-        source, card, arch: see `load_model`.
+        source, card, arch, tokenizer: see `load_model`.
         out: folder of the bundle; must not exist.
         name: of the model; None takes the source's.
 
@@ -122,7 +133,7 @@ def import_model(
     """
     if out.exists():
         raise OutputExistsError(f"{out} exists; choose another --out or --name, or delete it")
-    loaded = load_model(source, card, arch)
+    loaded = load_model(source, card, arch, tokenizer)
     _check_tokenizer(loaded)
     try:
         with whole_folder(out) as folder:

@@ -17,7 +17,8 @@ class LoadedModel:
     """What every kind of source becomes.
 
     Attributes:
-        model: the module itself (open_clip's or transformers'), float32, in evaluation mode.
+        model: the module itself (open_clip's or transformers'), float32, in evaluation mode; None where training
+            cannot go on from it.
         embed_dim: D of the space that both towers share; None for `AttentionTowers`.
         image_size: (height, width) in pixels.
         preprocess: the bundle's steps.

@@ -101,6 +101,7 @@ def convert(
     name: str | None = None,
     card: str | None = None,
     arch: str | None = None,
+    tokenizer: Path | None = None,
     extras: Sequence[Path] = (),
     variants: Sequence[str] = (),
 ) -> tuple[str, ...]:
@@ -108,7 +109,7 @@ def convert(
 
     Args:
         out: the bundle's folder; must not exist. Its missing parents are made private.
-        name, card, arch: see `cxrzero.convert.import_model`.
+        name, card, arch, tokenizer: see `cxrzero.convert.import_model`.
         variants: precisions beside fp32, see `cxrzero.convert.variants`.
         extras: files to put beside the bundle's own, for example pull.json.
 
@@ -125,7 +126,8 @@ def convert(
     from cxrzero.convert import import_model  # needs torch, which a bundle that is here already does not
 
     with _workplace(out) as folder:
-        report = import_model(source, folder / out.name, name=name or out.name, card=card, arch=arch)
+        target, called = folder / out.name, name or out.name
+        report = import_model(source, target, name=called, card=card, arch=arch, tokenizer=tokenizer)
         measured: tuple[str, ...] = ()
         if variants:
             from cxrzero.convert.variants import add_variants

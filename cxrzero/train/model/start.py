@@ -166,6 +166,8 @@ def _check_untold(options: TrainOptions, init: Path, kind: str) -> None:
 def _from_published(options: TrainOptions, source: Path, lineage: str | None, arch_name: str | None) -> Start:
     """Published weights with their lineage's preprocessing and tokenizer, as `cxrzero models import` reads them."""
     loaded = load_model(source, lineage, arch_name)
+    if loaded.model is None:
+        raise UsageError(f"--init {source}: a {loaded.lineage} model answers questions, and cannot be trained on")
     size = loaded.image_size[0]
     if loaded.image_size != (size, size) or options.image_size not in (None, size):
         raise UsageError(f"--init {source}: its images are {loaded.image_size} pixels; leave --image-size out")

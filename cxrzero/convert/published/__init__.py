@@ -1,0 +1,47 @@
+"""Published models of other kinds than CLIP, each rebuilt in its own module; `LAYOUTS` is how a file's is found.
+
+layout.py holds what a layout is. clear.py and others are one family of models each. bert.py and others are the parts
+that several of them are built from: networks whose sizes come from the shapes of their tensors, never fetched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from torch import Tensor
+
+from cxrzero.convert.loaded import LoadedModel
+from cxrzero.convert.published.layout import Layout, Source
+from cxrzero.convert.weights import Contents, widened
+from cxrzero.errors import AmbiguousModelError
+
+__all__ = ["LAYOUTS", "Layout", "Source", "find_layout", "load_published"]
+
+# One line a layout, by name.
+LAYOUTS: tuple[Layout, ...] = ()
+
+
+def find_layout(weights: Mapping[str, Tensor]) -> Layout | None:
+    """The layout that these tensors are in, by their names and shapes."""
+    return next((layout for layout in LAYOUTS if layout.recognises(weights)), None)
+
+
+def load_published(contents: Contents, source: Source) -> LoadedModel | None:
+    """The model in these weights, or None where no layout knows them.
+
+    Raises:
+        AmbiguousModelError: --as names another model than the tensors.
+        ImportModelError: the layout is known, and something of it is missing or wrong.
+    """
+    layout = find_layout(contents.weights)
+    names = [each.name for each in LAYOUTS]
+    if layout is None:
+        if source.card in names:
+            raise AmbiguousModelError(f"{source.path} does not have the tensors of {source.card}; leave out --as")
+        return None
+    if source.card not in (None, layout.name):
+        raise AmbiguousModelError(f"{source.path} has the tensors of {layout.name}, and --as says {source.card}")
+    loaded = layout.load(widened(contents.weights), source)
+    beside = (f"beside the weights, ignored: {', '.join(contents.ignored)}",) if contents.ignored else ()
+    return replace(loaded, stated=(f"layout: {layout.name} (by its tensors)", *loaded.stated, *beside))
