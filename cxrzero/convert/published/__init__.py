@@ -12,6 +12,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from cxrzero.convert.loaded import LoadedModel
+from cxrzero.convert.published.carzero import CARZERO
 from cxrzero.convert.published.layout import Layout, Source
 from cxrzero.convert.weights import Contents, widened
 from cxrzero.errors import AmbiguousModelError
@@ -19,7 +20,9 @@ from cxrzero.errors import AmbiguousModelError
 __all__ = ["LAYOUTS", "Layout", "Source", "find_layout", "load_published"]
 
 # One line a layout, by name.
-LAYOUTS: tuple[Layout, ...] = ()
+LAYOUTS: tuple[Layout, ...] = (
+    CARZERO,
+)
 
 
 def find_layout(weights: Mapping[str, Tensor]) -> Layout | None:
