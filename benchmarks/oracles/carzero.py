@@ -43,7 +43,13 @@ def authors(code: Path, sizes: dict[str, Any], vocabulary: Path) -> Any:
     """Their package, with towers of these sizes and random weights where it would fetch them."""
     for name in ("ipdb", "segmentation_models_pytorch", "pytorch_lightning", "pytorch_lightning.core", "skimage"):
         sys.modules[name] = _Empty(name)
-    for name in ("skimage.transform", "numpy.lib.function_base", "matplotlib", "matplotlib.pyplot", "pytorch_lightning.utilities"):
+    for name in (
+        "skimage.transform",
+        "numpy.lib.function_base",
+        "matplotlib",
+        "matplotlib.pyplot",
+        "pytorch_lightning.utilities",
+    ):
         sys.modules[name] = _Empty(name)
     sys.modules["skimage"].transform = sys.modules["skimage.transform"]
     bert = transformers.BertConfig(
@@ -71,6 +77,7 @@ def authors(code: Path, sizes: dict[str, Any], vocabulary: Path) -> Any:
     from CARZero.models import transformer_backbones as backbones
 
     if sizes["width"] != 768:
+
         def unlocalpatchify(self: Any, x: torch.Tensor) -> torch.Tensor:
             side = int(x.shape[1] ** 0.5)
             return torch.einsum("nhwc->nchw", x.reshape(x.shape[0], side, side, x.shape[2]))

@@ -5,7 +5,21 @@ from __future__ import annotations
 import string
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-WORDS = ("there", "is", "no", "pleural", "lung", "pneumo", "##thorax", "##nia", "effusion", "edema", "card", "##io", "##mega")
+WORDS = (
+    "there",
+    "is",
+    "no",
+    "pleural",
+    "lung",
+    "pneumo",
+    "##thorax",
+    "##nia",
+    "effusion",
+    "edema",
+    "card",
+    "##io",
+    "##mega",
+)
 FINDINGS = (
     "atelectasis",
     "cardiomegaly",

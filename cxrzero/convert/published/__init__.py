@@ -14,6 +14,7 @@ from torch import Tensor
 from cxrzero.convert.loaded import LoadedModel
 from cxrzero.convert.published.carzero import CARZERO
 from cxrzero.convert.published.layout import Layout, Source
+from cxrzero.convert.published.radzero import RADZERO
 from cxrzero.convert.weights import Contents, widened
 from cxrzero.errors import AmbiguousModelError
 
@@ -22,6 +23,7 @@ __all__ = ["LAYOUTS", "Layout", "Source", "find_layout", "load_published"]
 # One line a layout, by name.
 LAYOUTS: tuple[Layout, ...] = (
     CARZERO,
+    RADZERO,
 )
 
 

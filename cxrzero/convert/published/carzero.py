@@ -174,7 +174,9 @@ def _trunk(weights: StateDict) -> VisionTransformer:
     if grid * grid + 1 != places.shape[1]:
         raise ImportModelError(f"the image tower of CARZero has {places.shape[1]} places, which are no square and one")
     if grid * patch > LONGEST:
-        raise ImportModelError(f"the image tower of CARZero reads {grid * patch} px, more than the {LONGEST} it is given")
+        raise ImportModelError(
+            f"the image tower of CARZero reads {grid * patch} px, more than the {LONGEST} it is given"
+        )
     trunk = VisionTransformer(
         img_size=grid * patch,
         patch_size=patch,
@@ -191,7 +193,9 @@ def _trunk(weights: StateDict) -> VisionTransformer:
 def _scorer(weights: StateDict, grid: int) -> Scorer:
     used = {name: value for name, value in weights.items() if not any(word in name for word in UNUSED)}
     # One norm under two names: `decoder_norm`, which the towers' tokens go through, and `decoder.norm` at the end.
-    used = {name.removeprefix("decoder."): value for name, value in used.items() if not name.startswith("decoder_norm.")}
+    used = {
+        name.removeprefix("decoder."): value for name, value in used.items() if not name.startswith("decoder_norm.")
+    }
     try:
         inner, width = used["layers.0.linear1.weight"].shape
         shapes = [used[f"mlp_head.{place}.weight"].shape for place in (0, 3, 6, 9)]
@@ -202,7 +206,9 @@ def _scorer(weights: StateDict, grid: int) -> Scorer:
     for outputs, inputs in shapes:  # the places between are ReLU and dropout
         head += [nn.Linear(inputs, outputs), nn.ReLU(), nn.Identity()]
     layers = [CrossAttention(width, inner) for _ in range(depth)]
-    return _filled(Scorer(layers, nn.LayerNorm(width), nn.Sequential(*head[:-2]), grid), used, "the fusion module of CARZero")
+    return _filled(
+        Scorer(layers, nn.LayerNorm(width), nn.Sequential(*head[:-2]), grid), used, "the fusion module of CARZero"
+    )
 
 
 def _filled(module: Any, weights: StateDict, what: str) -> Any:
