@@ -10,13 +10,14 @@ from open_clip.model import convert_to_custom_text_state_dict
 
 from cxrzero.clip.architecture import Arch, build_model, load_arch
 from cxrzero.clip.tokenizer import PAD_ID, clip_tokenizer
+from cxrzero.convert.contents import contents_of
 from cxrzero.convert.lineage import Lineage, choose_lineage
 from cxrzero.convert.loaded import LoadedModel
 from cxrzero.convert.published import load_published
 from cxrzero.convert.recognise import check_keys, recognise
 from cxrzero.convert.source import Source
 from cxrzero.convert.towers import open_clip_towers
-from cxrzero.convert.weights import StateDict, read_contents
+from cxrzero.convert.weights import StateDict, read_file, unwrap, widened
 from cxrzero.errors import AmbiguousModelError, ImportModelError, UsageError
 
 
@@ -33,12 +34,15 @@ def load_checkpoint(path: Path, card: str | None, arch_name: str | None, tokeniz
         ImportModelError: the file is not usable.
         UsageError: the architecture is unknown.
     """
-    contents = read_contents(path)
-    if arch_name is None and (published := load_published(contents, Source(path, tokenizer, card))):
-        return published
+    content = read_file(path)
+    if arch_name is None:
+        found = contents_of(content, path)
+        published = load_published(found, Source(path, tokenizer, card, found.config))
+        if published is not None:
+            return published
     if tokenizer is not None:
         raise UsageError(f"{path} is read with CLIP's own tokenizer; leave out --tokenizer")
-    weights = dict(convert_to_custom_text_state_dict(contents.main()))
+    weights = dict(convert_to_custom_text_state_dict(widened(unwrap(content, path))))
     given = load_arch(arch_name) if arch_name is not None else None
     lineage, how = choose_lineage(card, path.name, given)
     arch = _architecture(weights, lineage, given)

@@ -34,7 +34,7 @@ def load_huggingface_folder(folder: Path, card: Card | None = None) -> LoadedMod
         import transformers
     except ImportError as error:
         raise MissingExtraError("transformers", "hf") from error
-    kind = read_json(folder / CONFIG).get("model_type")
+    kind = kind_of(folder)
     if kind not in MODELS:
         raise ImportModelError(
             f"{folder / CONFIG}: model_type {kind!r} is not supported; known are {', '.join(MODELS)}"
@@ -70,6 +70,15 @@ def load_huggingface_folder(folder: Path, card: Card | None = None) -> LoadedMod
             f"tokenizer: {tokenizer_files}",
         ),
     )
+
+
+def kind_of(folder: Path) -> Any:
+    """The model_type that config.json states; one of MODELS, or another's, or None.
+
+    Raises:
+        ImportModelError: there is no config.json, or it is none.
+    """
+    return read_json(folder / CONFIG).get("model_type")
 
 
 def _silence(logging: Any) -> None:

@@ -18,12 +18,15 @@ from torch import Tensor
 from cxrzero.cards.card import Card, iter_cards
 from cxrzero.convert.attention_export import ExportedScorer, export_attention
 from cxrzero.convert.checkpoint import load_checkpoint
-from cxrzero.convert.huggingface_folder import load_huggingface_folder
+from cxrzero.convert.contents import read_folder, weight_files
+from cxrzero.convert.huggingface_folder import CONFIG, MODELS, kind_of, load_huggingface_folder
 from cxrzero.convert.lineage import card_of_folder
 from cxrzero.convert.loaded import LoadedModel
 from cxrzero.convert.onnx_export import ExportedModel, example_ids, example_pixels, export_onnx
 from cxrzero.convert.openclip_folder import CONFIG as OPEN_CLIP_CONFIG
 from cxrzero.convert.openclip_folder import load_openclip_folder
+from cxrzero.convert.published import load_published
+from cxrzero.convert.source import Source
 from cxrzero.convert.towers import AttentionTowers
 from cxrzero.errors import ImportModelError, NoInputError, OutputError, OutputExistsError, UsageError
 from cxrzero.files import cannot_write, sha256_of, software, whole_folder
@@ -98,16 +101,26 @@ def load_model(
         raise NoInputError(f"{source}: no such file or folder")
     if arch:
         raise UsageError(f"{source} is a folder, which says itself what it is; leave out --arch")
-    if tokenizer:
-        raise UsageError(f"{source} is a folder, which brings its tokenizer; leave out --tokenizer")
     known = card_of_folder(card)
-    if (source / OPEN_CLIP_CONFIG).is_file():
-        return load_openclip_folder(source, known)
-    if (source / "config.json").is_file():
-        return load_huggingface_folder(source, known)
-    raise ImportModelError(
-        f"{source} holds neither {OPEN_CLIP_CONFIG} nor config.json; give the file of weights itself"
-    )
+    is_open_clip, is_hugging_face = (source / OPEN_CLIP_CONFIG).is_file(), (source / CONFIG).is_file()
+    if not is_open_clip and not (is_hugging_face and kind_of(source) in MODELS):
+        if published := _load_published_folder(source, card, tokenizer):
+            return published
+        if not is_hugging_face:
+            raise ImportModelError(
+                f"{source} holds neither {OPEN_CLIP_CONFIG} nor config.json; give the file of weights itself"
+            )
+    if tokenizer:
+        raise UsageError(f"{source} is a folder that brings its tokenizer; leave out --tokenizer")
+    return load_openclip_folder(source, known) if is_open_clip else load_huggingface_folder(source, known)
+
+
+def _load_published_folder(folder: Path, card: str | None, tokenizer: Path | None) -> LoadedModel | None:
+    """A model of a published layout whose tensors lie in one or several files; None where no layout knows them."""
+    if not weight_files(folder):
+        return None
+    found = read_folder(folder)
+    return load_published(found, Source(folder, tokenizer, card, found.config))
 
 
 def import_model(
@@ -134,13 +147,14 @@ def import_model(
     if out.exists():
         raise OutputExistsError(f"{out} exists; choose another --out or --name, or delete it")
     loaded = load_model(source, card, arch, tokenizer)
+    hashes = _fingerprints(source, loaded.files)
     _check_tokenizer(loaded)
     try:
         with whole_folder(out) as folder:
             exported = _export(loaded, folder)
             (folder / TOKENIZER).write_text(loaded.tokenizer.to_str(pretty=True), encoding="utf-8", newline="\n")
             files = describe_files(folder)
-            content = _describe(loaded, exported, name or _name_of(source), source)
+            content = _describe(loaded, exported, name or _name_of(source), hashes)
             content = {"schema_version": schema_of(files)} | content | {"files": files}
             text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
             (folder / MODEL_JSON).write_text(text, encoding="utf-8")
@@ -153,6 +167,7 @@ def import_model(
         out,
         (
             *loaded.stated,
+            *_hash_lines(loaded.card, hashes),
             f"scoring: {_scoring_line(loaded.scoring)}",
             *_exactness_lines(exported),
             f"size: {size:.1f} MB",
@@ -215,7 +230,9 @@ def _scoring_line(scoring: dict[str, Any]) -> str:
     return f"softmax_pair, p = σ({scoring['scale']:.4g}·(cos⁺ − cos⁻))"
 
 
-def _describe(loaded: LoadedModel, exported: ExportedModel | ExportedScorer, name: str, source: Path) -> dict[str, Any]:
+def _describe(
+    loaded: LoadedModel, exported: ExportedModel | ExportedScorer, name: str, hashes: dict[str, str]
+) -> dict[str, Any]:
     """The content of model.json but for its schema and files. What the source does not say is null."""
     card = loaded.card
     return {
@@ -235,7 +252,7 @@ def _describe(loaded: LoadedModel, exported: ExportedModel | ExportedScorer, nam
         "training_data": _fact(card, "training_data"),
         "results": [],
         "provenance": {
-            "source": _fingerprints(source),
+            "source": hashes,
             "lineage": loaded.lineage,
             "recognised": list(loaded.stated),
             "parity": _parity(exported),
@@ -274,10 +291,23 @@ def _fact(card: Card | None, key: str) -> Any:
     return fact.value if fact else None
 
 
-def _fingerprints(source: Path) -> dict[str, str]:
+def _fingerprints(source: Path, read: tuple[Path, ...] = ()) -> dict[str, str]:
     """Name → SHA-256 of the file, or of a folder's files that such models have; what else lies there is not told."""
-    files = [source] if source.is_file() else sorted(filter(_is_of_a_model, source.iterdir()))
+    files = [source] if source.is_file() else sorted({*filter(_is_of_a_model, source.iterdir()), *read})
     return {path.name: sha256_of(path) for path in files}
+
+
+def _hash_lines(card: Card | None, hashes: dict[str, str]) -> list[str]:
+    """What was read, and whether it is what the card knows as published."""
+    lines = []
+    for name, seen in hashes.items():
+        known = card.file(name) if card else None
+        published = known.sha256 if known else None
+        verdict = "unverified: no published hash is known"
+        if published:
+            verdict = "as published" if seen == published else f"NOT the published file, which has {published}"
+        lines.append(f"sha256 of {name}: {seen} ({verdict})")
+    return lines
 
 
 def _is_of_a_model(path: Path) -> bool:

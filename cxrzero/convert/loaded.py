@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
@@ -30,6 +31,7 @@ class LoadedModel:
         arch: a configuration that `clip.architecture.build_model` can build it from again; None where there is none.
         lineage: whose preprocessing and scoring rule these are.
         stated: what was recognised and how, a line each, for the user.
+        files: that the weights were read from, where their names do not tell that they are a model's.
     """
 
     model: Any
@@ -47,6 +49,7 @@ class LoadedModel:
     card: Card | None
     arch: Arch | None
     stated: tuple[str, ...]
+    files: tuple[Path, ...] = ()
 
 
 def square(size: Any) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import open_clip
@@ -77,8 +77,13 @@ def check_keys(model: nn.Module, weights: Mapping[str, Tensor], what: str) -> No
         if weights[name].shape != known[name].shape
     ]
     if wrong:
-        more = f", and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
-        raise ImportModelError(f"the weights do not fit {what}: {', '.join(sorted(wrong)[:SHOWN])}{more}")
+        raise ImportModelError(f"the weights do not fit {what}: {shortened(sorted(wrong))}")
+
+
+def shortened(names: Sequence[str]) -> str:
+    """The first SHOWN of them, and how many more there are."""
+    more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{', '.join(names[:SHOWN])}{more}"
 
 
 def _layers(weights: Mapping[str, Tensor], tower: str) -> int:

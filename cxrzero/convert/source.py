@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -14,11 +16,13 @@ class Source:
         path: the file of weights, or the folder.
         tokenizer: what --tokenizer names, a file or a folder; None: vocabulary files beside the weights.
         card: what --as names.
+        config: the configuration that the authors kept beside the weights, as dicts, lists and scalars; {} is none.
     """
 
     path: Path
     tokenizer: Path | None
     card: str | None
+    config: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:

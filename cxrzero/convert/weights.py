@@ -7,63 +7,25 @@ import re
 import warnings
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from cxrzero.convert.standins import stand_ins
 from cxrzero.errors import ImportModelError, NoInputError
 
 StateDict = dict[str, Tensor]
-Names = tuple[str, ...]
 
 # How a Git LFS pointer begins: what a clone without `git lfs pull` leaves instead of the weights.
 LFS_POINTER = b"version https://git-lfs"
 # Under these keys training loops keep the model beside optimiser and counters.
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 PREFIXES = ("module.", "_orig_mod.")
-# What training loops keep beside the model, and copies of it. A dict of such a name is no part of the model.
-BESIDE = re.compile(r"(?i)optim|sched|scaler|(^|_)ema(_|$)|averaged|config|args|hyper|callback|loops|rng")
 MAX_DEPTH = 5  # dicts within dicts; a file can hold one that holds itself
 # Sizes that OpenAI's files carry among the weights.
 NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")
-
-
-@dataclass(frozen=True)
-class Contents:
-    """What a file of weights holds, as it was read.
-
-    Attributes:
-        weights: every state dict in it as one; where it holds several, each name begins with the key of its dict.
-        ignored: keys beside them that are no part of a model, such as an optimiser's state.
-    """
-
-    path: Path
-    content: Any
-    weights: StateDict
-    ignored: Names
-
-    def main(self) -> StateDict:
-        """The one state dict that training loops wrap, float32.
-
-        Raises:
-            ImportModelError: there is none.
-        """
-        return widened(_unwrap(self.content, self.path))
-
-
-def read_contents(path: Path) -> Contents:
-    """Read a .pt/.pth/.bin or .safetensors file, with every state dict in it.
-
-    Raises:
-        NoInputError: there is no such file.
-        ImportModelError: it is truncated, a Git LFS pointer, or holds code.
-    """
-    content = _read_safetensors(path) if _begins_like_safetensors(path) else _read_torch(path)
-    weights, ignored = _all_weights(content)
-    return Contents(path, content, weights, ignored)
 
 
 def read_weights(path: Path) -> StateDict:
@@ -76,7 +38,15 @@ def read_weights(path: Path) -> StateDict:
         NoInputError: there is no such file.
         ImportModelError: it is truncated, a Git LFS pointer, holds code, or holds no weights.
     """
-    return read_contents(path).main()
+    return widened(unwrap(read_file(path), path))
+
+
+def read_file(path: Path) -> Any:
+    """What a file of weights holds, as it stands there: tensors, in dicts, among scalars and stand-ins.
+
+    Raises: as `read_weights`, but that it need not hold weights.
+    """
+    return _read_safetensors(path) if _begins_like_safetensors(path) else _read_torch(path)
 
 
 def widened(state: Mapping[str, Tensor]) -> StateDict:
@@ -119,7 +89,8 @@ def _read_torch(path: Path) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of pickle protocols that it may not understand: then it raises
-            return torch.load(path, map_location="cpu", weights_only=True)
+            with stand_ins():
+                return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         # What else torch says is advice on how to run the file all the same.
         found = re.search(r"unsupported (?:global: )?\w+ [\w.]+", str(error), re.IGNORECASE)
@@ -141,17 +112,22 @@ def _is_torchscript(path: Path) -> bool:
         return any(name.endswith("/constants.pkl") or "/code/" in name for name in archive.namelist())
 
 
-def _unwrap(content: Any, path: Path) -> StateDict:
+def unwrap(content: Any, path: Path) -> StateDict:
+    """The one state dict that training loops wrap; without the sizes that OpenAI's files carry.
+
+    Raises:
+        ImportModelError: there is none.
+    """
     for _ in range(MAX_DEPTH):
         if not isinstance(content, dict):
             break
-        inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), dict)), None)
+        inner = next((content[key] for key in WRAPPERS if isinstance(dict.get(content, key), dict)), None)
         if inner is None:
             break
         content = inner
     if not isinstance(content, dict):
         raise ImportModelError(f"{path} holds a {type(content).__name__}, not a state dict")
-    tensors = _tensors(content)
+    tensors = own_tensors(content)
     for name in NOT_WEIGHTS:
         tensors.pop(name, None)
     if not tensors:
@@ -159,31 +135,9 @@ def _unwrap(content: Any, path: Path) -> StateDict:
     return tensors
 
 
-def _all_weights(content: Any, depth: int = 0) -> tuple[StateDict, Names]:
-    """Every state dict in nested dicts as one, and the keys that were passed over."""
-    if not isinstance(content, dict) or depth == MAX_DEPTH:
-        return {}, ()
-    own = _tensors(content)
-    parts: dict[str, StateDict] = {"": own} if own else {}
-    ignored: list[str] = []
-    for key, value in content.items():
-        if isinstance(value, Tensor):
-            continue
-        inner: StateDict = {}
-        passed: Names = ()
-        if key in WRAPPERS or not BESIDE.search(str(key)):
-            inner, passed = _all_weights(value, depth + 1)
-        ignored += [f"{key}.{name}" for name in passed] if inner else [str(key)]
-        if inner:
-            parts[f"{key}."] = inner
-    if len(parts) == 1:
-        return next(iter(parts.values())), tuple(ignored)
-    return {prefix + name: value for prefix, part in parts.items() for name, value in part.items()}, tuple(ignored)
-
-
-def _tensors(content: Mapping[Any, Any]) -> StateDict:
+def own_tensors(content: dict[Any, Any]) -> StateDict:
     """A dict's own tensors, without what wrappers of a model write before every name."""
-    tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    tensors = {str(name): value for name, value in dict.items(content) if isinstance(value, Tensor)}
     for prefix in PREFIXES:
         if tensors and all(name.startswith(prefix) for name in tensors):
             tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}

@@ -6,6 +6,7 @@ The conversion itself is `cxrzero.convert`, which needs torch and is imported on
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shlex
 import shutil
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from cxrzero.cards.card import card_of_file
+from cxrzero.cards.card import card_names, card_of_file, load_card
 from cxrzero.errors import AmbiguousModelError, NoInputError, OutputError, OutputExistsError, RunError, UsageError
 from cxrzero.files import make_private, sha256_of_tree
 from cxrzero.images.leftovers import FORK
@@ -25,6 +26,8 @@ from cxrzero.registry.trainingrun import why_no_model
 SUFFIXES = (".pt", ".pth", ".bin", ".safetensors", ".ckpt")
 # What makes a folder of weights one model: open_clip's and Hugging Face's configuration.
 CONFIGS = ("open_clip_config.json", "config.json")
+# What an import may read beside a file of weights.
+VOCABULARIES = ("vocab.txt", "tokenizer.json")
 
 
 def find(path: Path) -> list[Path]:
@@ -84,7 +87,7 @@ def plan(
         raise NoInputError(f"{source} does not exist")
     if why := why_no_model(source):
         raise UsageError(why)
-    found = find(source) or [source]
+    found = [source] if _is_one_model(card) else find(source) or [source]
     if len(found) > 1 and name is not None:
         raise UsageError(f"{source} holds {len(found)} checkpoints; --name names one, so import them one by one")
     if out is not None:
@@ -92,6 +95,11 @@ def plan(
         return [(one, folder, str(folder)) for one, folder in zip(found, folders, strict=True)]
     names = [check_name(default_name(one, card) if name is None else name) for one in found]
     return [(one, models_folder() / called, called) for one, called in zip(found, names, strict=True)]
+
+
+def _is_one_model(card: str | None) -> bool:
+    """Whether the files of weights in a folder are parts of one model: of an image and a text tower, for example."""
+    return card in card_names() and load_card(str(card)).import_facts.preprocess == "layout"
 
 
 def convert(
@@ -152,13 +160,15 @@ def _workplace(out: Path) -> Iterator[Path]:
 
 
 def digest(source: Path) -> str:
-    """What a source contains, as the name of a folder.
+    """What a source contains, as the name of a folder; a file with the vocabulary that may lie beside it.
 
     Raises:
         RunError: something in it cannot be read.
     """
+    beside = [source.parent / name for name in VOCABULARIES] if source.is_file() else []
     try:
-        return sha256_of_tree(source)
+        found = [sha256_of_tree(path) for path in (source, *beside) if path.exists()]
+        return found[0] if len(found) == 1 else hashlib.sha256("\n".join(found).encode()).hexdigest()
     except OSError as error:
         raise RunError(f"{error.filename or source} cannot be read: {error.strerror}") from error
 

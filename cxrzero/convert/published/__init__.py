@@ -11,11 +11,13 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from cxrzero.convert.contents import Contents
 from cxrzero.convert.loaded import LoadedModel
 from cxrzero.convert.published.carzero import CARZERO
 from cxrzero.convert.published.layout import Layout, Source
 from cxrzero.convert.published.radzero import RADZERO
-from cxrzero.convert.weights import Contents, widened
+from cxrzero.convert.recognise import shortened
+from cxrzero.convert.weights import widened
 from cxrzero.errors import AmbiguousModelError
 
 __all__ = ["LAYOUTS", "Layout", "Source", "find_layout", "load_published"]
@@ -48,5 +50,7 @@ def load_published(contents: Contents, source: Source) -> LoadedModel | None:
     if source.card not in (None, layout.name):
         raise AmbiguousModelError(f"{source.path} has the tensors of {layout.name}, and --as says {source.card}")
     loaded = layout.load(widened(contents.weights), source)
-    beside = (f"beside the weights, ignored: {', '.join(contents.ignored)}",) if contents.ignored else ()
-    return replace(loaded, stated=(f"layout: {layout.name} (by its tensors)", *loaded.stated, *beside))
+    stated = [f"layout: {layout.name}, by its tensors", *loaded.stated]
+    if contents.ignored:
+        stated.append(f"ignored beside the weights: {shortened(contents.ignored)}")
+    return replace(loaded, files=contents.files, stated=tuple(stated))
