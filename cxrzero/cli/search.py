@@ -74,6 +74,7 @@ def _search(options: SearchOptions, archives: Archives, objects: Objects) -> Non
         notify=say,
     )
     member = screener.member
+    member.require_embeddings()
     for line in (
         () if options.like else lines(remarks_on_text(options.words[0], member.bundle, member.tokenizer.pieces))
     ):

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cxrzero.backends.onnxruntime import OnnxRuntimeEncoder
 from cxrzero.cards.card import Card, iter_cards
 from cxrzero.convert.attention_export import ExportedScorer, export_attention
 from cxrzero.convert.checkpoint import load_checkpoint
@@ -35,6 +36,7 @@ from cxrzero.model.model_json import MODEL_JSON, SCORER_RULE, TOGETHER, TOKENIZE
 from cxrzero.model.preprocess import Preprocess
 from cxrzero.outside.offline import offline
 from cxrzero.phantom import draw
+from cxrzero.registry.verify_scorer import EXAMPLE, example
 
 # The 14 observations of CheXpert (Irvin et al., AAAI 2019), what models of this field are asked first.
 LABELS = [
@@ -156,9 +158,11 @@ def import_model(
             files = describe_files(folder)
             content = _describe(loaded, exported, name or _name_of(source), hashes)
             content = {"schema_version": schema_of(files)} | content | {"files": files}
-            text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-            (folder / MODEL_JSON).write_text(text, encoding="utf-8")
-            load_bundle(folder)
+            _write_card(folder, content)
+            bundle = load_bundle(folder)
+            if bundle.has_scorer:
+                content["provenance"][EXAMPLE] = example(bundle, OnnxRuntimeEncoder(bundle, "cpu"))
+                _write_card(folder, content)
     except OSError as error:
         hint = "; free some space or choose another --out" if error.errno == errno.ENOSPC else ""
         raise OutputError(f"{cannot_write(out, error)}{hint}; nothing was left there") from error
@@ -173,6 +177,11 @@ def import_model(
             f"size: {size:.1f} MB",
         ),
     )
+
+
+def _write_card(folder: Path, content: dict[str, Any]) -> None:
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    (folder / MODEL_JSON).write_text(text, encoding="utf-8")
 
 
 def _name_of(source: Path) -> str:

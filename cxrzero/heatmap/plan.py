@@ -82,7 +82,7 @@ def prepare(asked: Asked, screener: Screener) -> Plan:
     """Choose the method, and say what must be known before a film is read.
 
     Raises:
-        ConfigError: patches are asked of a model that has none.
+        ConfigError: patches or attention are asked of a model that has none.
         LabelError: labels are not usable.
     """
     options = asked.options

@@ -26,6 +26,7 @@ import numpy as np
 
 from cxrzero.errors import BundleError
 from cxrzero.files import sha256_of
+from cxrzero.model.graph_shapes import declared_shapes
 from cxrzero.model.model_json import (
     CALIBRATION,
     FILES,
@@ -34,6 +35,7 @@ from cxrzero.model.model_json import (
     MODEL_JSON,
     PATCH_ENCODER,
     SCORER,
+    TEXT_ENCODER,
     TOKENIZER,
     ModelJson,
     Scoring,
@@ -130,21 +132,21 @@ class Bundle:
     @property
     def image_shape(self) -> tuple[int, ...]:
         """Of what the image encoder gives for a film: (D,), or (T, D) tokens."""
-        return self.tokens.image if self.tokens else (int(self.embed_dim or 0),)
+        return self.tokens.image if self.tokens else (self.embed_dim or 0,)
 
     @property
     def text_shape(self) -> tuple[int, ...]:
         """Of what the text encoder gives for a sentence: (D,), or (S', E) tokens."""
-        return self.tokens.text if self.tokens else (int(self.embed_dim or 0),)
+        return self.tokens.text if self.tokens else (self.embed_dim or 0,)
 
     @property
     def image_dtype(self) -> str:
-        """Of what is scored and kept of a film, little-endian as numpy writes it."""
+        """Of the numbers that are scored and kept of a film, as numpy writes it, little-endian."""
         return "<f2" if self.tokens is not None and self.tokens.dtype == "float16" else "<f4"
 
     @property
     def film_bytes(self) -> int:
-        """Bytes of that."""
+        """Bytes of these numbers."""
         return math.prod(self.image_shape) * np.dtype(self.image_dtype).itemsize
 
     @property
@@ -196,6 +198,8 @@ def load_bundle(path: Path) -> Bundle:
     for name in bundle.files:
         if name in of_variants or name not in (TOKENIZER, IMAGE_WEIGHTS, CALIBRATION):
             _check_graph(path / name, name in on_weights)
+    if bundle.tokens is not None:
+        _check_tokens(bundle, bundle.tokens)
     return bundle
 
 
@@ -223,6 +227,23 @@ def _check_graph(path: Path, may_use_weights: bool) -> None:
     """Raises BundleError if it takes numbers from where it must not, before a library follows it there."""
     if stored_tensors(path) and not may_use_weights:
         raise BundleError(f"{path} must hold all its numbers itself; it takes some from {IMAGE_WEIGHTS}")
+
+
+def _check_tokens(bundle: Bundle, tokens: Tokens) -> None:
+    """Raises BundleError where a graph says that it has tokens of other shapes: it belongs to other graphs."""
+    sides = {"image_tokens": tokens.image, "text_tokens": tokens.text}
+    for name, sizes in sides.items():
+        for file in (IMAGE_ENCODER if name == "image_tokens" else TEXT_ENCODER, SCORER):
+            shape = declared_shapes(bundle.file(file)).get(name)
+            expected = (None, *sizes)
+            if shape is None:
+                raise BundleError(f"{bundle.file(file)} has no {name}, as a model that scores by attention must")
+            if len(shape) != 3 or any(None not in (n, m) and n != m for n, m in zip(shape, expected, strict=True)):
+                found, stated = (", ".join("N" if n is None else str(n) for n in each) for each in (shape, expected))
+                raise BundleError(
+                    f"{bundle.file(file)} has {name} of shape ({found}), {MODEL_JSON} states ({stated}): {SCORER} and "
+                    "the encoders do not belong together; fetch or import the model again"
+                )
 
 
 def list_bundled() -> Iterator[str]:

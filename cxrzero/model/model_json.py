@@ -56,6 +56,11 @@ class Scoring:
     together: bool = False
     companions: tuple[str, ...] = ()
 
+    @property
+    def asks_pairs(self) -> bool:
+        """Whether negative sentences are encoded; SigLIP's rule reads none, and their cosines are told all the same."""
+        return self.rule != SCORER_RULE or self.pairs
+
     def as_dict(self) -> dict[str, Any]:
         """As model.json states it."""
         stated: dict[str, Any] = {"rule": self.rule, "scale": self.scale, "bias": self.bias}
@@ -230,6 +235,8 @@ class ModelJson:
         pairs, labels, companions = value.get("pairs"), value.get("labels"), value.get("companions", [])
         if not isinstance(pairs, bool):
             self._fail("scoring.pairs", "must be true or false")
+        if pairs and bias:
+            self._fail("scoring.bias", "must be 0 where pairs are compared")
         if labels not in (TOGETHER, INDEPENDENT):
             self._fail("scoring.labels", f"must be {INDEPENDENT} or {TOGETHER}")
         if companions and labels == INDEPENDENT:
@@ -239,7 +246,10 @@ class ModelJson:
 
     def templates(self) -> Templates:
         value = self._object("templates")
-        sides = [self._strings(value.get(side), f"templates.{side}") for side in ("positive", "negative")]
+        if self.has_scorer and not self.scoring().asks_pairs and value.get("negative") == []:
+            sides = [self._strings(value.get("positive"), "templates.positive"), ()]
+        else:
+            sides = [self._strings(value.get(side), f"templates.{side}") for side in ("positive", "negative")]
         for template in (*sides[0], *sides[1]):
             if "{}" not in template:
                 self._fail("templates", "must each contain {}, the place of the label")

@@ -208,6 +208,15 @@ class PredictOptions:
         recorded=False,
     )
 
+    cache_large: bool = option(
+        False,
+        "Also keep what a model that scores by attention makes of a film where that is more than 1 MiB: the cache "
+        "grows by so much with every film, and a new question opens none; see docs/cache.md.",
+        panel=ADVANCED,
+        decides="nothing",
+        recorded=False,
+    )
+
     # How images are read, and which of them are scored.
     invert: Invert = option(
         "auto",

@@ -50,7 +50,7 @@ def calls_of(bundle: Bundle, runtime: Runtime, size: int) -> ImageCalls:
     return ImageCalls(
         PretendedGpu(runtime),
         (size, 3, SIDE, SIDE),
-        WIDTH,
+        (WIDTH,),
         lambda stream: queued(tower_of(bundle, size), runtime, stream.handle),
         lambda model, stream: (
             queued(TowerSession(open_session(model, CPU, quiet_options()), IMAGE, {}), runtime, stream.handle).session
