@@ -8,7 +8,7 @@ built with random weights; ipdb and libraries that inference does not use are em
 `unlocalpatchify`, which has 768 written in, take other widths.
 
 Writes into --out: carzero.ckpt, vocab.txt, and expected.npz: pixel_values (N, 3, H, W), logits (N, L) of
-get_dqn_similarities, attention (N, L, h, w) of get_grounding_map, and the prompts.
+get_dqn_similarities, attention (N, L, h, w) of get_grounding_map, the prompts, and the logits with each fault.
 """
 
 from __future__ import annotations
@@ -28,6 +28,13 @@ from tests.support.vocabulary import PROMPTS, wordpieces
 
 FULL: dict[str, Any] = {"width": 768, "depth": 12, "layers": 12, "inner": 3072, "words": 28996}
 TINY: dict[str, Any] = FULL | {"width": 64, "depth": 2, "layers": 5, "inner": 128, "words": 200}
+
+
+UNUSED = ("ipdb", "segmentation_models_pytorch", "pytorch_lightning", "pytorch_lightning.core", "skimage")
+UNUSED += ("skimage.transform", "numpy.lib.function_base", "matplotlib", "matplotlib.pyplot")
+# ReLU of the decoder as GELU; the mean of the patches for the class token; mean and standard deviation 0.5; the whole
+# picture; pieces that are not added up to words; the last three layers of BERT; both directions added and not averaged.
+FAULTS = ("activation", "pooling", "norm", "crop", "token", "layers", "scale")
 
 
 class _Empty(types.ModuleType):
@@ -124,15 +131,44 @@ def main() -> None:
 
     load = torch.load
     package.CARZero.torch.load = lambda path, map_location: load(path, map_location=map_location, weights_only=False)
-    model = package.load_CARZero(str(given.out / "carzero.ckpt"), device="cpu")
     files = sorted(str(path) for path in given.films.iterdir())
-    texts = model.process_class_prompts({prompt: [prompt] for prompt in PROMPTS}, "cpu")
-    pixels = model.process_img(files, "cpu")
-    logits = package.dqn_shot_classification(model, pixels, texts).to_numpy()
+
+    def answers(fault: str) -> Any:
+        """(N, L) logits, by the authors' own way through their checkpoint but for one fault."""
+        model = package.load_CARZero(str(given.out / "carzero.ckpt"), device="cpu")
+        plant(model, fault)
+        texts = model.process_class_prompts({prompt: [prompt] for prompt in PROMPTS}, "cpu")
+        pixels = model.process_img(files, "cpu")
+        logits = package.dqn_shot_classification(model, pixels, texts).to_numpy()
+        return (2 * logits if fault == "scale" else logits), pixels, model, texts
+
+    logits, pixels, model, texts = answers("")
     _, attention = package.grounding_shot_classification(model, pixels, texts)
     np.savez_compressed(
-        given.out / "expected.npz", pixel_values=pixels.numpy(), logits=logits, attention=attention, prompts=PROMPTS
+        given.out / "expected.npz",
+        pixel_values=pixels.numpy(),
+        logits=logits,
+        attention=attention,
+        prompts=PROMPTS,
+        **{f"fault.{fault}": answers(fault)[0] for fault in FAULTS},
     )
+
+
+def plant(model: Any, fault: str) -> None:
+    if fault == "activation":
+        for layer in model.fusion_module.decoder.layers:
+            layer.activation = torch.nn.functional.gelu
+    elif fault == "pooling":
+        forward = model.image_encoder_forward
+        model.image_encoder_forward = lambda images: ((local := forward(images)[0]), local.mean(dim=(2, 3)))
+    elif fault == "norm":
+        model.cfg.transforms.norm = "half"
+    elif fault == "crop":
+        model.cfg.data.image.imsize = 224
+    elif fault == "token":
+        model.text_encoder.agg_tokens = False
+    elif fault == "layers":
+        model.text_encoder.last_n_layers = 3
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@ pins (its own DINOv2 interpolates places as newer versions do not), opencv-pytho
 is, but for what would fetch: DINOv2, MPNet and their files are built with random weights; and libraries that inference
 does not use are empty modules. Mean and standard deviation of its image processor lie with its weights: any will do.
 
-Writes into --out: the folder `radzero` (config.json, model.safetensors, preprocessor_config.json, tokenizer.json), and
-expected.npz: pixel_values (N, 3, H, W), logits (N, L) and similarity_scores (N, L, h, w) of compute_logits, the prompts.
+Writes into --out: the folder `weights` (config.json, model.safetensors, preprocessor_config.json, tokenizer.json), and
+expected.npz: pixel_values (N, 3, H, W), logits (N, L) and attention (N, L, h, w), the similarity_scores, both of
+compute_logits, the prompts, and the logits with each fault.
 """
 
 from __future__ import annotations
@@ -29,9 +30,15 @@ from tests.support.vocabulary import PROMPTS, wordpieces
 
 FULL: dict[str, Any] = {"width": 768, "depth": 12, "inner": 3072, "words": 30527, "stored": 224, "side": 518}
 TINY: dict[str, Any] = {"width": 64, "depth": 2, "inner": 128, "words": 200, "stored": 56, "side": 70}
-UNUSED = ("peft", "torchmetrics", "torchmetrics.segmentation", "common.trainer", "common.utils", "external")
-UNUSED += ("external.CARZero", "external.CARZero.inference", "external.CARZero.CARZero")
-UNUSED += ("external.CARZero.CARZero.models", "external.CARZero.CARZero.models.transformer_backbones")
+CARZERO = "external.CARZero.CARZero.models.transformer_backbones"
+UNUSED = ["peft", "torchmetrics", "torchmetrics.segmentation", "common.trainer", "common.utils"]
+UNUSED += ["external", "external.CARZero", "external.CARZero.inference", "external.CARZero.CARZero"]
+UNUSED += [CARZERO.rpartition(".")[0], CARZERO]
+
+
+# DINOv2's GELU as QuickGELU; a sentence's first token for its mean; tokens without the last norm; films padded to a
+# square; patches alone, without the class token; no added layers; the cosine itself.
+FAULTS = ("activation", "pooling", "norm", "crop", "token", "layers", "scale")
 
 
 class _Empty(types.ModuleType):
@@ -72,7 +79,7 @@ def authors(code: Path, sizes: dict[str, Any]) -> Any:
     stated["model_config"]["loss"]["RadZeroLoss"]["hidden_dim"] = sizes["width"]
     config = CxrAlignConfig(module_to_update=stated["module_to_update"], pretrained_dir=None, **stated["model_config"])
     model = CxrAlignModel(config).eval()
-    # compute_logits asks for what RadZeroLoss does not set; it returns t2i_logits alone, so this is the only way through.
+    # compute_logits asks for what RadZeroLoss nowhere sets; it gives t2i_logits alone: there is no other way through.
     model.loss_fns["RadZeroLoss"].compute_i2t_loss = False
     return model
 
@@ -85,7 +92,7 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true")
     given = parser.parse_args()
     sizes = TINY if given.tiny else FULL
-    folder = given.out / "radzero"
+    folder = given.out / "weights"
     folder.mkdir(parents=True, exist_ok=True)
     model = authors(given.code, sizes)
     model.load_state_dict(random_state(model.state_dict()))
@@ -104,24 +111,52 @@ def main() -> None:
 
     from exp.cxr_pt.inference.dataset import collate_fn
     from exp.cxr_pt.inference.utils import process_class_prompts
+    from exp.cxr_pt.model import processing
 
     films = [Image.open(path) for path in sorted(given.films.iterdir())]
-    texts = process_class_prompts({str(n): [prompt] for n, prompt in enumerate(PROMPTS)}, tokenizer, model)
-    with torch.no_grad():
-        pixels = torch.cat([collate_fn([film], processor) for film in films])
-        given_back = [
-            model.compute_logits(pixels[n : n + 2], [texts["encoded_key_phrases"]]) for n in range(0, len(films), 2)
-        ]
-    logits = torch.cat([each["logits"] for each in given_back])
-    scores = torch.cat([each["similarity_scores"] for each in given_back])
+    state = model.state_dict()
+
+    def answers(fault: str) -> tuple[Any, Any, Any]:
+        """Logits (N, L), similarity scores (N, L, T) and pixel values, by the authors' code but for one fault."""
+        model = authors(given.code, sizes)
+        model.load_state_dict(state)
+        plant(model, fault)
+        read = processing.AspectRatioBlipImageProcessor(**vars(processor)) if fault == "crop" else processor
+        texts = process_class_prompts({str(n): [prompt] for n, prompt in enumerate(PROMPTS)}, tokenizer, model)
+        with torch.no_grad():
+            pixels = torch.cat([collate_fn([film], read) for film in films])
+            # Two at a time: of one film and one sentence compute_logits drops the axes.
+            parts = [model.compute_logits(part, [texts["encoded_key_phrases"]]) for part in pixels.split(2)]
+        logits = torch.cat([part["logits"] for part in parts])
+        if fault == "scale":
+            logits = logits * model.loss_fns["RadZeroLoss"].loss_temperature.exp()
+        return logits.numpy(), torch.cat([part["similarity_scores"] for part in parts]), pixels.numpy()
+
+    logits, scores, pixels = answers("")
     side = round(scores.shape[2] ** 0.5)
     np.savez_compressed(
         given.out / "expected.npz",
-        pixel_values=pixels.numpy(),
-        logits=logits.numpy(),
+        pixel_values=pixels,
+        logits=logits,
         attention=scores.unflatten(2, (side, side)).numpy(),
         prompts=PROMPTS,
+        **{f"fault.{fault}": answers(fault)[0] for fault in FAULTS},
     )
+
+
+def plant(model: Any, fault: str) -> None:
+    loss = model.loss_fns["RadZeroLoss"]
+    if fault == "activation":
+        for layer in model.vision_model.encoder.layer:
+            layer.mlp.activation = transformers.activations.ACT2FN["quick_gelu"]
+    elif fault == "pooling":
+        model.config.text_config.use_cls_token = True
+    elif fault == "norm":
+        loss.layer_norm = None
+    elif fault == "token":
+        loss.use_vision_cls_token = False
+    elif fault == "layers":
+        model.align_transformer.transformer_layers = None
 
 
 if __name__ == "__main__":

@@ -30,8 +30,18 @@ from cxrzero.errors import ImportModelError
 NAME, PREFIX = "carzero", "CARZero."
 FUSION, IMAGE, TEXT = "fusion_module.", "img_encoder.model.", "text_encoder.model."
 VOCABULARY = "Laihaoran/BioClinicalMPBERT"  # configs/mimic_pretrain_llm_dqn_wo_self_atten_mlp_gl.yaml: bert_type
-# What no tensor tells, from the same file: last_n_layers, data.text.word_num, data.image.imsize, and CXR_MAE's numbers.
+# What no tensor tells, from the same file, and CXR_MAE's numbers (build_transformation of CARZero/builder.py).
 LAST_LAYERS, CONTEXT, LONGEST, MEAN, STD = 4, 97, 256, 0.4978, 0.2449
+# As the checkpoint's hyper_parameters state it.
+STATED: dict[tuple[str, ...], Any] = {
+    ("model", "text", "last_n_layers"): LAST_LAYERS,
+    ("model", "text", "aggregate_method"): "sum",
+    ("model", "text", "agg_tokens"): True,
+    ("model", "text", "norm"): False,
+    ("data", "text", "word_num"): CONTEXT,
+    ("data", "image", "imsize"): LONGEST,
+    ("transforms", "norm"): "CXR_MAE",
+}
 HEADS = 4  # of the decoder, TQN_Model of CARZero/models/dqn_wo_self_atten_mlp.py
 CONTINUES = "##"  # how a piece begins that goes on with a word
 # In the fusion module's tensors and never used (forward_pre of TransformerDecoderWoSelfAttenLayer).
@@ -127,6 +137,7 @@ def load(weights: StateDict, source: Source) -> LoadedModel:
     Raises:
         ImportModelError: a tower is missing, or tensors are not those of this model.
     """
+    _check_config(source)
     weights = part(weights, PREFIX)
     image, text, fusion = (part(weights, prefix) for prefix in (IMAGE, TEXT, FUSION))
     if not image or not text:
@@ -157,9 +168,23 @@ def load(weights: StateDict, source: Source) -> LoadedModel:
         stated=(
             f"architecture: {len(trunk.blocks)} + {tower.bert.model.config.num_hidden_layers} layers of {width}, "
             f"{len(scorer.layers)} of cross-attention (by the shapes of its tensors)",
-            f"not told by tensors, taken as published: the last {LAST_LAYERS} layers of BERT, {CONTEXT} tokens",
+            f"text: the last {LAST_LAYERS} layers of BERT, {CONTEXT} tokens "
+            f"({'hyper_parameters beside the weights' if source.config else 'as published; no tensor tells it'})",
         ),
     )
+
+
+def _check_config(source: Source) -> None:
+    """Where the file keeps its configuration, it must be the published one."""
+    for path, published in STATED.items():
+        found: Any = source.config
+        for key in path:
+            found = found.get(key) if isinstance(found, Mapping) else None
+        if found not in (None, published):
+            raise ImportModelError(
+                f"{source.path} was trained with {'.'.join(path)} = {found!r}; only the published CARZero is "
+                f"supported, which has {published!r}"
+            )
 
 
 def _trunk(weights: StateDict) -> VisionTransformer:

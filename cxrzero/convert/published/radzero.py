@@ -123,16 +123,12 @@ def load(weights: StateDict, source: Source) -> LoadedModel:
     mpnet = build_mpnet(text, CONTEXT, "RadZero")
     place = source.tokenizer or source.folder
     tokenizer, tokenizer_files = read_tokenizer(place if place.is_dir() else place.parent)
-    towers = AttentionTowers(
-        ImageTower(image, more, last, grid).eval(),
-        TextTower(mpnet, last).eval(),
-        Scorer(looking, temperature, grid),
-        True,
-    )
+    tower = ImageTower(image, more, last, grid)
+    scorer = Scorer(looking, temperature, grid)
     stored = round((image["embeddings.position_embeddings"].shape[1] - 1) ** 0.5)
     return LoadedModel(
         model=None,
-        towers=towers,
+        towers=AttentionTowers(tower.eval(), TextTower(mpnet, last).eval(), scorer, has_attention=True),
         architecture=f"RadZero: DINOv2 patch {patch} at {side} px, MPNet, attention by similarity",
         embed_dim=None,
         image_size=(side, side),
@@ -146,7 +142,7 @@ def load(weights: StateDict, source: Source) -> LoadedModel:
         card=load_card(NAME),
         arch=None,
         stated=(
-            f"architecture: {len(towers.image.layers)} + {len(towers.image.added)} layers of {width} for films, "
+            f"architecture: {len(tower.layers)} + {len(tower.added)} layers of {width} for films, "
             f"{len(mpnet.layers)} for texts (by the shapes of its tensors)",
             f"places: {stored} × {stored}, {'as they are' if stored == grid else f'interpolated to {grid} × {grid}'}",
             f"preprocessing: grey stretched as the authors' evaluation does, then {PREPROCESSOR}",
