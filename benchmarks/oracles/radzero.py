@@ -129,7 +129,7 @@ def main() -> None:
             parts = [model.compute_logits(part, [texts["encoded_key_phrases"]]) for part in pixels.split(2)]
         logits = torch.cat([part["logits"] for part in parts])
         if fault == "scale":
-            logits = logits * model.loss_fns["RadZeroLoss"].loss_temperature.exp()
+            logits = logits * model.loss_fns["RadZeroLoss"].loss_temperature.exp().item()
         return logits.numpy(), torch.cat([part["similarity_scores"] for part in parts]), pixels.numpy()
 
     logits, scores, pixels = answers("")
