@@ -14,6 +14,8 @@ from torch import Tensor
 from cxrzero.convert.contents import Contents
 from cxrzero.convert.loaded import LoadedModel
 from cxrzero.convert.published.carzero import CARZERO
+from cxrzero.convert.published.chexficient import CHEXFICIENT
+from cxrzero.convert.published.clear import CLEAR
 from cxrzero.convert.published.layout import Layout, Source
 from cxrzero.convert.published.radzero import RADZERO
 from cxrzero.convert.recognise import shortened
@@ -25,6 +27,8 @@ __all__ = ["LAYOUTS", "Layout", "Source", "find_layout", "load_published"]
 # One line a layout, by name.
 LAYOUTS: tuple[Layout, ...] = (
     CARZERO,
+    CHEXFICIENT,
+    CLEAR,
     RADZERO,
 )
 

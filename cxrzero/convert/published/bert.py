@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cxrzero.convert.published.layout import part as part  # beside which it is mostly wanted
 from cxrzero.convert.recognise import HEAD_WIDTH, check_keys
-from cxrzero.convert.weights import StateDict
 from cxrzero.errors import ImportModelError, MissingExtraError
 
 WORDS = "embeddings.word_embeddings.weight"
@@ -90,11 +90,6 @@ def build_bert(
     check_keys(model, own, f"the text tower of {what}")
     model.load_state_dict(own)
     return Bert(model, pad_id)
-
-
-def part(weights: Mapping[str, Tensor], prefix: str) -> StateDict:
-    """The tensors below a prefix, named without it."""
-    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
 
 
 def first_token(hidden: Tensor) -> Tensor:

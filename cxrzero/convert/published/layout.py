@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from cxrzero.convert.loaded import LoadedModel
+from cxrzero.convert.recognise import check_keys, shortened
 from cxrzero.convert.source import Source
 from cxrzero.convert.weights import StateDict
+from cxrzero.errors import ImportModelError
 
-__all__ = ["Layout", "Source"]
+__all__ = ["Layout", "Source", "fill", "part", "refuse_others"]
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -28,3 +33,26 @@ class Layout:
     name: str
     recognises: Callable[[Mapping[str, Tensor]], bool]
     load: Callable[[StateDict, Source], LoadedModel]
+
+
+def part(weights: Mapping[str, Tensor], prefix: str) -> StateDict:
+    """The tensors below a prefix, named without it."""
+    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+
+
+def fill(module: Module, weights: StateDict, what: str) -> Module:
+    """Put tensors into a module, all of them and nothing else; in evaluation mode.
+
+    Raises:
+        ImportModelError: they do not fit; names which.
+    """
+    check_keys(module, weights, what)
+    module.load_state_dict(weights)
+    return module.eval()
+
+
+def refuse_others(weights: Mapping[str, Tensor], known: tuple[str, ...], what: str) -> None:
+    """Raise ImportModelError where a name begins with none of `known`: the tensors of another version."""
+    others = sorted(name for name in weights if not name.startswith(known))
+    if others:
+        raise ImportModelError(f"{what} has no such tensors: {shortened(others)}; is this another version of it?")
