@@ -19,9 +19,9 @@ from torch.nn import functional
 
 from cxrzero.cards.card import load_card
 from cxrzero.convert.loaded import LoadedModel
-from cxrzero.convert.published.bert import WORDS, Bert, build_bert, part
-from cxrzero.convert.published.layout import Layout, Source
-from cxrzero.convert.recognise import HEAD_WIDTH, check_keys
+from cxrzero.convert.published.bert import WORDS, Bert, build_bert
+from cxrzero.convert.published.layout import Layout, Source, fill, part
+from cxrzero.convert.recognise import HEAD_WIDTH
 from cxrzero.convert.towers import AttentionTowers
 from cxrzero.convert.vocabulary import read_vocabulary
 from cxrzero.convert.weights import StateDict
@@ -212,7 +212,7 @@ def _trunk(weights: StateDict) -> VisionTransformer:
         num_heads=max(1, width // HEAD_WIDTH),
         mlp_ratio=inner / width,
     )
-    return _filled(trunk, weights, "the image tower of CARZero")
+    return fill(trunk, weights, "the image tower of CARZero")
 
 
 def _scorer(weights: StateDict, grid: int) -> Scorer:
@@ -231,15 +231,9 @@ def _scorer(weights: StateDict, grid: int) -> Scorer:
     for outputs, inputs in shapes:  # the places between are ReLU and dropout
         head += [nn.Linear(inputs, outputs), nn.ReLU(), nn.Identity()]
     layers = [CrossAttention(width, inner) for _ in range(depth)]
-    return _filled(
+    return fill(
         Scorer(layers, nn.LayerNorm(width), nn.Sequential(*head[:-2]), grid), used, "the fusion module of CARZero"
     )
-
-
-def _filled(module: Any, weights: StateDict, what: str) -> Any:
-    check_keys(module, weights, what)
-    module.load_state_dict(weights)
-    return module.eval()
 
 
 def _continues(vocabulary: Tokenizer) -> Tensor:
