@@ -84,13 +84,14 @@ def pictures(zero_shot: Any, code: Path, films: list[Path], work: Path, steps: A
 
 
 def images(model: Any, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Embeddings as `encode_image` gives them, and by two faults of what it reads off DINOv2."""
-    rows: dict[str, list[torch.Tensor]] = {"right": [], "pooling": [], "norm": []}
+    """Embeddings as `encode_image` gives them, by two faults of what it reads off DINOv2, and of all patches."""
+    rows: dict[str, list[torch.Tensor]] = {"right": [], "pooling": [], "norm": [], "patches": []}
     for one in pixels:
         found = model.visual.base.forward_features(one[None])
         rows["right"].append(model.encode_image(one[None]))
         rows["pooling"].append(model.visual.projection(found["x_norm_patchtokens"].mean(dim=1)))
         rows["norm"].append(model.visual.projection(found["x_prenorm"][:, 0]))
+        rows["patches"].append(model.visual.projection(found["x_norm_patchtokens"]))
     return {name: unit(torch.cat(each)) for name, each in rows.items()}
 
 
@@ -134,6 +135,7 @@ def main() -> None:
         prompts=PROMPTS,
         labels=LABELS,
         probabilities=probabilities,
+        patch_scores=found["patches"][0] @ texts[0],
         **{f"fault.{name}": scores.numpy() for name, scores in faults.items()},
     )
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 from cxrzero import Screener
 from cxrzero.convert import load_model
-from cxrzero.convert.contents import contents_of
+from cxrzero.convert.contents import contents_of, weight_files
 from cxrzero.convert.weights import read_file
 from cxrzero.errors import ImportModelError
 from cxrzero.images import decode
@@ -31,7 +31,7 @@ from tests.support.checkpoints import random_state
 FOLDER = Path(__file__).resolve().parent.parent / "convert" / "published"
 # Square, tall, wide, small: (height, width) of the drawn films, by seed.
 FILMS = ((400, 400), (512, 384), (300, 477), (64, 64))
-MIN_COSINE, MAX_SCORES, MAX_PIXELS = 0.99999, 0.001, 1e-4
+MIN_COSINE, MAX_SCORES, MAX_PIXELS, MAX_PATCHES = 0.99999, 0.001, 1e-4, 1e-5
 THINNED = 24  # rows and columns of pixel values that are kept
 
 
@@ -112,7 +112,7 @@ def pack(name, source, expected, made_by):
         source: the file of weights, or the folder of them.
         expected: the oracle's arrays.
     """
-    files = [source] if source.is_file() else sorted(path for path in source.iterdir() if path.suffix != ".txt")
+    files = [source] if source.is_file() else weight_files(source)
     tensors, raw, known = {}, {}, {}
     for path in files:
         entries = tensors.setdefault(path.name, {})
@@ -150,7 +150,12 @@ def thinned(pixel_values):
 
 
 def answers(folder, films, prompts):
-    """pixel_values, image_embeds, text_embeds and scores (N, P), or scores and attention, by a bundle's own graphs."""
+    """What a bundle's own graphs make of films.
+
+    Returns:
+        pixel_values, scores (N, P); of a dual encoder image_embeds, text_embeds and, where it has patches, patch_scores
+        (cosines of the first film's patches, row by row, with the first prompt); else attention, where it has one.
+    """
     bundle = load_bundle(folder)
     preprocess = Preprocess(bundle.preprocess, bundle.image_size)
     pixels = np.stack([preprocess(next(iter(decode(path))).pixels) for path in sorted(films.iterdir())])
@@ -159,7 +164,11 @@ def answers(folder, films, prompts):
     images = np.concatenate([image_encoder(one[None])[0] for one in pixels])
     texts = np.concatenate([text_encoder(one[None])[0] for one in ids])
     if not (folder / "scorer.onnx").is_file():
-        return {"pixel_values": pixels, "image_embeds": images, "text_embeds": texts, "scores": images @ texts.T}
+        found = {"pixel_values": pixels, "image_embeds": images, "text_embeds": texts, "scores": images @ texts.T}
+        if (folder / "patch_encoder.onnx").is_file():
+            patches = _graph(folder / "patch_encoder.onnx")(pixels[:1])[0][0]
+            found["patch_scores"] = patches.reshape(-1, patches.shape[-1]) @ texts[0]
+        return found
     kept_as = json.loads((folder / "model.json").read_text("utf-8"))["tokens"]["dtype"]
     scores, *attention = _graph(folder / "scorer.onnx")(images.astype(kept_as).astype(np.float32), texts)
     return {"pixel_values": pixels, "scores": scores} | ({"attention": attention[0]} if attention else {})
@@ -191,6 +200,8 @@ def deviations(ours, expected, scores=None):
     for name in ("image_embeds", "text_embeds"):
         if name in expected:
             found[f"{name}_cosine"] = float((ours[name] * expected[name]).sum(axis=-1).min())
+    if "patch_scores" in expected:
+        found["patch_scores"] = float(np.abs(ours["patch_scores"] - expected["patch_scores"]).max())
     pixels, known = ours["pixel_values"], expected["pixel_values"]
     pixels = pixels if pixels.shape == known.shape else thinned(pixels)
     return found | {"pixel_values": float(np.abs(pixels - known).max())}
@@ -200,6 +211,7 @@ def agrees(found):
     cosines = [value for name, value in found.items() if name.endswith("_cosine")]
     return (
         found["scores_over_sd"] <= MAX_SCORES
+        and found.get("patch_scores", 0.0) <= MAX_PATCHES
         and min(cosines, default=1.0) >= MIN_COSINE
         and found["pixel_values"] <= MAX_PIXELS
     )
