@@ -18,8 +18,9 @@ from cxrzero.model.model_json import IMAGE_ENCODER, SCORER, TEXT_ENCODER, Tokens
 from cxrzero.model.weights import IMAGE_WEIGHTS
 
 # Of a logit, in standard deviations of the logits of a sentence over the films: what an export may change it by, and
-# what is lost by keeping tokens in half precision.
+# what may be lost by keeping tokens in half precision. That is half as much: real films may differ less than drawn ones.
 MAX_DEVIATION = 0.001
+MAX_ROUNDING = MAX_DEVIATION / 2
 LEAST_FILMS = 8  # of which a standard deviation says something
 
 Floats = npt.NDArray[np.float32]
@@ -30,7 +31,7 @@ class ExportedScorer:
     """What was written.
 
     Attributes:
-        tokens: what the encoders give; "float16" where rounding to it moves no logit by MAX_DEVIATION.
+        tokens: what the encoders give; "float16" where rounding to it moves no logit by MAX_ROUNDING.
         attention: (h, w) of the scorer's places, or None.
         deviation: the most that a logit differs from the model's own, the tokens as they are kept.
         rounding: the most that rounding tokens to float16 moves a logit; both in standard deviations over the films.
@@ -84,7 +85,7 @@ def export_attention(
     kept_in_half = answer(paths[2], _tensor(halved), _tensor(found_text))
     sd = _standard_deviation(expected)
     rounding = _most(kept_in_half - exact, sd) if np.isfinite(halved).all() else float("inf")
-    is_half = rounding < MAX_DEVIATION
+    is_half = rounding < MAX_ROUNDING
     deviation = _most((kept_in_half if is_half else exact) - expected, sd)
     _check(_most(exact - expected, sd), "the model's own")
     first = answer(paths[2], _tensor(found_image[:1]), _tensor(found_text))

@@ -7,6 +7,7 @@ import errno
 import json
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from cxrzero.cards.card import Card, iter_cards
 from cxrzero.convert.attention_export import ExportedScorer, export_attention
 from cxrzero.convert.checkpoint import load_checkpoint
 from cxrzero.convert.contents import read_folder, weight_files
+from cxrzero.convert.example import EXAMPLE, drawn, noted
 from cxrzero.convert.huggingface_folder import CONFIG, MODELS, kind_of, load_huggingface_folder
 from cxrzero.convert.lineage import card_of_folder
 from cxrzero.convert.loaded import LoadedModel
@@ -31,12 +33,12 @@ from cxrzero.convert.source import Source
 from cxrzero.convert.towers import AttentionTowers
 from cxrzero.errors import ImportModelError, NoInputError, OutputError, OutputExistsError, UsageError
 from cxrzero.files import cannot_write, sha256_of, software, whole_folder
+from cxrzero.images.radiograph import GreyImage
 from cxrzero.model.bundle import describe_files, load_bundle
 from cxrzero.model.model_json import MODEL_JSON, SCORER_RULE, TOGETHER, TOKENIZER, schema_of
 from cxrzero.model.preprocess import Preprocess
 from cxrzero.outside.offline import offline
 from cxrzero.phantom import draw
-from cxrzero.registry.verify_scorer import EXAMPLE, example
 
 # The 14 observations of CheXpert (Irvin et al., AAAI 2019), what models of this field are asked first.
 LABELS = [
@@ -161,7 +163,7 @@ def import_model(
             _write_card(folder, content)
             bundle = load_bundle(folder)
             if bundle.has_scorer:
-                content["provenance"][EXAMPLE] = example(bundle, OnnxRuntimeEncoder(bundle, "cpu"))
+                content["provenance"][EXAMPLE] = noted(bundle, OnnxRuntimeEncoder(bundle, "cpu"))
                 _write_card(folder, content)
     except OSError as error:
         hint = "; free some space or choose another --out" if error.errno == errno.ENOSPC else ""
@@ -204,16 +206,18 @@ def _export(loaded: LoadedModel, folder: Path) -> ExportedModel | ExportedScorer
     ids = example_ids(loaded.tokenizer, loaded.context_length, loaded.pad_id)
     if isinstance(loaded.towers, AttentionTowers):
         together = loaded.scoring["labels"] == TOGETHER
-        return export_attention(loaded.towers, _drawn(loaded, DRAWN_FOR_SCORER), ids, folder, together=together)
+        films = _seen(loaded, drawn(DRAWN_FOR_SCORER))
+        return export_attention(loaded.towers, films, ids, folder, together=together)
     # Two drawn radiographs, and noise.
-    pixels = torch.cat([_drawn(loaded, 2), example_pixels(loaded.image_size)])
+    films = _seen(loaded, [draw(seed).to_uint8() for seed in (0, 1)])
+    pixels = torch.cat([films, example_pixels(loaded.image_size)])
     return export_onnx(loaded.towers, pixels, ids, folder, storage="float32", any_length=False)
 
 
-def _drawn(loaded: LoadedModel, number: int) -> Tensor:
-    """(number, 3, H, W): drawn radiographs as the encoder will see them."""
+def _seen(loaded: LoadedModel, films: Sequence[GreyImage]) -> Tensor:
+    """(N, 3, H, W): films as the encoder will see them."""
     preprocess = Preprocess(loaded.preprocess, loaded.image_size)
-    return torch.from_numpy(np.stack([preprocess(draw(seed).to_uint8()) for seed in range(number)]))
+    return torch.from_numpy(np.stack([preprocess(film) for film in films]))
 
 
 def _exactness_lines(exported: ExportedModel | ExportedScorer) -> tuple[str, ...]:

@@ -145,10 +145,8 @@ class Ensemble:
         mean, sd = probability.mean(axis=0).astype(np.float32), probability.std(axis=0, ddof=1).astype(np.float32)
         if any(each.cos_pos is None for each in scores):
             return Scores(mean, sd=sd)
-        cos_pos, cos_neg = (
-            np.mean([getattr(each, name) for each in scores], axis=0, dtype=np.float64).astype(np.float32)
-            for name in COSINES
-        )
+        cosines = [np.mean([getattr(each, name) for each in scores], axis=0, dtype=np.float64) for name in COSINES]
+        cos_pos, cos_neg = (np.asarray(each, np.float32) for each in cosines)
         return Scores(mean, cos_pos, cos_neg, sd)
 
     def evidence(self, image_embeds: Float32s) -> Float32s:
