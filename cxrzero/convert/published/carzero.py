@@ -20,7 +20,7 @@ from torch.nn import functional
 from cxrzero.cards.card import load_card
 from cxrzero.convert.loaded import LoadedModel
 from cxrzero.convert.published.bert import WORDS, Bert, build_bert
-from cxrzero.convert.published.layout import Layout, Source, fill, part
+from cxrzero.convert.published.layout import Layout, Source, fill, part, refuse_others
 from cxrzero.convert.recognise import HEAD_WIDTH
 from cxrzero.convert.towers import AttentionTowers
 from cxrzero.convert.vocabulary import read_vocabulary
@@ -139,6 +139,7 @@ def load(weights: StateDict, source: Source) -> LoadedModel:
     """
     _check_config(source)
     weights = part(weights, PREFIX)
+    refuse_others(weights, (FUSION, IMAGE, TEXT), "CARZero")
     image, text, fusion = (part(weights, prefix) for prefix in (IMAGE, TEXT, FUSION))
     if not image or not text:
         raise ImportModelError(f"{source.path} has no {'image' if not image else 'text'} tower; CARZero needs both")
@@ -158,7 +159,7 @@ def load(weights: StateDict, source: Source) -> LoadedModel:
         image_size=(side, side),
         preprocess=_steps(side),
         scoring={"rule": "scorer", "scale": 1.0, "bias": 0.0, "pairs": False, "labels": "independent"},
-        tokenizer=_cleaned(vocabulary),
+        tokenizer=cleaned(vocabulary),
         context_length=CONTEXT,
         pad_id=tower.bert.pad_id,
         activation="GELU; ReLU in the decoder",
@@ -199,9 +200,7 @@ def _trunk(weights: StateDict) -> VisionTransformer:
     if grid * grid + 1 != places.shape[1]:
         raise ImportModelError(f"the image tower of CARZero has {places.shape[1]} places, which are no square and one")
     if grid * patch > LONGEST:
-        raise ImportModelError(
-            f"the image tower of CARZero reads {grid * patch} px, more than the {LONGEST} it is given"
-        )
+        raise ImportModelError(f"the image tower of CARZero reads {grid * patch} px and would be given {LONGEST}")
     trunk = VisionTransformer(
         img_size=grid * patch,
         patch_size=patch,
@@ -242,7 +241,7 @@ def _continues(vocabulary: Tokenizer) -> Tensor:
     return torch.tensor([piece.startswith(CONTINUES) for piece, _ in by_id])
 
 
-def _cleaned(vocabulary: Tokenizer) -> Tokenizer:
+def cleaned(vocabulary: Tokenizer) -> Tokenizer:
     """What process_text does to a prompt (CARZero/models/CARZero_model_dqn_wo_self_atten_gl_mlp.py), then BERT's own.
 
     Lower case, words of ASCII letters, digits and "_" alone, no numbers of a list. The authors also drop a sentence of

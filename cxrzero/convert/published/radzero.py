@@ -189,9 +189,8 @@ def _preprocess(source: Source) -> tuple[list[dict[str, Any]], int]:
     stated = json.loads((source.folder / CONFIG).read_text("utf-8")) if (source.folder / CONFIG).is_file() else {}
     trained = (stated.get("vision_config") or {}).get("img_size")
     if len(sizes) != 1 or trained not in (None, *sizes):
-        raise ImportModelError(
-            f"{path} makes pictures of {sizes or 'no'} px, and {CONFIG} states {trained}: they differ"
-        )
+        made = " and ".join(map(str, sorted(sizes))) or "any"
+        raise ImportModelError(f"{path} makes pictures of {made} px, and {CONFIG} states {trained}: they do not fit")
     return [{"step": "stretch", "rounding": "nearest"}, *steps], sizes.pop()
 
 
