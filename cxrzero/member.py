@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,7 @@ from cxrzero.pipeline.decode_file import DIGEST
 from cxrzero.pipeline.embedder import Embedder
 from cxrzero.pipeline.items import Preprocessing
 from cxrzero.prompts import LabelPrompts, build_prompts
+from cxrzero.prompts.ask import as_asked
 
 TEXT_BATCH = 64
 TEXT_PRECISION = "fp32"
@@ -75,17 +76,17 @@ class Member:
         that compares with them is asked negative sentences."""
         templates = self.bundle.templates
         asked = (build_prompts([p.label], templates)[0] if p.is_from_model else p for p in prompts)
-        return tuple(asked) if self.bundle.scoring.asks_pairs else tuple(replace(p, negative=()) for p in asked)
+        return as_asked(asked, self.bundle.scoring)
 
-    def notes(self) -> list[str]:
-        """What to know of a model that scores by attention before it is asked."""
+    def notes(self, *, on_keeping: bool = True) -> list[str]:
+        """What to know of a model that scores by attention before it is asked; `on_keeping` also of its films."""
         notes, bundle = [], self.bundle
         if bundle.scoring.together:
             notes.append(
                 f"{bundle.name} is asked all labels of a question together, as its authors do: a label that is asked "
                 "beside others gets another number"
             )
-        if self.store is not None and not self.keeps_films:
+        if on_keeping and self.store is not None and not self.keeps_films:
             notes.append(
                 f"{bundle.name} makes {in_bytes(bundle.film_bytes)} of each film, more than is kept unasked: a new "
                 "question will read the films again, unless --cache-large keeps them"

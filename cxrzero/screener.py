@@ -43,6 +43,7 @@ from cxrzero.pipeline.threads import DECODE_IN, PROCESSES_FROM, OpenDecoders, Th
 from cxrzero.places.kind import shown
 from cxrzero.prediction import Prediction
 from cxrzero.prompts import LabelPrompts, resolve_prompts
+from cxrzero.prompts.ask import entries_of
 from cxrzero.prompts.bank import BUILT_IN
 from cxrzero.prompts.lint import Finding
 from cxrzero.prompts.remarks import UNMEASURED, lines, remarks_on
@@ -314,12 +315,6 @@ class Screener:
         --fast-decode counts as a first step of preprocessing: a calibration of whole pictures is not one of these.
         """
         asked = [member.own(prompts) for member in self.members]
-        entries: list[dict[str, Any]] = []
-        for first, *others in zip(*asked, strict=True):
-            entry = first.record()
-            if others:
-                entry["others"] = [{"positive": list(p.positive), "negative": list(p.negative)} for p in others]
-            entries.append(entry)
         rules = self.members[0].bundle.rules()
         if self.decode_options.fast_side is not None:
             step = {"step": "fast_decode", "least_side": self.decode_options.fast_side}
@@ -328,7 +323,7 @@ class Screener:
             "precision": self.precision,
             "models": [m.record() | (m.bundle.rules() if self.is_ensemble else {}) for m in self.members],
             **rules,
-            "prompts": entries,
+            "prompts": entries_of(asked, [member.bundle.scoring for member in self.members]),
         }
 
     @property
@@ -352,9 +347,9 @@ class Screener:
         self.member.require_embeddings()
         return self.member.embed_texts(sentences)
 
-    def notes(self) -> list[str]:
+    def notes(self, *, on_keeping: bool = True) -> list[str]:
         """What to know of the models before they are asked, see `cxrzero.member.Member.notes`."""
-        return [note for member in self.members for note in member.notes()]
+        return [note for member in self.members for note in member.notes(on_keeping=on_keeping)]
 
     def stream(
         self,

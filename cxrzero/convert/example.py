@@ -6,6 +6,7 @@ again. Needs no torch.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,12 @@ SIDE = 256
 
 def drawn(number: int) -> list[GreyImage]:
     """Drawn radiographs, each with findings of its own; always the same."""
-    return [draw(seed, SIDE, sample_findings(np.random.default_rng(seed))).to_uint8() for seed in range(number)]
+    return [_drawn(seed) for seed in range(number)]
+
+
+@functools.cache
+def _drawn(seed: int) -> GreyImage:
+    return draw(seed, SIDE, sample_findings(np.random.default_rng(seed))).to_uint8()
 
 
 def example_rows(bundle: Bundle, encoder: Encoder) -> tuple[Float32s, Float32s]:

@@ -90,7 +90,7 @@ def prepare(asked: Asked, screener: Screener) -> Plan:
     method, why = choose_method(options.method, bundles)
     prompts = screener.prompts(asked.labels, options.prompts)
     thresholds, source = thresholds_of(screener, prompts, options.found_above)
-    remarks = [f"maps by {method}: {why}", source]
+    remarks = [f"maps by {method}: {why}", source, *screener.notes(on_keeping=False)]
     doubtful = [prompt.label for prompt in prompts if not validated(bundles, prompt.label, method)]
     if doubtful:
         remarks.append(f"{UNVALIDATED} for {', '.join(doubtful)}: see docs/heatmap.md")

@@ -210,8 +210,8 @@ class PredictOptions:
 
     cache_large: bool = option(
         False,
-        "Also keep what a model that scores by attention makes of a film where that is more than 1 MiB: the cache "
-        "grows by so much with every film, and a new question opens none; see docs/cache.md.",
+        "Keep films also where a model that scores by attention makes more than 1 MiB of each: the cache grows by so "
+        "much with every film, and a new question opens none; see docs/cache.md.",
         panel=ADVANCED,
         decides="nothing",
         recorded=False,

@@ -92,8 +92,10 @@ def search(
         on_row: called with it for each row.
 
     Raises:
+        UsageError: the model has no embeddings.
         NoInputError: nothing to read was found.
     """
+    screener.member.require_embeddings()
     check_paths(paths, screener.archives, screener.objects)
     classifier = Cosine(query[None], query[None], screener.member.bundle.scoring)
     asked = [LabelPrompts(SCORE, (), ())]
