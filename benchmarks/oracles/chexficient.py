@@ -26,7 +26,7 @@ from PIL import Image
 from tests.support.checkpoints import random_state
 from tests.support.vocabulary import FINDINGS, wordpieces
 
-LABELS = FINDINGS[:10]
+LABELS = tuple(finding.capitalize() for finding in FINDINGS[:10])  # the authors ask "Pleural Effusion" and the like
 PROMPTS = (*LABELS, *(f"no {label}" for label in LABELS))
 WITH_FAULTS = 8  # films that the faults are computed on
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -160,7 +160,7 @@ def main() -> None:
         "patch_scores": (found["patches"][0] @ texts[0]).numpy(),
     }
     for layer in model.text_encoder.model.encoder.layer:  # last: it stays wrong
-        layer.intermediate.intermediate_act_fn = torch.nn.functional.relu
+        layer.intermediate.intermediate_act_fn = torch.nn.ReLU()
     faults["activation"] = found["right"] @ texts_of(model, PROMPTS).T
     planted = {f"fault.{name}": scores.numpy() for name, scores in faults.items()}
     np.savez_compressed(given.out / "expected.npz", **expected, **planted)

@@ -41,9 +41,10 @@ def random_state(shapes, seed=0, keep=r"logit_scale|temperature|relative_positio
     places are smaller than those of pictures, so that two films differ behind twelve layers as they do before them.
 
     Args:
-        shapes: a state dict, or name → tensor; whole numbers, scalars and what `keep` matches stay as they are.
+        shapes: a state dict, or name → tensor; whole numbers, scalars, empty ones and what `keep` matches stay.
     """
-    kept = {n for n, v in shapes.items() if re.search(keep, n) or not v.ndim or not v.is_floating_point()}
+    drawn = {name for name, value in shapes.items() if value.ndim and value.numel() and value.is_floating_point()}
+    kept = {name for name in shapes if name not in drawn or re.search(keep, name)}
     return {name: value if name in kept else _drawn(name, value, seed) for name, value in shapes.items()}
 
 

@@ -82,9 +82,7 @@ def build_bert(
             attn_implementation="eager",
         )
     except KeyError as error:
-        raise ImportModelError(
-            f"the text tower of {what} has no {error.args[0]}: it is not the BERT it should be"
-        ) from None
+        raise ImportModelError(f"the text tower of {what} is missing, or not BERT: no {error.args[0]}") from None
     model = BertModel(config, add_pooling_layer=pooler).eval()
     own = {name: value for name, value in weights.items() if name != NOT_WEIGHTS and (pooler or "pooler." not in name)}
     check_keys(model, own, f"the text tower of {what}")
