@@ -35,6 +35,7 @@ UNUSED += ("skimage.transform", "numpy.lib.function_base", "matplotlib", "matplo
 # ReLU of the decoder as GELU; the mean of the patches for the class token; mean and standard deviation 0.5; the whole
 # picture; pieces that are not added up to words; the last three layers of BERT; both directions added and not averaged.
 FAULTS = ("activation", "pooling", "norm", "crop", "token", "layers", "scale")
+FAULTY = 4  # films that are asked with a fault
 
 
 class _Empty(types.ModuleType):
@@ -138,7 +139,7 @@ def main() -> None:
         model = package.load_CARZero(str(given.out / "carzero.ckpt"), device="cpu")
         plant(model, fault)
         texts = model.process_class_prompts({prompt: [prompt] for prompt in PROMPTS}, "cpu")
-        pixels = model.process_img(files, "cpu")
+        pixels = model.process_img(files[:FAULTY] if fault else files, "cpu")
         logits = package.dqn_shot_classification(model, pixels, texts).to_numpy()
         return (2 * logits if fault == "scale" else logits), pixels, model, texts
 
