@@ -117,9 +117,9 @@ def compare(options: argparse.Namespace, work: Path) -> dict[str, Any]:
         },
         "authors_seconds": round(authors_seconds, 1),
         "import_seconds": round(import_seconds, 1),
-        "bundle_bytes": sum(path.stat().st_size for path in (work / "bundle").iterdir()),
+        "bundle_mb": round(sum(path.stat().st_size for path in (work / "bundle").iterdir()) / 1e6, 1),
         "heatmap": heatmap_of(work / "bundle"),
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6),
         "threads": options.threads,
         "versions": software(("torch", "timm", "transformers", "onnxruntime")),
     }

@@ -76,17 +76,27 @@ def stand_ins() -> Iterator[None]:
         yield
 
 
-def plain(value: Any, depth: int = 0) -> Any:
-    """A configuration as dicts, lists and scalars; None stands for what is none of them."""
-    if depth == MAX_DEPTH:
-        return None
+def plain(value: Any, depth: int = 0, done: dict[int, Any] | None = None) -> Any:
+    """A configuration as dicts, lists and scalars; None stands for what is none of them.
+
+    Args:
+        done: what became of objects that were met before, since a file may hold one in many places, and in itself.
+    """
+    done = {} if done is None else done
+    if type(value) in SCALARS:
+        return value
+    if depth == MAX_DEPTH or id(value) in done:
+        return done.get(id(value))
+    done[id(value)] = None
+    made: Any = None
     if isinstance(value, StandIn):
-        return plain(_content(value), depth + 1)
-    if isinstance(value, dict):
-        return {str(key): plain(each, depth + 1) for key, each in dict.items(value)}
-    if isinstance(value, list | tuple | set):
-        return [plain(each, depth + 1) for each in value]
-    return value if type(value) in SCALARS else None
+        made = plain(_content(value), depth + 1, done)
+    elif isinstance(value, dict):
+        made = {str(key): plain(each, depth + 1, done) for key, each in dict.items(value)}
+    elif isinstance(value, list | tuple | set):
+        made = [plain(each, depth + 1, done) for each in value]
+    done[id(value)] = made
+    return made
 
 
 def _content(value: StandIn) -> Any:

@@ -140,5 +140,16 @@ def test_a_dict_that_holds_itself_or_hides_its_methods(tmp_path):
         torch.save(content, tmp_path / "x.pt")
         assert list(read_weights(tmp_path / "x.pt")) == ["w"]
         assert contents_of(read_file(tmp_path / "x.pt"), tmp_path / "x.pt").weights
-    deep = plain(loop)
-    assert deep["w"] is None
+    assert plain(loop) == {"w": None, "model": None}
+
+
+def test_what_holds_itself_in_many_places_is_read_once(tmp_path):
+    """Followed wherever it stands, it would be read 30 to the power of its depth times."""
+    often = []
+    often += [often] * 30
+    many = {"w": torch.ones(1)}
+    many |= {f"part{number}": many for number in range(30)}
+    torch.save({"model": many, "config": {"often": often}}, tmp_path / "x.pt")
+    found = contents_of(read_file(tmp_path / "x.pt"), tmp_path / "x.pt")
+    assert list(found.weights) == ["w"]
+    assert found.config == {"often": [None] * 30}

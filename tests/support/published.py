@@ -113,7 +113,9 @@ def pack(name, source, expected, made_by):
         expected: the oracle's arrays.
     """
     files = [source] if source.is_file() else weight_files(source)
-    tensors, raw, known = {}, {}, {}
+    tensors: dict[str, dict[str, object]] = {}
+    known: dict[str, torch.Size] = {}
+    raw = {}
     for path in files:
         entries = tensors.setdefault(path.name, {})
         for key, value in contents_of(read_file(path), path).weights.items():
@@ -197,9 +199,11 @@ def deviations(ours, expected, scores=None):
     theirs = right if scores is None else scores  # with a fault perhaps of the first films only
     far = np.abs(ours["scores"][: len(theirs)] - theirs) / right.std(axis=0)
     found = {"scores_over_sd": float(far.max())}
-    for name in ("image_embeds", "text_embeds"):
-        if name in expected:
-            found[f"{name}_cosine"] = float((ours[name] * expected[name]).sum(axis=-1).min())
+    embeds = [name for name in ("image_embeds", "text_embeds") if name in expected]
+    for name in embeds:
+        found[f"{name}_cosine"] = float((ours[name] * expected[name]).sum(axis=-1).min())
+    if embeds:
+        found["embeds"] = max(float(np.abs(ours[name] - expected[name]).max()) for name in embeds)
     if "patch_scores" in expected:
         found["patch_scores"] = float(np.abs(ours["patch_scores"] - expected["patch_scores"]).max())
     pixels, known = ours["pixel_values"], expected["pixel_values"]

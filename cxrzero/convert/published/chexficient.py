@@ -15,7 +15,7 @@ from cxrzero.clip.steps import clip_steps
 from cxrzero.convert.loaded import LoadedModel
 from cxrzero.convert.published.bert import PAD_ID, Bert, build_bert, last_token
 from cxrzero.convert.published.dinov2 import build_dinov2, class_token_towers
-from cxrzero.convert.published.layout import Layout, Source, fill, part, refuse_others
+from cxrzero.convert.published.layout import Layout, Source, fill, part, refuse_others, source_of
 from cxrzero.convert.vocabulary import read_vocabulary
 from cxrzero.convert.weights import StateDict
 from cxrzero.errors import ImportModelError
@@ -85,7 +85,7 @@ def load(weights: StateDict, source: Source) -> LoadedModel:
         arch=None,
         stated=(
             f"architecture: DINOv2 ViT {depth}x{width} and BERT, a linear head on each (by their shapes)",
-            f"preprocessing and scoring rule: the authors' ({card.facts['preprocess'].source})",
+            f"preprocessing and scoring rule: the authors' ({source_of(card, 'preprocess')})",
             f"tokenizer: {words:,} word pieces of {ORIGIN}, lower case",
             "ignored among the weights: what training keeps to choose its pairs",
         ),

@@ -18,7 +18,7 @@ from cxrzero.clip.steps import CHEXZERO_MEAN, CHEXZERO_STD, Steps
 from cxrzero.clip.tokenizer import CLIP_VOCABULARY, PAD_ID, clip_tokenizer
 from cxrzero.convert.loaded import LoadedModel
 from cxrzero.convert.published.dinov2 import build_dinov2, class_token_towers
-from cxrzero.convert.published.layout import Layout, Source, fill, part, refuse_others
+from cxrzero.convert.published.layout import Layout, Source, fill, part, refuse_others, source_of
 from cxrzero.convert.recognise import HEAD_WIDTH
 from cxrzero.convert.weights import StateDict
 from cxrzero.errors import ImportModelError
@@ -101,7 +101,7 @@ def load(weights: StateDict, source: Source) -> LoadedModel:
         arch=None,
         stated=(
             f"architecture: DINOv2 ViT {depth}x{width} of patches, class token and a linear head (by their shapes)",
-            f"preprocessing and scoring rule: the authors' ({card.facts['preprocess'].source})",
+            f"preprocessing and scoring rule: the authors' ({source_of(card, 'preprocess')})",
         ),
     )
 

@@ -8,13 +8,14 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
+from cxrzero.cards.card import UNVERIFIED, Card
 from cxrzero.convert.loaded import LoadedModel
 from cxrzero.convert.recognise import check_keys, shortened
 from cxrzero.convert.source import Source
 from cxrzero.convert.weights import StateDict
 from cxrzero.errors import ImportModelError
 
-__all__ = ["Layout", "Source", "fill", "part", "refuse_others"]
+__all__ = ["Layout", "Source", "fill", "part", "refuse_others", "source_of"]
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -49,6 +50,12 @@ def fill(module: Module, weights: StateDict, what: str) -> Module:
     check_keys(module, weights, what)
     module.load_state_dict(weights)
     return module.eval()
+
+
+def source_of(card: Card, fact: str) -> str:
+    """Where the authors state a fact of their card."""
+    stated = card.facts[fact]
+    return stated.source if stated else UNVERIFIED
 
 
 def refuse_others(weights: Mapping[str, Tensor], known: tuple[str, ...], what: str) -> None:

@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from cxrzero.convert import import_model, load_model  # noqa: E402
+from cxrzero.registry.sources import find, plan  # noqa: E402
 from tests.support.published import (  # noqa: E402
     Published,
     agrees,
@@ -93,6 +94,17 @@ def test_the_vocabulary_has_to_be_there_and_to_belong(tmp_path):
     )
     vocabulary(tmp_path, 201)
     refused(tmp_path / "x.pth", {"model": MODEL.state()}, r"has 201 tokens and the text tower 200")
+
+
+def test_a_folder_that_holds_both_files(tmp_path):
+    vocabulary(tmp_path)
+    torch.save({"model": MODEL.state(), "optimizer": {"state": {0: torch.zeros(1)}}}, tmp_path / "pytorch_model.pth")
+    torch.save({"state": {0: torch.zeros(1)}}, tmp_path / "optimizer.pt")
+    assert find(tmp_path) == [tmp_path / "optimizer.pt", tmp_path / "pytorch_model.pth"]
+    ((one, _, name),) = plan(tmp_path, "mine", card="chexficient")
+    assert (one, name) == (tmp_path, "mine")
+    loaded = load_model(one, card="chexficient")
+    assert [file.name for file in loaded.files] == ["pytorch_model.pth"]
 
 
 def test_half_precision_without_what_training_kept(tmp_path):
