@@ -1,6 +1,8 @@
 """A model that scores by attention becomes a bundle of schema 3 whose logits are the model's own."""
 
 import json
+import re
+from dataclasses import replace
 
 import numpy as np
 import onnxruntime
@@ -8,9 +10,12 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from cxrzero.convert import importer  # noqa: E402
+from cxrzero.convert import attention_export, importer  # noqa: E402
 from cxrzero.convert.attention_export import export_attention  # noqa: E402
+from cxrzero.convert.variants import add_unmeasured, add_variants  # noqa: E402
+from cxrzero.errors import ConfigError, ImportModelError, InexactExportError  # noqa: E402
 from cxrzero.model.bundle import load_bundle  # noqa: E402
+from cxrzero.registry.verify import verify  # noqa: E402
 from tests.support import attention  # noqa: E402
 
 PIXELS = torch.rand(9, 3, 16, 16, generator=torch.Generator().manual_seed(1)) * 4 - 2
@@ -53,3 +58,82 @@ def test_an_import_writes_a_bundle_of_schema_3(tmp_path, monkeypatch):
     assert card["schema_version"] == 3
     assert "scorer.onnx" in card["files"]
     assert any("p = σ(2·logit⁺ +0.5), the labels of a question independent" in line for line in report.lines)
+    checks = {check.name: check for check in verify(bundle)}
+    assert all(check.ok for check in checks.values())
+    assert "logits of 4 films × 3 sentences as the import noted them" in checks["scorer"].detail
+    for add in (lambda: add_variants(bundle.path, ["bf16"]), lambda: add_unmeasured(bundle.path, "int8")):
+        with pytest.raises(ConfigError, match="scores by attention, and other precisions are measured on cosines"):
+            add()
+
+
+class Changed(torch.nn.Module):
+    """A module whose outputs are changed before anybody sees them."""
+
+    def __init__(self, module, change):
+        super().__init__()
+        self.module, self.change = module, change
+
+    def forward(self, *inputs):
+        return self.change(self.module(*inputs))
+
+
+def changed(part, change, **given):
+    towers = attention.towers(**given)
+    return replace(towers, **{part: Changed(getattr(towers, part), change)})
+
+
+@pytest.mark.parametrize(
+    ("towers", "error", "said"),
+    [
+        (
+            changed("scorer", lambda logits: logits - logits.mean(dim=0), has_attention=False),
+            InexactExportError,
+            "those of the same film beside others",
+        ),
+        (attention.towers(together=True), InexactExportError, "those of the same sentence beside others"),
+        (
+            changed("scorer", lambda logits: 0 * logits, has_attention=False),
+            InexactExportError,
+            "gives all drawn films the same logits",
+        ),
+        (changed("image", lambda tokens: tokens[:, 0]), ImportModelError, "of shape (9, 8), not float32 (N, T, D)"),
+        (changed("text", lambda tokens: tokens.double()), ImportModelError, "gives torch.float64 of shape (3, 2, 8)"),
+        (
+            changed("scorer", lambda logits: logits.transpose(0, 1), has_attention=False),
+            ImportModelError,
+            "gives logits of shape (3, 9)",
+        ),
+        (changed("scorer", lambda logits: logits / 0, has_attention=False), ImportModelError, "or not all finite"),
+        (changed("scorer", lambda both: (both[0], both[1][0])), ImportModelError, "attention of shape (3, 4, 4), not"),
+    ],
+)
+def test_what_would_not_answer_as_itself_is_not_written(tmp_path, towers, error, said):
+    with pytest.raises(error, match=re.escape(said)):
+        export(towers, tmp_path)
+
+
+def test_an_export_that_answers_differently_is_not_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(attention_export, "MAX_DEVIATION", -1.0)
+    with pytest.raises(InexactExportError, match=r"scorer\.onnx differ from the model's own by .* of their standard"):
+        export(attention.towers(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "dtype"),
+    [
+        (lambda tokens: 4 * torch.round(tokens), "float16"),  # whole numbers, which float16 has
+        (lambda tokens: tokens + 1000, "float32"),  # float16 has every half there, and patches differ by less
+        (lambda tokens: tokens * 1e6, "float32"),  # beyond its range
+    ],
+)
+def test_tokens_are_kept_in_half_where_that_moves_no_logit(tmp_path, change, dtype):
+    class Sums(torch.nn.Module):
+        def forward(self, image_tokens, text_tokens):
+            films = image_tokens - image_tokens.mean(dim=(1, 2), keepdim=True)
+            return torch.matmul(films[:, 1:].amax(dim=(1, 2))[:, None], text_tokens.mean(dim=(1, 2))[None])
+
+    towers = replace(changed("image", change, has_attention=False), scorer=Sums())
+    exported = export(towers, tmp_path)
+    assert exported.tokens.dtype == dtype
+    assert (exported.rounding < 0.0005) == (dtype == "float16")
+    assert exported.deviation < 0.0005
