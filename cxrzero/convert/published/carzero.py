@@ -149,8 +149,11 @@ def load(weights: StateDict, source: Source) -> LoadedModel:
     tokens = text.get(WORDS, torch.zeros(0, 0)).shape[0]
     vocabulary = read_vocabulary(source, tokens, lower_case=True, origin=VOCABULARY)
     tower = TextTower(build_bert(text, "CARZero"), _continues(vocabulary), scorer.norm)
-    if {width, scorer.norm.normalized_shape[0], tower.bert.model.config.hidden_size} != {width}:
+    bert = tower.bert.model.config
+    if len({width, scorer.norm.normalized_shape[0], bert.hidden_size}) > 1:
         raise ImportModelError(f"{source.path}: its towers and its fusion module are of different widths")
+    if bert.max_position_embeddings < CONTEXT:
+        raise ImportModelError(f"{source.path} has places for {bert.max_position_embeddings} tokens, not for {CONTEXT}")
     return LoadedModel(
         model=None,
         towers=AttentionTowers(ImageTower(trunk, scorer.norm), tower, scorer, has_attention=True),
@@ -167,7 +170,7 @@ def load(weights: StateDict, source: Source) -> LoadedModel:
         card=load_card(NAME),
         arch=None,
         stated=(
-            f"architecture: {len(trunk.blocks)} + {tower.bert.model.config.num_hidden_layers} layers of {width}, "
+            f"architecture: {len(trunk.blocks)} + {bert.num_hidden_layers} layers of {width}, "
             f"{len(scorer.layers)} of cross-attention (by the shapes of its tensors)",
             f"text: the last {LAST_LAYERS} layers of BERT, {CONTEXT} tokens "
             f"({'hyper_parameters beside the weights' if source.config else 'as published; no tensor tells it'})",

@@ -73,6 +73,8 @@ def build_mpnet(weights: Mapping[str, Tensor], length: int, what: str) -> MPNet:
         )
     except KeyError as error:
         raise ImportModelError(f"the text tower of {what} has no {error.args[0]}: it is no MPNet") from None
+    if config.max_position_embeddings <= length + PAD_ID:
+        raise ImportModelError(f"the text tower of {what} has no places for {length} tokens")
     model = MPNetModel(config, add_pooling_layer=False).eval()
     own = {name: value for name, value in weights.items() if not name.startswith(POOLER)}
     check_keys(model, own, f"the text tower of {what}")

@@ -105,6 +105,10 @@ def test_prompts_are_cleaned_as_process_text_does():
         (drop("CARZero.img_encoder.model.pos_embed"), "the image tower of CARZero has no pos_embed"),
         (extra("CARZero.multi_modal_proj.weight", 2), r"CARZero has no such tensors: multi_modal_proj\.weight"),
         (extra("CARZero.fusion_module.layers.0.norm4.weight", 64), r"unexpected layers\.0\.norm4\.weight"),
+        (
+            reshaped("CARZero.text_encoder.model.embeddings.position_embeddings.weight", 96, 64),
+            "has places for 96 tokens, not for 97",
+        ),
         (reshaped("CARZero.img_encoder.model.pos_embed", 1, 190, 64), "has 190 places, which are no square and one"),
         (reshaped("CARZero.img_encoder.model.pos_embed", 1, 401, 64), "reads 320 px and would be given 256"),
     ],
