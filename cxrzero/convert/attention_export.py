@@ -18,7 +18,7 @@ from cxrzero.model.model_json import IMAGE_ENCODER, SCORER, TEXT_ENCODER, Tokens
 from cxrzero.model.weights import IMAGE_WEIGHTS
 
 # Of a logit, in standard deviations of the logits of a sentence over the films: what an export may change it by, and
-# what may be lost by keeping tokens in half precision. That is a fifth: of one sentence, over other films than the drawn
+# what may be lost by keeping tokens in half precision. That is a fifth: of one sentence, over other films than drawn
 # ones, the standard deviation may be much less.
 MAX_DEVIATION = 0.001
 MAX_ROUNDING = MAX_DEVIATION / 5

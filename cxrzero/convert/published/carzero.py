@@ -228,6 +228,8 @@ def _scorer(weights: StateDict, grid: int) -> Scorer:
         shapes = [used[f"mlp_head.{place}.weight"].shape for place in (0, 3, 6, 9)]
     except KeyError as error:
         raise ImportModelError(f"the fusion module of CARZero has no {error.args[0]}") from None
+    if [width, *(outputs for outputs, _ in shapes)] != [*(inputs for _, inputs in shapes), 1]:
+        raise ImportModelError(f"the MLP of CARZero does not lead from {width} numbers to one")
     depth = len({name.split(".")[1] for name in used if name.startswith("layers.")})
     head: list[nn.Module] = []
     for outputs, inputs in shapes:  # the places between are ReLU and dropout

@@ -7,7 +7,6 @@ SimilarityLogit of exp/cxr_pt/model/losses.py, compute_logits of modeling.py).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -21,7 +20,7 @@ from cxrzero.cards.card import load_card
 from cxrzero.convert.folder_tokenizer import read_tokenizer
 from cxrzero.convert.huggingface_folder import CONFIG, PREPROCESSOR, image_steps, read_json
 from cxrzero.convert.loaded import LoadedModel
-from cxrzero.convert.published.bert import mean_of_tokens
+from cxrzero.convert.published.bert import WORDS, mean_of_tokens
 from cxrzero.convert.published.dinov2 import EPSILON, Dinov2, build_dinov2
 from cxrzero.convert.published.layout import Layout, Source, fill, part, refuse_others
 from cxrzero.convert.published.mpnet import PAD_ID, MPNet, build_mpnet
@@ -111,9 +110,11 @@ def load(weights: StateDict, source: Source) -> LoadedModel:
     vision, added = build_dinov2(_renamed(image), "RadZero", side), _added(_renamed(more))
     width, places = vision.cls_token.shape[-1], image["embeddings.position_embeddings"].shape[1] - 1
     last = fill(nn.LayerNorm(width), part(weights, NORM), "the last norm of RadZero")
-    temperature = float(weights[TEMPERATURE].exp())
-    looking = float(weights[LOOKING].exp()) if LOOKING in weights else temperature
+    temperature = _exponentiated(weights, TEMPERATURE)
+    looking = _exponentiated(weights, LOOKING) if LOOKING in weights else temperature
     mpnet = build_mpnet(text, CONTEXT, "RadZero")
+    if text[WORDS].shape[1] != width:
+        raise ImportModelError(f"{source.path}: its towers are of different widths")
     place = source.tokenizer or source.folder
     tokenizer, tokenizer_files = read_tokenizer(place if place.is_dir() else place.parent)
     tower = ImageTower(vision, added, last)
@@ -181,13 +182,21 @@ def _added(weights: StateDict) -> nn.Sequential:
     return fill(nn.Sequential(*blocks), part(weights, "blocks."), "the added layers of RadZero")
 
 
+def _exponentiated(weights: Mapping[str, Tensor], name: str) -> float:
+    value = weights[name].exp()
+    if value.numel() != 1 or not torch.isfinite(value).all() or not value.all():
+        raise ImportModelError(f"{name} of RadZero is no temperature: the weights are damaged")
+    return value.item()
+
+
 def _preprocess(source: Source) -> tuple[list[dict[str, Any]], int]:
     """collate_fn of exp/cxr_pt/inference/dataset.py (cv2.normalize), then the image processor; and its side."""
     path = source.folder / PREPROCESSOR
     steps = image_steps(read_json(path), path)
     sizes = {step[key] for step in steps for key in ("height", "width") if key in step}
-    stated = json.loads((source.folder / CONFIG).read_text("utf-8")) if (source.folder / CONFIG).is_file() else {}
-    trained = (stated.get("vision_config") or {}).get("img_size")
+    config = source.folder / CONFIG
+    vision = read_json(config).get("vision_config") if config.is_file() else None
+    trained = vision.get("img_size") if isinstance(vision, dict) else None
     if len(sizes) != 1 or trained not in (None, *sizes):
         made = " and ".join(map(str, sorted(sizes))) or "any"
         raise ImportModelError(f"{path} makes pictures of {made} px, and {CONFIG} states {trained}: they do not fit")

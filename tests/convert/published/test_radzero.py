@@ -122,6 +122,7 @@ def test_predict_gives_sigma_of_the_authors_logits(imported):
         (drop("text_model.encoder.relative"), "has no encoder.relative_attention_bias.weight: it is no MPNet"),
         (extra("text_projector.weight", 2, 2), r"radzero has no such tensors: text_projector\.weight"),
         (extra("text_model.encoder.layer.0.adapter.weight", 2), r"unexpected encoder\.layer\.0\.adapter\.weight"),
+        (reshaped("loss_fns.RadZeroLoss.loss_temperature", 2), "is no temperature: the weights are damaged"),
         (reshaped("text_model.embeddings.position_embeddings.weight", 129, 64), "has no places for 128 tokens"),
         (reshaped("vision_model.embeddings.position_embeddings", 1, 19, 64), r"pos_embed has shape \(1, 19, 64\)"),
     ],
