@@ -24,7 +24,7 @@ from tests.support.patches import LABEL, write_patch_bundle
 
 RESCALE = {"step": "rescale", "factor": 1 / 255}
 SQUEEZE = [{"step": "resize", "height": 32, "width": 32, "interpolation": "bilinear"}, RESCALE]
-CUT = [
+CUT: list[dict[str, Any]] = [
     {"step": "stretch", "rounding": "floor"},  # moves nothing
     {"step": "resize_shortest", "size": 32, "interpolation": "bicubic"},
     {"step": "center_crop", "height": 32, "width": 32},

@@ -13,11 +13,13 @@ from torch import Tensor
 
 from cxrzero.convert.contents import Contents
 from cxrzero.convert.loaded import LoadedModel
+from cxrzero.convert.published.biovil import BIOVIL, BIOVIL_T
 from cxrzero.convert.published.carzero import CARZERO
 from cxrzero.convert.published.chexficient import CHEXFICIENT
 from cxrzero.convert.published.clear import CLEAR
 from cxrzero.convert.published.layout import Layout, Source
 from cxrzero.convert.published.radzero import RADZERO
+from cxrzero.convert.published.unimed_clip import UNIMED_CLIP
 from cxrzero.convert.recognise import shortened
 from cxrzero.convert.weights import widened
 from cxrzero.errors import AmbiguousModelError
@@ -26,10 +28,13 @@ __all__ = ["LAYOUTS", "Layout", "Source", "find_layout", "load_published"]
 
 # One line a layout, by name.
 LAYOUTS: tuple[Layout, ...] = (
+    BIOVIL,
+    BIOVIL_T,
     CARZERO,
     CHEXFICIENT,
     CLEAR,
     RADZERO,
+    UNIMED_CLIP,
 )
 
 
