@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from cxrzero.errors import ImageError
 from cxrzero.images.radiograph import GreyImage
 from cxrzero.model.area import resize_area
 
@@ -27,6 +28,9 @@ INTERPOLATIONS = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 ROUNDINGS = ("floor", "nearest")  # of `stretch`
+
+# Pixels of a side: 256 MB as a square. A strip of a picture may be much longer, and no radiograph is.
+MAX_SQUARE = 2**14
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +170,13 @@ def pad_to_square(picture: Size, size: int, fill: int) -> Window:
     return Window((size, size), -((size - picture[0]) // 2), -((size - picture[1]) // 2), fill)
 
 
+def expand_to_square(picture: Size, minimum: int, fill: int) -> Window:
+    side = max(minimum, *picture)
+    if side > MAX_SQUARE:
+        raise ImageError("too_many_pixels", f"a square around it would be of {side} × {side} pixels")
+    return pad_to_square(picture, side, fill)
+
+
 def stretch(picture: Size, rounding: str) -> Stretch:
     if rounding not in ROUNDINGS:
         raise ValueError(f"stretch: rounding must be one of {', '.join(ROUNDINGS)}")
@@ -195,9 +206,10 @@ STEPS: dict[str, Callable[..., Move]] = {
     "resize_longest_area": resize_longest_area,
     "center_crop": center_crop,
     "pad_to_square": pad_to_square,
+    "expand_to_square": expand_to_square,
 }
 # What they make of a picture depends on its size.
-FREE = (stretch, resize_shortest, resize_longest, resize_longest_area)
+FREE = (stretch, resize_shortest, resize_longest, resize_longest_area, expand_to_square)
 
 
 def _fixed_size(rule: Rule) -> Size | None:

@@ -10,6 +10,7 @@ were trained with do the same), `rescale` turns it into float32, and what follow
     resize_longest_area  size                                CARZero: OpenCV's INTER_AREA, longer side = size exactly
     center_crop      height, width                           offset = round((H − height) / 2), torchvision's rule
     pad_to_square    size, fill                              CheXzero: pasted at ((size − w)//2, (size − h)//2)
+    expand_to_square minimum, fill                          MedCLIP: the same with size = max(minimum, h, w)
     rescale          factor                                  uint8 → float32 · factor (1 keeps 0–255)
     normalize        mean, std (three each)                  (x − mean) / std, one grey channel becomes three
     resize_tensor    size, interpolation="bicubic", antialias=false    on floats, after rescale
@@ -158,7 +159,7 @@ def _bind(function: Callable[..., Any], name: str, parameters: dict[str, Any]) -
         raise BundleError(f"preprocess step {name!r} takes exactly: {', '.join(sorted(allowed))}")
     if "interpolation" in parameters and parameters["interpolation"] not in INTERPOLATIONS:
         raise BundleError(f"preprocess step {name!r}: unknown interpolation {parameters['interpolation']!r}")
-    for key in ("height", "width", "size"):
+    for key in ("height", "width", "size", "minimum"):
         if key in parameters and (type(parameters[key]) is not int or not 1 <= parameters[key] <= 4096):
             raise BundleError(f"preprocess step {name!r}: {key} must be a whole number from 1 to 4096")
     return partial(function, **parameters)

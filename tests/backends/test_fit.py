@@ -47,7 +47,21 @@ FILLED = _geometry(
 CROPPED = _geometry(
     [{"step": "pad_to_square", "size": 33, "fill": 300}, {"step": "center_crop", "height": 8, "width": 7}]
 )
-EVERY = {"chexzero": CHEXZERO, "clip": CLIP, "mini": MINI, "nearest": NEAREST, "filled": FILLED, "cropped": CROPPED}
+SQUARED = _geometry(
+    [
+        {"step": "expand_to_square", "minimum": 64, "fill": 0},
+        {"step": "resize", "height": 64, "width": 64, "interpolation": "bilinear"},
+    ]
+)
+EVERY = {
+    "squared": SQUARED,
+    "chexzero": CHEXZERO,
+    "clip": CLIP,
+    "mini": MINI,
+    "nearest": NEAREST,
+    "filled": FILLED,
+    "cropped": CROPPED,
+}
 
 sides = st.one_of(st.integers(1, 12), st.integers(1, 200))
 

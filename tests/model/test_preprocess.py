@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxrzero.errors import BundleError
+from cxrzero.errors import BundleError, ImageError
 from cxrzero.model.preprocess import Preprocess
 from tests.support.needs import optional
 from tests.support.pictures import picture
@@ -32,6 +32,12 @@ SIGLIP: list[dict[str, Any]] = [
     {"step": "resize", "height": 384, "width": 384, "interpolation": "bicubic"},
     {"step": "rescale", "factor": 1 / 255},
     {"step": "normalize", "mean": [0.5] * 3, "std": [0.5] * 3},
+]
+MEDCLIP: list[dict[str, Any]] = [
+    {"step": "expand_to_square", "minimum": 224, "fill": 0},
+    {"step": "resize", "height": 224, "width": 224, "interpolation": "bilinear"},
+    {"step": "rescale", "factor": 1 / 255},
+    {"step": "normalize", "mean": [0.5862785803043838] * 3, "std": [0.27950088968644304] * 3},
 ]
 
 
@@ -103,6 +109,31 @@ def test_biovil(darkest: int, brightest: int) -> None:
 
 def test_a_film_of_one_grey_has_nothing_to_stretch() -> None:
     assert not Preprocess(BIOVIL, (448, 448))(np.full((500, 500), 90, np.uint8)).any()
+
+
+@pytest.mark.parametrize("size", [(500, 401), (401, 500), (224, 224), (100, 997), (51, 60), (300, 7)])
+def test_medclip(size: tuple[int, int]) -> None:
+    from torchvision.transforms import v2
+
+    pixels = picture(4, size)
+    side = max(224, *size)
+    square = Image.new("L", (side, side))
+    square.paste(Image.fromarray(pixels), (int((side - size[1]) / 2), int((side - size[0]) / 2)))
+    transform = v2.Compose(
+        [
+            v2.Resize((224, 224)),
+            v2.PILToTensor(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize([0.5862785803043838], [0.27950088968644304]),
+        ]
+    )
+    result = Preprocess(MEDCLIP, (224, 224))(pixels)
+    np.testing.assert_allclose(result, np.repeat(transform(square).numpy(), 3, axis=0), atol=1e-6)
+
+
+def test_a_strip_is_refused_before_it_is_made_a_square() -> None:
+    with pytest.raises(ImageError, match="too_many_pixels: a square around it would be of 20000 × 20000 pixels"):
+        Preprocess(MEDCLIP, (224, 224))(np.zeros((3, 20000), np.uint8))
 
 
 def test_channels_differ_where_their_means_do() -> None:

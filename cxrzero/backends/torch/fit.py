@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from cxrzero.images.radiograph import GreyImage
-from cxrzero.model.geometry import Geometry, Resize, Size, Stretch, Window
+from cxrzero.model.geometry import Geometry, Resize, Size, Window
 from cxrzero.model.resample import BITS, Order, order_of_passes, taps
 
 # Pixels that are resized together at most, in the largest of their passes: in float64 128 MB, twice.

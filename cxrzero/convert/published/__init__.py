@@ -17,7 +17,9 @@ from cxrzero.convert.published.biovil import BIOVIL, BIOVIL_T
 from cxrzero.convert.published.carzero import CARZERO
 from cxrzero.convert.published.chexficient import CHEXFICIENT
 from cxrzero.convert.published.clear import CLEAR
+from cxrzero.convert.published.cxr_clip import CXR_CLIP_RESNET, CXR_CLIP_SWIN
 from cxrzero.convert.published.layout import Layout, Source
+from cxrzero.convert.published.medclip import MEDCLIP_RESNET, MEDCLIP_VIT
 from cxrzero.convert.published.radzero import RADZERO
 from cxrzero.convert.published.unimed_clip import UNIMED_CLIP
 from cxrzero.convert.recognise import shortened
@@ -33,6 +35,10 @@ LAYOUTS: tuple[Layout, ...] = (
     CARZERO,
     CHEXFICIENT,
     CLEAR,
+    CXR_CLIP_RESNET,
+    CXR_CLIP_SWIN,
+    MEDCLIP_RESNET,
+    MEDCLIP_VIT,
     RADZERO,
     UNIMED_CLIP,
 )

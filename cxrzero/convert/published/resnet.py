@@ -15,14 +15,14 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from cxrzero.convert.recognise import check_keys
+from cxrzero.convert.published.layout import fill
 from cxrzero.errors import ImportModelError
 
 BLOCK = re.compile(r"(layer\d+)\.(\d+)\.")
 
 
 class ResNet(nn.Module):
-    """(N, 3, H, W) float32 → (N, C, H / s, W / s), the features of the last stage; s is 32 with four of them."""
+    """(N, 3, H, W) float32 → (N, channels, H / s, W / s), the features of the last stage; s is 32 with four of them."""
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
         super().__init__()
@@ -34,12 +34,19 @@ class ResNet(nn.Module):
         self.stages = sorted({"layer1"} | {found[1] for name in weights if (found := BLOCK.match(name))})
         for stage in self.stages:
             self.add_module(stage, _stage(weights, stage, stride=1 if stage == "layer1" else 2))
+        self.architecture = "ResNet " + "-".join(str(len(self.get_submodule(stage))) for stage in self.stages)
+        last = f"{self.stages[-1]}.0.conv"
+        self.channels = weights[f"{last}3.weight" if f"{last}3.weight" in weights else f"{last}2.weight"].shape[0]
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         features = self.maxpool(self.relu(self.bn1(self.conv1(pixel_values))))
         for stage in self.stages:
             features = self.get_submodule(stage)(features)
         return torch.as_tensor(features)
+
+    def places(self, pixel_values: Tensor) -> Tensor:
+        """The same as (N, H / s, W / s, channels)."""
+        return self(pixel_values).permute(0, 2, 3, 1)
 
 
 def build_resnet(weights: Mapping[str, Tensor], what: str) -> ResNet:
@@ -53,15 +60,13 @@ def build_resnet(weights: Mapping[str, Tensor], what: str) -> ResNet:
         ImportModelError: a tensor is missing, or there is one that does not belong to it.
     """
     try:
-        model = ResNet(weights).eval()
+        model = ResNet(weights)
     except KeyError as error:
         raise ImportModelError(f"{what} has no {error.args[0]}: it is not the ResNet it should be") from None
     # Counters of training, which old files do not have; they decide nothing here.
     counters = {name: value for name, value in model.state_dict().items() if name.endswith("num_batches_tracked")}
     own = counters | {name: value for name, value in weights.items() if not name.startswith("fc.")}
-    check_keys(model, own, what)
-    model.load_state_dict(own)
-    return model
+    return fill(model, own, what)
 
 
 def _stage(weights: Mapping[str, Tensor], stage: str, stride: int) -> nn.Sequential:

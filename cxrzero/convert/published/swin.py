@@ -13,7 +13,8 @@ import torch
 from timm.models.swin_transformer import SwinTransformer
 from torch import Tensor, nn
 
-from cxrzero.convert.recognise import check_keys
+from cxrzero.convert.published.layout import fill
+from cxrzero.errors import ImportModelError
 
 # Published name → timm's, in this order.
 NAMES = (
@@ -28,23 +29,26 @@ NAMES = (
     (r"\.output\.dense\.", ".mlp.fc2."),
     (r"^layernorm\.", "norm."),
 )
+# Computed from the size of a window, and written by transformers before 4.31.
+NOT_WEIGHTS = ".relative_position_index"
 QUERY = re.compile(r"(.*\.attn\.)query(\.\w+)")
 MERGING = re.compile(r"layers\.(\d+)\.(downsample\..*)")
 
 
 class Swin(nn.Module):
-    """(N, 3, size, size) float32 → (N, h, w, C), places of the last stage after its norm."""
+    """(N, 3, size, size) float32 → (N, h, w, channels), places of the last stage after its norm."""
 
     def __init__(self, trunk: SwinTransformer) -> None:
         super().__init__()
-        self.trunk = trunk
+        self.trunk, self.channels = trunk, int(trunk.num_features)
+        depths = "-".join(str(len(stage.blocks)) for stage in trunk.layers)
+        self.architecture = f"Swin Transformer {depths} of {trunk.embed_dim}"
 
     def forward(self, pixel_values: Tensor) -> Tensor:
-        return torch.as_tensor(self.trunk.forward_features(pixel_values))
+        return self.places(pixel_values)
 
-    @property
-    def channels(self) -> int:
-        return int(self.trunk.num_features)
+    def places(self, pixel_values: Tensor) -> Tensor:
+        return torch.as_tensor(self.trunk.forward_features(pixel_values))
 
 
 def build_swin(weights: Mapping[str, Tensor], size: int, what: str) -> Swin:
@@ -58,27 +62,26 @@ def build_swin(weights: Mapping[str, Tensor], size: int, what: str) -> Swin:
     Raises:
         ImportModelError: a tensor is missing, or there is one that does not belong to it.
     """
-    renamed = _renamed(weights)
-    trunk = SwinTransformer(img_size=size, num_classes=0, global_pool="", **_sizes(renamed)).eval()
-    check_keys(trunk, renamed, what)
-    trunk.load_state_dict(renamed)
-    return Swin(trunk).eval()
+    renamed = _renamed({name: value for name, value in weights.items() if not name.endswith(NOT_WEIGHTS)})
+    try:
+        trunk = SwinTransformer(img_size=size, num_classes=0, global_pool="", **_sizes(renamed))
+    except (KeyError, IndexError, ZeroDivisionError, AssertionError, ValueError) as error:
+        raise ImportModelError(f"{what} is not the Swin Transformer it should be ({error})") from None
+    return Swin(fill(trunk, renamed, what)).eval()
 
 
 def _renamed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    names = {}
-    for name in weights:
-        new = name
+    renamed: dict[str, Tensor] = {}
+    for name, value in weights.items():
         for pattern, replacement in NAMES:
-            new = re.sub(pattern, replacement, new)
-        if found := MERGING.fullmatch(new):
-            new = f"layers.{int(found[1]) + 1}.{found[2]}"
-        names[new] = weights[name]
-    for name in [name for name in names if QUERY.fullmatch(name)]:
-        parts = [names.pop(name.replace(".query.", f".{part}."), None) for part in ("query", "key", "value")]
-        found = [part for part in parts if part is not None]
-        names[QUERY.sub(r"\1qkv\2", name)] = torch.cat(found)
-    return names
+            name = re.sub(pattern, replacement, name)
+        if merging := MERGING.fullmatch(name):
+            name = f"layers.{int(merging[1]) + 1}.{merging[2]}"
+        renamed[name] = value
+    for name in [name for name in renamed if QUERY.fullmatch(name)]:
+        parts = [renamed.pop(name.replace(".query.", f".{each}."), None) for each in ("query", "key", "value")]
+        renamed[QUERY.sub(r"\1qkv\2", name)] = torch.cat([each for each in parts if each is not None])
+    return renamed
 
 
 def _sizes(weights: Mapping[str, Tensor]) -> dict[str, object]:

@@ -1,0 +1,6 @@
+"""MedCLIP with its Swin Transformer, by its authors' code: see medclip_by_authors.py."""
+
+from benchmarks.oracles.medclip_by_authors import main
+
+if __name__ == "__main__":
+    main("vit")
