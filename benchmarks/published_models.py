@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -89,7 +90,7 @@ def compare(options: argparse.Namespace, work: Path) -> dict[str, Any]:
     faults = {name.removeprefix("fault."): expected.pop(name) for name in list(expected) if name.startswith("fault.")}
     source = weights_in(work / "authors")
     if options.tiny:
-        made_by = f"python {' '.join(['benchmarks/published_models.py', options.name, '--code CHECKOUT --tiny'])}"
+        made_by = f"python benchmarks/published_models.py {options.name} --code CHECKOUT --tiny, of {checkout(options)}"
         planted = {f"fault.{name}": array for name, array in faults.items()}
         path = published.pack(options.name, source, expected | planted, made_by)
         print(f"{path.relative_to(ROOT)}: {path.stat().st_size:,} bytes")
@@ -105,6 +106,7 @@ def compare(options: argparse.Namespace, work: Path) -> dict[str, Any]:
     planted = {name: published.deviations(ours, expected, array)["scores_over_sd"] for name, array in faults.items()}
     return {
         "model": options.name,
+        "authors": checkout(options),
         "films": len(ours["scores"]),
         "prompts": len(expected["prompts"]),
         "recognised": list(report.lines),
@@ -125,9 +127,20 @@ def compare(options: argparse.Namespace, work: Path) -> dict[str, Any]:
     }
 
 
+def oracle(options: argparse.Namespace) -> Path:
+    return ROOT / "benchmarks" / "oracles" / f"{options.name.replace('-', '_')}.py"
+
+
+def checkout(options: argparse.Namespace) -> str:
+    """Whose code it is, at which commit, as the oracle states it."""
+    stated = re.search(r"CHECKOUT\s+is\s+(\S+)\s+at\s+([0-9a-f]{7,})", oracle(options).read_text("utf-8"))
+    assert stated, "an oracle says: CHECKOUT is URL at COMMIT"
+    return f"{stated[1]} at {stated[2]}"
+
+
 def ask_authors(options: argparse.Namespace, films: Path, out: Path) -> dict[str, Any]:
     """The oracle's arrays; what it prints goes to standard error."""
-    script = ROOT / "benchmarks" / "oracles" / f"{options.name.replace('-', '_')}.py"
+    script = oracle(options)
     command = [sys.executable, str(script), "--code", str(options.code), "--films", str(films), "--out", str(out)]
     paths = [str(options.libs.resolve())] if options.libs else []
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*paths, str(ROOT)]), "HF_HUB_OFFLINE": "1"}

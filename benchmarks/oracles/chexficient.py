@@ -85,16 +85,22 @@ def pictures(films: list[Path], size: int, fault: str | None = None) -> torch.Te
     return torch.stack([transform(Image.open(film).convert("RGB")) for film in films])
 
 
+def embedded(model: Any, pixels: torch.Tensor) -> torch.Tensor:
+    """(N, D) of length 1 by their `encode_image`, film by film."""
+    rows = [model.encode_image(one[None]) for one in pixels]
+    return torch.cat(rows)
+
+
 def images(model: Any, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
     """Embeddings as `encode_image` gives them, by two faults of what it reads off DINOv2, and of all patches."""
-    rows: dict[str, list[torch.Tensor]] = {"right": [], "pooling": [], "norm": [], "patches": []}
+    rows: dict[str, list[torch.Tensor]] = {"pooling": [], "norm": [], "patches": []}
     for one in pixels:
-        found = model.image_encoder.model.forward_features(one[None])
-        rows["right"].append(model.encode_image(one[None]))
-        rows["pooling"].append(model.image_projection(found["x_norm_patchtokens"].mean(dim=1)))
-        rows["norm"].append(model.image_projection(found["x_prenorm"][:, 0]))
-        rows["patches"].append(model.image_projection(found["x_norm_patchtokens"]))
-    return {name: torch.nn.functional.normalize(torch.cat(each), dim=-1) for name, each in rows.items()}
+        tokens = model.image_encoder.model.forward_features(one[None])
+        rows["pooling"].append(model.image_projection(tokens["x_norm_patchtokens"].mean(dim=1)))
+        rows["norm"].append(model.image_projection(tokens["x_prenorm"][:, 0]))
+        rows["patches"].append(model.image_projection(tokens["x_norm_patchtokens"]))
+    found = {name: torch.nn.functional.normalize(torch.cat(each), dim=-1) for name, each in rows.items()}
+    return found | {"right": embedded(model, pixels)}
 
 
 def texts_of(model: Any, prompts: Any) -> torch.Tensor:
@@ -105,8 +111,11 @@ def texts_of(model: Any, prompts: Any) -> torch.Tensor:
     return model.encode_text(tokens)
 
 
-def probabilities(model: Any, pixels: torch.Tensor) -> Any:
-    """(N, L) of their own validate_zeroshot, which keeps them to itself: what it gives to softmax's result is read."""
+def probabilities(model: Any, embeds: torch.Tensor) -> Any:
+    """(N, L) of their validate_zeroshot, given what `encode_image` gave; it hands on no more than AUROCs.
+
+    What it joins first are the probabilities of its batches.
+    """
     from clipeval import eval_zeroshot
 
     kept = []
@@ -120,9 +129,10 @@ def probabilities(model: Any, pixels: torch.Tensor) -> Any:
             return keep if name == "concatenate" else getattr(np, name)
 
     eval_zeroshot.np = Numpy()
-    targets = torch.zeros(1, len(LABELS))
-    loader = [(one[None], targets) for one in pixels]
-    eval_zeroshot.validate_zeroshot(None, model, loader, LABELS, model.text_encoder.tokenizer)
+    targets = torch.zeros(len(embeds), len(LABELS))
+    original, model.encode_image = model.encode_image, lambda _: embeds.clone()
+    eval_zeroshot.validate_zeroshot(None, model, [(targets, targets)], LABELS, model.text_encoder.tokenizer)
+    model.encode_image = original
     return kept[0][:, :, 0]
 
 
@@ -146,7 +156,7 @@ def main() -> None:
     found, texts = images(model, pixels), texts_of(model, PROMPTS)
     faults = {name: found[name] @ texts.T for name in ("pooling", "norm")}
     for name in ("crop", "scale"):
-        faults[name] = images(model, pictures(some, sizes["size"], name))["right"] @ texts.T
+        faults[name] = embedded(model, pictures(some, sizes["size"], name)) @ texts.T
     model.text_pooling = "bos"
     faults["token"] = found["right"] @ texts_of(model, PROMPTS).T
     model.text_pooling = "eos"
@@ -156,7 +166,7 @@ def main() -> None:
         "text_embeds": texts.numpy(),
         "prompts": PROMPTS,
         "labels": LABELS,
-        "probabilities": probabilities(model, pixels),
+        "probabilities": probabilities(model, found["right"]),
         "patch_scores": (found["patches"][0] @ texts[0]).numpy(),
     }
     for layer in model.text_encoder.model.encoder.layer:  # last: it stays wrong

@@ -83,16 +83,22 @@ def pictures(zero_shot: Any, code: Path, films: list[Path], work: Path, steps: A
     return values
 
 
+def embedded(model: Any, pixels: torch.Tensor) -> torch.Tensor:
+    """(N, D) of length 1 by their `encode_image`, film by film."""
+    rows = [model.encode_image(one[None]) for one in pixels]
+    return unit(torch.cat(rows))
+
+
 def images(model: Any, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
     """Embeddings as `encode_image` gives them, by two faults of what it reads off DINOv2, and of all patches."""
-    rows: dict[str, list[torch.Tensor]] = {"right": [], "pooling": [], "norm": [], "patches": []}
+    rows: dict[str, list[torch.Tensor]] = {"pooling": [], "norm": [], "patches": []}
     for one in pixels:
-        found = model.visual.base.forward_features(one[None])
-        rows["right"].append(model.encode_image(one[None]))
-        rows["pooling"].append(model.visual.projection(found["x_norm_patchtokens"].mean(dim=1)))
-        rows["norm"].append(model.visual.projection(found["x_prenorm"][:, 0]))
-        rows["patches"].append(model.visual.projection(found["x_norm_patchtokens"]))
-    return {name: unit(torch.cat(each)) for name, each in rows.items()}
+        tokens = model.visual.base.forward_features(one[None])
+        rows["pooling"].append(model.visual.projection(tokens["x_norm_patchtokens"].mean(dim=1)))
+        rows["norm"].append(model.visual.projection(tokens["x_prenorm"][:, 0]))
+        rows["patches"].append(model.visual.projection(tokens["x_norm_patchtokens"]))
+    found = {name: unit(torch.cat(each)) for name, each in rows.items()}
+    return found | {"right": embedded(model, pixels)}
 
 
 def unit(rows: torch.Tensor) -> torch.Tensor:
@@ -114,15 +120,15 @@ def main() -> None:
     pixels = pictures(zero_shot, given.code, films, given.out)
     found = images(model, pixels)
     texts = zero_shot.zeroshot_classifier(PROMPTS, ["{}"], model).T
-    probabilities = zero_shot.run_softmax_eval(model, [{"img": one[None]} for one in pixels], LABELS, ("{}", "no {}"))
+    probabilities = score(zero_shot, model, found["right"])
     faults = {name: found[name] @ texts.T for name in ("pooling", "norm")}
     some = films[:WITH_FAULTS]
     squashed = Compose([Normalize((0.48145466,) * 3, (0.26862954,) * 3), lambda x: x / 255])
-    faults["scale"] = images(model, pictures(zero_shot, given.code, some, given.out, squashed))["right"] @ texts.T
-    faults["crop"] = images(model, cropped(some))["right"] @ texts.T
+    faults["scale"] = embedded(model, pictures(zero_shot, given.code, some, given.out, squashed)) @ texts.T
+    faults["crop"] = embedded(model, cropped(some)) @ texts.T
     model.visual.base.interpolate_offset = 0.0
-    faults["places"] = images(model, pixels[:WITH_FAULTS])["right"] @ texts.T
-    faults["token"] = found["right"] @ first_token(model).T
+    faults["places"] = embedded(model, pixels[:WITH_FAULTS]) @ texts.T
+    faults["token"] = found["right"] @ last_word(model).T
     # The activation of the text tower, last: it stays wrong.
     for block in model.transformer.resblocks:
         block.mlp.gelu = torch.nn.GELU()
@@ -140,6 +146,14 @@ def main() -> None:
     )
 
 
+def score(zero_shot: Any, model: Any, embeds: torch.Tensor) -> Any:
+    """(N, L) by their run_softmax_eval, which would embed every film twice: it gets what `encode_image` gave."""
+    original, model.encode_image = model.encode_image, lambda _: embeds
+    probabilities = zero_shot.run_softmax_eval(model, [{"img": torch.zeros(1)}], LABELS, ("{}", "no {}"))
+    model.encode_image = original
+    return probabilities
+
+
 def cropped(films: list[Path]) -> torch.Tensor:
     """The middle cut out, as CLIP's own transform does, where CLEAR pads."""
     from PIL import Image
@@ -153,14 +167,14 @@ def cropped(films: list[Path]) -> torch.Tensor:
     return torch.stack(made)
 
 
-def first_token(model: Any) -> torch.Tensor:
-    """Texts read off their first token, where the authors take the end of the text."""
+def last_word(model: Any) -> torch.Tensor:
+    """Texts read off the token before their end, where the authors take the end."""
     from clear import clip
 
     tokens = clip.tokenize(PROMPTS)
     hidden = model.token_embedding(tokens) + model.positional_embedding
     hidden = model.ln_final(model.transformer(hidden.permute(1, 0, 2)).permute(1, 0, 2))
-    return unit(hidden[:, 0] @ model.text_projection + hidden[:, 1] @ model.text_projection)
+    return unit(hidden[torch.arange(len(tokens)), tokens.argmax(dim=-1) - 1] @ model.text_projection)
 
 
 if __name__ == "__main__":

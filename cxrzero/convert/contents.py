@@ -11,13 +11,13 @@ from typing import Any
 from torch import Tensor
 
 from cxrzero.convert.standins import plain
-from cxrzero.convert.weights import WRAPPERS, StateDict, own_tensors, read_file
+from cxrzero.convert.weights import MAX_DEPTH, WRAPPERS, StateDict, own_tensors, read_file
 from cxrzero.errors import ImportModelError
 
 SUFFIXES = (".pt", ".pth", ".bin", ".safetensors", ".ckpt", ".tar")
-# What training loops keep beside the model, and copies of it. A dict or a file of such a name is no part of the model.
+# What training loops keep beside the model, and copies of it: a dict under such a key is no part of the model.
 BESIDE = re.compile(r"(?i)optim|sched|scaler|(^|_)ema(_|$)|averaged|config|args|hyper|callback|loops|rng")
-MAX_DICTS = 100  # that are looked into; one within another, they also stay below Python's limit of calls
+FILES_BESIDE = re.compile(r"(optimizer|scheduler|scaler|training_args|rng_state)(_.*)?")
 CONFIGS = re.compile(r"config|hyper_parameters|args|opt")
 # Hugging Face's two forms of the same weights; a folder may have both.
 PICKLED, SAFE = "pytorch_model", "model"
@@ -75,19 +75,19 @@ def read_folder(folder: Path) -> Contents:
 def weight_files(folder: Path) -> list[Path]:
     """The files of weights in a folder, by name, without those of a training loop and second copies."""
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
-    files = [path for path in files if not BESIDE.search(path.stem) and not path.name.startswith(".")]
+    files = [path for path in files if not FILES_BESIDE.fullmatch(path.stem) and not path.name.startswith(".")]
     safe = any(path.suffix == ".safetensors" and path.stem.startswith(SAFE) for path in files)
     return [path for path in files if not (safe and path.suffix == ".bin" and path.stem.startswith(PICKLED))]
 
 
-def _state_dicts(content: Any, seen: set[int] | None = None) -> tuple[StateDict, tuple[str, ...]]:
+def _state_dicts(content: Any, depth: int = 0, seen: set[int] | None = None) -> tuple[StateDict, tuple[str, ...]]:
     """Every state dict in nested dicts as one, and the keys that were passed over.
 
     Args:
         seen: dicts that were looked into: a file may hold one in many places, and in itself.
     """
     seen = set() if seen is None else seen
-    if not isinstance(content, dict) or id(content) in seen or len(seen) == MAX_DICTS:
+    if not isinstance(content, dict) or id(content) in seen or depth == MAX_DEPTH:
         return {}, ()
     seen.add(id(content))
     own = own_tensors(content)
@@ -99,7 +99,7 @@ def _state_dicts(content: Any, seen: set[int] | None = None) -> tuple[StateDict,
         inner: StateDict = {}
         passed: tuple[str, ...] = ()
         if key in WRAPPERS or not BESIDE.search(str(key)):
-            inner, passed = _state_dicts(value, seen)
+            inner, passed = _state_dicts(value, depth + 1, seen)
         ignored += [f"{key}.{name}" for name in passed] if inner else [str(key)]
         if inner:
             parts[f"{key}."] = inner

@@ -21,13 +21,10 @@ SCALARS = (str, int, float, bool, type(None))
 class StandIn:
     """An object of another class, by name only; `state` is what the pickle has for it."""
 
-    def __init__(self, *args: Any) -> None:
-        self.state: Any = None  # what the class would be made from is left out
+    state: Any = None
 
-    def __new__(cls, *args: Any) -> StandIn:
-        made = super().__new__(cls)
-        made.state = None
-        return made
+    def __init__(self, *args: Any) -> None:
+        """What the class would be made from is left out."""
 
     def __setstate__(self, state: Any) -> None:
         self.state = state

@@ -145,7 +145,7 @@ def test_a_dict_that_holds_itself_or_hides_its_methods(tmp_path):
 
 def test_what_holds_itself_in_many_places_is_read_once(tmp_path):
     """Followed wherever it stands, it would be read 30 to the power of its depth times."""
-    often = []
+    often: list[object] = []
     often += [often] * 30
     many = {"w": torch.ones(1)}
     many |= {f"part{number}": many for number in range(30)}

@@ -7,10 +7,11 @@ import pytest
 pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
+from cxrzero.convert import load_model  # noqa: E402
 from cxrzero.convert.source import Source  # noqa: E402
 from cxrzero.convert.vocabulary import read_vocabulary  # noqa: E402
-from cxrzero.errors import ImportModelError, NoInputError  # noqa: E402
-from tests.support.checkpoints import word_tokenizer  # noqa: E402
+from cxrzero.errors import ImportModelError, NoInputError, UsageError  # noqa: E402
+from tests.support.checkpoints import clip, hf_folder, save, word_tokenizer  # noqa: E402
 
 ORIGIN = "emilyalsentzer/Bio_ClinicalBERT"
 # A line separator and a next line are tokens of published vocabularies, where str.splitlines would break.
@@ -60,3 +61,10 @@ def test_what_is_missing_or_foreign_is_said_with_where_to_get_it(vocabulary, tmp
         read_vocabulary(source(tmp_path), 2, lower_case=True, origin=ORIGIN)
     with pytest.raises(NoInputError, match="--tokenizer takes"):
         read_vocabulary(source(tmp_path, tmp_path / "none"), 2, lower_case=True, origin=ORIGIN)
+
+
+def test_a_source_with_a_tokenizer_of_its_own_takes_no_other(tmp_path):
+    file, (folder, _) = save(clip(), tmp_path / "x.pt"), hf_folder(tmp_path, "clip")
+    for path, card in ((file, "chexzero"), (folder, None)):
+        with pytest.raises(UsageError, match="leave out --tokenizer"):
+            load_model(path, card, tokenizer=folder)

@@ -18,12 +18,12 @@ from cxrzero.convert.published.carzero import CARZERO
 from cxrzero.convert.published.chexficient import CHEXFICIENT
 from cxrzero.convert.published.clear import CLEAR
 from cxrzero.convert.published.cxr_clip import CXR_CLIP_RESNET, CXR_CLIP_SWIN
-from cxrzero.convert.published.layout import Layout, Source
+from cxrzero.convert.published.layout import Layout, Source, part
 from cxrzero.convert.published.medclip import MEDCLIP_RESNET, MEDCLIP_VIT
 from cxrzero.convert.published.radzero import RADZERO
 from cxrzero.convert.published.unimed_clip import UNIMED_CLIP
 from cxrzero.convert.recognise import shortened
-from cxrzero.convert.weights import widened
+from cxrzero.convert.weights import WRAPPERS, widened
 from cxrzero.errors import AmbiguousModelError
 
 __all__ = ["LAYOUTS", "Layout", "Source", "find_layout", "load_published"]
@@ -56,16 +56,22 @@ def load_published(contents: Contents, source: Source) -> LoadedModel | None:
         AmbiguousModelError: --as names another model than the tensors.
         ImportModelError: the layout is known, and something of it is missing or wrong.
     """
-    layout = find_layout(contents.weights)
-    names = [each.name for each in LAYOUTS]
+    weights, ignored = contents.weights, list(contents.ignored)
+    layout = find_layout(weights)
+    for wrapper in WRAPPERS if layout is None else ():  # beside other dicts of tensors, such as a loss's
+        inner = part(weights, f"{wrapper}.")
+        if layout := find_layout(inner):
+            ignored += sorted({name.split(".")[0] for name in weights} - {wrapper})
+            weights = inner
+            break
     if layout is None:
-        if source.card in names:
+        if source.card in [each.name for each in LAYOUTS]:
             raise AmbiguousModelError(f"{source.path} does not have the tensors of {source.card}; leave out --as")
         return None
     if source.card not in (None, layout.name):
         raise AmbiguousModelError(f"{source.path} has the tensors of {layout.name}, and --as says {source.card}")
-    loaded = layout.load(widened(contents.weights), source)
+    loaded = layout.load(widened(weights), source)
     stated = [f"layout: {layout.name}, by its tensors", *loaded.stated]
-    if contents.ignored:
-        stated.append(f"ignored beside the weights: {shortened(contents.ignored)}")
+    if ignored:
+        stated.append(f"ignored beside the weights: {shortened(ignored)}")
     return replace(loaded, files=contents.files, stated=tuple(stated))

@@ -92,11 +92,12 @@ def test_what_is_missing_or_of_another_version_is_named(tmp_path, change, match)
 
 def test_half_precision_an_optimiser_and_the_other_name_of_the_tower(tmp_path):
     state = {name.replace(".base.", ".backbone."): value.half() for name, value in CLEAR.state().items()}
-    torch.save({"model": state, "optimizer": {"state": {}}, "epoch": 1}, tmp_path / "x.pt")
+    beside = {"optimizer": {"state": {}}, "epoch": 1, "loss": {"weight": torch.ones(1)}}
+    torch.save({"model": state, **beside}, tmp_path / "x.pt")
     loaded = load_model(tmp_path / "x.pt")
     assert loaded.lineage == "clear"
     assert next(loaded.towers.image.parameters()).dtype == torch.float32
-    assert "ignored beside the weights: optimizer, epoch" in loaded.stated
+    assert "ignored beside the weights: optimizer, epoch, loss" in loaded.stated
 
 
 def test_it_cannot_be_called_another_model(tmp_path):
