@@ -10,6 +10,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from torch import nn  # noqa: E402
+
 from cxrzero.convert import attention_export, importer  # noqa: E402
 from cxrzero.convert.attention_export import export_attention  # noqa: E402
 from cxrzero.convert.variants import add_unmeasured, add_variants  # noqa: E402
@@ -66,7 +68,7 @@ def test_an_import_writes_a_bundle_of_schema_3(tmp_path, monkeypatch):
             add()
 
 
-class Changed(torch.nn.Module):
+class Changed(nn.Module):
     """A module whose outputs are changed before anybody sees them."""
 
     def __init__(self, module, change):
@@ -122,12 +124,12 @@ def test_an_export_that_answers_differently_is_not_written(tmp_path, monkeypatch
     ("change", "dtype"),
     [
         (lambda tokens: 4 * torch.round(tokens), "float16"),  # whole numbers, which float16 has
-        (lambda tokens: tokens + 1000, "float32"),  # float16 has every half there, and patches differ by less
+        (lambda tokens: tokens + 100, "float32"),  # float16 has every sixteenth there
         (lambda tokens: tokens * 1e6, "float32"),  # beyond its range
     ],
 )
 def test_tokens_are_kept_in_half_where_that_moves_no_logit(tmp_path, change, dtype):
-    class Sums(torch.nn.Module):
+    class Sums(nn.Module):
         def forward(self, image_tokens, text_tokens):
             films = image_tokens - image_tokens.mean(dim=(1, 2), keepdim=True)
             return torch.matmul(films[:, 1:].amax(dim=(1, 2))[:, None], text_tokens.mean(dim=(1, 2))[None])
@@ -135,5 +137,5 @@ def test_tokens_are_kept_in_half_where_that_moves_no_logit(tmp_path, change, dty
     towers = replace(changed("image", change, has_attention=False), scorer=Sums())
     exported = export(towers, tmp_path)
     assert exported.tokens.dtype == dtype
-    assert (exported.rounding < 0.0005) == (dtype == "float16")
-    assert exported.deviation < 0.0005
+    assert (exported.rounding < 0.0002) == (dtype == "float16")
+    assert exported.deviation < 0.0002
