@@ -185,9 +185,9 @@ class BundleEncoder(ABC):
         size = self.fixed_batch or CUDA_BATCH
         return size if tower is self.image else min(size, CUDA_FEW)
 
-    def _failure(self, error: Exception, size: int) -> RunError:
+    def _failure(self, error: Exception, size: int, *, is_fixed: bool = False) -> RunError:
         # A call of fixed size is filled up, so that a smaller --batch-size would not help.
-        advice = "" if self.fixed_batch else "; a smaller --batch-size needs less memory"
+        advice = "" if is_fixed or self.fixed_batch else "; a smaller --batch-size needs less memory"
         return RunError(
             f"the model {self._bundle.name} failed on a batch of {size} on {self.gpu or self.device}: "
             f"{first_line(error)}{advice}"
@@ -231,7 +231,7 @@ class BundleEncoder(ABC):
         except CxrzeroError:
             raise
         except Exception as error:  # the libraries' own errors share no base class
-            raise self._failure(error, SCORED_FILMS) from error
+            raise self._failure(error, SCORED_FILMS, is_fixed=True) from error
         places = () if tower is LOGITS else self._bundle.attention or ()
         self._check_shape(tower, found, (len(image), len(text), *places))
         return found

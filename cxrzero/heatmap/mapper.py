@@ -56,7 +56,7 @@ class Mapper:
     def __call__(self, films: Sequence[Film]) -> list[FilmMaps]:
         """The maps of each film, in order."""
         embeds = np.concatenate([self._embedded(index, films) for index in range(len(self._members))], axis=1)
-        probabilities, evidence = self._scorer(embeds).probability, self._scorer.evidence(embeds)
+        probabilities = self._scorer(embeds).probability
         self.passes += len(films)
         if self._patches:
             cells = self._patches.cells(films, embeds)
@@ -64,6 +64,7 @@ class Mapper:
             self.passes += len(films) * self._patches.passes
             drawn = [(each, self._patches.axes(film, grid)) for film, each in zip(films, cells, strict=True)]
         else:
+            evidence = self._scorer.evidence(embeds)
             drawn = [self._occluded(film, whole) for film, whole in zip(films, evidence, strict=True)]
         return [
             self._maps(film, each, axes, found)

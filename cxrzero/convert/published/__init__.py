@@ -18,8 +18,11 @@ from cxrzero.convert.published.carzero import CARZERO
 from cxrzero.convert.published.chexficient import CHEXFICIENT
 from cxrzero.convert.published.clear import CLEAR
 from cxrzero.convert.published.cxr_clip import CXR_CLIP_RESNET, CXR_CLIP_SWIN
+from cxrzero.convert.published.kad import KAD
 from cxrzero.convert.published.layout import Layout, Source, part
+from cxrzero.convert.published.mavl import MAVL
 from cxrzero.convert.published.medclip import MEDCLIP_RESNET, MEDCLIP_VIT
+from cxrzero.convert.published.medklip import MEDKLIP
 from cxrzero.convert.published.radzero import RADZERO
 from cxrzero.convert.published.unimed_clip import UNIMED_CLIP
 from cxrzero.convert.recognise import shortened
@@ -37,8 +40,11 @@ LAYOUTS: tuple[Layout, ...] = (
     CLEAR,
     CXR_CLIP_RESNET,
     CXR_CLIP_SWIN,
+    KAD,
+    MAVL,
     MEDCLIP_RESNET,
     MEDCLIP_VIT,
+    MEDKLIP,
     RADZERO,
     UNIMED_CLIP,
 )
@@ -72,6 +78,9 @@ def load_published(contents: Contents, source: Source) -> LoadedModel | None:
         raise AmbiguousModelError(f"{source.path} has the tensors of {layout.name}, and --as says {source.card}")
     loaded = layout.load(widened(weights), source)
     stated = [f"layout: {layout.name}, by its tensors", *loaded.stated]
+    if contents.ignored:
+        stated.append(f"ignored beside the weights: {shortened(contents.ignored)}")
+    return replace(loaded, files=(*contents.files, *loaded.files), stated=tuple(stated))
     if ignored:
         stated.append(f"ignored beside the weights: {shortened(ignored)}")
     return replace(loaded, files=contents.files, stated=tuple(stated))

@@ -112,7 +112,9 @@ def _at(config: Any, *keys: str) -> Any:
 
 def _has_resnet(weights: Mapping[str, Tensor]) -> bool:
     # Without a tower of pictures too, so that _load can say that it is missing.
-    return f"{TRUNKS[RESNET]}conv1.weight" in weights or (f"{TEXT}{WORDS}" in weights and not _has_swin(weights))
+    is_kad = any(name.startswith("text_encoder.mlp_embed.") for name in weights)  # its ResNet is named alike
+    has_trunk = f"{TRUNKS[RESNET]}conv1.weight" in weights and not is_kad
+    return has_trunk or (f"{TEXT}{WORDS}" in weights and not _has_swin(weights))
 
 
 def _has_swin(weights: Mapping[str, Tensor]) -> bool:
