@@ -15,11 +15,11 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from tokenizers import Regex, Tokenizer, normalizers
 from torch import Tensor, nn
-from torch.nn import functional
 
 from cxrzero.cards.card import load_card
 from cxrzero.convert.loaded import LoadedModel
 from cxrzero.convert.published.bert import WORDS, Bert, build_bert
+from cxrzero.convert.published.decoder import CrossLayer, Decoder
 from cxrzero.convert.published.layout import Layout, Source, fill, part, refuse_others
 from cxrzero.convert.recognise import HEAD_WIDTH
 from cxrzero.convert.towers import AttentionTowers
@@ -42,10 +42,10 @@ STATED: dict[tuple[str, ...], Any] = {
     ("data", "image", "imsize"): LONGEST,
     ("transforms", "norm"): "CXR_MAE",
 }
-HEADS = 4  # of the decoder, TQN_Model of CARZero/models/dqn_wo_self_atten_mlp.py
 CONTINUES = "##"  # how a piece begins that goes on with a word
-# In the fusion module's tensors and never used (forward_pre of TransformerDecoderWoSelfAttenLayer).
-UNUSED = ("self_attn.", "norm1.", "logit_scale")
+# In the fusion module's tensors and never used (forward_pre of TransformerDecoderWoSelfAttenLayer), and the other name
+# of the one norm that the towers' tokens and the decoder's answers go through, `decoder.norm`.
+UNUSED = ("self_attn.", "norm1.", "logit_scale", "decoder_norm.")
 
 
 class TextTower(nn.Module):
@@ -86,44 +86,21 @@ class ImageTower(nn.Module):
         return torch.as_tensor(self.norm(self.trunk.forward_features(pixel_values)))
 
 
-class CrossAttention(nn.Module):
-    """A decoder's layer without self-attention, normalised before: queries (B, Q, D) look at memory (B, T, D)."""
-
-    def __init__(self, width: int, inner: int) -> None:
-        super().__init__()
-        self.multihead_attn = nn.MultiheadAttention(width, HEADS, batch_first=True)
-        self.linear1, self.linear2 = nn.Linear(width, inner), nn.Linear(inner, width)
-        self.norm2, self.norm3 = nn.LayerNorm(width), nn.LayerNorm(width)
-
-    def forward(self, queries: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """What becomes of the queries, and (B, Q, T) where they looked, the mean over heads."""
-        seen, weights = self.multihead_attn(self.norm2(queries), memory, memory)
-        queries = queries + seen
-        return queries + self.linear2(functional.relu(self.linear1(self.norm3(queries)))), weights
-
-
 class Scorer(nn.Module):
     """(image_tokens (N, T, D), text_tokens (L, 1 + S, D)) → logits (N, L), attention (N, L, h, w)."""
 
-    def __init__(self, layers: list[CrossAttention], norm: nn.Module, head: nn.Module, grid: int) -> None:
+    def __init__(self, decoder: Decoder, head: nn.Module, grid: int) -> None:
         super().__init__()
-        self.layers, self.norm, self.mlp_head, self.grid = nn.ModuleList(layers), norm, head, grid
+        self.decoder, self.mlp_head, self.grid = decoder, head, grid
 
     def forward(self, image_tokens: Tensor, text_tokens: Tensor) -> tuple[Tensor, Tensor]:
         pictures, sentences = image_tokens[:, 0], text_tokens[:, 0]
-        of_picture, weights = self._decode(sentences[None].repeat(pictures.shape[0], 1, 1), image_tokens)
-        of_words, _ = self._decode(pictures[None].repeat(sentences.shape[0], 1, 1), text_tokens)
+        of_picture, looked = self.decoder(sentences.expand(pictures.shape[0], -1, -1), image_tokens)
+        of_words, _ = self.decoder(pictures.expand(sentences.shape[0], -1, -1), text_tokens)
+        logits = (self.mlp_head(of_picture)[..., 0] + self.mlp_head(of_words)[..., 0].transpose(0, 1)) / 2
         # conve_attention_map of CARZero/CARZero.py: the mean of the last four layers, without the class token.
-        attention = torch.stack(weights[-4:]).mean(dim=0)[:, :, 1:]
-        return (of_picture + of_words.transpose(0, 1)) / 2, attention.unflatten(2, (self.grid, self.grid))
-
-    def _decode(self, queries: Tensor, memory: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Logits (B, Q), and where each layer looked."""
-        looked = []
-        for layer in self.layers:
-            queries, weights = layer(queries, memory)
-            looked.append(weights)
-        return self.mlp_head(self.norm(queries))[..., 0], looked
+        attention = torch.stack(looked[-4:]).mean(dim=0)[:, :, 1:]
+        return logits, attention.unflatten(2, (self.grid, self.grid))
 
 
 def recognises(weights: Mapping[str, Tensor]) -> bool:
@@ -148,15 +125,15 @@ def load(weights: StateDict, source: Source) -> LoadedModel:
     width, side = trunk.embed_dim, trunk.patch_embed.img_size[0]
     tokens = text.get(WORDS, torch.zeros(0, 0)).shape[0]
     vocabulary = read_vocabulary(source, tokens, lower_case=True, origin=VOCABULARY)
-    tower = TextTower(build_bert(text, "CARZero"), _continues(vocabulary), scorer.norm)
+    tower = TextTower(build_bert(text, "CARZero"), _continues(vocabulary), scorer.decoder.norm)
     bert = tower.bert.model.config
-    if len({width, scorer.norm.normalized_shape[0], bert.hidden_size}) > 1:
+    if len({width, scorer.decoder.norm.normalized_shape[0], bert.hidden_size}) > 1:
         raise ImportModelError(f"{source.path}: its towers and its fusion module are of different widths")
     if bert.max_position_embeddings < CONTEXT:
         raise ImportModelError(f"{source.path} has places for {bert.max_position_embeddings} tokens, not for {CONTEXT}")
     return LoadedModel(
         model=None,
-        towers=AttentionTowers(ImageTower(trunk, scorer.norm), tower, scorer, has_attention=True),
+        towers=AttentionTowers(ImageTower(trunk, scorer.decoder.norm), tower, scorer, has_attention=True),
         architecture=f"CARZero: ViT patch {trunk.patch_embed.patch_size[0]} at {side} px, BERT, cross-attention",
         embed_dim=None,
         image_size=(side, side),
@@ -171,7 +148,7 @@ def load(weights: StateDict, source: Source) -> LoadedModel:
         arch=None,
         stated=(
             f"architecture: {len(trunk.blocks)} + {bert.num_hidden_layers} layers of {width}, "
-            f"{len(scorer.layers)} of cross-attention (by the shapes of its tensors)",
+            f"{len(scorer.decoder.layers)} of cross-attention (by the shapes of its tensors)",
             f"text: the last {LAST_LAYERS} layers of BERT, {CONTEXT} tokens "
             f"({'hyper_parameters beside the weights' if source.config else 'as published; no tensor tells it'})",
         ),
@@ -219,25 +196,19 @@ def _trunk(weights: StateDict) -> VisionTransformer:
 
 def _scorer(weights: StateDict, grid: int) -> Scorer:
     used = {name: value for name, value in weights.items() if not any(word in name for word in UNUSED)}
-    # One norm under two names: `decoder_norm`, which the towers' tokens go through, and `decoder.norm` at the end.
-    used = {
-        name.removeprefix("decoder."): value for name, value in used.items() if not name.startswith("decoder_norm.")
-    }
     try:
-        inner, width = used["layers.0.linear1.weight"].shape
+        inner, width = used["decoder.layers.0.linear1.weight"].shape
         shapes = [used[f"mlp_head.{place}.weight"].shape for place in (0, 3, 6, 9)]
     except KeyError as error:
         raise ImportModelError(f"the fusion module of CARZero has no {error.args[0]}") from None
     if [width, *(outputs for outputs, _ in shapes)] != [*(inputs for _, inputs in shapes), 1]:
         raise ImportModelError(f"the MLP of CARZero does not lead from {width} numbers to one")
-    depth = len({name.split(".")[1] for name in used if name.startswith("layers.")})
+    depth = len({name.split(".")[2] for name in used if name.startswith("decoder.layers.")})
     head: list[nn.Module] = []
     for outputs, inputs in shapes:  # the places between are ReLU and dropout
         head += [nn.Linear(inputs, outputs), nn.ReLU(), nn.Identity()]
-    layers = [CrossAttention(width, inner) for _ in range(depth)]
-    return fill(
-        Scorer(layers, nn.LayerNorm(width), nn.Sequential(*head[:-2]), grid), used, "the fusion module of CARZero"
-    )
+    scorer = Scorer(Decoder(width, inner, depth, CrossLayer), nn.Sequential(*head[:-2]), grid)
+    return fill(scorer, used, "the fusion module of CARZero")
 
 
 def _continues(vocabulary: Tokenizer) -> Tensor:

@@ -101,11 +101,14 @@ def test_prompts_are_cleaned_as_process_text_does():
         (drop("CARZero.img_encoder"), "has no image tower; CARZero needs both"),
         (drop("CARZero.fusion_module.mlp_head.9"), r"the fusion module of CARZero has no mlp_head\.9\.weight"),
         (reshaped("CARZero.fusion_module.mlp_head.9.weight", 2, 256), "does not lead from 64 numbers to one"),
-        (drop("CARZero.fusion_module"), r"the fusion module of CARZero has no layers\.0\.linear1\.weight"),
+        (drop("CARZero.fusion_module"), r"the fusion module of CARZero has no decoder\.layers\.0\.linear1\.weight"),
         (drop("CARZero.img_encoder.model.blocks.1.mlp"), r"the image tower of CARZero: missing blocks\.1\.mlp"),
         (drop("CARZero.img_encoder.model.pos_embed"), "the image tower of CARZero has no pos_embed"),
         (extra("CARZero.multi_modal_proj.weight", 2), r"CARZero has no such tensors: multi_modal_proj\.weight"),
-        (extra("CARZero.fusion_module.layers.0.norm4.weight", 64), r"unexpected layers\.0\.norm4\.weight"),
+        (
+            extra("CARZero.fusion_module.decoder.layers.0.norm4.weight", 64),
+            r"unexpected decoder\.layers\.0\.norm4\.weight",
+        ),
         (
             reshaped("CARZero.text_encoder.model.embeddings.position_embeddings.weight", 96, 64),
             "has places for 96 tokens, not for 97",
