@@ -3,6 +3,7 @@
     python benchmarks/published_models.py NAME --code CHECKOUT --films FOLDER [--libs FOLDER] [--threads 2]
         [--speed 100] [--out benchmarks/results/published/NAME.json]
     python benchmarks/published_models.py NAME --code CHECKOUT --tiny
+    python benchmarks/published_models.py NAME --bundle FOLDER --speed 100 [--out …]
 
 CHECKOUT is the authors' public repository; benchmarks/oracles/NAME.py says at which commit, and what it needs beside
 cxrzero's extras, which --libs is put in front of everything for. The oracle runs in a process of its own: it builds the
@@ -11,7 +12,8 @@ The weights are then imported as a user would, and the bundle's graphs answer th
 
 Compared are the pixel values, the embeddings (least cosine) and the scores of every prompt (largest difference, over
 their standard deviation over the films). Then the same with six planted faults, each of which has to be noticed.
---tiny writes tests/convert/published/NAME.npz, the same for a model of a few layers on drawn films.
+--tiny writes tests/convert/published/NAME.npz, the same for a model of a few layers on drawn films. --bundle adds the
+speed of a bundle, kept by --keep in an earlier run, to the log of that run.
 """
 
 from __future__ import annotations
@@ -50,7 +52,8 @@ AGAIN = ("atelectasis", "fracture", "emphysema", "hernia", "lung nodule")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", help="of the model's card")
-    parser.add_argument("--code", type=Path, required=True, help="checkout of the authors' repository")
+    parser.add_argument("--code", type=Path, help="checkout of the authors' repository")
+    parser.add_argument("--bundle", type=Path, help="measure the speed of this bundle, and nothing else")
     parser.add_argument("--films", type=Path, help="folder of PNG and JPEG films; drawn ones if left out")
     parser.add_argument("--libs", type=Path, help="folder of packages that the authors' code needs")
     parser.add_argument("--threads", type=int, default=2)
@@ -62,17 +65,17 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     work = options.keep or Path(tempfile.mkdtemp(prefix="published-"))
     work.mkdir(parents=True, exist_ok=True)
+    out = options.out or RESULTS / f"{options.name}.json"
     try:
-        log = compare(options, work)
+        log = json.loads(out.read_text("utf-8")) if options.bundle else compare(options, work)
         if options.speed:
-            log |= speed(work / "bundle", work / "many", options.speed)
+            log |= speed(options.bundle or work / "bundle", work / "many", options.speed)
     finally:
         if options.keep is None:
             shutil.rmtree(work)
     text = json.dumps(log, indent=2) + "\n"
     print(text, end="")
     if not options.tiny:
-        out = options.out or RESULTS / f"{options.name}.json"
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(text, "utf-8")
     if not log["agrees"] or not all(fault["noticed"] for fault in log["faults"].values()):

@@ -6,14 +6,13 @@ python benchmarks/published_table.py
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 LOGS = ROOT / "benchmarks" / "results" / "published"
 PAGE = ROOT / "docs" / "published.md"
-BLOCK = re.compile(r"<!-- figures: [^>]*/published/[^>]*-->\n.*?<!-- end of figures -->", re.DOTALL)
+BEGIN, END = "<!-- published models -->", "<!-- end of published models -->"
 COLUMNS = (
     *("model", "scores, of their SD", "embeddings", "pixel values", "import (s)", "bundle (MB)", "images/s"),
     *("second question (s)", "maps by"),
@@ -25,10 +24,11 @@ def main() -> None:
     logs = sorted(LOGS.glob("*.json"))
     rows = "\n".join(row(json.loads(log.read_text("utf-8"))) for log in logs)
     names = " ".join(f"../benchmarks/results/published/{log.name}" for log in logs)
-    block = f"<!-- figures: {names} -->\n{HEADER}{rows}\n\n<!-- end of figures -->"
-    page = PAGE.read_text("utf-8")
-    assert len(BLOCK.findall(page)) == 1, f"{PAGE} has no table to write again"
-    PAGE.write_text(BLOCK.sub(lambda _: block, page), "utf-8")
+    figures = f"<!-- figures: {names} -->\n{HEADER}{rows}\n\n<!-- end of figures -->"
+    before, _, rest = PAGE.read_text("utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    assert end, f"{PAGE} has no place for the table"
+    PAGE.write_text(f"{before}{BEGIN}\n{figures}\n{END}{after}", "utf-8")
 
 
 def row(log: dict[str, Any]) -> str:

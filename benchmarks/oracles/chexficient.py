@@ -28,7 +28,7 @@ from tests.support.vocabulary import FINDINGS, wordpieces
 
 LABELS = tuple(finding.capitalize() for finding in FINDINGS[:10])  # the authors ask "Pleural Effusion" and the like
 PROMPTS = (*LABELS, *(f"no {label}" for label in LABELS))
-WITH_FAULTS = 8  # films that the faults are computed on
+WITH_FAULTS = 8  # films that the costly faults are computed on: those that are not square, which a crop would change
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 FULL: dict[str, Any] = {"words": 28996, "size": 378, "bert": {}, "trunk": None, "proj_dim": 512}
 TINY: dict[str, Any] = {
@@ -103,6 +103,13 @@ def images(model: Any, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
     return found | {"right": embedded(model, pixels)}
 
 
+def placed(scores: torch.Tensor, chosen: list[int], count: int) -> torch.Tensor:
+    """(count, P): the scores of the chosen films in their rows, NaN in those of the others."""
+    rows = torch.full((count, scores.shape[1]), torch.nan)
+    rows[chosen] = scores
+    return rows
+
+
 def texts_of(model: Any, prompts: Any) -> torch.Tensor:
     """(P, D), tokenised as eval_zeroshot.py does."""
     tokens = model.text_encoder.tokenizer(
@@ -152,11 +159,13 @@ def main() -> None:
     (given.out / "tokenizer" / "config.json").unlink()
     (given.out / "tokenizer").rmdir()
     films = sorted(given.films.iterdir())
-    pixels, some = pictures(films, sizes["size"]), films[:WITH_FAULTS]
+    pixels = pictures(films, sizes["size"])
+    chosen = [place for place, film in enumerate(films) if len(set(Image.open(film).size)) == 2][:WITH_FAULTS]
     found, texts = images(model, pixels), texts_of(model, PROMPTS)
     faults = {name: found[name] @ texts.T for name in ("pooling", "norm")}
     for name in ("crop", "scale"):
-        faults[name] = embedded(model, pictures(some, sizes["size"], name)) @ texts.T
+        wrong = pictures([films[place] for place in chosen], sizes["size"], name)
+        faults[name] = placed(embedded(model, wrong) @ texts.T, chosen, len(films))
     model.text_pooling = "bos"
     faults["token"] = found["right"] @ texts_of(model, PROMPTS).T
     model.text_pooling = "eos"

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torchvision.transforms import Compose, InterpolationMode, Normalize, Resize
 
 from tests.support.checkpoints import random_state
@@ -26,7 +27,7 @@ from tests.support.vocabulary import FINDINGS
 
 LABELS = FINDINGS[:10]
 PROMPTS = (*LABELS, *(f"no {label}" for label in LABELS))
-WITH_FAULTS = 8  # films that the faults are computed on
+WITH_FAULTS = 8  # films that the costly faults are computed on: those that are not square, which a crop would change
 TINY = {"embed_dim": 48, "transformer_width": 128, "transformer_heads": 2, "transformer_layers": 2, "vision_layers": 1}
 TINY_TRUNK = {"embed_dim": 128, "depth": 3, "num_heads": 2}
 
@@ -101,6 +102,13 @@ def images(model: Any, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
     return found | {"right": embedded(model, pixels)}
 
 
+def placed(scores: torch.Tensor, chosen: list[int], count: int) -> torch.Tensor:
+    """(count, P): the scores of the chosen films in their rows, NaN in those of the others."""
+    rows = torch.full((count, scores.shape[1]), torch.nan)
+    rows[chosen] = scores
+    return rows
+
+
 def unit(rows: torch.Tensor) -> torch.Tensor:
     return rows / rows.norm(dim=-1, keepdim=True)
 
@@ -122,12 +130,14 @@ def main() -> None:
     texts = zero_shot.zeroshot_classifier(PROMPTS, ["{}"], model).T
     probabilities = score(zero_shot, model, found["right"])
     faults = {name: found[name] @ texts.T for name in ("pooling", "norm")}
-    some = films[:WITH_FAULTS]
+    chosen = [place for place, film in enumerate(films) if len(set(Image.open(film).size)) == 2][:WITH_FAULTS]
+    some = [films[place] for place in chosen]
     squashed = Compose([Normalize((0.48145466,) * 3, (0.26862954,) * 3), lambda x: x / 255])
-    faults["scale"] = embedded(model, pictures(zero_shot, given.code, some, given.out, squashed)) @ texts.T
-    faults["crop"] = embedded(model, cropped(some)) @ texts.T
+    wrong = {"scale": pictures(zero_shot, given.code, some, given.out, squashed), "crop": cropped(some)}
+    for name, values in wrong.items():
+        faults[name] = placed(embedded(model, values) @ texts.T, chosen, len(films))
     model.visual.base.interpolate_offset = 0.0
-    faults["places"] = embedded(model, pixels[:WITH_FAULTS]) @ texts.T
+    faults["places"] = placed(embedded(model, pixels[chosen]) @ texts.T, chosen, len(films))
     faults["token"] = found["right"] @ last_word(model).T
     # The activation of the text tower, last: it stays wrong.
     for block in model.transformer.resblocks:
@@ -156,7 +166,6 @@ def score(zero_shot: Any, model: Any, embeds: torch.Tensor) -> Any:
 
 def cropped(films: list[Path]) -> torch.Tensor:
     """The middle cut out, as CLIP's own transform does, where CLEAR pads."""
-    from PIL import Image
     from torchvision.transforms import CenterCrop
 
     made = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import struct
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -24,6 +25,11 @@ LFS_POINTER = b"version https://git-lfs"
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 PREFIXES = ("module.", "_orig_mod.")
 MAX_DEPTH = 5  # dicts within dicts; a file can hold one that holds itself
+# What torch's unpickler raises for bytes that make no sense; what it refuses has an error of its own.
+DAMAGED = (
+    *(RuntimeError, OSError, ValueError, EOFError, LookupError, TypeError, AttributeError, AssertionError),
+    *(ArithmeticError, MemoryError, struct.error, zipfile.BadZipFile),
+)
 # Sizes that OpenAI's files carry among the weights.
 NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")
 
@@ -102,7 +108,7 @@ def _read_torch(path: Path) -> Any:
             f"{path} holds more than weights, or is damaged; nothing in it was run{reason}. "
             "Save its state_dict() alone where you trust the file"
         ) from error
-    except (RuntimeError, OSError, ValueError, EOFError, KeyError, AttributeError, MemoryError) as error:
+    except DAMAGED as error:
         raise ImportModelError(
             f"{path} is not a whole PyTorch file ({type(error).__name__}); fetch it again"
         ) from error

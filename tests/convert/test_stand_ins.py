@@ -126,6 +126,21 @@ def test_anything_else_is_refused_with_the_way_out_and_does_nothing(tmp_path, mo
     assert os.listdir(tmp_path) == ["x.ckpt"]
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"ccollections\nOrderedDict\nK\x05\x85R.",  # made of a number
+        b"X\x01\x00\x00\x00ahs.",
+        b"cnumpy.core.multiarray\nscalar\n)Rctorch._utils\n_rebuild_device_tensor_from_numpy\n(h\x00NNNtR.",
+        b"J\x01",  # ends within a number
+    ],
+)
+def test_nonsense_is_an_error_of_ours(tmp_path, content):
+    (tmp_path / "x.pt").write_bytes(legacy(content))
+    with pytest.raises(ImportModelError, match=r"damaged|not a whole"):
+        read_weights(tmp_path / "x.pt")
+
+
 def test_a_stand_in_is_forgotten_after_the_file(tmp_path):
     path = saved(tmp_path, args=argparse.Namespace(x=1))
     read_file(path)

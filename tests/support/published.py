@@ -194,11 +194,12 @@ def deviations(ours, expected, scores=None):
     """How far a bundle is from the authors' code.
 
     Args:
-        scores: the authors' (N, P) with a fault, in place of `expected`'s.
+        scores: the authors' (N, P) with a fault, in place of `expected`'s; rows of NaN are films without it.
     """
     right = scores_of(expected)
-    theirs = right if scores is None else scores  # with a fault perhaps of the first films only
-    far = np.abs(ours["scores"][: len(theirs)] - theirs) / right.std(axis=0)
+    far = np.abs(ours["scores"] - (right if scores is None else scores)) / right.std(axis=0)
+    if scores is not None:
+        far = far[~np.isnan(far).all(axis=1)]
     found = {"scores_over_sd": float(far.max())}
     embeds = [name for name in ("image_embeds", "text_embeds") if name in expected]
     for name in embeds:

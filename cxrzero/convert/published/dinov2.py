@@ -99,23 +99,27 @@ def build_dinov2(weights: Mapping[str, Tensor], what: str, size: int | None = No
         has_scale="blocks.0.ls1.gamma" in own,
     ).eval()
     if side * side + 1 == places.shape[1]:
-        own["pos_embed"] = interpolated(places, grid)
+        own["pos_embed"] = interpolated(places, grid, has_registers="register_tokens" in own)
     check_keys(model, own, f"the image tower of {what}")
     model.load_state_dict(own)
     return model
 
 
-def interpolated(places: Tensor, grid: int) -> Tensor:
-    """(1, 1 + s · s, D) → (1, 1 + grid · grid, D): the bicubic of those DINOv2 without registers, not antialiased.
+def interpolated(places: Tensor, grid: int, *, has_registers: bool) -> Tensor:
+    """(1, 1 + s · s, D) → (1, 1 + grid · grid, D), as DINOv2 does for pictures of another size than it learned from.
 
-    Its scale factors are not the quotients of the sizes, which moves every sampled place a little.
+    Those with registers are antialiased (hub/backbones.py). Of those without, the scale factors are not the quotients
+    of the sizes, which moves every sampled place a little.
     """
     side = round((places.shape[1] - 1) ** 0.5)
     if side == grid:
         return places
     table = places[:, 1:].float().reshape(1, side, side, -1).permute(0, 3, 1, 2)
-    factor = (grid + OFFSET) / side
-    table = functional.interpolate(table, scale_factor=(factor, factor), mode="bicubic", antialias=False)
+    if has_registers:
+        table = functional.interpolate(table, size=(grid, grid), mode="bicubic", antialias=True)
+    else:
+        factor = (grid + OFFSET) / side
+        table = functional.interpolate(table, scale_factor=(factor, factor), mode="bicubic", antialias=False)
     return torch.cat([places[:, :1].float(), table.permute(0, 2, 3, 1).flatten(1, 2)], dim=1)
 
 

@@ -10,6 +10,8 @@ torch = pytest.importorskip("torch")
 from cxrzero import Screener  # noqa: E402
 from cxrzero.convert import import_model, load_model  # noqa: E402
 from cxrzero.errors import AmbiguousModelError, UsageError  # noqa: E402
+from cxrzero.model.bundle import load_bundle  # noqa: E402
+from cxrzero.registry.verify import verify  # noqa: E402
 from tests.support.published import (  # noqa: E402
     Published,
     agrees,
@@ -56,6 +58,11 @@ def test_predict_gives_the_authors_probabilities(imported):
     report, films = imported
     assert np.abs(predicted(report.bundle, films, CLEAR.labels) - CLEAR.expected["probabilities"]).max() < 1e-6
     assert any("sha256 of best_model.pt" in line and "unverified" in line for line in report.lines)
+
+
+def test_its_bundle_is_whole(imported):
+    report, _ = imported
+    assert [check.name for check in verify(load_bundle(report.bundle)) if not check.ok] == []
 
 
 def test_a_map_comes_from_the_patches(imported):
