@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
+from PIL import Image
 
 from tests.support.checkpoints import random_state
 from tests.support.vocabulary import PROMPTS, wordpieces
@@ -35,7 +36,7 @@ UNUSED += ("skimage.transform", "numpy.lib.function_base", "matplotlib", "matplo
 # ReLU of the decoder as GELU; the mean of the patches for the class token; mean and standard deviation 0.5; the whole
 # picture; pieces that are not added up to words; the last three layers of BERT; both directions added and not averaged.
 FAULTS = ("activation", "pooling", "norm", "crop", "token", "layers", "scale")
-FAULTY = 4  # films that are asked with a fault
+FAULTY = 4  # films that are asked with a fault, not square ones: a crop would change those less
 
 
 class _Empty(types.ModuleType):
@@ -133,14 +134,21 @@ def main() -> None:
     load = torch.load
     package.CARZero.torch.load = lambda path, map_location: load(path, map_location=map_location, weights_only=False)
     files = sorted(str(path) for path in given.films.iterdir())
+    sizes_of_films = [Image.open(file).size for file in files]
+    faulty = [number for number, (width, height) in enumerate(sizes_of_films) if width != height][:FAULTY]
 
     def answers(fault: str) -> Any:
-        """(N, L) logits, by the authors' own way through their checkpoint but for one fault."""
+        """Logits (N, L) by the authors' own way through their checkpoint but for one fault, and what they came from.
+
+        With a fault, the logits of the other films are NaN.
+        """
         model = package.load_CARZero(str(given.out / "carzero.ckpt"), device="cpu")
         plant(model, fault)
         texts = model.process_class_prompts({prompt: [prompt] for prompt in PROMPTS}, "cpu")
-        pixels = model.process_img(files[:FAULTY] if fault else files, "cpu")
-        logits = package.dqn_shot_classification(model, pixels, texts).to_numpy()
+        asked = faulty if fault else range(len(files))
+        pixels = model.process_img([files[number] for number in asked], "cpu")
+        logits = np.full((len(files), len(PROMPTS)), np.nan, np.float32)
+        logits[list(asked)] = package.dqn_shot_classification(model, pixels, texts).to_numpy()
         return (2 * logits if fault == "scale" else logits), pixels, model, texts
 
     logits, pixels, model, texts = answers("")

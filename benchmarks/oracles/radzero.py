@@ -39,7 +39,7 @@ UNUSED += [CARZERO.rpartition(".")[0], CARZERO]
 # DINOv2's GELU as QuickGELU; a sentence's first token for its mean; tokens without the last norm; films padded to a
 # square; patches alone, without the class token; no added layers; the cosine itself.
 FAULTS = ("activation", "pooling", "norm", "crop", "token", "layers", "scale")
-FAULTY = 4  # films that are asked with a fault
+FAULTY = 4  # films that are asked with a fault, not square ones: a crop would not change those
 OF_FILMS = ("activation", "crop", "layers")  # faults for which films are looked at again
 
 
@@ -67,6 +67,7 @@ def authors(code: Path, sizes: dict[str, Any]) -> Any:
         layer_norm_eps=1e-5,
         **alike,
     )
+    transformers.Trainer = object  # which would import libraries of its own, and is not used
     transformers.AutoConfig.from_pretrained = lambda name: dinov2
     transformers.Dinov2Model.from_pretrained = lambda name: transformers.Dinov2Model(dinov2)
     transformers.AutoModel.from_pretrained = lambda name: transformers.MPNetModel(mpnet)
@@ -117,28 +118,33 @@ def main() -> None:
 
     films = [Image.open(path) for path in sorted(given.films.iterdir())]
     state = model.state_dict()
-    seen: list[Any] = []  # what the image tower gives of two films each
+    faulty = [number for number, film in enumerate(films) if film.width != film.height][:FAULTY]
+    seen: list[Any] = []  # what the image tower gives of each film
 
     def answers(fault: str) -> tuple[Any, Any, Any]:
-        """Logits (N, L), similarity scores (N, L, T) and pixel values, by the authors' code but for one fault."""
+        """Logits (N, L), similarity scores (N, L, T) and pixel values, by the authors' code but for one fault.
+
+        With one, the logits of the other films are NaN.
+        """
         model = authors(given.code, sizes)
         model.load_state_dict(state)
         plant(model, fault)
+        asked = faulty if fault else range(len(films))
         look = model.forward_vision_model
         if not fault:
             model.forward_vision_model = lambda pixels: seen.append(look(pixels)) or seen[-1]
         elif fault not in OF_FILMS:
-            again = iter(seen)
+            again = iter([seen[number] for number in asked])
             model.forward_vision_model = lambda pixels: next(again)
         read = processing.AspectRatioBlipImageProcessor(**vars(processor)) if fault == "crop" else processor
         texts = process_class_prompts({str(n): [prompt] for n, prompt in enumerate(PROMPTS)}, tokenizer, model)
         with torch.no_grad():
-            pixels = torch.cat([collate_fn([film], read) for film in (films[:FAULTY] if fault else films)])
-            # Two at a time: of one film and one sentence compute_logits drops the axes.
-            parts = [model.compute_logits(part, [texts["encoded_key_phrases"]]) for part in pixels.split(2)]
-        logits = torch.cat([part["logits"] for part in parts])
+            pixels = torch.cat([collate_fn([films[number]], read) for number in asked])
+            parts = [model.compute_logits(one, [texts["encoded_key_phrases"]]) for one in pixels.split(1)]
+        logits = torch.full((len(films), len(PROMPTS)), torch.nan)
+        logits[list(asked)] = torch.stack([part["logits"] for part in parts])  # of one film it drops the axis
         if fault == "scale":
-            logits = logits * model.loss_fns["RadZeroLoss"].loss_temperature.exp().item()
+            logits *= model.loss_fns["RadZeroLoss"].loss_temperature.exp().item()
         return logits.numpy(), torch.cat([part["similarity_scores"] for part in parts]), pixels.numpy()
 
     logits, scores, pixels = answers("")
