@@ -67,7 +67,6 @@ def authors(code: Path, sizes: dict[str, Any]) -> Any:
         layer_norm_eps=1e-5,
         **alike,
     )
-    transformers.Trainer = object  # which would import libraries of its own, and is not used
     transformers.AutoConfig.from_pretrained = lambda name: dinov2
     transformers.Dinov2Model.from_pretrained = lambda name: transformers.Dinov2Model(dinov2)
     transformers.AutoModel.from_pretrained = lambda name: transformers.MPNetModel(mpnet)
@@ -112,6 +111,8 @@ def main() -> None:
     )
     processor.save_pretrained(folder)
 
+    # Not used, and would import libraries of its own. (Importing their code has put another lazy module in its place.)
+    sys.modules["transformers"].Trainer = object
     from exp.cxr_pt.inference.dataset import collate_fn
     from exp.cxr_pt.inference.utils import process_class_prompts
     from exp.cxr_pt.model import processing
