@@ -11,7 +11,8 @@ gives the projection behind the ResNet, which has 2048 written in, another width
 
 Writes into --out: model-best.tar, vocab.txt, and expected.npz: pixel_values (N, 3, H, W) of its data sets, image_embeds
 (N, D), text_embeds (P, D), the prompts, cosines (N, P) with faults, and probabilities (N, L) of zeroshot_binary for
-labels; all of its Evaluator, with the transform of configs/eval_clip.yaml.
+labels; all of its Evaluator, with the transform of configs/eval_clip.yaml. Of the ResNet also patch_scores, the cosines
+of the first film's places, projected each, with the first prompt.
 """
 
 from __future__ import annotations
@@ -29,10 +30,11 @@ import numpy.typing as npt
 import torch
 import yaml
 from torch import Tensor, nn
+from torch.nn import functional
 
-from benchmarks.oracles.medclip_by_authors import FULL, TINY, TinyResNet, write_towers
+from benchmarks.oracles.medclip_by_authors import FULL, LABELS, TINY, TinyResNet, last_stage, write_towers
 from tests.support.checkpoints import random_state
-from tests.support.vocabulary import FINDINGS, PROMPTS
+from tests.support.vocabulary import PROMPTS
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -101,6 +103,13 @@ class Authors:
     def images(self, pixels: Tensor) -> npt.NDArray[np.float32]:
         found: npt.NDArray[np.float32] = self.evaluator.encode_image(pixels)
         return found
+
+    @torch.no_grad()
+    def patches(self, pixels: Tensor) -> npt.NDArray[np.float32]:
+        """(N, h · w, D) of the ResNet: each place through the projection of their mean."""
+        model = self.evaluator.model
+        places = model.image_projection(last_stage(model.image_encoder.resnet, pixels))
+        return functional.normalize(places, dim=-1).numpy()
 
     def texts(self, sentences: tuple[str, ...]) -> npt.NDArray[np.float32]:
         found: npt.NDArray[np.float32] = self.evaluator.encode_text(list(sentences))
@@ -178,8 +187,10 @@ def main(kind: str) -> None:
         authors = Authors(checkpoint, model, files, config["transform"])
         pixels = authors.films()
         images = authors.images(pixels)
-        texts, probabilities = authors.texts(PROMPTS), authors.probabilities(images, FINDINGS)
-        wrong = faults(authors, kind, pixels)
+        texts, probabilities = authors.texts(PROMPTS), authors.probabilities(images, LABELS)
+        more = faults(authors, kind, pixels)
+        if kind == "resnet":
+            more["patch_scores"] = authors.patches(pixels[:1])[0] @ texts[0]
         os.chdir(out)
     np.savez_compressed(
         out / "expected.npz",
@@ -187,7 +198,7 @@ def main(kind: str) -> None:
         image_embeds=images,
         text_embeds=texts,
         probabilities=probabilities,
-        labels=FINDINGS,
+        labels=LABELS,
         prompts=PROMPTS,
-        **wrong,
+        **more,
     )

@@ -1,7 +1,7 @@
 """KAD by its authors' code with random weights: the checkpoint as they publish it, and what they make of films.
 
     python benchmarks/oracles/kad.py --code CHECKOUT --films FOLDER --out FOLDER [--tiny]
-    python benchmarks/oracles/kad.py --code CHECKOUT --vit tests/convert/published/kad_vit.npz
+    python benchmarks/oracles/kad.py --code CHECKOUT --vit tests/convert/kad_vit.npz
 
 CHECKOUT is https://github.com/xiaoman-zhang/KAD at 591d999. It needs einops, pytorch_pretrained_vit and transformers
 4.24 beside cxrzero's own extras. Its code is run as it is, but for what would fetch or find weights, and for the widths
@@ -131,7 +131,7 @@ def write_vit(code: Path, out: Path) -> None:
     network = trunks.drawn(vit.ModelViT())
     shapes = {name: list(value.shape) for name, value in network.state_dict().items()}
     pixels = torch.sin(torch.arange(2 * 3 * 64 * 64, dtype=torch.float32)).reshape(2, 3, 64, 64)
-    made_by = "python benchmarks/oracles/kad.py --code CHECKOUT --vit tests/convert/published/kad_vit.npz, at 591d999"
+    made_by = "python benchmarks/oracles/kad.py --code CHECKOUT --vit tests/convert/kad_vit.npz, at 591d999"
     np.savez_compressed(out, tensors=json.dumps(shapes), tokens=network(pixels)[0].numpy(), made_by=made_by)
 
 

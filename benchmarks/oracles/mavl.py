@@ -27,7 +27,7 @@ from torch import Tensor
 from benchmarks.oracles import booked, trunks
 from cxrzero.convert.published.book import DESCRIPTIONS, FINDINGS
 from cxrzero.convert.published.mavl import ASPECTS
-from cxrzero.convert.published.sentences import SEPARATOR
+from cxrzero.convert.published.sentences import BETWEEN
 
 PART = "Zero-shot_classification"
 FREE = [f"there is a card of opacity {number}" for number in range(9)]
@@ -110,7 +110,7 @@ def main() -> None:
         pixel_values=pixels.numpy(),
         logits=logits.numpy(),
         attention=attention[:, :4].numpy(),
-        prompts=[*FINDINGS, SEPARATOR.join(FREE)],
+        prompts=[*FINDINGS, BETWEEN.join(FREE)],
         **{name: array.numpy() for name, array in faults.items()},
     )
 

@@ -13,6 +13,7 @@ Writes into --out: pytorch_model.bin, vocab.txt, and expected.npz: pixel_values 
 image_embeds (N, D), text_embeds (P, D) of each prompt alone, the prompts, cosines (N, P) with faults; probabilities
 (N, L), σ of what PromptClassifier gives for labels, as evaluator.py takes it; and least_cosine_padded: between a prompt
 alone and padded to the longest of all, which is how far its authors' own embeddings of one text are from each other.
+patch_scores are cosines of the first film's places, projected each, with the first prompt.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ import numpy.typing as npt
 import torch
 import torchvision
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import BertConfig, BertModel, SwinConfig, SwinModel
 from transformers.activations import ACT2FN
 
@@ -54,6 +56,7 @@ TINY: dict[str, Any] = {
     },
     "swin": {"embed_dim": 8, "depths": [1, 2], "num_heads": [1, 2]},
 }
+LABELS = FINDINGS[:5]  # PromptClassifier looks at every film again for each of them
 IMAGENET = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
@@ -115,6 +118,13 @@ class Authors:
         pixels: Tensor = batch["pixel_values"]
         return pixels
 
+    def patches(self, pixels: Tensor) -> Tensor:
+        """(N, h · w, D): each place through the projection of their mean."""
+        vision: Any = self.model.vision_model
+        if hasattr(vision, "projection_head"):
+            return functional.normalize(vision.projection_head(vision.model(pixels)["last_hidden_state"]), dim=-1)
+        return functional.normalize(vision.model.fc(last_stage(vision.model, pixels)), dim=-1)
+
     def tokens(self, sentences: list[str]) -> dict[str, Tensor]:
         from medclip.prompts import process_class_prompts
 
@@ -129,6 +139,15 @@ class Authors:
         inputs = {sentence: self.tokens([sentence]) for sentence in sentences}
         found: Tensor = self.classifier(pixel_values=pixels, prompt_inputs=inputs)["logits"]
         return found
+
+
+def last_stage(trunk: nn.Module, pixels: Tensor) -> Tensor:
+    """Of a ResNet, what its average pooling gets: (N, C, h, w) → (N, h · w, C)."""
+    for name, layer in trunk.named_children():
+        if name == "avgpool":
+            break
+        pixels = layer(pixels)
+    return pixels.flatten(2).transpose(1, 2)
 
 
 def faults(authors: Authors, files: list[Path], images: Tensor, texts: Tensor) -> dict[str, npt.NDArray[np.float32]]:
@@ -185,7 +204,8 @@ def main(kind: str) -> None:
         authors = Authors(code, Path(work), kind, given.tiny)
         torch.save(authors.model.state_dict(), out / "pytorch_model.bin")
         pixels, texts = authors.films(files), authors.texts(PROMPTS)
-        images, logits = authors.model.encode_image(pixels), authors.logits(pixels, FINDINGS)
+        images, logits = authors.model.encode_image(pixels), authors.logits(pixels, LABELS)
+        patches = authors.patches(pixels[:1])[0] @ texts[0]
         beside = authors.tokens(list(PROMPTS))
         padded = authors.model.encode_text(beside["input_ids"], beside["attention_mask"])
         wrong = faults(authors, files, images, texts)
@@ -195,9 +215,10 @@ def main(kind: str) -> None:
         pixel_values=pixels.numpy(),
         image_embeds=images.numpy(),
         text_embeds=texts.numpy(),
+        patch_scores=patches.numpy(),
         probabilities=logits.sigmoid().numpy(),
         least_cosine_padded=(padded * texts).sum(dim=-1).min().numpy(),
-        labels=FINDINGS,
+        labels=LABELS,
         prompts=PROMPTS,
         **wrong,
     )

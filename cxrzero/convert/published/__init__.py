@@ -78,9 +78,6 @@ def load_published(contents: Contents, source: Source) -> LoadedModel | None:
         raise AmbiguousModelError(f"{source.path} has the tensors of {layout.name}, and --as says {source.card}")
     loaded = layout.load(widened(weights), source)
     stated = [f"layout: {layout.name}, by its tensors", *loaded.stated]
-    if contents.ignored:
-        stated.append(f"ignored beside the weights: {shortened(contents.ignored)}")
-    return replace(loaded, files=(*contents.files, *loaded.files), stated=tuple(stated))
     if ignored:
         stated.append(f"ignored beside the weights: {shortened(ignored)}")
-    return replace(loaded, files=contents.files, stated=tuple(stated))
+    return replace(loaded, files=(*contents.files, *loaded.files), stated=tuple(stated))

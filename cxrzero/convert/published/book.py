@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from cxrzero.convert.published.sentences import SEPARATOR
+from cxrzero.convert.published.sentences import BETWEEN
 from cxrzero.convert.source import Source
 from cxrzero.errors import ImportModelError
 
@@ -86,7 +86,7 @@ def read_book(source: Source, what: str, tokenizer: Tokenizer, aspects: str | No
         sentences = [_sentence(descriptions, finding, what)]
         for content in more:
             sentences += _sentences(content, finding, what)
-        prompts[finding] = SEPARATOR.join(_cut(sentence, tokenizer) for sentence in sentences)
+        prompts[finding] = BETWEEN.join(_cut(sentence, tokenizer) for sentence in sentences)
     return Book(prompts | {label: prompts[finding] for label, finding in ASKED_AS.items()}, tuple(files))
 
 

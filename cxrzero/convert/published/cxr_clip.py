@@ -95,7 +95,7 @@ def _stated(config: Mapping[str, Any], name: str) -> tuple[str, int, str]:
     pooling, context = _at(config, "model", "text_encoder", "pooling"), _at(config, "base", "text_max_length")
     known = "configs/ of the authors' code" if pooling is None else "the config in the file"
     pooling, context = POOLING if pooling is None else pooling, CONTEXT if context is None else context
-    if pooling not in POOLINGS:
+    if not isinstance(pooling, str) or pooling not in POOLINGS:
         raise ImportModelError(
             f"the config in this file of {name} pools texts by {pooling!r}, none of {', '.join(POOLINGS)}"
         )

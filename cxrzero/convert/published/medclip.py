@@ -91,9 +91,9 @@ def scale_of(logit_scale: Tensor) -> float:
     """Clamped as the authors do before each use, then exponentiated.
 
     Raises:
-        ImportModelError: it is not finite.
+        ImportModelError: it is no finite number.
     """
-    scale = float(logit_scale.reshape(-1)[0])
+    scale = float(logit_scale) if logit_scale.numel() == 1 else math.nan
     if not math.isfinite(scale):
         raise ImportModelError(f"logit_scale {scale} is not finite: the weights are damaged")
     return math.exp(min(max(scale, 0.0), MAX_LOGIT_SCALE))

@@ -63,6 +63,8 @@ def build_resnet(weights: Mapping[str, Tensor], what: str) -> ResNet:
         model = ResNet(weights)
     except KeyError as error:
         raise ImportModelError(f"{what} has no {error.args[0]}: it is not the ResNet it should be") from None
+    except (IndexError, ValueError, ZeroDivisionError) as error:
+        raise ImportModelError(f"{what} is not the ResNet it should be ({error})") from None
     # Counters of training, which old files do not have; they decide nothing here.
     counters = {name: value for name, value in model.state_dict().items() if name.endswith("num_batches_tracked")}
     own = counters | {name: value for name, value in weights.items() if not name.startswith("fc.")}

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from cxrzero.convert.published.bert import Bert, first_token
+from cxrzero.model.tokenizer import SEPARATOR
 
-SEPARATOR = " [SEP] "
+BETWEEN = f" {SEPARATOR} "
 
 
 class Sentences(nn.Module):

@@ -62,10 +62,10 @@ def build_swin(weights: Mapping[str, Tensor], size: int, what: str) -> Swin:
     Raises:
         ImportModelError: a tensor is missing, or there is one that does not belong to it.
     """
-    renamed = _renamed({name: value for name, value in weights.items() if not name.endswith(NOT_WEIGHTS)})
     try:
+        renamed = _renamed({name: value for name, value in weights.items() if not name.endswith(NOT_WEIGHTS)})
         trunk = SwinTransformer(img_size=size, num_classes=0, global_pool="", **_sizes(renamed))
-    except (KeyError, IndexError, ZeroDivisionError, AssertionError, ValueError) as error:
+    except (KeyError, IndexError, ZeroDivisionError, AssertionError, ValueError, RuntimeError) as error:
         raise ImportModelError(f"{what} is not the Swin Transformer it should be ({error})") from None
     return Swin(fill(trunk, renamed, what)).eval()
 

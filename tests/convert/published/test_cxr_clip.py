@@ -101,7 +101,7 @@ def test_the_config_in_the_file_decides_what_no_tensor_tells(tmp_path, pooling, 
     ("config", "match"),
     [
         ({"model": {"text_encoder": {"pooling": "max"}}}, r"pools texts by 'max', none of eos, bos, mean"),
-        ({"model": {"text_encoder": {"pooling": 3}}}, r"pools texts by 3, none of eos, bos, mean"),
+        ({"model": {"text_encoder": {"pooling": ["eos"]}}}, r"pools texts by \['eos'\], none of eos, bos, mean"),
         ({"base": {"text_max_length": "long"}}, r"states a text_max_length of 'long'"),
     ],
 )

@@ -87,7 +87,7 @@ def test_predict_asks_all_labels_in_one_call_and_no_finding_in_the_authors_word(
 
 @torch.no_grad()
 def test_its_vit_gives_the_authors_tokens():
-    with np.load(FOLDER / "kad_vit.npz") as file:
+    with np.load(FOLDER.parent / "kad_vit.npz") as file:
         shapes, tokens = json.loads(str(file["tensors"])), file["tokens"]
     drawn = random_state({name: torch.zeros(shape) for name, shape in shapes.items()})
     # Most tensors have two names, and were drawn by the one that comes first.

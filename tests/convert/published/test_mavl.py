@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 from cxrzero import Screener  # noqa: E402
 from cxrzero.convert import import_model, load_model  # noqa: E402
 from cxrzero.convert.published.mavl import ASPECTS  # noqa: E402
-from cxrzero.convert.published.sentences import SEPARATOR, Sentences  # noqa: E402
+from cxrzero.convert.published.sentences import BETWEEN, Sentences  # noqa: E402
 from cxrzero.errors import ImportModelError, TokenizerError  # noqa: E402
 from cxrzero.model.bundle import load_bundle  # noqa: E402
 from tests.support.booked import bring_together  # noqa: E402
@@ -71,7 +71,7 @@ def test_a_label_is_asked_by_nine_sentences_of_the_book_or_of_the_users(imported
     expected = 1 / (1 + np.exp(-MAVL.expected["logits"][:, at]))
     assert np.abs(np.array([list(row.scores.values()) for row in rows]) - expected).max() < 1e-5
     book = load_bundle(report.bundle).book
-    assert book["edema"] == SEPARATOR.join([descriptions()["edema"], *aspects()["edema"]])
+    assert book["edema"] == BETWEEN.join([descriptions()["edema"], *aspects()["edema"]])
     with pytest.raises(TokenizerError, match="'card' has 1 sentence, and this model is asked for a finding by 9, with"):
         predicted(report.bundle, films, ("card",))
 

@@ -80,9 +80,10 @@ def test_the_scale_is_clamped_as_the_authors_do(stored, scale):
     assert scale_of(torch.tensor(stored)) == pytest.approx(scale, rel=1e-3)
 
 
-def test_a_scale_that_is_none_is_refused():
+@pytest.mark.parametrize("stored", [torch.tensor(float("nan")), torch.zeros(0), torch.ones(2)])
+def test_a_scale_that_is_none_is_refused(stored):
     with pytest.raises(ImportModelError, match="logit_scale nan is not finite"):
-        scale_of(torch.tensor(float("nan")))
+        scale_of(stored)
 
 
 @pytest.mark.parametrize(
@@ -113,8 +114,9 @@ SWIN = "vision_model.model.encoder.layers"
     [
         (drop(f"{SWIN}.0.downsample"), r"the image tower of medclip-vit: missing layers\.1\.downsample\.norm\.bias"),
         (drop(f"{SWIN}.1.blocks.1.attention.self.key.weight"), r"qkv\.weight has shape \(32, 16\), needed is \(48"),
+        (reshaped(f"{SWIN}.0.blocks.0.attention.self.key.weight", 8, 7), r"is not the Swin Transformer .*\(Sizes"),
         (drop("vision_model.model.embeddings"), r"medclip-vit is not the Swin Transformer it should be"),
-        (reshaped(f"{SWIN}.0.blocks.0.attention.self.relative_position_bias_table", 9, 1), r"needed is \(9, 1"),
+        (reshaped(f"{SWIN}.0.blocks.0.attention.self.relative_position_bias_table", 9, 1), r"needed is \(9, 2"),
         (reshaped(f"{SWIN}.0.blocks.0.attention.self.relative_position_bias_table", 9, 0), "it should be"),
     ],
 )  # fmt: skip

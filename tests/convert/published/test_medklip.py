@@ -14,6 +14,7 @@ from cxrzero.convert import import_model, load_model  # noqa: E402
 from cxrzero.convert.published.book import ASKED_AS, DESCRIPTIONS, FINDINGS  # noqa: E402
 from cxrzero.errors import ImportModelError  # noqa: E402
 from cxrzero.model.bundle import load_bundle  # noqa: E402
+from cxrzero.registry.sources import digest  # noqa: E402
 from tests.support.booked import BERT, bring_together  # noqa: E402
 from tests.support.books import descriptions  # noqa: E402
 from tests.support.published import (  # noqa: E402
@@ -48,7 +49,7 @@ def ours(imported):
 
 def test_a_tiny_checkpoint_answers_as_the_authors_code_does(ours):
     assert agrees(deviations(ours, MEDKLIP.expected))
-    assert ours["scores"].std(axis=0).min() > 0.05, "the films must differ for the comparison to mean anything"
+    assert ours["scores"].std(axis=0).min() > 0.03, "the films must differ for the comparison to mean anything"
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -137,3 +138,15 @@ def test_a_text_encoder_or_a_book_that_is_missing_or_of_another_model_is_named(t
     (tmp_path / BERT).unlink()
     with pytest.raises(ImportModelError, match=r"hold no text encoder.*emilyalsentzer/Bio_ClinicalBERT.*--tokenizer"):
         load_model(path)
+
+
+def test_a_file_is_imported_again_when_its_book_or_its_text_encoder_is_another(tmp_path):
+    """`--model FILE` keeps what it made of a file by the digest of all that it read."""
+    for name in ("checkpoint_final.pth", BERT, "vocab.txt", DESCRIPTIONS, "notes.txt"):
+        (tmp_path / name).write_text(name, "utf-8")
+    found = [digest(tmp_path / "checkpoint_final.pth")]
+    for name in ("notes.txt", BERT, DESCRIPTIONS, "vocab.txt"):
+        (tmp_path / name).write_text("another", "utf-8")
+        found.append(digest(tmp_path / "checkpoint_final.pth"))
+    assert found[0] == found[1]
+    assert len(set(found)) == 4

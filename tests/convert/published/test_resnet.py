@@ -62,3 +62,10 @@ def test_what_is_missing_is_named(missing, match):
     state = of_torchvision(BasicBlock, [1, 1, 1, 1]).state_dict()
     with pytest.raises(ImportModelError, match=match):
         build_resnet({name: value for name, value in state.items() if not name.startswith(missing)}, "it")
+
+
+@pytest.mark.parametrize("name", ["conv1.weight", "layer2.0.conv1.weight"])
+def test_a_tensor_of_no_convolution_is_refused(name):
+    state = of_torchvision(BasicBlock, [1, 1, 1, 1]).state_dict() | {name: torch.tensor(1.0)}
+    with pytest.raises(ImportModelError, match="it is not the ResNet it should be"):
+        build_resnet(state, "it")
