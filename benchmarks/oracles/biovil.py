@@ -8,7 +8,7 @@ embedding, but for what would be fetched: the networks have random weights. biov
 
 Writes OUT/weights, the folder to import, and OUT/expected.npz: pixel_values (N, 3, H, W), image_embeds (N, D),
 text_embeds (P, D), the prompts, probabilities (N, L) and their labels, patch_scores (h · w,) of the first film and
-prompt before they are smoothed, and cosines (N, P) with faults planted.
+prompt before they are smoothed, and cosines (N, P) with faults planted, rows of NaN for most films.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ KINDS = {
 FULL_WORDS, TINY_WORDS = 30522, 200
 TINY_BERT = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 1, "intermediate_size": 128}
 TINY_PLACES = 40
+FAULTY = 8  # films at most that go through code with a fault
 LABELS, SIDES = ("pneumonia", "edema", "pleural effusion"), ("Findings suggesting {}", "No evidence of {}")
 
 
@@ -81,16 +82,17 @@ def main(name: str) -> None:
         learn_statistics(images, films[::4])
     torch.save(model.state_dict(), weights / file)
     texts = text_engine(weights, given.tiny)
+    embeds = image_embeds(images, films)
     np.savez_compressed(
         given.out / "expected.npz",
         pixel_values=np.stack([images.load_and_transform_input_image(film, images.transform)[0][0] for film in films]),
-        image_embeds=image_embeds(images, films),
+        image_embeds=embeds,
         patch_scores=patch_embeds(images, films[:1])[0].flatten(0, 1) @ text_embeds(texts)[0],
         text_embeds=text_embeds(texts),
         prompts=PROMPTS,
         labels=LABELS,
-        probabilities=probabilities(images, texts, films),
-        **{f"fault.{fault}": cosines for fault, cosines in faults(images, texts, films, crop)},
+        probabilities=probabilities(embeds, texts),
+        **{f"fault.{fault}": among(len(films), cosines) for fault, cosines in faults(images, texts, some(films), crop)},
     )
 
 
@@ -108,14 +110,10 @@ def image_embeds(images: Any, films: Sequence[Path]) -> torch.Tensor:
     return torch.stack([images.get_projected_global_embedding(film) for film in films])
 
 
-def probabilities(images: Any, texts: Any, films: Sequence[Path]) -> torch.Tensor:
+def probabilities(embeds: torch.Tensor, texts: Any) -> torch.Tensor:
     """(N, L): softmax over the cosines of both sides, which test_zero_shot_classification.py compares."""
-    sides = [
-        image_embeds(images, films)
-        @ texts.get_embeddings_from_prompt([side.format(x) for x in LABELS], verbose=False).T
-        for side in SIDES
-    ]
-    return torch.softmax(torch.stack(sides), dim=0)[0]
+    sides = [text_embeds(texts, [side.format(label) for label in LABELS]) for side in SIDES]
+    return torch.stack([embeds @ side.T for side in sides]).softmax(dim=0)[0]
 
 
 def patch_embeds(images: Any, films: Sequence[Path]) -> torch.Tensor:
@@ -127,8 +125,20 @@ def text_embeds(texts: Any, prompts: Sequence[str] = PROMPTS) -> torch.Tensor:
     return torch.cat([texts.get_embeddings_from_prompt(prompt, verbose=False) for prompt in prompts])
 
 
+def some(films: Sequence[Any]) -> Sequence[Any]:
+    """Films of every kind that go through code with a fault."""
+    return films[:: max(1, len(films) // FAULTY)]
+
+
+def among(count: int, cosines: torch.Tensor) -> torch.Tensor:
+    """(n, P) of some films → (N, P), NaN for the others."""
+    rows = torch.full((count, cosines.shape[1]), torch.nan)
+    rows[:: max(1, count // FAULTY)] = cosines
+    return rows
+
+
 def faults(images: Any, texts: Any, films: Sequence[Path], crop: int) -> Iterator[tuple[str, torch.Tensor]]:
-    """Cosines (N, P) of the same code with one thing wrong."""
+    """Cosines (n, P) of the same code with one thing wrong."""
     right_images, right_texts = image_embeds(images, films), text_embeds(texts)
     steps, head, relu = images.transform.transforms, texts.model.cls_projection_head, images.model.projector.model[2]
 

@@ -8,8 +8,8 @@ the text encoder is built from a folder with a configuration and random weights.
 package reads when it is imported and this model does not use, is that of open_clip.
 
 Writes OUT/weights (unimed-clip-vit-b16.pt, vocab.txt) and OUT/expected.npz: pixel_values (N, 3, H, W),
-image_embeds (N, D), text_embeds (P, D), the prompts, probabilities (N, L) and their labels, and cosines (N, P) with
-faults planted.
+image_embeds (N, D), text_embeds (P, D), the prompts, probabilities (N, L) and their labels, and cosines (N, P)
+with faults planted, rows of NaN for most films.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ TINY = {
     "vision_cfg": {"image_size": 64, "layers": 2, "width": 64, "patch_size": 16},
     "text_cfg": {},
 }
+FAULTY = 8  # films at most that go through code with a fault
 LABELS = ("pneumonia", "edema", "pleural effusion")
 SIDES = ("{} is indicated in this chest X-ray image.", "No {} is indicated in this chest X-ray image.")
 BPE = "bpe_simple_vocab_16e6.txt.gz"
@@ -102,24 +103,28 @@ def main() -> None:
     tokenizer = package.HFTokenizer(str(encoder), context_length=TINY_CONTEXT if given.tiny else CONTEXT)
     films = [Image.open(film) for film in sorted(given.films.iterdir())]
     pixels = torch.stack([preprocess(film) for film in films])
+    embeds = image_embeds(model, pixels)
     np.savez_compressed(
         given.out / "expected.npz",
         pixel_values=pixels,
-        image_embeds=image_embeds(model, pixels),
+        image_embeds=embeds,
         text_embeds=text_embeds(model, tokenizer),
         prompts=PROMPTS,
         labels=LABELS,
-        probabilities=probabilities(model, pixels, tokenizer),
-        **{f"fault.{fault}": cosines for fault, cosines in faults(model, preprocess, tokenizer, films)},
+        probabilities=probabilities(model, embeds, tokenizer),
+        **{
+            f"fault.{fault}": among(len(films), cosines)
+            for fault, cosines in faults(model, preprocess, tokenizer, some(films))
+        },
     )
     shutil.rmtree(encoder)
 
 
 @torch.no_grad()
-def probabilities(model: Any, pixels: torch.Tensor, tokenizer: Any) -> torch.Tensor:
+def probabilities(model: Any, embeds: torch.Tensor, tokenizer: Any) -> torch.Tensor:
     """(N, L): softmax over logit_scale · cosine of both sides, as README.md has it."""
     sides = [text_embeds(model, tokenizer, [side.format(label) for label in LABELS]) for side in SIDES]
-    logits = torch.stack([model.logit_scale.exp() * image_embeds(model, pixels) @ texts.T for texts in sides])
+    logits = torch.stack([model.logit_scale.exp() * embeds @ texts.T for texts in sides])
     return logits.softmax(dim=0)[0]
 
 
@@ -133,10 +138,22 @@ def text_embeds(model: Any, tokenizer: Any, prompts: Sequence[str] = PROMPTS) ->
     return torch.cat([normalize(model.encode_text(tokenizer(prompt)), dim=-1) for prompt in prompts])
 
 
+def some(films: Sequence[Any]) -> Sequence[Any]:
+    """Films of every kind that go through code with a fault."""
+    return films[:: max(1, len(films) // FAULTY)]
+
+
+def among(count: int, cosines: torch.Tensor) -> torch.Tensor:
+    """(n, P) of some films → (N, P), NaN for the others."""
+    rows = torch.full((count, cosines.shape[1]), torch.nan)
+    rows[:: max(1, count // FAULTY)] = cosines
+    return rows
+
+
 def faults(
     model: Any, preprocess: Any, tokenizer: Any, films: Sequence[Image.Image]
 ) -> Iterator[tuple[str, torch.Tensor]]:
-    """Cosines (N, P) of the same code with one thing wrong."""
+    """Cosines (n, P) of the same code with one thing wrong."""
     from open_clip.hf_model import MeanPooler
 
     pixels = torch.stack([preprocess(film) for film in films])

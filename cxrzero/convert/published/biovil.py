@@ -84,11 +84,15 @@ def _load(name: str, weights: StateDict, source: Source) -> LoadedModel:
     card = load_card(name)
     words = {key: value for key, value in weights.items() if key.startswith(TEXT)}
     picture = {key: value for key, value in weights.items() if key not in words}
-    if not picture or not words:
-        missing = TEXT_FILE if picture else f"{IMAGE_FILES[PLAIN]} (BioViL) or {IMAGE_FILES[TEMPORAL]} (BioViL-T)"
+    if not words:
         raise ImportModelError(
-            f"{source.path} holds the {'image' if picture else 'text'} tower alone; put {missing} and vocab.txt of the "
-            f"same repository beside it ({card.page}), and import their folder with --as {name}"
+            f"{source.path} holds the image tower of {card.title} alone; put {TEXT_FILE} and vocab.txt of the same "
+            f"repository beside it ({card.page}), and import their folder with --as {name}"
+        )
+    if not picture:
+        raise ImportModelError(
+            f"{source.path} holds the text tower of BioViL or BioViL-T alone; put {' or '.join(IMAGE_FILES.values())} "
+            "of the same repository beside it, and import their folder with --as biovil or --as biovil-t"
         )
     image = Image(picture, f"the image tower of {card.title}")
     text = Text(words, f"the text tower of {card.title}")
@@ -110,7 +114,7 @@ def _load(name: str, weights: StateDict, source: Source) -> LoadedModel:
         tokenizer=_without_last_stop(tokenizer),
         context_length=min(CONTEXT, text.places),
         pad_id=PAD_ID,
-        activation="GELU",
+        activation="ReLU (pictures), GELU (texts)",
         lineage=name,
         card=card,
         arch=None,

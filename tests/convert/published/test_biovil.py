@@ -121,8 +121,11 @@ def without(file):
 
 
 BAD = {
-    "no text tower": (without(TEXT), r"holds the image tower alone; put pytorch_model\.bin and vocab\.txt"),
-    "no image tower": (without("image"), r"holds the text tower alone; put biovil_image_.* or biovil_t_image_.* and v"),
+    "no text tower": (without(TEXT), r"holds the image tower of BioViL.* alone; put pytorch_model\.bin and vocab"),
+    "no image tower": (
+        without("image"),
+        r"holds the text tower of BioViL or BioViL-T alone; put biovil_i.* or biovil_t",
+    ),
     "no vocabulary": (without("vocab.txt"), r"neither vocab\.txt nor tokenizer\.json.*microsoft/BiomedVLP"),
     "no projector": (
         in_file("image", drop(LAST[0])),
