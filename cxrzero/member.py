@@ -24,7 +24,7 @@ from cxrzero.errors import UsageError
 from cxrzero.files import installed_versions
 from cxrzero.images.radiograph import DecodeOptions
 from cxrzero.model.bundle import Bundle
-from cxrzero.model.model_json import CALIBRATION, TEXT_ENCODER, TOKENIZER
+from cxrzero.model.model_json import CALIBRATION, TOKENIZER
 from cxrzero.model.preprocess import Preprocess
 from cxrzero.model.score import Classifier, build_classifier
 from cxrzero.model.token_scorer import TokenScorer, distinct_sentences
@@ -191,9 +191,11 @@ class Member:
     def _text_cache(self) -> TextCache | None:
         if self.store is None:
             return None
+        graph, *weights = (self.bundle.files[name] for name in self.bundle.text_encoder_files())
         decisive = {
             **self._engine(TEXT_PRECISION),
-            "encoder": self.bundle.files[TEXT_ENCODER],
+            "encoder": graph,
+            **({"weights": weights} if weights else {}),
             "tokenizer": self.bundle.files[TOKENIZER],
             "context": [self.bundle.context_length, self.bundle.pad_id],
         }

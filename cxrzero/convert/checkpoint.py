@@ -12,7 +12,7 @@ from cxrzero.convert.contents import contents_of
 from cxrzero.convert.lineage import Lineage, choose_lineage
 from cxrzero.convert.loaded import LoadedModel
 from cxrzero.convert.published import load_published
-from cxrzero.convert.recognise import check_keys, exponentiated_scale, recognise
+from cxrzero.convert.recognise import exponentiated_scale, fill, recognise
 from cxrzero.convert.source import Source
 from cxrzero.convert.towers import open_clip_towers
 from cxrzero.convert.weights import StateDict, read_file, unwrap, widened
@@ -45,8 +45,7 @@ def load_checkpoint(path: Path, card: str | None, arch_name: str | None, tokeniz
     lineage, how = choose_lineage(card, path.name, given)
     arch = _architecture(weights, lineage, given)
     model = build_model(arch).eval()
-    check_keys(model, weights, arch["architecture"])
-    model.load_state_dict(weights)
+    fill(model, weights, arch["architecture"])
     size = int(arch["vision_cfg"]["image_size"])
     activation = "QuickGELU" if arch.get("quick_gelu") else "GELU"
     scale = exponentiated_scale(weights) if lineage.scale is None else lineage.scale

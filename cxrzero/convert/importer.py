@@ -23,12 +23,14 @@ from cxrzero.convert.checkpoint import load_checkpoint
 from cxrzero.convert.contents import read_folder, weight_files
 from cxrzero.convert.example import EXAMPLE, drawn, noted
 from cxrzero.convert.huggingface_folder import CONFIG, MODELS, kind_of, load_huggingface_folder
+from cxrzero.convert.labels import LABELS
 from cxrzero.convert.lineage import card_of_folder
 from cxrzero.convert.loaded import LoadedModel
 from cxrzero.convert.onnx_export import ExportedModel, example_ids, example_pixels, export_onnx
 from cxrzero.convert.openclip_folder import CONFIG as OPEN_CLIP_CONFIG
 from cxrzero.convert.openclip_folder import load_openclip_folder
 from cxrzero.convert.published import load_published
+from cxrzero.convert.shards import INDEX, files_of
 from cxrzero.convert.source import Source
 from cxrzero.convert.towers import AttentionTowers
 from cxrzero.errors import ImportModelError, NoInputError, OutputError, OutputExistsError, UsageError
@@ -40,23 +42,6 @@ from cxrzero.model.preprocess import Preprocess
 from cxrzero.outside.offline import offline
 from cxrzero.phantom import draw
 
-# The 14 observations of CheXpert (Irvin et al., AAAI 2019), what models of this field are asked first.
-LABELS = [
-    "atelectasis",
-    "cardiomegaly",
-    "consolidation",
-    "edema",
-    "enlarged cardiomediastinum",
-    "fracture",
-    "lung lesion",
-    "lung opacity",
-    "no finding",
-    "pleural effusion",
-    "pleural other",
-    "pneumonia",
-    "pneumothorax",
-    "support devices",
-]
 VERSIONS = ("torch", "open_clip_torch", "timm", "transformers", "onnx", "onnxruntime-gpu", "onnxruntime", "tokenizers")
 # Files of open_clip's and transformers' folders.
 MODEL_FILE = re.compile(
@@ -189,6 +174,7 @@ def _write_card(folder: Path, content: dict[str, Any]) -> None:
 def _name_of(source: Path) -> str:
     """A file's name without the suffix of weights only: best_64_0.0001_original_35000_0.864.pt has other dots."""
     source = source.resolve()
+    source = source.with_name(source.name.removesuffix(INDEX))
     return source.stem if source.suffix in WEIGHT_SUFFIXES else source.name
 
 
@@ -308,7 +294,7 @@ def _fact(card: Card | None, key: str) -> Any:
 
 def _fingerprints(source: Path, read: tuple[Path, ...] = ()) -> dict[str, str]:
     """Name → SHA-256 of the file, or of a folder's files that such models have; what else lies there is not told."""
-    own = {source} if source.is_file() else set(filter(_is_of_a_model, source.iterdir()))
+    own = {*files_of(source)} if source.is_file() else set(filter(_is_of_a_model, source.iterdir()))
     return {path.name: sha256_of(path) for path in sorted({*own, *read})}
 
 

@@ -115,6 +115,16 @@ def exponentiated_scale(weights: Mapping[str, Tensor]) -> float:
     return scale
 
 
+def fill(model: nn.Module, weights: Mapping[str, Tensor], what: str) -> None:
+    """Give a model its weights: these very tensors, since a large model is not copied; from a file they are mapped.
+
+    Raises:
+        ImportModelError: as `check_keys` does.
+    """
+    check_keys(model, weights, what)
+    model.load_state_dict(dict(weights), assign=True)
+
+
 def _layers(weights: Mapping[str, Tensor], tower: str) -> int:
     block = re.compile(rf"{re.escape(tower)}transformer\.resblocks\.(\d+)\.")
     return len({found[1] for name in weights if (found := block.match(name))})

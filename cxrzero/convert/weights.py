@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cxrzero.convert.shards import is_index, read_index
 from cxrzero.convert.standins import stand_ins
 from cxrzero.errors import ImportModelError, NoInputError
 
@@ -50,14 +51,30 @@ def read_weights(path: Path) -> StateDict:
 def read_file(path: Path) -> Any:
     """What a file of weights holds, as it stands there: tensors, in dicts, among scalars and stand-ins.
 
+    Of an index, the tensors of the files that it names.
+
     Raises: as `read_weights`, but that it need not hold weights.
     """
+    if is_index(path):
+        return _read_shards(path)
     return _read_safetensors(path) if _begins_like_safetensors(path) else _read_torch(path)
 
 
 def widened(state: Mapping[str, Tensor]) -> StateDict:
     """The same numbers as float32; what is no floating point stays."""
     return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
+
+
+def _read_shards(index: Path) -> dict[str, Any]:
+    """The tensors of all files that an index names; whatever else a file holds is not looked at."""
+    places = read_index(index)
+    found: dict[str, Any] = {}
+    for file in sorted(set(places.values())):
+        tensors = unwrap(read_file(file), file)
+        found |= {name: value for name, value in tensors.items() if places.get(name) == file}
+    if missing := sorted(places.keys() - found.keys()):
+        raise ImportModelError(f"{places[missing[0]]} does not hold {missing[0]}, which {index.name} has there")
+    return found
 
 
 def _begins_like_safetensors(path: Path) -> bool:
@@ -99,7 +116,9 @@ def _read_torch(path: Path) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of pickle protocols that it may not understand: then it raises
             with stand_ins():
-                return torch.load(path, map_location="cpu", weights_only=True)
+                # Mapped, not read: of a large model the tensors become its weights as they are. Before version 1.6 of
+                # torch a file was one pickle, and no archive.
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         # What else torch says is advice on how to run the file all the same.
         found = re.search(r"unsupported (?:global: )?\w+ [\w.]+", str(error), re.IGNORECASE)

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cxrzero.cards.card import card_names, card_of_file, load_card
 from cxrzero.errors import AmbiguousModelError, NoInputError, OutputError, OutputExistsError, RunError, UsageError
@@ -22,6 +23,9 @@ from cxrzero.images.leftovers import FORK
 from cxrzero.model.bundle import Bundle, load_bundle
 from cxrzero.registry.folder import IMPORTED, check_name, is_bundle, models_folder
 from cxrzero.registry.trainingrun import why_no_model
+
+if TYPE_CHECKING:
+    from cxrzero.convert.own.asked import OwnEncoders
 
 SUFFIXES = (".pt", ".pth", ".bin", ".safetensors", ".ckpt")
 # What makes a folder of weights one model: open_clip's and Hugging Face's configuration.
@@ -131,22 +135,63 @@ def convert(
         OutputError: it cannot be written.
         ImportModelError, AmbiguousModelError, MissingExtraError: see `cxrzero.convert`.
     """
-    if out.exists():
-        raise OutputExistsError(f"{out} exists already; choose another --name or --out, or remove it first")
+    _check_free(out)
     from cxrzero.convert import import_model  # needs torch, which a bundle that is here already does not
 
-    with _workplace(out) as folder:
-        target, called = folder / out.name, name or out.name
-        report = import_model(source, target, name=called, card=card, arch=arch, tokenizer=tokenizer)
-        measured: tuple[str, ...] = ()
+    def made(folder: Path) -> tuple[str, ...]:
+        return import_model(source, folder, name=name or out.name, card=card, arch=arch, tokenizer=tokenizer).lines
+
+    return _put(out, made, variants, extras)
+
+
+def place(name: str | None, out: Path | None) -> tuple[Path, str]:
+    """Where a model goes whose files do not say what it is called, and what --model then takes.
+
+    Raises:
+        UsageError: neither is given, or the name cannot be one.
+    """
+    if out is not None:
+        return out, str(out)
+    if name is None:
+        raise UsageError("give your model a name: --name NAME")
+    return models_folder() / check_name(name), name
+
+
+def convert_own(
+    asked: OwnEncoders, out: Path, *, name: str | None = None, variants: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """The same of encoders of a user's own.
+
+    Raises:
+        OutputExistsError, OutputError: as `convert`.
+        NoInputError, ConfigError, ImportModelError, MissingExtraError: see `cxrzero.convert.import_own`.
+    """
+    _check_free(out)
+    from cxrzero.convert import import_own
+
+    return _put(out, lambda folder: import_own(asked, folder, name or out.name), variants)
+
+
+def _check_free(out: Path) -> None:
+    if out.exists():
+        raise OutputExistsError(f"{out} exists already; choose another --name or --out, or remove it first")
+
+
+def _put(
+    out: Path, made: Callable[[Path], tuple[str, ...]], variants: Sequence[str], extras: Sequence[Path] = ()
+) -> tuple[str, ...]:
+    """Have a bundle made in a folder of its own, and move it to its place; what is said of it."""
+    with _workplace(out) as work:
+        bundle = work / out.name
+        lines = made(bundle)
         if variants:
             from cxrzero.convert.variants import add_variants
 
-            measured = add_variants(report.bundle, variants)
+            lines += add_variants(bundle, variants)
         for extra in extras:
-            shutil.copy2(extra, report.bundle)
-        _move(report.bundle, out)
-    return report.lines + measured
+            shutil.copy2(extra, bundle)
+        _move(bundle, out)
+    return lines
 
 
 @contextmanager

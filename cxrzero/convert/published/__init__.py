@@ -22,6 +22,7 @@ from cxrzero.convert.published.kad import KAD
 from cxrzero.convert.published.layout import Layout, Source, part
 from cxrzero.convert.published.mavl import MAVL
 from cxrzero.convert.published.medclip import MEDCLIP_RESNET, MEDCLIP_VIT
+from cxrzero.convert.published.medimageinsight import MEDIMAGEINSIGHT
 from cxrzero.convert.published.medklip import MEDKLIP
 from cxrzero.convert.published.radzero import RADZERO
 from cxrzero.convert.published.unimed_clip import UNIMED_CLIP
@@ -44,6 +45,7 @@ LAYOUTS: tuple[Layout, ...] = (
     MAVL,
     MEDCLIP_RESNET,
     MEDCLIP_VIT,
+    MEDIMAGEINSIGHT,
     MEDKLIP,
     RADZERO,
     UNIMED_CLIP,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cxrzero.convert.published.layout import part as part  # beside which it is mostly wanted
-from cxrzero.convert.recognise import HEAD_WIDTH, check_keys
+from cxrzero.convert.recognise import HEAD_WIDTH, fill
 from cxrzero.errors import ImportModelError, MissingExtraError
 
 WORDS = "embeddings.word_embeddings.weight"
@@ -85,8 +85,7 @@ def build_bert(
         raise ImportModelError(f"the text tower of {what} is missing, or not BERT: no {error.args[0]}") from None
     model = BertModel(config, add_pooling_layer=pooler).eval()
     own = {name: value for name, value in weights.items() if name != NOT_WEIGHTS and (pooler or "pooler." not in name)}
-    check_keys(model, own, f"the text tower of {what}")
-    model.load_state_dict(own)
+    fill(model, own, f"the text tower of {what}")
     return Bert(model, pad_id)
 
 

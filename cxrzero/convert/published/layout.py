@@ -9,8 +9,9 @@ from typing import TypeVar
 from torch import Tensor, nn
 
 from cxrzero.cards.card import UNVERIFIED, Card
+from cxrzero.convert import recognise
 from cxrzero.convert.loaded import LoadedModel
-from cxrzero.convert.recognise import check_keys, shortened
+from cxrzero.convert.recognise import shortened
 from cxrzero.convert.source import Source
 from cxrzero.convert.weights import StateDict
 from cxrzero.errors import ImportModelError
@@ -47,8 +48,7 @@ def fill(module: Module, weights: StateDict, what: str) -> Module:
     Raises:
         ImportModelError: they do not fit; names which.
     """
-    check_keys(module, weights, what)
-    module.load_state_dict(weights)
+    recognise.fill(module, weights, what)
     return module.eval()
 
 
