@@ -294,7 +294,7 @@ def _fact(card: Card | None, key: str) -> Any:
 
 def _fingerprints(source: Path, read: tuple[Path, ...] = ()) -> dict[str, str]:
     """Name → SHA-256 of the file, or of a folder's files that such models have; what else lies there is not told."""
-    own = set(files_of(source)) if source.is_file() else set(filter(_is_of_a_model, source.iterdir()))
+    own = {*files_of(source)} if source.is_file() else set(filter(_is_of_a_model, source.iterdir()))
     return {path.name: sha256_of(path) for path in sorted({*own, *read})}
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from cxrzero.convert.contents import Contents
 from cxrzero.convert.loaded import LoadedModel
 from cxrzero.convert.published.biovil import BIOVIL, BIOVIL_T
+from cxrzero.convert.published.carzero import CARZERO
 from cxrzero.convert.published.chexficient import CHEXFICIENT
 from cxrzero.convert.published.clear import CLEAR
 from cxrzero.convert.published.cxr_clip import CXR_CLIP_RESNET, CXR_CLIP_SWIN
@@ -23,6 +24,7 @@ from cxrzero.convert.published.mavl import MAVL
 from cxrzero.convert.published.medclip import MEDCLIP_RESNET, MEDCLIP_VIT
 from cxrzero.convert.published.medimageinsight import MEDIMAGEINSIGHT
 from cxrzero.convert.published.medklip import MEDKLIP
+from cxrzero.convert.published.radzero import RADZERO
 from cxrzero.convert.published.unimed_clip import UNIMED_CLIP
 from cxrzero.convert.recognise import shortened
 from cxrzero.convert.weights import WRAPPERS, widened
@@ -34,6 +36,7 @@ __all__ = ["LAYOUTS", "Layout", "Source", "find_layout", "load_published"]
 LAYOUTS: tuple[Layout, ...] = (
     BIOVIL,
     BIOVIL_T,
+    CARZERO,
     CHEXFICIENT,
     CLEAR,
     CXR_CLIP_RESNET,
@@ -44,6 +47,7 @@ LAYOUTS: tuple[Layout, ...] = (
     MEDCLIP_VIT,
     MEDIMAGEINSIGHT,
     MEDKLIP,
+    RADZERO,
     UNIMED_CLIP,
 )
 

@@ -4,6 +4,7 @@ All three took DETR's decoder in its pre-norm form (KAD A3_CLIP/models/transform
 591d999; MAVL Zero-shot_classification/models/transformer.py, 6a5eacd; MedKLIP, 8e60b03). In every layer the questions
 first attend to each other, which is why what a label gets depends on the labels that are asked with it. No position is
 added to places or questions: none of the three passes `pos` or `query_pos`. Names of modules are the published ones.
+CARZero has the same without questions that look at each other (`CrossLayer`).
 """
 
 from __future__ import annotations
@@ -55,31 +56,42 @@ def _heads(tokens: Tensor) -> Tensor:
     return tokens.unflatten(-1, (HEADS, tokens.shape[-1] // HEADS)).transpose(1, 2)
 
 
-class DecoderLayer(nn.Module):
-    """Pre-norm: each of three parts reads normalised questions and adds to them; the places are not normalised."""
+class CrossLayer(nn.Module):
+    """Pre-norm: each of two parts reads normalised questions and adds to them; the places are not normalised."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        self.self_attn, self.multihead_attn = Attention(width), Attention(width)
+        self.multihead_attn = Attention(width)
         self.linear1, self.linear2 = nn.Linear(width, hidden), nn.Linear(hidden, width)
-        self.norm1, self.norm2, self.norm3 = nn.LayerNorm(width), nn.LayerNorm(width), nn.LayerNorm(width)
+        self.norm2, self.norm3 = nn.LayerNorm(width), nn.LayerNorm(width)
 
     def forward(self, questions: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
         """(N, L, D) and (N, T, D) → questions (N, L, D), and where each looked (N, L, T)."""
-        normed = self.norm1(questions)
-        questions = questions + self.self_attn(normed, normed)[0]
         found, weights = self.multihead_attn(self.norm2(questions), places)
         questions = questions + found
         return questions + self.linear2(functional.relu(self.linear1(self.norm3(questions)))), weights
 
 
+class DecoderLayer(CrossLayer):
+    """Before these two parts, one in which the questions look at each other."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__(width, hidden)
+        self.self_attn, self.norm1 = Attention(width), nn.LayerNorm(width)
+
+    def forward(self, questions: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+        """As `CrossLayer`."""
+        normed = self.norm1(questions)
+        return super().forward(questions + self.self_attn(normed, normed)[0], places)
+
+
 class Decoder(nn.Module):
     """Layers one after another, then a norm."""
 
-    def __init__(self, width: int, hidden: int, layers: int) -> None:
+    def __init__(self, width: int, hidden: int, layers: int, kind: type[CrossLayer] = DecoderLayer) -> None:
         super().__init__()
         self.width = width
-        self.layers = nn.ModuleList(DecoderLayer(width, hidden) for _ in range(layers))
+        self.layers = nn.ModuleList(kind(width, hidden) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
 
     def forward(self, questions: Tensor, places: Tensor) -> tuple[Tensor, list[Tensor]]:
