@@ -32,13 +32,13 @@ __all__ = ["LAYOUTS", "Layout", "Source", "find_layout", "load_published"]
 LAYOUTS: tuple[Layout, ...] = (
     CHEXFICIENT,
     CLEAR,
-    MEDIMAGEINSIGHT,
     CXR_CLIP_RESNET,
     CXR_CLIP_SWIN,
     KAD,
     MAVL,
     MEDCLIP_RESNET,
     MEDCLIP_VIT,
+    MEDIMAGEINSIGHT,
     MEDKLIP,
 )
 
