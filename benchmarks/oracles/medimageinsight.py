@@ -2,9 +2,9 @@
 
     python benchmarks/oracles/medimageinsight.py --code CHECKOUT --films FOLDER --out FOLDER [--tiny]
 
-CHECKOUT is https://huggingface.co/lion-ai/MedImageInsights, or its mirror https://github.com/visual-layer/MedImageInsight
-at e31cae3. It needs einops beside cxrzero's own extras. Its code is run as it is; libraries that inference does not use
-(mpi4py, fvcore, mup …) are empty modules.
+CHECKOUT is https://github.com/visual-layer/MedImageInsight at e31cae3, a mirror of
+https://huggingface.co/lion-ai/MedImageInsights. It needs einops beside cxrzero's own extras. Its code is run as it is;
+libraries that inference does not use (mpi4py, fvcore, mup …) are empty modules.
 
 Writes into --out: medimageinsigt-v1.0.0.pt (safetensors, as published), and expected.npz, see
 benchmarks/published_models.py.
@@ -38,7 +38,7 @@ TINY = {
     "UNICL_MODEL": {"DIM_PROJECTION": 32},
 }
 BATCH = 4
-WITH_FAULTS = 8  # films that faults of the image tower are computed on
+WITH_FAULTS = 8  # films that faults of the image tower are computed on: those that are not square, which a crop changes
 TEXTS = ("x-ray chest anteroposterior {}", "x-ray chest anteroposterior no {}")
 LABELS = FINDINGS[:10]
 PROMPTS = tuple(text.format(label) for text in TEXTS for label in LABELS)
@@ -120,19 +120,27 @@ def probabilities(classifier: Any, files: list[str], embeds: torch.Tensor) -> np
 
 
 def faults(classifier: Any, files: list[str], pixels: torch.Tensor, texts: torch.Tensor, embeds: torch.Tensor) -> Any:
-    """Name of a fault → cosines (N, M), of the first films where pictures are encoded with it."""
-    some, few = files[:WITH_FAULTS], pixels[:WITH_FAULTS]
+    """Name of a fault → cosines (N, M); rows of NaN are films that were not encoded with it."""
+    sizes = [classifier.decode_base64_image(file).size for file in files]
+    chosen = [place for place, size in enumerate(sizes) if size[0] != size[1]][:WITH_FAULTS]
+    some, few = [files[place] for place in chosen], pixels[chosen]
+
+    def scores(pictures: torch.Tensor) -> torch.Tensor:
+        rows = torch.full((len(files), len(texts)), torch.nan)
+        rows[chosen] = images(classifier, pictures) @ texts.T
+        return rows
+
     model, right, stated = classifier.model, classifier.preprocess, classifier.opt
     found = {}
     classifier.preprocess = transforms(stated | {"TEST": {"CENTER_CROP": True}})
-    found["crop"] = images(classifier, pictures(classifier, some)) @ texts.T
+    found["crop"] = scores(pictures(classifier, some))
     classifier.preprocess = right
-    found["scale"] = images(classifier, few * 1.1) @ texts.T
+    found["scale"] = scores(few * 1.1)
     trunk = model.image_encoder
     pool, trunk.avgpool = trunk.avgpool, torch.nn.AdaptiveMaxPool1d(1)
-    found["pooling"] = images(classifier, few) @ texts.T
+    found["pooling"] = scores(few)
     norm, trunk.avgpool, trunk.norms = trunk.norms, pool, torch.nn.Identity()
-    found["norm"] = images(classifier, few) @ texts.T
+    found["norm"] = scores(few)
     trunk.norms = norm
     given = tokens(classifier, PROMPTS)
     hidden = model.lang_encoder(**given)["last_hidden_state"][:, 1] @ model.lang_projection
@@ -141,7 +149,7 @@ def faults(classifier: Any, files: list[str], pixels: torch.Tensor, texts: torch
     for block in model.lang_encoder.resblocks:  # the activation of the text tower, last: it stays wrong
         block.mlp.gelu = torch.nn.GELU()
     found["activation"] = embeds @ model.encode_text(given).T
-    return {f"fault.{name}": scores.numpy() for name, scores in found.items()}
+    return {f"fault.{name}": wrong.numpy() for name, wrong in found.items()}
 
 
 def transforms(stated: dict[str, Any]) -> Any:

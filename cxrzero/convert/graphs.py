@@ -24,9 +24,6 @@ STORED_FROM = 1024
 # tower are not part of one; of a text tower they are where they fit.
 MAX_INSIDE = 2**31 - 2**24
 ALIGNMENT = 64  # bytes, of a tensor in the file of weights; a processor's cache line
-# A protobuf message ends at 2^31 − 1 bytes. The weights of a picture's tower are not part of one; of a text tower they
-# are where they fit, beside a graph of some megabytes.
-MAX_INSIDE = 2**31 - 2**24
 
 Values = Callable[[TensorProto], npt.NDArray[Any]]
 

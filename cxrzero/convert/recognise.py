@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import open_clip
 from open_clip.model import convert_to_custom_text_state_dict
@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from cxrzero.clip.architecture import Arch
 from cxrzero.errors import AmbiguousModelError, ImportModelError
+
+Module = TypeVar("Module", bound=nn.Module)
 
 SHOWN = 10  # keys that a message lists
 HEAD_WIDTH = 64  # of every CLIP transformer by OpenAI; the shapes do not tell it
@@ -115,14 +117,17 @@ def exponentiated_scale(weights: Mapping[str, Tensor]) -> float:
     return scale
 
 
-def fill(model: nn.Module, weights: Mapping[str, Tensor], what: str) -> None:
-    """Give a model its weights: these very tensors, since a large model is not copied; from a file they are mapped.
+def fill(module: Module, weights: Mapping[str, Tensor], what: str) -> Module:
+    """Put tensors into a module, all of them and nothing else; in evaluation mode.
+
+    They become its weights as they are, since a large model is not copied: those of a file stay mapped.
 
     Raises:
         ImportModelError: as `check_keys` does.
     """
-    check_keys(model, weights, what)
-    model.load_state_dict(dict(weights), assign=True)
+    check_keys(module, weights, what)
+    module.load_state_dict(dict(weights), assign=True)
+    return module.eval()
 
 
 def _layers(weights: Mapping[str, Tensor], tower: str) -> int:

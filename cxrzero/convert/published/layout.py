@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from cxrzero.cards.card import UNVERIFIED, Card
-from cxrzero.convert import recognise
 from cxrzero.convert.loaded import LoadedModel
-from cxrzero.convert.recognise import shortened
+from cxrzero.convert.recognise import fill, shortened
 from cxrzero.convert.source import Source
 from cxrzero.convert.weights import StateDict
 from cxrzero.errors import ImportModelError
 
 __all__ = ["Layout", "Source", "fill", "part", "refuse_others", "source_of"]
-
-Module = TypeVar("Module", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -40,16 +36,6 @@ class Layout:
 def part(weights: Mapping[str, Tensor], prefix: str) -> StateDict:
     """The tensors below a prefix, named without it."""
     return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
-
-
-def fill(module: Module, weights: StateDict, what: str) -> Module:
-    """Put tensors into a module, all of them and nothing else; in evaluation mode.
-
-    Raises:
-        ImportModelError: they do not fit; names which.
-    """
-    recognise.fill(module, weights, what)
-    return module.eval()
 
 
 def source_of(card: Card, fact: str) -> str:
