@@ -3,10 +3,11 @@
 A bundle lists its steps in order. Geometry acts on the 8-bit grey picture with Pillow (the libraries that the models
 were trained with do the same), `rescale` turns it into float32, and what follows acts on numbers:
 
-    stretch          rounding="floor"                        darkest → 0, brightest → 255, on the whole picture
+    stretch          rounding: "floor", "nearest"            darkest → 0, brightest → 255, on the whole picture
     resize           height, width, interpolation            stretched to exactly that size
     resize_shortest  size, interpolation                     CLIP: shorter side = size, longer = int(size·long/short)
     resize_longest   size, interpolation                     CheXzero: longer side = size, both sides int(side·ratio)
+    resize_longest_area  size                                CARZero: OpenCV's INTER_AREA, longer side = size exactly
     center_crop      height, width                           offset = round((H − height) / 2), torchvision's rule
     pad_to_square    size, fill                              CheXzero: pasted at ((size − w)//2, (size − h)//2)
     expand_to_square minimum, fill                          MedCLIP: the same with size = max(minimum, h, w)

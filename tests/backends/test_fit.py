@@ -117,6 +117,9 @@ def test_a_geometry_that_would_change_fitted_films_is_left_to_the_decoders() -> 
     assert twice.fitted_size == (224, 224)
     assert not fits_on_device(twice)
     assert not fits_on_device(_geometry([{"step": "stretch", "rounding": "floor"}, squeeze]))
+    area = [{"step": "resize_longest_area", "size": 64}, {"step": "pad_to_square", "size": 64, "fill": 0}]
+    assert _geometry(area).is_settled
+    assert not fits_on_device(_geometry(area))
     assert not fits_on_device(_geometry([{"step": "resize_longest", "size": 320, "interpolation": "lanczos"}]))
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from cxrzero.images.radiograph import GreyImage
-from cxrzero.model.geometry import Geometry, Resize, Size, Stretch, Window
+from cxrzero.model.geometry import Geometry, Resize, Size, Window
 from cxrzero.model.resample import BITS, Order, order_of_passes, taps
 
 # Pixels that are resized together at most, in the largest of their passes: in float64 128 MB, twice.
@@ -88,7 +88,7 @@ class Fitter:
             return self._copied([self._geometry(films[0])])
         pixels = self._copied(films)
         for move in self._geometry.plan(size):
-            assert not isinstance(move, Stretch), "fits_on_device refuses what goes by grey"
+            assert isinstance(move, Resize | Window), "fits_on_device refuses what is not Pillow's"
             pixels = self._resize(pixels, move) if isinstance(move, Resize) else _window(pixels, move)
         return pixels
 
