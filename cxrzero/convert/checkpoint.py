@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
-import torch
 from open_clip.model import convert_to_custom_text_state_dict
 
 from cxrzero.clip.architecture import Arch, build_model, load_arch
@@ -14,11 +12,11 @@ from cxrzero.convert.contents import contents_of
 from cxrzero.convert.lineage import Lineage, choose_lineage
 from cxrzero.convert.loaded import LoadedModel
 from cxrzero.convert.published import load_published
-from cxrzero.convert.recognise import fill, recognise
+from cxrzero.convert.recognise import exponentiated_scale, fill, recognise
 from cxrzero.convert.source import Source
 from cxrzero.convert.towers import open_clip_towers
 from cxrzero.convert.weights import StateDict, read_file, unwrap, widened
-from cxrzero.errors import AmbiguousModelError, ImportModelError, UsageError
+from cxrzero.errors import AmbiguousModelError, UsageError
 
 
 def load_checkpoint(path: Path, card: str | None, arch_name: str | None, tokenizer: Path | None = None) -> LoadedModel:
@@ -50,7 +48,7 @@ def load_checkpoint(path: Path, card: str | None, arch_name: str | None, tokeniz
     fill(model, weights, arch["architecture"])
     size = int(arch["vision_cfg"]["image_size"])
     activation = "QuickGELU" if arch.get("quick_gelu") else "GELU"
-    scale = _exponentiated(weights) if lineage.scale is None else lineage.scale
+    scale = exponentiated_scale(weights) if lineage.scale is None else lineage.scale
     return LoadedModel(
         model=model,
         towers=open_clip_towers(model),
@@ -88,12 +86,3 @@ def _architecture(weights: StateDict, lineage: Lineage, arch: Arch | None) -> Ar
             f"QuickGELU: every result would be slightly wrong. Leave --arch out, or take {arch['name']}-quickgelu"
         )
     return arch
-
-
-def _exponentiated(weights: StateDict) -> float:
-    if "logit_scale" not in weights:
-        raise ImportModelError("the weights have no logit_scale, which this lineage's scoring rule needs")
-    scale = math.exp(float(weights["logit_scale"].reshape(-1)[0]))
-    if not torch.isfinite(torch.tensor(scale)):
-        raise ImportModelError(f"logit_scale {scale} is not finite: the weights are damaged")
-    return scale

@@ -245,6 +245,8 @@ def _describe(
         "preprocess": loaded.preprocess,
         "scoring": loaded.scoring,
         "templates": _templates(loaded),
+        **({"book": dict(loaded.book)} if loaded.book else {}),
+        **({"sentences": loaded.sentences} if loaded.sentences > 1 else {}),
         "labels": LABELS,
         "license": card.licence.name if card else None,
         "intended_use": None,
@@ -292,8 +294,8 @@ def _fact(card: Card | None, key: str) -> Any:
 
 def _fingerprints(source: Path, read: tuple[Path, ...] = ()) -> dict[str, str]:
     """Name → SHA-256 of the file, or of a folder's files that such models have; what else lies there is not told."""
-    files = files_of(source) if source.is_file() else sorted({*filter(_is_of_a_model, source.iterdir()), *read})
-    return {path.name: sha256_of(path) for path in files}
+    own = {*files_of(source)} if source.is_file() else set(filter(_is_of_a_model, source.iterdir()))
+    return {path.name: sha256_of(path) for path in sorted({*own, *read})}
 
 
 def _hash_lines(card: Card | None, hashes: dict[str, str]) -> list[str]:

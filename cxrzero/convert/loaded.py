@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ class LoadedModel:
         arch: a configuration that `clip.architecture.build_model` can build it from again; None where there is none.
         lineage: whose preprocessing and scoring rule these are.
         stated: what was recognised and how, a line each, for the user.
+        book: label → the prompt that its authors ask for it; other labels are put into templates.
+        sentences: of a prompt, with "[SEP]" between them.
         files: that the weights were read from, where their names do not tell that they are a model's.
     """
 
@@ -49,6 +52,8 @@ class LoadedModel:
     card: Card | None
     arch: Arch | None
     stated: tuple[str, ...]
+    book: Mapping[str, str] = field(default_factory=dict)
+    sentences: int = 1
     files: tuple[Path, ...] = ()
 
 

@@ -104,11 +104,14 @@ def _read_safetensors(path: Path) -> Any:
 
 
 def _read_torch(path: Path) -> Any:
-    if _is_torchscript(path):
+    members = _members(path)
+    if any(name.endswith("/constants.pkl") or "/code/" in name for name in members):
         raise ImportModelError(
             f"{path} is a TorchScript archive, which carries code and is not opened; save its state_dict() with "
             "torch.save where you trust the file, and import that"
         )
+    if members and not any(name.endswith("/data.pkl") for name in members):
+        raise ImportModelError(f"{path} is a ZIP archive of other files; unpack it, and give the file of weights in it")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of pickle protocols that it may not understand: then it raises
@@ -130,11 +133,12 @@ def _read_torch(path: Path) -> Any:
         ) from error
 
 
-def _is_torchscript(path: Path) -> bool:
+def _members(path: Path) -> list[str]:
+    """Names in a ZIP archive, which torch's own files are too; [] for any other file."""
     if not zipfile.is_zipfile(path):
-        return False
+        return []
     with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") or "/code/" in name for name in archive.namelist())
+        return archive.namelist()
 
 
 def unwrap(content: Any, path: Path) -> StateDict:

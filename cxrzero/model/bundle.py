@@ -65,6 +65,8 @@ class Bundle:
         variants: precision → what the bundle has or states for it, besides fp32.
         tokens: what the encoders of a bundle with a scorer give; None without one.
         attention: (height, width) of the places that the scorer says it looks at; None where it does not say.
+        book: label → the prompt that the model's authors ask for it; other labels are put into templates.
+        sentences: of a prompt, with "[SEP]" between them.
     """
 
     path: Path
@@ -84,6 +86,8 @@ class Bundle:
     at_chance: tuple[str, ...] = ()
     tokens: Tokens | None = None
     attention: tuple[int, int] | None = None
+    book: Mapping[str, str] = field(default_factory=dict)
+    sentences: int = 1
 
     @property
     def fingerprint(self) -> str:
@@ -196,6 +200,8 @@ def load_bundle(path: Path) -> Bundle:
         at_chance=stated.at_chance(),
         tokens=stated.tokens(),
         attention=stated.attention(),
+        book=stated.book(),
+        sentences=stated.sentences(),
     )
     for name, sha256 in bundle.files.items():
         _check_file(path / name, sha256)

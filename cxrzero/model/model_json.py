@@ -205,6 +205,17 @@ class ModelJson:
         sides = [value.get("height"), value.get("width")] if isinstance(value, dict) else None
         return self._pair(sides, "attention", "{height, width}")
 
+    def book(self) -> Mapping[str, str]:
+        """Label → the prompt that the model's authors ask for it; empty where nothing is stated."""
+        value = self._object("book") if self.data.get("book") is not None else {}
+        if any(not isinstance(prompt, str) or not name.strip() or not prompt.strip() for name, prompt in value.items()):
+            self._fail("book", "must give each label a text that is not empty")
+        return MappingProxyType(value)
+
+    def sentences(self) -> int:
+        """How many a prompt has, with "[SEP]" between them; 1 where nothing is stated."""
+        return self.integer("sentences") if "sentences" in self.data else 1
+
     def image_size(self) -> tuple[int, int]:
         value = self._get("image_size")
         if not isinstance(value, list) or len(value) != 2 or any(type(n) is not int or n < 1 for n in value):

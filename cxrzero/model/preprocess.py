@@ -3,11 +3,14 @@
 A bundle lists its steps in order. Geometry acts on the 8-bit grey picture with Pillow (the libraries that the models
 were trained with do the same), `rescale` turns it into float32, and what follows acts on numbers:
 
+    stretch          rounding: "floor", "nearest"            darkest → 0, brightest → 255, on the whole picture
     resize           height, width, interpolation            stretched to exactly that size
     resize_shortest  size, interpolation                     CLIP: shorter side = size, longer = int(size·long/short)
     resize_longest   size, interpolation                     CheXzero: longer side = size, both sides int(side·ratio)
+    resize_longest_area  size                                CARZero: OpenCV's INTER_AREA, longer side = size exactly
     center_crop      height, width                           offset = round((H − height) / 2), torchvision's rule
     pad_to_square    size, fill                              CheXzero: pasted at ((size − w)//2, (size − h)//2)
+    expand_to_square minimum, fill                          MedCLIP: the same with size = max(minimum, h, w)
     rescale          factor                                  uint8 → float32 · factor (1 keeps 0–255)
     normalize        mean, std (three each)                  (x − mean) / std, one grey channel becomes three
     resize_tensor    size, interpolation="bicubic", antialias=false    on floats, after rescale
@@ -170,7 +173,7 @@ def _bind(function: Callable[..., Any], name: str, parameters: dict[str, Any]) -
         raise BundleError(f"preprocess step {name!r} takes exactly: {', '.join(sorted(allowed))}")
     if "interpolation" in parameters and parameters["interpolation"] not in list(INTERPOLATIONS):
         raise BundleError(f"preprocess step {name!r}: unknown interpolation {parameters['interpolation']!r}")
-    for key in ("height", "width", "size"):
+    for key in ("height", "width", "size", "minimum"):
         if key in parameters and (type(parameters[key]) is not int or not 1 <= parameters[key] <= 4096):
             raise BundleError(f"preprocess step {name!r}: {key} must be a whole number from 1 to 4096")
     return partial(function, **parameters)

@@ -32,6 +32,8 @@ SUFFIXES = (".pt", ".pth", ".bin", ".safetensors", ".ckpt")
 CONFIGS = ("open_clip_config.json", "config.json")
 # What an import may read beside a file of weights.
 VOCABULARIES = ("vocab.txt", "tokenizer.json")
+# MedKLIP's and MAVL's book; beside it the text encoder that the two take from elsewhere (convert/published/booked.py).
+BOOK, OF_BOOK = "observation explanation.json", ("gpt4_mimic.json", "pytorch_model.bin", "model.safetensors")
 
 
 def find(path: Path) -> list[Path]:
@@ -205,12 +207,13 @@ def _workplace(out: Path) -> Iterator[Path]:
 
 
 def digest(source: Path) -> str:
-    """What a source contains, as the name of a folder; a file with the vocabulary that may lie beside it.
+    """What a source contains, as the name of a folder; a file with what an import may read beside it.
 
     Raises:
         RunError: something in it cannot be read.
     """
-    beside = [source.parent / name for name in VOCABULARIES] if source.is_file() else []
+    names = (*VOCABULARIES, *((BOOK, *OF_BOOK) if (source.parent / BOOK).is_file() else ()))
+    beside = [source.parent / name for name in names] if source.is_file() else []
     try:
         found = [sha256_of_tree(path) for path in (source, *beside) if path.exists()]
         return found[0] if len(found) == 1 else hashlib.sha256("\n".join(found).encode()).hexdigest()

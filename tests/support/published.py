@@ -168,6 +168,7 @@ def answers(folder, films, prompts):
     bundle = load_bundle(folder)
     preprocess = Preprocess(bundle.preprocess, bundle.image_size)
     pixels = np.stack([preprocess(next(iter(decode(path))).pixels) for path in sorted(films.iterdir())])
+    prompts = [bundle.book.get(prompt, prompt) for prompt in prompts]
     ids = Tokenizer(folder / "tokenizer.json", bundle.context_length, bundle.pad_id)(prompts)
     image_encoder, text_encoder = _graph(folder / "image_encoder.onnx"), _graph(folder / "text_encoder.onnx")
     images = np.concatenate([image_encoder(one[None])[0] for one in pixels])

@@ -13,10 +13,19 @@ from torch import Tensor
 
 from cxrzero.convert.contents import Contents
 from cxrzero.convert.loaded import LoadedModel
+from cxrzero.convert.published.biovil import BIOVIL, BIOVIL_T
+from cxrzero.convert.published.carzero import CARZERO
 from cxrzero.convert.published.chexficient import CHEXFICIENT
 from cxrzero.convert.published.clear import CLEAR
+from cxrzero.convert.published.cxr_clip import CXR_CLIP_RESNET, CXR_CLIP_SWIN
+from cxrzero.convert.published.kad import KAD
 from cxrzero.convert.published.layout import Layout, Source, part
+from cxrzero.convert.published.mavl import MAVL
+from cxrzero.convert.published.medclip import MEDCLIP_RESNET, MEDCLIP_VIT
 from cxrzero.convert.published.medimageinsight import MEDIMAGEINSIGHT
+from cxrzero.convert.published.medklip import MEDKLIP
+from cxrzero.convert.published.radzero import RADZERO
+from cxrzero.convert.published.unimed_clip import UNIMED_CLIP
 from cxrzero.convert.recognise import shortened
 from cxrzero.convert.weights import WRAPPERS, widened
 from cxrzero.errors import AmbiguousModelError
@@ -25,9 +34,21 @@ __all__ = ["LAYOUTS", "Layout", "Source", "find_layout", "load_published"]
 
 # One line a layout, by name.
 LAYOUTS: tuple[Layout, ...] = (
+    BIOVIL,
+    BIOVIL_T,
+    CARZERO,
     CHEXFICIENT,
     CLEAR,
+    CXR_CLIP_RESNET,
+    CXR_CLIP_SWIN,
+    KAD,
+    MAVL,
+    MEDCLIP_RESNET,
+    MEDCLIP_VIT,
     MEDIMAGEINSIGHT,
+    MEDKLIP,
+    RADZERO,
+    UNIMED_CLIP,
 )
 
 
@@ -61,4 +82,4 @@ def load_published(contents: Contents, source: Source) -> LoadedModel | None:
     stated = [f"layout: {layout.name}, by its tensors", *loaded.stated]
     if ignored:
         stated.append(f"ignored beside the weights: {shortened(ignored)}")
-    return replace(loaded, files=contents.files, stated=tuple(stated))
+    return replace(loaded, files=(*contents.files, *loaded.files), stated=tuple(stated))
