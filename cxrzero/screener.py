@@ -47,7 +47,7 @@ from cxrzero.prompts.ask import entries_of
 from cxrzero.prompts.bank import BUILT_IN
 from cxrzero.prompts.lint import Finding
 from cxrzero.prompts.remarks import UNMEASURED, lines, remarks_on
-from cxrzero.registry import resolve_models
+from cxrzero.registry.resolve import resolve_models
 from cxrzero.remote.objects import Objects
 from cxrzero.sources import ImageRef, check_paths, find_images
 from cxrzero.sources.reader import Reader
