@@ -72,9 +72,11 @@ def main() -> None:
     (book,) = booked.bring_books(weights, [(DESCRIPTIONS, given.code / PART / DESCRIPTIONS)], given.tiny)
     sentences = [*book.values(), FREE]
     authors = Authors(given.code, text, sentences, given.tiny)
+    pixels = authors.pixels(given.films, given.out)
+    if not given.tiny:
+        trunks.settle(authors.network.res_features, pixels[::4])
     state: dict[str, Any] = {f"module.{name}": value for name, value in authors.network.state_dict().items()}
     torch.save({"model": state, "optimizer": {"state": {}}, "epoch": 99}, weights / "checkpoint_final.pth")
-    pixels = authors.pixels(given.films, given.out)
     texts = booked.read_wrongly(text, sentences)
     logits, attention = authors.logits(pixels, texts["right"]), authors.attention(pixels[:1], texts["right"])
     # A few questions without the rest of the book: what is asked along decides, too.
