@@ -19,6 +19,8 @@ from cxrzero.errors import (
     ConfigError,
     CxrzeroError,
     DeviceError,
+    ImageInputError,
+    ImagesEndedError,
     ImportModelError,
     LabelError,
     MissingExtraError,
@@ -32,6 +34,8 @@ from cxrzero.outside import telemetry as _telemetry
 
 if TYPE_CHECKING:
     from cxrzero.archive.archives import Archives
+    from cxrzero.embeddings.ask import Hit
+    from cxrzero.embeddings.embeddings import Embeddings
     from cxrzero.heatmap.arrays import FilmMaps, Region
     from cxrzero.images.radiograph import DecodeOptions, Facts
     from cxrzero.pipeline.selection import Selection
@@ -48,8 +52,12 @@ __all__ = [
     "CxrzeroError",
     "DecodeOptions",
     "DeviceError",
+    "Embeddings",
     "Facts",
     "FilmMaps",
+    "Hit",
+    "ImageInputError",
+    "ImagesEndedError",
     "ImportModelError",
     "LabelError",
     "MissingExtraError",
@@ -72,8 +80,10 @@ _telemetry.turn_off()  # before the libraries that have some are imported
 _HOMES = {
     "Archives": "cxrzero.archive.archives",
     "DecodeOptions": "cxrzero.images.radiograph",
+    "Embeddings": "cxrzero.embeddings.embeddings",
     "Facts": "cxrzero.images.radiograph",
     "FilmMaps": "cxrzero.heatmap.arrays",
+    "Hit": "cxrzero.embeddings.ask",
     "Objects": "cxrzero.remote.objects",
     "Prediction": "cxrzero.prediction",
     "Region": "cxrzero.heatmap.arrays",

@@ -4,6 +4,7 @@
     ├── UsageError                 exit 2: the request itself is wrong; nothing was run
     │   ├── LabelError             a label is empty, repeated, not where it is looked for, or named like a fixed column
     │   ├── ConfigError            a configuration file or option has an unknown key or a wrong value
+    │   ├── ImageInputError        what a Python program gave is no picture, or not enough is known of it
     │   ├── NoInputError           no path, a path that does not exist, or nothing to read in it
     │   ├── OutputExistsError      the output is there already and --overwrite was not given
     │   ├── AmbiguousModelError    a model name that means two things
@@ -23,6 +24,7 @@
     │   ├── ImportModelError       a checkpoint cannot become a bundle
     │   │   └── InexactExportError as a bundle it would not answer as it does itself
     │   ├── MissingExtraError      an optional dependency is not installed
+    │   ├── ImagesEndedError       what a program's own iterable of images raised; with the rows before it
     │   └── TrainingError          training cannot start or go on
     └── ImageError                 a row, not the end of the run: status "failed", `code: message`
         └── SkippedImage           readable, but not an image to score: status "skipped"
@@ -59,6 +61,10 @@ class LabelError(UsageError):
 
 class ConfigError(UsageError):
     """An option, a configuration file, prompts or a calibration have an unknown key or a wrong value."""
+
+
+class ImageInputError(UsageError):
+    """What a Python program gave is no picture, or what is black and white in it is not known."""
 
 
 class NoInputError(UsageError):
@@ -159,6 +165,20 @@ class MissingExtraError(RunError):
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle it for the way out of a decoding process."""
         return type(self), (self.module, self.extra)
+
+
+class ImagesEndedError(RunError):
+    """A program's own iterable of images raised, or gave what is no image; that is the cause of this error.
+
+    Attributes:
+        rows: of the images before it, a list of `cxrzero.Prediction`; empty where they were handed out already.
+        embeddings: of these, where they were asked for (`cxrzero.Embeddings`); else None.
+    """
+
+    def __init__(self, message: str, rows: list[Any] | None = None, embeddings: Any = None) -> None:
+        super().__init__(message)
+        self.rows = rows or []
+        self.embeddings = embeddings
 
 
 class TrainingError(RunError):

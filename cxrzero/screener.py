@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import replace
+from contextlib import closing
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,18 +31,20 @@ from cxrzero.choices import (
     gpu_number,
     silent,
 )
-from cxrzero.errors import LabelError, NoInputError, UsageError
+from cxrzero.embeddings.ask import Hit, nearest, nothing, scored_rows
+from cxrzero.embeddings.origin import Origin
+from cxrzero.errors import ImagesEndedError, LabelError, NoInputError, RunError, UsageError
+from cxrzero.files import installed_versions
 from cxrzero.heatmap.arrays import FilmMaps
 from cxrzero.images.flags import MIN_SIDE
 from cxrzero.images.radiograph import DecodeOptions, Radiograph
-from cxrzero.member import Member, members_of
+from cxrzero.member import DECODING_PACKAGES, Member, members_of
 from cxrzero.model.score import Ensemble, Scorer
 from cxrzero.pipeline.hashing import CACHE_BY, blocks_by
-from cxrzero.pipeline.items import Item, Preprocessing, RunStats
+from cxrzero.pipeline.items import Frame, Item, Preprocessing, RunStats
 from cxrzero.pipeline.run import Pipeline
 from cxrzero.pipeline.selection import Selection
 from cxrzero.pipeline.threads import DECODE_IN, PROCESSES_FROM, OpenDecoders, ThreadDecoders
-from cxrzero.places.kind import shown
 from cxrzero.prediction import Prediction
 from cxrzero.prompts import LabelPrompts, resolve_prompts
 from cxrzero.prompts.bank import BUILT_IN
@@ -48,13 +52,17 @@ from cxrzero.prompts.lint import Finding
 from cxrzero.prompts.remarks import UNMEASURED, lines, remarks_on
 from cxrzero.registry import resolve_models
 from cxrzero.remote.objects import Objects
-from cxrzero.sources import ImageRef, check_paths, find_images
+from cxrzero.sources import ImageRef
 from cxrzero.sources.reader import Reader
 
 if TYPE_CHECKING:
     from cxrzero.calibration.applied import AppliedCalibration
+    from cxrzero.embeddings.embeddings import Embeddings
+    from cxrzero.images.memory import ValueRange
     from cxrzero.images.nvjpeg2000 import GpuFrames
+    from cxrzero.sources.given import Given
     from cxrzero.sources.objects import Objects as AnyObjects
+    from cxrzero.sources.pictures import Image, Images
 
 PathLike = str | os.PathLike[str]
 
@@ -133,6 +141,7 @@ class Screener:
             raise UsageError(f"cache_by {cache_by!r} is unknown; choose one of {', '.join(CACHE_BY)}")
         if decode_in not in DECODE_IN:
             raise UsageError(f"decode_in {decode_in!r} is unknown; choose one of {', '.join(DECODE_IN)}")
+        self._process = os.getpid()
         self._notify, self.reader = notify, Reader(archives, objects)
         self.store: Store | None = Store(None if cache is True else cache) if cache else None
         specs = [model] if isinstance(model, str | os.PathLike) else list(model)
@@ -156,46 +165,220 @@ class Screener:
 
     def predict(
         self,
-        paths: PathLike | Sequence[PathLike],
+        images: Images | None = None,
         labels: Sequence[str] | None = None,
         *,
         prompts: str | None = None,
         calibration: PathLike | None = None,
+        column: str | None = None,
+        value_range: ValueRange | None = None,
+        paths: Images | None = None,
     ) -> list[Prediction]:
-        """Score files and folders.
+        """Score images.
 
         Args:
-            paths: a file, a folder (searched recursively), an address, or several; "@list.txt" names a file of paths.
+            images: one image or an iterable of them. A path is a file, a folder (searched recursively) or an address;
+                "@list.txt" names a file of paths. What else an image may be: docs/api.md. One without a name is called
+                by its place, "image 1"; a pair (name, image) has its own.
             labels: findings in plain words; None asks the calibration's, and without one the model's own list.
             prompts: a prompts file, or "default" for the built-in bank; None asks by the model's own templates.
             calibration: file of `cxrzero eval`, or the text "model" for the one in the model's bundle (a file of that
                 name is "./model"); the rows then have `calibrated` and `decision`.
+            column: of rows (mappings), which of their values is the image; None: the only one that is.
+            value_range: what is black and what is white in floating point arrays, for example (0.0, 1.0).
+            paths: what `images` was called before 0.3.
 
         Returns:
-            One row per frame, failed or skipped file, in the order of the contract. An unreadable image is a row
+            One row per frame, failed or skipped image, in the order of the contract. An unreadable image is a row
             with status "failed", not an exception.
 
         Raises:
+            ImageInputError: something given is no image; nothing was run.
             NoInputError: a path does not exist, or nothing in it is an image.
+            ImagesEndedError: a program's own iterable raised; it has the rows so far.
             LabelError: labels that cannot be columns of one table, or that the calibration lacks.
             ConfigError: the calibration was fitted for another model or other prompts, or the model has none.
             TokenizerError: a label is too long for the model.
             ArchiveError: an archive does not answer, or refuses.
             RemoteError: an object store or web server does not answer, or refuses.
         """
-        given = [os.fspath(paths)] if isinstance(paths, str | os.PathLike) else [os.fspath(path) for path in paths]
-        check_paths(given, self.archives, self.objects)
+        if paths is not None:
+            warnings.warn("paths= is called images= now, and will be gone with 0.4", DeprecationWarning, stacklevel=2)
+            images = paths if images is None else images
+        rows: list[Prediction] = []
+        try:
+            rows.extend(
+                self.iter(
+                    images, labels, prompts=prompts, calibration=calibration, column=column, value_range=value_range
+                )
+            )
+        except ImagesEndedError as error:
+            error.rows = rows
+            raise
+        return rows
+
+    def iter(
+        self,
+        images: Images | None,
+        labels: Sequence[str] | None = None,
+        *,
+        prompts: str | None = None,
+        calibration: PathLike | None = None,
+        column: str | None = None,
+        value_range: ValueRange | None = None,
+    ) -> Generator[Prediction, None, None]:
+        """Score images one after the other, in memory that does not grow with their number.
+
+        Everything is as in `predict`; what is wrong with the request is said now, and not with the first row.
+        """
+        given = self._given(images, column, value_range)
         asked = self.prompts(labels, prompts, calibration)
         applied = self.calibration(calibration, asked) if calibration is not None else None
         remarks = self.remarks(asked, is_typed=labels is not None or prompts not in (None, BUILT_IN))
         for line in (*lines(remarks), *(applied.notes() if applied else ())):
             self._notify(line)
         scorer: Scorer = self.classifier(asked)
-        refs = find_images(given, archives=self.archives, objects=self.objects)
-        rows = list(self.stream(refs, applied(scorer) if applied else scorer, asked))
-        if not rows:
-            raise NoInputError(f"nothing to read in {', '.join(map(shown, given))}: no image or DICOM file was found")
-        return rows
+        return self._rows(given, applied(scorer) if applied else scorer, asked)
+
+    def _given(self, images: Images | None, column: str | None, value_range: ValueRange | None) -> Given:
+        from cxrzero.sources.given import Given
+
+        return Given(
+            images, column=column, value_range=value_range, archives=self.archives, objects=self.objects,
+            by_content=self.cache_by == "content" and self.store is not None,
+        )  # fmt: skip
+
+    def _rows(
+        self,
+        given: Given,
+        scorer: Scorer,
+        asked: Sequence[LabelPrompts],
+        on_item: Callable[[Item], None] | None = None,
+    ) -> Generator[Prediction, None, None]:
+        is_empty = True
+        with closing(self.stream(given.films(), scorer, asked, None, on_item, given.has_pictures)) as rows:
+            for row in rows:
+                is_empty = False
+                yield row
+        given.check_end()
+        if is_empty:
+            raise NoInputError(f"nothing to read in {given}: no image or DICOM file was found")
+
+    def embed(self, images: Images, *, column: str | None = None, value_range: ValueRange | None = None) -> Embeddings:
+        """Compute the embeddings of images, or take them from the cache.
+
+        Args: as of `predict`.
+
+        Returns:
+            (N, D) float32 with the rows of the N films, and of those that could not be read; an ensemble's side by
+            side. `score` asks about them, without the films.
+
+        Raises: as `predict` does; ImagesEndedError has the `embeddings` so far.
+        """
+        from cxrzero.embeddings.embeddings import Embeddings
+        from cxrzero.embeddings.rows import without_scores
+
+        given, origin = self._given(images, column, value_range), self.origin()
+        rows: list[Prediction] = []
+        vectors = bytearray()
+
+        def made() -> Embeddings:
+            found = np.frombuffer(bytes(vectors), "<f4").astype(np.float32, copy=False)
+            return Embeddings(rows, found.reshape(-1, origin.embed_dim), origin)
+
+        def keep(item: Item) -> None:
+            if isinstance(item, Frame) and item.left_out is None:
+                vectors.extend(b"".join(item.embeddings))
+
+        try:
+            rows.extend(map(without_scores, self._rows(given, nothing, (), keep)))
+        except ImagesEndedError as error:
+            error.embeddings = made()
+            raise
+        return made()
+
+    def origin(self) -> Origin:
+        """What `embed` says of who made its embeddings."""
+        models = tuple(
+            {
+                "name": member.bundle.name,
+                "fingerprint": member.fingerprint,
+                "embed_dim": member.bundle.embed_dim,
+                "preprocess": [dict(step) for step in member.bundle.preprocess],
+            }
+            for member in self.members
+        )
+        versions = dict(installed_versions(DECODING_PACKAGES))
+        return Origin(models, self.precision, asdict(self.decode_options), versions)
+
+    def score(
+        self,
+        embeddings: Embeddings,
+        labels: Sequence[str] | None = None,
+        *,
+        prompts: str | None = None,
+        calibration: PathLike | None = None,
+    ) -> list[Prediction]:
+        """Ask about films that were embedded before: what `predict` says of them, without the films.
+
+        Args:
+            embeddings: of this model, in this precision.
+            labels, prompts, calibration: as of `predict`.
+
+        Returns:
+            The rows of `predict`, those of films that could not be read too.
+
+        Raises:
+            ConfigError: another model made the embeddings; and see `predict`.
+            LabelError, TokenizerError: see `predict`.
+        """
+        embeddings.origin.require(self.origin())
+        asked = self.prompts(labels, prompts, calibration)
+        applied = self.calibration(calibration, asked) if calibration is not None else None
+        scorer: Scorer = self.classifier(asked)
+        asked_labels = dict.fromkeys(prompt.label for prompt in asked)
+        return list(scored_rows(embeddings, applied(scorer) if applied else scorer, asked_labels))
+
+    def search(
+        self,
+        films: Embeddings | Images,
+        text: str | None = None,
+        *,
+        like: Image | None = None,
+        top: int = 20,
+        column: str | None = None,
+        value_range: ValueRange | None = None,
+    ) -> list[Hit]:
+        """The films nearest to a sentence, or to an example, nearest first.
+
+        Args:
+            films: kept embeddings of this model, or images, which are embedded (or known to the cache).
+            text: what to look for.
+            like: an image to look for films like it; give this or `text`.
+            top: how many.
+            column, value_range: as of `predict`, for `films` and `like`.
+
+        Raises:
+            UsageError: neither text nor example, or both; the model is an ensemble.
+            RunError: the example cannot be read.
+            ConfigError: another model made the embeddings.
+        """
+        from cxrzero.embeddings.embeddings import Embeddings
+
+        if (text is None) == (like is None):
+            raise UsageError("say what to look for: a text, or an image with like=")
+        if top < 1:
+            raise UsageError("top must be at least 1")
+        member = self.member  # of an ensemble no film has one embedding
+        kept = films if isinstance(films, Embeddings) else self.embed(films, column=column, value_range=value_range)
+        kept.origin.require(self.origin())
+        if text is not None:
+            return nearest(kept, member.embed_texts([text])[0], top)
+        assert like is not None
+        example = self.embed(like, column=column, value_range=value_range)
+        if not len(example):
+            raise RunError(f"the example cannot be read: {example.rows[0].error}")
+        return nearest(kept, example.image_embeds[0], top)
 
     def heatmap(
         self,
@@ -352,17 +535,29 @@ class Screener:
         prompts: Sequence[LabelPrompts],
         stats: RunStats | None = None,
         on_item: Callable[[Item], None] | None = None,
+        in_memory: bool = False,
     ) -> Generator[Prediction, None, None]:
-        """Predict row by row in constant memory; `on_item` as in `cxrzero.pipeline.run.Pipeline.run`."""
+        """Predict row by row in constant memory.
+
+        Args:
+            on_item: as in `cxrzero.pipeline.run.Pipeline.run`.
+            in_memory: some of the films are, so threads of this process decode them.
+        """
+        self._require_same_process()
         embedders = tuple(member.embedder(self.decode_options) for member in self.members)
         blocks = blocks_by(self.cache_by, self.store, self.reader.content, self.workers, self.batch_size)
-        pipeline = Pipeline(self._open_decoders(), embedders, self.batch_size, self.selection, blocks)
+        pipeline = Pipeline(self._open_decoders(in_memory), embedders, self.batch_size, self.selection, blocks)
         labels = dict.fromkeys(prompt.label for prompt in prompts)
         return pipeline.run(refs, scorer, labels, RunStats() if stats is None else stats, on_item)
 
-    def _open_decoders(self) -> OpenDecoders:
+    def _require_same_process(self) -> None:
+        """Of a process that was forked, the threads of the libraries are not there: it would wait for them for ever."""
+        if os.getpid() != self._process:
+            raise UsageError("this Screener was made before the process was forked; make a new one in each process")
+
+    def _open_decoders(self, in_memory: bool = False) -> OpenDecoders:
         preprocessings = _preprocessings(self.members)
-        if self.decode_in == "threads":
+        if in_memory or self.decode_in == "threads":
             reader = self.reader
             threads = partial(ThreadDecoders, expect=reader.expect, hurried=reader.hurried)
             return partial(threads, self.decode, preprocessings, self.workers)

@@ -14,8 +14,8 @@ from cxrzero.search.options import SearchOptions
 
 if TYPE_CHECKING:
     from cxrzero.archive.archives import Archives
+    from cxrzero.embeddings.ask import Hit
     from cxrzero.remote.objects import Objects
-    from cxrzero.search.archive import Hit
 
 
 def register(app: typer.Typer) -> None:

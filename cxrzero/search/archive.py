@@ -5,11 +5,11 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from cxrzero.embeddings.ask import Hit
 from cxrzero.errors import ImageError, NoInputError, RunError, UsageError
 from cxrzero.model.score import Cosine
 from cxrzero.pipeline.live import Live, OnRow
@@ -22,20 +22,6 @@ from cxrzero.sources import check_paths, find_images
 
 Query = npt.NDArray[np.float32]
 SCORE = "cosine"
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """One image of the result.
-
-    Attributes:
-        rank: from 1; equal cosines keep the order of the archive.
-        cosine: of image and query embedding, in [−1, 1]; not a probability.
-    """
-
-    rank: int
-    cosine: float
-    row: Prediction
 
 
 def text_query(screener: Screener, text: str) -> Query:
