@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -9,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from PIL.ImageFile import ImageFile
 from pydicom import dcmwrite
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from cxrzero.errors import ImageError
-from cxrzero.images import decode_content
+from cxrzero.images import decode, decode_content
 from cxrzero.images.chain import apply_range, to_grey
+from cxrzero.images.detectors import judged
 from cxrzero.images.dicom_file import KEYWORDS, PIXEL_TAGS
 from cxrzero.images.quiet import ignore_warnings_of
 from cxrzero.images.radiograph import DecodeOptions, Radiograph
@@ -57,7 +60,7 @@ def decode_array(
     native = np.ascontiguousarray(samples, samples.dtype.newbyteorder("="))
     bands = native[..., np.newaxis] if native.ndim == 2 else native
     stored = RasterSamples(bands, 8 * native.dtype.itemsize, "grey" if native.ndim == 2 else "rgb")
-    return radiograph_of(stored, "array", "numpy", 1, set(), options)
+    return judged(radiograph_of(stored, "array", "numpy", 1, set(), options))
 
 
 def _eight_bits(values: npt.NDArray[Any], value_range: ValueRange) -> npt.NDArray[np.uint8]:
@@ -75,9 +78,10 @@ def _eight_bits(values: npt.NDArray[Any], value_range: ValueRange) -> npt.NDArra
 
 
 def decode_pillow(image: Image.Image, options: DecodeOptions | None = None) -> Radiograph:
-    """Make of a Pillow image what a file of it would be; the image stays as it is.
+    """Make of a Pillow image what a file of it would be.
 
-    What Pillow itself cannot hold is lost before it comes here: of 16-bit colour and of some TIFFs give the file.
+    An image that was opened by the name of its file, and of which nobody has looked at a pixel yet, is read from that
+    file: Pillow halves the depth of 16-bit colour, and turns a TIFF that it maps into memory wrongly (Pillow 13.0).
 
     Raises:
         ImageError: "corrupt_image" for an image whose file is closed, cut off or broken, "no_pixel_data",
@@ -85,12 +89,22 @@ def decode_pillow(image: Image.Image, options: DecodeOptions | None = None) -> R
     """
     if not image.width or not image.height:
         raise ImageError("no_pixel_data", "the picture has no pixels")
+    options = options or DecodeOptions()
+    if (path := _unread_file(image)) is not None:
+        return next(decode(path, options))
     try:
-        return radiograph_of_pillow(image, options or DecodeOptions())
+        return judged(radiograph_of_pillow(image, options))
     except BROKEN as error:
         # Of an image that was opened and not loaded Pillow reads the file only now.
         what = f"Pillow cannot load this image ({type(error).__name__}): its file is closed, cut off or broken"
         raise ImageError("corrupt_image", what) from None
+
+
+def _unread_file(image: Image.Image) -> str | None:
+    """The file of an image that is open and was not loaded; its first page, as a file's."""
+    if not isinstance(image, ImageFile) or not image.tile or image.fp is None or image.tell():
+        return None
+    return os.fsdecode(image.filename) if image.filename and os.path.isfile(image.filename) else None
 
 
 def decode_dataset(
