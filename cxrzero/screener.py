@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from cxrzero._version import __version__
 from cxrzero.archive.archives import Archives
 from cxrzero.backends import open_encoder
 from cxrzero.backends.base import CUDA_BATCH, CUDA_CALLS, cpu_count
@@ -308,7 +309,7 @@ class Screener:
             }
             for member in self.members
         )
-        versions = dict(installed_versions(DECODING_PACKAGES))
+        versions = {"cxrzero": __version__, **installed_versions(DECODING_PACKAGES)}
         return Origin(models, self.precision, asdict(self.decode_options), versions)
 
     def score(

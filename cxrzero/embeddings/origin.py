@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cxrzero._version import __version__
 from cxrzero.errors import ConfigError
 
 SCHEMA_VERSION = 1
@@ -64,7 +63,7 @@ class Origin:
             "models": [dict(model) for model in self.models],
             "precision": self.precision,
             "decode": dict(self.decode),
-            "versions": {"cxrzero": __version__, **self.versions},
+            "versions": dict(self.versions),
         }
 
     @classmethod
