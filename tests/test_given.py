@@ -97,7 +97,7 @@ def test_datasets(screener: Screener, tmp_path: Path) -> None:
 def test_names_and_order(screener: Screener, png: Draw, tmp_path: Path) -> None:
     path = png("in/a.png", 1)
     png("in/b.png", 2)
-    given = [picture(3), str(path), tmp_path / "in", ("mine", picture(4)), ("other", path), picture(5)]
+    given: list[Any] = [picture(3), str(path), tmp_path / "in", ("mine", picture(4)), ("other", path), picture(5)]
     rows = screener.predict(given, ["edema"])
     in_folder = [str(tmp_path / "in" / name) for name in ("a.png", "b.png")]
     assert [row.path for row in rows] == ["image 1", str(path), *in_folder, "mine", "other", "image 6"]

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cxrzero.display.counts import counted
+from cxrzero.embeddings import files
 from cxrzero.embeddings.origin import Origin
 from cxrzero.embeddings.rows import columns_of
 from cxrzero.errors import MissingExtraError, UsageError
@@ -96,9 +97,7 @@ class Embeddings:
 
     def to_parquet(self, path: PathLike, *, overwrite: bool = False) -> None:
         """Write a Parquet file, see `save`."""
-        from cxrzero.embeddings.files import save
-
-        save(self, Path(path), ".parquet", overwrite)
+        self._save(Path(path), ".parquet", overwrite)
 
     def save(self, path: PathLike, *, overwrite: bool = False) -> None:
         """Write a .npz or .parquet file, by its suffix: the rows, the embeddings and what made them.
@@ -109,9 +108,10 @@ class Embeddings:
             OutputError: it cannot be written; nothing is left there.
             MissingExtraError: pyarrow, which writes Parquet, is not installed.
         """
-        from cxrzero.embeddings.files import save
+        self._save(Path(path), Path(path).suffix.lower(), overwrite)
 
-        save(self, Path(path), Path(path).suffix.lower(), overwrite)
+    def _save(self, path: Path, suffix: str, overwrite: bool) -> None:
+        files.save(path, suffix, self.rows, self.image_embeds, self.origin, overwrite=overwrite)
 
     @classmethod
     def load(cls, path: PathLike) -> Embeddings:
@@ -121,9 +121,7 @@ class Embeddings:
             NoInputError: there is no such file, or it is none of these.
             MissingExtraError: pyarrow, which reads Parquet, is not installed.
         """
-        from cxrzero.embeddings.files import load
-
-        return load(Path(path))
+        return cls(*files.load(Path(path)))
 
     def __repr__(self) -> str:
         left_out = len(self.rows) - len(self)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -10,7 +10,6 @@ from typing import BinaryIO, Protocol
 import numpy as np
 
 from cxrzero.embeddings import npz, parquet
-from cxrzero.embeddings.embeddings import Embeddings
 from cxrzero.embeddings.origin import Origin
 from cxrzero.errors import NoInputError, UsageError
 from cxrzero.files import WholeFile, cannot_write, check_file
@@ -55,17 +54,19 @@ def check_suffix(path: Path) -> str:
     return suffix
 
 
-def save(embeddings: Embeddings, path: Path, suffix: str, overwrite: bool) -> None:
-    """See `cxrzero.Embeddings.save`."""
+def save(
+    path: Path, suffix: str, rows: Sequence[Prediction], image_embeds: Float32s, origin: Origin, *, overwrite: bool
+) -> None:
+    """Write all rows, and the embeddings of those that are "ok"; see `cxrzero.Embeddings.save`."""
     if suffix not in SUFFIXES:
         check_suffix(path)
     check_file(path, overwrite=overwrite)
-    with writing(path, embeddings.origin, suffix) as writer:
+    with writing(path, origin, suffix) as writer:
         done = 0
-        for start in range(0, len(embeddings.rows), ROWS_AT_ONCE):
-            rows = embeddings.rows[start : start + ROWS_AT_ONCE]
-            n = sum(row.status == "ok" for row in rows)
-            writer.write(rows, embeddings.image_embeds[done : done + n])
+        for start in range(0, len(rows), ROWS_AT_ONCE):
+            some = rows[start : start + ROWS_AT_ONCE]
+            n = sum(row.status == "ok" for row in some)
+            writer.write(some, image_embeds[done : done + n])
             done += n
 
 
@@ -104,8 +105,8 @@ def open_embeddings(path: Path) -> Reader:
         return npz.NpzReader(path) if suffix == ".npz" else parquet.ParquetReader(path)
 
 
-def load(path: Path) -> Embeddings:
-    """See `cxrzero.Embeddings.load`."""
+def load(path: Path) -> tuple[list[Prediction], Float32s, Origin]:
+    """Rows, embeddings and what made them; see `cxrzero.Embeddings.load`."""
     reader = open_embeddings(path)
     rows: list[Prediction] = []
     parts: list[Float32s] = [np.zeros((0, reader.origin.embed_dim), np.float32)]
@@ -113,7 +114,7 @@ def load(path: Path) -> Embeddings:
         for some, image_embeds in reader.blocks():
             rows += some
             parts.append(image_embeds)
-    return Embeddings(rows, np.concatenate(parts), reader.origin)
+    return rows, np.concatenate(parts), reader.origin
 
 
 @contextmanager
@@ -124,10 +125,3 @@ def complaints(path: Path) -> Iterator[None]:
     except (ValueError, KeyError, OSError, EOFError, MemoryError) as error:
         reason = str(error).splitlines()[0] if isinstance(error, ValueError) and str(error) else type(error).__name__
         raise NoInputError(f"{path} is no whole file of embeddings: {reason}") from None
-
-
-def check_block(rows: Iterable[Prediction], image_embeds: Float32s, embed_dim: int) -> None:
-    """Raises ValueError: there is not one finite embedding of `embed_dim` numbers for each row that is "ok"."""
-    n = sum(row.status == "ok" for row in rows)
-    if image_embeds.shape != (n, embed_dim) or not np.isfinite(image_embeds).all():
-        raise ValueError(f"its {n} films do not have {embed_dim} finite numbers each")

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cxrzero.embeddings.origin import Origin
-from cxrzero.embeddings.rows import columns_of, rows_of
+from cxrzero.embeddings.rows import check_block, columns_of, rows_of
 from cxrzero.errors import UsageError
 from cxrzero.maths import Float32s
 from cxrzero.prediction import FIXED_COLUMNS, Prediction
@@ -82,8 +82,6 @@ class NpzReader:
             self.n_rows = _header(member)[0][0]
 
     def blocks(self) -> Iterator[tuple[list[Prediction], Float32s]]:
-        from cxrzero.embeddings.files import check_block
-
         with self._archive() as archive:
             columns: dict[str, Any] = {name: _read(archive, name, MAX_TEXT_BYTES).tolist() for name in FIXED_COLUMNS}
             image_embeds = _read(archive, EMBEDS, MAX_BYTES)

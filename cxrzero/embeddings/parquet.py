@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from cxrzero.embeddings.origin import Origin
-from cxrzero.embeddings.rows import columns_of, rows_of
+from cxrzero.embeddings.rows import check_block, columns_of, rows_of
 from cxrzero.errors import MissingExtraError
 from cxrzero.maths import Float32s
 from cxrzero.prediction import FIXED_COLUMNS, FIXED_TYPES, Prediction
@@ -89,8 +89,6 @@ class ParquetReader:
         self.n_rows = int(self._file.metadata.num_rows)
 
     def blocks(self) -> Iterator[tuple[list[Prediction], Float32s]]:
-        from cxrzero.embeddings.files import check_block
-
         for number in range(self._file.num_row_groups):
             group = self._file.metadata.row_group(number)
             numbers = group.num_rows * self.origin.embed_dim * 4

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from cxrzero.images.radiograph import Facts
+from cxrzero.maths import Float32s
 from cxrzero.prediction import FACT_COLUMNS, FIXED_COLUMNS, FIXED_TYPES, Cell, Prediction
 
 STATUSES = frozenset({"ok", "failed", "skipped"})
@@ -43,3 +46,10 @@ def rows_of(columns: Mapping[str, Sequence[Any]]) -> Iterator[Prediction]:
             cell["error"],
             code=cell["error"].partition(":")[0],
         )
+
+
+def check_block(rows: Iterable[Prediction], image_embeds: Float32s, embed_dim: int) -> None:
+    """Raises ValueError: there is not one finite embedding of `embed_dim` numbers for each row that is "ok"."""
+    n = sum(row.status == "ok" for row in rows)
+    if image_embeds.shape != (n, embed_dim) or not np.isfinite(image_embeds).all():
+        raise ValueError(f"its {n} films do not have {embed_dim} finite numbers each")
