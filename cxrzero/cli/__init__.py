@@ -13,6 +13,7 @@ from cxrzero.cli import (
     cache,
     compare,
     dicom_sr,
+    embed,
     evaluate,
     heatmap,
     inspect,
@@ -46,6 +47,7 @@ merge.register(app)
 table.register(app)
 inspect.register(app)
 listen.register(app)
+embed.register(app)
 search.register(app)
 heatmap.register(app)
 worklist.register(app)
