@@ -22,23 +22,10 @@ console = Console(stderr=True)
 
 def print_plan(plan: Plan) -> None:
     """--dry-run: what would be read, asked and written."""
-    counts = WalkCounts()
-    files = plan.files(counts)
-    first = list(itertools.islice(files, 5))
-    total = len(first) + sum(1 for _ in files)
-    shard = f", those of shard {plan.options.shard} of {counts.found:,}" if plan.options.shard else ""
-    archives, objects = plan.screener.archives, plan.screener.objects
-    what = counted(total, "film" if archives or objects else "file")
-    console.print(f"Would read   {what}{shard} ({counts.left_out()})")
-    if archives:
-        left_out = f"; not asked for: {archives.left_out()}" if archives.unfetched else ""
-        console.print(f"             as the archive lists them now; nothing was fetched{left_out}")
-        archives.close()
-    if objects:
-        console.print("             as the store lists them now; of names without a suffix the first bytes were read")
-        objects.close()
-    for name in _names(plan, first):
-        console.print(f"             {name}")
+    if plan.kept:
+        console.print(f"Would read   {plan.kept.path}, with {counted(plan.kept.n_rows, 'film')}")
+    else:
+        _print_films(plan)
     console.print(f"Would ask    {_models(plan)} for {counted(len(plan.prompts), 'label')}")
     for prompt in plan.prompts:
         console.print(f"             {' | '.join(prompt.positive)}  against  {' | '.join(prompt.negative)}")
@@ -66,6 +53,27 @@ def print_plan(plan: Plan) -> None:
             f"replace {them}.",
             style="yellow",
         )
+
+
+def _print_films(plan: Plan) -> None:
+    """--dry-run: what would be read."""
+    counts = WalkCounts()
+    files = plan.files(counts)
+    first = list(itertools.islice(files, 5))
+    total = len(first) + sum(1 for _ in files)
+    shard = f", those of shard {plan.options.shard} of {counts.found:,}" if plan.options.shard else ""
+    archives, objects = plan.screener.archives, plan.screener.objects
+    what = counted(total, "film" if archives or objects else "file")
+    console.print(f"Would read   {what}{shard} ({counts.left_out()})")
+    if archives:
+        left_out = f"; not asked for: {archives.left_out()}" if archives.unfetched else ""
+        console.print(f"             as the archive lists them now; nothing was fetched{left_out}")
+        archives.close()
+    if objects:
+        console.print("             as the store lists them now; of names without a suffix the first bytes were read")
+        objects.close()
+    for name in _names(plan, first):
+        console.print(f"             {name}")
 
 
 def _names(plan: Plan, refs: list[ImageRef]) -> list[str]:

@@ -43,15 +43,16 @@ def scored_rows(embeddings: Embeddings, scorer: Scorer, labels: Collection[str])
     Args:
         labels: of the scorer; a dict finds one of thousands at once.
     """
-    scored = _scored(embeddings.image_embeds, scorer, labels)
+    answers = scored(embeddings.image_embeds, scorer, labels)
     for row in embeddings.rows:
-        scores = next(scored) if row.status == "ok" else {}
+        scores = next(answers) if row.status == "ok" else {}
         yield Prediction(
             row.path, labels, row.status, row.frame, row.facts, row.flags, row.error, code=row.code, **scores
         )
 
 
-def _scored(image_embeds: Float32s, scorer: Scorer, labels: Collection[str]) -> Iterator[dict[str, Any]]:
+def scored(image_embeds: Float32s, scorer: Scorer, labels: Collection[str]) -> Iterator[dict[str, Any]]:
+    """For each film the numbers of its Prediction, by the names of its fields."""
     some = max(LEAST_FILMS, SCORED_CELLS // max(1, len(labels)))
     for start in range(0, len(image_embeds), some):
         yield from scorer(image_embeds[start : start + some]).rows(labels)

@@ -36,9 +36,11 @@ class Reader(Protocol):
     """An open file of embeddings.
 
     Attributes:
+        path: of it.
         n_rows: in it.
     """
 
+    path: Path
     origin: Origin
     n_rows: int
 

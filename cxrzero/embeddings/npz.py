@@ -72,7 +72,7 @@ class NpzReader:
     """See `cxrzero.embeddings.files.Reader`."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         with self._archive() as archive:
             origin = _read(archive, ORIGIN, MAX_ORIGIN_BYTES)
         if origin.ndim or origin.dtype.kind != "U":
@@ -93,7 +93,7 @@ class NpzReader:
 
     def _archive(self) -> zipfile.ZipFile:
         try:
-            archive = zipfile.ZipFile(self._path)
+            archive = zipfile.ZipFile(self.path)
         except zipfile.BadZipFile as error:
             raise ValueError(str(error)) from None
         missing = [name for name in MEMBERS if f"{name}.npy" not in archive.namelist()]

@@ -77,7 +77,7 @@ class ParquetReader:
 
     def __init__(self, path: Path) -> None:
         arrow, parquet = _pyarrow()
-        self._file = parquet.ParquetFile(path)
+        self.path, self._file = path, parquet.ParquetFile(path)
         schema = self._file.schema_arrow
         found = (schema.metadata or {}).get(METADATA)
         if found is None:
