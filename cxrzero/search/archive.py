@@ -10,10 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from cxrzero.embeddings.ask import Hit
+from cxrzero.embeddings.files import Reader
 from cxrzero.errors import ImageError, NoInputError, RunError, UsageError
 from cxrzero.model.score import Cosine
 from cxrzero.pipeline.live import Live, OnRow
 from cxrzero.places.kind import shown
+from cxrzero.predict.kept import kept_rows
 from cxrzero.prediction import Prediction
 from cxrzero.prompts import LabelPrompts
 from cxrzero.prompts.labels import as_typed
@@ -68,21 +70,26 @@ def search(
     top: int,
     live: Live,
     on_row: OnRow | None = None,
+    kept: Reader | None = None,
 ) -> list[Hit]:
     """The `top` images nearest to the query, nearest first, in memory that grows with `top` only.
 
     Args:
         live: filled while the search goes on.
         on_row: called with it for each row.
+        kept: an open file of this model's embeddings, which is searched in place of `paths`.
 
     Raises:
         NoInputError: nothing to read was found.
     """
-    check_paths(paths, screener.archives, screener.objects)
     classifier = Cosine(query[None], query[None], screener.member.bundle.scoring)
     asked = [LabelPrompts(SCORE, (), ())]
-    refs = find_images(paths, live.walk, screener.archives, screener.objects)
-    rows = screener.stream(refs, classifier, asked, live.stats)
+    if kept:
+        rows = kept_rows(kept, classifier, {SCORE: None}, screener.selection, live.stats)
+    else:
+        check_paths(paths, screener.archives, screener.objects)
+        refs = find_images(paths, live.walk, screener.archives, screener.objects)
+        rows = screener.stream(refs, classifier, asked, live.stats)
     with closing(rows):
         hits = _nearest(_told(rows, live, on_row), top)
     if not live.stats.rows:
