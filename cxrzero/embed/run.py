@@ -26,7 +26,7 @@ from cxrzero.options import record_of
 from cxrzero.pipeline.items import Frame, Item, RunStats
 from cxrzero.pipeline.live import Live, OnRow
 from cxrzero.pipeline.selection import Selection, parse_skip
-from cxrzero.places.kind import kind_of_place, shown
+from cxrzero.places.kind import shown
 from cxrzero.predict.commandline import command_line
 from cxrzero.predict.inputs import Inputs, picture_line
 from cxrzero.predict.manifest import MANIFEST_SCHEMA_VERSION, RECORDED_PACKAGES, each_once, manifest_path, reasons
@@ -100,8 +100,6 @@ def embed(
 
 def _check_outputs(options: EmbedOptions) -> str:
     """Find out whether the files could be written; the suffix of the main one."""
-    if kind_of_place(str(options.out)) == "object":
-        raise UsageError("embeddings are written to a file of this machine; name one, and copy it to the store")
     if options.pseudonym_key and not options.pseudonymise:
         raise UsageError("--pseudonym-key without --pseudonymise would write real paths and UIDs; give both")
     suffix = check_suffix(options.out)

@@ -15,7 +15,7 @@ class SearchOptions:
     """One `cxrzero search`; each field says what it is for."""
 
     words: tuple[str, ...] = argument(
-        "[TEXT] [PATH...]", "Say what to look for, then name images, folders or @list.txt."
+        "[TEXT] [PATH...]", "Say what to look for, then name images, folders or @list.txt.", default=()
     )
     like: str | None = option(None, "Look for images like this one, without a TEXT.", metavar="IMAGE")
     top: int = option(20, "Show the N nearest images.", metavar="N", minimum=1, maximum=100_000)
