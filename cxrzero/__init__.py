@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from cxrzero.archive.archives import Archives
     from cxrzero.embeddings.ask import Hit
     from cxrzero.embeddings.embeddings import Embeddings
+    from cxrzero.embeddings.origin import Origin
     from cxrzero.heatmap.arrays import FilmMaps, Region
     from cxrzero.images.radiograph import DecodeOptions, Facts
     from cxrzero.pipeline.selection import Selection
@@ -63,6 +64,7 @@ __all__ = [
     "MissingExtraError",
     "NoInputError",
     "Objects",
+    "Origin",
     "Prediction",
     "Region",
     "RemoteError",
@@ -85,6 +87,7 @@ _HOMES = {
     "FilmMaps": "cxrzero.heatmap.arrays",
     "Hit": "cxrzero.embeddings.ask",
     "Objects": "cxrzero.remote.objects",
+    "Origin": "cxrzero.embeddings.origin",
     "Prediction": "cxrzero.prediction",
     "Region": "cxrzero.heatmap.arrays",
     "Screener": "cxrzero.screener",

@@ -33,7 +33,9 @@ from cxrzero.choices import (
     silent,
 )
 from cxrzero.embeddings.ask import Hit, nearest, nothing, scored_rows
+from cxrzero.embeddings.embeddings import Embeddings
 from cxrzero.embeddings.origin import Origin
+from cxrzero.embeddings.rows import without_scores
 from cxrzero.errors import ImagesEndedError, LabelError, NoInputError, RunError, UsageError
 from cxrzero.files import installed_versions
 from cxrzero.heatmap.arrays import FilmMaps
@@ -54,16 +56,14 @@ from cxrzero.prompts.remarks import UNMEASURED, lines, remarks_on
 from cxrzero.registry import resolve_models
 from cxrzero.remote.objects import Objects
 from cxrzero.sources import ImageRef
+from cxrzero.sources.given import Given
+from cxrzero.sources.pictures import Image, Images, ValueRange
 from cxrzero.sources.reader import Reader
 
 if TYPE_CHECKING:
     from cxrzero.calibration.applied import AppliedCalibration
-    from cxrzero.embeddings.embeddings import Embeddings
-    from cxrzero.images.memory import ValueRange
     from cxrzero.images.nvjpeg2000 import GpuFrames
-    from cxrzero.sources.given import Given
     from cxrzero.sources.objects import Objects as AnyObjects
-    from cxrzero.sources.pictures import Image, Images
 
 PathLike = str | os.PathLike[str]
 
@@ -242,8 +242,6 @@ class Screener:
         return self._rows(given, applied(scorer) if applied else scorer, asked)
 
     def _given(self, images: Images | None, column: str | None, value_range: ValueRange | None) -> Given:
-        from cxrzero.sources.given import Given
-
         return Given(
             images, column=column, value_range=value_range, archives=self.archives, objects=self.objects,
             by_content=self.cache_by == "content" and self.store is not None,
@@ -276,9 +274,6 @@ class Screener:
 
         Raises: as `predict` does; ImagesEndedError has the `embeddings` so far.
         """
-        from cxrzero.embeddings.embeddings import Embeddings
-        from cxrzero.embeddings.rows import without_scores
-
         given, origin = self._given(images, column, value_range), self.origin()
         rows: list[Prediction] = []
         vectors = bytearray()
@@ -364,8 +359,6 @@ class Screener:
             RunError: the example cannot be read.
             ConfigError: another model made the embeddings.
         """
-        from cxrzero.embeddings.embeddings import Embeddings
-
         if (text is None) == (like is None):
             raise UsageError("say what to look for: a text, or an image with like=")
         if top < 1:

@@ -38,6 +38,7 @@ Run = Callable[..., Result]
 TABLES: dict[str, tuple[str, type | None]] = {
     "predict": ("predict.md", PredictOptions),
     "search": ("predict.md", None),
+    "embed": ("embed.md", None),
     "heatmap": ("heatmap.md", None),
     "worklist": ("worklist.md", None),
     "dicom-sr": ("dicom-sr.md", None),

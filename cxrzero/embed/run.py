@@ -194,7 +194,7 @@ def _record(
     return {
         "schema_version": MANIFEST_SCHEMA_VERSION,
         "cxrzero": __version__,
-        "command": command_line(options, pseudonymiser),
+        "command": command_line(options, pseudonymiser, "embed"),
         "started": started.isoformat(timespec="milliseconds"),
         "ended": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "versions": {"python": platform.python_version(), **installed_versions(RECORDED_PACKAGES)},

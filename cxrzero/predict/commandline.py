@@ -49,15 +49,15 @@ def blank_secrets(text: str) -> str:
     return _SHAPED.sub(HIDDEN, _BARE_USER.sub(f"{HIDDEN}@", text))
 
 
-def command_line(options: Any, pseudonymiser: Pseudonymiser | None = None) -> str:
+def command_line(options: Any, pseudonymiser: Pseudonymiser | None = None, command: str = "predict") -> str:
     """The command that these options are, defaults left out; one that a shell reads.
 
     Args:
-        options: of a command, whose name they have: `PredictOptions` are of predict.
+        options: of `command`.
         pseudonymiser: under --pseudonymise; paths are then as the table has them: a folder is what comes before the
             slash in the rows of its files.
     """
-    words = ["cxrzero", type(options).__name__.removesuffix("Options").lower()]
+    words = ["cxrzero", command]
     for option in options_of(type(options)):
         value = getattr(options, option.name)
         if option.is_argument:

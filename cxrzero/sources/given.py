@@ -12,7 +12,9 @@ from cxrzero.errors import ImageError, ImagesEndedError
 from cxrzero.places.kind import shown
 from cxrzero.sources.find import check_paths, find_images
 from cxrzero.sources.pictures import (
+    Images,
     Picture,
+    ValueRange,
     check_value_range,
     is_one_picture,
     is_pair,
@@ -24,9 +26,7 @@ from cxrzero.sources.refs import ImageRef, WalkCounts
 
 if TYPE_CHECKING:
     from cxrzero.archive.archives import Archives
-    from cxrzero.images.memory import ValueRange
     from cxrzero.sources.objects import Objects
-    from cxrzero.sources.pictures import Images
 
 
 class Given:

@@ -10,21 +10,23 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from cxrzero.errors import ImageError, ImageInputError
 from cxrzero.images import decode, decode_content
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-    import PIL.Image
-    from pydicom.dataset import Dataset
-
     from cxrzero.images.codecs import DecodeFrame
-    from cxrzero.images.memory import ValueRange
     from cxrzero.images.radiograph import DecodeOptions, Radiograph
+
+
+class PillowImage(Protocol):
+    """What is used of a PIL.Image.Image."""
+
+    def getexif(self) -> Any: ...
 
 
 class Tensor(Protocol):
@@ -33,13 +35,21 @@ class Tensor(Protocol):
     def detach(self) -> Any: ...
 
 
-# What one image may be; a pair is (name, image).
+class DicomDataset(Protocol):
+    """What is used of a pydicom.Dataset."""
+
+    def get_item(self, key: Any) -> Any: ...
+
+
+# (black, white): the numbers of a floating point picture that are shown black and white.
+ValueRange: TypeAlias = tuple[float, float]
+# What one image may be, by their libraries' names: those are not imported for a type. A pair is (name, image).
 Unnamed: TypeAlias = (
-    "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | PIL.Image.Image | npt.NDArray[Any] | Tensor "
-    "| Dataset | Mapping[str, Any]"
-)
-Image: TypeAlias = "Unnamed | tuple[str, Unnamed]"
-Images: TypeAlias = "Image | Iterable[Image]"
+    str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | PillowImage | npt.NDArray[Any] | Tensor
+    | DicomDataset | Mapping[str, Any]
+)  # fmt: skip
+Image: TypeAlias = Unnamed | tuple[str, Unnamed]
+Images: TypeAlias = Image | Iterable[Image]
 
 ACCEPTED = (
     "a path, the bytes of an image file, an open binary file, a Pillow image, a NumPy array or torch tensor of shape "
@@ -271,7 +281,7 @@ def _digest(kind: bytes, means: tuple[Any, ...], content: Any) -> bytes:
     return digest.digest()
 
 
-def read_file(file: BinaryIO) -> bytes:
+def read_file(file: IO[bytes]) -> bytes:
     """The bytes of an open file, from where it stands to its end.
 
     Raises:

@@ -125,7 +125,8 @@ def test_search_asks_what_embed_kept(tiny_bundle: Path, films: Path, tmp_path: P
     kept, model = tmp_path / "kept.parquet", ["--model", tiny_bundle]
     run("embed", films, "--out", kept, *model)
     found = []
-    for number, where in enumerate(([films], ["--embeddings", kept])):
+    places: list[list[object]] = [[films], ["--embeddings", kept]]
+    for number, where in enumerate(places):
         for what in (["edema"], ["--like", films / "3.png"]):
             out = tmp_path / f"{number}{len(what)}.csv"
             done = run("search", *what, *where, *model, "--out", out, "--html", out.with_suffix(".html"))
