@@ -266,13 +266,17 @@ class Screener:
     def embed(self, images: Images, *, column: str | None = None, value_range: ValueRange | None = None) -> Embeddings:
         """Compute the embeddings of images, or take them from the cache.
 
-        Args: as of `predict`.
+        Args:
+            images: as of `predict`.
+            column: as of `predict`.
+            value_range: as of `predict`.
 
         Returns:
             (N, D) float32 with the rows of the N films, and of those that could not be read; an ensemble's side by
             side. `score` asks about them, without the films.
 
-        Raises: as `predict` does; ImagesEndedError has the `embeddings` so far.
+        Raises:
+            ImagesEndedError: a program's own iterable raised; it has the `embeddings` so far. Else as `predict`.
         """
         given, origin = self._given(images, column, value_range), self.origin()
         rows: list[Prediction] = []
@@ -319,14 +323,17 @@ class Screener:
 
         Args:
             embeddings: of this model, in this precision.
-            labels, prompts, calibration: as of `predict`.
+            labels: as of `predict`.
+            prompts: as of `predict`.
+            calibration: as of `predict`.
 
         Returns:
             The rows of `predict`, those of films that could not be read too.
 
         Raises:
             ConfigError: another model made the embeddings; and see `predict`.
-            LabelError, TokenizerError: see `predict`.
+            LabelError: see `predict`.
+            TokenizerError: see `predict`.
         """
         embeddings.origin.require(self.origin())
         asked = self.prompts(labels, prompts, calibration)
@@ -352,7 +359,8 @@ class Screener:
             text: what to look for.
             like: an image to look for films like it; give this or `text`.
             top: how many.
-            column, value_range: as of `predict`, for `films` and `like`.
+            column: as of `predict`, for `films` and `like`.
+            value_range: the same.
 
         Raises:
             UsageError: neither text nor example, or both; the model is an ensemble.
