@@ -27,7 +27,7 @@ from cxrzero.bench.stopwatch import measure as measure_rate
 from cxrzero.convert.variants import measure
 from cxrzero.member import Member
 from cxrzero.model.bundle import load_bundle
-from cxrzero.model.model_json import FILES_OF_SCHEMA_2, TOKENIZER
+from cxrzero.model.model_json import FILES_OF_SCHEMA_3, TOKENIZER
 from cxrzero.model.preprocess import Preprocess
 from cxrzero.model.tokenizer import Tokenizer
 from cxrzero.phantom import draw, sample_findings
@@ -75,7 +75,7 @@ def make_bundle(work: Path) -> Path:
 def megabytes(folder: Path) -> str:
     sizes = {path.name: path.stat().st_size / 1e6 for path in sorted(folder.iterdir())}
     encoders = ", ".join(f"{name} {sizes[name]:.0f}" for name in sizes if name.endswith((".onnx", ".bin")))
-    base = sum(sizes[name] for name in FILES_OF_SCHEMA_2)
+    base = sum(sizes[name] for name in FILES_OF_SCHEMA_3)
     return f"{base:.0f} MB as fp32 ({encoders})"
 
 

@@ -20,7 +20,7 @@ ENGINES = "local[=N]|ray[=ADDRESS]|slurm[=OPTIONS]"  # read by `parse_engine`
 TableFormat = Literal["csv", "jsonl", "parquet"]
 
 # Of heatmaps.
-MapMethod = Literal["auto", "patch", "occlusion"]
+MapMethod = Literal["auto", "patch", "attention", "occlusion"]
 MapFormat = Literal["png", "npz", "both"]
 
 # Of a prediction table: a row per image, or a second table with a row per study.

@@ -41,15 +41,16 @@ from cxrzero.files import installed_versions
 from cxrzero.heatmap.arrays import FilmMaps
 from cxrzero.images.flags import MIN_SIDE
 from cxrzero.images.radiograph import DecodeOptions, Radiograph
-from cxrzero.member import DECODING_PACKAGES, Member, members_of
+from cxrzero.member import DECODING_PACKAGES, Member, members_of, preprocessings_of
 from cxrzero.model.score import Ensemble, Scorer
 from cxrzero.pipeline.hashing import CACHE_BY, blocks_by
-from cxrzero.pipeline.items import Frame, Item, Preprocessing, RunStats
+from cxrzero.pipeline.items import Frame, Item, RunStats
 from cxrzero.pipeline.run import Pipeline
 from cxrzero.pipeline.selection import Selection
 from cxrzero.pipeline.threads import DECODE_IN, PROCESSES_FROM, OpenDecoders, ThreadDecoders
 from cxrzero.prediction import Prediction
 from cxrzero.prompts import LabelPrompts, resolve_prompts
+from cxrzero.prompts.ask import entries_of
 from cxrzero.prompts.bank import BUILT_IN
 from cxrzero.prompts.lint import Finding
 from cxrzero.prompts.remarks import UNMEASURED, lines, remarks_on
@@ -97,6 +98,7 @@ class Screener:
         selection: which readable images are left out; None scores them all.
         cache: keep embeddings in the user's cache folder, or the one given, and use those there (docs/cache.md).
         cache_by: "path": a film is known where it is; "content": wherever it goes, for which it is hashed once.
+        cache_large: also keep films of which more than 1 MiB each is to be kept (some models that score by attention).
         fast_decode: decode JPEG and JPEG 2000 films no larger than needed, see `DecodeOptions.fast_side`.
         gpu_decode: decode lossless JPEG 2000 frames of DICOM files on the GPU of `device`, to the same
             pixels; the rest in threads of this process.
@@ -130,6 +132,7 @@ class Screener:
         selection: Selection | None = None,
         cache: bool | Path = True,
         cache_by: CacheBy = "path",
+        cache_large: bool = False,
         fast_decode: bool = False,
         gpu_decode: bool = False,
         archives: Archives | None = None,
@@ -148,7 +151,7 @@ class Screener:
         specs = [model] if isinstance(model, str | os.PathLike) else list(model)
         bundles = [bundle for spec in specs for bundle in resolve_models(os.fspath(spec), notify)]
         encoders = [open_encoder(bundle, backend, device, precision) for bundle in bundles]
-        self.members = members_of(bundles, encoders, self.store)
+        self.members = members_of(bundles, encoders, self.store, keeps_large=cache_large)
         self.batch_size = batch_size or BATCH_SIZES[self.members[0].encoder.device]
         self.workers = workers or min(cpu_count(), MAX_DEFAULT_WORKERS)
         self._decode_in = decode_in
@@ -236,7 +239,7 @@ class Screener:
         asked = self.prompts(labels, prompts, calibration)
         applied = self.calibration(calibration, asked) if calibration is not None else None
         remarks = self.remarks(asked, is_typed=labels is not None or prompts not in (None, BUILT_IN))
-        for line in (*lines(remarks), *(applied.notes() if applied else ())):
+        for line in (*self.notes(), *lines(remarks), *(applied.notes() if applied else ())):
             self._notify(line)
         scorer: Scorer = self.classifier(asked)
         return self._rows(given, applied(scorer) if applied else scorer, asked)
@@ -298,7 +301,13 @@ class Screener:
         return made()
 
     def origin(self) -> Origin:
-        """What `embed` says of who made its embeddings."""
+        """What `embed` says of who made its embeddings.
+
+        Raises:
+            UsageError: a model scores by attention, and has none.
+        """
+        for member in self.members:
+            member.require_embeddings()
         models = tuple(
             {
                 "name": member.bundle.name,
@@ -397,14 +406,14 @@ class Screener:
             image: a file.
             labels: as in `predict`.
             prompts: as in `predict`.
-            method: "patch" needs one model that embeds patches, "occlusion" takes any; "auto" takes what was measured
-                better.
+            method: "patch" needs one model that embeds patches, "attention" one whose scorer says where it looks,
+                "occlusion" takes any; "auto" takes what was measured better.
             frame: 1-based.
 
         Raises:
             NoInputError: the file does not exist, or has no such frame.
             RunError: it cannot be read.
-            ConfigError: patches are asked of a model that has none.
+            ConfigError: patches or attention are asked of a model that has none.
             LabelError: see `prompts`.
         """
         from cxrzero.heatmap.one import map_one
@@ -496,13 +505,7 @@ class Screener:
         `preprocess`, `scoring` and the sentences are those of the first model; an ensemble adds each model's own.
         --fast-decode counts as a first step of preprocessing: a calibration of whole pictures is not one of these.
         """
-        asked = [member.own(prompts) for member in self.members] if self.is_ensemble else [prompts]
-        entries: list[dict[str, Any]] = []
-        for first, *others in zip(*asked, strict=True):
-            entry = first.record()
-            if others:
-                entry["others"] = [{"positive": list(p.positive), "negative": list(p.negative)} for p in others]
-            entries.append(entry)
+        asked = [member.own(prompts) for member in self.members]
         rules = self.members[0].bundle.rules()
         if self.decode_options.fast_side is not None:
             step = {"step": "fast_decode", "least_side": self.decode_options.fast_side}
@@ -511,7 +514,7 @@ class Screener:
             "precision": self.precision,
             "models": [m.record() | (m.bundle.rules() if self.is_ensemble else {}) for m in self.members],
             **rules,
-            "prompts": entries,
+            "prompts": entries_of(asked, [member.bundle.scoring for member in self.members]),
         }
 
     @property
@@ -527,8 +530,17 @@ class Screener:
         return Ensemble(tuple(member.classifier(member.own(prompts)) for member in self.members))
 
     def embed_texts(self, sentences: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Encode T sentences with the one model, see `cxrzero.member.Member.embed_texts`."""
+        """Encode T sentences with the one model, see `cxrzero.member.Member.embed_texts`.
+
+        Raises:
+            UsageError: it is an ensemble, or scores by attention.
+        """
+        self.member.require_embeddings()
         return self.member.embed_texts(sentences)
+
+    def notes(self, *, on_keeping: bool = True) -> list[str]:
+        """What to know of the models before they are asked, see `cxrzero.member.Member.notes`."""
+        return [note for member in self.members for note in member.notes(on_keeping=on_keeping)]
 
     def stream(
         self,
@@ -547,7 +559,8 @@ class Screener:
         """
         self._require_same_process()
         embedders = tuple(member.embedder(self.decode_options) for member in self.members)
-        blocks = blocks_by(self.cache_by, self.store, self.reader.content, self.workers, self.batch_size)
+        film_bytes = sum(member.bundle.film_bytes for member in self.members)
+        blocks = blocks_by(self.cache_by, self.store, self.reader.content, self.workers, self.batch_size, film_bytes)
         pipeline = Pipeline(self._open_decoders(in_memory), embedders, self.batch_size, self.selection, blocks)
         labels = dict.fromkeys(prompt.label for prompt in prompts)
         return pipeline.run(refs, scorer, labels, RunStats() if stats is None else stats, on_item)
@@ -558,7 +571,7 @@ class Screener:
             raise UsageError("this Screener was made before the process was forked; make a new one in each process")
 
     def _open_decoders(self, in_memory: bool = False) -> OpenDecoders:
-        preprocessings = _preprocessings(self.members)
+        preprocessings = preprocessings_of(self.members)
         if in_memory or self.decode_in == "threads":
             reader = self.reader
             threads = partial(ThreadDecoders, expect=reader.expect, hurried=reader.hurried)
@@ -580,14 +593,3 @@ def _gpu_frames(options: DecodeOptions, gpu: int) -> GpuFrames:
     from cxrzero.images.nvjpeg2000 import GpuFrames
 
     return GpuFrames(gpu)
-
-
-def _preprocessings(members: Sequence[Member]) -> list[Preprocessing]:
-    """What the decoders do for each model; models whose pictures are fitted alike share one, and so its result."""
-    fits: dict[tuple[str, bool], Preprocessing] = {}
-    return [
-        fits.setdefault((member.preprocess.geometry, member.is_given_films), member.decoders_part)
-        if member.is_fitted
-        else member.preprocess
-        for member in members
-    ]

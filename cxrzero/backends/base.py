@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
@@ -14,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from cxrzero.backends.gpus import Gpu
+from cxrzero.backends.in_calls import SCORED_FILMS, Run, one_after_the_other, score_in_calls
 from cxrzero.errors import BundleError, ConfigError, CxrzeroError, RunError
 from cxrzero.model.bundle import Bundle
 from cxrzero.model.geometry import Geometry
-from cxrzero.model.model_json import IMAGE_ENCODER, PATCH_ENCODER, TEXT_ENCODER
+from cxrzero.model.model_json import IMAGE_ENCODER, PATCH_ENCODER, SCORER, TEXT_ENCODER
 from cxrzero.model.values import ValueSteps
 
 # Of a CUDA call of images: the libraries choose an algorithm by the size of the batch, so it is always the same.
@@ -35,26 +37,34 @@ STREAMS = 2
 # What onnxruntime's arena, torch and CUDA, and cuBLAS write.
 OUT_OF_MEMORY = ("failed to allocate memory", "out of memory", "cublas_status_alloc_failed")
 
-Run = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
-
 
 @dataclass(frozen=True, slots=True)
 class Tower:
-    """One encoder of the contract: its file, input and output, and how many axes that has."""
+    """One graph of the contract: its file, inputs and output."""
 
     file: str
-    input: str
+    inputs: tuple[str, ...]
     output: str
-    ndim: int = 2
+
+    @property
+    def input(self) -> str:
+        """The only one of an encoder."""
+        [name] = self.inputs
+        return name
 
 
-IMAGE = Tower(IMAGE_ENCODER, "pixel_values", "image_embeds")
-PATCH = Tower(PATCH_ENCODER, "pixel_values", "patch_embeds", 4)
-TEXT = Tower(TEXT_ENCODER, "input_ids", "text_embeds")
+IMAGE = Tower(IMAGE_ENCODER, ("pixel_values",), "image_embeds")
+PATCH = Tower(PATCH_ENCODER, ("pixel_values",), "patch_embeds")
+TEXT = Tower(TEXT_ENCODER, ("input_ids",), "text_embeds")
+# Of a bundle with a scorer.
+IMAGE_TOKENS = Tower(IMAGE_ENCODER, ("pixel_values",), "image_tokens")
+TEXT_TOKENS = Tower(TEXT_ENCODER, ("input_ids",), "text_tokens")
+LOGITS = Tower(SCORER, (IMAGE_TOKENS.output, TEXT_TOKENS.output), "logits")
+ATTENTION = Tower(SCORER, LOGITS.inputs, "attention")
 
 
 class BundleEncoder(ABC):
-    """Both towers of a bundle; see `cxrzero.backends.Encoder`. A subclass opens them and sets the attributes.
+    """The graphs of a bundle; see `cxrzero.backends.Encoder`. A subclass opens them and sets the attributes.
 
     Attributes:
         least_batch: rows of the smallest call; a smaller one would be computed in another order.
@@ -80,6 +90,7 @@ class BundleEncoder(ABC):
     def __init__(self, bundle: Bundle, threads: int | None) -> None:
         self._bundle = bundle
         self._threads = threads
+        self.image, self.text = (IMAGE_TOKENS, TEXT_TOKENS) if bundle.has_scorer else (IMAGE, TEXT)
         self._open_towers: dict[Tower, Run] = {}
         self._remarks: dict[str, str] = {}  # what `reason` says beside why this device and precision were chosen
         self._first_reason = ""  # without them
@@ -89,7 +100,7 @@ class BundleEncoder(ABC):
         """Load one tower; raises BundleError for a file that is not what the contract says."""
 
     def encode_images(self, pixel_values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        return self._encode(IMAGE, pixel_values)
+        return self._encode(self.image, pixel_values)
 
     def encode_fitted(self, frames: Sequence[npt.NDArray[np.uint8]], steps: ValueSteps) -> npt.NDArray[np.float32]:
         return self.encode_images(steps(np.stack(frames)))
@@ -105,7 +116,15 @@ class BundleEncoder(ABC):
         return self._encode(PATCH, pixel_values)
 
     def encode_texts(self, input_ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        return self._encode(TEXT, input_ids)
+        return self._encode(self.text, input_ids)
+
+    def score(self, films: npt.NDArray[np.float32], texts: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        return self._score(LOGITS, films, texts)
+
+    def attend(self, films: npt.NDArray[np.float32], texts: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        if self._bundle.attention is None:
+            raise ConfigError(f"the model {self._bundle.name} does not say where it looks")
+        return self._score(ATTENTION, films, texts)
 
     def _tower(self, tower: Tower) -> Run:
         """Opened at first use: where the cache knows everything, a large model need not be loaded."""
@@ -114,7 +133,7 @@ class BundleEncoder(ABC):
         return self._open_towers[tower]
 
     def _file(self, tower: Tower) -> str:
-        if tower is IMAGE and self.runs_variants:
+        if tower is self.image and self.runs_variants:
             return self._bundle.image_encoder_files(self.precision)[0]
         # In schema 1 patches are a second output of the image encoder.
         return self._bundle.patch_encoder or tower.file if tower is PATCH else tower.file
@@ -122,10 +141,10 @@ class BundleEncoder(ABC):
     def _encode(self, tower: Tower, rows: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         run = self._tower(tower)
         if self.device == "cuda":
-            return self._until_it_fits(tower, len(rows), partial(_one_after_the_other, run, rows))
+            return self._until_it_fits(tower, len(rows), partial(one_after_the_other, run, rows))
         size = self.fixed_batch or max(len(rows), self.least_batch)
         try:
-            embeds = _one_after_the_other(run, rows, size)
+            embeds = one_after_the_other(run, rows, size)
         except CxrzeroError:
             raise
         except Exception as error:  # the libraries' own errors share no base class
@@ -164,24 +183,58 @@ class BundleEncoder(ABC):
     def _rows_of_a_call(self, tower: Tower) -> int:
         """On a GPU; of texts and patches at most a few: more would be filler."""
         size = self.fixed_batch or CUDA_BATCH
-        return size if tower is IMAGE else min(size, CUDA_FEW)
+        return size if tower is self.image else min(size, CUDA_FEW)
 
-    def _failure(self, error: Exception, size: int) -> RunError:
+    def _failure(self, error: Exception, size: int, *, is_fixed: bool = False) -> RunError:
         # A call of fixed size is filled up, so that a smaller --batch-size would not help.
-        advice = "" if self.fixed_batch else "; a smaller --batch-size needs less memory"
+        advice = "" if is_fixed or self.fixed_batch else "; a smaller --batch-size needs less memory"
         return RunError(
             f"the model {self._bundle.name} failed on a batch of {size} on {self.gpu or self.device}: "
             f"{first_line(error)}{advice}"
         )
 
     def _checked(self, tower: Tower, embeds: npt.NDArray[Any], count: int) -> npt.NDArray[np.float32]:
-        """The embeddings of `count` rows, if they are what the contract says."""
-        n, *places, width = embeds.shape
-        expected = (count, tower.ndim - 2, self._bundle.embed_dim)
-        if (n, len(places), width) != expected or not np.isfinite(embeds).all():
-            shape = f"(N, {'h, w, ' if tower is PATCH else ''}{self._bundle.embed_dim})"
-            raise BundleError(f"{self._bundle.path}: {tower.output} is not finite with shape {shape}")
-        return np.asarray(embeds, np.float32)
+        """What `count` rows gave, if it is what the contract says: (N, F) float32, of patches (N, h, w, D).
+
+        Tokens of a film or sentence are one row, those of a film rounded to what the bundle says.
+        """
+        row = self._bundle.text_shape if tower is self.text else self._bundle.image_shape
+        rows = np.asarray(embeds, np.float32)
+        if tower is self.image and self._bundle.image_dtype != "<f4":
+            with np.errstate(over="ignore"):
+                rows = rows.astype(self._bundle.image_dtype).astype(np.float32)
+        if tower is PATCH:
+            self._check_shape(tower, rows, (count, None, None, *row))
+            return rows
+        self._check_shape(tower, rows, (count, *row))
+        return rows.reshape(count, math.prod(row))
+
+    def _check_shape(self, tower: Tower, found: npt.NDArray[Any], shape: tuple[int | None, ...]) -> None:
+        """Raises BundleError where an output is not finite, or of another shape; None stands for any number."""
+        fits = found.ndim == len(shape) and all(n in (None, m) for n, m in zip(shape, found.shape, strict=True))
+        if not fits or not np.isfinite(found).all():
+            letters = iter("hw")
+            named = ", ".join(next(letters) if n is None else str(n) for n in shape[1:])
+            raise BundleError(f"{self._bundle.path}: {tower.output} is not finite with shape (N, {named})")
+
+    def _score(
+        self, tower: Tower, films: npt.NDArray[np.float32], texts: npt.NDArray[np.float32]
+    ) -> npt.NDArray[np.float32]:
+        """(N, F) films and (L, G) sentences → (N, L, …), in calls of one size."""
+        run = self._tower(tower)
+        image, text = (
+            rows.reshape(-1, *shape)
+            for rows, shape in ((films, self._bundle.image_shape), (texts, self._bundle.text_shape))
+        )
+        try:
+            found = score_in_calls(run, image, text, together=self._bundle.scoring.together)
+        except CxrzeroError:
+            raise
+        except Exception as error:  # the libraries' own errors share no base class
+            raise self._failure(error, SCORED_FILMS, is_fixed=True) from error
+        places = () if tower is LOGITS else self._bundle.attention or ()
+        self._check_shape(tower, found, (len(image), len(text), *places))
+        return found
 
     def _make_calls_smaller(self, size: int) -> None:
         self.fixed_batch = size
@@ -192,16 +245,6 @@ class BundleEncoder(ABC):
         self._first_reason = self._first_reason if self._remarks else self.reason
         self._remarks[subject] = text
         self.reason = "; ".join((self._first_reason, *self._remarks.values()))
-
-
-def _one_after_the_other(run: Run, rows: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
-    """All rows in calls of `size`, the last one filled up."""
-    parts = []
-    for start in range(0, len(rows), size):
-        part = rows[start : start + size]
-        filler = np.repeat(part[:1], size - len(part), axis=0)
-        parts.append(run(np.concatenate([part, filler]) if len(filler) else part)[: len(part)])
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def ran_out_of_memory(error: Exception) -> bool:
@@ -216,8 +259,9 @@ def check_names(path: Path, tower: Tower, inputs: Collection[str], outputs: Coll
     Raises:
         BundleError: other inputs, or no such output.
     """
-    if set(inputs) != {tower.input} or tower.output not in outputs:
-        raise BundleError(f"{path} must have the input {tower.input} and the output {tower.output}")
+    if set(inputs) != set(tower.inputs) or tower.output not in outputs:
+        given = f"input{'s' if len(tower.inputs) > 1 else ''} {' and '.join(tower.inputs)}"
+        raise BundleError(f"{path} must have the {given} and the output {tower.output}")
 
 
 def first_line(error: Exception) -> str:

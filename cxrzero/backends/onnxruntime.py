@@ -18,10 +18,8 @@ import onnxruntime
 
 from cxrzero.backends.base import (
     CUDA_BATCH,
-    IMAGE,
     STREAMS,
     BundleEncoder,
-    Run,
     Tower,
     cpu_count,
     first_line,
@@ -30,6 +28,7 @@ from cxrzero.backends.base import (
 from cxrzero.backends.calls import Rows
 from cxrzero.backends.cudart import Cuda, Stream, load_runtime
 from cxrzero.backends.gpus import gpu_of, refused
+from cxrzero.backends.in_calls import Run
 from cxrzero.backends.ort_cuda import ImageCalls
 from cxrzero.backends.ort_install import (
     check_installation,
@@ -61,7 +60,7 @@ BATCH_AXIS = "N"
 
 
 class OnnxRuntimeEncoder(BundleEncoder):
-    """Both towers of a bundle as ONNX Runtime sessions; see `cxrzero.backends.Encoder`.
+    """The graphs of a bundle as ONNX Runtime sessions; see `cxrzero.backends.Encoder`.
 
     On CUDA images have calls of their own, `cxrzero.backends.ort_cuda`; texts and patches are few.
 
@@ -116,14 +115,14 @@ class OnnxRuntimeEncoder(BundleEncoder):
 
         def nothing(size: int) -> npt.NDArray[np.float32]:
             self._calls_of(size)
-            return np.empty((0, self._bundle.embed_dim), np.float32)
+            return np.empty((0, *self._bundle.image_shape), np.float32)
 
-        self._until_it_fits(IMAGE, 0, nothing, give_back=self._close_calls)
+        self._until_it_fits(self.image, 0, nothing, give_back=self._close_calls)
 
     def _encode_on_cuda(self, rows: Rows, steps: ValueSteps | None) -> npt.NDArray[np.float32]:
         """In the thread of CUDA."""
         return self._until_it_fits(
-            IMAGE, len(rows), lambda size: self._calls_of(size)(rows, steps), give_back=self._close_calls
+            self.image, len(rows), lambda size: self._calls_of(size)(rows, steps), give_back=self._close_calls
         )
 
     def _calls_of(self, size: int) -> ImageCalls:
@@ -158,13 +157,13 @@ class OnnxRuntimeEncoder(BundleEncoder):
             options.use_deterministic_compute = True
             options.add_free_dimension_override_by_name(BATCH_AXIS, size)
             provider = cuda_provider(self._cuda.number, stream.handle, graph=graph)
-            return open_tower(self._bundle.file(self._file(IMAGE)), IMAGE, provider, options)
+            return open_tower(self._bundle.file(self._file(self.image)), self.image, provider, options)
 
         def open_prelude(model: bytes, stream: Stream) -> onnxruntime.InferenceSession:
             return open_session(model, cuda_provider(self._cuda.number, stream.handle), prelude_options())
 
         shape = (size, 3, *self._bundle.image_size)
-        return ImageCalls(self._cuda, shape, self._bundle.embed_dim, open_encoder, open_prelude)
+        return ImageCalls(self._cuda, shape, self._bundle.image_shape, open_encoder, open_prelude)
 
     def _open(self, tower: Tower, path: Path) -> Run:
         provider = cuda_provider(self._cuda.number) if self.device == "cuda" else (PROVIDERS["cpu"], {})
@@ -174,7 +173,7 @@ class OnnxRuntimeEncoder(BundleEncoder):
         return functools.partial(_side_by_side, run, ThreadPoolExecutor(STREAMS - 1), self.least_batch)
 
     def _streams(self, tower: Tower) -> int:
-        return min(STREAMS, self._threads or cpu_count()) if tower is IMAGE and self.device == "cpu" else 1
+        return min(STREAMS, self._threads or cpu_count()) if tower is self.image and self.device == "cpu" else 1
 
     def _options(self, tower: Tower) -> onnxruntime.SessionOptions:
         options = quiet_options()

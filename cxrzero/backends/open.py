@@ -34,9 +34,10 @@ REQUIRED: dict[str, tuple[str, ...]] = {
 
 
 class Encoder(Protocol):
-    """Runs the two towers of one bundle.
+    """Runs the graphs of one bundle.
 
-    The same image gives the same result whatever shares its batch. Texts are always encoded in fp32.
+    The same image gives the same result whatever shares its batch. Texts are always encoded in fp32. With a scorer the
+    tokens of a film or a sentence are one row, F = T · D or G = S' · E numbers; without one F and G are D.
 
     Attributes:
         backend: e.g. "onnxruntime 1.22.0".
@@ -57,10 +58,10 @@ class Encoder(Protocol):
     takes_films: bool
 
     def encode_images(self, pixel_values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """(N, 3, H, W) float32 → image_embeds (N, D) float32, rows of length 1."""
+        """(N, 3, H, W) float32 → (N, F) float32: embeddings of length 1, or tokens, rounded to the bundle's dtype."""
 
     def encode_fitted(self, frames: Sequence[npt.NDArray[np.uint8]], steps: ValueSteps) -> npt.NDArray[np.float32]:
-        """N pictures (h, w) uint8 of one shape, as `Preprocess.fit` gives them → image_embeds (N, D) float32.
+        """N pictures (h, w) uint8 of one shape, as `Preprocess.fit` gives them → (N, F) float32.
 
         Gives what `encode_images(steps(frames))` gives.
         """
@@ -68,7 +69,7 @@ class Encoder(Protocol):
     def encode_films(
         self, films: Sequence[npt.NDArray[np.uint8]], geometry: Geometry, steps: ValueSteps
     ) -> npt.NDArray[np.float32]:
-        """N films (H, W) uint8 of any sizes, fitted or not → image_embeds (N, D) float32.
+        """N films (H, W) uint8 of any sizes, fitted or not → (N, F) float32.
 
         Gives what `encode_fitted` gives of `geometry(film)` of each.
         """
@@ -81,7 +82,20 @@ class Encoder(Protocol):
         """
 
     def encode_texts(self, input_ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """(N, L) int64 → text_embeds (N, D) float32, rows of length 1."""
+        """(N, L) int64 → (N, G) float32: embeddings of length 1, or tokens."""
+
+    def score(self, films: npt.NDArray[np.float32], texts: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Films (N, F) and sentences (L, G) of a bundle with a scorer → logits (N, L) float32; in fp32.
+
+        A logit does not depend on what else is in the call, unless the bundle says that sentences look at each other.
+        """
+
+    def attend(self, films: npt.NDArray[np.float32], texts: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """What the scorer looks at: as `score` → (N, L, h, w) float32.
+
+        Raises:
+            ConfigError: the model does not say.
+        """
 
 
 def open_encoder(

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cxrzero.backends.base import IMAGE, STREAMS, BundleEncoder, Run, Tower, check_names, cpu_count, first_line
+from cxrzero.backends.base import STREAMS, BundleEncoder, Tower, check_names, cpu_count, first_line
+from cxrzero.backends.in_calls import Run
 from cxrzero.backends.openvino_weights import read_model
 from cxrzero.backends.precision import choose_precision, offered, wanted
 from cxrzero.choices import Device, Precision
@@ -27,7 +28,7 @@ PRODUCTS = 64  # in a sum; enough for the kernels that a model runs
 
 
 class OpenVinoEncoder(BundleEncoder):
-    """Both towers of a bundle as OpenVINO models; see `cxrzero.backends.Encoder`.
+    """The graphs of a bundle as OpenVINO models; see `cxrzero.backends.Encoder`.
 
     Args:
         device: "cuda" and "cuda:N" are refused.
@@ -65,8 +66,9 @@ class OpenVinoEncoder(BundleEncoder):
         self.reason = f"{place}; {why}" if why else place
 
     def _open(self, tower: Tower, path: Path) -> Run:
-        streams = min(STREAMS, self._threads or cpu_count()) if tower is IMAGE else 1
-        hint = "bf16" if tower is IMAGE and self.precision == "bf16" else "f32"
+        is_image = tower is self.image
+        streams = min(STREAMS, self._threads or cpu_count()) if is_image else 1
+        hint = "bf16" if is_image and self.precision == "bf16" else "f32"
         options: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": hint,
             "NUM_STREAMS": streams,
@@ -86,7 +88,10 @@ class OpenVinoEncoder(BundleEncoder):
         if running != hint:
             raise RunError(f"openvino would run {path} in {running}, not in {hint}; use --backend onnxruntime")
         requests = [compiled.create_infer_request() for _ in range(streams)]
-        return functools.partial(_side_by_side, requests, tower.input, compiled.output(tower.output))
+        output = compiled.output(tower.output)
+        if len(tower.inputs) > 1:
+            return functools.partial(_at_once, requests[0], tower.inputs, output)
+        return functools.partial(_side_by_side, requests, tower.input, output)
 
 
 def _without_other_outputs(model: Any, output: str) -> Any:
@@ -94,6 +99,13 @@ def _without_other_outputs(model: Any, output: str) -> Any:
     from openvino import Model
 
     return Model([model.output(output).get_node()], model.get_parameters(), model.get_friendly_name())
+
+
+def _at_once(
+    request: Any, names: tuple[str, ...], output: Any, *rows: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    request.infer(dict(zip(names, rows, strict=True)))
+    return np.array(request.get_tensor(output).data)
 
 
 def _side_by_side(

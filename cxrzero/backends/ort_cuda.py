@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from cxrzero.backends.base import CUDA_CALLS, IMAGE
+from cxrzero.backends.base import CUDA_CALLS
 from cxrzero.backends.calls import Rows, encode_in_calls, fill
 from cxrzero.backends.cudart import Cuda, CudaError, Event, Memory, Pinned, Stream
 from cxrzero.backends.ort_session import TowerSession
@@ -41,7 +41,7 @@ class _Call:
     """One of the two under way.
 
     Attributes:
-        embeds: (size, D), what comes back.
+        embeds: (size, …), what comes back.
         copied: the pictures are on the GPU.
         done: the embeddings are here, and all buffers of the call are free.
     """
@@ -72,6 +72,7 @@ class ImageCalls:
 
     Args:
         shape: of pixel_values in a call, (size, 3, H, W).
+        row: shape of what a picture gives: (D,), or (T, D) tokens.
         open_encoder: a session of the image encoder on a stream.
         open_prelude: a session of the value steps on a stream.
 
@@ -83,7 +84,7 @@ class ImageCalls:
         self,
         cuda: Cuda,
         shape: tuple[int, int, int, int],
-        embed_dim: int,
+        row: tuple[int, ...],
         open_encoder: OpenEncoder,
         open_prelude: OpenPrelude,
     ) -> None:
@@ -92,13 +93,13 @@ class ImageCalls:
         self._copies, self._arithmetic = cuda.stream(), cuda.stream()
         self._tower = open_encoder(self._arithmetic)
         self._session = self._tower.session
-        self._pixels, self._embeds = (cuda.memory(4 * math.prod(each)) for each in (shape, (self.size, embed_dim)))
+        self._pixels, self._embeds = (cuda.memory(4 * math.prod(each)) for each in (shape, (self.size, *row)))
         self._binding = self._session.io_binding()
-        self._bind(self._binding.bind_input, IMAGE.input, np.float32, shape, self._pixels)
-        self._bind(self._binding.bind_output, IMAGE.output, np.float32, (self.size, embed_dim), self._embeds)
+        tower = self._tower.tower
+        self._bind(self._binding.bind_input, tower.input, np.float32, shape, self._pixels)
+        self._bind(self._binding.bind_output, tower.output, np.float32, (self.size, *row), self._embeds)
         self._calls = [
-            _Call(cuda.pinned((self.size, embed_dim), np.float32), cuda.event(), cuda.event())
-            for _ in range(CUDA_CALLS)
+            _Call(cuda.pinned((self.size, *row), np.float32), cuda.event(), cuda.event()) for _ in range(CUDA_CALLS)
         ]
         self._feed: _Feed | None = None
         self._options = onnxruntime.RunOptions()
@@ -114,7 +115,7 @@ class ImageCalls:
             rows: N times (3, H, W) float32, or with steps N times (h, w) uint8.
 
         Returns:
-            (N, D) float32, in the order of the rows.
+            (N, …) float32, in the order of the rows.
         """
         start = partial(self._start, self._feed_for(rows[0].shape, steps))
         return encode_in_calls(rows, self.size, start, self._finish)

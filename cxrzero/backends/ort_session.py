@@ -34,7 +34,7 @@ Provider = tuple[str, Mapping[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class TowerSession:
-    """Runs one tower: (N, …) → its output.
+    """Runs one tower: a batch of each of its inputs → its output.
 
     Attributes:
         weights: which the session reads where they are, so they must stay.
@@ -44,8 +44,8 @@ class TowerSession:
     tower: Tower
     weights: Mapping[str, npt.NDArray[Any]]
 
-    def __call__(self, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        return np.asarray(self.session.run([self.tower.output], {self.tower.input: rows})[0])
+    def __call__(self, *rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return np.asarray(self.session.run([self.tower.output], dict(zip(self.tower.inputs, rows, strict=True)))[0])
 
 
 def quiet_options() -> onnxruntime.SessionOptions:

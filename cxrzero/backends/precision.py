@@ -36,7 +36,12 @@ def offered(backend: str, device: str, bundle: Bundle) -> tuple[str, ...]:
     Args:
         backend: "onnxruntime", "openvino" or "torch".
         device: "cpu" or "cuda".
+
+    Returns:
+        The formats; with a scorer fp32 alone: how far its logits move is nowhere measured.
     """
+    if bundle.has_scorer:
+        return ("fp32",)
     files = tuple(name for name, variant in bundle.variants.items() if variant.image_encoder is not None)
     if backend == "torch":
         return ("fp32", "bf16", "fp16") if device == "cuda" else ("fp32", "bf16")
@@ -88,6 +93,10 @@ def choose_precision(
         if precision in obstacles:
             raise ConfigError(
                 f"--precision {precision} does not run with {backend} here: {obstacles[precision]}; choose {choices}"
+            )
+        if precision not in offers and bundle.has_scorer:
+            raise ConfigError(
+                f"--precision {precision} is not offered for {bundle.name}, which scores by attention; choose {choices}"
             )
         if precision not in offers:
             raise ConfigError(

@@ -30,7 +30,8 @@ class StoredFrame(NamedTuple):
     Attributes:
         flags: without "duplicate", which depends on the other images of a run.
         digest: 64 bits of the pixels' content, by which duplicates are found.
-        embedding: D float32, little-endian; empty where the user's selection left the frame out before the encoder.
+        embedding: what the encoder gave, little-endian: D float32, or tokens in their bundle's dtype; empty where the
+            user's selection left the frame out before the encoder.
     """
 
     frame: int
@@ -52,13 +53,13 @@ class ImageCache:
 
     Args:
         entries: where, see `cxrzero.cache.entries`.
-        embed_dim: D.
+        film_bytes: of an embedding.
         contents: what is in films that are told by their places.
     """
 
-    def __init__(self, entries: Entries, embed_dim: int, contents: Contents) -> None:
+    def __init__(self, entries: Entries, film_bytes: int, contents: Contents) -> None:
         self._entries, self._contents = entries, contents
-        self._embedding_bytes = 4 * embed_dim
+        self._embedding_bytes = film_bytes
 
     def lookup(self, refs: Sequence[ImageRef]) -> list[FileRecord | None]:
         """Look up each file's record, or None."""

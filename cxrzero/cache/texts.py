@@ -15,25 +15,25 @@ class TextCache:
 
     Args:
         entries: where, see `cxrzero.cache.entries`.
-        embed_dim: D.
+        width: G, numbers of a prompt: D, or those of all its tokens.
     """
 
-    def __init__(self, entries: Entries, embed_dim: int) -> None:
+    def __init__(self, entries: Entries, width: int) -> None:
         self._entries = entries
-        self._embed_dim = embed_dim
+        self._width = width
 
     def lookup(self, prompts: Sequence[str]) -> dict[str, npt.NDArray[np.float32]]:
-        """Prompt → (D,) float32, for those that are known."""
+        """Prompt → (G,) float32, for those that are known."""
         keys = {prompt: self._entries.key(prompt.encode()) for prompt in prompts}
         found = self._entries.get(list(keys.values()))
         payloads = {prompt: found[key] for prompt, key in keys.items() if key in found}
         return {
             prompt: np.frombuffer(payload, "<f4").astype(np.float32)
             for prompt, payload in payloads.items()
-            if len(payload) == 4 * self._embed_dim
+            if len(payload) == 4 * self._width
         }
 
     def keep(self, text_embeds: Mapping[str, npt.NDArray[np.float32]]) -> None:
-        """Keep the embeddings, each (D,) float32."""
+        """Keep the embeddings, each (G,) float32."""
         rows = {self._entries.key(text.encode()): row.astype("<f4").tobytes() for text, row in text_embeds.items()}
         self._entries.put(rows)

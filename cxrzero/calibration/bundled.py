@@ -20,6 +20,7 @@ from cxrzero.model.bundle import Bundle, load_bundle
 from cxrzero.model.model_json import CALIBRATION, MODEL_JSON
 from cxrzero.model.own import check_is_own
 from cxrzero.prompts import resolve_prompts
+from cxrzero.prompts.ask import as_asked, entries_of
 
 PRECISION = "fp32"
 
@@ -58,12 +59,12 @@ def check_own(calibration: Calibration, bundle: Bundle) -> None:
             "it was fitted on the table on which it was then tested (--in-sample), so nothing says what it is worth; "
             "give cxrzero eval two pairs of tables, one of them as --validation"
         )
-    prompts = resolve_prompts(bundle, list(calibration.labels))
+    prompts = as_asked(resolve_prompts(bundle, list(calibration.labels)), bundle.scoring)
     decisive: dict[str, Any] = {
         "models": [{"name": bundle.name, "fingerprint": bundle.fingerprint_at(PRECISION)}],
         "precision": PRECISION,
         **bundle.rules(),
-        "prompts": [each.record() for each in prompts],
+        "prompts": entries_of([prompts], [bundle.scoring]),
     }
     check_binding(calibration, decisive)
 

@@ -16,6 +16,7 @@ from typing import Any
 from cxrzero._version import __version__
 from cxrzero.errors import ConfigError, NoInputError
 from cxrzero.files import write_whole
+from cxrzero.model.model_json import TOGETHER
 from cxrzero.stats.calibrators import Calibrator, calibrator_from_dict
 from cxrzero.stats.thresholds import Threshold
 
@@ -125,8 +126,15 @@ def check_binding(calibration: Calibration, manifest: Mapping[str, Any]) -> None
             )
     fitted, asked = (_by_label(prompts) for prompts in (calibration.binding.get("prompts"), wanted.get("prompts")))
     for label, prompts in asked.items():
-        if label in calibration.labels and fitted.get(label) != prompts:
-            raise ConfigError(f"the calibration was fitted for other prompts of the label {label!r}")
+        theirs = fitted.get(label)
+        if label not in calibration.labels or theirs == prompts:
+            continue
+        if theirs and theirs | {TOGETHER: None} == prompts | {TOGETHER: None}:
+            raise ConfigError(
+                f"the calibration was fitted for the label {label!r} asked beside other labels, and the model is asked "
+                "all labels of a question together; ask for those that it was fitted for"
+            )
+        raise ConfigError(f"the calibration was fitted for other prompts of the label {label!r}")
 
 
 def write_calibration(path: Path, calibration: Calibration) -> None:

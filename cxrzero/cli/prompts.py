@@ -65,15 +65,17 @@ def check(labels: Labels = None, prompts: Prompts = None, model: Model = DEFAULT
     from cxrzero.screener import Screener
 
     screener = Screener(model, device="cpu", notify=say)
-    asked = screener.prompts(None if labels is None else parse_labels(labels), prompts)
-    bundle, tokenizer = screener.member.bundle, screener.member.tokenizer
+    member = screener.member
+    asked = member.own(screener.prompts(None if labels is None else parse_labels(labels), prompts))
+    bundle, tokenizer = member.bundle, member.tokenizer
     findings = lint(
         asked,
         tokenizer.count,
         bundle.context_length,
-        screener.embed_texts,
+        None if bundle.has_scorer else screener.embed_texts,
         tokenizer.pieces,
         is_english(bundle),
+        pairs=bundle.scoring.asks_pairs,
     )
     for finding in findings:
         show(f"{finding.label}: {finding.code}: {finding.message}")

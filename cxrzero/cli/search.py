@@ -83,6 +83,7 @@ def _search(options: SearchOptions, archives: Archives, objects: Objects) -> Non
         notify=say,
     )
     member = screener.member
+    member.require_embeddings()
     if kept:
         kept.origin.require(screener.origin())
     for line in (

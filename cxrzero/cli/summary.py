@@ -7,7 +7,7 @@ import itertools
 from cxrzero.choices import OWN_CALIBRATION, parse_engine
 from cxrzero.cli.console import Console
 from cxrzero.cli.highest import print_highest
-from cxrzero.display.counts import counted, together
+from cxrzero.display.counts import counted, in_bytes, together
 from cxrzero.predict.manifest import each_once, reasons
 from cxrzero.predict.plan import Plan
 from cxrzero.predict.run import Outcome
@@ -27,9 +27,11 @@ def print_plan(plan: Plan) -> None:
     else:
         _print_films(plan)
     console.print(f"Would ask    {_models(plan)} for {counted(len(plan.prompts), 'label')}")
-    for prompt in plan.prompts:
-        console.print(f"             {' | '.join(prompt.positive)}  against  {' | '.join(prompt.negative)}")
-    if any(member.own(plan.prompts) != plan.prompts for member in plan.screener.members):
+    asked, *others = (member.own(plan.prompts) for member in plan.screener.members)
+    for prompt in asked:
+        against = f"  against  {' | '.join(prompt.negative)}" if prompt.negative else ""
+        console.print(f"             {' | '.join(prompt.positive)}{against}")
+    if any(each != asked for each in others):
         console.print("             (sentences of the first model; the others are asked with templates of their own)")
     if plan.calibration:
         console.print("Would add    calibrated probabilities and decisions (0 or 1) for each label, by")
@@ -38,6 +40,8 @@ def print_plan(plan: Plan) -> None:
         console.print(f"             {source}, which was fitted for this model and these prompts")
     _print_notes(plan)
     console.print(f"Would run    {_engine(plan)}")
+    if kept := _kept(plan):
+        console.print(f"Would keep   {kept}, so that a new question opens no film")
     if plan.is_growing:
         console.print(f"Would add    what is new to the database {plan.shown_out}")
     else:
@@ -93,6 +97,8 @@ def print_start(plan: Plan) -> None:
 
 
 def _print_notes(plan: Plan) -> None:
+    for note in plan.screener.notes():
+        console.print(f"Note: {note}", style="yellow")
     for line in lines(plan.remarks):
         console.print(f"Note: {line}", style="yellow")
     for note in plan.calibration.notes() if plan.calibration else ():
@@ -149,7 +155,8 @@ def _print_work(plan: Plan, outcome: Outcome) -> None:
     """What was computed, and where the time went."""
     stats, seconds, screener = outcome.stats, outcome.seconds, plan.screener
     hashed = f"; {counted(stats.hashed, 'file')} hashed" if screener.cache_by == "content" else ""
-    console.print(f"Embeddings: {stats.cached:,} taken from the cache, {stats.embedded:,} computed{hashed}")
+    each = f"; {kept} are kept" if stats.embedded and (kept := _kept(plan)) else ""
+    console.print(f"Embeddings: {stats.cached:,} taken from the cache, {stats.embedded:,} computed{hashed}{each}")
     if frames := screener.gpu_frames:
         console.print(
             f"Compressed DICOM frames: {frames.on_gpu:,} decoded on the GPU, {frames.on_cpu:,} on the processor"
@@ -174,6 +181,13 @@ def _print_studies(studies: StudySummary) -> None:
     console.print(f"Studies: {', '.join(parts)}; at most {counted(studies.most_images, 'image')} in one")
     for warning in studies.warnings():
         console.print(f"Warning: {warning}", style="yellow")
+
+
+def _kept(plan: Plan) -> str:
+    """What the cache has of a film of models that score by attention; of others it is little."""
+    members = [each for each in plan.screener.members if each.bundle.has_scorer and each.keeps_films and each.store]
+    size = sum(member.bundle.film_bytes for member in members)
+    return f"{in_bytes(size)} of each film in the cache" if size else ""
 
 
 def _models(plan: Plan) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
+import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,18 +16,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cxrzero.backends.onnxruntime import OnnxRuntimeEncoder
 from cxrzero.cards.card import Card, iter_cards
+from cxrzero.convert.attention_export import ExportedScorer, export_attention
 from cxrzero.convert.checkpoint import load_checkpoint
+from cxrzero.convert.example import EXAMPLE, drawn, noted
 from cxrzero.convert.huggingface_folder import load_huggingface_folder
 from cxrzero.convert.lineage import card_of_folder
 from cxrzero.convert.loaded import LoadedModel
 from cxrzero.convert.onnx_export import ExportedModel, example_ids, example_pixels, export_onnx
 from cxrzero.convert.openclip_folder import CONFIG as OPEN_CLIP_CONFIG
 from cxrzero.convert.openclip_folder import load_openclip_folder
+from cxrzero.convert.towers import AttentionTowers
 from cxrzero.errors import ImportModelError, NoInputError, OutputError, OutputExistsError, UsageError
 from cxrzero.files import cannot_write, sha256_of, software, whole_folder
+from cxrzero.images.radiograph import GreyImage
 from cxrzero.model.bundle import describe_files, load_bundle
-from cxrzero.model.model_json import MODEL_JSON, SCHEMA_VERSION, TOKENIZER
+from cxrzero.model.model_json import MODEL_JSON, SCORER_RULE, TOGETHER, TOKENIZER, schema_of
 from cxrzero.model.preprocess import Preprocess
 from cxrzero.outside.offline import offline
 from cxrzero.phantom import draw
@@ -53,6 +61,8 @@ MODEL_FILE = re.compile(
     r"|added_tokens|vocab)\.json|(?:vocab|merges)\.txt|spiece\.model"
     r"|(?:pytorch_model|model|open_clip_pytorch_model|open_clip_model)(?:-\d+-of-\d+)?\.(?:bin|safetensors)(?:\.index\.json)?"
 )
+# Over which the standard deviation of a logit is taken; another number than `example_ids` gives sentences.
+DRAWN_FOR_SCORER = 12
 WEIGHT_SUFFIXES = (".pt", ".pth", ".bin", ".safetensors", ".ckpt")
 
 
@@ -118,16 +128,18 @@ def import_model(
         raise OutputExistsError(f"{out} exists; choose another --out or --name, or delete it")
     loaded = load_model(source, card, arch)
     _check_tokenizer(loaded)
-    ids = example_ids(loaded.tokenizer, loaded.context_length, loaded.pad_id)
     try:
         with whole_folder(out) as folder:
-            exported = export_onnx(loaded.towers, _pixels(loaded), ids, folder, storage="float32", any_length=False)
+            exported = _export(loaded, folder)
             (folder / TOKENIZER).write_text(loaded.tokenizer.to_str(pretty=True), encoding="utf-8", newline="\n")
             files = describe_files(folder)
-            content = _describe(loaded, exported, name or _name_of(source), source) | {"files": files}
-            text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-            (folder / MODEL_JSON).write_text(text, encoding="utf-8")
-            load_bundle(folder)
+            content = _describe(loaded, exported, name or _name_of(source), source)
+            content = {"schema_version": schema_of(files)} | content | {"files": files}
+            _write_card(folder, content)
+            bundle = load_bundle(folder)
+            if bundle.has_scorer:
+                content["provenance"][EXAMPLE] = noted(bundle, OnnxRuntimeEncoder(bundle, "cpu"))
+                _write_card(folder, content)
     except OSError as error:
         hint = "; free some space or choose another --out" if error.errno == errno.ENOSPC else ""
         raise OutputError(f"{cannot_write(out, error)}{hint}; nothing was left there") from error
@@ -137,10 +149,15 @@ def import_model(
         (
             *loaded.stated,
             f"scoring: {_scoring_line(loaded.scoring)}",
-            f"exactness: cosine with the original at least {exported.cosine:.7f} on drawn radiographs, noise and texts",
+            *_exactness_lines(exported),
             f"size: {size:.1f} MB",
         ),
     )
+
+
+def _write_card(folder: Path, content: dict[str, Any]) -> None:
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    (folder / MODEL_JSON).write_text(text, encoding="utf-8")
 
 
 def _name_of(source: Path) -> str:
@@ -159,24 +176,51 @@ def _check_tokenizer(loaded: LoadedModel) -> None:
         )
 
 
-def _pixels(loaded: LoadedModel) -> Tensor:
-    """(5, 3, H, W): two drawn radiographs as the encoder will see them, and noise."""
+def _export(loaded: LoadedModel, folder: Path) -> ExportedModel | ExportedScorer:
+    ids = example_ids(loaded.tokenizer, loaded.context_length, loaded.pad_id)
+    if isinstance(loaded.towers, AttentionTowers):
+        together = loaded.scoring["labels"] == TOGETHER
+        films = _seen(loaded, drawn(DRAWN_FOR_SCORER))
+        return export_attention(loaded.towers, films, ids, folder, together=together)
+    # Two drawn radiographs, and noise.
+    films = _seen(loaded, [draw(seed).to_uint8() for seed in (0, 1)])
+    pixels = torch.cat([films, example_pixels(loaded.image_size)])
+    return export_onnx(loaded.towers, pixels, ids, folder, storage="float32", any_length=False)
+
+
+def _seen(loaded: LoadedModel, films: Sequence[GreyImage]) -> Tensor:
+    """(N, 3, H, W): films as the encoder will see them."""
     preprocess = Preprocess(loaded.preprocess, loaded.image_size)
-    drawn = np.stack([preprocess(draw(seed).to_uint8()) for seed in (0, 1)])
-    return torch.cat([torch.from_numpy(drawn), example_pixels(loaded.image_size)])
+    return torch.from_numpy(np.stack([preprocess(film) for film in films]))
+
+
+def _exactness_lines(exported: ExportedModel | ExportedScorer) -> tuple[str, ...]:
+    if isinstance(exported, ExportedModel):
+        return (
+            f"exactness: cosine with the original at least {exported.cosine:.7f} on drawn radiographs, noise and texts",
+        )
+    tokens = exported.tokens
+    return (
+        f"exactness: logits within {exported.deviation:.2g} of their standard deviation over drawn radiographs",
+        f"tokens: {tokens.image[0]} × {tokens.image[1]} of a film, kept as {tokens.dtype} (float16 moves a logit by "
+        f"{exported.rounding:.2g} standard deviations)",
+    )
 
 
 def _scoring_line(scoring: dict[str, Any]) -> str:
+    if scoring["rule"] == SCORER_RULE:
+        logit = "(logit⁺ − logit⁻)" if scoring["pairs"] else "logit⁺"
+        bias = f" {scoring['bias']:+.4g}" if scoring["bias"] else ""
+        return f"scorer, p = σ({scoring['scale']:.4g}·{logit}{bias}), the labels of a question {scoring['labels']}"
     if scoring["rule"] == "sigmoid":
         return f"sigmoid, p = σ({scoring['scale']:.4g}·cos⁺ {scoring['bias']:+.4g})"
     return f"softmax_pair, p = σ({scoring['scale']:.4g}·(cos⁺ − cos⁻))"
 
 
-def _describe(loaded: LoadedModel, exported: ExportedModel, name: str, source: Path) -> dict[str, Any]:
-    """The content of model.json but for its files. What the source does not say is null."""
-    grid, card = exported.patch_grid, loaded.card
+def _describe(loaded: LoadedModel, exported: ExportedModel | ExportedScorer, name: str, source: Path) -> dict[str, Any]:
+    """The content of model.json but for its schema and files. What the source does not say is null."""
+    card = loaded.card
     return {
-        "schema_version": SCHEMA_VERSION,
         "name": name,
         "architecture": loaded.architecture,
         "activation": loaded.activation,
@@ -196,11 +240,28 @@ def _describe(loaded: LoadedModel, exported: ExportedModel, name: str, source: P
             "source": _fingerprints(source),
             "lineage": loaded.lineage,
             "recognised": list(loaded.stated),
-            "parity": {"least_cosine": exported.cosine},
+            "parity": _parity(exported),
             "versions": software(VERSIONS),
         },
-        "patch_embeds": {"height": grid[0], "width": grid[1]} if grid else None,
+        **_shapes(exported),
     }
+
+
+def _parity(exported: ExportedModel | ExportedScorer) -> dict[str, float | None]:
+    if isinstance(exported, ExportedModel):
+        return {"least_cosine": exported.cosine}
+    rounding = exported.rounding if math.isfinite(exported.rounding) else None
+    return {"max_abs_logit_over_sd": exported.deviation, "float16_tokens_over_sd": rounding}
+
+
+def _shapes(exported: ExportedModel | ExportedScorer) -> dict[str, Any]:
+    if isinstance(exported, ExportedModel):
+        return {"patch_embeds": _grid(exported.patch_grid)}
+    return {"tokens": dataclasses.asdict(exported.tokens), "attention": _grid(exported.attention)}
+
+
+def _grid(sides: tuple[int, int] | None) -> dict[str, int] | None:
+    return {"height": sides[0], "width": sides[1]} if sides else None
 
 
 def _templates(loaded: LoadedModel) -> dict[str, list[str]]:

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 
 from cxrzero.cards.card import Card
 from cxrzero.clip.architecture import Arch
-from cxrzero.convert.towers import Towers
+from cxrzero.convert.towers import AttentionTowers, Towers
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,11 @@ class LoadedModel:
 
     Attributes:
         model: the module itself (open_clip's or transformers'), float32, in evaluation mode.
+        embed_dim: D of the space that both towers share; None for `AttentionTowers`.
         image_size: (height, width) in pixels.
         preprocess: the bundle's steps.
-        scoring: {"rule", "scale", "bias"} as in model.json.
+        scoring: {"rule", "scale", "bias"} as in model.json; for `AttentionTowers` the rule is "scorer", and "pairs"
+            and "labels" are stated, where its authors have some with "companions".
         tokenizer: its normaliser does all text cleaning.
         activation: "QuickGELU", "GELU" or what the configuration calls it.
         card: what the registry knows of it.
@@ -30,9 +32,9 @@ class LoadedModel:
     """
 
     model: Any
-    towers: Towers
+    towers: Towers | AttentionTowers
     architecture: str
-    embed_dim: int
+    embed_dim: int | None
     image_size: tuple[int, int]
     preprocess: list[dict[str, Any]]
     scoring: dict[str, Any]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -81,17 +82,18 @@ def export_onnx(
     graphs = {"image_embeds": folder / IMAGE_ENCODER}
     if towers.has_patches:
         graphs["patch_embeds"] = folder / PATCH_ENCODER
-    image = _trace(towers.image, pixels, "pixel_values", list(graphs), {0: "N"})
-    _store(image, storage)
-    _move_weights(image.graph, folder / IMAGE_WEIGHTS)
+    image = trace(towers.image, {"pixel_values": pixels}, {name: {0: "N"} for name in ("pixel_values", *graphs)})
+    store(image, storage)
+    move_weights(image.graph, folder / IMAGE_WEIGHTS)
     for output, path in graphs.items():
-        _write(_part(image, output), path)
+        write(_part(image, output), path)
     del image
     text_encoder = folder / TEXT_ENCODER
-    text = _trace(towers.text, ids, "input_ids", ["text_embeds"], {0: "N", 1: "L"} if any_length else {0: "N"})
-    _store(text, storage)
-    _check_size(text)
-    _write(text, text_encoder)
+    axes = {"input_ids": {0: "N", 1: "L"} if any_length else {0: "N"}, "text_embeds": {0: "N"}}
+    text = trace(towers.text, {"input_ids": ids}, axes)
+    store(text, storage)
+    check_size(text, "a text tower")
+    write(text, text_encoder)
     del text
 
     batches = [ids, ids[:1]] + ([ids[:1, : ids.shape[1] // 2]] if any_length else [])
@@ -99,7 +101,7 @@ def export_onnx(
     cosines += [_compare(text_encoder, towers.text, batch) for batch in batches]
     grid = None
     if towers.has_patches:
-        shape = _answer(folder / PATCH_ENCODER, pixels[:1]).shape
+        shape = answer(folder / PATCH_ENCODER, pixels[:1]).shape
         grid = (int(shape[1]), int(shape[2]))
     return ExportedModel(grid, min(cosines))
 
@@ -126,7 +128,17 @@ def example_ids(tokenizer: Tokenizer, context_length: int, pad_id: int) -> Tenso
     return rows
 
 
-def _trace(tower: nn.Module, example: Tensor, name: str, outputs: list[str], axes: dict[int, str]) -> onnx.ModelProto:
+def trace(tower: nn.Module, examples: Mapping[str, Tensor], axes: Mapping[str, Mapping[int, str]]) -> onnx.ModelProto:
+    """Run a tower on examples and note down what it does, as a graph that has all its numbers itself.
+
+    Args:
+        examples: input → what it is given, in the order of the module's arguments.
+        axes: input or output → its axes that are free, each with its name; the outputs in the order of the module's.
+
+    Raises:
+        ImportModelError: it does what ONNX has no operator for.
+    """
+    outputs = [name for name in axes if name not in examples]
     with warnings.catch_warnings(), torch.no_grad(), tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "encoder.onnx"
         # The tracing exporter is deprecated, but the new one needs onnxscript; it also warns of every traced shape.
@@ -136,11 +148,11 @@ def _trace(tower: nn.Module, example: Tensor, name: str, outputs: list[str], axe
         try:
             torch.onnx.export(
                 tower.eval(),
-                (example,),
+                tuple(examples.values()),
                 str(file),  # a path object would be taken for a stream, which ends at 2 GiB
-                input_names=[name],
+                input_names=list(examples),
                 output_names=outputs,
-                dynamic_axes={name: axes} | {output: {0: "N"} for output in outputs},
+                dynamic_axes={name: dict(free) for name, free in axes.items()},
                 opset_version=OPSET,
                 dynamo=False,
             )
@@ -151,7 +163,7 @@ def _trace(tower: nn.Module, example: Tensor, name: str, outputs: list[str], axe
         return onnx.load(file)
 
 
-def _store(model: onnx.ModelProto, storage: Storage) -> None:
+def store(model: onnx.ModelProto, storage: Storage) -> None:
     """Store float32 matrices as float16 behind a Cast; vectors (norms, biases) are small and stay as they are."""
     graph = model.graph
     casts = []
@@ -184,7 +196,7 @@ def _undocument(message: Message) -> None:
                 _undocument(each)
 
 
-def _move_weights(graph: onnx.GraphProto, path: Path) -> None:
+def move_weights(graph: onnx.GraphProto, path: Path) -> None:
     """Write large tensors to a file, and leave in the graph where they are there."""
     with path.open("wb") as file:
         for tensor in graph.initializer:
@@ -222,27 +234,32 @@ def _part(model: onnx.ModelProto, output: str) -> onnx.ModelProto:
     return part
 
 
-def _check_size(text: onnx.ModelProto) -> None:
-    size = sum(len(tensor.raw_data) for tensor in text.graph.initializer)
+def check_size(model: onnx.ModelProto, what: str) -> None:
+    """Of a graph that is to have all its numbers itself."""
+    size = sum(len(tensor.raw_data) for tensor in model.graph.initializer)
     if size > MAX_TEXT_WEIGHTS:
-        raise ImportModelError(f"a text tower of {size:,} bytes does not fit into one ONNX file (2 GiB)")
+        raise ImportModelError(f"{what} of {size:,} bytes does not fit into one ONNX file (2 GiB)")
 
 
-def _write(model: onnx.ModelProto, path: Path) -> None:
+def write(model: onnx.ModelProto, path: Path) -> None:
+    """Write a graph to a file, and check that it is valid."""
     path.write_bytes(model.SerializeToString())
     onnx.checker.check_model(str(path), full_check=True)
 
 
-def _answer(encoder: Path, batch: Tensor) -> npt.NDArray[np.float32]:
-    session = onnxruntime.InferenceSession(str(encoder), providers=["CPUExecutionProvider"])
-    result: npt.NDArray[np.float32] = session.run(None, {session.get_inputs()[0].name: batch.numpy()})[0]
+def answer(graph: Path, *batches: Tensor) -> npt.NDArray[np.float32]:
+    """The first output of a graph for a batch of each input, in their order."""
+    session = onnxruntime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
+    names = [each.name for each in session.get_inputs()]
+    inputs = {name: batch.numpy() for name, batch in zip(names, batches, strict=True)}
+    result: npt.NDArray[np.float32] = session.run(None, inputs)[0]
     return result
 
 
 @torch.no_grad()
 def _compare(encoder: Path, tower: nn.Module, batch: Tensor) -> float:
     expected = tower.eval()(batch).numpy()
-    cosine = float((expected * _answer(encoder, batch)).sum(axis=-1).min())
+    cosine = float((expected * answer(encoder, batch)).sum(axis=-1).min())
     if not cosine >= MIN_COSINE:
         raise InexactExportError(
             f"the embeddings of {encoder.name} differ from the model's own (cosine {cosine:.6f}, at least "

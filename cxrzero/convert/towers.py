@@ -30,6 +30,25 @@ class Towers:
     has_patches: bool
 
 
+@dataclass(frozen=True)
+class AttentionTowers:
+    """A model that scores by attention: what each film or sentence alone decides is in its tower, the rest in `scorer`.
+
+    All three trace to standard operators with N and L free, and give a film and a sentence the same whatever N is.
+
+    Attributes:
+        image: pixel_values (N, 3, H, W) → image_tokens (N, T, D) float32.
+        text: input_ids (L, S) → text_tokens (L, S', E) float32; a mask comes from the pad id, inside.
+        scorer: (image_tokens, text_tokens) → logits (N, L), and attention (N, L, h, w) if `has_attention`: what of
+            each place of the picture the scorer looks at, the picture's rows and columns in order.
+    """
+
+    image: nn.Module
+    text: nn.Module
+    scorer: nn.Module
+    has_attention: bool
+
+
 def open_clip_towers(model: Any) -> Towers:
     """Towers of open_clip's CLIP and CustomTextCLIP; patches where they share the projection of the picture."""
     visual, reference = model.visual, _Image(model.visual)

@@ -23,7 +23,7 @@ from cxrzero.backends.open import check_bf16
 from cxrzero.backends.precision import check_variants, is_small
 from cxrzero.backends.processor import instruction_sets
 from cxrzero.convert.importer import LABELS
-from cxrzero.errors import ImportModelError
+from cxrzero.errors import ConfigError, ImportModelError
 from cxrzero.files import write_json, write_whole
 from cxrzero.maths import Floats
 from cxrzero.member import Member
@@ -63,13 +63,14 @@ def add_variants(folder: Path, precisions: Sequence[str]) -> tuple[str, ...]:
 
     Raises:
         UsageError: an unknown precision.
-        ConfigError: bf16, and this processor does not compute it.
+        ConfigError: bf16, and this processor does not compute it; or the model scores by attention.
         ImportModelError: the encoder cannot be converted, or gives something that is no embedding.
     """
     check_variants(precisions)
     if "bf16" in precisions:
         check_bf16()
     bundle = load_bundle(folder)
+    _refuse_scorer(bundle)
     films = list(_films(Preprocess(bundle.preprocess, bundle.image_size), FIRST_TEST_SEED, TEST_FILMS))
     # fp32 is what deviations are from: of one backend, whichever else is installed.
     exact = _differences(bundle, open_encoder(bundle, "onnxruntime", "cpu"), films)
@@ -105,11 +106,19 @@ def add_unmeasured(folder: Path, precision: str) -> None:
     """
     check_variants([precision])
     bundle = load_bundle(folder)
+    _refuse_scorer(bundle)
     name, described = _write(bundle, precision)
     files, entries = bundle.card["files"] | described, bundle.card.get("variants", {})
     entry = {"image_encoder": name, "deviation": None} if name else {"deviation": None}
     write_json(folder / MODEL_JSON, dict(bundle.card) | {"files": files, "variants": entries | {precision: entry}})
     load_bundle(folder)
+
+
+def _refuse_scorer(bundle: Bundle) -> None:
+    if bundle.has_scorer:
+        raise ConfigError(
+            f"{bundle.name} scores by attention, and other precisions are measured on cosines: leave --variants out"
+        )
 
 
 def _write(bundle: Bundle, precision: str) -> tuple[str | None, dict[str, Any]]:

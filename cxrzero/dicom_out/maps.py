@@ -40,7 +40,7 @@ class Mapped:
         frame: 1-based, of the source.
         probability: of the finding.
         location: "validated", "not validated" or "never measured", of maps by this method.
-        method: "patch" or "occlusion".
+        method: "patch", "attention" or "occlusion".
     """
 
     source: Source

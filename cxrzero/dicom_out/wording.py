@@ -54,7 +54,8 @@ def parameters(label: str, record: RunRecord) -> Iterator[str]:
     calibrated = f"; calibration SHA-256 {record.calibration_sha256}" if record.calibration_sha256 else ""
     for (name, fingerprint), asked in zip(record.models, record.prompts, strict=True):
         said = "".join(
-            f"; sentences for: {_quoted(prompt.positive)}; sentences against: {_quoted(prompt.negative)}"
+            f"; sentences for: {_quoted(prompt.positive)}"
+            + (f"; sentences against: {_quoted(prompt.negative)}" if prompt.negative else "")
             for prompt in asked
             if prompt.label == label
         )

@@ -36,3 +36,10 @@ def together(words: Sequence[str]) -> str:
 
 def _joined(words: Sequence[str], last: str) -> str:
     return f" {last} ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def in_bytes(size: int) -> str:
+    """ "512 bytes", "303 kB", "4.2 MB"."""
+    if size < 1000:
+        return counted(size, "byte")
+    return f"{size / 1000:,.0f} kB" if size < 1_000_000 else f"{size / 1_000_000:,.1f} MB"

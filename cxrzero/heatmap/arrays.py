@@ -51,7 +51,7 @@ class FilmMaps:
             did not see of the film has the map's lowest value.
         probabilities: (L,) float32.
         rows, columns: of the stored frame.
-        method: "patch" or "occlusion".
+        method: "patch", "attention" or "occlusion".
         fingerprint: of the model; of an ensemble those of its members, joined by "+".
         orientation: what must be done to see the stored frame upright, as EXIF numbers it; 1 is nothing.
         seen: the part of the stored frame that the model saw, see `Region`.

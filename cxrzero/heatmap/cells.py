@@ -47,15 +47,17 @@ class _Node:
     ints: dict[str, list[int]] = field(default_factory=dict)
 
 
-def patch_axes(graph: Path, grid: tuple[int, int], image_size: tuple[int, int]) -> tuple[Axis, Axis]:
+def patch_axes(
+    graph: Path, grid: tuple[int, int], image_size: tuple[int, int], output: str = "patch_embeds"
+) -> tuple[Axis, Axis]:
     """Middles of the patches, down and across, in pixels of the encoder's input.
 
     Args:
-        graph: the patch encoder.
+        graph: the patch encoder, or another that has patches at its `output`.
         grid: (h, w) patches.
         image_size: (height, width) of the input.
     """
-    found = _followed(graph)
+    found = _followed(graph, output)
     sides = zip(found or (None, None), grid, image_size, strict=True)
     return tuple(_checked(axis, count, side) for axis, count, side in sides)  # type: ignore[return-value]
 
@@ -70,7 +72,7 @@ def _checked(axis: Axis | None, count: int, side: int) -> Axis:
     return Axis(step / 2, step)
 
 
-def _followed(graph: Path) -> tuple[Axis, Axis] | None:
+def _followed(graph: Path, output: str) -> tuple[Axis, Axis] | None:
     """The same as the graph has it; None where it has what is not followed, or is not read."""
     try:
         with (
@@ -82,7 +84,7 @@ def _followed(graph: Path) -> tuple[Axis, Axis] | None:
     except (ValueError, IndexError):
         return None
     makers = {name: node for node in nodes for name in node.outputs}
-    way = _way(makers, "patch_embeds", "pixel_values")
+    way = _way(makers, output, "pixel_values")
     if way is None or any(node.kind in UNKNOWN or (node.kind in WINDOWS and "auto_pad" in node.ints) for node in way):
         return None
     windows = [node for node in way if node.kind in WINDOWS]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cxrzero.heatmap.arrays import FilmMaps
+from cxrzero.heatmap.attention import Attention
 from cxrzero.heatmap.cells import Axis
 from cxrzero.heatmap.films import Film
 from cxrzero.heatmap.methods import Method
@@ -15,7 +16,8 @@ from cxrzero.heatmap.patches import Patches
 from cxrzero.heatmap.places import onto_frame, seen_by
 from cxrzero.maths import Float32s
 from cxrzero.member import Member
-from cxrzero.model.score import Classifier, Ensemble
+from cxrzero.model.score import Classifier, Ensemble, Part
+from cxrzero.model.token_scorer import TokenScorer
 from cxrzero.prediction import printable_path
 from cxrzero.prompts import LabelPrompts
 
@@ -45,23 +47,24 @@ class Mapper:
         self._members, self._batch_size, self.method = members, batch_size, method
         self.labels = tuple(prompt.label for prompt in prompts)
         classifiers = [member.classifier(member.own(prompts)) for member in members]
-        self._scorer: Classifier | Ensemble = classifiers[0] if len(members) == 1 else Ensemble(tuple(classifiers))
-        self._patches = Patches(members[0], classifiers[0]) if method == "patch" else None
+        self._scorer: Part | Ensemble = classifiers[0] if len(members) == 1 else Ensemble(tuple(classifiers))
+        self._patches = _patches_of(members[0], classifiers[0], method)
         self.fingerprint = "+".join(member.fingerprint for member in members)
-        self.at_once = min(batch_size, AT_ONCE) if method == "patch" else 1
+        self.at_once = min(batch_size, AT_ONCE) if self._patches else 1
         self.passes = 0
 
     def __call__(self, films: Sequence[Film]) -> list[FilmMaps]:
         """The maps of each film, in order."""
         embeds = np.concatenate([self._embedded(index, films) for index in range(len(self._members))], axis=1)
-        probabilities, evidence = self._scorer(embeds).probability, self._scorer.evidence(embeds)
+        probabilities = self._scorer(embeds).probability
         self.passes += len(films)
         if self._patches:
-            cells = self._patches.cells(films)
+            cells = self._patches.cells(films, embeds)
             grid = (cells.shape[2], cells.shape[3])
-            self.passes += len(films)
+            self.passes += len(films) * self._patches.passes
             drawn = [(each, self._patches.axes(film, grid)) for film, each in zip(films, cells, strict=True)]
         else:
+            evidence = self._scorer.evidence(embeds)
             drawn = [self._occluded(film, whole) for film, whole in zip(films, evidence, strict=True)]
         return [
             self._maps(film, each, axes, found)
@@ -102,3 +105,14 @@ class Mapper:
         ]
         left, upper, right, lower = zip(*parts, strict=True)
         return min(left), min(upper), max(right), max(lower)
+
+
+def _patches_of(member: Member, scorer: Part, method: Method) -> Patches | Attention | None:
+    """What makes maps of one model without covering anything; None where a method does."""
+    if method == "attention":
+        assert isinstance(scorer, TokenScorer), "only who scores by attention is asked for it"
+        return Attention(member, scorer)
+    if method == "patch":
+        assert isinstance(scorer, Classifier), "only who has patches is asked for them"
+        return Patches(member, scorer)
+    return None

@@ -10,7 +10,9 @@ from cxrzero.errors import ConfigError
 from cxrzero.model.bundle import Bundle
 from cxrzero.prompts.location import better_method, location_validated, mean_gains
 
-Method = Literal["patch", "occlusion"]
+Method = Literal["patch", "attention", "occlusion"]
+
+OCCLUSION: Method = "occlusion"
 
 # What `validated` says, in `location` of heatmaps.csv and of a run's record.
 LOCATION = {True: "validated", False: "not validated", None: "never measured"}
@@ -23,21 +25,22 @@ def choose_method(asked: MapMethod, bundles: Sequence[Bundle]) -> tuple[Method, 
         bundles: of the models that are asked together.
 
     Raises:
-        ConfigError: "patch" was asked for, and there are no patches.
+        ConfigError: "patch" or "attention" was asked for, and there is none.
     """
-    obstacle = _obstacle(bundles)
-    if asked == "patch" and obstacle:
-        raise ConfigError(f"--method patch: {obstacle}; use --method occlusion")
+    obstacles = {"patch": _no_patches(bundles), "attention": _no_attention(bundles)}
+    if obstacle := obstacles.get(asked):
+        raise ConfigError(f"--method {asked}: {obstacle}; use --method occlusion")
     if asked != "auto":
         return asked, "asked for"
-    if obstacle:
+    quick: Method = "attention" if bundles[0].has_scorer else "patch"
+    if obstacle := obstacles[quick]:
         return "occlusion", obstacle
     field = bundles[0].card.get("location")
-    if better_method(field) == "occlusion":
-        return "occlusion", f"measured better with {bundles[0].name} ({_gains(field)})"
-    if better_method(field) == "patch":
-        return "patch", f"measured better with {bundles[0].name} ({_gains(field)})"
-    return "patch", f"neither method was measured with {bundles[0].name}, and patches take one pass"
+    for method in (quick, OCCLUSION):
+        if better_method(field) == method:
+            return method, f"measured better with {bundles[0].name} ({_gains(field)})"
+    cost = "patches take one pass" if quick == "patch" else "its attention costs nothing"
+    return quick, f"neither method was measured with {bundles[0].name}, and {cost}"
 
 
 def validated(bundles: Sequence[Bundle], label: str, method: Method) -> bool | None:
@@ -46,7 +49,17 @@ def validated(bundles: Sequence[Bundle], label: str, method: Method) -> bool | N
     return location_validated(bundles[0].card.get("location"), label, method) if len(bundles) == 1 else None
 
 
-def _obstacle(bundles: Sequence[Bundle]) -> str:
+def _no_attention(bundles: Sequence[Bundle]) -> str:
+    """Why there is nothing that says where a model looks, or nothing."""
+    if len(bundles) > 1:
+        return f"an ensemble of {len(bundles)} models does not look at one place"
+    if bundles[0].attention is None:
+        said = "does not say where its scorer looks" if bundles[0].has_scorer else "does not score by attention"
+        return f"the model {bundles[0].name} {said}"
+    return ""
+
+
+def _no_patches(bundles: Sequence[Bundle]) -> str:
     """Why there are no patches to look at, or nothing."""
     if len(bundles) > 1:
         return f"an ensemble of {len(bundles)} models has no patches in one space"

@@ -33,8 +33,8 @@ class HeatmapOptions:
     )
     method: MapMethod = option(
         "auto",
-        "Look at patches (one pass, where the model has them) or cover places (any model, many passes); auto takes "
-        "what was measured better, and says so.",
+        "Look at patches (one pass, where the model has them), show what a model that scores by attention looks at, or "
+        "cover places (any model, many passes); auto takes what was measured better, and says so.",
     )
     out: Path = option(
         Path("heatmaps"), "Write heatmaps.csv and the pictures to this folder.", short="-o", metavar="DIR"

@@ -20,14 +20,19 @@ class Patches:
     Args:
         member: whose bundle has a patch encoder.
         classifier: of the labels.
+
+    Attributes:
+        passes: of an encoder that a film takes beside that of its probability.
     """
+
+    passes = 1
 
     def __init__(self, member: Member, classifier: Classifier) -> None:
         self._member, self._classifier = member, classifier
         self._axes: tuple[Axis, Axis] | None = None
 
-    def cells(self, films: Sequence[Film]) -> Float32s:
-        """(N, L, h, w) float32: the evidence of each patch."""
+    def cells(self, films: Sequence[Film], embeds: Float32s) -> Float32s:
+        """(N, L, h, w) float32: the evidence of each patch; the films' embeddings say nothing of places."""
         preprocess = self._member.preprocess
         embeds = self._member.encoder.encode_patches(np.stack([preprocess.values(film.fitted[0]) for film in films]))
         return np.moveaxis(self._classifier.evidence(embeds), -1, 1)

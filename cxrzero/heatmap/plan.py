@@ -82,7 +82,7 @@ def prepare(asked: Asked, screener: Screener) -> Plan:
     """Choose the method, and say what must be known before a film is read.
 
     Raises:
-        ConfigError: patches are asked of a model that has none.
+        ConfigError: patches or attention are asked of a model that has none.
         LabelError: labels are not usable.
     """
     options = asked.options
@@ -90,7 +90,7 @@ def prepare(asked: Asked, screener: Screener) -> Plan:
     method, why = choose_method(options.method, bundles)
     prompts = screener.prompts(asked.labels, options.prompts)
     thresholds, source = thresholds_of(screener, prompts, options.found_above)
-    remarks = [f"maps by {method}: {why}", source]
+    remarks = [f"maps by {method}: {why}", source, *screener.notes(on_keeping=False)]
     doubtful = [prompt.label for prompt in prompts if not validated(bundles, prompt.label, method)]
     if doubtful:
         remarks.append(f"{UNVALIDATED} for {', '.join(doubtful)}: see docs/heatmap.md")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -13,16 +13,21 @@ from typing import Any, NoReturn, TypeGuard
 from cxrzero.errors import BundleError, BundleVersionError
 from cxrzero.model.weights import IMAGE_WEIGHTS
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3  # the highest that is read, see `schema_of`
 MODEL_JSON = "model.json"
 IMAGE_ENCODER = "image_encoder.onnx"
 PATCH_ENCODER = "patch_encoder.onnx"
 TEXT_ENCODER = "text_encoder.onnx"
+SCORER = "scorer.onnx"
 TOKENIZER = "tokenizer.json"
 CALIBRATION = "calibration.json"  # of any schema, where there is one (`cxrzero.calibration.bundled`)
 FILES = (IMAGE_ENCODER, TEXT_ENCODER, TOKENIZER)  # of every bundle
 FILES_OF_SCHEMA_2 = (IMAGE_ENCODER, IMAGE_WEIGHTS, PATCH_ENCODER, TEXT_ENCODER, TOKENIZER)
+FILES_OF_SCHEMA_3 = (*FILES_OF_SCHEMA_2, SCORER)
 SCORING_RULES = ("softmax_pair", "sigmoid")
+SCORER_RULE = "scorer"  # of a bundle with SCORER, and of no other
+TOGETHER, INDEPENDENT = "together", "independent"
+TOKEN_DTYPES = ("float32", "float16")
 VARIANTS = ("fp16", "bf16", "int8")
 # A card is a few kilobytes; the limit only keeps a hostile file out of memory.
 MAX_MODEL_JSON_BYTES = 4 * 2**20
@@ -30,18 +35,53 @@ MAX_MODEL_JSON_BYTES = 4 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Scoring:
-    """How cosines become a probability p (design: a closed set of rules).
+    """How what the encoders give becomes a probability p (design: a closed set of rules).
 
     Attributes:
         rule: "softmax_pair": p = σ(scale·(cos⁺ − cos⁻)), the paper's rule with scale 1;
-            "sigmoid": p = σ(scale·cos⁺ + bias), SigLIP's.
+            "sigmoid": p = σ(scale·cos⁺ + bias), SigLIP's;
+            "scorer": p = σ(scale·logit + bias) of what scorer.onnx returns for the positive sentence, or with `pairs`
+            p = σ(scale·(logit⁺ − logit⁻)).
         scale: exponentiated, so larger than 0; no unit.
-        bias: added to the logit; 0 for "softmax_pair".
+        bias: added to the logit; 0 where the rule compares a pair.
+        pairs: of a scorer, whether the negative sentences are asked, too.
+        together: whether a scorer's sentences look at each other, so that all of a question are one call.
+        companions: sentences that a scorer is always asked along, first; their logits are read by nobody.
     """
 
     rule: str
     scale: float
     bias: float = 0.0
+    pairs: bool = False
+    together: bool = False
+    companions: tuple[str, ...] = ()
+
+    @property
+    def asks_pairs(self) -> bool:
+        """Whether negative sentences are encoded; SigLIP's rule reads none, and their cosines are told all the same."""
+        return self.rule != SCORER_RULE or self.pairs
+
+    def as_dict(self) -> dict[str, Any]:
+        """As model.json states it."""
+        stated: dict[str, Any] = {"rule": self.rule, "scale": self.scale, "bias": self.bias}
+        if self.rule == SCORER_RULE:
+            stated |= {"pairs": self.pairs, "labels": TOGETHER if self.together else INDEPENDENT}
+        return stated | ({"companions": list(self.companions)} if self.companions else {})
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What the encoders of a bundle with a scorer give.
+
+    Attributes:
+        image: (T, D) of a film.
+        text: (S', E) of a sentence.
+        dtype: "float32" or "float16", to which a film's tokens are rounded before they are scored and kept.
+    """
+
+    image: tuple[int, int]
+    text: tuple[int, int]
+    dtype: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +176,34 @@ class ModelJson:
             self._fail("at_chance", "must name each finding once")
         return findings
 
+    def embed_dim(self) -> int | None:
+        """None with a scorer: its encoders give tokens, which have no space in common."""
+        return None if self.has_scorer else self.integer("embed_dim")
+
+    @property
+    def has_scorer(self) -> bool:
+        return self.version() >= 3 and SCORER in self._object("files")
+
+    def tokens(self) -> Tokens | None:
+        """Of a bundle with a scorer."""
+        if not self.has_scorer:
+            return None
+        value = self._object("tokens")
+        image, text = (
+            self._pair(value.get(side), f"tokens.{side}", "[tokens, width of each]") for side in ("image", "text")
+        )
+        if value.get("dtype") not in TOKEN_DTYPES:
+            self._fail("tokens.dtype", f"must be one of {', '.join(TOKEN_DTYPES)}")
+        return Tokens(image, text, value["dtype"])
+
+    def attention(self) -> tuple[int, int] | None:
+        """(height, width) of the places that a scorer says it looks at; None where it does not say."""
+        value = self.data.get("attention") if self.has_scorer else None
+        if value is None:
+            return None
+        sides = [value.get("height"), value.get("width")] if isinstance(value, dict) else None
+        return self._pair(sides, "attention", "{height, width}")
+
     def image_size(self) -> tuple[int, int]:
         value = self._get("image_size")
         if not isinstance(value, list) or len(value) != 2 or any(type(n) is not int or n < 1 for n in value):
@@ -153,18 +221,35 @@ class ModelJson:
 
     def scoring(self) -> Scoring:
         value = self._object("scoring")
-        if value.get("rule") not in SCORING_RULES:
+        if self.has_scorer and value.get("rule") != SCORER_RULE:
+            self._fail("scoring.rule", f"must be {SCORER_RULE}, because the bundle has {SCORER}")
+        if not self.has_scorer and value.get("rule") not in SCORING_RULES:
             self._fail("scoring.rule", f"must be one of {', '.join(SCORING_RULES)}")
         scale, bias = value.get("scale"), value.get("bias", 0.0)
         if not (_is_finite(scale) and scale > 0):
             self._fail("scoring.scale", "must be a number above 0")
         if not _is_finite(bias):
             self._fail("scoring.bias", "must be a finite number")
-        return Scoring(value["rule"], scale, bias)
+        if not self.has_scorer:
+            return Scoring(value["rule"], scale, bias)
+        pairs, labels, companions = value.get("pairs"), value.get("labels"), value.get("companions", [])
+        if not isinstance(pairs, bool):
+            self._fail("scoring.pairs", "must be true or false")
+        if pairs and bias:
+            self._fail("scoring.bias", "must be 0 where pairs are compared")
+        if labels not in (TOGETHER, INDEPENDENT):
+            self._fail("scoring.labels", f"must be {INDEPENDENT} or {TOGETHER}")
+        if companions and labels == INDEPENDENT:
+            self._fail("scoring.companions", f"are asked along only where labels are {TOGETHER}")
+        asked_along = self._strings(companions, "scoring.companions") if companions else ()
+        return Scoring(value["rule"], scale, bias, pairs, labels == TOGETHER, asked_along)
 
     def templates(self) -> Templates:
         value = self._object("templates")
-        sides = [self._strings(value.get(side), f"templates.{side}") for side in ("positive", "negative")]
+        if self.has_scorer and not self.scoring().asks_pairs and value.get("negative") == []:
+            sides = [self._strings(value.get("positive"), "templates.positive"), ()]
+        else:
+            sides = [self._strings(value.get(side), f"templates.{side}") for side in ("positive", "negative")]
         for template in (*sides[0], *sides[1]):
             if "{}" not in template:
                 self._fail("templates", "must each contain {}, the place of the label")
@@ -205,6 +290,7 @@ class ModelJson:
         value = self._object("files")
         hashes = {}
         of_version = (IMAGE_WEIGHTS, *({PATCH_ENCODER} & set(value))) if version >= 2 else ()
+        of_version += (SCORER,) if version >= 3 and SCORER in value else ()
         for name in (*FILES, *of_version, *more, *({CALIBRATION} & set(value))):
             entry = value.get(name)
             sha256 = entry.get("sha256") if isinstance(entry, dict) else None
@@ -212,6 +298,11 @@ class ModelJson:
                 self._fail(f"files.{name}.sha256", "must be 64 hexadecimal digits")
             hashes[name] = str(sha256).lower()
         return MappingProxyType(hashes)
+
+    def _pair(self, value: Any, key: str, what: str) -> tuple[int, int]:
+        if not isinstance(value, list) or len(value) != 2 or any(type(n) is not int or n < 1 for n in value):
+            self._fail(key, f"must be {what}, whole numbers of at least 1")
+        return (value[0], value[1])
 
     def _get(self, key: str) -> Any:
         if key not in self.data:
@@ -231,6 +322,11 @@ class ModelJson:
 
     def _fail(self, key: str, problem: str) -> NoReturn:
         raise BundleError(f"{self.path}: {key} {problem}")
+
+
+def schema_of(files: Collection[str]) -> int:
+    """The schema that a bundle of these files is written in."""
+    return 3 if SCORER in files else 2
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Zero-shot scoring in NumPy: embeddings in, cosines and probabilities out."""
+"""Zero-shot scoring in NumPy: embeddings in, cosines and probabilities out. `token_scorer.py` does it with tokens."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cxrzero.maths import Float32s, sigmoid
-from cxrzero.model.model_json import Scoring
+from cxrzero.model.model_json import SCORER_RULE, Scoring
 
 Objects = npt.NDArray[np.object_]
 
@@ -31,7 +31,7 @@ class Scores:
     """Results of N images for L labels, each array (N, L).
 
     Attributes:
-        cos_pos, cos_neg: no arrays where nobody reads them, see `ProbabilityOnly`.
+        cos_pos, cos_neg: no arrays where nobody reads them, see `ProbabilityOnly`, or where a model has none.
         sd: between the probabilities of an ensemble's members; without an ensemble no array.
         calibrated, decision: Python numbers, None where the calibration has nothing for a label; without a
             calibration no arrays. See `cxrzero.calibration.applied`.
@@ -64,9 +64,27 @@ class Scores:
 
 
 class Scorer(Protocol):
-    """What the pipeline asks: (N, D) float32, rows of length 1, to the scores of all labels."""
+    """What the pipeline asks: (N, F) float32, what the encoders gave of N images, to the scores of all labels."""
 
-    def __call__(self, image_embeds: Float32s) -> Scores: ...
+    def __call__(self, images: Float32s, /) -> Scores: ...
+
+
+class Part(Scorer, Protocol):
+    """One model's scorer, alone or in an ensemble.
+
+    Attributes:
+        width: F, numbers that its encoder gives of an image.
+        scoring: its rule.
+    """
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def scoring(self) -> Scoring: ...
+
+    def evidence(self, images: Float32s, /) -> Float32s:
+        """(N, F) → (N, L) what the probabilities rise with, before `scoring.scale`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +94,10 @@ class Classifier:
     positive: Float32s
     negative: Float32s
     scoring: Scoring
+
+    @property
+    def width(self) -> int:
+        return int(self.positive.shape[1])
 
     def __call__(self, image_embeds: Float32s) -> Scores:
         """Compare images with every label (CheXzero, Methods: softmax of the pair = σ of the difference).
@@ -106,30 +128,37 @@ class Classifier:
 class Ensemble:
     """Several models asked the same labels, each with its own prompts and scoring rule."""
 
-    members: tuple[Classifier, ...]
+    members: tuple[Part, ...]
 
     def __call__(self, image_embeds: Float32s) -> Scores:
         """Average the members.
 
         Args:
-            image_embeds: (N, ΣD) float32, the members' embeddings side by side.
+            image_embeds: (N, ΣF) float32, what the members' encoders gave side by side.
 
         Returns:
-            The mean probability and mean cosines; `sd` is the sample standard deviation (n − 1) of the probabilities.
+            The mean probability and, where all have cosines, mean cosines; `sd` is the sample standard deviation
+            (n − 1) of the probabilities.
         """
         scores = [member(part) for member, part in zip(self.members, self._parts(image_embeds), strict=True)]
         probability = np.stack([each.probability for each in scores]).astype(np.float64)
-        means = [np.mean([getattr(each, name) for each in scores], axis=0, dtype=np.float64) for name in COSINES]
-        mean, sd = probability.mean(axis=0), probability.std(axis=0, ddof=1)
-        return Scores(*(array.astype(np.float32) for array in (mean, *means, sd)))
+        mean, sd = probability.mean(axis=0).astype(np.float32), probability.std(axis=0, ddof=1).astype(np.float32)
+        if any(each.cos_pos is None for each in scores):
+            return Scores(mean, sd=sd)
+        cosines = [np.mean([getattr(each, name) for each in scores], axis=0, dtype=np.float64) for name in COSINES]
+        cos_pos, cos_neg = (np.asarray(each, np.float32) for each in cosines)
+        return Scores(mean, cos_pos, cos_neg, sd)
 
     def evidence(self, image_embeds: Float32s) -> Float32s:
-        """The mean of the members', see `Classifier.evidence`: (N, ΣD) → (N, L)."""
+        """The mean of the members', see `Classifier.evidence`: (N, ΣF) → (N, L). Cosines and logits differ in size, so
+        that those of models of different kinds count by what each makes of them, times its scale."""
         found = [member.evidence(part) for member, part in zip(self.members, self._parts(image_embeds), strict=True)]
+        if len({member.scoring.rule == SCORER_RULE for member in self.members}) > 1:
+            found = [member.scoring.scale * each for member, each in zip(self.members, found, strict=True)]
         return np.asarray(np.mean(found, axis=0, dtype=np.float64), np.float32)
 
     def _parts(self, image_embeds: Float32s) -> list[Float32s]:
-        ends = np.cumsum([member.positive.shape[1] for member in self.members])[:-1]
+        ends = np.cumsum([member.width for member in self.members])[:-1]
         return np.split(image_embeds, ends, axis=1)
 
 

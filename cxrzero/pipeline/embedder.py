@@ -27,15 +27,17 @@ class Embedder:
         steps: of an encoder that is given fitted pictures, what it does with them first; None where it is given
             pixel_values.
         geometry: of one that is given films, what it does with them before that; None where they are fitted.
+        dtype: of the numbers that are scored and kept, which hold exactly what the encoder gives.
     """
 
     encoder: Encoder
     cache: Cache | None = None
     steps: ValueSteps | None = None
     geometry: Geometry | None = None
+    dtype: str = "<f4"
 
     def encode(self, inputs: Sequence[Input]) -> npt.NDArray[np.float32]:
-        """Embed pictures in one call: (N, D)."""
+        """Embed pictures in one call: (N, F)."""
         if self.steps is None:
             return self.encoder.encode_images(np.stack(cast(Sequence[npt.NDArray[np.float32]], inputs)))
         pictures = cast(Sequence[npt.NDArray[np.uint8]], inputs)
@@ -80,7 +82,7 @@ def embed(embedders: Sequence[Embedder], frames: Sequence[Frame]) -> int:
             continue
         image_embeds = embedder.encode([each for _, each in pending])
         for (frame, _), row in zip(pending, image_embeds, strict=True):
-            frame.embeddings[index] = row.astype("<f4").tobytes()
+            frame.embeddings[index] = row.astype(embedder.dtype).tobytes()
         made += len(pending)
     for frame in frames:
         frame.inputs = []

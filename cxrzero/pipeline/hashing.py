@@ -21,8 +21,8 @@ from cxrzero.pipeline.items import RunStats
 from cxrzero.sources import ImageRef
 
 CACHE_BY: tuple[CacheBy, ...] = get_args(CacheBy)
-# Films that are looked up in the cache at once.
-BLOCK = 256
+# Films that are looked up in the cache at once, and bytes of what it then gives.
+BLOCK, BLOCK_BYTES = 256, 2**26
 # Films of one encoder call that may be hashed ahead: of films of 15 MB a gigabyte, which the system's memory has.
 MOST_AHEAD = 64
 
@@ -30,20 +30,30 @@ MOST_AHEAD = 64
 Blocks = Callable[[Iterable[ImageRef], RunStats], Generator[list[ImageRef], None, None]]
 
 
-def as_found(refs: Iterable[ImageRef], stats: RunStats) -> Generator[list[ImageRef], None, None]:
+def as_found(refs: Iterable[ImageRef], stats: RunStats, most: int = BLOCK) -> Generator[list[ImageRef], None, None]:
     """Films that the cache knows by their places."""
     stream = iter(refs)
-    while block := list(itertools.islice(stream, BLOCK)):
+    while block := list(itertools.islice(stream, most)):
         yield block
 
 
 def blocks_by(
-    cache_by: CacheBy, store: Store | None, content_of: Callable[[ImageRef], bytes], threads: int, batch_size: int
+    cache_by: CacheBy,
+    store: Store | None,
+    content_of: Callable[[ImageRef], bytes],
+    threads: int,
+    batch_size: int,
+    film_bytes: int,
 ) -> Blocks:
-    """How films come to caches that know them by their path or content; see `hash_film` and `Hashing`."""
+    """How films come to caches that know them by their path or content; see `hash_film` and `Hashing`.
+
+    Args:
+        film_bytes: that all models' caches have of a film.
+    """
+    most = max(1, min(BLOCK, BLOCK_BYTES // max(1, film_bytes)))
     if store is None or cache_by == "path":
-        return as_found
-    return Hashing(Contents(store), partial(hash_film, content_of=content_of), threads, batch_size).blocks
+        return partial(as_found, most=most)
+    return Hashing(Contents(store), partial(hash_film, content_of=content_of), threads, batch_size, most).blocks
 
 
 class Hashing:
@@ -54,21 +64,27 @@ class Hashing:
         hash_film: reads a film, in threads.
         threads: that hash.
         batch_size: films of one encoder call, during which nobody asks for the next ones.
+        most: films of a block.
     """
 
     def __init__(
-        self, contents: Contents, hash_film: Callable[[ImageRef], Hashed], threads: int, batch_size: int
+        self,
+        contents: Contents,
+        hash_film: Callable[[ImageRef], Hashed],
+        threads: int,
+        batch_size: int,
+        most: int = BLOCK,
     ) -> None:
-        self._contents, self._hash, self._threads = contents, hash_film, threads
+        self._contents, self._hash, self._threads, self._most = contents, hash_film, threads, most
         self._ahead = threads + min(batch_size, MOST_AHEAD)
 
     def blocks(self, refs: Iterable[ImageRef], stats: RunStats) -> Generator[list[ImageRef], None, None]:
         """Blocks in the order of the films, which have their content: long ones of what needs no hashing, and short
         ones of what does, so that the threads go on while a block is worked off."""
         pool = ThreadPoolExecutor(self._threads, thread_name_prefix="hash")
-        films = _Ahead(self._contents, most_at_once=max(1, self._ahead // 4))
+        films = _Ahead(self._contents, max(1, self._ahead // 4), self._most)
         try:
-            for block in as_found(refs, stats):
+            for block in as_found(refs, stats, self._most):
                 places = [place_of(ref) if is_hashed(ref) else b"" for ref in block]
                 for ref, place, content in zip(block, places, self._contents.lookup(places), strict=True):
                     is_new = bool(place) and content is None and self._contents.alive
@@ -77,7 +93,7 @@ class Hashing:
                         place,
                         pool.submit(self._hash, ref) if is_new else None,
                     )
-                    if films.hashing >= self._ahead or len(films) >= BLOCK:
+                    if films.hashing >= self._ahead or len(films) >= self._most:
                         yield films.take(stats)
             while len(films):
                 yield films.take(stats)
@@ -93,8 +109,8 @@ class _Ahead:
         hashing: of how many the content is not there, or was not before.
     """
 
-    def __init__(self, contents: Contents, most_at_once: int) -> None:
-        self._contents, self._most_at_once = contents, most_at_once
+    def __init__(self, contents: Contents, most_at_once: int, most: int) -> None:
+        self._contents, self._most_at_once, self._most = contents, most_at_once, most
         self._films: deque[tuple[ImageRef, bytes, Future[Hashed] | None]] = deque()
         self._new: dict[bytes, bytes] = {}
         self.hashing = 0
@@ -110,7 +126,7 @@ class _Ahead:
         """The first film, which is waited for, and those behind it that are ready."""
         block: list[ImageRef] = []
         least = self.hashing - self._most_at_once
-        while self._films and (self.hashing > least or not self._films[0][2]):
+        while self._films and len(block) < self._most and (self.hashing > least or not self._films[0][2]):
             ref, place, hashed = self._films[0]
             if hashed is not None:
                 if block and not hashed.done():

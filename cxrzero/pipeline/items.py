@@ -67,7 +67,7 @@ class Frame:
     Attributes:
         inputs: for each model what its encoder takes, or None where the cache had the embedding; empty when nothing is
             left to encode.
-        embeddings: for each model D float32 as bytes; empty until it was encoded.
+        embeddings: for each model what its encoder gave, as bytes (`Embedder.dtype`); empty until it was encoded.
         flags: with "duplicate" once the frame has been compared with those before it; own_flags stay without.
         is_known: its file came from the cache.
         is_last, is_unchanged: set on a decoded file's last frame, when the file is still what it was when found.

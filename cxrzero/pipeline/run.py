@@ -22,6 +22,7 @@ import numpy as np
 
 from cxrzero.cache.images import FileRecord
 from cxrzero.images.radiograph import Facts
+from cxrzero.maths import Float32s
 from cxrzero.model.score import Scorer
 from cxrzero.pipeline.cached import Keeper, KnownFile
 from cxrzero.pipeline.embedder import Embedder, embed
@@ -37,6 +38,8 @@ from cxrzero.sources import ImageRef
 SCORED_FRAMES = 1024
 # Frames times labels of one scorer call: some 10 MB of float64 and Python numbers, whatever is asked.
 SCORED_CELLS = 2**17
+# Bytes of what encoders gave that are in one batch or one scorer call: of tokens a film may have megabytes.
+SCORED_BYTES = 2**26
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,7 @@ class Pipeline:
             for batch in batches:
                 for keeper in keepers:
                     keeper.keep(batch)
-                scored = _scored([b"".join(frame.embeddings) for frame in _wanted(batch)], scorer, labels)
+                scored = _scored(_wanted(batch), [each.dtype for each in self.embedders], scorer, labels)
                 for item, row in zip(batch, _rows(batch, scored, labels), strict=True):
                     stats.count(row.status)
                     if on_item:
@@ -93,13 +96,14 @@ class Pipeline:
         """Cut the stream where an encoder call is full, so that batches do not depend on what is cached between."""
         most = max(SCORED_FRAMES, self.batch_size)
         batch: list[Item] = []
-        waiting = 0
+        waiting = kept = 0
         for item in itertools.chain.from_iterable(chunks):
             batch.append(item)
             waiting += needs_encoder(item)
-            if waiting == self.batch_size or len(batch) == most:
+            kept += 0 if isinstance(item, Failure) else sum(map(len, item.embeddings))
+            if waiting == self.batch_size or len(batch) == most or kept >= SCORED_BYTES:
                 yield batch
-                batch, waiting = [], 0
+                batch, waiting, kept = [], 0, 0
         if batch:
             yield batch
 
@@ -202,13 +206,24 @@ def _rows(batch: Sequence[Item], scored: Iterator[dict[str, Any]], labels: Colle
             yield Prediction(path, labels, "ok", item.frame, item.facts, item.flags, **next(scored))
 
 
-def _scored(embeddings: Sequence[bytes], scorer: Scorer, labels: Collection[str]) -> Iterator[dict[str, Any]]:
+def _scored(
+    frames: Sequence[Frame], dtypes: Sequence[str], scorer: Scorer, labels: Collection[str]
+) -> Iterator[dict[str, Any]]:
     """Score a batch: for each image the numbers of its Prediction.
 
     Args:
-        embeddings: the models' side by side; an ensemble's scorer takes them apart again.
+        dtypes: of each model's embeddings.
     """
-    block = max(1, SCORED_CELLS // max(1, len(labels)))
-    for start in range(0, len(embeddings), block):
-        some = embeddings[start : start + block]
-        yield from scorer(np.frombuffer(b"".join(some), "<f4").reshape(len(some), -1)).rows(labels)
+    largest = max((sum(map(len, frame.embeddings)) for frame in frames), default=0)
+    block = max(1, min(SCORED_CELLS // max(1, len(labels)), SCORED_BYTES // max(1, largest)))
+    for start in range(0, len(frames), block):
+        yield from scorer(_side_by_side(frames[start : start + block], dtypes)).rows(labels)
+
+
+def _side_by_side(frames: Sequence[Frame], dtypes: Sequence[str]) -> Float32s:
+    """(N, ΣF): each model's embeddings; an ensemble's scorer takes them apart again."""
+    parts = [
+        np.frombuffer(b"".join(frame.embeddings[index] for frame in frames), dtype).reshape(len(frames), -1)
+        for index, dtype in enumerate(dtypes)
+    ]
+    return np.asarray(parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1), np.float32)

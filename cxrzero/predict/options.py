@@ -217,6 +217,15 @@ class PredictOptions:
         recorded=False,
     )
 
+    cache_large: bool = option(
+        False,
+        "Keep films also where a model that scores by attention makes more than 1 MiB of each: the cache grows by so "
+        "much with every film, and a new question opens none; see docs/cache.md.",
+        panel=ADVANCED,
+        decides="nothing",
+        recorded=False,
+    )
+
     # How images are read, and which of them are scored.
     invert: Invert = option(
         "auto",

@@ -165,6 +165,8 @@ def prepare(
     _check_shard(options, out)
     if options.cache_by != "path" and not options.cache:
         raise UsageError(f"--cache-by {options.cache_by} says how embeddings are kept, and --no-cache keeps none")
+    if options.cache_large and not options.cache:
+        raise UsageError("--cache-large says what is kept, and --no-cache keeps nothing; give one of them")
     if options.pseudonym_key and not options.pseudonymise:
         raise UsageError("--pseudonym-key without --pseudonymise would write real paths and UIDs; give both")
     overwrite = options.overwrite or look_only
@@ -272,6 +274,7 @@ def open_screener(
         selection=Selection(parse_skip(options.skip), options.only),
         cache=options.cache and (cache_folder or True),
         cache_by=options.cache_by,
+        cache_large=options.cache_large,
         fast_decode=options.fast_decode,
         gpu_decode=options.gpu_decode,
         archives=archives,

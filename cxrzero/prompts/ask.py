@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from cxrzero.errors import LabelError
 from cxrzero.model.bundle import Bundle
+from cxrzero.model.model_json import TOGETHER, Scoring
 from cxrzero.prompts.bank import BUILT_IN, NORMAL, Bank, built_in_bank, key_of, load_bank
 from cxrzero.prompts.labels import LabelPrompts, build_prompts, check_labels
 
@@ -35,6 +40,31 @@ def resolve_prompts(
         if not labels:
             raise LabelError(f"the model {bundle.name} names no labels of its own; say with --labels what to ask it")
     return tuple(_of_label(label, bundle, bank) for label in check_labels(labels))
+
+
+def as_asked(prompts: Iterable[LabelPrompts], scoring: Scoring) -> tuple[LabelPrompts, ...]:
+    """Without the negative sentences where a model is not asked any."""
+    return tuple(prompts) if scoring.asks_pairs else tuple(replace(prompt, negative=()) for prompt in prompts)
+
+
+def entries_of(asked: Sequence[Sequence[LabelPrompts]], scorings: Iterable[Scoring]) -> list[dict[str, Any]]:
+    """What is asked for each label, as the run record has it.
+
+    Args:
+        asked: of each model its prompts, the labels in the same order.
+        scorings: of each model. Where one is asked all labels of a question together, these decide each label's number,
+            and a digest of all sentences is part of each entry.
+    """
+    together = any(scoring.together for scoring in scorings)
+    sentences = sorted({text for prompts in asked for p in prompts for text in (*p.positive, *p.negative)})
+    digest = hashlib.sha256(json.dumps(sentences).encode()).hexdigest()
+    entries = []
+    for first, *others in zip(*asked, strict=True):
+        entry = first.record() | ({TOGETHER: digest} if together else {})
+        if others:
+            entry["others"] = [{"positive": list(p.positive), "negative": list(p.negative)} for p in others]
+        entries.append(entry)
+    return entries
 
 
 def is_normal(label: str) -> bool:

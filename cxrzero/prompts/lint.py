@@ -65,6 +65,7 @@ def lint(
     embed: Embed | None = None,
     pieces: Pieces | None = None,
     is_english: bool = True,
+    pairs: bool = True,
 ) -> list[Finding]:
     """Check prompts.
 
@@ -74,10 +75,11 @@ def lint(
             too long.
         pieces: a word → what the tokenizer takes it apart into; what is one piece is a word.
         is_english: whether the model reads English; without it words are not judged.
+        pairs: whether the model is asked negative sentences.
     """
     words = [finding for prompt in prompts for finding in _words(prompt, pieces, is_english)]
     negated = {finding.label for finding in words if finding.code == "negated"}  # says it better than what follows
-    wording = [finding for prompt in prompts for finding in _wording(prompt)]
+    wording = [finding for prompt in prompts for finding in _wording(prompt, pairs)]
     findings = [each for each in wording if each.code != "double_negative" or each.label not in negated] + words
     findings += _same_prompts(prompts)
     if count_tokens:
@@ -106,8 +108,8 @@ def _words(prompt: LabelPrompts, pieces: Pieces | None, is_english: bool) -> Ite
                 return
 
 
-def _wording(prompt: LabelPrompts) -> Iterator[Finding]:
-    sides = {"positive": prompt.positive, "negative": prompt.negative}
+def _wording(prompt: LabelPrompts, pairs: bool) -> Iterator[Finding]:
+    sides = {"positive": prompt.positive} | ({"negative": prompt.negative} if pairs else {})
     for side, texts in sides.items():
         if not texts:
             yield Finding("empty", prompt.label, f"no {side} prompt")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cxrzero.cards.card import UNVERIFIED, Card, iter_cards
 from cxrzero.model.bundle import bundled_folder
-from cxrzero.model.model_json import CALIBRATION, FILES_OF_SCHEMA_2
+from cxrzero.model.model_json import CALIBRATION, FILES_OF_SCHEMA_3
 from cxrzero.registry.byhand import can_pull
 from cxrzero.registry.folder import installed
 
@@ -65,7 +65,7 @@ def _licence(folder: Path) -> str:
 
 
 def _disk_size(folder: Path) -> int:
-    paths = (folder / name for name in (*FILES_OF_SCHEMA_2, CALIBRATION))
+    paths = (folder / name for name in (*FILES_OF_SCHEMA_3, CALIBRATION))
     return sum(path.stat().st_size for path in paths if path.is_file())
 
 

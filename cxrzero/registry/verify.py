@@ -1,4 +1,4 @@
-"""Does a bundle on this machine do what it says? Files, registry, tokenizer, and both encoders on a fixed input."""
+"""Does a bundle on this machine do what it says? Files, registry, tokenizer, and its graphs on a fixed input."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from cxrzero.model.preprocess import Preprocess
 from cxrzero.model.tokenizer import Tokenizer
 from cxrzero.prompts.location import read_location
 from cxrzero.prompts.measured import finding_key, findings_at_chance
+from cxrzero.registry.verify_scorer import check_attention, check_scorer
 
 # float32 sums of some thousand squares; a vector that was not normalised is far off.
 UNIT_TOLERANCE = 1e-3
@@ -63,6 +64,10 @@ def verify(bundle: Bundle) -> Iterator[Check]:
     if bundle.patch_encoder is not None:
         yield _guarded("patch encoder", lambda: _check_patches(bundle, encoder))
     yield _guarded("text encoder", lambda: _check_texts(bundle, encoder))
+    if bundle.has_scorer:
+        yield _guarded("scorer", lambda: check_scorer(bundle, encoder))
+    if bundle.attention is not None:
+        yield _guarded("attention", lambda: check_attention(bundle, encoder))
     for precision, variant in bundle.variants.items():
         if variant.image_encoder is not None:
             yield _guarded(f"image encoder, {precision}", partial(_check_variant, bundle, precision))
@@ -141,7 +146,7 @@ def _check_patches(bundle: Bundle, encoder: OnnxRuntimeEncoder) -> tuple[bool, s
     grid = bundle.card.get("patch_embeds")
     if not isinstance(grid, dict) or (grid.get("height"), grid.get("width")) != found[0].shape[1:3]:
         return False, f"patches are {found[0].shape[1:3]}, not as model.json says"
-    first, second = (patches.reshape(-1, bundle.embed_dim) for patches in found)
+    first, second = (patches.reshape(-1, patches.shape[-1]) for patches in found)
     return _judge(bundle, first, second)
 
 
@@ -163,14 +168,15 @@ def _check_texts(bundle: Bundle, encoder: OnnxRuntimeEncoder) -> tuple[bool, str
 
 def _judge(bundle: Bundle, first: npt.NDArray[np.float32], second: npt.NDArray[np.float32]) -> tuple[bool, str]:
     """Finite values and the shape are the encoder's own checks; here length, repeatability, and an answer at all."""
+    of_length_1, kind = ("", "set of tokens") if bundle.has_scorer else (", of length 1 together", "embedding")
     off = float(np.abs(np.linalg.norm(first.astype(np.float64), axis=1) - 1).max())
-    if off > UNIT_TOLERANCE:
+    if of_length_1 and off > UNIT_TOLERANCE:
         return False, f"embeddings are not of length 1 (off by {off:.2g})"
     if not np.array_equal(first, second):
         return False, "the same input gives two results"
     if np.allclose(first, first[:1]):
-        return False, "different inputs give one and the same embedding"
-    return True, f"{bundle.embed_dim} finite numbers, of length 1 together, and the same when computed again"
+        return False, f"different inputs give one and the same {kind}"
+    return True, f"{first.shape[1]:,} finite numbers{of_length_1}, and the same when computed again"
 
 
 def _prompts(bundle: Bundle) -> list[str]:

@@ -30,7 +30,7 @@ def text_query(screener: Screener, text: str) -> Query:
     """Embed a sentence: (D,) float32 of length 1.
 
     Raises:
-        UsageError: it is empty, or not text.
+        UsageError: it is empty, or not text; or the model has no embeddings.
         TokenizerError: it is too long for the model.
     """
     text = as_typed(text).strip()
@@ -49,9 +49,11 @@ def image_query(screener: Screener, path: str) -> Query:
     """Embed the first frame of an image: (D,) float32 of length 1.
 
     Raises:
+        UsageError: the model has no embeddings.
         NoInputError: there is no such file.
         RunError: it cannot be read.
     """
+    screener.member.require_embeddings()
     check_paths([path], screener.archives, screener.objects)
     try:
         radiograph = next(iter(screener.decode(path)), None)
@@ -80,8 +82,10 @@ def search(
         kept: an open file of this model's embeddings, which is searched in place of `paths`.
 
     Raises:
+        UsageError: the model has no embeddings.
         NoInputError: nothing to read was found.
     """
+    screener.member.require_embeddings()
     classifier = Cosine(query[None], query[None], screener.member.bundle.scoring)
     asked = [LabelPrompts(SCORE, (), ())]
     if kept:

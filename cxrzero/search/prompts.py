@@ -111,8 +111,9 @@ def choose(screener: Screener, data: Labelled, seed: int = 0) -> Choice:
 
     Raises:
         NoInputError: no image could be read.
-        UsageError: no label has both classes in both halves.
+        UsageError: no label has both classes in both halves, or the model has no embeddings.
     """
+    screener.member.require_embeddings()
     positives = tuple(dict.fromkeys((screener.member.bundle.templates.positive[0], *POSITIVE)))
     negatives = tuple(dict.fromkeys((screener.member.bundle.templates.negative[0], *NEGATIVE)))
     names = [label.replace("_", " ").lower() for label in data.labels]

@@ -44,7 +44,7 @@ class WorklistOptions:
     overlays: int | None = option(
         None,
         "Draw where the model sees the finding for the first N films; 0 draws none. By default 200 where the model has "
-        "a patch encoder, else none.",
+        "a patch encoder or shows its attention, else none.",
         metavar="N",
         minimum=0,
     )

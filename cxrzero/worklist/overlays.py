@@ -23,7 +23,7 @@ from cxrzero.worklist.rescorer import Rescorer
 
 FOLDER = "overlays"
 # Films that get one where nobody says: by patches a film takes one pass more, by occlusion hundreds.
-DEFAULT_FILMS: dict[Method, int] = {"patch": 200, "occlusion": 0}
+DEFAULT_FILMS: dict[Method, int] = {"patch": 200, "attention": 200, "occlusion": 0}
 # Labels of a film that are drawn at most: the one that gives it its place, then those that were decided.
 MOST_LABELS = 3
 JPEG_QUALITY = 90

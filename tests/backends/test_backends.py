@@ -12,7 +12,8 @@ import pytest
 
 from cxrzero import Screener
 from cxrzero.backends import Encoder, open_encoder
-from cxrzero.backends.base import IMAGE, BundleEncoder, Run, Tower
+from cxrzero.backends.base import IMAGE, BundleEncoder, Tower
+from cxrzero.backends.in_calls import Run
 from cxrzero.backends.onnxruntime import OnnxRuntimeEncoder
 from cxrzero.backends.openvino import OpenVinoEncoder, obstacle
 from cxrzero.backends.precision import MAX_DEVIATION, MIN_SPEARMAN, admissible
@@ -399,7 +400,7 @@ class SmallGpu(BundleEncoder):
             self.sizes.append(len(rows))
             if len(rows) > 10:
                 raise RuntimeError(self._message)
-            return np.repeat(rows.reshape(len(rows), -1)[:, :1], self._bundle.embed_dim, axis=1)
+            return np.repeat(rows.reshape(len(rows), -1)[:, :1], WIDTH, axis=1)
 
         return run
 

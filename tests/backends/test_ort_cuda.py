@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 import cxrzero.backends.onnxruntime as encoder_module
-from cxrzero.backends.base import IMAGE
+from cxrzero.backends.base import IMAGE, IMAGE_TOKENS
 from cxrzero.backends.cudart import Cuda, CudaError
 from cxrzero.backends.gpus import Gpu
 from cxrzero.backends.onnxruntime import BATCH_AXIS, OnnxRuntimeEncoder
@@ -28,6 +28,7 @@ from cxrzero.model.values import ValueSteps
 from cxrzero.screener import Screener
 from tests.support.bundle import CONTEXT, SIDE, WIDTH
 from tests.support.cuda import PretendedGpu, Runtime, queued
+from tests.support.scorers import write_scorer_bundle
 
 RNG = np.random.default_rng(0)
 CPU = (PROVIDERS["cpu"], dict[str, str]())
@@ -50,7 +51,7 @@ def calls_of(bundle: Bundle, runtime: Runtime, size: int) -> ImageCalls:
     return ImageCalls(
         PretendedGpu(runtime),
         (size, 3, SIDE, SIDE),
-        WIDTH,
+        (WIDTH,),
         lambda stream: queued(tower_of(bundle, size), runtime, stream.handle),
         lambda model, stream: (
             queued(TowerSession(open_session(model, CPU, quiet_options()), IMAGE, {}), runtime, stream.handle).session
@@ -133,7 +134,11 @@ def pretend(
         opened.append(settings)
         refuse(settings)
         real = open_tower(path, tower, CPU, options)
-        return queued(real, runtime, int(settings["user_compute_stream"]), rows) if tower is IMAGE else real
+        return (
+            queued(real, runtime, int(settings["user_compute_stream"]), rows)
+            if tower in (IMAGE, IMAGE_TOKENS)
+            else real
+        )
 
     def pretended_session(model: Any, provider: Any, options: Any) -> Any:
         tower = TowerSession(open_session(model, CPU, options), IMAGE, {})
@@ -322,3 +327,23 @@ def test_a_run_names_the_card_in_summary_and_record(
         ("cpu", None),
         ("cuda", "cuda:0 (Pretended GPU)"),
     ]
+
+
+def test_a_model_that_scores_by_attention_gives_what_the_cpu_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = load_bundle(write_scorer_bundle(tmp_path / "b", dtype="float16"))
+    input_ids = RNG.integers(1, 200, (5, CONTEXT))
+
+    def answers(encoder: OnnxRuntimeEncoder) -> list[np.ndarray]:
+        films, texts = encoder.encode_images(PIXELS), encoder.encode_texts(input_ids)
+        fitted = encoder.encode_fitted(FRAMES, STEPS)
+        return [films, fitted, texts, encoder.score(films, texts), encoder.attend(films, texts)]
+
+    on_cpu = answers(OnnxRuntimeEncoder(bundle, "cpu"))
+    pretend(monkeypatch, Runtime())
+    gpu = OnnxRuntimeEncoder(bundle, "cuda")
+    gpu.fixed_batch = 8
+    for ours, theirs in zip(answers(gpu), on_cpu, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert on_cpu[0].shape == (len(PIXELS), 12)

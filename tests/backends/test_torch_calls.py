@@ -27,6 +27,7 @@ from cxrzero.model.bundle import load_bundle  # noqa: E402
 from cxrzero.model.geometry import Geometry, resize  # noqa: E402
 from cxrzero.model.values import ValueSteps  # noqa: E402
 from tests.support.bundle import CONTEXT, SIDE, WIDTH  # noqa: E402
+from tests.support.scorers import write_scorer_bundle  # noqa: E402
 from tests.support.torch_cuda import PretendedCuda  # noqa: E402
 
 RNG = np.random.default_rng(0)
@@ -118,6 +119,16 @@ def test_all_towers_give_what_the_cpu_gives(pretended: Pretend, tiny_bundle: Pat
     np.testing.assert_allclose(gpu.encode_texts(input_ids), cpu.encode_texts(input_ids), atol=1e-6)
     assert cuda.log.count("record") == 2
     assert gpu.reason == "asked for"
+
+
+def test_a_model_that_scores_by_attention_gives_what_the_cpu_gives(pretended: Pretend, tmp_path: Path) -> None:
+    path = write_scorer_bundle(tmp_path / "b", dtype="float16")
+    gpu, cpu = pretended(PretendedCuda(), path=path), TorchEncoder(load_bundle(path), "cpu")
+    films, texts = gpu.encode_images(PIXELS), gpu.encode_texts(RNG.integers(1, 200, (5, CONTEXT)))
+    assert films.shape == (len(PIXELS), 12)
+    np.testing.assert_array_equal(films, cpu.encode_images(PIXELS))
+    np.testing.assert_array_equal(gpu.score(films, texts), cpu.score(films, texts))
+    np.testing.assert_array_equal(gpu.attend(films, texts), cpu.attend(films, texts))
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])

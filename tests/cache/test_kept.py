@@ -123,7 +123,7 @@ def test_an_instance_of_an_archive_is_looked_for_by_its_address() -> None:
     store = Asked()
     address = "dicom://pacs:104/A/studies/1.2/series/1.3/instances/1.4"
     entries = Entries(store, "image", "kept", {"a": 1})  # type: ignore[arg-type]
-    cache = ImageCache(entries, 4, Contents(store))  # type: ignore[arg-type]
+    cache = ImageCache(entries, 16, Contents(store))  # type: ignore[arg-type]
     cache.lookup([ImageRef(address, identity=archived(address)), ImageRef(address)])
     assert store.keys == ["9f68edddd05ecd226fa92246cf76453e"]  # by 0.2.0
 

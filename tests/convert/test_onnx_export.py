@@ -81,6 +81,6 @@ def test_a_graph_says_nothing_of_the_machine_it_was_traced_on():
     model = onnx.helper.make_model(graph, doc_string=secret)
     model.metadata_props.add(key="path", value=secret)
     assert model.SerializeToString().count(secret.encode()) == 12
-    onnx_export._store(model, "float16")
+    onnx_export.store(model, "float16")
     assert secret.encode() not in model.SerializeToString()
     assert [each.op_type for each in model.graph.node] == ["Cast", "If"]

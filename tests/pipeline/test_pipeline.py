@@ -50,6 +50,11 @@ class FakeEncoder:
     def encode_patches(self, pixel_values: np.ndarray) -> np.ndarray:
         raise AssertionError("the pipeline encodes no patches")
 
+    def score(self, films: np.ndarray, texts: np.ndarray) -> np.ndarray:
+        raise AssertionError("it has no scorer")
+
+    attend = score
+
     def encode_texts(self, input_ids: np.ndarray) -> np.ndarray:
         raise AssertionError("the pipeline encodes no text")
 

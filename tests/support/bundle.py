@@ -21,7 +21,7 @@ def write_bundle(path: Path, seed: int = 0, **changes: Any) -> Path:
     rng = np.random.default_rng(seed)
     (path / "image_encoder.onnx").write_bytes(image_encoder(rng))
     (path / "text_encoder.onnx").write_bytes(text_encoder(rng))
-    (path / "tokenizer.json").write_text(_tokenizer().to_str(pretty=True), encoding="utf-8", newline="\n")
+    (path / "tokenizer.json").write_text(byte_tokenizer().to_str(pretty=True), encoding="utf-8", newline="\n")
     names = ("image_encoder.onnx", "text_encoder.onnx", "tokenizer.json")
     card = {
         "schema_version": 1,
@@ -87,7 +87,7 @@ def text_encoder(rng: np.random.Generator) -> bytes:
     )
 
 
-def _tokenizer() -> tokenizers.Tokenizer:
+def byte_tokenizer() -> tokenizers.Tokenizer:
     alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {"[PAD]": 0, **{letter: index + 1 for index, letter in enumerate(alphabet)}}
     tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(vocab=vocabulary, merges=[]))

@@ -20,12 +20,17 @@ IR_VERSION, OPSET = 8, 17
 
 
 def model(
-    nodes: Iterable[bytes], weights: Mapping[str, Array], given: bytes, output: bytes, name: str = "tiny"
+    nodes: Iterable[bytes],
+    weights: Mapping[str, Array],
+    given: bytes | Sequence[bytes],
+    output: bytes | Sequence[bytes],
+    name: str = "tiny",
 ) -> bytes:
-    """The content of an ONNX file: a graph of one input and one output."""
+    """The content of an ONNX file: a graph of one input and one output, or of several."""
     graph = b"".join(_bytes(1, each) for each in nodes) + _text(2, name)
     graph += b"".join(_bytes(5, _tensor(name, value)) for name, value in weights.items())
-    graph += _bytes(11, given) + _bytes(12, output)
+    for field, values in ((11, given), (12, output)):
+        graph += b"".join(_bytes(field, each) for each in ([values] if isinstance(values, bytes) else values))
     return _number(1, IR_VERSION) + _bytes(7, graph) + _bytes(8, _text(1, "") + _number(2, OPSET))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from cxrzero import Screener
+from cxrzero.model.score import Classifier
 from tests.support.bundle import write_bundle
 from tests.support.onnxfile import FLOAT, model, node, value
 
@@ -75,6 +76,7 @@ def _directions(path: Path) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
     """(D,) along which LABEL is told from its opposite, and (D,) on which that does not depend."""
     screener = Screener(path, device="cpu", cache=False)
     classifier = screener.member.classifier(screener.prompts([LABEL]))
+    assert isinstance(classifier, Classifier)
     rises = (classifier.positive - classifier.negative)[0].astype(np.float64)
     rises /= np.linalg.norm(rises)
     still = np.random.default_rng(0).normal(size=len(rises))

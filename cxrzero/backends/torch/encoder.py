@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from cxrzero.backends.base import CUDA_BATCH, IMAGE, BundleEncoder, Run, Tower, check_names
+from cxrzero.backends.base import CUDA_BATCH, BundleEncoder, Tower, check_names
 from cxrzero.backends.calls import Rows
 from cxrzero.backends.gpus import Gpu, gpu_of, refused
+from cxrzero.backends.in_calls import Run
 from cxrzero.backends.precision import choose_precision
 from cxrzero.backends.torch.cuda import Cuda
 from cxrzero.backends.torch.exactly import exactly
@@ -37,7 +38,7 @@ ONE_AT_A_TIME = threading.Lock()
 
 
 class TorchEncoder(BundleEncoder):
-    """Both towers of a bundle in torch; see `cxrzero.backends.Encoder`.
+    """The graphs of a bundle in torch; see `cxrzero.backends.Encoder`.
 
     On a CPU bf16 is torch's autocast, operator by operator. On CUDA each tower is a program that is recorded once, and
     bf16 and fp16 are programs in half precision; both from the bundle's fp32 file.
@@ -78,14 +79,14 @@ class TorchEncoder(BundleEncoder):
     def encode_fitted(self, frames: Sequence[npt.NDArray[np.uint8]], steps: ValueSteps) -> npt.NDArray[np.float32]:
         if self._cuda is None:
             return super().encode_fitted(frames, steps)
-        return self._encode_on_gpu(self._cuda, IMAGE, frames, steps)
+        return self._encode_on_gpu(self._cuda, self.image, frames, steps)
 
     def encode_films(
         self, films: Sequence[npt.NDArray[np.uint8]], geometry: Geometry, steps: ValueSteps
     ) -> npt.NDArray[np.float32]:
         if self._cuda is None:
             return super().encode_films(films, geometry, steps)
-        return self._encode_on_gpu(self._cuda, IMAGE, films, steps, geometry)
+        return self._encode_on_gpu(self._cuda, self.image, films, steps, geometry)
 
     def _encode(self, tower: Tower, rows: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         if self._cuda is not None:
@@ -93,14 +94,26 @@ class TorchEncoder(BundleEncoder):
         with exactly():  # for the whole process, so around all calls of a batch
             return super()._encode(tower, rows)
 
+    def _score(
+        self, tower: Tower, films: npt.NDArray[np.float32], texts: npt.NDArray[np.float32]
+    ) -> npt.NDArray[np.float32]:
+        if self._cuda is None:
+            with exactly():
+                return super()._score(tower, films, texts)
+        with ONE_AT_A_TIME, self._cuda.current(), exactly():
+            return super()._score(tower, films, texts)
+
     def _open(self, tower: Tower, path: Path) -> Run:
-        dtype = DTYPES[self.precision] if tower is IMAGE else torch.float32
-        graph = TorchGraph(path, tower.output, "cpu", dtype)
+        """Operator by operator: on a GPU the scorer only, whose calls differ in what is asked."""
+        dtype = DTYPES[self.precision] if tower is self.image else torch.float32
+        device = torch.device("cpu") if self._cuda is None else self._cuda.device
+        graph = TorchGraph(path, tower.output, device, dtype)
         check_names(path, tower, graph.inputs, {tower.output})
 
-        def run(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
-            with torch.autocast("cpu", dtype, enabled=dtype is not torch.float32):
-                return graph(tower.input, torch.from_numpy(rows)).float().numpy()
+        def run(*rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
+            inputs = {name: torch.from_numpy(each).to(device) for name, each in zip(tower.inputs, rows, strict=True)}
+            with torch.autocast(device.type, dtype, enabled=dtype is not torch.float32):
+                return graph.run(inputs).float().cpu().numpy()
 
         return run
 
@@ -125,7 +138,7 @@ class TorchEncoder(BundleEncoder):
 
     def _gpu_tower(self, cuda: Cuda, tower: Tower) -> GpuTower:
         if tower not in self._gpu_towers:
-            dtype = DTYPES[self.precision] if tower is IMAGE else torch.float32
+            dtype = DTYPES[self.precision] if tower is self.image else torch.float32
             self._gpu_towers[tower] = GpuTower(cuda, self._bundle.file(self._file(tower)), tower, dtype)
         return self._gpu_towers[tower]
 

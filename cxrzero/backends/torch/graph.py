@@ -73,10 +73,14 @@ class TorchGraph:
         self._keep_matrices(matrix_dtype)
         self.values = {name: self._place(value) for name, value in self.values.items()}
 
-    @torch.inference_mode()
     def __call__(self, name: str, value: Tensor) -> Tensor:
-        """Run it: the input called `name` on the graph's device → the output."""
-        values = {name: value}
+        """Run it: the only input, called `name`, on the graph's device → the output."""
+        return self.run({name: value})
+
+    @torch.inference_mode()
+    def run(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Run it: each input by its name, on the graph's device → the output."""
+        values = dict(inputs)
         for step in self.steps:
             results = self.run_step(step, [values[n] if n in values else self.values.get(n) for n in step.inputs])
             values.update(zip(step.outputs, results, strict=False))

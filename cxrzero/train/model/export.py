@@ -23,7 +23,7 @@ from cxrzero.convert.towers import open_clip_towers
 from cxrzero.errors import ImportModelError, InexactExportError, TrainingError, UsageError
 from cxrzero.files import cannot_write, software, write_json
 from cxrzero.model.bundle import describe_files
-from cxrzero.model.model_json import MODEL_JSON, SCHEMA_VERSION, TOKENIZER
+from cxrzero.model.model_json import MODEL_JSON, TOKENIZER, schema_of
 from cxrzero.train.model import checkpoint
 from cxrzero.train.model.start import Start
 from cxrzero.train.model.transformers_clip import TransformersCLIP
@@ -87,7 +87,8 @@ def _write_bundle(target: Path, weights: Path, start: Start, told: _Told, notify
         made = Path(folder)
         exported = _export(model.to(memory_format=torch.contiguous_format), start, start.tokenizer, made, notify)
         (made / TOKENIZER).write_text(start.tokenizer.to_str(pretty=True), encoding="utf-8", newline="\n")
-        card = _describe(content, told, exported, start) | {"files": describe_files(made)}
+        files = describe_files(made)
+        card = {"schema_version": schema_of(files)} | _describe(content, told, exported, start) | {"files": files}
         card["name"] += suffix
         # model.json last: a folder without it is not a bundle, and with the old one its hashes would not fit.
         (target / MODEL_JSON).unlink(missing_ok=True)
@@ -156,7 +157,6 @@ def _describe(content: dict[str, Any], told: _Told, exported: ExportedModel, sta
     named = {key: kept[key] for key in ("data_fingerprint", "init_sha256", "recipe", "seed")}
     named |= {key: kept[key] for key in ("refit", "alike") if kept.get(key) is not None}
     return {
-        "schema_version": SCHEMA_VERSION,
         "name": facts.get("name") or name_of(arch, named),
         "architecture": arch["architecture"],
         "embed_dim": arch["embed_dim"],

@@ -18,6 +18,7 @@ from cxrzero.clip.tokenizer import PAD_ID, clip_tokenizer
 from cxrzero.convert import load_model
 from cxrzero.convert.lineage import OPEN_CLIP
 from cxrzero.convert.loaded import LoadedModel
+from cxrzero.convert.towers import AttentionTowers
 from cxrzero.errors import UsageError
 from cxrzero.files import sha256_of, sha256_of_tree
 from cxrzero.model.model_json import TOKENIZER
@@ -166,6 +167,10 @@ def _check_untold(options: TrainOptions, init: Path, kind: str) -> None:
 def _from_published(options: TrainOptions, source: Path, lineage: str | None, arch_name: str | None) -> Start:
     """Published weights with their lineage's preprocessing and tokenizer, as `cxrzero models import` reads them."""
     loaded = load_model(source, lineage, arch_name)
+    if isinstance(loaded.towers, AttentionTowers):
+        raise UsageError(
+            f"--init {source} scores by attention, and what is trained here are two encoders: choose another"
+        )
     size = loaded.image_size[0]
     if loaded.image_size != (size, size) or options.image_size not in (None, size):
         raise UsageError(f"--init {source}: its images are {loaded.image_size} pixels; leave --image-size out")
