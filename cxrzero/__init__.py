@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from cxrzero.heatmap.arrays import FilmMaps, Region
     from cxrzero.images.radiograph import DecodeOptions, Facts
     from cxrzero.pipeline.selection import Selection
-    from cxrzero.prediction import Prediction
+    from cxrzero.prediction import Prediction, Predictions
     from cxrzero.remote.objects import Objects
     from cxrzero.screener import Screener
 
@@ -66,6 +66,7 @@ __all__ = [
     "Objects",
     "Origin",
     "Prediction",
+    "Predictions",
     "Region",
     "RemoteError",
     "RunError",
@@ -89,6 +90,7 @@ _HOMES = {
     "Objects": "cxrzero.remote.objects",
     "Origin": "cxrzero.embeddings.origin",
     "Prediction": "cxrzero.prediction",
+    "Predictions": "cxrzero.prediction",
     "Region": "cxrzero.heatmap.arrays",
     "Screener": "cxrzero.screener",
     "Selection": "cxrzero.pipeline.selection",

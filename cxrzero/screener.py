@@ -9,7 +9,8 @@ from contextlib import closing
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,8 @@ from cxrzero.choices import (
     gpu_number,
     silent,
 )
+from cxrzero.display.oneline import line
+from cxrzero.display.progress import Watched
 from cxrzero.embeddings.ask import Hit, nearest, nothing, scored_rows
 from cxrzero.embeddings.embeddings import Embeddings
 from cxrzero.embeddings.origin import Origin
@@ -45,10 +48,11 @@ from cxrzero.member import DECODING_PACKAGES, Member, members_of, preprocessings
 from cxrzero.model.score import Ensemble, Scorer
 from cxrzero.pipeline.hashing import CACHE_BY, blocks_by
 from cxrzero.pipeline.items import Frame, Item, RunStats
+from cxrzero.pipeline.onethread import OneThread
 from cxrzero.pipeline.run import Pipeline
 from cxrzero.pipeline.selection import Selection
 from cxrzero.pipeline.threads import DECODE_IN, PROCESSES_FROM, OpenDecoders, ThreadDecoders
-from cxrzero.prediction import Prediction
+from cxrzero.prediction import Prediction, Predictions
 from cxrzero.prompts import LabelPrompts, resolve_prompts
 from cxrzero.prompts.ask import entries_of
 from cxrzero.prompts.bank import BUILT_IN
@@ -78,9 +82,15 @@ FAST_OVERSAMPLING = 2
 class Screener:
     """Zero-shot screening with one model, or with an ensemble.
 
-        >>> from cxrzero import Screener
-        >>> rows = Screener().predict("folder/", labels=["pneumonia", "edema"])
-        >>> pandas.DataFrame(rows)
+        >>> with Screener() as screener:
+        ...     rows = screener.predict("films/", labels=["pneumonia", "edema"])
+        >>> rows.to_pandas()[["path", "status"]].head(1)
+                           path status
+        0  films/cardiomegaly.png     ok
+
+    It is not thread-safe: while one thread predicts, embeds or asks, another one that does gets a UsageError. It cannot
+    be pickled, nor used in a process that was forked after it was made. `close`, or the end of a `with` block, ends its
+    connections, those of `archives` and `objects` too, and closes the cache.
 
     Args:
         model: what --model takes (docs/models.md): a bundle's folder, a known name, a checkpoint. Several are an
@@ -145,7 +155,7 @@ class Screener:
             raise UsageError(f"cache_by {cache_by!r} is unknown; choose one of {', '.join(CACHE_BY)}")
         if decode_in not in DECODE_IN:
             raise UsageError(f"decode_in {decode_in!r} is unknown; choose one of {', '.join(DECODE_IN)}")
-        self._process = os.getpid()
+        self._use = OneThread("Screener")
         self._notify, self.reader = notify, Reader(archives, objects)
         self.store: Store | None = Store(None if cache is True else cache) if cache else None
         specs = [model] if isinstance(model, str | os.PathLike) else list(model)
@@ -176,9 +186,14 @@ class Screener:
         calibration: PathLike | None = None,
         column: str | None = None,
         value_range: ValueRange | None = None,
+        progress: bool = False,
         paths: Images | None = None,
-    ) -> list[Prediction]:
+    ) -> Predictions:
         """Score images.
+
+            >>> rows = screener.predict("films/normal.png", labels=["cardiomegaly"])
+            >>> rows[0].status, rows[0].scores["cardiomegaly"] < 0.5
+            ('ok', True)
 
         Args:
             images: one image or an iterable of them. A path is a file, a folder (searched recursively) or an address;
@@ -190,6 +205,7 @@ class Screener:
                 name is "./model"); the rows then have `calibrated` and `decision`.
             column: of rows (mappings), which of their values is the image; None: the only one that is.
             value_range: what is black and what is white in floating point arrays, for example (0.0, 1.0).
+            progress: show how far it is, its rate and the time left: on standard error, or in a notebook.
             paths: what `images` was called before 0.3.
 
         Returns:
@@ -209,13 +225,11 @@ class Screener:
         if paths is not None:
             warnings.warn("paths= is called images= now, and will be gone with 0.4", DeprecationWarning, stacklevel=2)
             images = paths if images is None else images
-        rows: list[Prediction] = []
+        given = self._given(images, column, value_range)
+        rows = Predictions()
         try:
-            rows.extend(
-                self.iter(
-                    images, labels, prompts=prompts, calibration=calibration, column=column, value_range=value_range
-                )
-            )
+            rows.extend(self._asked(given, labels, prompts, calibration, progress))
+            rows.read_with = None if given.gave_pictures else self.decode_options
         except ImagesEndedError as error:
             error.rows = rows
             raise
@@ -230,19 +244,35 @@ class Screener:
         calibration: PathLike | None = None,
         column: str | None = None,
         value_range: ValueRange | None = None,
+        progress: bool = False,
     ) -> Generator[Prediction, None, None]:
         """Score images one after the other, in memory that does not grow with their number.
+
+            >>> for row in screener.iter("films/", ["cardiomegaly"]):
+            ...     if row.scores["cardiomegaly"] > 0.9:
+            ...         print(row.path)
+            films/cardiomegaly.png
 
         Everything is as in `predict`; what is wrong with the request is said now, and not with the first row.
         """
         given = self._given(images, column, value_range)
+        return self._asked(given, labels, prompts, calibration, progress)
+
+    def _asked(
+        self,
+        given: Given,
+        labels: Sequence[str] | None,
+        prompts: str | None,
+        calibration: PathLike | None,
+        progress: bool,
+    ) -> Generator[Prediction, None, None]:
         asked = self.prompts(labels, prompts, calibration)
         applied = self.calibration(calibration, asked) if calibration is not None else None
         remarks = self.remarks(asked, is_typed=labels is not None or prompts not in (None, BUILT_IN))
-        for line in (*self.notes(), *lines(remarks), *(applied.notes() if applied else ())):
-            self._notify(line)
+        for note in (*self.notes(), *lines(remarks), *(applied.notes() if applied else ())):
+            self._notify(note)
         scorer: Scorer = self.classifier(asked)
-        return self._rows(given, applied(scorer) if applied else scorer, asked)
+        return self._rows(given, applied(scorer) if applied else scorer, asked, progress=progress)
 
     def _given(self, images: Images | None, column: str | None, value_range: ValueRange | None) -> Given:
         return Given(
@@ -256,23 +286,37 @@ class Screener:
         scorer: Scorer,
         asked: Sequence[LabelPrompts],
         on_item: Callable[[Item], None] | None = None,
+        progress: bool = False,
     ) -> Generator[Prediction, None, None]:
         is_empty = True
-        with closing(self.stream(given.films(), scorer, asked, None, on_item, given.has_pictures)) as rows:
+        stream = self.stream(given.films(), scorer, asked, None, on_item, given.has_pictures)
+        with closing(stream) as rows, Watched(given.tally, is_shown=progress) as watched:
             for row in rows:
                 is_empty = False
+                watched()
                 yield row
         given.check_end()
         if is_empty:
             raise NoInputError(f"nothing to read in {given}: no image or DICOM file was found")
 
-    def embed(self, images: Images, *, column: str | None = None, value_range: ValueRange | None = None) -> Embeddings:
+    def embed(
+        self,
+        images: Images,
+        *,
+        column: str | None = None,
+        value_range: ValueRange | None = None,
+        progress: bool = False,
+    ) -> Embeddings:
         """Compute the embeddings of images, or take them from the cache.
+
+            >>> screener.embed("films/").numpy().shape
+            (8, 512)
 
         Args:
             images: as of `predict`.
             column: as of `predict`.
             value_range: as of `predict`.
+            progress: as of `predict`.
 
         Returns:
             (N, D) float32 with the rows of the N films, and of those that could not be read; an ensemble's side by
@@ -282,7 +326,7 @@ class Screener:
             ImagesEndedError: a program's own iterable raised; it has the `embeddings` so far. Else as `predict`.
         """
         given, origin = self._given(images, column, value_range), self.origin()
-        rows: list[Prediction] = []
+        rows = Predictions()
         vectors = bytearray()
 
         def made() -> Embeddings:
@@ -294,7 +338,8 @@ class Screener:
                 vectors.extend(b"".join(item.embeddings))
 
         try:
-            rows.extend(map(without_scores, self._rows(given, nothing, (), keep)))
+            rows.extend(map(without_scores, self._rows(given, nothing, (), keep, progress)))
+            rows.read_with = None if given.gave_pictures else self.decode_options
         except ImagesEndedError as error:
             error.embeddings = made()
             raise
@@ -327,8 +372,12 @@ class Screener:
         *,
         prompts: str | None = None,
         calibration: PathLike | None = None,
-    ) -> list[Prediction]:
+    ) -> Predictions:
         """Ask about films that were embedded before: what `predict` says of them, without the films.
+
+            >>> kept = screener.embed("films/")
+            >>> screener.score(kept, ["cardiomegaly"]) == screener.predict("films/", ["cardiomegaly"])
+            True
 
         Args:
             embeddings: of this model, in this precision.
@@ -349,7 +398,9 @@ class Screener:
         applied = self.calibration(calibration, asked) if calibration is not None else None
         scorer: Scorer = self.classifier(asked)
         asked_labels = dict.fromkeys(prompt.label for prompt in asked)
-        return list(scored_rows(embeddings, applied(scorer) if applied else scorer, asked_labels))
+        rows = scored_rows(embeddings, applied(scorer) if applied else scorer, asked_labels)
+        read_with = embeddings.rows.read_with if isinstance(embeddings.rows, Predictions) else None
+        return Predictions(rows, read_with=read_with)
 
     def search(
         self,
@@ -360,8 +411,13 @@ class Screener:
         top: int = 20,
         column: str | None = None,
         value_range: ValueRange | None = None,
+        progress: bool = False,
     ) -> list[Hit]:
         """The films nearest to a sentence, or to an example, nearest first.
+
+            >>> hits = screener.search("films/", like="films/cardiomegaly.png", top=2)
+            >>> hits[0]
+            <Hit 1: cosine 1.000, 'films/cardiomegaly.png' frame 1>
 
         Args:
             films: kept embeddings of this model, or images, which are embedded (or known to the cache).
@@ -370,6 +426,7 @@ class Screener:
             top: how many.
             column: as of `predict`, for `films` and `like`.
             value_range: the same.
+            progress: as of `predict`.
 
         Raises:
             UsageError: neither text nor example, or both; the model is an ensemble.
@@ -380,11 +437,15 @@ class Screener:
             raise UsageError("say what to look for: a text, or an image with like=")
         if top < 1:
             raise UsageError("top must be at least 1")
-        member = self.member  # of an ensemble no film has one embedding
-        kept = films if isinstance(films, Embeddings) else self.embed(films, column=column, value_range=value_range)
+        self.member.require_embeddings()  # of an ensemble no film has one embedding
+        kept = (
+            films
+            if isinstance(films, Embeddings)
+            else self.embed(films, column=column, value_range=value_range, progress=progress)
+        )
         kept.origin.require(self.origin())
         if text is not None:
-            return nearest(kept, member.embed_texts([text])[0], top)
+            return nearest(kept, self.embed_texts([text])[0], top)
         assert like is not None
         example = self.embed(like, column=column, value_range=value_range)
         if not len(example):
@@ -401,6 +462,10 @@ class Screener:
         frame: int = 1,
     ) -> FilmMaps:
         """Where in a film each label is seen, on the film's own pixels (docs/heatmap.md).
+
+            >>> maps = screener.heatmap("films/effusion_left.png", ["pleural effusion"], method="patch")
+            >>> maps.peak(0)
+            (1, 2)
 
         Args:
             image: a file.
@@ -419,7 +484,38 @@ class Screener:
         from cxrzero.heatmap.one import map_one
 
         asked = self.prompts(labels, prompts)
-        return map_one(self, os.fspath(image), asked, method, frame, self._notify)
+        with self._use():
+            return map_one(self, os.fspath(image), asked, method, frame, self._notify)
+
+    def close(self) -> None:
+        """End connections and close the cache; it cannot be used any more. Once is enough.
+
+            >>> screener = Screener()
+            >>> screener.close()
+
+        Raises:
+            UsageError: another thread is using it.
+        """
+        self._use.close()
+        for each in (self.store, self.reader.archives, self.reader.objects):
+            if each is not None:
+                each.close()
+
+    def __enter__(self) -> Self:
+        self._use.check()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> NoReturn:
+        self._use.refuse_pickling()
+
+    def __repr__(self) -> str:
+        names, encoder = ", ".join(member.bundle.name for member in self.members), self.members[0].encoder
+        return f"{line(f'<Screener: {names} in {self.precision} on {encoder.device} by {encoder.backend}')}>"
 
     @property
     def member(self) -> Member:
@@ -525,18 +621,24 @@ class Screener:
 
     def classifier(self, prompts: Sequence[LabelPrompts]) -> Scorer:
         """Encode prompts, each distinct sentence once for each model."""
-        if not self.is_ensemble:
-            return self.member.classifier(prompts)
-        return Ensemble(tuple(member.classifier(member.own(prompts)) for member in self.members))
+        with self._use():
+            if not self.is_ensemble:
+                return self.member.classifier(prompts)
+            return Ensemble(tuple(member.classifier(member.own(prompts)) for member in self.members))
 
     def embed_texts(self, sentences: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Encode T sentences with the one model, see `cxrzero.member.Member.embed_texts`.
+        """Encode T sentences with the one model: (T, D) float32, rows of length 1.
+
+            >>> screener.embed_texts(["an enlarged heart", "clear lungs"]).shape
+            (2, 512)
 
         Raises:
             UsageError: it is an ensemble, or scores by attention.
+            TokenizerError: a sentence is too long for the model.
         """
         self.member.require_embeddings()
-        return self.member.embed_texts(sentences)
+        with self._use():
+            return self.member.embed_texts(sentences)
 
     def notes(self, *, on_keeping: bool = True) -> list[str]:
         """What to know of the models before they are asked, see `cxrzero.member.Member.notes`."""
@@ -557,18 +659,13 @@ class Screener:
             on_item: as in `cxrzero.pipeline.run.Pipeline.run`.
             in_memory: some of the films are, so threads of this process decode them.
         """
-        self._require_same_process()
+        self._use.check()
         embedders = tuple(member.embedder(self.decode_options) for member in self.members)
         film_bytes = sum(member.bundle.film_bytes for member in self.members)
         blocks = blocks_by(self.cache_by, self.store, self.reader.content, self.workers, self.batch_size, film_bytes)
         pipeline = Pipeline(self._open_decoders(in_memory), embedders, self.batch_size, self.selection, blocks)
         labels = dict.fromkeys(prompt.label for prompt in prompts)
-        return pipeline.run(refs, scorer, labels, RunStats() if stats is None else stats, on_item)
-
-    def _require_same_process(self) -> None:
-        """Of a process that was forked, the threads of the libraries are not there: it would wait for them for ever."""
-        if os.getpid() != self._process:
-            raise UsageError("this Screener was made before the process was forked; make a new one in each process")
+        return self._use.through(pipeline.run(refs, scorer, labels, RunStats() if stats is None else stats, on_item))
 
     def _open_decoders(self, in_memory: bool = False) -> OpenDecoders:
         preprocessings = preprocessings_of(self.members)

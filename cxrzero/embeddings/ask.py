@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from cxrzero.display.oneline import end_of
 from cxrzero.embeddings.embeddings import Embeddings
 from cxrzero.maths import Float32s
 from cxrzero.model.score import Scorer, Scores
@@ -30,6 +31,10 @@ class Hit:
     rank: int
     cosine: float
     row: Prediction
+
+    def __repr__(self) -> str:
+        frame = "" if self.row.frame is None else f" frame {self.row.frame}"
+        return f"<Hit {self.rank}: cosine {self.cosine:.3f}, {end_of(self.row.path)}{frame}>"
 
 
 def nothing(image_embeds: Float32s) -> Scores:

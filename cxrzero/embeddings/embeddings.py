@@ -12,11 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from cxrzero.display.counts import counted
+from cxrzero.display.oneline import line
+from cxrzero.display.page import escape
 from cxrzero.embeddings import files
 from cxrzero.embeddings.origin import Origin
 from cxrzero.embeddings.rows import columns_of
 from cxrzero.errors import MissingExtraError, UsageError
-from cxrzero.prediction import Prediction
+from cxrzero.prediction import Prediction, Predictions
 
 if TYPE_CHECKING:
     import pandas
@@ -49,6 +51,8 @@ class Embeddings:
     origin: Origin
 
     def __post_init__(self) -> None:
+        if not isinstance(self.rows, Predictions):
+            object.__setattr__(self, "rows", Predictions(self.rows))
         n = sum(row.status == "ok" for row in self.rows)
         expected = n, self.origin.embed_dim
         if self.image_embeds.shape != expected or self.image_embeds.dtype != np.float32:
@@ -126,5 +130,10 @@ class Embeddings:
     def __repr__(self) -> str:
         left_out = len(self.rows) - len(self)
         more = f" ({left_out:,} left out)" if left_out else ""
-        numbers = counted(self.image_embeds.shape[1], "number")
-        return f"<Embeddings of {counted(len(self), 'film')}{more}: {numbers} each, by {self.origin.names}>"
+        films, numbers = counted(len(self), "film"), counted(self.image_embeds.shape[1], "number")
+        return f"{line(f'<Embeddings of {films}{more}: {numbers} each, by {self.origin.names}')}>"
+
+    def _repr_html_(self) -> str:
+        """What it is, and its first rows."""
+        assert isinstance(self.rows, Predictions)
+        return f"<p>{escape(repr(self).strip('<>'))}</p>{self.rows._repr_html_()}"

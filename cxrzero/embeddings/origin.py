@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cxrzero.display.counts import counted
+from cxrzero.display.oneline import line
 from cxrzero.errors import ConfigError
 
 SCHEMA_VERSION = 1
@@ -36,6 +38,10 @@ class Origin:
     @property
     def names(self) -> str:
         return ", ".join(str(model["name"]) for model in self.models)
+
+    def __repr__(self) -> str:
+        numbers = counted(self.embed_dim, "number")
+        return f"{line(f'<Origin: {self.names} in {self.precision}, {numbers} a film')}>"
 
     def require(self, other: Origin) -> None:
         """Compare with what is asked now.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from cxrzero.choices import Invert
+from cxrzero.display.counts import counted
+from cxrzero.display.oneline import arguments, line
 from cxrzero.errors import ConfigError
 
 GreyImage = npt.NDArray[np.uint8]
@@ -39,6 +41,9 @@ class DecodeOptions:
         if self.max_pixels < 1 or (self.fast_side is not None and self.fast_side < 1):
             raise ConfigError("max_pixels and fast_side must be at least 1")
 
+    def __repr__(self) -> str:
+        return arguments(type(self), ((each.name, getattr(self, each.name), each.default) for each in fields(self)))
+
 
 class Facts(NamedTuple):
     """Attributes of a DICOM header, empty where it states none. Names, dates and patients' numbers never appear.
@@ -62,6 +67,13 @@ class Facts(NamedTuple):
     def as_dict(self) -> dict[str, str]:
         """Column name → value, in the order of the prediction table."""
         return self._asdict()
+
+    def __repr__(self) -> str:
+        names = {name: value for name, value in self._asdict().items() if value}
+        stated = [f"{name}={value!r}" for name, value in names.items() if not name.endswith("_uid")]
+        uids = len(names) - len(stated)
+        shown = ", ".join([*stated, counted(uids, "UID")] if uids else stated) or "nothing is stated"
+        return f"{line(f'<Facts: {shown}')}>"
 
 
 class StoredFrame(NamedTuple):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from cxrzero.choices import View
+from cxrzero.display.oneline import arguments
 from cxrzero.errors import ConfigError, SkippedImage
 from cxrzero.images.flags import FLAGS
 
@@ -34,6 +35,9 @@ class Selection:
             raise ConfigError(f"--skip: unknown flag {', '.join(unknown)}; known: {', '.join(sorted(FLAGS))}")
         if self.only not in (None, *get_args(View)):
             raise ConfigError(f"--only: unknown view {self.only!r}; known: {', '.join(get_args(View))}")
+
+    def __repr__(self) -> str:
+        return arguments(type(self), (("skip", sorted(self.skip), []), ("only", self.only, None)))
 
     def reason(self, flags: frozenset[str]) -> SkippedImage | None:
         """Why an image is left out, its code the flag that decided; None lets it pass."""

@@ -8,9 +8,10 @@ from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from cxrzero.errors import ImageError, ImagesEndedError
-from cxrzero.places.kind import shown
+from cxrzero.errors import ImageError, ImagesEndedError, NoInputError
+from cxrzero.places.kind import is_local, shown
 from cxrzero.sources.find import check_paths, find_images
+from cxrzero.sources.lists import expand_lists
 from cxrzero.sources.pictures import (
     Images,
     Picture,
@@ -42,6 +43,7 @@ class Given:
 
     Attributes:
         has_pictures: whether what is in memory may be among them, which stays in this process.
+        gave_pictures: whether such was among those so far.
         count: of images, where that is known before they were looked at: None for folders and streams.
 
     Raises:
@@ -67,7 +69,7 @@ class Given:
         if one and not is_path(some):
             self._picture(some, 1)  # says what is wrong with it
         self._images: Iterable[Any] = [some] if one else some
-        self.has_pictures = not is_path(some)
+        self.has_pictures, self.gave_pictures = not is_path(some), False
         self.count: int | None = None
         self._ended: Exception | None = None
         self._is_checked = isinstance(self._images, list | tuple)
@@ -113,6 +115,18 @@ class Given:
                     counts.found += 1
                     yield self._film(image, number)
 
+    def tally(self) -> int | None:
+        """How many there are, by a walk of its own; None of a stream, and of what is far away."""
+        if self.count is not None or not isinstance(self._images, list | tuple):
+            return self.count
+        paths = [os.fspath(image) for image in self._images if is_path(image)]
+        try:
+            if not all(map(is_local, expand_lists(paths))):
+                return None
+            return len(self._images) - len(paths) + sum(1 for _ in find_images(paths))
+        except NoInputError:  # a list went away meanwhile, which is said where its films are read
+            return None
+
     def check_end(self) -> None:
         """Say that the stream did not end by itself, after what was before its end was worked off.
 
@@ -125,6 +139,7 @@ class Given:
             ) from self._ended
 
     def _film(self, image: Any, number: int) -> ImageRef:
+        self.gave_pictures = True
         name, picture = self._picture(image, number)
         if callable(getattr(picture.value, "read", None)):
             try:
