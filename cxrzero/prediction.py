@@ -33,6 +33,12 @@ SHOWN_ROWS, SHOWN_LABELS, PICTURE_PIXELS = 20, 8, 96
 class Prediction(Mapping[str, Cell]):
     """What became of one image: also a mapping from column name to value, so `pandas.DataFrame(rows)` works.
 
+        >>> [row] = screener.predict("films/normal_16bit.dcm", ["cardiomegaly"])
+        >>> row.path, row.frame, row.status, row["modality"]
+        ('films/normal_16bit.dcm', 1, 'ok', 'DX')
+        >>> 0 < row.scores["cardiomegaly"] == row["cardiomegaly"] < 1
+        True
+
     Attributes:
         path: as found under the argument given.
         frame: 1-based; None when the file could not be opened far enough to have frames.
@@ -98,6 +104,12 @@ class Prediction(Mapping[str, Cell]):
 class Predictions(list[Prediction]):
     """The rows of one question, a list that a notebook shows as a table.
 
+        >>> rows = screener.predict("films/", ["cardiomegaly"])
+        >>> rows
+        <Predictions: 8 images, 1 label>
+        >>> max(rows, key=lambda row: row.scores["cardiomegaly"]).path
+        'films/cardiomegaly.png'
+
     Args:
         rows: in order.
         read_with: how a notebook reads their files again for small pictures; None where the rows are not all of files,
@@ -124,6 +136,9 @@ class Predictions(list[Prediction]):
 
     def to_pandas(self) -> pandas.DataFrame:
         """The table: the columns of `Prediction`, one row for each of these.
+
+            >>> screener.predict("films/", ["cardiomegaly"]).to_pandas().shape
+            (8, 12)
 
         Raises:
             MissingExtraError: pandas is not installed.

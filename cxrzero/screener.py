@@ -83,10 +83,10 @@ class Screener:
     """Zero-shot screening with one model, or with an ensemble.
 
         >>> with Screener() as screener:
-        ...     rows = screener.predict("films/", labels=["pneumonia", "edema"])
-        >>> rows.to_pandas()[["path", "status"]].head(1)
-                           path status
-        0  films/cardiomegaly.png     ok
+        ...     rows = screener.predict("films/", labels=["pneumonia", "cardiomegaly"])
+        >>> rows[0].path, rows[0].scores["cardiomegaly"] > 0.9
+        ('films/cardiomegaly.png', True)
+        >>> table = rows.to_pandas()
 
     It is not thread-safe: while one thread predicts, embeds or asks, another one that does gets a UsageError. It cannot
     be pickled, nor used in a process that was forked after it was made. `close`, or the end of a `with` block, ends its
@@ -310,7 +310,7 @@ class Screener:
         """Compute the embeddings of images, or take them from the cache.
 
             >>> screener.embed("films/").numpy().shape
-            (8, 512)
+            (8, 384)
 
         Args:
             images: as of `predict`.
@@ -463,9 +463,8 @@ class Screener:
     ) -> FilmMaps:
         """Where in a film each label is seen, on the film's own pixels (docs/heatmap.md).
 
-            >>> maps = screener.heatmap("films/effusion_left.png", ["pleural effusion"], method="patch")
-            >>> maps.peak(0)
-            (1, 2)
+            >>> screener.heatmap("films/effusion_left.png", ["pleural effusion"], method="patch")
+            <FilmMaps of 'films/effusion_left.png' frame 1: 1 label by patch, on 512 × 512 pixels>
 
         Args:
             image: a file.
@@ -630,7 +629,7 @@ class Screener:
         """Encode T sentences with the one model: (T, D) float32, rows of length 1.
 
             >>> screener.embed_texts(["an enlarged heart", "clear lungs"]).shape
-            (2, 512)
+            (2, 384)
 
         Raises:
             UsageError: it is an ensemble, or scores by attention.

@@ -40,8 +40,9 @@ LISTED_AHEAD = 1000
 class Archives:
     """Archives by their addresses, see docs/archive.md. Logins come from the environment or a netrc file.
 
-        >>> with Archives("ModalitiesInStudy=DX,StudyDate=20260101-") as archives:  # doctest: +SKIP
-        ...     rows = Screener(archives=archives).predict("dicomweb+https://pacs.example/dicom-web")
+        >>> archives = Archives("ModalitiesInStudy=DX,StudyDate=20260101-")
+        >>> with Screener(archives=archives) as screener:
+        ...     rows = screener.predict("dicomweb+https://pacs.example/dicom-web")  # doctest: +SKIP
 
     Args:
         query: which studies of an archive; None where addresses name studies, series or instances.

@@ -23,6 +23,10 @@ LEAST_FILMS = 64
 class Hit:
     """One film of a search.
 
+        >>> [hit] = screener.search("films/", like="films/normal.png", top=1)
+        >>> hit.rank, hit.row.path, round(hit.cosine, 3)
+        (1, 'films/normal.png', 1.0)
+
     Attributes:
         rank: from 1; equal cosines keep the order of the films.
         cosine: of film and query, in [−1, 1]; not a probability.

@@ -33,11 +33,12 @@ class Embeddings:
     An embedding is not anonymous: what a report says of a film, and whether two films are of one patient, can be
     guessed from it (docs/embed.md).
 
-        >>> embeddings = Screener().embed("films/")
+        >>> embeddings = screener.embed("films/")
         >>> embeddings.numpy().shape
-        (8, 512)
+        (8, 384)
         >>> embeddings.save("films.npz")
-        >>> rows = Screener().score(Embeddings.load("films.npz"), ["edema"])
+        >>> screener.score(Embeddings.load("films.npz"), ["edema"])
+        <Predictions: 8 images, 1 label>
 
     Attributes:
         rows: one for each frame, failed or skipped film, in their order, without scores.
@@ -60,17 +61,35 @@ class Embeddings:
 
     @property
     def films(self) -> list[Prediction]:
-        """The N rows that have an embedding."""
+        """The N rows that have an embedding.
+
+        For example:
+
+            >>> screener.embed("films/").films[0].path
+            'films/cardiomegaly.png'
+        """
         return [row for row in self.rows if row.status == "ok"]
 
     @property
     def left_out(self) -> list[Prediction]:
-        """The rows of what failed or was skipped, with their errors."""
+        """The rows of what failed or was skipped, with their errors.
+
+        For example:
+
+            >>> screener.embed(["films/normal.png", b"no film"]).left_out[0].code
+            'not_an_image'
+        """
         return [row for row in self.rows if row.status != "ok"]
 
     @property
     def path(self) -> list[str]:
-        """Of the N films."""
+        """Of the N films.
+
+        For example:
+
+            >>> screener.embed("films/normal.png").path
+            ['films/normal.png']
+        """
         return [row.path for row in self.films]
 
     def __len__(self) -> int:
@@ -82,11 +101,20 @@ class Embeddings:
         return zip(self.films, self.image_embeds, strict=True)
 
     def numpy(self) -> npt.NDArray[np.float32]:
-        """(N, D) float32; the array itself, not a copy."""
+        """(N, D) float32; the array itself, not a copy.
+
+        For example:
+
+            >>> numpy.linalg.norm(screener.embed("films/").numpy(), axis=1).round(4).tolist()
+            [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
+        """
         return self.image_embeds
 
     def to_pandas(self) -> pandas.DataFrame:
         """A table of the N films: the fixed columns of the prediction table, then `embed_0` to `embed_{D−1}`.
+
+            >>> screener.embed("films/").to_pandas().shape
+            (8, 395)
 
         Raises:
             MissingExtraError: pandas is not installed.
@@ -100,11 +128,20 @@ class Embeddings:
         return pandas.concat([left, pandas.DataFrame(self.image_embeds, columns=names)], axis=1)
 
     def to_parquet(self, path: PathLike, *, overwrite: bool = False) -> None:
-        """Write a Parquet file, see `save`."""
+        """Write a Parquet file, see `save`.
+
+        For example:
+
+            >>> screener.embed("films/").to_parquet("films.parquet")
+        """
         self._save(Path(path), ".parquet", overwrite)
 
     def save(self, path: PathLike, *, overwrite: bool = False) -> None:
         """Write a .npz or .parquet file, by its suffix: the rows, the embeddings and what made them.
+
+            >>> screener.embed("films/").save("kept.npz")
+            >>> numpy.load("kept.npz")["image_embeds"].shape
+            (8, 384)
 
         Raises:
             UsageError: another suffix, or more than an .npz file may have.
@@ -120,6 +157,10 @@ class Embeddings:
     @classmethod
     def load(cls, path: PathLike) -> Embeddings:
         """Read what `save`, or `cxrzero embed`, wrote. Nothing in the file is run.
+
+            >>> screener.embed("films/normal.png").save("one.npz")
+            >>> Embeddings.load("one.npz")
+            <Embeddings of 1 film: 384 numbers each, by cxrzero-mini>
 
         Raises:
             NoInputError: there is no such file, or it is none of these.

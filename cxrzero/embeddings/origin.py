@@ -17,6 +17,10 @@ SCHEMA_VERSION = 1
 class Origin:
     """What decides the numbers.
 
+        >>> origin = screener.embed("films/").origin
+        >>> origin.names, origin.precision, origin.embed_dim
+        ('cxrzero-mini', 'fp32', 384)
+
     Attributes:
         models: of each model in order "name", "fingerprint", which covers its preprocessing and the precision of its
             image encoder, "embed_dim" and "preprocess". An ensemble's embeddings stand side by side.

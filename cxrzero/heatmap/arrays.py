@@ -32,7 +32,14 @@ MAX_FRAME_SIDE = 1 << 20
 
 
 class Region(NamedTuple):
-    """A rectangle of a stored frame, in its pixels; right and lower are the first column and row behind it."""
+    """A rectangle of a stored frame, in its pixels; right and lower are the first column and row behind it.
+
+    For example:
+
+        >>> region = Region(10, 20, 110, 220)
+        >>> region.right - region.left, region.lower - region.upper
+        (100, 200)
+    """
 
     left: int
     upper: int
@@ -43,6 +50,13 @@ class Region(NamedTuple):
 @dataclass(frozen=True, slots=True, eq=False)
 class FilmMaps:
     """Where one frame shows what was asked: a map for each of L labels.
+
+        >>> maps = screener.heatmap("films/effusion_left.png", ["pleural effusion"], method="patch")
+        >>> maps.labels, maps.maps.shape, maps.maps.dtype.name
+        (('pleural effusion',), (1, 256, 256), 'float32')
+        >>> column, row = maps.peak(0)
+        >>> column > maps.columns / 2 < row  # the patient's left is on the right: below, in the film's right half
+        True
 
     Attributes:
         path: of the film, as tables have it (a pseudonym under --pseudonymise).
@@ -77,18 +91,39 @@ class FilmMaps:
     notes: tuple[tuple[str, ...], ...] = ()
 
     def upright(self, label: int) -> Float32s:
-        """One label's map as the film is seen upright."""
+        """One label's map as the film is seen upright.
+
+        For example:
+
+            >>> screener.heatmap("films/normal.png", ["edema"], method="patch").upright(0).shape
+            (256, 256)
+        """
         return np.ascontiguousarray(upright(self.maps[label], self.orientation))
 
     def peak(self, label: int) -> tuple[int, int]:
-        """(column, row) of the stored frame where a map is highest; the middle of it where it is flat on top."""
+        """(column, row) of the stored frame where a map is highest; the middle of it where it is flat on top.
+
+        For example:
+
+            >>> maps = screener.heatmap("films/pneumothorax_left.png", ["pneumothorax"], method="patch")
+            >>> x, y = maps.peak(0)
+            >>> 0 <= x < maps.columns, 0 <= y < maps.rows
+            (True, True)
+        """
         found = self.maps[label]
         i, j = peak_of(found)
         h, w = found.shape
         return int((j + 0.5) * self.columns / w), int((i + 0.5) * self.rows / h)
 
     def region(self, label: int) -> tuple[Region, float]:
-        """What lies above half the height of a map: the rectangle around it, and its share of the frame."""
+        """What lies above half the height of a map: the rectangle around it, and its share of the frame.
+
+        For example:
+
+            >>> box, share = screener.heatmap("films/cardiomegaly.png", ["cardiomegaly"], method="patch").region(0)
+            >>> 0 < share <= (box.right - box.left) * (box.lower - box.upper) / 512**2
+            True
+        """
         found = self.maps[label]
         above = above_half(found)
         h, w = found.shape

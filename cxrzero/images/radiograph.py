@@ -21,6 +21,9 @@ T = TypeVar("T", bound=np.generic)
 class DecodeOptions:
     """How images are decoded; part of every cache key.
 
+        >>> Screener(decode_options=DecodeOptions(invert="yes")).decode_options
+        DecodeOptions(invert='yes')
+
     Attributes:
         invert: "auto" trusts PhotometricInterpretation; "yes" and "no" override it.
         max_pixels: rows × columns × frames above which an image is refused before any allocation.
@@ -47,6 +50,10 @@ class DecodeOptions:
 
 class Facts(NamedTuple):
     """Attributes of a DICOM header, empty where it states none. Names, dates and patients' numbers never appear.
+
+        >>> [row] = screener.predict("films/effusion_right_monochrome1.dcm", ["edema"])
+        >>> row.facts.modality, row.facts.photometric_interpretation
+        ('CR', 'MONOCHROME1')
 
     Attributes:
         modality: e.g. "CR", "DX".

@@ -19,6 +19,11 @@ NOT_FRONTAL = ("lateral", "view_unknown")
 class Selection:
     """What the user leaves out. Without it everything readable is scored, and flagged.
 
+        >>> frontal = Screener(selection=Selection(only="frontal"))
+        >>> [row] = frontal.predict("films/normal.png", ["edema"])  # a PNG does not say its view
+        >>> row.status, row.error
+        ('skipped', 'view_unknown: left out by --only frontal')
+
     Attributes:
         skip: flags whose images become rows with status "skipped".
         only: "frontal" leaves out what the header does not call a frontal view.

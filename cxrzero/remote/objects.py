@@ -45,8 +45,8 @@ AHEAD_BYTES = 512 * 2**20
 class Objects:
     """Object stores and web servers by their addresses, see docs/places.md.
 
-        >>> with Objects() as objects:  # doctest: +SKIP
-        ...     rows = Screener(objects=objects).predict("s3://bucket/films/")
+        >>> with Screener(objects=Objects()) as screener:
+        ...     rows = screener.predict("s3://bucket/films/")  # doctest: +SKIP
 
     Args:
         allow_lists: also take addresses that stand in a list file.
