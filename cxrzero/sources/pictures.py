@@ -41,6 +41,15 @@ class DicomDataset(Protocol):
     def get_item(self, key: Any) -> Any: ...
 
 
+class Table(Protocol):
+    """What is used of a datasets.Dataset: it gives rows, each a mapping."""
+
+    @property
+    def column_names(self) -> Any: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+
 # (black, white): the numbers of a floating point picture that are shown black and white.
 ValueRange: TypeAlias = tuple[float, float]
 # What one image may be, by their libraries' names: those are not imported for a type. A pair is (name, image).
@@ -49,7 +58,7 @@ Unnamed: TypeAlias = (
     | DicomDataset | Mapping[str, Any]
 )  # fmt: skip
 Image: TypeAlias = Unnamed | tuple[str, Unnamed]
-Images: TypeAlias = Image | Iterable[Image]
+Images: TypeAlias = Image | Iterable[Image] | Table
 
 ACCEPTED = (
     "a path, the bytes of an image file, an open binary file, a Pillow image, a NumPy array or torch tensor of shape "

@@ -87,8 +87,8 @@ def test_a_bar_in_a_notebook(
         return Handle()
 
     kernel: Any = types.SimpleNamespace(kernel=object())
-    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: kernel))  # type: ignore[arg-type]
-    monkeypatch.setitem(sys.modules, "IPython.display", types.SimpleNamespace(display=display))  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: kernel))
+    monkeypatch.setitem(sys.modules, "IPython.display", types.SimpleNamespace(display=display))
     screener.predict([picture(1), picture(2)], ["edema"], progress=True)
     assert capfd.readouterr() == ("", "")
     assert repr(shown[-1]).startswith("2 of 2 images, ")
