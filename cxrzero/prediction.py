@@ -167,7 +167,8 @@ class Predictions(list[Prediction]):
     def _counts(self) -> str:
         found = Counter(row.status for row in self)
         bad = "".join(f", {found[status]:,} {status}" for status in ("failed", "skipped") if found[status])
-        return f"{counted(len(self), 'image')}, {counted(len(self.labels), 'label')}{bad}"
+        asked = f", {counted(len(self.labels), 'label')}" if self.labels else ""
+        return f"{counted(len(self), 'image')}{asked}{bad}"
 
 
 def _cells(row: Prediction, labels: Iterable[str]) -> list[Cell]:

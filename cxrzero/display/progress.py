@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -117,7 +118,8 @@ class Lines:
 
     def show(self, done: int, total: int | None, text: str) -> None:
         if sys.stderr is not None:
-            print(text, file=sys.stderr, flush=True)
+            with suppress(OSError):  # nobody reads it: that ends no work
+                print(text, file=sys.stderr, flush=True)
 
     def close(self, *, is_done: bool) -> None:
         """Lines stay."""

@@ -62,7 +62,7 @@ REPRS = {
         Predictions([row("a.png"), Prediction("b.png", ["edema"], "failed")]),
         "<Predictions: 2 images, 1 label, 1 failed>",
     ),
-    "no rows": (Predictions(), "<Predictions: 0 images, 0 labels>"),
+    "no rows": (Predictions(), "<Predictions: 0 images>"),
     "facts": (Facts("DX", sop_instance_uid="1.2.3"), "<Facts: modality='DX', 1 UID>"),
     "no facts": (Facts(), "<Facts: nothing is stated>"),
     "a hit": (Hit(2, 0.5, row("a.png")), "<Hit 2: cosine 0.500, 'a.png' frame 1>"),
