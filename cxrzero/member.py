@@ -24,7 +24,7 @@ from cxrzero.errors import UsageError
 from cxrzero.files import installed_versions
 from cxrzero.images.radiograph import DecodeOptions
 from cxrzero.model.bundle import Bundle
-from cxrzero.model.model_json import CALIBRATION, TEXT_ENCODER, TOKENIZER
+from cxrzero.model.model_json import CALIBRATION, TOKENIZER
 from cxrzero.model.preprocess import Preprocess
 from cxrzero.model.score import Classifier, build_classifier
 from cxrzero.model.token_scorer import TokenScorer, distinct_sentences
@@ -34,7 +34,7 @@ from cxrzero.pipeline import films
 from cxrzero.pipeline.decode_file import DIGEST
 from cxrzero.pipeline.embedder import Embedder
 from cxrzero.pipeline.items import Preprocessing
-from cxrzero.prompts import LabelPrompts, build_prompts
+from cxrzero.prompts import LabelPrompts, own_prompts
 from cxrzero.prompts.ask import as_asked
 
 TEXT_BATCH = 64
@@ -72,10 +72,10 @@ class Member:
         return self.bundle.fingerprint_at(self.encoder.precision)
 
     def own(self, prompts: Sequence[LabelPrompts]) -> tuple[LabelPrompts, ...]:
-        """The prompts as this model is asked: what came from a model's templates is put into its own, and only a model
-        that compares with them is asked negative sentences."""
-        templates = self.bundle.templates
-        asked = (build_prompts([p.label], templates)[0] if p.is_from_model else p for p in prompts)
+        """The prompts as this model is asked: what came from a model's own words is asked in this one's, and only a
+        model that compares with them is asked negative sentences.
+        """
+        asked = (own_prompts(p.label, self.bundle) if p.is_from_model else p for p in prompts)
         return as_asked(asked, self.bundle.scoring)
 
     def notes(self, *, on_keeping: bool = True) -> list[str]:
@@ -191,9 +191,11 @@ class Member:
     def _text_cache(self) -> TextCache | None:
         if self.store is None:
             return None
+        graph, *weights = (self.bundle.files[name] for name in self.bundle.text_encoder_files())
         decisive = {
             **self._engine(TEXT_PRECISION),
-            "encoder": self.bundle.files[TEXT_ENCODER],
+            "encoder": graph,
+            **({"weights": weights} if weights else {}),
             "tokenizer": self.bundle.files[TOKENIZER],
             "context": [self.bundle.context_length, self.bundle.pad_id],
         }
@@ -215,7 +217,7 @@ def members_of(
         alike = json.dumps([[dict(step) for step in bundle.preprocess], bundle.image_size], sort_keys=True)
         if alike not in shared:
             shared[alike] = Preprocess(bundle.preprocess, bundle.image_size)
-        tokenizer = Tokenizer(bundle.file(TOKENIZER), bundle.context_length, bundle.pad_id)
+        tokenizer = Tokenizer(bundle.file(TOKENIZER), bundle.context_length, bundle.pad_id, bundle.sentences)
         member = Member(bundle, tokenizer, shared[alike], encoder, store, keeps_large)
         twin = members.setdefault(member.fingerprint, member)
         if twin is not member:

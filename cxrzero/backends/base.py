@@ -34,6 +34,9 @@ CUDA_CALLS = 2
 # operator: on two cores, each with a part of its own, ViT-B/32 in bf16 takes a seventh less processor time.
 STREAMS = 2
 
+# Bytes of a text encoder from which it is not kept in memory beside the image encoder.
+LARGE_TEXTS = 2**30
+
 # What onnxruntime's arena, torch and CUDA, and cuBLAS write.
 OUT_OF_MEMORY = ("failed to allocate memory", "out of memory", "cublas_status_alloc_failed")
 
@@ -126,11 +129,21 @@ class BundleEncoder(ABC):
             raise ConfigError(f"the model {self._bundle.name} does not say where it looks")
         return self._score(ATTENTION, films, texts)
 
+    def release(self) -> None:
+        """Give back the memory of all that is open; what is asked again is opened again."""
+        self._open_towers.clear()
+
     def _tower(self, tower: Tower) -> Run:
         """Opened at first use: where the cache knows everything, a large model need not be loaded."""
         if tower not in self._open_towers:
+            if tower is not self.text and self._has_large_texts():
+                self._open_towers.pop(self.text, None)  # sentences are asked before films, and then no more
             self._open_towers[tower] = self._open(tower, self._bundle.file(self._file(tower)))
         return self._open_towers[tower]
+
+    def _has_large_texts(self) -> bool:
+        sizes = (self._bundle.file(name).stat().st_size for name in self._bundle.text_encoder_files())
+        return sum(sizes) >= LARGE_TEXTS
 
     def _file(self, tower: Tower) -> str:
         if tower is self.image and self.runs_variants:

@@ -19,8 +19,8 @@ import yaml
 from cxrzero.errors import BundleError
 
 UNVERIFIED = "unverified"
-PREPROCESSES = ("chexzero", "openai-clip", "siglip", "source", "bundle")
-ACTIVATIONS = ("quickgelu", "gelu", "source")
+PREPROCESSES = ("chexzero", "openai-clip", "siglip", "source", "bundle", "layout")
+ACTIVATIONS = ("quickgelu", "gelu", "source", "layout")
 
 FOLDER = Path(__file__).resolve().parent / "known"
 
@@ -85,8 +85,10 @@ class ImportFacts:
     """What an import cannot read from weights and has to know of where they come from.
 
     Attributes:
-        activation: "quickgelu" or "gelu", which shapes cannot tell; "source": stated by the source's config.
-        preprocess: "chexzero", "openai-clip" or "siglip"; "source": the source's own config; "bundle": model.json.
+        activation: "quickgelu" or "gelu", which shapes cannot tell; "source": stated by the source's config; "layout":
+            its authors' network, as cxrzero.convert.published builds it.
+        preprocess: "chexzero", "openai-clip" or "siglip"; "source": the source's own config; "bundle": model.json;
+            "layout": its authors' steps, which stand in cxrzero.convert.published.
         scale: a number (exponentiated), or None: exp(logit_scale) of the weights.
         positive, negative: templates; "{}" stands for the label.
     """

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cxrzero.cli.failures import reports_failures
 from cxrzero.cli.helppage import Command, Group
-from cxrzero.cli.parameters import Debug
+from cxrzero.cli.parameters import Debug, command
 from cxrzero.cli.terminal import ask, say, show, show_tabbed
 from cxrzero.options import ADVANCED
+from cxrzero.registry.own import OwnOptions
 
 if TYPE_CHECKING:
     from cxrzero.cards.card import Card
@@ -29,7 +31,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(cls=Group, no_args_is_help=True, help="List, fetch, import and check models.")
     group.command("list", cls=Command)(reports_failures(list_models))
     group.command("info", cls=Command, no_args_is_help=True)(reports_failures(info))
-    group.command("import", cls=Command, no_args_is_help=True)(reports_failures(import_model))
+    group.command("import", cls=Command, no_args_is_help=True)(command(import_model, OwnOptions, complete=False))
     group.command("pull", cls=Command, no_args_is_help=True)(reports_failures(pull, network=True))
     group.command("verify", cls=Command, no_args_is_help=True)(reports_failures(verify))
     group.command("calibrate", cls=Command, no_args_is_help=True)(reports_failures(calibrate))
@@ -97,14 +99,15 @@ def info(model: Model, debug: Debug = False) -> None:
 
 
 def import_model(
+    stated: Mapping[str, Any],
     source: Annotated[
-        Path,
+        Path | None,
         typer.Argument(
-            metavar="SOURCE",
+            metavar="[SOURCE]",
             help="Give a checkpoint (.pt, .safetensors), a folder of open_clip or Hugging Face format, or a folder of "
-            "checkpoints.",
+            "checkpoints; nothing with --onnx.",
         ),
-    ],
+    ] = None,
     name: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Call the model by this name; by default by the name of its source."),
@@ -119,6 +122,14 @@ def import_model(
             "--as",
             metavar="CARD",
             help="Say whose preprocessing and scoring apply, where a file does not: chexzero, openai-clip, open-clip.",
+        ),
+    ] = None,
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="Give the vocabulary (vocab.txt, tokenizer.json, or their folder) of a text tower that was published "
+            "without it; by default it is looked for beside the weights.",
         ),
     ] = None,
     variants: Annotated[
@@ -137,22 +148,37 @@ def import_model(
             help="Name the architecture as open_clip does, where a file cannot tell.",
         ),
     ] = None,
-    debug: Debug = False,
 ) -> None:
-    """Turn published weights into a bundle that runs without torch. Needs 'cxrzero\\[torch]'; uses no network.
+    """Turn published weights, or ONNX encoders of your own, into a bundle that runs without torch. Uses no network.
+
+    Needs 'cxrzero\\[torch]' for published weights, 'cxrzero\\[onnx]' for your own encoders (docs/models.md).
 
     [bold]cxrzero models import CheXzero_Models/ --as chexzero[/bold]
+
+    [bold]cxrzero models import --onnx image.onnx text.onnx tokenizer.json --preprocess steps.json --score softmax_pair
+    --scale 100 --name mine[/bold]
     """
     from cxrzero.backends.open import check_bf16
     from cxrzero.backends.precision import check_variants
+    from cxrzero.errors import UsageError
     from cxrzero.registry import sources
+    from cxrzero.registry.own import own_encoders
 
     wanted = tuple(part.strip() for part in variants.split(",")) if variants is not None else ()
     check_variants(wanted)
     if "bf16" in wanted:
         check_bf16()
+    if own := own_encoders(stated):
+        if source or lineage or arch or tokenizer:
+            raise UsageError("--onnx names all files that are read: leave out SOURCE, --as, --arch and --tokenizer")
+        folder, model = sources.place(name, out)
+        _show(own.image, folder, sources.convert_own(own, folder, name=name, variants=wanted))
+        show(f"Run it with: cxrzero predict FILES --model {model}")
+        return
+    if source is None:
+        raise UsageError("give SOURCE, a checkpoint or a folder, or encoders of your own with --onnx")
     for one, folder, model in sources.plan(source, name, out, lineage):
-        lines = sources.convert(one, folder, name=name, card=lineage, arch=arch, variants=wanted)
+        lines = sources.convert(one, folder, name=name, card=lineage, arch=arch, tokenizer=tokenizer, variants=wanted)
         _show(one, folder, lines)
         show(f"Run it with: cxrzero predict FILES --model {model}")
 

@@ -11,11 +11,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from cxrzero.convert.onnx_export import answer, check_size, move_weights, store, trace, write
+from cxrzero.convert.onnx_export import answer, write_tower
 from cxrzero.convert.towers import AttentionTowers
 from cxrzero.errors import ImportModelError, InexactExportError
 from cxrzero.model.model_json import IMAGE_ENCODER, SCORER, TEXT_ENCODER, Tokens
-from cxrzero.model.weights import IMAGE_WEIGHTS
+from cxrzero.model.weights import IMAGE_WEIGHTS, TEXT_WEIGHTS
 
 # Of a logit, in standard deviations of the logits of a sentence over the films: what an export may change it by, and
 # what may be lost by keeping tokens in half precision. That is less, and of each sentence's own deviation: on films
@@ -72,11 +72,9 @@ def export_attention(
     image_tokens, text_tokens = _tokens(towers.image, pixels), _tokens(towers.text, ids)
     expected, grid = _expected(towers, image_tokens, text_tokens)
     _write_image(towers, pixels[:2], paths[0])
-    text = trace(towers.text, {"input_ids": ids}, {"input_ids": {0: "L"}, "text_tokens": {0: "L"}})
-    store(text, "float32")
-    check_size(text, "a text tower")
-    write(text, paths[1])
-    del text
+    axes = {"input_ids": {0: "L"}, "text_tokens": {0: "L"}}
+    texts, weights = {"text_tokens": paths[1]}, folder / TEXT_WEIGHTS
+    write_tower(towers.text, {"input_ids": ids}, axes, texts, "float32", weights, only_if_needed=True)
     _write_scorer(towers, image_tokens, text_tokens, paths[2])
 
     found_text = _in_rows(paths[1], ids)
@@ -121,20 +119,17 @@ def _expected(
 
 
 def _write_image(towers: AttentionTowers, pixels: Tensor, path: Path) -> None:
-    image = trace(towers.image, {"pixel_values": pixels}, {"pixel_values": {0: "N"}, "image_tokens": {0: "N"}})
-    store(image, "float32")
-    move_weights(image.graph, path.with_name(IMAGE_WEIGHTS))
-    write(image, path)
+    axes = {"pixel_values": {0: "N"}, "image_tokens": {0: "N"}}
+    weights = path.with_name(IMAGE_WEIGHTS)
+    write_tower(towers.image, {"pixel_values": pixels}, axes, {"image_tokens": path}, "float32", weights)
 
 
 def _write_scorer(towers: AttentionTowers, image_tokens: Tensor, text_tokens: Tensor, path: Path) -> None:
     axes = {"image_tokens": {0: "N"}, "text_tokens": {0: "L"}, "logits": {0: "N", 1: "L"}}
     if towers.has_attention:
         axes["attention"] = {0: "N", 1: "L"}
-    scorer = trace(towers.scorer, {"image_tokens": image_tokens, "text_tokens": text_tokens}, axes)
-    store(scorer, "float32")
-    check_size(scorer, "a scorer")
-    write(scorer, path)
+    tokens = {"image_tokens": image_tokens, "text_tokens": text_tokens}
+    write_tower(towers.scorer, tokens, axes, {"logits": path}, "float32", None)
 
 
 def _in_rows(encoder: Path, rows: Tensor) -> Floats:

@@ -1,45 +1,54 @@
-"""A bare file of weights → LoadedModel: CheXzero, OpenAI's CLIP, open_clip."""
+"""A bare file of weights → LoadedModel: a published layout, CheXzero, OpenAI's CLIP, open_clip."""
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
-import torch
 from open_clip.model import convert_to_custom_text_state_dict
 
 from cxrzero.clip.architecture import Arch, build_model, load_arch
 from cxrzero.clip.tokenizer import PAD_ID, clip_tokenizer
+from cxrzero.convert.contents import contents_of
 from cxrzero.convert.lineage import Lineage, choose_lineage
 from cxrzero.convert.loaded import LoadedModel
-from cxrzero.convert.recognise import check_keys, recognise
+from cxrzero.convert.published import load_published
+from cxrzero.convert.recognise import exponentiated_scale, fill, recognise
+from cxrzero.convert.source import Source
 from cxrzero.convert.towers import open_clip_towers
-from cxrzero.convert.weights import StateDict, read_weights
-from cxrzero.errors import AmbiguousModelError, ImportModelError
+from cxrzero.convert.weights import StateDict, read_file, unwrap, widened
+from cxrzero.errors import AmbiguousModelError, UsageError
 
 
-def load_checkpoint(path: Path, card: str | None, arch_name: str | None) -> LoadedModel:
+def load_checkpoint(path: Path, card: str | None, arch_name: str | None, tokenizer: Path | None = None) -> LoadedModel:
     """Read weights and put them into their architecture.
 
     Args:
-        card: lineage; None goes by the file's name.
+        card: lineage; None goes by the tensors, and for a CLIP by the file's name.
         arch_name: open_clip's name of the architecture; None recognises it by shapes.
+        tokenizer: vocabulary file of a text tower, or its folder; None looks beside the weights.
 
     Raises:
         AmbiguousModelError: lineage, architecture or activation stays open; names the choices.
         ImportModelError: the file is not usable.
         UsageError: the architecture is unknown.
     """
-    weights = dict(convert_to_custom_text_state_dict(read_weights(path)))
+    content = read_file(path)
+    if arch_name is None:
+        found = contents_of(content, path)
+        published = load_published(found, Source(path, tokenizer, card, found.config))
+        if published is not None:
+            return published
+    if tokenizer is not None:
+        raise UsageError(f"{path} is read with CLIP's own tokenizer; leave out --tokenizer")
+    weights = dict(convert_to_custom_text_state_dict(widened(unwrap(content, path))))
     given = load_arch(arch_name) if arch_name is not None else None
     lineage, how = choose_lineage(card, path.name, given)
     arch = _architecture(weights, lineage, given)
     model = build_model(arch).eval()
-    check_keys(model, weights, arch["architecture"])
-    model.load_state_dict(weights)
+    fill(model, weights, arch["architecture"])
     size = int(arch["vision_cfg"]["image_size"])
     activation = "QuickGELU" if arch.get("quick_gelu") else "GELU"
-    scale = _exponentiated(weights) if lineage.scale is None else lineage.scale
+    scale = exponentiated_scale(weights) if lineage.scale is None else lineage.scale
     return LoadedModel(
         model=model,
         towers=open_clip_towers(model),
@@ -77,12 +86,3 @@ def _architecture(weights: StateDict, lineage: Lineage, arch: Arch | None) -> Ar
             f"QuickGELU: every result would be slightly wrong. Leave --arch out, or take {arch['name']}-quickgelu"
         )
     return arch
-
-
-def _exponentiated(weights: StateDict) -> float:
-    if "logit_scale" not in weights:
-        raise ImportModelError("the weights have no logit_scale, which this lineage's scoring rule needs")
-    scale = math.exp(float(weights["logit_scale"].reshape(-1)[0]))
-    if not torch.isfinite(torch.tensor(scale)):
-        raise ImportModelError(f"logit_scale {scale} is not finite: the weights are damaged")
-    return scale

@@ -34,7 +34,7 @@ def load_huggingface_folder(folder: Path, card: Card | None = None) -> LoadedMod
         import transformers
     except ImportError as error:
         raise MissingExtraError("transformers", "hf") from error
-    kind = _read(folder / CONFIG).get("model_type")
+    kind = kind_of(folder)
     if kind not in MODELS:
         raise ImportModelError(
             f"{folder / CONFIG}: model_type {kind!r} is not supported; known are {', '.join(MODELS)}"
@@ -54,7 +54,7 @@ def load_huggingface_folder(folder: Path, card: Card | None = None) -> LoadedMod
         architecture=f"transformers {MODELS[kind]}, patch {config.vision_config.patch_size} at {size} px",
         embed_dim=int(config.projection_dim if kind == "clip" else config.vision_config.hidden_size),
         image_size=(size, size),
-        preprocess=_steps(_read(folder / PREPROCESSOR), folder / PREPROCESSOR),
+        preprocess=image_steps(read_json(folder / PREPROCESSOR), folder / PREPROCESSOR),
         scoring=scoring,
         tokenizer=tokenizer,
         context_length=int(config.text_config.max_position_embeddings),
@@ -70,6 +70,15 @@ def load_huggingface_folder(folder: Path, card: Card | None = None) -> LoadedMod
             f"tokenizer: {tokenizer_files}",
         ),
     )
+
+
+def kind_of(folder: Path) -> Any:
+    """The model_type that config.json states; one of MODELS, or another's, or None.
+
+    Raises:
+        ImportModelError: there is no config.json, or it is none.
+    """
+    return read_json(folder / CONFIG).get("model_type")
 
 
 def _silence(logging: Any) -> None:
@@ -96,7 +105,7 @@ def _load(model_class: Any, folder: Path) -> Any:
     return model.eval()
 
 
-def _steps(config: dict[str, Any], path: Path) -> Steps:
+def image_steps(config: dict[str, Any], path: Path) -> Steps:
     """The image processor's steps; Pillow's filters, as its slow variant uses."""
     try:
         interpolation = RESAMPLE[config.get("resample", 3)]
@@ -126,7 +135,7 @@ def _steps(config: dict[str, Any], path: Path) -> Steps:
     return steps
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:

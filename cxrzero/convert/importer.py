@@ -20,13 +20,18 @@ from cxrzero.backends.onnxruntime import OnnxRuntimeEncoder
 from cxrzero.cards.card import Card, iter_cards
 from cxrzero.convert.attention_export import ExportedScorer, export_attention
 from cxrzero.convert.checkpoint import load_checkpoint
+from cxrzero.convert.contents import read_folder, weight_files
 from cxrzero.convert.example import EXAMPLE, drawn, noted
-from cxrzero.convert.huggingface_folder import load_huggingface_folder
+from cxrzero.convert.huggingface_folder import CONFIG, MODELS, kind_of, load_huggingface_folder
+from cxrzero.convert.labels import LABELS
 from cxrzero.convert.lineage import card_of_folder
 from cxrzero.convert.loaded import LoadedModel
 from cxrzero.convert.onnx_export import ExportedModel, example_ids, example_pixels, export_onnx
 from cxrzero.convert.openclip_folder import CONFIG as OPEN_CLIP_CONFIG
 from cxrzero.convert.openclip_folder import load_openclip_folder
+from cxrzero.convert.published import load_published
+from cxrzero.convert.shards import INDEX, files_of
+from cxrzero.convert.source import Source
 from cxrzero.convert.towers import AttentionTowers
 from cxrzero.errors import ImportModelError, NoInputError, OutputError, OutputExistsError, UsageError
 from cxrzero.files import cannot_write, sha256_of, software, whole_folder
@@ -37,23 +42,6 @@ from cxrzero.model.preprocess import Preprocess
 from cxrzero.outside.offline import offline
 from cxrzero.phantom import draw
 
-# The 14 observations of CheXpert (Irvin et al., AAAI 2019), what models of this field are asked first.
-LABELS = [
-    "atelectasis",
-    "cardiomegaly",
-    "consolidation",
-    "edema",
-    "enlarged cardiomediastinum",
-    "fracture",
-    "lung lesion",
-    "lung opacity",
-    "no finding",
-    "pleural effusion",
-    "pleural other",
-    "pneumonia",
-    "pneumothorax",
-    "support devices",
-]
 VERSIONS = ("torch", "open_clip_torch", "timm", "transformers", "onnx", "onnxruntime-gpu", "onnxruntime", "tokenizers")
 # Files of open_clip's and transformers' folders.
 MODEL_FILE = re.compile(
@@ -80,13 +68,16 @@ class ImportReport:
 
 
 @offline
-def load_model(source: Path, card: str | None = None, arch: str | None = None) -> LoadedModel:
+def load_model(
+    source: Path, card: str | None = None, arch: str | None = None, tokenizer: Path | None = None
+) -> LoadedModel:
     """Recognise a source and load it with torch.
 
     Args:
         source: file of weights, folder in open_clip's format, or folder of transformers.
         card: a known model, or "open-clip": lineage of a bare file of weights, more facts for a folder.
         arch: open_clip's name of a bare file's architecture.
+        tokenizer: vocabulary file of a text tower whose weights come without it, or its folder.
 
     Raises:
         NoInputError: there is no such path.
@@ -94,28 +85,46 @@ def load_model(source: Path, card: str | None = None, arch: str | None = None) -
         ImportModelError: it is not usable.
     """
     if source.is_file():
-        return load_checkpoint(source, card, arch)
+        return load_checkpoint(source, card, arch, tokenizer)
     if not source.is_dir():
         raise NoInputError(f"{source}: no such file or folder")
     if arch:
         raise UsageError(f"{source} is a folder, which says itself what it is; leave out --arch")
     known = card_of_folder(card)
-    if (source / OPEN_CLIP_CONFIG).is_file():
-        return load_openclip_folder(source, known)
-    if (source / "config.json").is_file():
-        return load_huggingface_folder(source, known)
-    raise ImportModelError(
-        f"{source} holds neither {OPEN_CLIP_CONFIG} nor config.json; give the file of weights itself"
-    )
+    is_open_clip, is_hugging_face = (source / OPEN_CLIP_CONFIG).is_file(), (source / CONFIG).is_file()
+    if not is_open_clip and not (is_hugging_face and kind_of(source) in MODELS):
+        if published := _load_published_folder(source, card, tokenizer):
+            return published
+        if not is_hugging_face:
+            raise ImportModelError(
+                f"{source} holds neither {OPEN_CLIP_CONFIG} nor config.json; give the file of weights itself"
+            )
+    if tokenizer:
+        raise UsageError(f"{source} is a folder that brings its tokenizer; leave out --tokenizer")
+    return load_openclip_folder(source, known) if is_open_clip else load_huggingface_folder(source, known)
+
+
+def _load_published_folder(folder: Path, card: str | None, tokenizer: Path | None) -> LoadedModel | None:
+    """A model of a published layout whose tensors lie in one or several files; None where no layout knows them."""
+    if not weight_files(folder):
+        return None
+    found = read_folder(folder)
+    return load_published(found, Source(folder, tokenizer, card, found.config))
 
 
 def import_model(
-    source: Path, out: Path, *, name: str | None = None, card: str | None = None, arch: str | None = None
+    source: Path,
+    out: Path,
+    *,
+    name: str | None = None,
+    card: str | None = None,
+    arch: str | None = None,
+    tokenizer: Path | None = None,
 ) -> ImportReport:
     """Turn a published model into a bundle.
 
     Args:
-        source, card, arch: see `load_model`.
+        source, card, arch, tokenizer: see `load_model`.
         out: folder of the bundle; must not exist.
         name: of the model; None takes the source's.
 
@@ -126,14 +135,15 @@ def import_model(
     """
     if out.exists():
         raise OutputExistsError(f"{out} exists; choose another --out or --name, or delete it")
-    loaded = load_model(source, card, arch)
+    loaded = load_model(source, card, arch, tokenizer)
+    hashes = _fingerprints(source, loaded.files)
     _check_tokenizer(loaded)
     try:
         with whole_folder(out) as folder:
             exported = _export(loaded, folder)
             (folder / TOKENIZER).write_text(loaded.tokenizer.to_str(pretty=True), encoding="utf-8", newline="\n")
             files = describe_files(folder)
-            content = _describe(loaded, exported, name or _name_of(source), source)
+            content = _describe(loaded, exported, name or _name_of(source), hashes)
             content = {"schema_version": schema_of(files)} | content | {"files": files}
             _write_card(folder, content)
             bundle = load_bundle(folder)
@@ -148,6 +158,7 @@ def import_model(
         out,
         (
             *loaded.stated,
+            *_hash_lines(loaded.card, hashes),
             f"scoring: {_scoring_line(loaded.scoring)}",
             *_exactness_lines(exported),
             f"size: {size:.1f} MB",
@@ -163,6 +174,7 @@ def _write_card(folder: Path, content: dict[str, Any]) -> None:
 def _name_of(source: Path) -> str:
     """A file's name without the suffix of weights only: best_64_0.0001_original_35000_0.864.pt has other dots."""
     source = source.resolve()
+    source = source.with_name(source.name.removesuffix(INDEX))
     return source.stem if source.suffix in WEIGHT_SUFFIXES else source.name
 
 
@@ -217,7 +229,9 @@ def _scoring_line(scoring: dict[str, Any]) -> str:
     return f"softmax_pair, p = σ({scoring['scale']:.4g}·(cos⁺ − cos⁻))"
 
 
-def _describe(loaded: LoadedModel, exported: ExportedModel | ExportedScorer, name: str, source: Path) -> dict[str, Any]:
+def _describe(
+    loaded: LoadedModel, exported: ExportedModel | ExportedScorer, name: str, hashes: dict[str, str]
+) -> dict[str, Any]:
     """The content of model.json but for its schema and files. What the source does not say is null."""
     card = loaded.card
     return {
@@ -231,13 +245,15 @@ def _describe(loaded: LoadedModel, exported: ExportedModel | ExportedScorer, nam
         "preprocess": loaded.preprocess,
         "scoring": loaded.scoring,
         "templates": _templates(loaded),
+        **({"book": dict(loaded.book)} if loaded.book else {}),
+        **({"sentences": loaded.sentences} if loaded.sentences > 1 else {}),
         "labels": LABELS,
         "license": card.licence.name if card else None,
         "intended_use": None,
         "training_data": _fact(card, "training_data"),
         "results": [],
         "provenance": {
-            "source": _fingerprints(source),
+            "source": hashes,
             "lineage": loaded.lineage,
             "recognised": list(loaded.stated),
             "parity": _parity(exported),
@@ -276,10 +292,23 @@ def _fact(card: Card | None, key: str) -> Any:
     return fact.value if fact else None
 
 
-def _fingerprints(source: Path) -> dict[str, str]:
+def _fingerprints(source: Path, read: tuple[Path, ...] = ()) -> dict[str, str]:
     """Name → SHA-256 of the file, or of a folder's files that such models have; what else lies there is not told."""
-    files = [source] if source.is_file() else sorted(filter(_is_of_a_model, source.iterdir()))
-    return {path.name: sha256_of(path) for path in files}
+    own = {*files_of(source)} if source.is_file() else set(filter(_is_of_a_model, source.iterdir()))
+    return {path.name: sha256_of(path) for path in sorted({*own, *read})}
+
+
+def _hash_lines(card: Card | None, hashes: dict[str, str]) -> list[str]:
+    """What was read, and whether it is what the card knows as published."""
+    lines = []
+    for name, seen in hashes.items():
+        known = card.file(name) if card else None
+        published = known.sha256 if known else None
+        verdict = "unverified: no published hash is known"
+        if published:
+            verdict = "as published" if seen == published else f"NOT the published file, which has {published}"
+        lines.append(f"sha256 of {name}: {seen} ({verdict})")
+    return lines
 
 
 def _is_of_a_model(path: Path) -> bool:

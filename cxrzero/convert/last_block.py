@@ -100,6 +100,21 @@ def of_hugging_face(layer: Any) -> LastBlock:
     )
 
 
+def of_timm(block: Any) -> LastBlock:
+    """Make one from timm's Block, whose queries, keys and values are one matrix."""
+    attention = block.attn
+    weight, bias, width = attention.qkv.weight, attention.qkv.bias, attention.qkv.in_features
+    return LastBlock(
+        (block.norm1, block.norm2),
+        _linear(weight[:width], bias[:width]),
+        _linear(weight[width:], bias[width:]),
+        attention.proj,
+        block.mlp,
+        (block.ls1, block.ls2),
+        attention.num_heads,
+    )
+
+
 def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
     layer = nn.Linear(weight.shape[1], weight.shape[0], dtype=weight.dtype)
     layer.load_state_dict({"weight": weight.detach(), "bias": bias.detach()})

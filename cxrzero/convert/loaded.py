@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
@@ -17,7 +19,8 @@ class LoadedModel:
     """What every kind of source becomes.
 
     Attributes:
-        model: the module itself (open_clip's or transformers'), float32, in evaluation mode.
+        model: the module itself (open_clip's or transformers'), float32, in evaluation mode; None where training
+            cannot go on from it.
         embed_dim: D of the space that both towers share; None for `AttentionTowers`.
         image_size: (height, width) in pixels.
         preprocess: the bundle's steps.
@@ -29,6 +32,9 @@ class LoadedModel:
         arch: a configuration that `clip.architecture.build_model` can build it from again; None where there is none.
         lineage: whose preprocessing and scoring rule these are.
         stated: what was recognised and how, a line each, for the user.
+        book: label → the prompt that its authors ask for it; other labels are put into templates.
+        sentences: of a prompt, with "[SEP]" between them.
+        files: that the weights were read from, where their names do not tell that they are a model's.
     """
 
     model: Any
@@ -46,6 +52,9 @@ class LoadedModel:
     card: Card | None
     arch: Arch | None
     stated: tuple[str, ...]
+    book: Mapping[str, str] = field(default_factory=dict)
+    sentences: int = 1
+    files: tuple[Path, ...] = ()
 
 
 def square(size: Any) -> tuple[int, int]:

@@ -10,6 +10,7 @@ import tempfile
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -18,24 +19,18 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 import torch
-from google.protobuf.message import Message
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
+from cxrzero.convert.graphs import MAX_INSIDE, move_weights, part_of, size_of, take_in_constants, undocument
 from cxrzero.convert.towers import Towers
 from cxrzero.errors import ImportModelError, InexactExportError
 from cxrzero.model.model_json import IMAGE_ENCODER, PATCH_ENCODER, TEXT_ENCODER
-from cxrzero.model.weights import IMAGE_WEIGHTS
+from cxrzero.model.weights import IMAGE_WEIGHTS, TEXT_WEIGHTS
 
 OPSET = 17
 MIN_COSINE = 0.99999  # between an exported embedding and the model's own
-# A protobuf message ends at 2^31 − 1 bytes. The weights of a picture's tower are not part of one; of a text tower they
-# are, beside a graph of some megabytes.
-MAX_TEXT_WEIGHTS = 2**31 - 2**24
-# Bytes from which numbers go into the file of weights. Smaller ones stay in the graph: axes and shapes are read there.
-STORED_FROM = 1024
-ALIGNMENT = 64  # bytes, of a tensor in the file of weights; a processor's cache line
 EXAMPLES = (
     "pneumonia",
     "no pleural effusion",
@@ -62,8 +57,8 @@ def export_onnx(
 ) -> ExportedModel:
     """Trace both towers and check what comes out against the model's own forward pass.
 
-    Writes `image_encoder.onnx`, where the architecture has patches `patch_encoder.onnx`, their `image_weights.bin`, and
-    `text_encoder.onnx`; see docs/models.md.
+    Writes `image_encoder.onnx`, where the architecture has patches `patch_encoder.onnx`, their `image_weights.bin`,
+    `text_encoder.onnx`, and `text_weights.bin` where that needs it; see docs/models.md.
 
     Args:
         towers: in evaluation mode, float32, on the CPU.
@@ -76,25 +71,18 @@ def export_onnx(
 
     Raises:
         InexactExportError: an exported embedding's cosine with the model's is below MIN_COSINE.
-        ImportModelError: a tower cannot be traced, or the text tower is too large for one ONNX file.
+        ImportModelError: a tower cannot be traced.
         OSError: a file cannot be written.
     """
     graphs = {"image_embeds": folder / IMAGE_ENCODER}
     if towers.has_patches:
         graphs["patch_embeds"] = folder / PATCH_ENCODER
-    image = trace(towers.image, {"pixel_values": pixels}, {name: {0: "N"} for name in ("pixel_values", *graphs)})
-    store(image, storage)
-    move_weights(image.graph, folder / IMAGE_WEIGHTS)
-    for output, path in graphs.items():
-        write(_part(image, output), path)
-    del image
+    axes = {name: {0: "N"} for name in ("pixel_values", *graphs)}
+    write_tower(towers.image, {"pixel_values": pixels}, axes, graphs, storage, folder / IMAGE_WEIGHTS)
     text_encoder = folder / TEXT_ENCODER
     axes = {"input_ids": {0: "N", 1: "L"} if any_length else {0: "N"}, "text_embeds": {0: "N"}}
-    text = trace(towers.text, {"input_ids": ids}, axes)
-    store(text, storage)
-    check_size(text, "a text tower")
-    write(text, text_encoder)
-    del text
+    texts, weights = {"text_embeds": text_encoder}, folder / TEXT_WEIGHTS
+    write_tower(towers.text, {"input_ids": ids}, axes, texts, storage, weights, only_if_needed=True)
 
     batches = [ids, ids[:1]] + ([ids[:1, : ids.shape[1] // 2]] if any_length else [])
     cosines = [_compare(folder / IMAGE_ENCODER, towers.reference, batch) for batch in (pixels, pixels[:1])]
@@ -128,19 +116,57 @@ def example_ids(tokenizer: Tokenizer, context_length: int, pad_id: int) -> Tenso
     return rows
 
 
-def trace(tower: nn.Module, examples: Mapping[str, Tensor], axes: Mapping[str, Mapping[int, str]]) -> onnx.ModelProto:
-    """Run a tower on examples and note down what it does, as a graph that has all its numbers itself.
+def write_tower(
+    tower: nn.Module,
+    examples: Mapping[str, Tensor],
+    axes: Mapping[str, Mapping[int, str]],
+    graphs: Mapping[str, Path],
+    storage: Storage,
+    weights: Path | None,
+    *,
+    only_if_needed: bool = False,
+) -> None:
+    """Trace a tower and write a graph for each of its outputs. Of its numbers one tensor at a time is in memory.
+
+    Args:
+        examples, axes: see `trace`.
+        graphs: output → file, all in one folder.
+        storage: see `export_onnx`.
+        weights: file for its larger numbers; None has them in the graph.
+        only_if_needed: numbers that fit into the graph stay there.
+
+    Raises:
+        ImportModelError: it cannot be traced, or its numbers fit nowhere.
+        OSError: a file cannot be written.
+    """
+    folder = next(iter(graphs.values())).parent
+    with tempfile.TemporaryDirectory(dir=folder) as work:  # not where temporary files are memory
+        model = trace(tower, examples, axes, Path(work))
+        store(model, storage, Path(work))
+        if weights is not None and (not only_if_needed or size_of(model) > MAX_INSIDE):
+            move_weights(model.graph, weights, partial(numpy_helper.to_array, base_dir=work))
+        else:
+            take_in(model, Path(work), f"the tower behind {next(iter(graphs))}")
+    for output, path in graphs.items():
+        write(part_of(model, output) if len(graphs) > 1 else model, path)
+
+
+def trace(
+    tower: nn.Module, examples: Mapping[str, Tensor], axes: Mapping[str, Mapping[int, str]], work: Path
+) -> onnx.ModelProto:
+    """Run a tower on examples and note down what it does, as a graph.
 
     Args:
         examples: input → what it is given, in the order of the module's arguments.
         axes: input or output → its axes that are free, each with its name; the outputs in the order of the module's.
+        work: an empty folder. Where all numbers are more than a protobuf can hold, they are left in files there.
 
     Raises:
         ImportModelError: it does what ONNX has no operator for.
     """
     outputs = [name for name in axes if name not in examples]
-    with warnings.catch_warnings(), torch.no_grad(), tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "encoder.onnx"
+    file = work / "encoder.onnx"
+    with warnings.catch_warnings(), torch.no_grad():
         # The tracing exporter is deprecated, but the new one needs onnxscript; it also warns of every traced shape.
         warnings.simplefilter("ignore")
         fused = torch.backends.mha.get_fastpath_enabled()
@@ -160,17 +186,19 @@ def trace(tower: nn.Module, examples: Mapping[str, Tensor], axes: Mapping[str, M
             raise ImportModelError(f"the tower behind {outputs[0]} cannot be exported: {error}") from error
         finally:
             torch.backends.mha.set_fastpath_enabled(fused)
-        return onnx.load(file)
+    model = onnx.load(file, load_external_data=False)
+    take_in_constants(model.graph, work)
+    return model
 
 
-def store(model: onnx.ModelProto, storage: Storage) -> None:
+def store(model: onnx.ModelProto, storage: Storage, work: Path) -> None:
     """Store float32 matrices as float16 behind a Cast; vectors (norms, biases) are small and stay as they are."""
     graph = model.graph
     casts = []
     for tensor in graph.initializer:
         if tensor.data_type != TensorProto.FLOAT or len(tensor.dims) < 2:
             continue
-        values = numpy_helper.to_array(tensor)
+        values = numpy_helper.to_array(tensor, str(work))
         with np.errstate(over="ignore"):
             halved = values.astype(np.float16)
         if storage == "float32" and not np.array_equal(halved.astype(np.float32), values):
@@ -181,64 +209,19 @@ def store(model: onnx.ModelProto, storage: Storage) -> None:
     nodes = [*casts, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
-    _undocument(model)
+    undocument(model)
 
 
-def _undocument(message: Message) -> None:
-    """Take out what the exporter says of where things came from: source paths of this machine, names of modules."""
-    for field in {"doc_string", "metadata_props"}.intersection(message.DESCRIPTOR.fields_by_name):
-        message.ClearField(field)
-    for _, value in message.ListFields():
-        if isinstance(value, Message):
-            _undocument(value)
-        elif hasattr(value, "add"):  # a repeated field of messages
-            for each in value:
-                _undocument(each)
+def take_in(model: onnx.ModelProto, work: Path, what: str) -> None:
+    """Put all numbers into the graph.
 
-
-def move_weights(graph: onnx.GraphProto, path: Path) -> None:
-    """Write large tensors to a file, and leave in the graph where they are there."""
-    with path.open("wb") as file:
-        for tensor in graph.initializer:
-            values = numpy_helper.to_array(tensor)
-            if values.nbytes < STORED_FROM:
-                continue
-            file.write(bytes(-file.tell() % ALIGNMENT))
-            place = {"location": path.name, "offset": file.tell(), "length": values.nbytes}
-            values.astype(values.dtype.newbyteorder("<"), copy=False).tofile(file)
-            moved = TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
-            moved.data_location = TensorProto.EXTERNAL
-            moved.external_data.extend(onnx.StringStringEntryProto(key=k, value=str(v)) for k, v in place.items())
-            tensor.CopyFrom(moved)
-
-
-def _part(model: onnx.ModelProto, output: str) -> onnx.ModelProto:
-    """The graph of one output: what it needs, and nothing else."""
-    part = onnx.ModelProto()
-    part.CopyFrom(model)
-    graph = part.graph
-    wanted, nodes = {output}, []
-    for node in reversed(graph.node):
-        if wanted & set(node.output):
-            nodes.append(node)
-            wanted |= set(node.input)
-    for kept, items in (
-        (nodes[::-1], graph.node),
-        ([each for each in graph.initializer if each.name in wanted], graph.initializer),
-        ([each for each in graph.output if each.name == output], graph.output),
-        ([each for each in graph.value_info if each.name in wanted], graph.value_info),
-    ):
-        copies = [type(each).FromString(each.SerializeToString()) for each in kept]
-        del items[:]
-        items.extend(copies)
-    return part
-
-
-def check_size(model: onnx.ModelProto, what: str) -> None:
-    """Of a graph that is to have all its numbers itself."""
-    size = sum(len(tensor.raw_data) for tensor in model.graph.initializer)
-    if size > MAX_TEXT_WEIGHTS:
-        raise ImportModelError(f"{what} of {size:,} bytes does not fit into one ONNX file (2 GiB)")
+    Raises:
+        ImportModelError: they do not fit.
+    """
+    size = size_of(model)
+    if size > MAX_INSIDE:
+        raise ImportModelError(f"{what} has {size:,} bytes of numbers, and one ONNX file holds 2 GiB")
+    onnx.external_data_helper.load_external_data_for_model(model, str(work))
 
 
 def write(model: onnx.ModelProto, path: Path) -> None:

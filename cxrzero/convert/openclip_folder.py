@@ -21,7 +21,8 @@ from cxrzero.clip.tokenizer import PAD_ID, clip_tokenizer
 from cxrzero.convert.cleaning import with_cleaning
 from cxrzero.convert.folder_tokenizer import read_tokenizer
 from cxrzero.convert.loaded import LoadedModel, square
-from cxrzero.convert.recognise import HEAD_WIDTH, check_keys
+from cxrzero.convert.recognise import HEAD_WIDTH, fill
+from cxrzero.convert.shards import INDEX
 from cxrzero.convert.towers import open_clip_towers
 from cxrzero.convert.weights import StateDict, read_weights
 from cxrzero.errors import AmbiguousModelError, ImportModelError, MissingExtraError
@@ -50,8 +51,7 @@ def load_openclip_folder(folder: Path, card: Card | None = None) -> LoadedModel:
         arch |= {"text_cfg": text_cfg, "architecture": _described(arch)}
         model = build_model(arch).eval()
     weights.pop(f"{BERT}embeddings.position_ids", None)  # written by transformers before 4.31; not a weight
-    check_keys(model, weights, arch["architecture"])
-    model.load_state_dict(weights)
+    fill(model, weights, arch["architecture"])
     size = square(arch["vision_cfg"]["image_size"])
     tokenizer = _tokenizer(folder, text_cfg)
     activation = "GELU" if not arch.get("quick_gelu") else "QuickGELU"
@@ -89,7 +89,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _find_weights(folder: Path) -> Path:
-    for name in WEIGHTS:
+    for name in (*WEIGHTS, *(f"{name}{INDEX}" for name in WEIGHTS)):
         if (folder / name).is_file():
             return folder / name
     raise ImportModelError(f"{folder} has {CONFIG} but no weights; one of {', '.join(WEIGHTS)} is needed")

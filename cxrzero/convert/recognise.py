@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 import open_clip
 from open_clip.model import convert_to_custom_text_state_dict
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 
 from cxrzero.clip.architecture import Arch
 from cxrzero.errors import AmbiguousModelError, ImportModelError
+
+Module = TypeVar("Module", bound=nn.Module)
 
 SHOWN = 10  # keys that a message lists
 HEAD_WIDTH = 64  # of every CLIP transformer by OpenAI; the shapes do not tell it
@@ -31,25 +34,19 @@ def recognise(weights: Mapping[str, Tensor], quick_gelu: bool) -> Arch:
         )
     weights = convert_to_custom_text_state_dict(dict(weights))
     try:
-        stem, places = weights["visual.conv1.weight"], weights["visual.positional_embedding"]
         words, positions = weights["text.token_embedding.weight"], weights["text.positional_embedding"]
         width = int(words.shape[1])
-        side = round((places.shape[0] - 1) ** 0.5)
         arch: Arch = {
             "embed_dim": int(weights["text.text_projection"].shape[1]),
-            "vision_cfg": {
-                "image_size": side * int(stem.shape[-1]),
-                "patch_size": int(stem.shape[-1]),
-                "width": int(stem.shape[0]),
-                "layers": _layers(weights, "visual"),
-                "head_width": HEAD_WIDTH,
-            },
+            "vision_cfg": vision_cfg(
+                {name[7:]: value for name, value in weights.items() if name.startswith("visual.")}
+            ),
             "text_cfg": {
                 "context_length": int(positions.shape[0]),
                 "vocab_size": int(words.shape[0]),
                 "width": width,
                 "heads": width // HEAD_WIDTH,
-                "layers": _layers(weights, "text"),
+                "layers": _layers(weights, "text."),
             },
             "quick_gelu": quick_gelu,
         }
@@ -77,13 +74,65 @@ def check_keys(model: nn.Module, weights: Mapping[str, Tensor], what: str) -> No
         if weights[name].shape != known[name].shape
     ]
     if wrong:
-        more = f", and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
-        raise ImportModelError(f"the weights do not fit {what}: {', '.join(sorted(wrong)[:SHOWN])}{more}")
+        raise ImportModelError(f"the weights do not fit {what}: {shortened(sorted(wrong))}")
+
+
+def shortened(names: Sequence[str]) -> str:
+    """The first SHOWN of them, and how many more there are."""
+    more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{', '.join(names[:SHOWN])}{more}"
+
+
+def vision_cfg(visual: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The vision transformer of a CLIP in OpenAI's layout, in open_clip's words.
+
+    Args:
+        visual: its tensors, named without "visual.".
+
+    Raises:
+        KeyError: one of them is missing.
+    """
+    stem, places = visual["conv1.weight"], visual["positional_embedding"]
+    side = round((places.shape[0] - 1) ** 0.5)
+    return {
+        "image_size": side * int(stem.shape[-1]),
+        "patch_size": int(stem.shape[-1]),
+        "width": int(stem.shape[0]),
+        "layers": _layers(visual, ""),
+        "head_width": HEAD_WIDTH,
+    }
+
+
+def exponentiated_scale(weights: Mapping[str, Tensor]) -> float:
+    """exp(logit_scale), which a CLIP multiplies cosines with.
+
+    Raises:
+        ImportModelError: there is none, or it is not finite.
+    """
+    if "logit_scale" not in weights:
+        raise ImportModelError("the weights have no logit_scale, which this lineage's scoring rule needs")
+    scale = math.exp(float(weights["logit_scale"].reshape(-1)[0]))
+    if not math.isfinite(scale):
+        raise ImportModelError(f"logit_scale {scale} is not finite: the weights are damaged")
+    return scale
+
+
+def fill(module: Module, weights: Mapping[str, Tensor], what: str) -> Module:
+    """Put tensors into a module, all of them and nothing else; in evaluation mode.
+
+    They become its weights as they are, since a large model is not copied: those of a file stay mapped.
+
+    Raises:
+        ImportModelError: as `check_keys` does.
+    """
+    check_keys(module, weights, what)
+    module.load_state_dict(dict(weights), assign=True)
+    return module.eval()
 
 
 def _layers(weights: Mapping[str, Tensor], tower: str) -> int:
-    blocks = {m[1] for name in weights if (m := re.match(rf"{tower}\.transformer\.resblocks\.(\d+)\.", name))}
-    return len(blocks)
+    block = re.compile(rf"{re.escape(tower)}transformer\.resblocks\.(\d+)\.")
+    return len({found[1] for name in weights if (found := block.match(name))})
 
 
 def _known_as(arch: Arch) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
@@ -22,7 +23,8 @@ from cxrzero.backends.base import IMAGE
 from cxrzero.backends.open import check_bf16
 from cxrzero.backends.precision import check_variants, is_small
 from cxrzero.backends.processor import instruction_sets
-from cxrzero.convert.importer import LABELS
+from cxrzero.convert.graphs import MAX_INSIDE
+from cxrzero.convert.labels import LABELS
 from cxrzero.errors import ConfigError, ImportModelError
 from cxrzero.files import write_json, write_whole
 from cxrzero.maths import Floats
@@ -31,7 +33,7 @@ from cxrzero.model.bundle import Bundle, load_bundle
 from cxrzero.model.model_json import IMAGE_ENCODER, MODEL_JSON, TOKENIZER, Deviation, MeasuredOn, Variant
 from cxrzero.model.preprocess import Preprocess
 from cxrzero.model.tokenizer import Tokenizer
-from cxrzero.model.weights import map_tensors
+from cxrzero.model.weights import map_tensors, stored_tensors
 from cxrzero.phantom import draw, sample_findings
 from cxrzero.prompts import build_prompts
 from cxrzero.stats.metrics import rank_correlation
@@ -71,6 +73,7 @@ def add_variants(folder: Path, precisions: Sequence[str]) -> tuple[str, ...]:
         check_bf16()
     bundle = load_bundle(folder)
     _refuse_scorer(bundle)
+    _refuse_large(bundle, precisions)
     films = list(_films(Preprocess(bundle.preprocess, bundle.image_size), FIRST_TEST_SEED, TEST_FILMS))
     # fp32 is what deviations are from: of one backend, whichever else is installed.
     exact = _differences(bundle, open_encoder(bundle, "onnxruntime", "cpu"), films)
@@ -107,6 +110,7 @@ def add_unmeasured(folder: Path, precision: str) -> None:
     check_variants([precision])
     bundle = load_bundle(folder)
     _refuse_scorer(bundle)
+    _refuse_large(bundle, [precision])
     name, described = _write(bundle, precision)
     files, entries = bundle.card["files"] | described, bundle.card.get("variants", {})
     entry = {"image_encoder": name, "deviation": None} if name else {"deviation": None}
@@ -118,6 +122,17 @@ def _refuse_scorer(bundle: Bundle) -> None:
     if bundle.has_scorer:
         raise ConfigError(
             f"{bundle.name} scores by attention, and other precisions are measured on cosines: leave --variants out"
+        )
+
+
+def _refuse_large(bundle: Bundle, precisions: Sequence[str]) -> None:
+    """A file is made by way of the fp32 encoder as one ONNX file."""
+    size = sum(4 * math.prod(tensor.shape) for tensor in stored_tensors(bundle.file(IMAGE_ENCODER)))
+    made = [precision for precision in dict.fromkeys(precisions) if MAKERS[precision] is not None]
+    if made and size > MAX_INSIDE:
+        raise ImportModelError(
+            f"the image encoder of {bundle.name} has {size / 1e9:.1f} GB of numbers in fp32, and one ONNX file, by way "
+            f"of which another precision is made, holds 2 GiB: leave {', '.join(made)} out of --variants"
         )
 
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import pickle
 import re
+import struct
 import warnings
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from cxrzero.convert.shards import is_index, read_index
+from cxrzero.convert.standins import stand_ins
 from cxrzero.errors import ImportModelError, NoInputError
 
 StateDict = dict[str, Tensor]
@@ -21,12 +25,18 @@ LFS_POINTER = b"version https://git-lfs"
 # Under these keys training loops keep the model beside optimiser and counters.
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 PREFIXES = ("module.", "_orig_mod.")
+MAX_DEPTH = 5  # dicts within dicts; a file can hold one that holds itself
+# What torch's unpickler raises for bytes that make no sense; what it refuses has an error of its own.
+DAMAGED = (
+    *(RuntimeError, OSError, ValueError, EOFError, LookupError, TypeError, AttributeError, AssertionError),
+    *(ArithmeticError, MemoryError, struct.error, zipfile.BadZipFile),
+)
 # Sizes that OpenAI's files carry among the weights.
 NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")
 
 
 def read_weights(path: Path) -> StateDict:
-    """Read a .pt/.pth/.bin or .safetensors file, whatever the state dict is wrapped in.
+    """Read a file's one state dict, whatever it is wrapped in.
 
     Returns:
         Floating-point tensors as float32 on the CPU; a file in half precision is widened, which is exact.
@@ -35,9 +45,36 @@ def read_weights(path: Path) -> StateDict:
         NoInputError: there is no such file.
         ImportModelError: it is truncated, a Git LFS pointer, holds code, or holds no weights.
     """
-    content = _read_safetensors(path) if _begins_like_safetensors(path) else _read_torch(path)
-    state = _unwrap(content, path)
+    return widened(unwrap(read_file(path), path))
+
+
+def read_file(path: Path) -> Any:
+    """What a file of weights holds, as it stands there: tensors, in dicts, among scalars and stand-ins.
+
+    Of an index, the tensors of the files that it names.
+
+    Raises: as `read_weights`, but that it need not hold weights.
+    """
+    if is_index(path):
+        return _read_shards(path)
+    return _read_safetensors(path) if _begins_like_safetensors(path) else _read_torch(path)
+
+
+def widened(state: Mapping[str, Tensor]) -> StateDict:
+    """The same numbers as float32; what is no floating point stays."""
     return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
+
+
+def _read_shards(index: Path) -> dict[str, Any]:
+    """The tensors of all files that an index names; whatever else a file holds is not looked at."""
+    places = read_index(index)
+    found: dict[str, Any] = {}
+    for file in sorted(set(places.values())):
+        tensors = unwrap(read_file(file), file)
+        found |= {name: value for name, value in tensors.items() if places.get(name) == file}
+    if missing := sorted(places.keys() - found.keys()):
+        raise ImportModelError(f"{places[missing[0]]} does not hold {missing[0]}, which {index.name} has there")
+    return found
 
 
 def _begins_like_safetensors(path: Path) -> bool:
@@ -67,15 +104,21 @@ def _read_safetensors(path: Path) -> Any:
 
 
 def _read_torch(path: Path) -> Any:
-    if _is_torchscript(path):
+    members = _members(path)
+    if any(name.endswith("/constants.pkl") or "/code/" in name for name in members):
         raise ImportModelError(
             f"{path} is a TorchScript archive, which carries code and is not opened; save its state_dict() with "
             "torch.save where you trust the file, and import that"
         )
+    if members and not any(name.endswith("/data.pkl") for name in members):
+        raise ImportModelError(f"{path} is a ZIP archive of other files; unpack it, and give the file of weights in it")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of pickle protocols that it may not understand: then it raises
-            return torch.load(path, map_location="cpu", weights_only=True)
+            with stand_ins():
+                # Mapped, not read: of a large model the tensors become its weights as they are. Before version 1.6 of
+                # torch a file was one pickle, and no archive.
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         # What else torch says is advice on how to run the file all the same.
         found = re.search(r"unsupported (?:global: )?\w+ [\w.]+", str(error), re.IGNORECASE)
@@ -84,33 +127,47 @@ def _read_torch(path: Path) -> Any:
             f"{path} holds more than weights, or is damaged; nothing in it was run{reason}. "
             "Save its state_dict() alone where you trust the file"
         ) from error
-    except (RuntimeError, OSError, ValueError, EOFError, KeyError, AttributeError, MemoryError) as error:
+    except DAMAGED as error:
         raise ImportModelError(
             f"{path} is not a whole PyTorch file ({type(error).__name__}); fetch it again"
         ) from error
 
 
-def _is_torchscript(path: Path) -> bool:
+def _members(path: Path) -> list[str]:
+    """Names in a ZIP archive, which torch's own files are too; [] for any other file."""
     if not zipfile.is_zipfile(path):
-        return False
+        return []
     with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") or "/code/" in name for name in archive.namelist())
+        return archive.namelist()
 
 
-def _unwrap(content: Any, path: Path) -> StateDict:
-    while isinstance(content, dict):
-        inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), dict)), None)
+def unwrap(content: Any, path: Path) -> StateDict:
+    """The one state dict that training loops wrap; without the sizes that OpenAI's files carry.
+
+    Raises:
+        ImportModelError: there is none.
+    """
+    for _ in range(MAX_DEPTH):
+        if not isinstance(content, dict):
+            break
+        inner = next((content[key] for key in WRAPPERS if isinstance(dict.get(content, key), dict)), None)
         if inner is None:
             break
         content = inner
     if not isinstance(content, dict):
         raise ImportModelError(f"{path} holds a {type(content).__name__}, not a state dict")
-    tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
-    for prefix in PREFIXES:
-        if tensors and all(name.startswith(prefix) for name in tensors):
-            tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
+    tensors = own_tensors(content)
     for name in NOT_WEIGHTS:
         tensors.pop(name, None)
     if not tensors:
         raise ImportModelError(f"{path} holds no weights")
+    return tensors
+
+
+def own_tensors(content: dict[Any, Any]) -> StateDict:
+    """A dict's own tensors, without what wrappers of a model write before every name."""
+    tensors = {str(name): value for name, value in dict.items(content) if isinstance(value, Tensor)}
+    for prefix in PREFIXES:
+        if tensors and all(name.startswith(prefix) for name in tensors):
+            tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
     return tensors

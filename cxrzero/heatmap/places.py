@@ -2,7 +2,7 @@
 
 Every step is a stretch, a shift or a turn of whole axes, so that a place along one side is found from a place along
 another by one multiplication and one addition. Places are continuous: 0 is the upper or left edge of the first pixel,
-and its middle is 0.5. Pillow and torch resize by the same rule.
+and its middle is 0.5. Pillow, OpenCV and torch resize by the same rule.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from cxrzero.heatmap.arrays import MAP_SIDE, Region
 from cxrzero.heatmap.cells import Axis
 from cxrzero.images.radiograph import StoredFrame, as_stored
 from cxrzero.maths import Bools, Float32s, Floats
-from cxrzero.model.geometry import Geometry, Resize, Size
+from cxrzero.model.geometry import AreaResize, Geometry, Resize, Size, Window
 
 # Of a pixel: what rounding may add to a place.
 SLACK = 1e-6
@@ -50,9 +50,9 @@ def lines_of(geometry: Geometry, size: Size, image_size: Size | None = None) -> 
     """
     lines, now = [Line(1.0, 0.0), Line(1.0, 0.0)], size
     for move in geometry.plan(size):
-        if isinstance(move, Resize):
+        if isinstance(move, Resize | AreaResize):
             lines = _stretched(lines, now, move.size)
-        else:
+        elif isinstance(move, Window):
             lines = [Line(line.scale, line.shift - cut) for line, cut in zip(lines, (move.top, move.left), strict=True)]
         now = move.size
     if image_size is not None:

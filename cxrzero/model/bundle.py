@@ -6,7 +6,8 @@ is there, its SHA-256, and that no graph takes numbers from anywhere but the bun
 
     schema 1  image_encoder.onnx, perhaps with patches as a second output; text_encoder.onnx, tokenizer.json
     schema 2  image_encoder.onnx and perhaps patch_encoder.onnx over one image_weights.bin, and the other two
-    schema 3  as schema 2, with scorer.onnx: the encoders then give tokens, and it gives logits
+    schema 3  as schema 2, with one of two or both: text_weights.bin, of a text encoder that is too large to hold them
+              itself; scorer.onnx: the encoders then give tokens, and it gives logits
     any       perhaps calibration.json, see `cxrzero.calibration.bundled`
 """
 
@@ -44,7 +45,7 @@ from cxrzero.model.model_json import (
     Variant,
     read_json,
 )
-from cxrzero.model.weights import IMAGE_WEIGHTS, stored_tensors
+from cxrzero.model.weights import IMAGE_WEIGHTS, TEXT_WEIGHTS, stored_tensors, weights_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,8 @@ class Bundle:
         variants: precision → what the bundle has or states for it, besides fp32.
         tokens: what the encoders of a bundle with a scorer give; None without one.
         attention: (height, width) of the places that the scorer says it looks at; None where it does not say.
+        book: label → the prompt that the model's authors ask for it; other labels are put into templates.
+        sentences: of a prompt, with "[SEP]" between them.
     """
 
     path: Path
@@ -83,6 +86,8 @@ class Bundle:
     at_chance: tuple[str, ...] = ()
     tokens: Tokens | None = None
     attention: tuple[int, int] | None = None
+    book: Mapping[str, str] = field(default_factory=dict)
+    sentences: int = 1
 
     @property
     def fingerprint(self) -> str:
@@ -96,7 +101,7 @@ class Bundle:
         """The fingerprint with the image encoder of that precision in the place of the fp32 one."""
         graph, *weights = self.image_encoder_files(precision)
         scorer = (SCORER,) if self.has_scorer else ()
-        hashes = {name: self.files[name] for name in (*FILES, *weights, *scorer)}
+        hashes = {name: self.files[name] for name in (*FILES, *weights, *self.text_encoder_files(), *scorer)}
         hashes[IMAGE_ENCODER] = self.files[graph]
         decisive = {
             "files": hashes,
@@ -116,6 +121,10 @@ class Bundle:
         if variant is not None and variant.image_encoder is not None:
             return (variant.image_encoder,)
         return (IMAGE_ENCODER, IMAGE_WEIGHTS) if IMAGE_WEIGHTS in self.files else (IMAGE_ENCODER,)
+
+    def text_encoder_files(self) -> tuple[str, ...]:
+        """The graph that encodes texts, and its weights where it does not hold them itself."""
+        return (TEXT_ENCODER, TEXT_WEIGHTS) if TEXT_WEIGHTS in self.files else (TEXT_ENCODER,)
 
     def rules(self) -> dict[str, Any]:
         """Preprocessing and scoring rule, as the run record has them."""
@@ -191,13 +200,16 @@ def load_bundle(path: Path) -> Bundle:
         at_chance=stated.at_chance(),
         tokens=stated.tokens(),
         attention=stated.attention(),
+        book=stated.book(),
+        sentences=stated.sentences(),
     )
     for name, sha256 in bundle.files.items():
         _check_file(path / name, sha256)
-    on_weights = {IMAGE_ENCODER, PATCH_ENCODER} - {*of_variants} if version >= 2 else set()
+    on_weights = {IMAGE_ENCODER, PATCH_ENCODER} if version >= 2 else set()
+    on_weights |= {TEXT_ENCODER} if TEXT_WEIGHTS in bundle.files else set()
     for name in bundle.files:
-        if name in of_variants or name not in (TOKENIZER, IMAGE_WEIGHTS, CALIBRATION):
-            _check_graph(path / name, name in on_weights)
+        if name in of_variants or name not in (TOKENIZER, IMAGE_WEIGHTS, TEXT_WEIGHTS, CALIBRATION):
+            _check_graph(path / name, name in on_weights - {*of_variants})
     if bundle.tokens is not None:
         _check_tokens(bundle, bundle.tokens)
     return bundle
@@ -226,7 +238,7 @@ def _check_file(path: Path, sha256: str) -> None:
 def _check_graph(path: Path, may_use_weights: bool) -> None:
     """Raises BundleError if it takes numbers from where it must not, before a library follows it there."""
     if stored_tensors(path) and not may_use_weights:
-        raise BundleError(f"{path} must hold all its numbers itself; it takes some from {IMAGE_WEIGHTS}")
+        raise BundleError(f"{path} must hold all its numbers itself; it takes some from {weights_of(path).name}")
 
 
 def _check_tokens(bundle: Bundle, tokens: Tokens) -> None:

@@ -11,19 +11,20 @@ from types import MappingProxyType
 from typing import Any, NoReturn, TypeGuard
 
 from cxrzero.errors import BundleError, BundleVersionError
-from cxrzero.model.weights import IMAGE_WEIGHTS
+from cxrzero.model.weights import IMAGE_WEIGHTS, TEXT_GRAPH, TEXT_WEIGHTS
 
 SCHEMA_VERSION = 3  # the highest that is read, see `schema_of`
 MODEL_JSON = "model.json"
 IMAGE_ENCODER = "image_encoder.onnx"
 PATCH_ENCODER = "patch_encoder.onnx"
-TEXT_ENCODER = "text_encoder.onnx"
+TEXT_ENCODER = TEXT_GRAPH
 SCORER = "scorer.onnx"
 TOKENIZER = "tokenizer.json"
 CALIBRATION = "calibration.json"  # of any schema, where there is one (`cxrzero.calibration.bundled`)
 FILES = (IMAGE_ENCODER, TEXT_ENCODER, TOKENIZER)  # of every bundle
 FILES_OF_SCHEMA_2 = (IMAGE_ENCODER, IMAGE_WEIGHTS, PATCH_ENCODER, TEXT_ENCODER, TOKENIZER)
-FILES_OF_SCHEMA_3 = (*FILES_OF_SCHEMA_2, SCORER)
+ONLY_OF_SCHEMA_3 = (TEXT_WEIGHTS, SCORER)
+FILES_OF_SCHEMA_3 = (*FILES_OF_SCHEMA_2, *ONLY_OF_SCHEMA_3)
 SCORING_RULES = ("softmax_pair", "sigmoid")
 SCORER_RULE = "scorer"  # of a bundle with SCORER, and of no other
 TOGETHER, INDEPENDENT = "together", "independent"
@@ -204,6 +205,17 @@ class ModelJson:
         sides = [value.get("height"), value.get("width")] if isinstance(value, dict) else None
         return self._pair(sides, "attention", "{height, width}")
 
+    def book(self) -> Mapping[str, str]:
+        """Label → the prompt that the model's authors ask for it; empty where nothing is stated."""
+        value = self._object("book") if self.data.get("book") is not None else {}
+        if any(not isinstance(prompt, str) or not name.strip() or not prompt.strip() for name, prompt in value.items()):
+            self._fail("book", "must give each label a text that is not empty")
+        return MappingProxyType(value)
+
+    def sentences(self) -> int:
+        """How many a prompt has, with "[SEP]" between them; 1 where nothing is stated."""
+        return self.integer("sentences") if "sentences" in self.data else 1
+
     def image_size(self) -> tuple[int, int]:
         value = self._get("image_size")
         if not isinstance(value, list) or len(value) != 2 or any(type(n) is not int or n < 1 for n in value):
@@ -290,7 +302,7 @@ class ModelJson:
         value = self._object("files")
         hashes = {}
         of_version = (IMAGE_WEIGHTS, *({PATCH_ENCODER} & set(value))) if version >= 2 else ()
-        of_version += (SCORER,) if version >= 3 and SCORER in value else ()
+        of_version += tuple(name for name in ONLY_OF_SCHEMA_3 if version >= 3 and name in value)
         for name in (*FILES, *of_version, *more, *({CALIBRATION} & set(value))):
             entry = value.get(name)
             sha256 = entry.get("sha256") if isinstance(entry, dict) else None
@@ -326,7 +338,7 @@ class ModelJson:
 
 def schema_of(files: Collection[str]) -> int:
     """The schema that a bundle of these files is written in."""
-    return 3 if SCORER in files else 2
+    return 3 if set(ONLY_OF_SCHEMA_3) & set(files) else 2
 
 
 def read_json(path: Path) -> dict[str, Any]:

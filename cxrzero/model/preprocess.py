@@ -3,11 +3,14 @@
 A bundle lists its steps in order. Geometry acts on the 8-bit grey picture with Pillow (the libraries that the models
 were trained with do the same), `rescale` turns it into float32, and what follows acts on numbers:
 
+    stretch          rounding: "floor", "nearest"            darkest → 0, brightest → 255, on the whole picture
     resize           height, width, interpolation            stretched to exactly that size
     resize_shortest  size, interpolation                     CLIP: shorter side = size, longer = int(size·long/short)
     resize_longest   size, interpolation                     CheXzero: longer side = size, both sides int(side·ratio)
+    resize_longest_area  size                                CARZero: OpenCV's INTER_AREA, longer side = size exactly
     center_crop      height, width                           offset = round((H − height) / 2), torchvision's rule
     pad_to_square    size, fill                              CheXzero: pasted at ((size − w)//2, (size − h)//2)
+    expand_to_square minimum, fill                          MedCLIP: the same with size = max(minimum, h, w)
     rescale          factor                                  uint8 → float32 · factor (1 keeps 0–255)
     normalize        mean, std (three each)                  (x − mean) / std, one grey channel becomes three
     resize_tensor    size, interpolation="bicubic", antialias=false    on floats, after rescale
@@ -38,7 +41,7 @@ class Preprocess:
 
     Args:
         steps: the bundle's list, see the module.
-        image_size: (height, width) that the result must have.
+        image_size: (height, width) that the result must have; None takes what the steps give.
 
     Attributes:
         is_grey: the three channels are equal.
@@ -48,11 +51,11 @@ class Preprocess:
             of several sizes, or of a wrong one, would come to it.
 
     Raises:
-        BundleError: an unknown step, or missing, unknown or wrong parameters.
+        BundleError: an unknown step, missing, unknown or wrong parameters, or a result of another size; without
+            `image_size`, one whose size depends on the picture.
     """
 
-    def __init__(self, steps: Sequence[Mapping[str, Any]], image_size: tuple[int, int]) -> None:
-        self.image_size = image_size
+    def __init__(self, steps: Sequence[Mapping[str, Any]], image_size: tuple[int, int] | None) -> None:
         self._steps = tuple(dict(step) for step in steps)
         rules: list[Rule] = []
         self._numeric: list[Callable[[FloatImage], FloatImage]] = []
@@ -75,6 +78,7 @@ class Preprocess:
         # A trial run finds wrong parameters before any image is read.
         try:
             self._levels, self._numeric = _tabulate(factor, self._numeric)
+            self.image_size = image_size or self._size_of_results()
             self.is_grey = len(self._values(self.fit(np.zeros((3, 2), np.uint8)))) == 1
         except (TypeError, ValueError, ZeroDivisionError) as error:
             raise BundleError(f"preprocess cannot be carried out: {error}") from error
@@ -103,6 +107,19 @@ class Preprocess:
         if values.shape[1:] != self.image_size:
             raise BundleError(f"preprocess gives {values.shape[1:]} pixels, the encoder takes {self.image_size}")
         return values
+
+    def _size_of_results(self) -> tuple[int, int]:
+        """(height, width) of every result.
+
+        Raises:
+            BundleError: it depends on the picture.
+        """
+        tall, wide = (self._levels[:, self.fit(np.zeros(size, np.uint8))] for size in ((3, 2), (2, 3)))
+        for function in self._numeric:
+            tall, wide = function(tall), function(wide)
+        if tall.shape != wide.shape:
+            raise BundleError("preprocess gives pictures of several sizes; end its geometry with a crop or a square")
+        return tall.shape[1], tall.shape[2]
 
     def _value_steps(self) -> ValueSteps | None:
         steps = [step for step in self._numeric if isinstance(step, partial)]
@@ -154,15 +171,17 @@ def _bind(function: Callable[..., Any], name: str, parameters: dict[str, Any]) -
     allowed = set(function.__annotations__) - {"picture", "values", "return"}
     if set(parameters) != allowed:
         raise BundleError(f"preprocess step {name!r} takes exactly: {', '.join(sorted(allowed))}")
-    if "interpolation" in parameters and parameters["interpolation"] not in INTERPOLATIONS:
+    if "interpolation" in parameters and parameters["interpolation"] not in list(INTERPOLATIONS):
         raise BundleError(f"preprocess step {name!r}: unknown interpolation {parameters['interpolation']!r}")
-    for key in ("height", "width", "size"):
+    for key in ("height", "width", "size", "minimum"):
         if key in parameters and (type(parameters[key]) is not int or not 1 <= parameters[key] <= 4096):
             raise BundleError(f"preprocess step {name!r}: {key} must be a whole number from 1 to 4096")
     return partial(function, **parameters)
 
 
 def _rescale(factor: float) -> float:
+    if isinstance(factor, bool) or not isinstance(factor, int | float):
+        raise BundleError("preprocess step 'rescale': factor must be a number")
     return float(factor)
 
 

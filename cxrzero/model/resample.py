@@ -58,7 +58,7 @@ class Taps:
 
 def fits_on_device(geometry: Geometry) -> bool:
     """Whether films may be fitted elsewhere: it gives Pillow's bits, and films that are fitted stay as they are."""
-    return geometry.is_settled and order_of_passes() is not None
+    return geometry.is_pillows and geometry.is_settled and order_of_passes() is not None
 
 
 def taps(source: int, target: int, interpolation: Image.Resampling) -> Taps:

@@ -9,7 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import tokenizers
 
+from cxrzero.display.counts import counted
 from cxrzero.errors import TokenizerError
+
+SEPARATOR = "[SEP]"
 
 
 class Tokenizer:
@@ -19,12 +22,13 @@ class Tokenizer:
         path: tokenizer.json; its normaliser does all text cleaning.
         context_length: tokens that the text encoder reads, special tokens included.
         pad_id: fills the rest.
+        sentences: that a prompt must have, with SEPARATOR between them.
 
     Raises:
         TokenizerError: the file is not a tokenizer.
     """
 
-    def __init__(self, path: Path, context_length: int, pad_id: int) -> None:
+    def __init__(self, path: Path, context_length: int, pad_id: int, sentences: int = 1) -> None:
         try:
             self._tokenizer = tokenizers.Tokenizer.from_buffer(path.read_bytes())  # a path may be no Unicode
         except Exception as error:  # tokenizers raises plain Exception for every malformed file
@@ -33,6 +37,7 @@ class Tokenizer:
         self._tokenizer.no_truncation()
         self.context_length = context_length
         self.pad_id = pad_id
+        self.sentences = sentences
 
     def count(self, prompts: Sequence[str]) -> list[int]:
         """Tokens of each prompt, special ones included, whether or not they fit."""
@@ -51,8 +56,10 @@ class Tokenizer:
             (len(prompts), context_length) int64.
 
         Raises:
-            TokenizerError: a prompt does not fit. Nothing is cut off: a truncated question is another question.
+            TokenizerError: a prompt does not fit. Nothing is cut off: a truncated question is another question. Or it
+                has another number of sentences than the model reads.
         """
+        self._check_sentences(prompts)
         input_ids = np.full((len(prompts), self.context_length), self.pad_id, np.int64)
         for row, (prompt, encoding) in enumerate(
             zip(prompts, self._tokenizer.encode_batch(list(prompts)), strict=True)
@@ -64,3 +71,12 @@ class Tokenizer:
                 )
             input_ids[row, : len(encoding.ids)] = encoding.ids
         return input_ids
+
+    def _check_sentences(self, prompts: Sequence[str]) -> None:
+        for prompt in prompts if self.sentences > 1 else ():
+            found = sum(1 for sentence in prompt.split(SEPARATOR) if sentence.strip())
+            if found != self.sentences:
+                raise TokenizerError(
+                    f"the prompt {prompt[:60]!r} has {counted(found, 'sentence')}, and this model is asked for a "
+                    f'finding by {self.sentences}, with "{SEPARATOR}" between them: give them in a --prompts file'
+                )

@@ -1,9 +1,10 @@
-"""Which numbers of an ONNX graph lie in `image_weights.bin`, found out before a library opens the graph.
+"""Which numbers of an ONNX graph lie in a file beside it, found out before a library opens the graph.
 
 ONNX lets any tensor of a graph say that its numbers are in another file. In a bundle these are the initializers of the
-image and the patch encoder, which share one file of weights, and nothing else. The numbers are mapped into memory here,
-and every backend gets them from here: onnx and OpenVINO refuse a file that is a link, as it is in the Hugging Face
-cache and where uv installs. Field numbers are those of onnx.proto3; they never change.
+image and the patch encoder, which share `image_weights.bin`, those of a large text encoder, in `text_weights.bin`, and
+nothing else. The numbers are mapped into memory here, and every backend gets them from here: onnx and OpenVINO refuse a
+file that is a link, as it is in the Hugging Face cache and where uv installs. Field numbers are those of onnx.proto3;
+they never change.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from cxrzero.errors import BundleError
 from cxrzero.model.protobuf import BYTES, VARINT, Field, fields, read_varint, text
 
 IMAGE_WEIGHTS = "image_weights.bin"
+TEXT_GRAPH, TEXT_WEIGHTS = "text_encoder.onnx", "text_weights.bin"
 
 # Message → field number → message: every way from a model to a tensor.
 WAYS = {
@@ -48,7 +50,7 @@ MAX_DEPTH = 100  # of messages in messages, as protobuf's own readers have it
 
 @dataclass(frozen=True, slots=True)
 class StoredTensor:
-    """An initializer whose numbers are bytes offset … offset + length of the file of weights."""
+    """An initializer whose numbers are bytes offset … offset + length of the graph's file of weights."""
 
     name: str
     data_type: int
@@ -61,8 +63,13 @@ class StoredTensor:
         return np.dtype(DTYPES[self.data_type])
 
 
+def weights_of(graph: Path) -> Path:
+    """The one file that a graph may have numbers in; whether it may at all, the bundle's schema says."""
+    return graph.with_name(TEXT_WEIGHTS if graph.name == TEXT_GRAPH else IMAGE_WEIGHTS)
+
+
 def stored_tensors(graph: Path) -> tuple[StoredTensor, ...]:
-    """The tensors of a graph that lie in IMAGE_WEIGHTS beside it; none where it has all its numbers itself.
+    """The tensors of a graph that lie in `weights_of` it; none where it has all its numbers itself.
 
     Raises:
         BundleError: a tensor names any other file, or a place that this file does not have; or `graph` is no ONNX file.
@@ -83,7 +90,7 @@ def map_tensors(graph: Path) -> dict[str, npt.NDArray[Any]]:
     stored = stored_tensors(graph)
     if not stored:
         return {}
-    weights = np.memmap(graph.with_name(IMAGE_WEIGHTS), np.uint8, mode="c")
+    weights = np.memmap(weights_of(graph), np.uint8, mode="c")
     return {
         each.name: weights[each.offset : each.offset + each.length].view(each.dtype).reshape(each.shape)
         for each in stored
@@ -98,7 +105,8 @@ def _stored(data: memoryview, graph: Path) -> tuple[StoredTensor, ...]:
                 continue
             stored = _read(data, tensor, graph)
             if way != INITIALIZER or stored.name in found:
-                raise BundleError(f"{graph}: {stored.name!r} may not be in {IMAGE_WEIGHTS}, only initializers, once")
+                weights = weights_of(graph).name
+                raise BundleError(f"{graph}: {stored.name!r} may not be in {weights}, only initializers, once")
             found[stored.name] = stored
     except (ValueError, IndexError) as error:
         raise _no_model(graph) from error
@@ -151,11 +159,11 @@ def _read(data: memoryview, tensor: Field, graph: Path) -> StoredTensor:
             entries.append(_entry(data, field))
         elif field.number == DATA_LOCATION:
             locations.append(read_varint(data, field.body)[0])
-    stated = dict(entries)
+    stated, weights = dict(entries), weights_of(graph).name
     if locations != [EXTERNAL] or sorted(key for key, _ in entries) != ["length", "location", "offset"]:
         raise BundleError(f"{graph}: {name!r} must name its file by location, offset and length, each once")
-    if stated["location"] != IMAGE_WEIGHTS:
-        raise BundleError(f"{graph}: {name!r} is in {stated['location'][:80]!r}; it may be in {IMAGE_WEIGHTS} only")
+    if stated["location"] != weights:
+        raise BundleError(f"{graph}: {name!r} is in {stated['location'][:80]!r}; it may be in {weights} only")
     if not all(re.fullmatch("[0-9]{1,19}", stated[key]) for key in ("offset", "length")):
         raise BundleError(f"{graph}: offset and length of {name!r} must be whole numbers")
     stored = StoredTensor(name, data_type, tuple(shape), int(stated["offset"]), int(stated["length"]))
@@ -164,18 +172,18 @@ def _read(data: memoryview, tensor: Field, graph: Path) -> StoredTensor:
 
 
 def _check_place(stored: StoredTensor, graph: Path) -> None:
+    weights = weights_of(graph)
     if not stored.name or stored.data_type not in DTYPES:
-        raise BundleError(f"{graph}: {stored.name!r} must have a name and a type of numbers that {IMAGE_WEIGHTS} holds")
+        raise BundleError(f"{graph}: {stored.name!r} must have a name and a type of numbers that {weights.name} holds")
     size = stored.dtype.itemsize
     if stored.length != math.prod(stored.shape) * size or stored.length == 0 or stored.offset % size:
-        raise BundleError(f"{graph}: {stored.name!r} in {IMAGE_WEIGHTS} is not as long as its shape, or not aligned")
-    weights = graph.with_name(IMAGE_WEIGHTS)
+        raise BundleError(f"{graph}: {stored.name!r} in {weights.name} is not as long as its shape, or not aligned")
     try:
         there = weights.stat().st_size
     except OSError as error:
         raise BundleError(f"{weights}, which {graph.name} needs, cannot be read: {error.strerror}") from error
     if stored.offset + stored.length > there:
-        raise BundleError(f"{graph}: {stored.name!r} ends beyond the {there} bytes of {IMAGE_WEIGHTS}")
+        raise BundleError(f"{graph}: {stored.name!r} ends beyond the {there} bytes of {weights.name}")
 
 
 def _entry(data: memoryview, field: Field) -> tuple[str, str]:

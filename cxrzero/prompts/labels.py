@@ -27,7 +27,7 @@ class LabelPrompts:
 
     Attributes:
         source: where the sentences come from, in words for the user.
-        is_from_model: whether that is the model's templates: another model is asked in its own words.
+        is_from_model: whether those are the model's own words: another model is asked in its own.
     """
 
     label: str

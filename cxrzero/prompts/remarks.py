@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 
 from cxrzero.model.bundle import Bundle
-from cxrzero.prompts.ask import is_normal
+from cxrzero.prompts.ask import BY_BOOK, is_normal
 from cxrzero.prompts.bank import built_in_bank, key_of
 from cxrzero.prompts.labels import LabelPrompts
 from cxrzero.prompts.lint import Finding, lint
@@ -29,7 +29,9 @@ def remarks_on(prompts: Sequence[LabelPrompts], bundles: Sequence[Bundle], piece
         pieces: of its tokenizer.
     """
     from_model = {prompt.label for prompt in prompts if prompt.is_from_model}
-    found = lint(prompts, pieces=pieces, is_english=is_english(bundles[0]))
+    # The sentences of a book are its authors'.
+    asked = [prompt for prompt in prompts if prompt.source != BY_BOOK]
+    found = lint(asked, pieces=pieces, is_english=is_english(bundles[0]), pairs=bundles[0].scoring.asks_pairs)
     # How a label reads in the model's templates is the templates' affair: "no multiple nodules".
     findings = [each for each in found if each.code != "grammar" or each.label not in from_model]
     no_finding = frozenset(finding.label for finding in findings if finding.code in NO_FINDING)

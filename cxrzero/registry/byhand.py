@@ -26,7 +26,8 @@ def by_hand(card: Card) -> tuple[str, ...]:
     single = len(card.files) == 1
     source = f"{folder}/{card.files[0].name}" if single else folder
     # a folder with a configuration says itself what it is
-    lineage = f" --as {card.name}" if single or card.ensemble else ""
+    is_layout = card.import_facts.preprocess == "layout"
+    lineage = f" --as {card.name}" if single or card.ensemble or is_layout else ""
     name = "" if card.ensemble else f" --name {card.name}"
     return (
         f"Fetch by hand, from {card.page}:",
@@ -44,5 +45,5 @@ def _describe(card: Card, file: KnownFile) -> str:
 
 def _address(card: Card, file: KnownFile) -> str:
     if not card.repository:
-        return file.name
+        return f"{file.name}, of {file.source}" if file.source.startswith(HOST) else file.name
     return f"{HOST}/{card.repository}/resolve/{card.revision or 'main'}/{quote(file.name)}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxrzero.convert.lineage import OPEN_CLIP
+from cxrzero.convert.own.asked import LINEAGE as OWN
 from cxrzero.errors import NoInputError
 from cxrzero.files import sha256_of
 from cxrzero.model.bundle import load_bundle
@@ -40,6 +41,11 @@ def find_origin(bundle: Path) -> Origin:
     card = load_bundle(bundle).card
     provenance = card.get("provenance") or {}
     source: dict[str, str] = provenance.get("source") or {}
+    if provenance.get("lineage") == OWN:
+        raise NoInputError(
+            f"the encoders of {bundle} came as ONNX files, which cannot be trained on; start from the weights "
+            "that they were exported from"
+        )
     if not source:
         raise NoInputError(
             f"{bundle} holds ONNX files, which cannot be trained on, and states no source; start from the run "

@@ -19,7 +19,8 @@ NEEDS = (
     "work with it.",
     "A model to pull is fetched by cxrzero models pull NAME; of one to fetch by hand that command says which files.",
     "models pull and models import need pip install 'cxrzero[torch]' (a text tower or a folder of Hugging Face: "
-    "'cxrzero[hf]'), and train needs 'cxrzero[torch]'.",
+    "'cxrzero[hf]'), and train needs 'cxrzero[torch]'. Encoders of your own (models import --onnx) need "
+    "'cxrzero[onnx]'.",
 )
 
 

@@ -19,7 +19,7 @@ PULL_JSON = "pull.json"
 # Taken too where a repository has it and its card does not name it: it spares an import guesses about the tokenizer.
 COMPANIONS = frozenset({"tokenizer.json"})
 # Without these there is no model; another file of a card that is pinned to no commit may have gone since.
-REQUIRED = (".bin", ".safetensors", "config.json")
+REQUIRED = (".bin", ".pt", ".safetensors", "config.json")
 
 
 def pull(card: Card, notify: Callable[[str], None], *, accept_licence: bool = False, login: bool = False) -> Path:

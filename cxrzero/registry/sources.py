@@ -6,6 +6,7 @@ The conversion itself is `cxrzero.convert`, which needs torch and is imported on
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shlex
 import shutil
@@ -13,8 +14,9 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cxrzero.cards.card import card_of_file
+from cxrzero.cards.card import card_names, card_of_file, load_card
 from cxrzero.errors import AmbiguousModelError, NoInputError, OutputError, OutputExistsError, RunError, UsageError
 from cxrzero.files import make_private, sha256_of_tree
 from cxrzero.images.leftovers import FORK
@@ -22,9 +24,16 @@ from cxrzero.model.bundle import Bundle, load_bundle
 from cxrzero.registry.folder import IMPORTED, check_name, is_bundle, models_folder
 from cxrzero.registry.trainingrun import why_no_model
 
+if TYPE_CHECKING:
+    from cxrzero.convert.own.asked import OwnEncoders
+
 SUFFIXES = (".pt", ".pth", ".bin", ".safetensors", ".ckpt")
 # What makes a folder of weights one model: open_clip's and Hugging Face's configuration.
 CONFIGS = ("open_clip_config.json", "config.json")
+# What an import may read beside a file of weights.
+VOCABULARIES = ("vocab.txt", "tokenizer.json")
+# MedKLIP's and MAVL's book; beside it the text encoder that the two take from elsewhere (convert/published/booked.py).
+BOOK, OF_BOOK = "observation explanation.json", ("gpt4_mimic.json", "pytorch_model.bin", "model.safetensors")
 
 
 def find(path: Path) -> list[Path]:
@@ -84,7 +93,7 @@ def plan(
         raise NoInputError(f"{source} does not exist")
     if why := why_no_model(source):
         raise UsageError(why)
-    found = find(source) or [source]
+    found = [source] if _is_one_model(card) else find(source) or [source]
     if len(found) > 1 and name is not None:
         raise UsageError(f"{source} holds {len(found)} checkpoints; --name names one, so import them one by one")
     if out is not None:
@@ -94,6 +103,11 @@ def plan(
     return [(one, models_folder() / called, called) for one, called in zip(found, names, strict=True)]
 
 
+def _is_one_model(card: str | None) -> bool:
+    """Whether the files of weights in a folder are parts of one model: of an image and a text tower, for example."""
+    return card in card_names() and load_card(str(card)).import_facts.preprocess == "layout"
+
+
 def convert(
     source: Path,
     out: Path,
@@ -101,6 +115,7 @@ def convert(
     name: str | None = None,
     card: str | None = None,
     arch: str | None = None,
+    tokenizer: Path | None = None,
     extras: Sequence[Path] = (),
     variants: Sequence[str] = (),
 ) -> tuple[str, ...]:
@@ -108,7 +123,7 @@ def convert(
 
     Args:
         out: the bundle's folder; must not exist. Its missing parents are made private.
-        name, card, arch: see `cxrzero.convert.import_model`.
+        name, card, arch, tokenizer: see `cxrzero.convert.import_model`.
         variants: precisions beside fp32, see `cxrzero.convert.variants`.
         extras: files to put beside the bundle's own, for example pull.json.
 
@@ -120,21 +135,63 @@ def convert(
         OutputError: it cannot be written.
         ImportModelError, AmbiguousModelError, MissingExtraError: see `cxrzero.convert`.
     """
-    if out.exists():
-        raise OutputExistsError(f"{out} exists already; choose another --name or --out, or remove it first")
+    _check_free(out)
     from cxrzero.convert import import_model  # needs torch, which a bundle that is here already does not
 
-    with _workplace(out) as folder:
-        report = import_model(source, folder / out.name, name=name or out.name, card=card, arch=arch)
-        measured: tuple[str, ...] = ()
+    def made(folder: Path) -> tuple[str, ...]:
+        return import_model(source, folder, name=name or out.name, card=card, arch=arch, tokenizer=tokenizer).lines
+
+    return _put(out, made, variants, extras)
+
+
+def place(name: str | None, out: Path | None) -> tuple[Path, str]:
+    """Where a model goes whose files do not say what it is called, and what --model then takes.
+
+    Raises:
+        UsageError: neither is given, or the name cannot be one.
+    """
+    if out is not None:
+        return out, str(out)
+    if name is None:
+        raise UsageError("give your model a name: --name NAME")
+    return models_folder() / check_name(name), name
+
+
+def convert_own(
+    asked: OwnEncoders, out: Path, *, name: str | None = None, variants: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """The same of encoders of a user's own.
+
+    Raises:
+        OutputExistsError, OutputError: as `convert`.
+        NoInputError, ConfigError, ImportModelError, MissingExtraError: see `cxrzero.convert.import_own`.
+    """
+    _check_free(out)
+    from cxrzero.convert import import_own
+
+    return _put(out, lambda folder: import_own(asked, folder, name or out.name), variants)
+
+
+def _check_free(out: Path) -> None:
+    if out.exists():
+        raise OutputExistsError(f"{out} exists already; choose another --name or --out, or remove it first")
+
+
+def _put(
+    out: Path, made: Callable[[Path], tuple[str, ...]], variants: Sequence[str], extras: Sequence[Path] = ()
+) -> tuple[str, ...]:
+    """Have a bundle made in a folder of its own, and move it to its place; what is said of it."""
+    with _workplace(out) as work:
+        bundle = work / out.name
+        lines = made(bundle)
         if variants:
             from cxrzero.convert.variants import add_variants
 
-            measured = add_variants(report.bundle, variants)
+            lines += add_variants(bundle, variants)
         for extra in extras:
-            shutil.copy2(extra, report.bundle)
-        _move(report.bundle, out)
-    return report.lines + measured
+            shutil.copy2(extra, bundle)
+        _move(bundle, out)
+    return lines
 
 
 @contextmanager
@@ -150,13 +207,16 @@ def _workplace(out: Path) -> Iterator[Path]:
 
 
 def digest(source: Path) -> str:
-    """What a source contains, as the name of a folder.
+    """What a source contains, as the name of a folder; a file with what an import may read beside it.
 
     Raises:
         RunError: something in it cannot be read.
     """
+    names = (*VOCABULARIES, *((BOOK, *OF_BOOK) if (source.parent / BOOK).is_file() else ()))
+    beside = [source.parent / name for name in names] if source.is_file() else []
     try:
-        return sha256_of_tree(source)
+        found = [sha256_of_tree(path) for path in (source, *beside) if path.exists()]
+        return found[0] if len(found) == 1 else hashlib.sha256("\n".join(found).encode()).hexdigest()
     except OSError as error:
         raise RunError(f"{error.filename or source} cannot be read: {error.strerror}") from error
 

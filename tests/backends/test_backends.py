@@ -437,3 +437,24 @@ def test_zeros_stay_zeros_where_they_cannot_be_scaled_to_length_1(tiny_bundle: P
     encoder = open_encoder(load_bundle(tiny_bundle), backend, "cpu")
     embeds = encoder.encode_images(np.zeros((1, 3, SIDE, SIDE), np.float32))
     np.testing.assert_array_equal(embeds, np.zeros((1, WIDTH), np.float32))
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "torch"])
+def test_a_large_text_tower_makes_room_for_the_films(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, backend: Backend
+) -> None:
+    ids = np.ones((2, CONTEXT), np.int64)
+    films = np.random.default_rng(0).normal(size=(3, 3, SIDE, SIDE)).astype(np.float32)
+    small: Any = open_encoder(load_bundle(tiny_bundle), backend, "cpu")
+    expected = small.encode_texts(ids), small.encode_images(films)
+    assert len(small._open_towers) == 2
+    monkeypatch.setattr("cxrzero.backends.base.LARGE_TEXTS", 0)
+    large: Any = open_encoder(load_bundle(tiny_bundle), backend, "cpu")
+    for _ in range(2):
+        np.testing.assert_array_equal(large.encode_texts(ids), expected[0])
+        np.testing.assert_array_equal(large.encode_images(films), expected[1])
+    assert len(large._open_towers) == 2  # asked again, it stays: films go on being read
+    large.release()
+    large.encode_texts(ids)
+    large.encode_images(films)
+    assert [tower.output for tower in large._open_towers] == ["image_embeds"]

@@ -47,7 +47,21 @@ FILLED = _geometry(
 CROPPED = _geometry(
     [{"step": "pad_to_square", "size": 33, "fill": 300}, {"step": "center_crop", "height": 8, "width": 7}]
 )
-EVERY = {"chexzero": CHEXZERO, "clip": CLIP, "mini": MINI, "nearest": NEAREST, "filled": FILLED, "cropped": CROPPED}
+SQUARED = _geometry(
+    [
+        {"step": "expand_to_square", "minimum": 64, "fill": 0},
+        {"step": "resize", "height": 64, "width": 64, "interpolation": "bilinear"},
+    ]
+)
+EVERY = {
+    "squared": SQUARED,
+    "chexzero": CHEXZERO,
+    "clip": CLIP,
+    "mini": MINI,
+    "nearest": NEAREST,
+    "filled": FILLED,
+    "cropped": CROPPED,
+}
 
 sides = st.one_of(st.integers(1, 12), st.integers(1, 200))
 
@@ -99,8 +113,13 @@ def test_a_geometry_that_would_change_fitted_films_is_left_to_the_decoders() -> 
             {"step": "center_crop", "height": 224, "width": 224},
         ]
     )
+    squeeze = {"step": "resize", "height": 32, "width": 32, "interpolation": "bilinear"}
     assert twice.fitted_size == (224, 224)
     assert not fits_on_device(twice)
+    assert not fits_on_device(_geometry([{"step": "stretch", "rounding": "floor"}, squeeze]))
+    area = [{"step": "resize_longest_area", "size": 64}, {"step": "pad_to_square", "size": 64, "fill": 0}]
+    assert _geometry(area).is_settled
+    assert not fits_on_device(_geometry(area))
     assert not fits_on_device(_geometry([{"step": "resize_longest", "size": 320, "interpolation": "lanczos"}]))
 
 

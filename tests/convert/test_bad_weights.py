@@ -6,6 +6,7 @@ import errno
 import os
 import pickle
 import warnings
+import zipfile
 
 import pytest
 
@@ -41,6 +42,13 @@ def test_torchscript_is_not_opened(tmp_path):
         warnings.simplefilter("ignore")  # torch.jit is deprecated; OpenAI's files were made with it
         torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)), tmp_path / "ViT-B-32.pt")
     refuse(tmp_path / "ViT-B-32.pt", tmp_path, "TorchScript")
+
+
+def test_an_archive_in_which_weights_were_published_is_to_be_unpacked(tmp_path):
+    save(clip(), tmp_path / "pytorch_model.bin")
+    with zipfile.ZipFile(tmp_path / "pretrained.zip", "w") as archive:
+        archive.write(tmp_path / "pytorch_model.bin", "pytorch_model.bin")
+    refuse(tmp_path / "pretrained.zip", tmp_path, "is a ZIP archive of other files; unpack it")
 
 
 def test_truncated(tmp_path):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 onnx = pytest.importorskip("onnx")
 torch = pytest.importorskip("torch")
 
 from cxrzero.convert import onnx_export  # noqa: E402
-from cxrzero.convert.onnx_export import ALIGNMENT, STORED_FROM, example_pixels, export_onnx  # noqa: E402
+from cxrzero.convert.graphs import ALIGNMENT, STORED_FROM  # noqa: E402
+from cxrzero.convert.onnx_export import example_pixels, export_onnx  # noqa: E402
 from cxrzero.convert.towers import open_clip_towers  # noqa: E402
-from cxrzero.errors import ImportModelError  # noqa: E402
 from cxrzero.model.weights import stored_tensors  # noqa: E402
 from tests.support.checkpoints import clip  # noqa: E402
 
@@ -56,13 +58,6 @@ def test_matrices_are_stored_in_half_precision_where_asked(tmp_path, monkeypatch
     assert half < 0.6 * whole
 
 
-def test_only_a_text_tower_has_to_fit_into_one_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(onnx_export, "MAX_TEXT_WEIGHTS", 1000)
-    with pytest.raises(ImportModelError, match=r"a text tower of [\d,]+ bytes does not fit into one ONNX file"):
-        export(clip(image_size=64), tmp_path)
-    assert (tmp_path / "image_weights.bin").stat().st_size > 1000
-
-
 def test_a_graph_says_nothing_of_the_machine_it_was_traced_on():
     """Whatever an exporter writes, and however deep: documentation and metadata go, the graph stays."""
     secret = "/home/przybylski/towers.py"
@@ -81,6 +76,6 @@ def test_a_graph_says_nothing_of_the_machine_it_was_traced_on():
     model = onnx.helper.make_model(graph, doc_string=secret)
     model.metadata_props.add(key="path", value=secret)
     assert model.SerializeToString().count(secret.encode()) == 12
-    onnx_export.store(model, "float16")
+    onnx_export.store(model, "float16", Path())
     assert secret.encode() not in model.SerializeToString()
     assert [each.op_type for each in model.graph.node] == ["Cast", "If"]

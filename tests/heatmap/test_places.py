@@ -24,7 +24,8 @@ from tests.support.patches import LABEL, write_patch_bundle
 
 RESCALE = {"step": "rescale", "factor": 1 / 255}
 SQUEEZE = [{"step": "resize", "height": 32, "width": 32, "interpolation": "bilinear"}, RESCALE]
-CUT = [
+CUT: list[dict[str, Any]] = [
+    {"step": "stretch", "rounding": "floor"},  # moves nothing
     {"step": "resize_shortest", "size": 32, "interpolation": "bicubic"},
     {"step": "center_crop", "height": 32, "width": 32},
     RESCALE,
@@ -35,6 +36,7 @@ LETTERBOX = [
     RESCALE,
     {"step": "resize_tensor", "size": 32, "interpolation": "bicubic", "antialias": False},
 ]
+SQUARED = [{"step": "expand_to_square", "minimum": 32, "fill": 0}, *SQUEEZE]
 # Places of the blob, in shares of the stored rows and columns: off the middle both ways, so that no turn hides.
 SPOTS = ((0.3, 0.62), (0.71, 0.36))
 
@@ -69,7 +71,12 @@ def write_dicom(path: Path, pixels: np.ndarray[Any, Any], **elements: Any) -> Pa
 @pytest.fixture(scope="module")
 def screeners(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Screener]:
     folder = tmp_path_factory.mktemp("bundles")
-    ways: dict[str, list[dict[str, Any]]] = {"squeeze": SQUEEZE, "cut": CUT, "letterbox": LETTERBOX}
+    ways: dict[str, list[dict[str, Any]]] = {
+        "squeeze": SQUEEZE,
+        "cut": CUT,
+        "letterbox": LETTERBOX,
+        "squared": SQUARED,
+    }
     made = {name: write_patch_bundle(folder / name, preprocess=steps) for name, steps in ways.items()}
     made["padded"] = write_patch_bundle(folder / "padded", pad=2)
     return {name: Screener(path, device="cpu", cache=False) for name, path in made.items()}
@@ -82,7 +89,7 @@ def found(screener: Screener, film: Path, method: Any = "patch") -> tuple[int, i
 
 @pytest.mark.parametrize("spot", SPOTS)
 @pytest.mark.parametrize("size", [(211, 157), (97, 230)])
-@pytest.mark.parametrize("way", ["squeeze", "cut", "letterbox", "padded"])
+@pytest.mark.parametrize("way", ["squeeze", "cut", "letterbox", "squared", "padded"])
 def test_a_blob_is_found_where_it_is(
     screeners: dict[str, Screener], tmp_path: Path, way: str, size: tuple[int, int], spot: Sequence[float]
 ) -> None:

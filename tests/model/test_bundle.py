@@ -82,6 +82,11 @@ def test_a_newer_schema_asks_for_an_update(bundle: Path) -> None:
         ("at_chance", {"nodule": True}),
         ("at_chance", ["nodule", ""]),
         ("at_chance", ["nodule", "nodule"]),
+        ("book", ["edema"]),
+        ("book", {"edema": ""}),
+        ("book", {"edema": ["fluid"]}),
+        ("book", {" ": "fluid"}),
+        ("sentences", 0),
     ],
 )
 def test_a_wrong_card_is_refused_by_key(bundle: Path, key: str, value: object) -> None:

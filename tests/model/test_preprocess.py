@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxrzero.errors import BundleError
+from cxrzero.errors import BundleError, ImageError
 from cxrzero.model.preprocess import Preprocess
 from tests.support.needs import optional
 from tests.support.pictures import picture
@@ -32,6 +32,12 @@ SIGLIP: list[dict[str, Any]] = [
     {"step": "resize", "height": 384, "width": 384, "interpolation": "bicubic"},
     {"step": "rescale", "factor": 1 / 255},
     {"step": "normalize", "mean": [0.5] * 3, "std": [0.5] * 3},
+]
+MEDCLIP: list[dict[str, Any]] = [
+    {"step": "expand_to_square", "minimum": 224, "fill": 0},
+    {"step": "resize", "height": 224, "width": 224, "interpolation": "bilinear"},
+    {"step": "rescale", "factor": 1 / 255},
+    {"step": "normalize", "mean": [0.5862785803043838] * 3, "std": [0.27950088968644304] * 3},
 ]
 
 
@@ -77,6 +83,59 @@ def test_siglip() -> None:
     np.testing.assert_allclose(Preprocess(SIGLIP, (384, 384))(pixels), expected, atol=1e-6)
 
 
+BIOVIL: list[dict[str, Any]] = [
+    {"step": "stretch", "rounding": "floor"},
+    {"step": "resize_shortest", "size": 512, "interpolation": "bilinear"},
+    {"step": "center_crop", "height": 448, "width": 448},
+    {"step": "rescale", "factor": 1 / 255},
+]
+
+
+@pytest.mark.parametrize(("darkest", "brightest"), [(0, 255), (7, 201), (0, 1), (254, 255), (90, 130)])
+def test_biovil(darkest: int, brightest: int) -> None:
+    """Grey as hi-ml's `remap_to_uint8` stretches it, of the whole film before anything is cut off."""
+    from torchvision import transforms
+
+    pixels = np.clip(picture(5, (600, 700)), darkest, brightest)
+    pixels[0, 0], pixels[-1, -1] = darkest, brightest  # in corners, which the crop loses
+    array = pixels.astype(float)
+    array -= array.min()
+    array /= array.max()
+    array *= 255
+    transform = transforms.Compose([transforms.Resize(512), transforms.CenterCrop(448), transforms.ToTensor()])
+    expected = transform(Image.fromarray(array.astype(np.uint8))).numpy()
+    np.testing.assert_array_equal(Preprocess(BIOVIL, (448, 448))(pixels), np.repeat(expected, 3, axis=0))
+
+
+def test_a_film_of_one_grey_has_nothing_to_stretch() -> None:
+    assert not Preprocess(BIOVIL, (448, 448))(np.full((500, 500), 90, np.uint8)).any()
+
+
+@pytest.mark.parametrize("size", [(500, 401), (401, 500), (224, 224), (100, 997), (51, 60), (300, 7)])
+def test_medclip(size: tuple[int, int]) -> None:
+    from torchvision.transforms import v2
+
+    pixels = picture(4, size)
+    side = max(224, *size)
+    square = Image.new("L", (side, side))
+    square.paste(Image.fromarray(pixels), (int((side - size[1]) / 2), int((side - size[0]) / 2)))
+    transform = v2.Compose(
+        [
+            v2.Resize((224, 224)),
+            v2.PILToTensor(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize([0.5862785803043838], [0.27950088968644304]),
+        ]
+    )
+    result = Preprocess(MEDCLIP, (224, 224))(pixels)
+    np.testing.assert_allclose(result, np.repeat(transform(square).numpy(), 3, axis=0), atol=1e-6)
+
+
+def test_a_strip_is_refused_before_it_is_made_a_square() -> None:
+    with pytest.raises(ImageError, match="too_many_pixels: a square around it would be of 20000 × 20000 pixels"):
+        Preprocess(MEDCLIP, (224, 224))(np.zeros((3, 20000), np.uint8))
+
+
 def test_channels_differ_where_their_means_do() -> None:
     result = Preprocess(CLIP, (224, 224))(picture(4))
     assert result.dtype == np.float32
@@ -95,6 +154,9 @@ def without(steps: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
         without(SIGLIP, "rescale"),
         [*SIGLIP, {"step": "rescale", "factor": 1}],
         [SIGLIP[1], SIGLIP[0], SIGLIP[2]],
+        [{"step": "stretch"}, *SIGLIP],
+        [{"step": "stretch", "rounding": "up"}, *SIGLIP],
+        [SIGLIP[0], SIGLIP[1], {"step": "stretch", "rounding": "floor"}, SIGLIP[2]],
         [{"step": "resize", "height": 384}, *SIGLIP[1:]],
         [{**SIGLIP[0], "extra": 1}, *SIGLIP[1:]],
         [{**SIGLIP[0], "interpolation": "guess"}, *SIGLIP[1:]],

@@ -23,16 +23,16 @@ from cxrzero.choices import Backend
 from cxrzero.cli import app
 from cxrzero.errors import BundleError, ConfigError, LabelError
 from cxrzero.model.bundle import Bundle, load_bundle
-from cxrzero.model.weights import IMAGE_WEIGHTS, WAYS, map_tensors, stored_tensors
+from cxrzero.model.weights import IMAGE_WEIGHTS, TEXT_WEIGHTS, WAYS, map_tensors, stored_tensors
 from cxrzero.registry.verify import verify
-from tests.support.bundle import SIDE, write_bundle
+from tests.support.bundle import CONTEXT, SIDE, write_bundle
 from tests.support.needs import modules
 
 modules("onnx", "openvino", "torch")
 import onnx  # noqa: E402
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from tests.support.schema2 import as_schema_2, stored_tensor  # noqa: E402
+from tests.support.schema2 import as_schema_2, stored_tensor, with_text_weights  # noqa: E402
 from tests.support.variants import rehash  # noqa: E402
 
 BACKENDS: tuple[Backend, ...] = ("onnxruntime", "openvino", "torch")
@@ -80,6 +80,64 @@ def test_every_backend_reads_it_however_it_came(
     patches = encoder.encode_patches(pixels(5))
     assert patches.shape == (5, 1, 1, 8)
     np.testing.assert_array_equal(patches[:, 0, 0], found)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("layout", [shutil.copytree, hard_links, hugging_face_cache])
+def test_every_backend_reads_the_weights_of_texts(
+    tiny_bundle: Path, folder: Path, tmp_path: Path, backend: Backend, layout: Callable[[Path, Path], Any]
+) -> None:
+    bundle = load_bundle(Path(layout(with_text_weights(folder), tmp_path / "layout")))
+    ids = np.random.default_rng(0).integers(0, 257, (3, CONTEXT))
+    found = open_encoder(bundle, backend, "cpu", threads=1).encode_texts(ids)
+    plain = open_encoder(load_bundle(tiny_bundle), backend, "cpu", threads=1).encode_texts(ids)
+    np.testing.assert_array_equal(found, plain)
+
+
+def test_weights_of_texts_need_schema_3_and_are_checked(folder: Path) -> None:
+    with_text_weights(folder)
+    assert {check.name: check.ok for check in verify(load_bundle(folder))}["text encoder"]
+    for version in (1, 2):
+        with pytest.raises(BundleError, match=r"encoder\.onnx must hold all its numbers itself"):
+            load_bundle(rehash(folder, schema_version=version))
+    rehash(folder, schema_version=3)
+    weights = folder / TEXT_WEIGHTS
+    weights.write_bytes(weights.read_bytes()[::-1])
+    with pytest.raises(BundleError, match=r"text_weights\.bin is not the file"):
+        load_bundle(folder)
+    weights.unlink()
+    with pytest.raises(BundleError, match=r"text_weights\.bin is missing"):
+        load_bundle(folder)
+
+
+def test_each_tower_has_numbers_in_its_own_file_only(folder: Path) -> None:
+    with_text_weights(folder)
+    for name, weights in (("text_encoder.onnx", IMAGE_WEIGHTS), ("image_encoder.onnx", TEXT_WEIGHTS)):
+        before = (folder / name).read_bytes()
+        change(folder, name, lambda model, weights=weights: model.graph.initializer.append(outside(weights)))  # type: ignore[misc]
+        with pytest.raises(BundleError, match=rf"{name}: 'hidden' is in '{weights}'; it may be in"):
+            load_bundle(folder)
+        (folder / name).write_bytes(before)
+    variants = {"fp16": {"image_encoder": "text_encoder.onnx"}}
+    with pytest.raises(BundleError, match=r"text_encoder\.onnx must hold all its numbers itself"):
+        load_bundle(rehash(folder, variants=variants))
+
+
+def test_other_weights_of_texts_are_another_model(folder: Path, tmp_path: Path, png: Callable[..., Path]) -> None:
+    """Beside the same graph: the fingerprint and the keys of the cache of texts cover them."""
+    image, other = png("a.png"), Path(shutil.copytree(with_text_weights(folder), tmp_path / "other"))
+    rows = np.frombuffer((other / TEXT_WEIGHTS).read_bytes()[64:-64], np.float32)
+    (other / TEXT_WEIGHTS).write_bytes(bytes(64) + (rows[::-1] * np.float32(2)).tobytes() + bytes(64))
+    ours, theirs = load_bundle(folder), load_bundle(rehash(other))
+    assert ours.files["text_encoder.onnx"] == theirs.files["text_encoder.onnx"]
+    assert ours.fingerprint != theirs.fingerprint
+    tables = []
+    for where in (folder, other, folder):
+        asked = ["predict", str(image), "--model", str(where), "--out", str(tmp_path / "out.csv"), "--overwrite"]
+        done = CliRunner().invoke(app, asked)
+        assert done.exit_code == 0, done.output
+        tables.append((tmp_path / "out.csv").read_text())
+    assert tables[0] == tables[2] != tables[1]
 
 
 def test_the_file_is_mapped_and_never_written_to(folder: Path) -> None:
@@ -241,9 +299,9 @@ def test_a_tensor_is_as_long_as_its_shape_and_says_where_it_is(folder: Path, edi
         load_bundle(folder)
 
 
-def outside() -> onnx.TensorProto:
+def outside(location: str = IMAGE_WEIGHTS) -> onnx.TensorProto:
     whole = numpy_helper.from_array(np.zeros((48, 8), np.float32), "hidden")
-    return stored_tensor(whole, location=IMAGE_WEIGHTS, offset=64, length=WHOLE)
+    return stored_tensor(whole, location=location, offset=64, length=WHOLE)
 
 
 def in_attribute(model: onnx.ModelProto) -> None:
@@ -307,7 +365,8 @@ def test_every_way_to_a_tensor_is_known() -> None:
 def test_who_may_not_use_the_file_is_refused(folder: Path, name: str) -> None:
     """A text encoder, and any graph of schema 1, whose hashes do not cover the file."""
     if name == "text_encoder.onnx":
-        change(folder, name, lambda model: model.graph.initializer.append(outside()))
+        (folder / TEXT_WEIGHTS).write_bytes((folder / IMAGE_WEIGHTS).read_bytes())
+        change(folder, name, lambda model: model.graph.initializer.append(outside(TEXT_WEIGHTS)))
     else:
         rehash(folder, schema_version=1)
     with pytest.raises(BundleError, match=rf"{name} must hold all its numbers itself"):

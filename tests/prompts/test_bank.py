@@ -1,6 +1,7 @@
 """Prompts files: what is read, what is refused, which sentences a label gets."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,12 @@ from typer.testing import CliRunner
 from cxrzero.cli import app
 from cxrzero.errors import ConfigError
 from cxrzero.model.bundle import load_bundle
-from cxrzero.prompts import resolve_prompts
+from cxrzero.prompts import build_prompts, own_prompts, resolve_prompts
+from cxrzero.prompts.ask import BY_BOOK
 from cxrzero.prompts.bank import built_in_bank, load_bank
 from cxrzero.prompts.lint import lint
+from cxrzero.prompts.remarks import remarks_on
+from tests.support.bundle import write_bundle
 
 CHEXPERT = [
     "No Finding",
@@ -138,3 +142,30 @@ def test_predict_asks_the_file_and_records_it(tmp_path: Path, tiny_bundle: Path,
     record = json.loads((tmp_path / "p.run.json").read_text())
     assert record["prompts"][0]["positive"] == ["pleural effusion", "blunted angle"]
     assert record["prompt_sources"] == {"pleural effusion": "the prompts file prompts.yaml"}
+
+
+def test_a_models_book_is_asked_before_its_templates_and_after_the_users_file(tmp_path: Path) -> None:
+    """Names are compared as those of a bank are, and "No Finding" goes by every name that it has."""
+    book = {"Pleural Effusion": "fluid in a pleura", "no finding": "normal"}
+    bundle = load_bundle(write_bundle(tmp_path / "booked", book=book))
+    labels = ["pleural_effusion", "NORMAL", "edema"]
+    effusion, normal, edema = resolve_prompts(bundle, labels)
+    assert (effusion.positive, effusion.source, effusion.is_from_model) == (("fluid in a pleura",), BY_BOOK, True)
+    assert (normal.label, normal.positive) == ("NORMAL", ("normal",))
+    assert edema == build_prompts(["edema"], bundle.templates)[0]
+    file = tmp_path / "mine.yaml"
+    file.write_text('labels:\n  pleural effusion: {positive: ["water"], negative: ["dry"]}\n', "utf-8")
+    assert resolve_prompts(bundle, labels, str(file))[0].positive == ("water",)
+    # Words of one model are not another's: in an ensemble each is asked in its own.
+    plain = load_bundle(write_bundle(tmp_path / "plain"))
+    assert [own_prompts(p.label, plain).positive for p in (effusion, edema)] == [("pleural_effusion",), ("edema",)]
+    assert own_prompts("NORMAL", plain).positive == ("normal chest radiograph",)
+
+
+def test_remarks_leave_the_sentences_of_a_book_to_its_authors(tmp_path: Path) -> None:
+    odd = "no not even an edema"
+    bundle = load_bundle(write_bundle(tmp_path / "booked", book={"edema": odd}))
+    by_book = resolve_prompts(bundle, ["edema"])
+    by_user = [replace(prompt, source="a file", is_from_model=False) for prompt in by_book]
+    found = [{each.code for each in remarks_on(asked, [bundle], lambda word: [word])} for asked in (by_book, by_user)]
+    assert found == [{"unmeasured"}, {"unmeasured", "double_negative"}]

@@ -17,6 +17,15 @@ def test_the_known_models() -> None:
     assert len(FAMILY) == 8
 
 
+def test_every_published_layout_has_its_card_and_every_card_of_one_its_layout() -> None:
+    pytest.importorskip("torch")
+    from cxrzero.convert.published import LAYOUTS
+
+    names = [layout.name for layout in LAYOUTS]
+    assert names == sorted(set(names))
+    assert set(names) == {card.name for card in iter_cards() if card.import_facts.preprocess == "layout"}
+
+
 @pytest.mark.parametrize("name", card_names())
 def test_every_fact_has_a_source_and_every_hash_is_one(name: str) -> None:
     card = load_card(name)
@@ -31,8 +40,8 @@ def test_every_fact_has_a_source_and_every_hash_is_one(name: str) -> None:
     assert card.licence.source.strip()
     assert card.bundled == (bundled_folder() / name).is_dir()
     said = {key: fact.value for key, fact in card.facts.items() if fact}
-    assert said["scoring_rule"] in ("softmax_pair", "sigmoid")
-    assert said["tokenizer"] in ("clip-bpe", "source", "bundle")
+    assert said["scoring_rule"] in ("softmax_pair", "sigmoid", "scorer")
+    assert said["tokenizer"] in ("clip-bpe", "wordpiece", "source", "bundle")
     for template in (*card.import_facts.positive, *card.import_facts.negative):
         assert "{}" in template
 
@@ -51,7 +60,7 @@ def test_chexzero_is_ten_files_scored_without_a_scale() -> None:
 
 def test_licences_that_need_a_yes() -> None:
     asking = {card.name for card in iter_cards() if card.licence.needs_consent}
-    assert asking == FAMILY | {"medsiglip"}
+    assert asking == FAMILY | {"cxr-clip-resnet50", "cxr-clip-swin-tiny", "medsiglip", "radzero", "unimed-clip"}
     assert "NO commercial use" in str(load_card("xrayclip-vit-b-16").licence)
     assert load_card("chexzero").licence.commercial is None
 

@@ -116,7 +116,14 @@ def test_verify_finds_a_tokenizer_of_another_model(tiny_bundle: Path, tmp_path: 
     assert _failed(tiny_bundle) == []
 
 
-@pytest.mark.parametrize(("change", "message"), [("length", "not of length 1"), ("constant", "one and the same")])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("length", "not of length 1"),
+        ("constant", "one and the same"),
+        ("neighbours", "another result alone than in a batch"),
+    ],
+)
 def test_verify_finds_wrong_embeddings(tmp_path: Path, change: str, message: str) -> None:
     folder = write_bundle(tmp_path / "b")
     path = folder / "image_encoder.onnx"
@@ -125,6 +132,15 @@ def test_verify_finds_wrong_embeddings(tmp_path: Path, change: str, message: str
     if change == "length":
         last.op_type = "Identity"
         del last.attribute[:]
+    elif change == "neighbours":  # from each embedding half of the batch's mean
+        half = onnx.numpy_helper.from_array(np.array([0.5], np.float32), "half")
+        model.graph.initializer.append(half)
+        mean = onnx.helper.make_node("ReduceMean", [last.input[0]], ["mean"], axes=[0])
+        some = onnx.helper.make_node("Mul", ["mean", "half"], ["some"])
+        rest = onnx.helper.make_node("Sub", [last.input[0], "some"], ["rest"])
+        last.input[0] = "rest"
+        del model.graph.node[-1]
+        model.graph.node.extend([mean, some, rest, last])
     else:
         weights = onnx.numpy_helper.to_array(model.graph.initializer[0])
         zeros = onnx.numpy_helper.from_array(np.zeros_like(weights), model.graph.initializer[0].name)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import zlib
 
 import tokenizers
 import torch
@@ -30,6 +32,33 @@ def spread(model, factor=3.0):
             if weight.ndim >= 2 and "embedding" not in name:
                 weight.mul_(factor)
     return model.eval()
+
+
+def random_state(shapes, seed=0, keep=r"logit_scale|temperature|relative_position_index|position_ids|attn_mask"):
+    """Weights that are a function of their names, their shapes and the seed; the same on every machine.
+
+    Matrices and kernels keep the size of what passes through them, norms are near 1, biases near 0, and embeddings of
+    places are smaller than those of pictures, so that two films differ behind twelve layers as they do before them.
+
+    Args:
+        shapes: a state dict, or name → tensor; whole numbers, scalars, empty ones and what `keep` matches stay.
+    """
+    drawn = {name for name, value in shapes.items() if value.ndim and value.numel() and value.is_floating_point()}
+    kept = {name for name in shapes if name not in drawn or re.search(keep, name)}
+    return {name: value if name in kept else _drawn(name, value, seed) for name, value in shapes.items()}
+
+
+def _drawn(name, like, seed):
+    generator = torch.Generator().manual_seed(zlib.crc32(name.encode()) + seed)
+    values = torch.randn(like.shape, generator=generator, dtype=torch.float32)
+    if "running_var" in name:
+        return values.mul(0.2).exp()
+    if re.search(r"embed|token|prompt|quer", name) and not re.search(r"(?i)proj|norm|bias", name):
+        return values * 0.3
+    if like.ndim >= 2:
+        fan_in = like[0].numel()
+        return values * 1.4 / fan_in**0.5
+    return values * 0.1 + (0.0 if re.search(r"bias|running_mean", name) else 1.0)
 
 
 def save(model, path, half=False, wrap=None, prefix=""):

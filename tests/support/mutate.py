@@ -89,9 +89,15 @@ def raster_seeds() -> tuple[bytes, ...]:
 def mutant(seeds: tuple[bytes, ...], number: int) -> bytes:
     """Broken file number `number`."""
     random = Random(number)
-    data = bytearray(random.choice(seeds))
+    return broken(random.choice(seeds), random, seeds)
+
+
+def broken(content: bytes, random: Random, seeds: tuple[bytes, ...] = ()) -> bytes:
+    """The content with a few things done to it; pieces of other seeds are put in where there are some."""
+    data = bytearray(content)
+    ways = (_flip, _flip, _number, _number, _cut, _drop, _repeat, _splice if seeds else _repeat)
     for _ in range(random.choice((1, 1, 1, 2, 4))):
-        random.choice((_flip, _flip, _number, _number, _cut, _drop, _repeat, _splice))(data, random, seeds)
+        random.choice(ways)(data, random, seeds)
     return bytes(data)
 
 

@@ -1,4 +1,7 @@
-"""The tiny bundle in schema 2: its image encoder's weights beside the graph, and patches; needs the package onnx."""
+"""The tiny bundle in schema 2: its image encoder's weights beside the graph, and patches; needs the package onnx.
+
+And in schema 3, with the text encoder's weights beside it, too.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +18,26 @@ from tests.support.variants import rehash
 
 def as_schema_2(folder: Path, patches: bool = True) -> Path:
     """Move the large numbers of a bundle's image encoder into image_weights.bin, and give it a patch encoder."""
-    model = onnx.load(folder / "image_encoder.onnx")
-    [tensor] = [each for each in model.graph.initializer if len(each.raw_data) >= 1024]
-    # In the middle of the file: a reader that takes no notice of the offset is found out.
-    (folder / "image_weights.bin").write_bytes(b"\xff" * 64 + tensor.raw_data + b"\xff" * 64)
-    tensor.CopyFrom(stored_tensor(tensor, location="image_weights.bin", offset=64, length=len(tensor.raw_data)))
-    onnx.save(model, folder / "image_encoder.onnx")
+    tensor = _move(folder / "image_encoder.onnx", folder / "image_weights.bin")
     if patches:
         onnx.save(_patch_model(tensor), folder / "patch_encoder.onnx")
     return rehash(folder, schema_version=2, patch_embeds={"height": 1, "width": 1} if patches else None)
+
+
+def with_text_weights(folder: Path) -> Path:
+    """Move the vectors of the tokens of a bundle of schema 2 into text_weights.bin."""
+    _move(folder / "text_encoder.onnx", folder / "text_weights.bin")
+    return rehash(folder, schema_version=3)
+
+
+def _move(graph: Path, weights: Path) -> onnx.TensorProto:
+    model = onnx.load(graph)
+    [tensor] = [each for each in model.graph.initializer if len(each.raw_data) >= 1024]
+    # In the middle of the file: a reader that takes no notice of the offset is found out.
+    weights.write_bytes(b"\xff" * 64 + tensor.raw_data + b"\xff" * 64)
+    tensor.CopyFrom(stored_tensor(tensor, location=weights.name, offset=64, length=len(tensor.raw_data)))
+    onnx.save(model, graph)
+    return tensor
 
 
 def stored_tensor(tensor: onnx.TensorProto, **place: Any) -> onnx.TensorProto:

@@ -17,7 +17,7 @@ from cxrzero.model.model_json import IMAGE_ENCODER
 def rehash(folder: Path, **changes: Any) -> Path:
     """Write model.json anew for the files of the model that are there."""
     card = json.loads((folder / "model.json").read_text()) | changes
-    files = [*folder.glob("*.onnx"), *folder.glob("image_weights.bin")]
+    files = [*folder.glob("*.onnx"), *folder.glob("*_weights.bin")]
     card["files"] |= {file.name: {"sha256": sha256_of(file)} for file in files}
     (folder / "model.json").write_text(json.dumps(card))
     return folder

@@ -17,6 +17,7 @@ from cxrzero.errors import AmbiguousModelError, ImportModelError, NoInputError, 
 from cxrzero.model.bundle import load_bundle  # noqa: E402
 from cxrzero.train import TrainOptions, resume, train  # noqa: E402
 from cxrzero.train.model.start import make_start  # noqa: E402
+from tests.support import attention  # noqa: E402
 from tests.support.checkpoints import (  # noqa: E402
     clip,
     hf_folder,
@@ -169,3 +170,11 @@ def test_a_bundle_leads_to_the_weights_that_it_was_made_from(options, tmp_path):
 def test_a_bundle_without_source_cannot_be_trained_on(options, tiny_bundle):
     with pytest.raises(NoInputError, match="states no source; start from the run folder"):
         make_start(untold(options, tiny_bundle))
+
+
+def test_a_model_that_scores_by_attention_is_not_trained(options, tmp_path, monkeypatch):
+    loaded = attention.loaded(attention.towers())
+    monkeypatch.setattr("cxrzero.train.model.start.load_model", lambda *_: loaded)
+    (tmp_path / "carzero.pt").write_bytes(b"weights")
+    with pytest.raises(UsageError, match="scores by attention, and what is trained here are two encoders"):
+        make_start(untold(options, tmp_path / "carzero.pt"))

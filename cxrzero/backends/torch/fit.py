@@ -88,6 +88,7 @@ class Fitter:
             return self._copied([self._geometry(films[0])])
         pixels = self._copied(films)
         for move in self._geometry.plan(size):
+            assert isinstance(move, Resize | Window), "fits_on_device refuses what is not Pillow's"
             pixels = self._resize(pixels, move) if isinstance(move, Resize) else _window(pixels, move)
         return pixels
 

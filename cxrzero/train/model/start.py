@@ -171,6 +171,8 @@ def _from_published(options: TrainOptions, source: Path, lineage: str | None, ar
         raise UsageError(
             f"--init {source} scores by attention, and what is trained here are two encoders: choose another"
         )
+    if loaded.model is None:
+        raise UsageError(f"--init {source}: a {loaded.lineage} model answers questions, and cannot be trained on")
     size = loaded.image_size[0]
     if loaded.image_size != (size, size) or options.image_size not in (None, size):
         raise UsageError(f"--init {source}: its images are {loaded.image_size} pixels; leave --image-size out")
