@@ -114,8 +114,11 @@ OTHER_WAYS = {
     "pipeline/slots",
     "train/data/store",
     "train/measure/metricslog",
+    "convert/graphs",
     "convert/importer",
     "convert/onnx_export",
+    "convert/own/importer",
+    "convert/own/scorer",
     "train/model/export",
 }
 
