@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib.util
+import inspect
 import re
 import shutil
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ def members() -> Iterator[tuple[str, Any]]:
     """What the page shows of its classes, by their names."""
     for name, listed in re.findall(r"^::: cxrzero\.(\w+)\n    options:\n      members:\n((?: +- \w+\n)+)", PAGE, re.M):
         for member in re.findall(r"- (\w+)", listed):
-            yield f"{name}.{member}", CLASSES[name].__dict__[member]
+            yield f"{name}.{member}", inspect.getattr_static(CLASSES[name], member)
 
 
 EXPLAINED = {**CLASSES, **dict(members())}
