@@ -21,7 +21,7 @@ from cxrzero.choices import Notify, silent
 from cxrzero.errors import RunError
 from cxrzero.images.radiograph import DecodeOptions
 from cxrzero.model.preprocess import Preprocess
-from cxrzero.registry import resolve_model
+from cxrzero.registry.resolve import resolve_model
 
 SCHEMA_VERSION = 1
 

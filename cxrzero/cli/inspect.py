@@ -73,7 +73,7 @@ def _inspect(
     from cxrzero.model.bundle import Bundle
     from cxrzero.model.preprocess import Preprocess
     from cxrzero.places.kind import shown
-    from cxrzero.registry import resolve_model
+    from cxrzero.registry.resolve import resolve_model
     from cxrzero.sources import check_paths, find_images
     from cxrzero.sources.reader import Reader
 

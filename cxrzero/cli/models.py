@@ -77,8 +77,8 @@ def info(model: Model, debug: Debug = False) -> None:
     from cxrzero.cards.card import card_names, load_card
     from cxrzero.cli.facts import show_facts
     from cxrzero.errors import BundleError
-    from cxrzero.registry import resolve_models
     from cxrzero.registry.facts import facts_of_bundle, facts_of_card
+    from cxrzero.registry.resolve import resolve_models
 
     is_card = model in card_names()
     if is_card:
@@ -237,7 +237,7 @@ def verify(model: Model, debug: Debug = False) -> None:
     [bold]cxrzero models verify cxrzero-mini[/bold]
     """
     from cxrzero.display.counts import counted
-    from cxrzero.registry import resolve_models
+    from cxrzero.registry.resolve import resolve_models
     from cxrzero.registry.verify import verify as checks_of
 
     failed = 0
@@ -273,7 +273,7 @@ def calibrate(
     """
     from cxrzero.calibration.bundled import put_into
     from cxrzero.calibration.worth import worth, worth_of_labels
-    from cxrzero.registry import resolve_model
+    from cxrzero.registry.resolve import resolve_model
 
     bundle = resolve_model(model, say)
     made = put_into(bundle, calibration, note)
@@ -306,7 +306,7 @@ def location(
     [bold]cxrzero models location runs/mine results/location.json --dataset "boxes of NIH, kept out of training"[/bold]
     """
     from cxrzero.evaluate.boxes.card import put_into
-    from cxrzero.registry import resolve_model
+    from cxrzero.registry.resolve import resolve_model
 
     bundle = resolve_model(model, say)
     for entry in put_into(bundle, results, dataset):

@@ -41,7 +41,7 @@ def show_prompts(
     from cxrzero.model.model_json import TOKENIZER
     from cxrzero.model.tokenizer import Tokenizer
     from cxrzero.prompts import parse_labels, resolve_prompts
-    from cxrzero.registry import resolve_model
+    from cxrzero.registry.resolve import resolve_model
 
     bundle = resolve_model(model, say)
     tokenizer = Tokenizer(bundle.file(TOKENIZER), bundle.context_length, bundle.pad_id)

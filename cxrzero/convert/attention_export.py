@@ -67,7 +67,7 @@ def export_attention(
         OSError: a file cannot be written.
     """
     if len(pixels) < LEAST_FILMS or len(ids) < 2 or len(ids) == len(pixels):
-        raise ValueError(f"{len(pixels)} films and {len(ids)} sentences cannot be told apart, or are too few")
+        raise ValueError("the films or the sentences to compare cannot be told apart, or are too few")
     paths = [folder / name for name in (IMAGE_ENCODER, TEXT_ENCODER, SCORER)]
     image_tokens, text_tokens = _tokens(towers.image, pixels), _tokens(towers.text, ids)
     expected, grid = _expected(towers, image_tokens, text_tokens)

@@ -77,7 +77,7 @@ def _weighted(lines: npt.NDArray[np.generic], places: npt.NDArray[np.intp], weig
 
 
 def _linear(pixels: GreyImage, size: tuple[int, int], ratios: list[float]) -> GreyImage:
-    """Between two neighbours, with weights in units of 2⁻¹¹; the sum over rows is shifted down in three steps."""
+    """Between two neighbours, with weights in units of 1/2048; the sum over rows is shifted down in three steps."""
     (top, low, high), (left, near, far) = (
         _pairs(side, after, ratio) for side, after, ratio in zip(pixels.shape, size, ratios, strict=True)
     )

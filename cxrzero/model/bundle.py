@@ -23,8 +23,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
-
 from cxrzero.errors import BundleError
 from cxrzero.files import sha256_of
 from cxrzero.model.graph_shapes import declared_shapes
@@ -156,7 +154,7 @@ class Bundle:
     @property
     def film_bytes(self) -> int:
         """Bytes of these numbers."""
-        return math.prod(self.image_shape) * np.dtype(self.image_dtype).itemsize
+        return math.prod(self.image_shape) * int(self.image_dtype[-1])
 
     @property
     def patch_encoder(self) -> str | None:

@@ -1,8 +1,4 @@
-"""Known models, the user's models, and what `--model` means. Torch-free; only `registry.pull` uses the network."""
+"""Known models, the user's models, and what `--model` means. Torch-free; only `registry.pull` uses the network.
 
-from cxrzero.registry.resolve import resolve_model, resolve_models
-
-__all__ = [
-    "resolve_model",
-    "resolve_models",
-]
+Importing this package loads nothing: the command line imports the options in `own.py`, and --help should come at once.
+"""

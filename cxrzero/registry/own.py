@@ -1,4 +1,7 @@
-"""What a user states of encoders of their own: options of `cxrzero models import`, and what they come to."""
+"""What a user states of encoders of their own: options of `cxrzero models import`, and what they come to.
+
+Imports nothing heavy.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from cxrzero.errors import UsageError
-from cxrzero.model.model_json import SCORER_RULE, Scoring, Templates
 from cxrzero.options import option
 
 if TYPE_CHECKING:
     from cxrzero.convert.own.asked import OwnEncoders
+    from cxrzero.model.model_json import Scoring, Templates
 
 PANEL = "Your own ONNX encoders"
 # The pair of the CheXzero paper.
@@ -126,6 +129,8 @@ def own_encoders(stated: Mapping[str, Any]) -> OwnEncoders | None:
 
 
 def _scoring(asked: OwnOptions) -> Scoring:
+    from cxrzero.model.model_json import SCORER_RULE, Scoring  # brings NumPy along, and --help should come at once
+
     if asked.score is None or asked.scale is None:
         raise UsageError(
             "--onnx needs --score and --scale: --score softmax_pair --scale S for p = σ(S·(cos⁺ − cos⁻)), or --score "
@@ -143,6 +148,8 @@ def _scoring(asked: OwnOptions) -> Scoring:
 
 
 def _templates(asked: OwnOptions) -> Templates:
+    from cxrzero.model.model_json import Templates
+
     for sentence in (*asked.positive, *asked.negative):
         if "{}" not in sentence:
             raise UsageError(f"the sentence {sentence!r} has no {{}}, the place of the label")

@@ -194,7 +194,10 @@ def _judge(bundle: Bundle, first: npt.NDArray[np.float32], second: npt.NDArray[n
 
 def _least_cosine(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> float:
     products = (a.astype(np.float64) * b).sum(axis=1)
-    return float((products / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))).min())
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    # Tokens may be nothing but zeros, and have no direction then.
+    cosines = np.divide(products, lengths, out=(a == b).all(axis=1).astype(np.float64), where=lengths > 0)
+    return float(cosines.min())
 
 
 def _prompts(bundle: Bundle) -> list[str]:

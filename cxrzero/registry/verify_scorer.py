@@ -8,6 +8,7 @@ import numpy as np
 
 from cxrzero.backends import Encoder
 from cxrzero.convert.example import EXAMPLE, FILMS, SENTENCES, example_rows
+from cxrzero.display.counts import counted
 from cxrzero.maths import Float32s
 from cxrzero.model.bundle import Bundle
 
@@ -23,7 +24,7 @@ def check_scorer(bundle: Bundle, encoder: Encoder) -> tuple[bool, str]:
         return False, "the same films and sentences give two results"
     if np.allclose(found, found[:1]):
         return False, "different films give one and the same logit"
-    shape = f"{found.shape[0]} films × {found.shape[1]} sentences"
+    shape = f"{counted(found.shape[0], 'film')} × {counted(found.shape[1], 'sentence')}"
     provenance = bundle.card.get("provenance")
     noted = provenance.get(EXAMPLE) if isinstance(provenance, Mapping) else None
     if not isinstance(noted, Mapping) or (noted.get("films"), noted.get("sentences")) != (FILMS, list(SENTENCES)):

@@ -49,7 +49,7 @@ from cxrzero.prompts import LabelPrompts, resolve_prompts
 from cxrzero.prompts.ask import entries_of
 from cxrzero.prompts.lint import Finding
 from cxrzero.prompts.remarks import UNMEASURED, remarks_on
-from cxrzero.registry import resolve_models
+from cxrzero.registry.resolve import resolve_models
 from cxrzero.remote.objects import Objects
 from cxrzero.sources import ImageRef
 from cxrzero.sources.reader import Reader

@@ -22,7 +22,7 @@ from cxrzero.errors import BundleError, ConfigError, DeviceError, MissingExtraEr
 from cxrzero.model.bundle import Bundle, load_bundle
 from cxrzero.model.model_json import IMAGE_ENCODER, TOKENIZER
 from cxrzero.model.tokenizer import Tokenizer
-from cxrzero.registry import resolve_model
+from cxrzero.registry.resolve import resolve_model
 from tests.support import REPO
 from tests.support.bundle import CONTEXT, SIDE, WIDTH, write_bundle
 from tests.support.needs import modules

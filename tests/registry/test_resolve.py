@@ -14,7 +14,8 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 
 from cxrzero.cards.card import load_card
 from cxrzero.errors import AmbiguousModelError, BundleError, OutputError, OutputExistsError, RunError, UsageError
-from cxrzero.registry import resolve_model, resolve_models, sources
+from cxrzero.registry import sources
+from cxrzero.registry.resolve import resolve_model, resolve_models
 from cxrzero.registry.sources import convert, default_name, find
 from tests.registry.conftest import FakeConverter, ambiguous
 from tests.support.bundle import write_bundle
