@@ -38,7 +38,7 @@ class ExportOptions:
     )
     prefix: str | None = option(
         None,
-        f"Set what stands before the path of each picture, for Label Studio; by default {LOCAL_FILES}",
+        f"Set what stands before the path of each picture, for Label Studio: {LOCAL_FILES} if nothing is set.",
         metavar="URL",
     )
     threshold: float | None = option(
