@@ -112,9 +112,9 @@ def _drawn_of_file(
         if not os.path.isfile(file_of(file)):
             raise ImageError("gone", not_there(path))
         for radiograph in reader.decode(file, options):
-            film = wanted.pop(radiograph.frame, None)
-            if film is None:
+            if radiograph.frame not in wanted:
                 continue
+            film = wanted.pop(radiograph.frame)
             if film.sop and film.sop != radiograph.facts.sop_instance_uid:
                 left_out.add(film, OTHER_FILM)
                 continue

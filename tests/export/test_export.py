@@ -110,7 +110,7 @@ def test_label_studios_sdk_finds_no_fault(predicted: Path, folder: Path) -> None
         for threshold in ([], ["--threshold", 0], ["--threshold", 1]):
             out = folder / f"tasks-{number}{''.join(map(str, threshold))}.json"
             assert run(each, "--to", "label-studio", "--out", out, *threshold).exit_code in (0, 3)
-            command = [SDK_PYTHON, "-c", VALIDATE, out, out.with_suffix(".xml")]
+            command = [SDK_PYTHON, "-c", VALIDATE, str(out), str(out.with_suffix(".xml"))]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stderr
     assert done.stdout == str(sorted(["edema", 'a <b> & name="image" $x \\x07é', "toName"])) + "\n"
@@ -142,7 +142,7 @@ def test_what_is_drawn_is_upright_and_bright_where_dense(folder: Path, tiny_bund
     assert path == str(folder / "png/000001.png")
     with Image.open(path) as drawn:
         grey = np.asarray(drawn)
-    assert (grey.dtype, grey.shape, grey[0, 0], grey[-1, -1]) == (np.uint8, (64, 48), 0, 255)
+    assert (str(grey.dtype), grey.shape, grey[0, 0], grey[-1, -1]) == ("uint8", (64, 48), 0, 255)
 
 
 def test_decisions_and_calibrated_probabilities_go_along(folder: Path) -> None:
