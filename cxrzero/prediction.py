@@ -146,7 +146,7 @@ class Predictions(list[Prediction]):
         try:
             import pandas
         except ImportError as error:
-            raise MissingExtraError("pandas", "notebook") from error
+            raise MissingExtraError("pandas", "pandas") from error
         return pandas.DataFrame(list(self), columns=[*FIXED_COLUMNS, *self.labels])
 
     def __repr__(self) -> str:

@@ -42,6 +42,7 @@ TABLES: dict[str, tuple[str, type | None]] = {
     "heatmap": ("heatmap.md", None),
     "worklist": ("worklist.md", None),
     "dicom-sr": ("dicom-sr.md", None),
+    "export": ("export.md", None),
     "table": ("database.md", None),
     "listen": ("listen.md", None),
     "eval": ("eval.md", None),

@@ -19,7 +19,7 @@ FLOORS = (
     ("pipeline",),
     ("stats", "calibration", "tables", "database", "embeddings"),
     ("member", "heatmap", "dicom_out", "clip", "convert", "registry", "screener"),
-    ("predict", "embed", "search", "evaluate", "worklist", "report", "compare", "train", "bench"),
+    ("predict", "embed", "search", "evaluate", "worklist", "report", "compare", "export", "train", "bench"),
     ("cluster", "node"),
     ("cli", "__init__", "__main__"),
 )

@@ -15,6 +15,7 @@ from cxrzero.cli import (
     dicom_sr,
     embed,
     evaluate,
+    export,
     heatmap,
     inspect,
     listen,
@@ -52,6 +53,7 @@ search.register(app)
 heatmap.register(app)
 worklist.register(app)
 dicom_sr.register(app)
+export.register(app)
 prompts.register(app)
 evaluate.register(app)
 compare.register(app)

@@ -122,7 +122,7 @@ class Embeddings:
         try:
             import pandas
         except ImportError as error:
-            raise MissingExtraError("pandas", "notebook") from error
+            raise MissingExtraError("pandas", "pandas") from error
         names = [f"embed_{number}" for number in range(self.image_embeds.shape[1])]
         left = pandas.DataFrame(columns_of(self.films))
         return pandas.concat([left, pandas.DataFrame(self.image_embeds, columns=names)], axis=1)
