@@ -73,7 +73,7 @@ def test_two_columns_of_images(screener: Screener, paths: list[str]) -> None:
     assert [row.scores for row in screener.predict(data, ["edema"], column="other")] == expected[::-1]
     with pytest.raises(ImagesEndedError) as caught:
         screener.predict(data, ["edema"])
-    assert "2 images, in 'image', 'other'; name one with column=" in str(caught.value.__cause__)
+    assert "several images, in 'image', 'other'; name one with column=" in str(caught.value.__cause__)
 
 
 def test_what_is_no_row(screener: Screener, paths: list[str]) -> None:

@@ -226,7 +226,7 @@ def _of_row(row: Mapping[Any, Any], name: str, column: str | None, value_range: 
         return _of_cell(row, name, value_range)
     columns = [key for key, value in row.items() if _is_image(value)]
     if len(columns) != 1:
-        found = f"{len(columns)} images, in {', '.join(map(repr, columns))}" if columns else "no image"
+        found = f"several images, in {', '.join(map(repr, columns))}" if columns else "no image"
         raise ImageInputError(f"{name} has {found}; name one with column=. It has {_listed(row)}")
     return _of_cell(row[columns[0]], f"{name}, column {columns[0]!r}", value_range)
 
