@@ -27,7 +27,8 @@ from PIL import Image
 from benchmarks.decode import film
 from cxrzero.bench.machine import machine, versions
 from cxrzero.images import DecodeOptions, decode
-from cxrzero.screener import FAST_OVERSAMPLING, Screener
+from cxrzero.screener import Screener
+from cxrzero.screener.models import FAST_OVERSAMPLING
 from cxrzero.stats.metrics import rank_correlation
 from tests.support.dicomfile import dicom_bytes, encapsulate
 

@@ -19,6 +19,8 @@ from cxrzero.errors import (
     ConfigError,
     CxrzeroError,
     DeviceError,
+    ImageInputError,
+    ImagesEndedError,
     ImportModelError,
     LabelError,
     MissingExtraError,
@@ -32,10 +34,13 @@ from cxrzero.outside import telemetry as _telemetry
 
 if TYPE_CHECKING:
     from cxrzero.archive.archives import Archives
+    from cxrzero.embeddings.ask import Hit
+    from cxrzero.embeddings.embeddings import Embeddings
+    from cxrzero.embeddings.origin import Origin
     from cxrzero.heatmap.arrays import FilmMaps, Region
     from cxrzero.images.radiograph import DecodeOptions, Facts
     from cxrzero.pipeline.selection import Selection
-    from cxrzero.prediction import Prediction
+    from cxrzero.prediction import Prediction, Predictions
     from cxrzero.remote.objects import Objects
     from cxrzero.screener import Screener
 
@@ -48,14 +53,20 @@ __all__ = [
     "CxrzeroError",
     "DecodeOptions",
     "DeviceError",
+    "Embeddings",
     "Facts",
     "FilmMaps",
+    "Hit",
+    "ImageInputError",
+    "ImagesEndedError",
     "ImportModelError",
     "LabelError",
     "MissingExtraError",
     "NoInputError",
     "Objects",
+    "Origin",
     "Prediction",
+    "Predictions",
     "Region",
     "RemoteError",
     "RunError",
@@ -72,10 +83,14 @@ _telemetry.turn_off()  # before the libraries that have some are imported
 _HOMES = {
     "Archives": "cxrzero.archive.archives",
     "DecodeOptions": "cxrzero.images.radiograph",
+    "Embeddings": "cxrzero.embeddings.embeddings",
     "Facts": "cxrzero.images.radiograph",
     "FilmMaps": "cxrzero.heatmap.arrays",
+    "Hit": "cxrzero.embeddings.ask",
     "Objects": "cxrzero.remote.objects",
+    "Origin": "cxrzero.embeddings.origin",
     "Prediction": "cxrzero.prediction",
+    "Predictions": "cxrzero.prediction",
     "Region": "cxrzero.heatmap.arrays",
     "Screener": "cxrzero.screener",
     "Selection": "cxrzero.pipeline.selection",

@@ -4,6 +4,7 @@
     ├── UsageError                 exit 2: the request itself is wrong; nothing was run
     │   ├── LabelError             a label is empty, repeated, not where it is looked for, or named like a fixed column
     │   ├── ConfigError            a configuration file or option has an unknown key or a wrong value
+    │   ├── ImageInputError        what a Python program gave is no picture, or not enough is known of it
     │   ├── NoInputError           no path, a path that does not exist, or nothing to read in it
     │   ├── OutputExistsError      the output is there already and --overwrite was not given
     │   ├── AmbiguousModelError    a model name that means two things
@@ -23,6 +24,7 @@
     │   ├── ImportModelError       a checkpoint cannot become a bundle
     │   │   └── InexactExportError as a bundle it would not answer as it does itself
     │   ├── MissingExtraError      an optional dependency is not installed
+    │   ├── ImagesEndedError       what a program's own iterable of images raised; with the rows before it
     │   └── TrainingError          training cannot start or go on
     └── ImageError                 a row, not the end of the run: status "failed", `code: message`
         └── SkippedImage           readable, but not an image to score: status "skipped"
@@ -39,7 +41,16 @@ from typing import Any
 
 
 class CxrzeroError(Exception):
-    """Base of all errors of this package; its arguments are the lines of its message, of which most have one."""
+    """Base of all errors of this package; its arguments are the lines of its message, of which most have one.
+
+    For example:
+
+        >>> try:
+        ...     rows = screener.predict("nowhere/", ["edema"])
+        ... except CxrzeroError as error:
+        ...     print(error)
+        nowhere/ does not exist
+    """
 
     exit_code = 1
 
@@ -48,21 +59,60 @@ class CxrzeroError(Exception):
 
 
 class UsageError(CxrzeroError):
-    """The request itself is wrong; nothing was run."""
+    """The request itself is wrong; nothing was run.
+
+    For example:
+
+        >>> Screener(workers=0)
+        Traceback (most recent call last):
+        cxrzero.errors.UsageError: batch_size and workers must be at least 1
+    """
 
     exit_code = 2
 
 
 class LabelError(UsageError):
-    """A label is empty, repeated, not where it is looked for, or named like a fixed column."""
+    """A label is empty, repeated, not where it is looked for, or named like a fixed column.
+
+    For example:
+
+        >>> screener.predict("films/", "edema")
+        Traceback (most recent call last):
+        cxrzero.errors.LabelError: labels must be a list of texts, for example ["pneumonia", "edema"]
+    """
 
 
 class ConfigError(UsageError):
-    """An option, a configuration file, prompts or a calibration have an unknown key or a wrong value."""
+    """An option, a configuration file, prompts or a calibration have an unknown key or a wrong value.
+
+    For example:
+
+        >>> Selection(skip=frozenset({"upside_down"}))  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        cxrzero.errors.ConfigError: --skip: unknown flag upside_down; known: ...
+    """
+
+
+class ImageInputError(UsageError):
+    """What a Python program gave is no picture, or what is black and white in it is not known.
+
+    For example:
+
+        >>> screener.predict(numpy.zeros((256, 256)), ["edema"])  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        cxrzero.errors.ImageInputError: 'image 1' is of float64, of which nobody knows what is black ...
+    """
 
 
 class NoInputError(UsageError):
-    """A path does not exist, none was given, or there is nothing to read in it."""
+    """A path does not exist, none was given, or there is nothing to read in it.
+
+    For example:
+
+        >>> screener.embed([])
+        Traceback (most recent call last):
+        cxrzero.errors.NoInputError: no input: name a file, a folder or @list.txt
+    """
 
 
 class OutputExistsError(UsageError):
@@ -70,7 +120,15 @@ class OutputExistsError(UsageError):
 
 
 class AmbiguousModelError(UsageError):
-    """A model name means two things here."""
+    """A model name means two things here.
+
+    For example:
+
+        >>> try:
+        ...     screener = Screener("cxrzero-mini")
+        ... except AmbiguousModelError as error:
+        ...     print(error)  # names both, and how to say which is meant
+    """
 
 
 class LicenceError(UsageError):
@@ -78,7 +136,14 @@ class LicenceError(UsageError):
 
 
 class RunError(CxrzeroError):
-    """The run cannot be done here, or cannot go on."""
+    """The run cannot be done here, or cannot go on.
+
+    For example:
+
+        >>> screener.search("films/", like=b"")
+        Traceback (most recent call last):
+        cxrzero.errors.RunError: the example cannot be read: empty_file: the file is empty
+    """
 
 
 class OutputError(RunError):
@@ -96,7 +161,14 @@ class ReaderGoneError(WriteError):
 
 
 class BundleError(RunError):
-    """A model bundle is missing, incomplete or not what its hashes say."""
+    """A model bundle is missing, incomplete or not what its hashes say.
+
+    For example:
+
+        >>> Screener("films/")
+        Traceback (most recent call last):
+        cxrzero.errors.BundleError: films is not a model bundle: it has no model.json
+    """
 
 
 class BundleVersionError(BundleError):
@@ -104,11 +176,27 @@ class BundleVersionError(BundleError):
 
 
 class ArchiveError(RunError):
-    """An archive does not answer, refuses, or answers what nobody can use."""
+    """An archive does not answer, refuses, or answers what nobody can use.
+
+    For example:
+
+        >>> try:
+        ...     rows = screener.predict("films/", ["edema"])  # or the address of an archive
+        ... except ArchiveError as error:
+        ...     print(error)
+    """
 
 
 class RemoteError(RunError):
-    """An object store or a web server does not answer, refuses, or answers what nobody can use."""
+    """An object store or a web server does not answer, refuses, or answers what nobody can use.
+
+    For example:
+
+        >>> try:
+        ...     rows = screener.predict("films/", ["edema"])  # or the address of a store
+        ... except RemoteError as error:
+        ...     print(error)
+    """
 
 
 class DownloadError(RunError):
@@ -116,7 +204,14 @@ class DownloadError(RunError):
 
 
 class TokenizerError(RunError):
-    """A prompt does not fit the model's context, or the tokenizer is broken."""
+    """A prompt does not fit the model's context, or the tokenizer is broken.
+
+    For example:
+
+        >>> screener.embed_texts(["opacity " * 500])  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        cxrzero.errors.TokenizerError: ...
+    """
 
 
 class DatabaseError(RunError):
@@ -125,6 +220,11 @@ class DatabaseError(RunError):
 
 class DeviceError(RunError):
     """The device asked for cannot run.
+
+        >>> try:
+        ...     screener = Screener(device="cuda")
+        ... except DeviceError as error:
+        ...     screener = Screener(device="cpu")
 
     Args:
         obstacle: what is in the way, where the message says more than that.
@@ -136,7 +236,15 @@ class DeviceError(RunError):
 
 
 class ImportModelError(RunError):
-    """A checkpoint cannot become a bundle."""
+    """A checkpoint cannot become a bundle.
+
+    For example:
+
+        >>> try:
+        ...     screener = Screener("cxrzero-mini")  # or a checkpoint
+        ... except ImportModelError as error:
+        ...     print(error)
+    """
 
 
 class InexactExportError(ImportModelError):
@@ -145,6 +253,12 @@ class InexactExportError(ImportModelError):
 
 class MissingExtraError(RunError):
     """An optional dependency is missing.
+
+        >>> rows = screener.predict("films/normal.png", ["edema"])
+        >>> try:
+        ...     table = rows.to_pandas()
+        ... except MissingExtraError as error:  # it says what to install
+        ...     table = [dict(row) for row in rows]
 
     Args:
         module: the module that could not be imported.
@@ -159,6 +273,29 @@ class MissingExtraError(RunError):
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle it for the way out of a decoding process."""
         return type(self), (self.module, self.extra)
+
+
+class ImagesEndedError(RunError):
+    """A program's own iterable of images raised, or gave what is no image; that is the cause of this error.
+
+        >>> def films():
+        ...     yield "films/normal.png"
+        ...     raise OSError("the disk went away")
+        >>> try:
+        ...     rows = screener.predict(films(), ["edema"])
+        ... except ImagesEndedError as error:
+        ...     print(error.__cause__, error.rows)
+        the disk went away <Predictions: 1 image, 1 label>
+
+    Attributes:
+        rows: of the images before it, a list of `cxrzero.Prediction`; empty where they were handed out already.
+        embeddings: of these, where they were asked for (`cxrzero.Embeddings`); else None.
+    """
+
+    def __init__(self, message: str, rows: list[Any] | None = None, embeddings: Any = None) -> None:
+        super().__init__(message)
+        self.rows = rows or []
+        self.embeddings = embeddings
 
 
 class TrainingError(RunError):

@@ -1,14 +1,22 @@
-"""One row of the prediction table."""
+"""One row of the prediction table, and many."""
 
 from __future__ import annotations
 
 import operator
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import TYPE_CHECKING, SupportsIndex, overload
 
-from cxrzero.images.radiograph import Facts
+from cxrzero.display.counts import counted
+from cxrzero.display.oneline import MOST_OF_A_PATH, end_of, line
+from cxrzero.errors import MissingExtraError
+from cxrzero.images.radiograph import DecodeOptions, Facts
+
+if TYPE_CHECKING:
+    import pandas
 
 FACT_COLUMNS = tuple(Facts().as_dict())
 FIXED_COLUMNS = ("path", "frame", *FACT_COLUMNS, "status", "flags", "error")
@@ -17,10 +25,19 @@ FIXED_TYPES: dict[str, type] = {column: int if column == "frame" else str for co
 
 Cell = str | int | float | None
 
+# What a notebook shows of many rows: the first, with their pictures, and scores of the first labels.
+SHOWN_ROWS, SHOWN_LABELS, PICTURE_PIXELS = 20, 8, 96
+
 
 @dataclass(slots=True)  # not frozen: a million are made, and a frozen one takes three times as long
 class Prediction(Mapping[str, Cell]):
     """What became of one image: also a mapping from column name to value, so `pandas.DataFrame(rows)` works.
+
+        >>> [row] = screener.predict("films/normal_16bit.dcm", ["cardiomegaly"])
+        >>> row.path, row.frame, row.status, row["modality"]
+        ('films/normal_16bit.dcm', 1, 'ok', 'DX')
+        >>> 0 < row.scores["cardiomegaly"] == row["cardiomegaly"] < 1
+        True
 
     Attributes:
         path: as found under the argument given.
@@ -76,6 +93,100 @@ class Prediction(Mapping[str, Cell]):
 
     def __len__(self) -> int:
         return len(FIXED_COLUMNS) + len(self.labels)
+
+    def __repr__(self) -> str:
+        frame = "" if self.frame is None else f" frame {self.frame}"
+        found = ", ".join(f"{line(label, MOST_OF_A_PATH)} {score:.3f}" for label, score in self.scores.items())
+        more = found or self.error
+        return f"{line(f'<Prediction {end_of(self.path)}{frame}: {self.status}' + (f', {more}' if more else ''))}>"
+
+
+class Predictions(list[Prediction]):
+    """The rows of one question, a list that a notebook shows as a table.
+
+        >>> rows = screener.predict("films/", ["cardiomegaly"])
+        >>> rows
+        <Predictions: 8 images, 1 label>
+        >>> max(rows, key=lambda row: row.scores["cardiomegaly"]).path
+        'films/cardiomegaly.png'
+
+    Args:
+        rows: in order.
+        read_with: how a notebook reads their files again for small pictures; None where the rows are not all of files,
+            and so without pictures.
+    """
+
+    def __init__(self, rows: Iterable[Prediction] = (), *, read_with: DecodeOptions | None = None) -> None:
+        super().__init__(rows)
+        self.read_with = read_with
+
+    @overload
+    def __getitem__(self, place: SupportsIndex) -> Prediction: ...
+    @overload
+    def __getitem__(self, place: slice) -> Predictions: ...
+    def __getitem__(self, place: SupportsIndex | slice) -> Prediction | Predictions:
+        if isinstance(place, slice):
+            return Predictions(super().__getitem__(place), read_with=self.read_with)
+        return super().__getitem__(place)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """All that were asked."""
+        return tuple(self[0].labels) if self else ()
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """The table: the columns of `Prediction`, one row for each of these.
+
+            >>> screener.predict("films/", ["cardiomegaly"]).to_pandas().shape
+            (8, 12)
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise MissingExtraError("pandas", "pandas") from error
+        return pandas.DataFrame(list(self), columns=[*FIXED_COLUMNS, *self.labels])
+
+    def __repr__(self) -> str:
+        return f"<Predictions: {self._counts()}>"
+
+    def _repr_html_(self) -> str:
+        """The first rows, where possible with small pictures, which are read again each time and not kept."""
+        from cxrzero.display.notebook import table
+
+        some, labels = self[:SHOWN_ROWS], self.labels[:SHOWN_LABELS]
+        first = f", of which the first {len(some)} are here" if len(some) < len(self) else ""
+        unshown = len(self.labels) - len(labels)
+        more = f", and {counted(unshown, 'label')} more" if unshown else ""
+        rows = ([row.path, *_picture(row, self.read_with), *_cells(row, labels)] for row in some)
+        head = ["path", *([""] if self.read_with else []), "frame", "status", *labels, "flags", "error"]
+        return table(head, rows, f"{self._counts()}{first}{more}")
+
+    def _counts(self) -> str:
+        found = Counter(row.status for row in self)
+        bad = "".join(f", {found[status]:,} {status}" for status in ("failed", "skipped") if found[status])
+        asked = f", {counted(len(self.labels), 'label')}" if self.labels else ""
+        return f"{counted(len(self), 'image')}{asked}{bad}"
+
+
+def _cells(row: Prediction, labels: Iterable[str]) -> list[Cell]:
+    return [row.frame, row.status, *(row.scores.get(label) for label in labels), _joined(row.flags), row.error]
+
+
+def _picture(row: Prediction, read_with: DecodeOptions | None) -> list[str | None]:
+    """The cell of its picture, where there is such a column."""
+    if read_with is None:
+        return []
+    from cxrzero.display.notebook import Markup
+    from cxrzero.display.pictures import embedded
+    from cxrzero.images.again import thumbnail_of
+
+    if row.frame is None or row.status == "failed":
+        return [None]
+    picture = thumbnail_of(row.path, row.frame, PICTURE_PIXELS, read_with)
+    return [Markup(embedded(picture, "")) if picture else None]
 
 
 def printable_path(path: str) -> str:

@@ -38,9 +38,11 @@ Run = Callable[..., Result]
 TABLES: dict[str, tuple[str, type | None]] = {
     "predict": ("predict.md", PredictOptions),
     "search": ("predict.md", None),
+    "embed": ("embed.md", None),
     "heatmap": ("heatmap.md", None),
     "worklist": ("worklist.md", None),
     "dicom-sr": ("dicom-sr.md", None),
+    "export": ("export.md", None),
     "table": ("database.md", None),
     "listen": ("listen.md", None),
     "eval": ("eval.md", None),

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import cxrzero
-from cxrzero import DecodeOptions, FilmMaps, Prediction, Screener, Selection, choices, errors
+from cxrzero import DecodeOptions, Embeddings, FilmMaps, Prediction, Screener, Selection, choices, errors
 from cxrzero.errors import ConfigError
 from tests.support import REPO
 
@@ -55,10 +55,12 @@ def test_the_page_shows_nothing_else() -> None:
 
 def needed() -> Iterator[type]:
     """Classes of ours that calling `Screener`, reading its rows and catching its errors meets."""
-    places = [Screener.__init__, Screener.predict, Screener.heatmap, FilmMaps, Prediction, DecodeOptions, Selection]
+    methods = [Screener.predict, Screener.iter, Screener.embed, Screener.score, Screener.search, Screener.heatmap]
+    places = [Screener.__init__, *methods, FilmMaps, Prediction, DecodeOptions, Selection, Embeddings, Embeddings.load]
     for place in places:
         for hint in typing.get_type_hints(place).values():
-            yield from (part for part in (hint, *_parts(hint)) if getattr(part, "__module__", "").startswith("cxrzero"))
+            ours = [part for part in (hint, *_parts(hint)) if getattr(part, "__module__", "").startswith("cxrzero")]
+            yield from (part for part in ours if not getattr(part, "_is_protocol", False))  # of other libraries' types
     for explained in (Screener, *places):
         for name in re.findall(r"^ +(\w+Error):", explained.__doc__ or "", flags=re.MULTILINE):
             error: type = getattr(errors, name)

@@ -17,9 +17,9 @@ FLOORS = (
     ("images", "phantom", "archive", "containers", "sources", "remote", "prediction"),
     ("model", "cards", "backends", "prompts", "cache"),
     ("pipeline",),
-    ("stats", "calibration", "tables", "database"),
+    ("stats", "calibration", "tables", "database", "embeddings"),
     ("member", "heatmap", "dicom_out", "clip", "convert", "registry", "screener"),
-    ("predict", "search", "evaluate", "worklist", "report", "compare", "train", "bench"),
+    ("predict", "embed", "search", "evaluate", "worklist", "report", "compare", "export", "train", "bench"),
     ("cluster", "node"),
     ("cli", "__init__", "__main__"),
 )

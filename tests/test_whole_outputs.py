@@ -109,6 +109,7 @@ OTHER_WAYS = {
     "node/lines",
     "node/objects",
     "heatmap/folder",
+    "embeddings/npz",  # members of a .zip file that is written whole
     "worklist/look",
     "pipeline/slots",
     "train/data/store",

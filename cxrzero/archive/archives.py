@@ -20,7 +20,7 @@ from cxrzero.archive.credentials import Login, logins_for
 from cxrzero.archive.limits import Limits
 from cxrzero.archive.query import Query, parse_query
 from cxrzero.choices import CALLING_TITLE, Notify, silent
-from cxrzero.display.counts import together
+from cxrzero.display.counts import counted, together
 from cxrzero.errors import ImageError, UsageError
 from cxrzero.files import WholeFile, cannot_write, make_private
 from cxrzero.images.sniff import HEAD_BYTES, kind_of_bytes
@@ -40,8 +40,9 @@ LISTED_AHEAD = 1000
 class Archives:
     """Archives by their addresses, see docs/archive.md. Logins come from the environment or a netrc file.
 
-        >>> with Archives("ModalitiesInStudy=DX,StudyDate=20260101-") as archives:  # doctest: +SKIP
-        ...     rows = Screener(archives=archives).predict("dicomweb+https://pacs.example/dicom-web")
+        >>> archives = Archives("ModalitiesInStudy=DX,StudyDate=20260101-")
+        >>> with Screener(archives=archives) as screener:
+        ...     rows = screener.predict("dicomweb+https://pacs.example/dicom-web")  # doctest: +SKIP
 
     Args:
         query: which studies of an archive; None where addresses name studies, series or instances.
@@ -182,6 +183,9 @@ class Archives:
         if self._keep is not None:
             _keep(kept_file(self._keep, str(place)), content)
         return content
+
+    def __repr__(self) -> str:
+        return f"<Archives: {counted(len(self._services), 'archive')} named>"
 
     def __bool__(self) -> bool:
         """Whether an archive is named at all."""

@@ -13,7 +13,9 @@ from cxrzero.cli import (
     cache,
     compare,
     dicom_sr,
+    embed,
     evaluate,
+    export,
     heatmap,
     inspect,
     listen,
@@ -46,10 +48,12 @@ merge.register(app)
 table.register(app)
 inspect.register(app)
 listen.register(app)
+embed.register(app)
 search.register(app)
 heatmap.register(app)
 worklist.register(app)
 dicom_sr.register(app)
+export.register(app)
 prompts.register(app)
 evaluate.register(app)
 compare.register(app)

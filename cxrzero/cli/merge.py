@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -21,7 +21,9 @@ def merge(
     parts: Annotated[
         list[Path],
         typer.Argument(
-            metavar="PART...", help="Give the tables of all shards in any order; their .run.json lie beside them."
+            metavar="PART...",
+            help="Give the tables, or the files of embeddings, of all shards in any order; their .run.json lie beside "
+            "them.",
         ),
     ],
     out: Annotated[
@@ -50,12 +52,15 @@ def merge(
     Exit codes: as predict, from the counts of all shards; 2 when the parts do not belong together.
     """
     from cxrzero.display.counts import counted
+    from cxrzero.embed.merge import are_embeddings
     from cxrzero.errors import exit_code
     from cxrzero.places.kind import kind_of_place
     from cxrzero.predict import merge as job
     from cxrzero.predict.manifest import names_of
     from cxrzero.tables.table import STDOUT
 
+    if are_embeddings([*parts, Path(out)]):
+        _merge_embeddings(parts, Path(out), overwrite)
     studies = study_aggregate if by == "study" else None
     if kind_of_place(out) == "object":
         from cxrzero.remote.upload import Upload
@@ -73,4 +78,15 @@ def merge(
     say(f"Merged {counted(len(parts), 'shard')}: {rows}.{wrote}")
     for warning in (record["studies"] or {}).get("warnings", ()):
         say(f"Warning: {warning}")
+    raise typer.Exit(exit_code(counts["ok"], counts["failed"]))
+
+
+def _merge_embeddings(parts: list[Path], out: Path, overwrite: bool) -> NoReturn:
+    from cxrzero.display.counts import counted
+    from cxrzero.embed.merge import merge as join
+    from cxrzero.errors import exit_code
+
+    counts = join(parts, out, overwrite=overwrite)["counts"]
+    rows = ", ".join(f"{counts[status]:,} {status}" for status in ("ok", "failed", "skipped"))
+    say(f"Merged {counted(len(parts), 'shard')} of embeddings: {rows}. Wrote {out} and its record.")
     raise typer.Exit(exit_code(counts["ok"], counts["failed"]))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from cxrzero.cli.terminal import say
 from cxrzero.display.counts import counted
+from cxrzero.display.progress import SECONDS_BETWEEN_LINES, SECONDS_BETWEEN_UPDATES, is_terminal
+from cxrzero.display.progress import bar as progress_bar
+from cxrzero.display.progress import time_left as remaining
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -16,9 +18,6 @@ if TYPE_CHECKING:
     from cxrzero.cluster.driver import Standing
     from cxrzero.pipeline.live import Live
 
-SECONDS_BETWEEN_LINES = 10.0
-# A bar is drawn ten times a second; telling it of every row would take longer than a row from the cache.
-SECONDS_BETWEEN_UPDATES = 0.1
 # Characters of a bar beside which much is said.
 NARROW = 10
 
@@ -68,7 +67,7 @@ class Progress(_Shown):
             # Frames can outnumber files; the bar then waits at its end.
             self._draw(rows, total and max(total, rows))
         else:
-            left = f", {_time_left(rows, total, seconds)} left" if total else ""
+            left = f", {remaining(rows, total, seconds)} left" if total else ""
             done = f"{rows:,} of {counted(total, 'image')}" if total else counted(rows, "image")
             say(f"{done}, {live.stats.failed:,} failed, {self._rate(rows)}{left}")
 
@@ -122,7 +121,7 @@ class ClusterProgress(_Shown):
                 tasks=tasks,
             )
         else:
-            left = f", {_time_left(new, standing.films - standing.kept, elapsed)} left" if new else ""
+            left = f", {remaining(new, standing.films - standing.kept, elapsed)} left" if new else ""
             say(f"{standing.done:,} of {counted(standing.films, 'film')}, {rate}, {tasks}{left}")
 
     def note(self, line: str) -> None:
@@ -159,23 +158,13 @@ def bar(*texts: str, time_left: bool = False, width: int = 40) -> RichProgress |
     Returns:
         None where a line cannot be drawn again in its place.
     """
-    if sys.stderr is None or not sys.stderr.isatty():
+    if not is_terminal():
         return None
-    from rich.progress import BarColumn, Progress, TimeRemainingColumn
-
     from cxrzero.cli.console import Console
 
     console = Console(stderr=True)
-    if not console.can_redraw:
-        return None
-    last = [TimeRemainingColumn()] if time_left else []
-    return Progress("{task.description}", BarColumn(width), *texts, *last, console=console)
+    return progress_bar(console, *texts, time_left=time_left, width=width) if console.can_redraw else None
 
 
 def _of(rows: int, total: int | None) -> str:
     return f"{rows:,} of {total:,}" if total else f"{rows:,}"
-
-
-def _time_left(rows: int, total: int, elapsed: float) -> str:
-    seconds = max(0, total - rows) * elapsed / rows
-    return f"{int(seconds // 60)} min {int(seconds % 60)} s"

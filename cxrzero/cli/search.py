@@ -14,8 +14,8 @@ from cxrzero.search.options import SearchOptions
 
 if TYPE_CHECKING:
     from cxrzero.archive.archives import Archives
+    from cxrzero.embeddings.ask import Hit
     from cxrzero.remote.objects import Objects
-    from cxrzero.search.archive import Hit
 
 
 def register(app: typer.Typer) -> None:
@@ -44,6 +44,7 @@ def _search(options: SearchOptions, archives: Archives, objects: Objects) -> Non
 
     from cxrzero.cli.progress import Progress
     from cxrzero.display.counts import counted
+    from cxrzero.embeddings.files import open_embeddings
     from cxrzero.errors import UsageError, exit_code
     from cxrzero.files import check_file
     from cxrzero.images.radiograph import DecodeOptions
@@ -56,9 +57,17 @@ def _search(options: SearchOptions, archives: Archives, objects: Objects) -> Non
     from cxrzero.sources import check_paths
     from cxrzero.tables.table import check_output
 
-    if not options.paths:
+    kept = None
+    if options.embeddings:
+        if options.paths or not (options.words or options.like):
+            raise UsageError(
+                'with --embeddings search takes a text alone: cxrzero search "pleural effusion" --embeddings FILE'
+            )
+        kept = open_embeddings(options.embeddings)
+    elif not options.paths:
         raise UsageError('search takes a text and a folder: cxrzero search "pleural effusion" archive/')
-    check_paths([*options.paths, *filter(None, [options.like])], archives, objects)
+    if looked_at := [*options.paths, *filter(None, [options.like])]:
+        check_paths(looked_at, archives, objects)
     if options.out:
         check_output(options.out, overwrite=options.overwrite)
     if options.html:
@@ -75,6 +84,8 @@ def _search(options: SearchOptions, archives: Archives, objects: Objects) -> Non
     )
     member = screener.member
     member.require_embeddings()
+    if kept:
+        kept.origin.require(screener.origin())
     for line in (
         () if options.like else lines(remarks_on_text(options.words[0], member.bundle, member.tokenizer.pieces))
     ):
@@ -82,7 +93,7 @@ def _search(options: SearchOptions, archives: Archives, objects: Objects) -> Non
     query = image_query(screener, options.like) if options.like else text_query(screener, options.words[0])
     live = Live()
     with Progress() as progress:
-        hits = nearest(screener, query, options.paths, options.top, live, progress)
+        hits = nearest(screener, query, options.paths, options.top, live, progress, kept)
     _print_hits(hits)
     if options.out:
         _write_table(options.out, hits, options.overwrite)

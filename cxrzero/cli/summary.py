@@ -22,23 +22,10 @@ console = Console(stderr=True)
 
 def print_plan(plan: Plan) -> None:
     """--dry-run: what would be read, asked and written."""
-    counts = WalkCounts()
-    files = plan.files(counts)
-    first = list(itertools.islice(files, 5))
-    total = len(first) + sum(1 for _ in files)
-    shard = f", those of shard {plan.options.shard} of {counts.found:,}" if plan.options.shard else ""
-    archives, objects = plan.screener.archives, plan.screener.objects
-    what = counted(total, "film" if archives or objects else "file")
-    console.print(f"Would read   {what}{shard} ({counts.left_out()})")
-    if archives:
-        left_out = f"; not asked for: {archives.left_out()}" if archives.unfetched else ""
-        console.print(f"             as the archive lists them now; nothing was fetched{left_out}")
-        archives.close()
-    if objects:
-        console.print("             as the store lists them now; of names without a suffix the first bytes were read")
-        objects.close()
-    for name in _names(plan, first):
-        console.print(f"             {name}")
+    if plan.kept:
+        console.print(f"Would read   {plan.kept.path}, with {counted(plan.kept.n_rows, 'film')}")
+    else:
+        _print_films(plan)
     console.print(f"Would ask    {_models(plan)} for {counted(len(plan.prompts), 'label')}")
     asked, *others = (member.own(plan.prompts) for member in plan.screener.members)
     for prompt in asked:
@@ -72,6 +59,27 @@ def print_plan(plan: Plan) -> None:
         )
 
 
+def _print_films(plan: Plan) -> None:
+    """--dry-run: what would be read."""
+    counts = WalkCounts()
+    files = plan.files(counts)
+    first = list(itertools.islice(files, 5))
+    total = len(first) + sum(1 for _ in files)
+    shard = f", those of shard {plan.options.shard} of {counts.found:,}" if plan.options.shard else ""
+    archives, objects = plan.screener.archives, plan.screener.objects
+    what = counted(total, "film" if archives or objects else "file")
+    console.print(f"Would read   {what}{shard} ({counts.left_out()})")
+    if archives:
+        left_out = f"; not asked for: {archives.left_out()}" if archives.unfetched else ""
+        console.print(f"             as the archive lists them now; nothing was fetched{left_out}")
+        archives.close()
+    if objects:
+        console.print("             as the store lists them now; of names without a suffix the first bytes were read")
+        objects.close()
+    for name in _names(plan, first):
+        console.print(f"             {name}")
+
+
 def _names(plan: Plan, refs: list[ImageRef]) -> list[str]:
     """Films as the table would name them; under --pseudonymise none where there is no key yet, for none is made."""
     if not plan.options.pseudonymise:
@@ -99,33 +107,21 @@ def _print_notes(plan: Plan) -> None:
 
 def print_end(plan: Plan, outcome: Outcome) -> None:
     """The closing summary: counts, rate, where the time went, and the highest films."""
-    stats, seconds, screener = outcome.stats, outcome.seconds, plan.screener
+    stats = outcome.stats
     if plan.out != STDOUT:  # else the table itself is there to be seen
         print_highest(console, plan, outcome)
+    ignored = "" if plan.kept else f"; {outcome.walk.left_out()}"
     console.print(
-        f"{counted(stats.rows, 'row')}: {stats.ok:,} ok, {stats.failed:,} failed, {stats.skipped:,} skipped; "
-        f"{outcome.walk.left_out()}"
+        f"{counted(stats.rows, 'row')}: {stats.ok:,} ok, {stats.failed:,} failed, {stats.skipped:,} skipped{ignored}"
     )
     if plan.screener.archives and plan.screener.archives.unfetched:
         console.print(f"Not fetched, for their modality is never scored: {plan.screener.archives.left_out()}")
     if unscored := [f"{why} ({n:,})" for why, n in outcome.highest.unscored.most_common()]:
         console.print(f"Without scores: {together(unscored)}")
-    hashed = f"; {counted(stats.hashed, 'file')} hashed" if screener.cache_by == "content" else ""
-    each = f"; {kept} are kept" if stats.embedded and (kept := _kept(plan)) else ""
-    console.print(f"Embeddings: {stats.cached:,} taken from the cache, {stats.embedded:,} computed{hashed}{each}")
-    if frames := screener.gpu_frames:
-        console.print(
-            f"Compressed DICOM frames: {frames.on_gpu:,} decoded on the GPU, {frames.on_cpu:,} on the processor"
-        )
-    for notice in dict.fromkeys([*(screener.store.notices if screener.store else ()), *outcome.notices]):
-        console.print(f"Note: {notice}", style="yellow")
-    rate, over = f", {stats.rows / seconds:.1f} images/s", _workers(plan)
-    if plan.options.engine is not None:  # some films may have been done before this driver began
-        rate, over = "", "all tasks"
-    console.print(
-        f"Time: {seconds:.1f} s{rate} (decoding {stats.decode_seconds:.1f} s summed over {over}, encoding "
-        f"{stats.encode_seconds:.1f} s, writing {outcome.write_seconds:.1f} s)"
-    )
+    if plan.kept:
+        console.print(f"Embeddings: those of {plan.kept.path}; no film was read")
+    else:
+        _print_work(plan, outcome)
     if failure := outcome.first_failure:
         console.print(f"First failure: {failure['path']}: {failure.error}", style="yellow")
     if outcome.studies:
@@ -153,6 +149,27 @@ def print_end(plan: Plan, outcome: Outcome) -> None:
     elif not stats.ok:
         console.print("No image could be scored.", style="red")
     console.print("Research use only: not a medical device.", style="dim")
+
+
+def _print_work(plan: Plan, outcome: Outcome) -> None:
+    """What was computed, and where the time went."""
+    stats, seconds, screener = outcome.stats, outcome.seconds, plan.screener
+    hashed = f"; {counted(stats.hashed, 'file')} hashed" if screener.cache_by == "content" else ""
+    each = f"; {kept} are kept" if stats.embedded and (kept := _kept(plan)) else ""
+    console.print(f"Embeddings: {stats.cached:,} taken from the cache, {stats.embedded:,} computed{hashed}{each}")
+    if frames := screener.gpu_frames:
+        console.print(
+            f"Compressed DICOM frames: {frames.on_gpu:,} decoded on the GPU, {frames.on_cpu:,} on the processor"
+        )
+    for notice in dict.fromkeys([*(screener.store.notices if screener.store else ()), *outcome.notices]):
+        console.print(f"Note: {notice}", style="yellow")
+    rate, over = f", {stats.rows / seconds:.1f} images/s", _workers(plan)
+    if plan.options.engine is not None:  # some films may have been done before this driver began
+        rate, over = "", "all tasks"
+    console.print(
+        f"Time: {seconds:.1f} s{rate} (decoding {stats.decode_seconds:.1f} s summed over {over}, encoding "
+        f"{stats.encode_seconds:.1f} s, writing {outcome.write_seconds:.1f} s)"
+    )
 
 
 def _print_studies(studies: StudySummary) -> None:

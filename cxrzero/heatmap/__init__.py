@@ -8,6 +8,7 @@ patches.py     maps of one model's patches
 occlusion.py   maps of any model: cover a place and look what it then says
 methods.py     which of both, and why
 mapper.py      films → maps
+heights.py     how high a map is, and where
 arrays.py      maps of one frame, and the .npz file that keeps them
 colours.py     the colours of a map
 overlay.py     a map over the film, as a picture
@@ -18,4 +19,5 @@ plan.py        what can be checked before a film is read
 writer.py      rows, pictures and arrays of a run
 run.py         from films to a folder
 one.py         the maps of one frame, for Screener.heatmap
+notebook.py    how a notebook shows them
 """

@@ -14,9 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from cxrzero.display.counts import counted
+from cxrzero.display.oneline import end_of
 from cxrzero.errors import ConfigError, NoInputError
 from cxrzero.files import write_whole
-from cxrzero.images.radiograph import upright
+from cxrzero.heatmap.heights import above_half, peak_of
+from cxrzero.images.radiograph import GreyImage, upright
 from cxrzero.maths import Float32s
 
 # Pixels of a map's longer side: what this package writes, and the most that it reads.
@@ -29,7 +32,14 @@ MAX_FRAME_SIDE = 1 << 20
 
 
 class Region(NamedTuple):
-    """A rectangle of a stored frame, in its pixels; right and lower are the first column and row behind it."""
+    """A rectangle of a stored frame, in its pixels; right and lower are the first column and row behind it.
+
+    For example:
+
+        >>> region = Region(10, 20, 110, 220)
+        >>> region.right - region.left, region.lower - region.upper
+        (100, 200)
+    """
 
     left: int
     upper: int
@@ -40,6 +50,13 @@ class Region(NamedTuple):
 @dataclass(frozen=True, slots=True, eq=False)
 class FilmMaps:
     """Where one frame shows what was asked: a map for each of L labels.
+
+        >>> maps = screener.heatmap("films/effusion_left.png", ["pleural effusion"], method="patch")
+        >>> maps.labels, maps.maps.shape, maps.maps.dtype.name
+        (('pleural effusion',), (1, 256, 256), 'float32')
+        >>> column, row = maps.peak(0)
+        >>> column > maps.columns / 2 < row  # the patient's left is on the right: below, in the film's right half
+        True
 
     Attributes:
         path: of the film, as tables have it (a pseudonym under --pseudonymise).
@@ -55,6 +72,8 @@ class FilmMaps:
         fingerprint: of the model; of an ensemble those of its members, joined by "+".
         orientation: what must be done to see the stored frame upright, as EXIF numbers it; 1 is nothing.
         seen: the part of the stored frame that the model saw, see `Region`.
+        film: (H, W) uint8, a small picture of the frame, upright, to draw on; None in what a file keeps.
+        notes: for each label what must be known of its map, such as "location not validated".
     """
 
     path: str
@@ -68,20 +87,43 @@ class FilmMaps:
     fingerprint: str
     orientation: int
     seen: Region
+    film: GreyImage | None = None
+    notes: tuple[tuple[str, ...], ...] = ()
 
     def upright(self, label: int) -> Float32s:
-        """One label's map as the film is seen upright."""
+        """One label's map as the film is seen upright.
+
+        For example:
+
+            >>> screener.heatmap("films/normal.png", ["edema"], method="patch").upright(0).shape
+            (256, 256)
+        """
         return np.ascontiguousarray(upright(self.maps[label], self.orientation))
 
     def peak(self, label: int) -> tuple[int, int]:
-        """(column, row) of the stored frame where a map is highest; the middle of it where it is flat on top."""
+        """(column, row) of the stored frame where a map is highest; the middle of it where it is flat on top.
+
+        For example:
+
+            >>> maps = screener.heatmap("films/pneumothorax_left.png", ["pneumothorax"], method="patch")
+            >>> x, y = maps.peak(0)
+            >>> 0 <= x < maps.columns, 0 <= y < maps.rows
+            (True, True)
+        """
         found = self.maps[label]
         i, j = peak_of(found)
         h, w = found.shape
         return int((j + 0.5) * self.columns / w), int((i + 0.5) * self.rows / h)
 
     def region(self, label: int) -> tuple[Region, float]:
-        """What lies above half the height of a map: the rectangle around it, and its share of the frame."""
+        """What lies above half the height of a map: the rectangle around it, and its share of the frame.
+
+        For example:
+
+            >>> box, share = screener.heatmap("films/cardiomegaly.png", ["cardiomegaly"], method="patch").region(0)
+            >>> 0 < share <= (box.right - box.left) * (box.lower - box.upper) / 512**2
+            True
+        """
         found = self.maps[label]
         above = above_half(found)
         h, w = found.shape
@@ -94,30 +136,15 @@ class FilmMaps:
         )
         return box, float(above.mean())
 
+    def __repr__(self) -> str:
+        about = f"{counted(len(self.labels), 'label')} by {self.method}, on {self.columns} × {self.rows} pixels"
+        return f"<FilmMaps of {end_of(self.path)} frame {self.frame}: {about}>"
 
-def peak_of(found: Float32s) -> tuple[float, float]:
-    """(row, column) of the highest element of (h, w); the middle of its top where that is flat, as at an edge."""
-    i, j = np.unravel_index(int(found.argmax()), found.shape)
-    column, row = found[:, j] == found[i, j], found[i] == found[i, j]
-    return _middle(column, int(i)), _middle(row, int(j))
+    def _repr_html_(self) -> str:
+        """Each map over the film, or over grey where the film is not kept."""
+        from cxrzero.heatmap.notebook import shown
 
-
-def _middle(is_top: npt.NDArray[np.bool_], first: int) -> float:
-    ends = np.flatnonzero(~is_top[first:])
-    last = first + (int(ends[0]) if len(ends) else len(is_top) - first) - 1
-    return (first + last) / 2
-
-
-def floor_of(found: Float32s) -> float:
-    """From where the height of a map counts: 0 where it has both signs, for what is below speaks against the finding;
-    else its lowest value."""
-    low = float(found.min())
-    return 0.0 if low < 0 < found.max() else low
-
-
-def above_half(found: Float32s) -> npt.NDArray[np.bool_]:
-    """Where (h, w) is above half of its height, see `floor_of`; at least where it is highest."""
-    return np.asarray((found > (floor_of(found) + float(found.max())) / 2) | (found == found.max()))
+        return shown(self)
 
 
 def write_npz(path: Path, maps: FilmMaps) -> None:

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
-from cxrzero.heatmap.arrays import above_half
 from cxrzero.heatmap.cells import Axis
 from cxrzero.heatmap.films import Film
+from cxrzero.heatmap.heights import above_half
 from cxrzero.heatmap.places import Line, lines_of
 from cxrzero.maths import Bools, Float32s, Floats
 from cxrzero.member import Member

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from cxrzero.calibration.applied import lowest_positive
 from cxrzero.choices import MapMethod, Notify
 from cxrzero.errors import ImageError, NoInputError, RunError
 from cxrzero.heatmap.arrays import FilmMaps
 from cxrzero.heatmap.films import film_of
 from cxrzero.heatmap.mapper import Mapper
-from cxrzero.heatmap.methods import choose_method
+from cxrzero.heatmap.methods import Method, choose_method, validated
+from cxrzero.heatmap.overlay import NOT_FOUND, UNVALIDATED
+from cxrzero.heatmap.thresholds import thresholds_of
 from cxrzero.prompts import LabelPrompts
 from cxrzero.sources import ImageRef, check_paths
 
@@ -33,5 +39,19 @@ def map_one(
         raise RunError(f"{path}: {error}") from error
     if found is None:
         raise NoInputError(f"{path} has no frame {frame}")
-    (maps,) = mapper([film_of(ImageRef(path), found, geometries, draw=False)])
-    return maps
+    film = film_of(ImageRef(path), found, geometries, draw=True)
+    (maps,) = mapper([film])
+    return replace(maps, film=film.picture, notes=_notes(screener, prompts, chosen, maps))
+
+
+def _notes(
+    screener: Screener, prompts: Sequence[LabelPrompts], method: Method, maps: FilmMaps
+) -> tuple[tuple[str, ...], ...]:
+    """For each label what its picture must say."""
+    thresholds, _ = thresholds_of(screener, prompts, None)
+    bundles = [member.bundle for member in screener.members]
+    return tuple(
+        (NOT_FOUND,) * bool(np.float32(probability) < lowest_positive(thresholds[label]))
+        + (UNVALIDATED,) * (not validated(bundles, label, method))
+        for label, probability in zip(maps.labels, maps.probabilities, strict=True)
+    )

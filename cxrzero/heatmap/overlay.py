@@ -14,8 +14,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from cxrzero.display.plain import PLAIN
 from cxrzero.display.visible import visible
-from cxrzero.heatmap.arrays import above_half, floor_of, peak_of
 from cxrzero.heatmap.colours import colours
+from cxrzero.heatmap.heights import above_half, floor_of, peak_of
 from cxrzero.images.radiograph import GreyImage
 from cxrzero.maths import Bools, Float32s
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,7 +59,7 @@ def decode_content(
 def _radiographs(
     source: Path | bytes, kind: Kind | None, is_empty: bool, options: DecodeOptions | None, decoder: DecodeFrame | None
 ) -> Iterator[Radiograph]:
-    from cxrzero.images.detectors import detector_flags
+    from cxrzero.images.detectors import judged
     from cxrzero.images.radiograph import DecodeOptions
 
     if kind is None:
@@ -69,8 +68,7 @@ def _radiographs(
         raise ImageError("not_an_image", "the content is not that of a known image format")
     if kind == "dicomdir":
         raise SkippedImage("dicomdir", "a DICOMDIR lists images and holds none; give it as an input, not as an image")
-    for radiograph in _frames(source, kind, options or DecodeOptions(), decoder):
-        yield replace(radiograph, flags=radiograph.flags | detector_flags(radiograph.pixels))
+    yield from map(judged, _frames(source, kind, options or DecodeOptions(), decoder))
 
 
 def _frames(

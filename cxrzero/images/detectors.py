@@ -12,7 +12,7 @@ benchmarks/not_chest.py, results in docs/detectors.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from typing import Final
@@ -20,7 +20,7 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from cxrzero.images.radiograph import GreyImage
+from cxrzero.images.radiograph import GreyImage, Radiograph
 from cxrzero.maths import Float32s, sigmoid
 
 # What both detectors see. Coarser than the smallest pictures that they were trained on (64 pixels), so that the
@@ -85,6 +85,11 @@ def inverted_score(pixels: GreyImage) -> float:
 def not_chest_score(pixels: GreyImage) -> float:
     """How much a picture looks like something else than a chest X-ray, 0 to 1; see `detect`."""
     return detect(pixels).not_chest
+
+
+def judged(radiograph: Radiograph) -> Radiograph:
+    """A radiograph with what its pixels look like among its flags."""
+    return replace(radiograph, flags=radiograph.flags | detector_flags(radiograph.pixels))
 
 
 def detector_flags(pixels: GreyImage) -> set[str]:

@@ -100,7 +100,7 @@ KEYWORDS = (
 )
 
 # Pixel Data, Float Pixel Data, Double Float Pixel Data.
-_PIXEL_TAGS = frozenset({0x7FE00010, 0x7FE00008, 0x7FE00009})
+PIXEL_TAGS = frozenset({0x7FE00010, 0x7FE00008, 0x7FE00009})
 PIXEL_DATA = 0x7FE00010
 UNDEFINED_LENGTH = 0xFFFFFFFF
 
@@ -184,7 +184,7 @@ def _parse(file: BoundedFile, keywords: Sequence[str]) -> DicomFile:
 
 
 def _at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
-    return int(tag) >= min(_PIXEL_TAGS)
+    return int(tag) >= min(PIXEL_TAGS)
 
 
 def _inflated(file: BoundedFile) -> BoundedFile:
@@ -227,7 +227,7 @@ def _read_pixel_element(dicom: DicomFile, implicit: bool, order: str) -> None:
     if len(head) < 8:
         return
     group, element = struct.unpack_from(order + "HH", head)
-    if group << 16 | element not in _PIXEL_TAGS:
+    if group << 16 | element not in PIXEL_TAGS:
         return
     dicom.pixel_tag = group << 16 | element
     if implicit:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from cxrzero.choices import Invert
+from cxrzero.display.counts import counted
+from cxrzero.display.oneline import arguments, line
 from cxrzero.errors import ConfigError
 
 GreyImage = npt.NDArray[np.uint8]
@@ -18,6 +20,9 @@ T = TypeVar("T", bound=np.generic)
 @dataclass(frozen=True, slots=True)
 class DecodeOptions:
     """How images are decoded; part of every cache key.
+
+        >>> Screener(decode_options=DecodeOptions(invert="yes")).decode_options
+        DecodeOptions(invert='yes')
 
     Attributes:
         invert: "auto" trusts PhotometricInterpretation; "yes" and "no" override it.
@@ -39,9 +44,16 @@ class DecodeOptions:
         if self.max_pixels < 1 or (self.fast_side is not None and self.fast_side < 1):
             raise ConfigError("max_pixels and fast_side must be at least 1")
 
+    def __repr__(self) -> str:
+        return arguments(type(self), ((each.name, getattr(self, each.name), each.default) for each in fields(self)))
+
 
 class Facts(NamedTuple):
     """Attributes of a DICOM header, empty where it states none. Names, dates and patients' numbers never appear.
+
+        >>> [row] = screener.predict("films/effusion_right_monochrome1.dcm", ["edema"])
+        >>> row.facts.modality, row.facts.photometric_interpretation
+        ('CR', 'MONOCHROME1')
 
     Attributes:
         modality: e.g. "CR", "DX".
@@ -62,6 +74,13 @@ class Facts(NamedTuple):
     def as_dict(self) -> dict[str, str]:
         """Column name → value, in the order of the prediction table."""
         return self._asdict()
+
+    def __repr__(self) -> str:
+        names = {name: value for name, value in self._asdict().items() if value}
+        stated = [f"{name}={value!r}" for name, value in names.items() if not name.endswith("_uid")]
+        uids = len(names) - len(stated)
+        shown = ", ".join([*stated, counted(uids, "UID")] if uids else stated) or "nothing is stated"
+        return f"{line(f'<Facts: {shown}')}>"
 
 
 class StoredFrame(NamedTuple):

@@ -42,7 +42,7 @@ MAX_FILE_BYTES = 512 * 1024 * 1024
 _DEEP_MODES = frozenset({"I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
 
 # What Pillow and tifffile raise on broken files, besides OSError: whatever their parsers in Python happen to.
-_BROKEN = (OSError, ValueError, SyntaxError, TypeError, IndexError, KeyError, AttributeError, EOFError, MemoryError,
+BROKEN = (OSError, ValueError, SyntaxError, TypeError, IndexError, KeyError, AttributeError, EOFError, MemoryError,
            OverflowError, RuntimeError, ZeroDivisionError, AssertionError, struct.error,
            Image.DecompressionBombError)  # fmt: skip
 
@@ -69,7 +69,7 @@ def decode_raster(source: Path | bytes, kind: Kind, options: DecodeOptions) -> R
             what = "JPEG-LS, and JPEG of more than 8 bits a sample, are read inside of DICOM files only"
             raise ImageError("unsupported_image", what) from None
         raise ImageError("corrupt_image", f"the {kind.upper()} header is broken or of an unsupported kind") from None
-    except _BROKEN as error:
+    except BROKEN as error:
         # Pillow has no type of its own for a file that is cut off.
         cut = isinstance(error, EOFError) or "truncated" in str(error).lower()
         what = "the file ends before its last pixel" if cut else f"the {kind.upper()} file is broken"
@@ -94,16 +94,22 @@ def _tiff(data: bytes, max_pixels: int) -> TiffPicture | None:
 def _radiograph(data: bytes, kind: Kind, options: DecodeOptions) -> Radiograph:
     if kind == "tiff" and (tiff := _tiff(data, options.max_pixels)) is not None:
         found = {"multi_page"} if tiff.is_multi_page else set()
-        return _of_stored(tiff.stored, "TIFF", "tifffile", tiff.orientation, found, options)
+        return radiograph_of(tiff.stored, "TIFF", "tifffile", tiff.orientation, found, options)
     if kind in ("jp2", "j2k") and (deep := read_deep_jpeg2000(data, options.max_pixels)) is not None:
-        return _of_stored(deep, "JPEG2000", "imagecodecs/jpeg2k", 1, set(), options)
+        return radiograph_of(deep, "JPEG2000", "imagecodecs/jpeg2k", 1, set(), options)
     with Image.open(io.BytesIO(data), formats=[_PILLOW_FORMAT[kind]]) as image:
         return _of_pillow(image, data, options)
 
 
-def _of_stored(
+def radiograph_of(
     stored: RasterSamples, file_format: str, decoder: str, orientation: int, found: set[str], options: DecodeOptions
 ) -> Radiograph:
+    """The radiograph that stored samples are.
+
+    Args:
+        orientation: how they have to be turned, as EXIF numbers it.
+        found: flags.
+    """
     samples = stored.samples
     what = {"format": file_format, "samples": f"{samples.dtype} × {samples.shape[2]}", "colour": stored.colour}
     pixels, step = grey_of(stored)
@@ -121,7 +127,7 @@ def _of_pillow(opened: ImageFile.ImageFile, data: bytes, options: DecodeOptions)
         raise ImageError("truncated", "the strips or tiles do not cover the image; Pillow would leave the rest black")
     found: set[str] = set()
     if opened.format == "PNG" and (plain := read_plain_png(data)) is not None:
-        return _of_stored(RasterSamples(plain[..., np.newaxis], 8), "PNG", "imagecodecs/png", 1, found, options)
+        return radiograph_of(RasterSamples(plain[..., np.newaxis], 8), "PNG", "imagecodecs/png", 1, found, options)
     if getattr(opened, "is_animated", False):
         found.add("multi_page")
         opened.seek(0)
@@ -130,16 +136,54 @@ def _of_pillow(opened: ImageFile.ImageFile, data: bytes, options: DecodeOptions)
     image.load()
     orientation = opened.getexif().get(_ORIENTATION, 1)
     if (deep := _deep(image, file_format, data)) is not None:
-        return _of_stored(deep[0], file_format, deep[1], orientation, found, options)
+        return radiograph_of(deep[0], file_format, deep[1], orientation, found, options)
+    if file_format != "TIFF":  # which Pillow has turned already
+        frame = frame._replace(orientation=_known(orientation))
+    return _of_eight_bits(image, file_format, frame, orientation, stored_width, found, options)
+
+
+def radiograph_of_pillow(image: Image.Image, options: DecodeOptions) -> Radiograph:
+    """The radiograph that a Pillow image is; the page that it shows, where it has several.
+
+    Raises:
+        ImageError: "too_many_pixels".
+        Exception: whatever Pillow raises for an image that cannot be loaded.
+    """
+    ignore_warnings_of("PIL")
+    if image.width * image.height > options.max_pixels:
+        raise ImageError("too_many_pixels", f"the picture has {image.width} × {image.height} pixels")
+    found = {"multi_page"} if getattr(image, "is_animated", False) else set()
+    image.load()
+    what, orientation = image.format or "image", image.getexif().get(_ORIENTATION, 1)
+    if image.mode in _DEEP_MODES:
+        stored = RasterSamples(np.asarray(image)[..., np.newaxis], 16)
+        return radiograph_of(stored, what, "pillow", orientation, found, options)
+    frame = StoredFrame(image.height, image.width, _known(orientation))
+    return _of_eight_bits(image, what, frame, orientation, image.width, found, options)
+
+
+def _of_eight_bits(
+    image: Image.Image,
+    what: str,
+    frame: StoredFrame,
+    orientation: Any,
+    stored_width: int,
+    found: set[str],
+    options: DecodeOptions,
+) -> Radiograph:
+    """Of a loaded image.
+
+    Args:
+        what: its format.
+        stored_width: what its file has, where it was decoded smaller.
+    """
     values = np.asarray(image)
-    steps = [_stored_step({"format": file_format, "mode": image.mode}, values)]
+    steps = [_stored_step({"format": what, "mode": image.mode}, values)]
     if image.width != stored_width:
         steps.append(Step("fast_decode", {"from_width": stored_width, "to_width": image.width}, *_extent(values)))
     pixels = values if image.mode == "L" and not image.has_transparency_data else over_black(image)
     steps.append(Step("luma", {"weights": "ITU-R 601-2"}, *_extent(pixels)))
-    if file_format != "TIFF":  # which Pillow has turned already
-        frame = frame._replace(orientation=_known(orientation))
-    return _finished(upright(pixels, _known(orientation)), frame, f"pillow/{file_format}", steps, found, options)
+    return _finished(upright(pixels, _known(orientation)), frame, f"pillow/{what}", steps, found, options)
 
 
 def _deep(image: Image.Image, file_format: str, data: bytes) -> tuple[RasterSamples, str] | None:

@@ -4,6 +4,7 @@ items.py        what flows: frames and failures; what is counted on the way
 live.py         what a run has done so far, for a display
 selection.py    which readable images are scored
 decode_file.py  one file → its frames, with the encoders' inputs
+onethread.py    what one thread uses at a time
 threads.py      many files at once, in threads
 processes.py    the same in processes
 workers.py      the pool of processes, which training has too

@@ -118,6 +118,8 @@ def _is_unchanged(ref: ImageRef) -> bool:
     """Whether the file that was just read is still the one that was found, so that its record may be kept."""
     if isinstance(ref.identity, bytes):
         return True  # its reader has compared
+    if ref.picture is not None:
+        return ref.content is not None  # which was made of what is in memory
     try:
         return ref.identity is not None and identity_of(os.stat(ref.path)) == ref.identity
     except OSError:

@@ -88,7 +88,11 @@ class Hashing:
                 places = [place_of(ref) if is_hashed(ref) else b"" for ref in block]
                 for ref, place, content in zip(block, places, self._contents.lookup(places), strict=True):
                     is_new = bool(place) and content is None and self._contents.alive
-                    films.add(ref._replace(content=content), place, pool.submit(self._hash, ref) if is_new else None)
+                    films.add(
+                        ref._replace(content=content or ref.content),
+                        place,
+                        pool.submit(self._hash, ref) if is_new else None,
+                    )
                     if films.hashing >= self._ahead or len(films) >= self._most:
                         yield films.take(stats)
             while len(films):

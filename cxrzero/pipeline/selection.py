@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from cxrzero.choices import View
+from cxrzero.display.oneline import arguments
 from cxrzero.errors import ConfigError, SkippedImage
 from cxrzero.images.flags import FLAGS
 
@@ -17,6 +18,11 @@ NOT_FRONTAL = ("lateral", "view_unknown")
 @dataclass(frozen=True, slots=True)
 class Selection:
     """What the user leaves out. Without it everything readable is scored, and flagged.
+
+        >>> frontal = Screener(selection=Selection(only="frontal"))
+        >>> [row] = frontal.predict("films/normal.png", ["edema"])  # a PNG does not say its view
+        >>> row.status, row.error
+        ('skipped', 'view_unknown: left out by --only frontal')
 
     Attributes:
         skip: flags whose images become rows with status "skipped".
@@ -34,6 +40,9 @@ class Selection:
             raise ConfigError(f"--skip: unknown flag {', '.join(unknown)}; known: {', '.join(sorted(FLAGS))}")
         if self.only not in (None, *get_args(View)):
             raise ConfigError(f"--only: unknown view {self.only!r}; known: {', '.join(get_args(View))}")
+
+    def __repr__(self) -> str:
+        return arguments(type(self), (("skip", sorted(self.skip), []), ("only", self.only, None)))
 
     def reason(self, flags: frozenset[str]) -> SkippedImage | None:
         """Why an image is left out, its code the flag that decided; None lets it pass."""

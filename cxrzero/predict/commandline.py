@@ -12,7 +12,6 @@ from typing import Any, Literal, Union, get_args, get_origin
 from cxrzero.cards.card import card_names
 from cxrzero.choices import OWN_CALIBRATION
 from cxrzero.options import Option, options_of
-from cxrzero.predict.options import PredictOptions
 from cxrzero.prompts.bank import BUILT_IN
 from cxrzero.prompts.labels import listed
 from cxrzero.tables.pseudonym import Pseudonymiser
@@ -50,14 +49,15 @@ def blank_secrets(text: str) -> str:
     return _SHAPED.sub(HIDDEN, _BARE_USER.sub(f"{HIDDEN}@", text))
 
 
-def command_line(options: PredictOptions, pseudonymiser: Pseudonymiser | None = None) -> str:
-    """The `cxrzero predict` that these options are, defaults left out; one that a shell reads.
+def command_line(options: Any, pseudonymiser: Pseudonymiser | None = None, command: str = "predict") -> str:
+    """The command that these options are, defaults left out; one that a shell reads.
 
     Args:
+        options: of `command`.
         pseudonymiser: under --pseudonymise; paths are then as the table has them: a folder is what comes before the
             slash in the rows of its files.
     """
-    words = ["cxrzero", "predict"]
+    words = ["cxrzero", command]
     for option in options_of(type(options)):
         value = getattr(options, option.name)
         if option.is_argument:

@@ -16,6 +16,7 @@ from cxrzero.files import installed_versions
 from cxrzero.heatmap.methods import LOCATION, choose_method, validated
 from cxrzero.options import record_of
 from cxrzero.predict.commandline import HIDDEN
+from cxrzero.predict.kept import kept_record
 from cxrzero.predict.options import PredictOptions
 from cxrzero.tables.table import STDOUT
 
@@ -63,6 +64,7 @@ def build_manifest(plan: Plan, outcome: Outcome) -> dict[str, Any]:
         **begun_manifest(plan, outcome.command, outcome.started),
         "ended": outcome.ended.isoformat(timespec="milliseconds"),
         "inputs": outcome.inputs,
+        **({"embeddings": kept_record(plan.kept)} if plan.kept else {}),
         "table_sha256": outcome.table_sha256,
         "studies_sha256": outcome.studies_sha256,
         "shard": outcome.shard,

@@ -48,9 +48,18 @@ class PredictOptions:
     """One `cxrzero predict`; each field says what it is for. None leaves a choice to the program."""
 
     paths: tuple[str, ...] = argument(
-        "PATH...",
+        "[PATH...]",
         "Give images, folders (searched recursively), .zip and .tar files, @list.txt (one path on each line), an "
         "archive's address (docs/archive.md) or one of an object store (docs/places.md).",
+        default=(),
+        recorded=False,
+    )
+    embeddings: Path | None = option(
+        None,
+        "Ask the films whose embeddings cxrzero embed kept in this file; then without PATH.",
+        metavar="FILE",
+        panel=ADVANCED,
+        decides="nothing",
         recorded=False,
     )
 

@@ -19,6 +19,7 @@ from cxrzero.images.radiograph import DecodeOptions
 from cxrzero.pipeline.selection import Selection, parse_skip
 from cxrzero.places.kind import kind_of_place
 from cxrzero.predict.commandline import command_line
+from cxrzero.predict.kept import check_kept
 from cxrzero.predict.manifest import manifest_path, names_of, studies_path
 from cxrzero.predict.options import PredictOptions
 from cxrzero.prompts import LabelPrompts
@@ -38,6 +39,7 @@ from cxrzero.tables.writers import check_format
 
 if TYPE_CHECKING:
     from cxrzero.calibration.applied import AppliedCalibration
+    from cxrzero.embeddings.files import Reader
     from cxrzero.remote.upload import Upload
 
 # Columns beside the probabilities (cxrzero.tables.rows.KINDS) of --calibration and of --scores.
@@ -57,6 +59,7 @@ class Plan:
         calibration: of --calibration, checked against model and prompts.
         remarks: what to know of the labels before the answer.
         upload: of a table that goes to an object store; `record` and `studies` are then names beside it.
+        kept: of --embeddings, the open file.
     """
 
     options: PredictOptions
@@ -69,6 +72,7 @@ class Plan:
     calibration: AppliedCalibration | None = None
     remarks: tuple[Finding, ...] = ()
     upload: Upload | None = None
+    kept: Reader | None = None
 
     @property
     def settled(self) -> dict[str, Any]:
@@ -154,7 +158,9 @@ def prepare(
         notify=notify,
     )
     objects = Objects(allow_lists=options.allow_remote_list, ca_file=options.ca_file, notify=notify)
-    _check_paths(options, archives, objects)
+    kept = check_kept(options) if options.embeddings else None
+    if kept is None:
+        _check_paths(options, archives, objects)
     out = options.out or default_out(options)
     _check_shard(options, out)
     if options.cache_by != "path" and not options.cache:
@@ -194,8 +200,10 @@ def prepare(
                 f"place, and afterwards: cxrzero dicom-sr {out} --images DIR"
             )
     screener = open_screener(_anywhere(options) if elsewhere else options, notify, archives or None, objects or None)
+    if kept:
+        kept.origin.require(screener.origin())
     compare = not elsewhere or options.precision == "fp32"
-    return plan_of(options, screener, out, record, studies, upload, compare=compare)
+    return plan_of(options, screener, out, record, studies, upload, kept, compare=compare)
 
 
 def plan_of(
@@ -205,6 +213,7 @@ def plan_of(
     record: Path | None = None,
     studies: Path | None = None,
     upload: Upload | None = None,
+    kept: Reader | None = None,
     *,
     compare: bool = True,
 ) -> Plan:
@@ -229,7 +238,7 @@ def plan_of(
     calibration = _calibration(options, screener, prompts) if compare else None
     is_typed = options.labels is not None or options.prompts not in (None, BUILT_IN)
     remarks = tuple(screener.remarks(prompts, is_typed=is_typed))
-    return Plan(options, screener, prompts, out, form, record, studies, calibration, remarks, upload)
+    return Plan(options, screener, prompts, out, form, record, studies, calibration, remarks, upload, kept)
 
 
 def default_out(options: PredictOptions) -> str:

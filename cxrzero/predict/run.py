@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +22,7 @@ from cxrzero.predict.commandline import command_line
 from cxrzero.predict.growing import GrowingTable, Growth
 from cxrzero.predict.highest import Highest
 from cxrzero.predict.inputs import Inputs, picture_line
+from cxrzero.predict.kept import kept_rows
 from cxrzero.predict.manifest import begun_manifest, build_manifest
 from cxrzero.predict.output import Output
 from cxrzero.predict.plan import Plan
@@ -49,7 +50,7 @@ class Outcome:
         walk: what it ignored.
         started, ended: when, in UTC.
         seconds, write_seconds: wall time of the run, and what of it went into writing rows.
-        inputs: what stands for all that was read (`cxrzero.predict.inputs`).
+        inputs: what stands for all that was read (`cxrzero.predict.inputs`); None of --embeddings, which reads no film.
         command: the command line, for the record.
         table_sha256, studies_sha256: of the tables, as they were written; a database has none.
         highest: the highest films of each label, as they are written; highest_studies: of --by study, the same.
@@ -67,7 +68,7 @@ class Outcome:
     ended: datetime
     seconds: float
     write_seconds: float
-    inputs: Mapping[str, Any]
+    inputs: Mapping[str, Any] | None
     command: str
     table_sha256: str | None
     highest: Highest
@@ -127,7 +128,7 @@ def _run(plan: Plan, on_row: OnRow | None, live: Live, part: Slice | None) -> Ou
     refs = find_images(plan.options.paths, live.walk, archives, objects)
     if shardlog:
         refs = shardlog.take(refs)
-    files = refs if part else _some(refs, plan, live, pseudonymiser)
+    files = refs if part or plan.kept else _some(refs, plan, live, pseudonymiser)
     command = command_line(plan.options, pseudonymiser)
     inputs = Inputs()
     picture = ""
@@ -144,9 +145,10 @@ def _run(plan: Plan, on_row: OnRow | None, live: Live, part: Slice | None) -> Ou
         if plan.is_growing:
             growing = opened.enter_context(GrowingTable(plan.out, begun_manifest(plan, command, started_at)))
         # The second walk is for the time left, which nobody looks at without `on_row`; no server lists twice for that.
-        total = _counted_beside(plan, live) if on_row and not (archives or objects or part) else nullcontext()
+        is_counted = on_row is not None and not (archives or objects or part or plan.kept)
+        total = _counted_beside(plan, live) if is_counted else nullcontext()
         with total, Output(plan, pseudonymiser, shardlog, growing) as output:
-            with closing(plan.screener.stream(files, scorer, plan.prompts, live.stats, on_item)) as rows:
+            with closing(_rows(plan, files, scorer, live, on_item)) as rows:
                 for row in rows:
                     shown = output.add(row, picture)
                     if on_row:
@@ -161,7 +163,7 @@ def _run(plan: Plan, on_row: OnRow | None, live: Live, part: Slice | None) -> Ou
             ended=datetime.now(UTC),
             seconds=time.perf_counter() - started,
             write_seconds=output.seconds,
-            inputs=inputs.record(),
+            inputs=None if plan.kept else inputs.record(),
             command=command,
             table_sha256=output.table_sha256,
             studies_sha256=output.studies_sha256,
@@ -180,6 +182,17 @@ def _run(plan: Plan, on_row: OnRow | None, live: Live, part: Slice | None) -> Ou
     if plan.screener.store and part is None:
         plan.screener.store.close()
     return outcome
+
+
+def _rows(
+    plan: Plan, files: Iterator[ImageRef], scorer: Scorer, live: Live, on_item: Callable[[Item], None]
+) -> Generator[Prediction, None, None]:
+    """The rows of films that are read, or whose embeddings are kept."""
+    if plan.kept is None:
+        return plan.screener.stream(files, scorer, plan.prompts, live.stats, on_item)
+    live.total = plan.kept.n_rows
+    labels = dict.fromkeys(prompt.label for prompt in plan.prompts)
+    return kept_rows(plan.kept, scorer, labels, plan.screener.selection, live.stats)
 
 
 def pseudonymiser_of(plan: Plan, *, make_key: bool = True) -> tuple[Pseudonymiser | None, Path | None]:

@@ -21,6 +21,7 @@ from cxrzero.archive.archives import CA_FILE, LISTED_AHEAD
 from cxrzero.archive.limits import Limits, Patience
 from cxrzero.choices import Notify, silent
 from cxrzero.containers.blob import CHANGED
+from cxrzero.display.counts import counted
 from cxrzero.errors import ImageError, RemoteError, UsageError
 from cxrzero.remote.address import ObjectAddress, SignedAddress, known_of, parse_object
 from cxrzero.remote.open import check_installed, opened
@@ -44,8 +45,8 @@ AHEAD_BYTES = 512 * 2**20
 class Objects:
     """Object stores and web servers by their addresses, see docs/places.md.
 
-        >>> with Objects() as objects:  # doctest: +SKIP
-        ...     rows = Screener(objects=objects).predict("s3://bucket/films/")
+        >>> with Screener(objects=Objects()) as screener:
+        ...     rows = screener.predict("s3://bucket/films/")  # doctest: +SKIP
 
     Args:
         allow_lists: also take addresses that stand in a list file.
@@ -295,6 +296,9 @@ class Objects:
         if f"{name} {what}" not in self._said:
             self._said.add(f"{name} {what}")
             self._notify(f"Note: {name} {what}.")
+
+    def __repr__(self) -> str:
+        return f"<Objects: {counted(len(self._named), 'store')} named>"
 
     def __bool__(self) -> bool:
         """Whether a store is named at all."""

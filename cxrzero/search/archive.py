@@ -5,15 +5,17 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from cxrzero.embeddings.ask import Hit
+from cxrzero.embeddings.files import Reader
 from cxrzero.errors import ImageError, NoInputError, RunError, UsageError
 from cxrzero.model.score import Cosine
 from cxrzero.pipeline.live import Live, OnRow
 from cxrzero.places.kind import shown
+from cxrzero.predict.kept import kept_rows
 from cxrzero.prediction import Prediction
 from cxrzero.prompts import LabelPrompts
 from cxrzero.prompts.labels import as_typed
@@ -22,20 +24,6 @@ from cxrzero.sources import check_paths, find_images
 
 Query = npt.NDArray[np.float32]
 SCORE = "cosine"
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """One image of the result.
-
-    Attributes:
-        rank: from 1; equal cosines keep the order of the archive.
-        cosine: of image and query embedding, in [−1, 1]; not a probability.
-    """
-
-    rank: int
-    cosine: float
-    row: Prediction
 
 
 def text_query(screener: Screener, text: str) -> Query:
@@ -84,23 +72,28 @@ def search(
     top: int,
     live: Live,
     on_row: OnRow | None = None,
+    kept: Reader | None = None,
 ) -> list[Hit]:
     """The `top` images nearest to the query, nearest first, in memory that grows with `top` only.
 
     Args:
         live: filled while the search goes on.
         on_row: called with it for each row.
+        kept: an open file of this model's embeddings, which is searched in place of `paths`.
 
     Raises:
         UsageError: the model has no embeddings.
         NoInputError: nothing to read was found.
     """
     screener.member.require_embeddings()
-    check_paths(paths, screener.archives, screener.objects)
     classifier = Cosine(query[None], query[None], screener.member.bundle.scoring)
     asked = [LabelPrompts(SCORE, (), ())]
-    refs = find_images(paths, live.walk, screener.archives, screener.objects)
-    rows = screener.stream(refs, classifier, asked, live.stats)
+    if kept:
+        rows = kept_rows(kept, classifier, {SCORE: None}, screener.selection, live.stats)
+    else:
+        check_paths(paths, screener.archives, screener.objects)
+        refs = find_images(paths, live.walk, screener.archives, screener.objects)
+        rows = screener.stream(refs, classifier, asked, live.stats)
     with closing(rows):
         hits = _nearest(_told(rows, live, on_row), top)
     if not live.stats.rows:

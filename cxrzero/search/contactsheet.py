@@ -11,11 +11,11 @@ from cxrzero._version import __version__
 from cxrzero.display.counts import counted
 from cxrzero.display.page import escape, page
 from cxrzero.display.pictures import breakable, embedded, film, link, thumbnail
+from cxrzero.embeddings.ask import Hit
 from cxrzero.errors import ImageError
 from cxrzero.files import write_whole
 from cxrzero.images.radiograph import Radiograph
 from cxrzero.pipeline.items import RunStats
-from cxrzero.search.archive import Hit
 
 Decode = Callable[[str], Iterator[Radiograph]]
 

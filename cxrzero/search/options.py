@@ -14,13 +14,20 @@ from cxrzero.options import ADVANCED, argument, option
 class SearchOptions:
     """One `cxrzero search`; each field says what it is for."""
 
-    words: tuple[str, ...] = argument("[TEXT] PATH...", "Say what to look for, then name images, folders or @list.txt.")
+    words: tuple[str, ...] = argument(
+        "[TEXT] [PATH...]", "Say what to look for, then name images, folders or @list.txt.", default=()
+    )
     like: str | None = option(None, "Look for images like this one, without a TEXT.", metavar="IMAGE")
     top: int = option(20, "Show the N nearest images.", metavar="N", minimum=1, maximum=100_000)
     out: str | None = option(
         None,
         "Write the result to this table (.csv, .jsonl or .parquet); - is standard output.",
         short="-o",
+        metavar="FILE",
+    )
+    embeddings: Path | None = option(
+        None,
+        "Look among the films whose embeddings cxrzero embed kept in this file; then without PATH.",
         metavar="FILE",
     )
     html: Path | None = option(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain, groupby
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def find_images(
-    paths: Sequence[str],
+    paths: Iterable[str],
     counts: WalkCounts | None = None,
     archives: Archives | None = None,
     objects: Objects | None = None,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from cxrzero.errors import NoInputError
 
 
-def expand_lists(paths: Sequence[str]) -> Iterator[str]:
+def expand_lists(paths: Iterable[str]) -> Iterator[str]:
     for path in paths:
         if path.startswith("@"):
             yield from _read_list(path[1:])

@@ -47,6 +47,8 @@ class Reader:
             ArchiveError: an archive does not answer any more.
         """
         ref = ImageRef(film) if isinstance(film, str) else film
+        if ref.picture is not None:
+            return ref.picture.decode(options, decoder)
         kind = kind_of_place(ref.path)
         if kind == "archive":
             if not self.archives:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from cxrzero.display.counts import counted
 from cxrzero.errors import ImageError
+
+if TYPE_CHECKING:
+    from cxrzero.sources.pictures import Picture
 
 FILES_ONLY = (
     "this reads files, and not from an archive: fetch its films first, with cxrzero predict ADDRESS --keep-files DIR, "
@@ -42,6 +45,7 @@ class ImageRef(NamedTuple):
         position: among all files of the walk, from 0; None where nobody counts (`cxrzero.predict.shardlog` does).
         is_anew: whether it is read though the cache knows it.
         content: digest of its bytes, where it was hashed (`cxrzero.cache.contents`).
+        picture: of a program, in place of a film at the path, which is then only its name.
     """
 
     path: str
@@ -50,6 +54,7 @@ class ImageRef(NamedTuple):
     position: int | None = None
     is_anew: bool = False
     content: bytes | None = None
+    picture: Picture | None = None
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from cxrzero.backends.base import cpu_count
 from cxrzero.choices import Notify, silent
 from cxrzero.errors import OutputError, OutputExistsError, RunError
 from cxrzero.files import cannot_write, whole_folder, write_whole
-from cxrzero.screener import MAX_DEFAULT_WORKERS
+from cxrzero.screener.models import MAX_DEFAULT_WORKERS
 from cxrzero.tables.pseudonym import Pseudonymiser, default_key_file, load_key
 from cxrzero.tables.record import RunRecord, read_manifest
 from cxrzero.worklist.about import about, checked, warnings

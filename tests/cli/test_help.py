@@ -15,6 +15,7 @@ from cxrzero.cli import app
 from cxrzero.compare.options import CompareOptions
 from cxrzero.dicom_out.options import DicomSrOptions
 from cxrzero.evaluate.options import EvalOptions
+from cxrzero.export.options import ExportOptions
 from cxrzero.heatmap.options import HeatmapOptions
 from cxrzero.node.options import ListenOptions
 from cxrzero.options import options_of
@@ -29,6 +30,7 @@ OPTIONS_TYPES = (
     DicomSrOptions, CompareOptions,
     TableOptions,
     ListenOptions,
+    ExportOptions,
 )  # fmt: skip
 
 # With what a help text may begin. A new word belongs here if it is a verb that tells the program what to do.

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from cxrzero.errors import ConfigError, NoInputError
-from cxrzero.heatmap.arrays import FilmMaps, Region, above_half, peak_of, read_npz, write_npz
+from cxrzero.heatmap.arrays import FilmMaps, Region, read_npz, write_npz
+from cxrzero.heatmap.heights import above_half, peak_of
 
 MAPS = FilmMaps(
     path="ward/'=film \\xff.png",

@@ -13,8 +13,8 @@ from PIL import Image
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from cxrzero import Screener
-from cxrzero.heatmap.arrays import peak_of
 from cxrzero.heatmap.cells import Axis, patch_axes
+from cxrzero.heatmap.heights import peak_of
 from cxrzero.heatmap.places import Line, lines_of, onto_frame
 from cxrzero.images.radiograph import StoredFrame
 from cxrzero.model.preprocess import Preprocess

@@ -1,17 +1,19 @@
-"""The Python API: one object that holds a model and answers questions about images."""
+"""Models that are open, what a question comes to for them, and the stream of rows that films become."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from cxrzero._version import __version__
 from cxrzero.archive.archives import Archives
 from cxrzero.backends import open_encoder
 from cxrzero.backends.base import CUDA_BATCH, CUDA_CALLS, cpu_count
@@ -23,33 +25,33 @@ from cxrzero.choices import (
     CacheBy,
     DecodeIn,
     Device,
-    MapMethod,
     Notify,
     Precision,
     gpu_number,
     silent,
 )
-from cxrzero.errors import LabelError, NoInputError, UsageError
-from cxrzero.heatmap.arrays import FilmMaps
+from cxrzero.display.oneline import line
+from cxrzero.embeddings.origin import Origin
+from cxrzero.errors import LabelError, UsageError
+from cxrzero.files import installed_versions
 from cxrzero.images.flags import MIN_SIDE
 from cxrzero.images.radiograph import DecodeOptions, Radiograph
-from cxrzero.member import Member, members_of, preprocessings_of
+from cxrzero.member import DECODING_PACKAGES, Member, members_of, preprocessings_of
 from cxrzero.model.score import Ensemble, Scorer
 from cxrzero.pipeline.hashing import CACHE_BY, blocks_by
 from cxrzero.pipeline.items import Item, RunStats
+from cxrzero.pipeline.onethread import OneThread
 from cxrzero.pipeline.run import Pipeline
 from cxrzero.pipeline.selection import Selection
 from cxrzero.pipeline.threads import DECODE_IN, PROCESSES_FROM, OpenDecoders, ThreadDecoders
-from cxrzero.places.kind import shown
 from cxrzero.prediction import Prediction
 from cxrzero.prompts import LabelPrompts, resolve_prompts
 from cxrzero.prompts.ask import entries_of
-from cxrzero.prompts.bank import BUILT_IN
 from cxrzero.prompts.lint import Finding
-from cxrzero.prompts.remarks import UNMEASURED, lines, remarks_on
+from cxrzero.prompts.remarks import UNMEASURED, remarks_on
 from cxrzero.registry.resolve import resolve_models
 from cxrzero.remote.objects import Objects
-from cxrzero.sources import ImageRef, check_paths, find_images
+from cxrzero.sources import ImageRef
 from cxrzero.sources.reader import Reader
 
 if TYPE_CHECKING:
@@ -66,47 +68,21 @@ MAX_DEFAULT_WORKERS = 16
 FAST_OVERSAMPLING = 2
 
 
-class Screener:
-    """Zero-shot screening with one model, or with an ensemble.
+class OpenModels:
+    """What every command and the Python API have: models, caches, decoders, and how they are asked.
 
-        >>> from cxrzero import Screener
-        >>> rows = Screener().predict("folder/", labels=["pneumonia", "edema"])
-        >>> pandas.DataFrame(rows)
+    Arguments and errors are those of `cxrzero.Screener`, which is what programs use.
 
-    Args:
-        model: what --model takes (docs/models.md): a bundle's folder, a known name, a checkpoint. Several are an
-            ensemble.
-        device: "cpu"; "cuda" or "cuda:N", which must run on that GPU; "auto" takes CUDA where it works.
-        backend: "onnxruntime", "openvino", "torch"; "auto" takes what docs/backends.md says.
-        precision: "fp32", "fp16", "bf16", "int8", of the image encoder; "auto" takes the fastest one whose deviation
-            is known and small.
-        batch_size: frames that are encoded together; None: 32 on a CPU, 256 on a GPU.
-        workers: files that are decoded at once; None: one per core that the process may use, at most 16; twice as many
-            with `gpu_decode`.
-        decode_in: "threads"; "processes", faster with many workers, for which a script needs its
-            `if __name__ == "__main__":`; "auto" takes them from 8 workers on, beside a GPU from 2.
+    Attributes:
+        members: the models.
+        reader: reads films, whatever their place.
+        store: where embeddings are kept; None keeps none.
+        batch_size: frames that are encoded together.
+        workers: files that are decoded at once.
         decode_options: how images are decoded.
-        selection: which readable images are left out; None scores them all.
-        cache: keep embeddings in the user's cache folder, or the one given, and use those there (docs/cache.md).
-        cache_by: "path": a film is known where it is; "content": wherever it goes, for which it is hashed once.
-        cache_large: also keep films of which more than 1 MiB each is to be kept (some models that score by attention).
-        fast_decode: decode JPEG and JPEG 2000 films no larger than needed, see `DecodeOptions.fast_side`.
-        gpu_decode: decode lossless JPEG 2000 frames of DICOM files on the GPU of `device`, to the same
-            pixels; the rest in threads of this process.
-        archives: of archives whose addresses are read (docs/archive.md); None reads from none.
-        objects: of object stores and web servers, the same (docs/places.md).
-        notify: is told before something slow happens, such as the import of a checkpoint, and what there is to say of
-            the labels; by default nobody is.
-
-    Raises:
-        UsageError: a number below 1, an unknown word, no model at all, or the same one twice; both kinds of decoding.
-        MissingExtraError: `gpu_decode` without nvImageCodec.
-        AmbiguousModelError: a model's name means two things here.
-        BundleError: the model is missing, damaged or unknown.
-        ImportModelError: the checkpoint cannot become a bundle.
-        DeviceError: CUDA was asked for and cannot run, or cannot decode.
-        ConfigError: the precision is not offered for this model, backend and device.
-        MissingExtraError: the backend, or what importing the checkpoint needs, is not installed.
+        gpu_frames: decodes compressed frames on a GPU; None where the processor does.
+        selection: which readable images are left out.
+        cache_by: what the cache knows a film by.
     """
 
     def __init__(
@@ -136,6 +112,7 @@ class Screener:
             raise UsageError(f"cache_by {cache_by!r} is unknown; choose one of {', '.join(CACHE_BY)}")
         if decode_in not in DECODE_IN:
             raise UsageError(f"decode_in {decode_in!r} is unknown; choose one of {', '.join(DECODE_IN)}")
+        self._use = OneThread("Screener")
         self._notify, self.reader = notify, Reader(archives, objects)
         self.store: Store | None = Store(None if cache is True else cache) if cache else None
         specs = [model] if isinstance(model, str | os.PathLike) else list(model)
@@ -157,78 +134,55 @@ class Screener:
         self.selection = selection or Selection()
         self.cache_by = cache_by
 
-    def predict(
-        self,
-        paths: PathLike | Sequence[PathLike],
-        labels: Sequence[str] | None = None,
-        *,
-        prompts: str | None = None,
-        calibration: PathLike | None = None,
-    ) -> list[Prediction]:
-        """Score files and folders.
-
-        Args:
-            paths: a file, a folder (searched recursively), an address, or several; "@list.txt" names a file of paths.
-            labels: findings in plain words; None asks the calibration's, and without one the model's own list.
-            prompts: a prompts file, or "default" for the built-in bank; None asks by the model's own templates.
-            calibration: file of `cxrzero eval`, or the text "model" for the one in the model's bundle (a file of that
-                name is "./model"); the rows then have `calibrated` and `decision`.
-
-        Returns:
-            One row per frame, failed or skipped file, in the order of the contract. An unreadable image is a row
-            with status "failed", not an exception.
+    def origin(self) -> Origin:
+        """What `embed` says of who made its embeddings.
 
         Raises:
-            NoInputError: a path does not exist, or nothing in it is an image.
-            LabelError: labels that cannot be columns of one table, or that the calibration lacks.
-            ConfigError: the calibration was fitted for another model or other prompts, or the model has none.
-            TokenizerError: a label is too long for the model.
-            ArchiveError: an archive does not answer, or refuses.
-            RemoteError: an object store or web server does not answer, or refuses.
+            UsageError: a model scores by attention, and has none.
         """
-        given = [os.fspath(paths)] if isinstance(paths, str | os.PathLike) else [os.fspath(path) for path in paths]
-        check_paths(given, self.archives, self.objects)
-        asked = self.prompts(labels, prompts, calibration)
-        applied = self.calibration(calibration, asked) if calibration is not None else None
-        remarks = self.remarks(asked, is_typed=labels is not None or prompts not in (None, BUILT_IN))
-        for line in (*self.notes(), *lines(remarks), *(applied.notes() if applied else ())):
-            self._notify(line)
-        scorer: Scorer = self.classifier(asked)
-        refs = find_images(given, archives=self.archives, objects=self.objects)
-        rows = list(self.stream(refs, applied(scorer) if applied else scorer, asked))
-        if not rows:
-            raise NoInputError(f"nothing to read in {', '.join(map(shown, given))}: no image or DICOM file was found")
-        return rows
+        for member in self.members:
+            member.require_embeddings()
+        models = tuple(
+            {
+                "name": member.bundle.name,
+                "fingerprint": member.fingerprint,
+                "embed_dim": member.bundle.embed_dim,
+                "preprocess": [dict(step) for step in member.bundle.preprocess],
+            }
+            for member in self.members
+        )
+        versions = {"cxrzero": __version__, **installed_versions(DECODING_PACKAGES)}
+        return Origin(models, self.precision, asdict(self.decode_options), versions)
 
-    def heatmap(
-        self,
-        image: PathLike,
-        labels: Sequence[str] | None = None,
-        *,
-        prompts: str | None = None,
-        method: MapMethod = "auto",
-        frame: int = 1,
-    ) -> FilmMaps:
-        """Where in a film each label is seen, on the film's own pixels (docs/heatmap.md).
+    def close(self) -> None:
+        """End connections and close the cache; it cannot be used any more. Once is enough.
 
-        Args:
-            image: a file.
-            labels: as in `predict`.
-            prompts: as in `predict`.
-            method: "patch" needs one model that embeds patches, "attention" one whose scorer says where it looks,
-                "occlusion" takes any; "auto" takes what was measured better.
-            frame: 1-based.
+            >>> screener = Screener()
+            >>> screener.close()
 
         Raises:
-            NoInputError: the file does not exist, or has no such frame.
-            RunError: it cannot be read.
-            ConfigError: patches or attention are asked of a model that has none.
-            LabelError: see `prompts`.
+            UsageError: another thread is using it.
         """
-        from cxrzero.heatmap.one import map_one
+        self._use.close()
+        for each in (self.store, self.reader.archives, self.reader.objects):
+            if each is not None:
+                each.close()
 
-        asked = self.prompts(labels, prompts)
-        return map_one(self, os.fspath(image), asked, method, frame, self._notify)
+    def __enter__(self) -> Self:
+        self._use.check()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> NoReturn:
+        self._use.refuse_pickling()
+
+    def __repr__(self) -> str:
+        names, encoder = ", ".join(member.bundle.name for member in self.members), self.members[0].encoder
+        return f"{line(f'<Screener: {names} in {self.precision} on {encoder.device} by {encoder.backend}')}>"
 
     @property
     def member(self) -> Member:
@@ -334,18 +288,24 @@ class Screener:
 
     def classifier(self, prompts: Sequence[LabelPrompts]) -> Scorer:
         """Encode prompts, each distinct sentence once for each model."""
-        if not self.is_ensemble:
-            return self.member.classifier(prompts)
-        return Ensemble(tuple(member.classifier(member.own(prompts)) for member in self.members))
+        with self._use():
+            if not self.is_ensemble:
+                return self.member.classifier(prompts)
+            return Ensemble(tuple(member.classifier(member.own(prompts)) for member in self.members))
 
     def embed_texts(self, sentences: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Encode T sentences with the one model, see `cxrzero.member.Member.embed_texts`.
+        """Encode T sentences with the one model: (T, D) float32, rows of length 1.
+
+            >>> screener.embed_texts(["an enlarged heart", "clear lungs"]).shape
+            (2, 384)
 
         Raises:
             UsageError: it is an ensemble, or scores by attention.
+            TokenizerError: a sentence is too long for the model.
         """
         self.member.require_embeddings()
-        return self.member.embed_texts(sentences)
+        with self._use():
+            return self.member.embed_texts(sentences)
 
     def notes(self, *, on_keeping: bool = True) -> list[str]:
         """What to know of the models before they are asked, see `cxrzero.member.Member.notes`."""
@@ -358,18 +318,25 @@ class Screener:
         prompts: Sequence[LabelPrompts],
         stats: RunStats | None = None,
         on_item: Callable[[Item], None] | None = None,
+        in_memory: bool = False,
     ) -> Generator[Prediction, None, None]:
-        """Predict row by row in constant memory; `on_item` as in `cxrzero.pipeline.run.Pipeline.run`."""
+        """Predict row by row in constant memory.
+
+        Args:
+            on_item: as in `cxrzero.pipeline.run.Pipeline.run`.
+            in_memory: some of the films are, so threads of this process decode them.
+        """
+        self._use.check()
         embedders = tuple(member.embedder(self.decode_options) for member in self.members)
         film_bytes = sum(member.bundle.film_bytes for member in self.members)
         blocks = blocks_by(self.cache_by, self.store, self.reader.content, self.workers, self.batch_size, film_bytes)
-        pipeline = Pipeline(self._open_decoders(), embedders, self.batch_size, self.selection, blocks)
+        pipeline = Pipeline(self._open_decoders(in_memory), embedders, self.batch_size, self.selection, blocks)
         labels = dict.fromkeys(prompt.label for prompt in prompts)
-        return pipeline.run(refs, scorer, labels, RunStats() if stats is None else stats, on_item)
+        return self._use.through(pipeline.run(refs, scorer, labels, RunStats() if stats is None else stats, on_item))
 
-    def _open_decoders(self) -> OpenDecoders:
+    def _open_decoders(self, in_memory: bool = False) -> OpenDecoders:
         preprocessings = preprocessings_of(self.members)
-        if self.decode_in == "threads":
+        if in_memory or self.decode_in == "threads":
             reader = self.reader
             threads = partial(ThreadDecoders, expect=reader.expect, hurried=reader.hurried)
             return partial(threads, self.decode, preprocessings, self.workers)
