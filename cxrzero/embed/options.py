@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,3 +44,9 @@ class EmbedOptions:
     pseudonym_key: Path | None = option_of(PredictOptions, "pseudonym_key")
     shard: Shard | None = option_of(PredictOptions, "shard")
     allow_remote_list: bool = option_of(PredictOptions, "allow_remote_list")
+
+    def as_predict(self) -> PredictOptions:
+        """The same models, decoders and films, for what `predict` does with them; it is asked nothing."""
+        names = {field.name for field in dataclasses.fields(PredictOptions)}
+        shared = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name in names}
+        return PredictOptions(**shared | {"out": str(self.out)})

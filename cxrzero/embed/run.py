@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
@@ -12,30 +11,29 @@ from typing import Any
 
 import numpy as np
 
-from cxrzero._version import __version__
 from cxrzero.archive.archives import Archives
 from cxrzero.choices import Notify, silent
 from cxrzero.embed.options import EmbedOptions
 from cxrzero.embeddings.ask import nothing
 from cxrzero.embeddings.files import check_suffix, writing
 from cxrzero.embeddings.rows import without_scores
-from cxrzero.errors import NoInputError, UsageError, exit_code
-from cxrzero.files import check_file, installed_versions, sha256_of, write_json
-from cxrzero.images.radiograph import DecodeOptions
+from cxrzero.errors import MissingExtraError, NoInputError, UsageError, exit_code
+from cxrzero.files import check_file, sha256_of, write_json
 from cxrzero.options import record_of
 from cxrzero.pipeline.items import Frame, Item, RunStats
 from cxrzero.pipeline.live import Live, OnRow
-from cxrzero.pipeline.selection import Selection, parse_skip
 from cxrzero.places.kind import shown
 from cxrzero.predict.commandline import command_line
 from cxrzero.predict.inputs import Inputs, picture_line
-from cxrzero.predict.manifest import MANIFEST_SCHEMA_VERSION, RECORDED_PACKAGES, each_once, manifest_path, reasons
+from cxrzero.predict.manifest import begun_record, cache_of, counts_of, manifest_path
+from cxrzero.predict.plan import open_screener
 from cxrzero.predict.shardlog import ShardLog, shardlog_path
 from cxrzero.prediction import Prediction
 from cxrzero.remote.objects import Objects
 from cxrzero.screener import Screener
 from cxrzero.sources import check_paths, find_images
 from cxrzero.tables.pseudonym import Pseudonymiser, default_key_file, load_key
+from cxrzero.tables.writers import check_format
 
 # Rows that are handed to the file at once.
 ROWS_AT_ONCE = 1024
@@ -77,24 +75,7 @@ def embed(
     with Archives(notify=notify) as archives, Objects(allow_lists=options.allow_remote_list, notify=notify) as objects:
         check_paths(options.paths, archives, objects)
         suffix = _check_outputs(options)
-        screener = Screener(
-            options.model,
-            device=options.device,
-            backend=options.backend,
-            precision=options.precision,
-            batch_size=options.batch_size,
-            workers=options.workers,
-            decode_in=options.decode_in,
-            decode_options=DecodeOptions(invert=options.invert),
-            selection=Selection(parse_skip(options.skip), options.only),
-            cache=options.cache,
-            cache_by=options.cache_by,
-            fast_decode=options.fast_decode,
-            gpu_decode=options.gpu_decode,
-            archives=archives or None,
-            objects=objects or None,
-            notify=notify,
-        )
+        screener = open_screener(options.as_predict(), notify, archives or None, objects or None)
         return _run(options, screener, suffix, on_row, live)
 
 
@@ -107,9 +88,10 @@ def _check_outputs(options: EmbedOptions) -> str:
     for path in (options.out, manifest_path(str(options.out)), *beside):
         check_file(path, overwrite=options.overwrite)
     if suffix == ".parquet":
-        from cxrzero.tables.writers import check_format
-
-        check_format("parquet")
+        try:
+            check_format("parquet")
+        except MissingExtraError as error:
+            raise UsageError(f"{error}, or name an .npz file with --out") from None
     return suffix
 
 
@@ -182,8 +164,7 @@ def _record(
     pseudonymiser: Pseudonymiser | None,
 ) -> dict[str, Any]:
     """What a run's record says, by the keys of that of `predict`; what only answers have is null."""
-    encoders = [member.encoder for member in screener.members]
-    stats, decisive = live.stats, screener.decisive(())
+    stats = live.stats
     settled = {
         "batch_size": screener.batch_size,
         "workers": screener.workers,
@@ -192,35 +173,15 @@ def _record(
         "skip": sorted(screener.selection.skip),
     }
     return {
-        "schema_version": MANIFEST_SCHEMA_VERSION,
-        "cxrzero": __version__,
-        "command": command_line(options, pseudonymiser, "embed"),
-        "started": started.isoformat(timespec="milliseconds"),
+        **begun_record(screener, command_line(options, pseudonymiser, "embed"), started),
         "ended": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "versions": {"python": platform.python_version(), **installed_versions(RECORDED_PACKAGES)},
-        "platform": f"{platform.system()} {platform.machine()}",
-        "backend": each_once(encoder.backend for encoder in encoders),
-        "device": each_once(encoder.device for encoder in encoders),
-        "gpu": each_once(str(encoder.gpu) for encoder in encoders if encoder.gpu) or None,
-        "device_reason": reasons(encoders),
-        **decisive,
+        **screener.decisive(()),
         "prompts": None,
         "calibration": None,
         "embed_dim": screener.origin().embed_dim,
         "options": record_of(options, settled),
-        "counts": {
-            "ok": stats.ok,
-            "failed": stats.failed,
-            "skipped": stats.skipped,
-            "ignored_files": live.walk.ignored,
-        },
-        "cache": {
-            "used": screener.store is not None and screener.store.alive,
-            "cached": stats.cached,
-            "embedded": stats.embedded,
-            "hashed": stats.hashed,
-            "notices": screener.store.notices if screener.store else [],
-        },
+        "counts": counts_of(stats, live.walk),
+        "cache": cache_of(screener, stats),
         "seconds": {
             "wall": round(seconds, 3),
             "decode": round(stats.decode_seconds, 3),

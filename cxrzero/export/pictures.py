@@ -28,8 +28,8 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp"})
 # Of stores whose addresses Label Studio takes.
 STORES = frozenset({"http", "https", "s3", "gs", "azure-blob"})
 
-NO_PICTURE = "its file is no PNG, JPEG or BMP by its name; give --png to have it drawn"
-ONE_FRAME = "it is one frame of a file; give --png to have it drawn"
+NO_PICTURE = "not named as a PNG, JPEG or BMP file; give --png to have such films drawn"
+ONE_FRAME = "one frame of a file with several; give --png to have such films drawn"
 TWICE = "an earlier row has the same picture"
 
 

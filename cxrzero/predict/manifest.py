@@ -22,8 +22,11 @@ from cxrzero.tables.table import STDOUT
 
 if TYPE_CHECKING:
     from cxrzero.backends.open import Encoder
+    from cxrzero.pipeline.items import RunStats
     from cxrzero.predict.plan import Plan
     from cxrzero.predict.run import Outcome
+    from cxrzero.screener import Screener
+    from cxrzero.sources import WalkCounts
 
 MANIFEST_SCHEMA_VERSION = 1
 
@@ -68,21 +71,10 @@ def build_manifest(plan: Plan, outcome: Outcome) -> dict[str, Any]:
         "table_sha256": outcome.table_sha256,
         "studies_sha256": outcome.studies_sha256,
         "shard": outcome.shard,
-        "counts": {
-            "ok": stats.ok,
-            "failed": stats.failed,
-            "skipped": stats.skipped,
-            "ignored_files": outcome.walk.ignored,
-        },
+        "counts": counts_of(stats, outcome.walk),
         "not_fetched": dict(sorted(screener.archives.unfetched.items())) if screener.archives else None,
         "studies": {**asdict(outcome.studies), "warnings": outcome.studies.warnings()} if outcome.studies else None,
-        "cache": {
-            "used": screener.store is not None and screener.store.alive,
-            "cached": stats.cached,
-            "embedded": stats.embedded,
-            "hashed": stats.hashed,
-            "notices": screener.store.notices if screener.store else [],
-        },
+        "cache": cache_of(screener, stats),
         "gpu_decode": frames and {"on_gpu": frames.on_gpu, "on_cpu": frames.on_cpu},
         "seconds": {
             "wall": round(outcome.seconds, 3),
@@ -97,6 +89,19 @@ def build_manifest(plan: Plan, outcome: Outcome) -> dict[str, Any]:
 def begun_manifest(plan: Plan, command: str, started: datetime) -> dict[str, Any]:
     """What of it is known before the first row: a database has that from the beginning."""
     screener = plan.screener
+    return {
+        **begun_record(screener, command, started),
+        **screener.decisive(plan.prompts),
+        "prompt_sources": {p.label: _source(p.source, plan.options) for p in plan.prompts},
+        "remarks": [dataclasses.asdict(finding) for finding in plan.remarks],
+        "location": _location(plan),
+        "calibration": plan.calibration.record() if plan.calibration else None,
+        "options": record_of(plan.options, plan.settled),
+    }
+
+
+def begun_record(screener: Screener, command: str, started: datetime) -> dict[str, Any]:
+    """Who computes, where and with what: how the record of any command begins that embeds films."""
     encoders = [member.encoder for member in screener.members]
     return {
         "schema_version": MANIFEST_SCHEMA_VERSION,
@@ -110,12 +115,23 @@ def begun_manifest(plan: Plan, command: str, started: datetime) -> dict[str, Any
         "device": each_once(encoder.device for encoder in encoders),
         "gpu": each_once(str(encoder.gpu) for encoder in encoders if encoder.gpu) or None,
         "device_reason": reasons(encoders),
-        **screener.decisive(plan.prompts),
-        "prompt_sources": {p.label: _source(p.source, plan.options) for p in plan.prompts},
-        "remarks": [dataclasses.asdict(finding) for finding in plan.remarks],
-        "location": _location(plan),
-        "calibration": plan.calibration.record() if plan.calibration else None,
-        "options": record_of(plan.options, plan.settled),
+    }
+
+
+def counts_of(stats: RunStats, walk: WalkCounts) -> dict[str, int]:
+    """Rows by status, and what the walk ignored."""
+    return {"ok": stats.ok, "failed": stats.failed, "skipped": stats.skipped, "ignored_files": walk.ignored}
+
+
+def cache_of(screener: Screener, stats: RunStats) -> dict[str, Any]:
+    """What the cache gave and was given."""
+    store = screener.store
+    return {
+        "used": store is not None and store.alive,
+        "cached": stats.cached,
+        "embedded": stats.embedded,
+        "hashed": stats.hashed,
+        "notices": store.notices if store else [],
     }
 
 

@@ -10,10 +10,10 @@ import csv
 import heapq
 import json
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cxrzero.choices import Aggregate
 from cxrzero.display.counts import counted
@@ -46,6 +46,7 @@ OF_PARTS = ("gpu", "command", "started", "ended", "inputs", "table_sha256")
 SUMMED = {"counts": ("ok", "failed", "skipped"), "cache": ("cached", "embedded")}
 
 Row = tuple[int, str, list[str]]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +67,28 @@ class Part:
         Raises:
             RunError: table, log and record do not have the same rows.
         """
-        rows = 0
-        log = read_shardlog(shardlog_path(str(self.path)))
         cells = read_table(self.path)
         next(cells, None)
-        for row in cells:
-            position, digest = next(log, (None, ""))
-            if position is None or len(row) != len(columns):
+        for row in self.logged(cells):
+            if len(row[2]) != len(columns):
                 raise _damaged(self.path)
-            rows += 1
+            yield row
+
+    def logged(self, rows: Iterable[T]) -> Iterator[tuple[int, str, T]]:
+        """Rows, whatever one is, each behind the position of its file in the whole walk and its picture's digest.
+
+        Raises:
+            RunError: rows, log and record do not fit together.
+        """
+        count = 0
+        log = read_shardlog(shardlog_path(str(self.path)))
+        for row in rows:
+            position, digest = next(log, (None, ""))
+            if position is None:
+                raise _damaged(self.path)
+            count += 1
             yield position, digest, row
-        if next(log, None) is not None or rows != sum(self.record["counts"][name] for name in SUMMED["counts"]):
+        if next(log, None) is not None or count != sum(self.record["counts"][name] for name in SUMMED["counts"]):
             raise _damaged(self.path)
 
 
@@ -111,7 +123,7 @@ def merge(
     inputs = Inputs()
     # Cells are written as the shards wrote them: texts are safe for spreadsheets already, and −0.1 is no text.
     with Table(str(out), dict.fromkeys(columns, object), "csv", overwrite=overwrite) as table:
-        for _, digest, row in _in_order(parts, columns):
+        for _, digest, row in in_order(parts, lambda part: part.rows(columns)):
             inputs.add(digest)
             if digest in seen:
                 row[flags] = ";".join(sorted({*filter(None, row[flags].split(";")), "duplicate"}))
@@ -197,13 +209,29 @@ def check_complete(parts: Sequence[Part]) -> None:
 
 
 def check_alike(parts: Sequence[Part]) -> list[str]:
-    """All made by the same command from the same files; returns the columns.
+    """All tables made by the same command from the same files; returns the columns.
+
+    Raises:
+        UsageError: naming what differs and in which parts.
+    """
+    check_one_run(parts)
+    first = parts[0]
+    columns = next(read_table(first.path), [])
+    for part in parts[1:]:
+        if next(read_table(part.path), []) != columns:
+            raise UsageError(f"{first.path} and {part.path} have different columns")
+    if "flags" not in columns:
+        raise UsageError(f"{first.path} is not a prediction table: it has no column flags")
+    return columns
+
+
+def check_one_run(parts: Sequence[Part]) -> None:
+    """By their records all made by the same command from the same files, whatever the parts hold.
 
     Raises:
         UsageError: naming what differs and in which parts.
     """
     first = parts[0]
-    columns = next(read_table(first.path), [])
     for part in parts[1:]:
         for key in ("files_found", "walk"):
             if part.shard[key] != first.shard[key]:
@@ -213,11 +241,6 @@ def check_alike(parts: Sequence[Part]) -> list[str]:
                 )
         if what := difference(first.record, part.record):
             raise UsageError(f"{first.path} and {part.path} differ in {what}")
-        if next(read_table(part.path), []) != columns:
-            raise UsageError(f"{first.path} and {part.path} have different columns")
-    if "flags" not in columns:
-        raise UsageError(f"{first.path} is not a prediction table: it has no column flags")
-    return columns
 
 
 def difference(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
@@ -271,10 +294,19 @@ def read_table(path: Path) -> Iterator[list[str]]:
         raise _damaged(path) from error
 
 
-def _in_order(parts: Sequence[Part], columns: Sequence[str]) -> Iterator[Row]:
-    """All rows in the order of the walk; no file may be missing and none in two parts."""
+def in_order(
+    parts: Sequence[Part], rows: Callable[[Part], Iterator[tuple[int, str, T]]]
+) -> Iterator[tuple[int, str, T]]:
+    """All rows in the order of the walk; no file may be missing and none in two parts.
+
+    Args:
+        rows: of a part, as `Part.logged` gives them.
+
+    Raises:
+        RunError: the parts do not cover the walk.
+    """
     expected = 0
-    for row in heapq.merge(*(part.rows(columns) for part in parts), key=lambda row: row[0]):
+    for row in heapq.merge(*map(rows, parts), key=lambda row: row[0]):
         if row[0] not in (expected - 1, expected):
             raise RunError(f"the shards do not cover file {expected:,} of the walk; run them again")
         expected = row[0] + 1

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from cxrzero.containers.open import OpenContainers
 from cxrzero.errors import NoInputError
 from cxrzero.files import is_database
-from cxrzero.places.kind import is_local, kind_of_place
+from cxrzero.places.kind import is_local, kind_of_place, shown
 from cxrzero.places.members import file_of, names_container
 from cxrzero.sources.lists import expand_lists
 from cxrzero.sources.packed import film_at, films_in, is_container, open_blob
@@ -21,6 +21,9 @@ from cxrzero.sources.walk import films_at
 if TYPE_CHECKING:
     from cxrzero.archive.archives import Archives
     from cxrzero.sources.objects import Objects
+
+# Suffixes of files of embeddings (`cxrzero.embeddings.files`), which are no films.
+KEPT = (".npz", ".parquet")
 
 
 def find_images(
@@ -83,8 +86,8 @@ def check_paths(paths: Sequence[str], archives: Archives | None = None, objects:
 
     Raises:
         UsageError: see `Archives.check` and `Objects.check`.
-        NoInputError: nothing given, a path that does not exist (a broken link exists: it becomes a failed row), or a
-            list file that cannot be read, or is no list of paths; a database of results.
+        NoInputError: nothing given, a path that does not exist (a broken link exists: it becomes a failed row), a list
+            file that cannot be read or is no list of paths, a database of results, or a file of embeddings.
     """
     if not paths:
         raise NoInputError("no input: name a file, a folder or @list.txt")
@@ -93,6 +96,10 @@ def check_paths(paths: Sequence[str], archives: Archives | None = None, objects:
             raise NoInputError(
                 "a database is given where films are read; its table is written by cxrzero table DATABASE --out "
                 "predictions.csv"
+            )
+        if path.lower().endswith(KEPT) and is_local(path):
+            raise NoInputError(
+                f"{shown(path)} holds no films: embeddings that cxrzero embed kept are asked with --embeddings FILE"
             )
         if not path.startswith("@") and is_local(path) and not os.path.lexists(file := file_of(path)):
             raise NoInputError(f"{file} does not exist")

@@ -145,6 +145,7 @@ REFUSED = {
     "inverted": (["predict", "--embeddings", "KEPT", "--invert", "yes"], "--invert is for films"),
     "another model": (["predict", "--embeddings", "KEPT", "--model", "OTHER"], "take the model that made them"),
     "fast": (["predict", "--embeddings", "KEPT", "--fast-decode"], "--fast-decode"),
+    "given as a film": (["predict", "KEPT"], "asked with --embeddings"),
     "no file": (["predict", "--embeddings", "nowhere.npz"], "nowhere.npz does not exist"),
     "another file": (["predict", "--embeddings", "films.csv"], ".parquet or .npz"),
     "nothing": (["predict"], "no input"),

@@ -120,7 +120,7 @@ def test_fiftyone_by_its_documented_rules(predicted: Path, folder: Path) -> None
     """FiftyOneImageClassificationDataset: `labels` of absolute paths, whose targets are places in `classes`."""
     done = run(predicted, "--to", "fiftyone")
     assert done.exit_code == 3, done.output
-    assert "1 film is left out: its file is no PNG" in done.output
+    assert "1 film is left out: not named as a PNG" in done.output
     assert "it is films/film.dcm" in done.output
     written, record = read(folder / "labels.json"), read(folder / "predictions.run.json")
     assert written["classes"] == ["edema", "no finding"]
@@ -170,8 +170,8 @@ def test_addresses_of_pictures(folder: Path) -> None:
     images = [task["data"]["image"] for task in read(folder / "tasks.json")]
     assert images == ["http://pictures/x/a%26b%20%231.png", "s3://bucket/a.jpg", "https://data.example/a.png?sig=1"]
     for fault in (
-        "2 films are left out: its file",
-        "1 film is left out: it is one frame",
+        "2 films are left out: not named",
+        "1 film is left out: one frame",
         "an earlier row has the same",
     ):
         assert fault in done.output

@@ -16,7 +16,7 @@ import torch
 from onnx import AttributeProto, NodeProto
 from torch import Tensor
 
-from cxrzero.backends.torch.ops import NUMERIC, STRUCTURAL, Function, to_tensor
+from cxrzero.backends.torch.ops import NUMERIC, STRUCTURAL, Function, UnknownFormError, to_tensor
 from cxrzero.errors import BundleError
 from cxrzero.model.weights import map_tensors
 
@@ -98,7 +98,7 @@ class TorchGraph:
             inputs = [None if x is None else x.to(self.device) for x in inputs]
         try:
             result = step.function(step.attributes, *inputs)
-        except NotImplementedError as error:
+        except UnknownFormError as error:
             raise BundleError(f"{self.path}: {step.operator} with {error} is not known to the torch backend") from error
         return result if isinstance(result, list) else [result]
 

@@ -17,6 +17,11 @@ from onnx import TensorProto, numpy_helper
 from torch import Tensor
 from torch.nn import functional
 
+
+class UnknownFormError(Exception):
+    """An operator is asked in a form that no published tower has, and that is not computed here; says which."""
+
+
 Attributes = Mapping[str, Any]
 Function = Callable[..., Any]
 
@@ -122,12 +127,12 @@ def _conv(attributes: Attributes, x: Tensor, weight: Tensor, bias: Tensor | None
 def _pool(function: Callable[..., Tensor], fill: float, attributes: Attributes, x: Tensor) -> Tensor:
     kernel = attributes["kernel_shape"]
     if any(step != 1 for step in attributes.get("dilations", ())):
-        raise NotImplementedError("pooling with dilations")
+        raise UnknownFormError("pooling with dilations")
     if attributes.get("ceil_mode", 0) and not _pools_evenly(attributes, x):
-        raise NotImplementedError("pooling with ceil_mode")
+        raise UnknownFormError("pooling with ceil_mode")
     padded = any(attributes.get("pads", ()))
     if padded and function is functional.avg_pool2d and not attributes.get("count_include_pad", 0):
-        raise NotImplementedError("average pooling that leaves padding out")
+        raise UnknownFormError("average pooling that leaves padding out")
     x, padding = _padded(attributes, x, len(kernel), fill)
     return function(x, kernel, attributes.get("strides", [1] * len(kernel)), padding)
 
@@ -144,7 +149,7 @@ def _pools_evenly(attributes: Attributes, x: Tensor) -> bool:
 def _padded(attributes: Attributes, x: Tensor, n_spatial: int, fill: float) -> tuple[Tensor, list[int]]:
     """Symmetric padding is left to the operator; any other is added here, and the operator adds none."""
     if attributes.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
-        raise NotImplementedError("auto_pad")
+        raise UnknownFormError("auto_pad")
     pads = attributes.get("pads", [0] * 2 * n_spatial)
     begin, end = pads[:n_spatial], pads[n_spatial:]
     if begin == end and fill == 0.0:
@@ -179,7 +184,7 @@ def _reduce(function: Callable[..., Tensor], attributes: Attributes, x: Tensor, 
 
 def _argmax(attributes: Attributes, x: Tensor) -> Tensor:
     if attributes.get("select_last_index", 0):
-        raise NotImplementedError("select_last_index")
+        raise UnknownFormError("select_last_index")
     return torch.argmax(x, dim=attributes.get("axis", 0), keepdim=bool(attributes.get("keepdims", 1)))
 
 
@@ -304,7 +309,7 @@ def _pad(
     attributes: Attributes, x: Tensor, pads: Tensor, value: Tensor | None = None, axes: Tensor | None = None
 ) -> Tensor:
     if attributes.get("mode", "constant") != "constant" or axes is not None:
-        raise NotImplementedError("padding that is not constant, or along named axes")
+        raise UnknownFormError("padding that is not constant, or along named axes")
     sides = _ints(pads)
     pairs = zip(reversed(sides[: x.ndim]), reversed(sides[x.ndim :]), strict=True)
     return functional.pad(x, list(itertools.chain(*pairs)), value=0.0 if value is None else _scalar(value))
