@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 CHECK := .venv-check
+LABEL_STUDIO := .venv-label-studio
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .PHONY: demo check test docs format clean model
@@ -15,9 +16,15 @@ check: $(CHECK)/.installed
 	$(verdicts)
 	$(BIN)/python -m pytest --quiet --no-header -r fE -m "not slow" $(SIDE_BY_SIDE)
 
-test: $(VENV)/.test-installed
+test: $(VENV)/.test-installed $(LABEL_STUDIO)/.installed
 	$(verdicts)
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
+	CXRZERO_LABEL_STUDIO_PYTHON=$(abspath $(LABEL_STUDIO))/bin/python $(BIN)/python -m pytest $(SIDE_BY_SIDE)
+
+# Label Studio's SDK judges what `export` writes. It pins an older NumPy, so it has an environment of its own.
+$(LABEL_STUDIO)/.installed:
+	$(PYTHON) -m venv $(LABEL_STUDIO)
+	$(LABEL_STUDIO)/bin/python -m pip --disable-pip-version-check install --quiet "label-studio-sdk>=2"
+	touch $@
 
 define verdicts
 $(BIN)/ruff check .
@@ -40,7 +47,7 @@ format: $(VENV)/.test-installed
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(CHECK) build dist .mypy_cache .ruff_cache .pytest_cache predictions.csv predictions.run.json
+	rm -rf $(VENV) $(CHECK) $(LABEL_STUDIO) build dist .mypy_cache .ruff_cache .pytest_cache predictions.csv predictions.run.json
 
 # The model in the box from its data, in runs/mini: see models/cxrzero-mini/README.md. Every step leaves a file, so that
 # `make model` goes on where it was stopped; the teachers go on after their last epoch, the training after its last

@@ -18,6 +18,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from cxrzero.cli import app
+from tests.support import needs
 from tests.support.films import DX, write_dicom
 
 Draw = Callable[..., Path]
@@ -102,8 +103,7 @@ def test_label_studio_by_its_documented_rules(predicted: Path, folder: Path) -> 
 def test_label_studios_sdk_finds_no_fault(predicted: Path, folder: Path) -> None:
     found = subprocess.run([SDK_PYTHON, "-c", "import label_studio_sdk"], capture_output=True, check=False)
     if found.returncode:
-        # It pins an older NumPy, so no environment of ours has it; the form itself is tested above.
-        pytest.skip("no Label Studio SDK (set CXRZERO_LABEL_STUDIO_PYTHON to a Python that has label-studio-sdk)")
+        needs.missing("no Label Studio SDK (set CXRZERO_LABEL_STUDIO_PYTHON to a Python that has label-studio-sdk)")
     strange = '"a <b> & name=""image"" $x \x07é",edema_decision,toName'
     tables = [predicted, table(folder, row("x.png", 0.5, 0.75, 1, 0.25), labels=f"edema,{strange}")]
     for number, each in enumerate(tables):
