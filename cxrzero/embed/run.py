@@ -26,12 +26,12 @@ from cxrzero.places.kind import shown
 from cxrzero.predict.commandline import command_line
 from cxrzero.predict.inputs import Inputs, picture_line
 from cxrzero.predict.manifest import begun_record, cache_of, counts_of, manifest_path
-from cxrzero.predict.plan import open_screener
+from cxrzero.predict.plan import check_combinations, check_films, open_screener
 from cxrzero.predict.shardlog import ShardLog, shardlog_path
 from cxrzero.prediction import Prediction
 from cxrzero.remote.objects import Objects
 from cxrzero.screener import Screener
-from cxrzero.sources import check_paths, find_images
+from cxrzero.sources import find_images
 from cxrzero.tables.pseudonym import Pseudonymiser, default_key_file, load_key
 from cxrzero.tables.writers import check_format
 
@@ -73,16 +73,16 @@ def embed(
     """
     live = live or Live()
     with Archives(notify=notify) as archives, Objects(allow_lists=options.allow_remote_list, notify=notify) as objects:
-        check_paths(options.paths, archives, objects)
+        shared = options.as_predict()
+        check_films(shared, archives, objects)
+        check_combinations(shared)
         suffix = _check_outputs(options)
-        screener = open_screener(options.as_predict(), notify, archives or None, objects or None)
+        screener = open_screener(shared, notify, archives or None, objects or None)
         return _run(options, screener, suffix, on_row, live)
 
 
 def _check_outputs(options: EmbedOptions) -> str:
     """Find out whether the files could be written; the suffix of the main one."""
-    if options.pseudonym_key and not options.pseudonymise:
-        raise UsageError("--pseudonym-key without --pseudonymise would write real paths and UIDs; give both")
     suffix = check_suffix(options.out)
     beside = [shardlog_path(str(options.out))] if options.shard else []
     for path in (options.out, manifest_path(str(options.out)), *beside):
@@ -132,7 +132,8 @@ def _run(options: EmbedOptions, screener: Screener, suffix: str, on_row: OnRow |
                 if on_row:
                     on_row(live)
         if not live.stats.rows and not (shardlog and live.walk.found):
-            raise NoInputError(f"no image or DICOM file in {', '.join(map(shown, options.paths))}")
+            given = map(pseudonymiser.argument if pseudonymiser else shown, options.paths)
+            raise NoInputError(f"no image or DICOM file in {', '.join(given)}")
         write()
         if shardlog:
             shardlog.commit()

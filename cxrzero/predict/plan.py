@@ -160,7 +160,7 @@ def prepare(
     objects = Objects(allow_lists=options.allow_remote_list, ca_file=options.ca_file, notify=notify)
     kept = check_kept(options) if options.embeddings else None
     if kept is None:
-        _check_paths(options, archives, objects)
+        check_films(options, archives, objects)
     out = options.out or default_out(options)
     _check_shard(options, out)
     if options.cache_by != "path" and not options.cache:
@@ -320,7 +320,15 @@ def _name_among(fitted: Sequence[str], label: str) -> str | None:
     return next((name for name in fitted if fold(name) == fold(label) or same_finding(name, label)), None)
 
 
-def _check_paths(options: PredictOptions, archives: Archives, objects: Objects) -> None:
+def check_combinations(options: PredictOptions) -> None:
+    """Raises a UsageError for options of films and of their embeddings that do not go together."""
+    if options.cache_by != "path" and not options.cache:
+        raise UsageError(f"--cache-by {options.cache_by} says how embeddings are kept, and --no-cache keeps none")
+    if options.pseudonym_key and not options.pseudonymise:
+        raise UsageError("--pseudonym-key without --pseudonymise would write real paths and UIDs; give both")
+
+
+def check_films(options: PredictOptions, archives: Archives, objects: Objects) -> None:
     """Do what `check_paths` does; under --pseudonymise name a path by its place, for it may be a patient's."""
     for number, path in enumerate(options.paths, start=1):
         if not options.pseudonymise:

@@ -121,6 +121,15 @@ def test_pseudonyms(tiny_bundle: Path, films: Path, tmp_path: Path) -> None:
     assert np.array_equal(real.numpy(), embeddings.numpy())
 
 
+def test_names_are_not_shown_under_pseudonyms(tiny_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "DOE^JANE").mkdir()
+    pseudonyms = ["--pseudonymise", "--pseudonym-key", tmp_path / "key", "--model", tiny_bundle]
+    for given in (tmp_path / "DOE^JANE", tmp_path / "nowhere" / "DOE^JANE"):
+        done = run("embed", given, "--out", tmp_path / "kept.npz", *pseudonyms)
+        assert done.exit_code == 2, done.output
+        assert "DOE" not in done.output
+
+
 def test_search_asks_what_embed_kept(tiny_bundle: Path, films: Path, tmp_path: Path) -> None:
     kept, model = tmp_path / "kept.parquet", ["--model", tiny_bundle]
     run("embed", films, "--out", kept, *model)
@@ -159,6 +168,7 @@ REFUSED = {
     ),
     "embed over a file": (["embed", "FILMS", "--out", "KEPT"], "exists already"),
     "embed nothing": (["embed", "nowhere"], "nowhere does not exist"),
+    "a cache that keeps nothing": (["embed", "FILMS", "--no-cache", "--cache-by", "content"], "--no-cache keeps none"),
     "a key alone": (["embed", "FILMS", "--pseudonym-key", "key"], "give both"),
 }
 
