@@ -33,6 +33,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from cxrzero import Screener
 from cxrzero.convert import import_model
@@ -46,7 +47,7 @@ RESULTS = ROOT / "benchmarks" / "results" / "published"
 # What an oracle writes beside the weights.
 BESIDE = ("expected.npz", "vocab.txt", "tokenizer.json")
 LABELS = ("pneumonia", "edema", "pneumothorax", "cardiomegaly", "pleural effusion")
-AGAIN = ("atelectasis", "fracture", "emphysema", "hernia", "lung nodule")
+AGAIN = ("atelectasis", "fracture", "emphysema", "hernia", "nodule")
 
 
 def main() -> None:
@@ -169,26 +170,43 @@ def heatmap_of(bundle: Path) -> str:
 
 
 def speed(bundle: Path, films: Path, count: int) -> dict[str, Any]:
-    """Images per second of a first question, and seconds of a second one, which opens no film."""
-    films.mkdir()
-    from PIL import Image
+    """Images per second of a first question, and seconds of a second one, which opens no film.
 
-    for seed in range(count):
-        Image.fromarray(draw(seed, (512, 512)).to_uint8()).save(films / f"{seed:04}.png")
+    Each opens the model, which is part of its time. Before the second, every film is overwritten: one that is opened
+    would fail. What is kept of a film is kept also where it is large, as `--cache-large` does.
+    """
+    draw_many(films, count)
     os.environ["CXRZERO_CACHE_DIR"] = str(films.parent / "cache")
     seconds = []
     for labels in (LABELS, AGAIN):
         began = time.perf_counter()
-        rows = list(Screener(load_bundle(bundle).path, device="cpu").predict(films, list(labels)))
+        with Screener(load_bundle(bundle).path, device="cpu", cache_large=True) as screener:
+            rows = screener.predict(films, list(labels))
         seconds.append(time.perf_counter() - began)
         assert len(rows) == count
         assert all(row.status == "ok" for row in rows)
+        for film in films.iterdir():
+            overwrite(film)
     return {
         "speed_films": count,
         "images_per_second": round(count / seconds[0], 2),
         "second_question_seconds": round(seconds[1], 2),
         "cores": len(os.sched_getaffinity(0)),
     }
+
+
+def draw_many(films: Path, count: int) -> None:
+    films.mkdir()
+    for seed in range(count):
+        Image.fromarray(draw(seed, (512, 512)).to_uint8()).save(films / f"{seed:04}.png")
+
+
+def overwrite(film: Path) -> None:
+    """Put zeros into the file, which keeps its size and time: the cache knows it still."""
+    status = film.stat()
+    with film.open("r+b") as file:
+        file.write(bytes(status.st_size))
+    os.utime(film, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 if __name__ == "__main__":

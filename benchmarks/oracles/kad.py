@@ -153,9 +153,12 @@ def main() -> None:
     vocabulary = weights / "vocab.txt"
     vocabulary.write_text("".join(f"{piece}\n" for piece in wordpieces(sizes["words"])), "utf-8")
     authors = Authors(given.code, sizes, vocabulary, given.tiny)
+    pixels = authors.pixels(given.films, given.out)
+    if not given.tiny:
+        trunks.settle(authors.image.res_features, pixels[::4])
     authors.save(weights / "kad.pt")
     prompts = list(FINDINGS)
-    pixels, texts = authors.pixels(given.films, given.out), authors.texts(prompts)
+    texts = authors.texts(prompts)
     places = authors.places(pixels)
     _, attention = authors.model(places[:1], texts, return_atten=True)
     side = int(attention.shape[-1] ** 0.5)

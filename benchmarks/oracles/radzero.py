@@ -25,6 +25,7 @@ import torch
 import transformers
 from PIL import Image
 
+from benchmarks.oracles import trunks
 from tests.support.checkpoints import random_state
 from tests.support.vocabulary import PROMPTS, wordpieces
 
@@ -97,7 +98,8 @@ def main() -> None:
     folder = given.out / "weights"
     folder.mkdir(parents=True, exist_ok=True)
     model = authors(given.code, sizes)
-    model.load_state_dict(random_state(model.state_dict()))
+    state = random_state(model.state_dict())
+    model.load_state_dict(state if given.tiny else trunks.with_small_branches(state))
     model.save_pretrained(folder)
     vocabulary = given.out / "vocab.txt"
     pieces = ["<s>", "<pad>", "</s>", "[UNK]", *wordpieces(sizes["words"] - 1)[5:], "<mask>"]

@@ -1,6 +1,6 @@
 """What the oracles of KAD, MAVL and MedKLIP have in common: residual networks, BERTs, libraries, lists of films.
 
-`settle` is for BioViL's, too.
+`settle` is for BioViL's, too, and `with_small_branches` for RadZero's.
 """
 
 from __future__ import annotations
@@ -99,6 +99,15 @@ def settle(network: nn.Module, pixels: torch.Tensor) -> None:
     network.train()
     network(pixels)
     network.eval()
+
+
+def with_small_branches(state: dict[str, Any]) -> dict[str, Any]:
+    """A random DINOv2 whose layers add little to what they are given, as `settle` has it of residual networks.
+
+    With whole branches RadZero's 14 layers in float32 are 0.03% from the same in float64, and its authors' own scores
+    0.15% of their deviation; with these 0.001% and 0.015%.
+    """
+    return {name: value * BRANCH if name.endswith("lambda1") else value for name, value in state.items()}
 
 
 def list_films(films: Path, table: Path, columns: int) -> int:
