@@ -60,6 +60,7 @@ def check(labels: Labels = None, prompts: Prompts = None, model: Model = DEFAULT
     Exit codes: 0 nothing found, 1 the check could not run, 2 wrong usage, 3 something found.
     """
     from cxrzero.prompts import parse_labels
+    from cxrzero.prompts.ask import BY_BOOK
     from cxrzero.prompts.lint import lint
     from cxrzero.prompts.remarks import is_english
     from cxrzero.screener import Screener
@@ -69,13 +70,14 @@ def check(labels: Labels = None, prompts: Prompts = None, model: Model = DEFAULT
     asked = member.own(screener.prompts(None if labels is None else parse_labels(labels), prompts))
     bundle, tokenizer = member.bundle, member.tokenizer
     findings = lint(
-        asked,
+        [prompt for prompt in asked if prompt.source != BY_BOOK],  # those of a book are its authors' sentences
         tokenizer.count,
         bundle.context_length,
         None if bundle.has_scorer else screener.embed_texts,
         tokenizer.pieces,
         is_english(bundle),
         pairs=bundle.scoring.asks_pairs,
+        miscounted=tokenizer.miscounted,
     )
     for finding in findings:
         show(f"{finding.label}: {finding.code}: {finding.message}")

@@ -19,7 +19,8 @@ MANY_TIES = 0.1  # share of the films
 
 def remarks(pairs: Pairs, found: Sequence[LabelAgreement], options: CompareOptions) -> list[Caveat]:
     """All of them, the loud ones first."""
-    every = [*_of_join(pairs), *_of_labels(pairs), *_of_scores(pairs, found), *_of_pictures(pairs, options)]
+    of_questions = [*_of_labels(pairs), *_of_companions(pairs)]
+    every = [*_of_join(pairs), *of_questions, *_of_scores(pairs, found), *_of_pictures(pairs, options)]
     return sorted(every, key=lambda each: not each.is_loud)
 
 
@@ -55,6 +56,32 @@ def _of_labels(pairs: Pairs) -> Iterator[Caveat]:
                 "table has it by another name, give --map.",
                 is_loud=True,
             )
+
+
+def _of_companions(pairs: Pairs) -> Iterator[Caveat]:
+    """A model whose labels look at each other was asked others in the other run."""
+    a, b = pairs.records
+    if a is None or b is None:
+        return
+    models = tuple(dict.fromkeys((*_asked_otherwise(a, b), *_asked_otherwise(b, a))))
+    if models:
+        gives = "gives" if len(models) == 1 else "give"
+        yield Caveat(
+            f"A and B were asked other labels or other words, and {together(models)} {gives} a label another number "
+            "beside others. To compare models, ask both the same.",
+            is_loud=True,
+        )
+
+
+def _asked_otherwise(run: RunRecord, other: RunRecord) -> Iterator[str]:
+    """Models of a run that would give other numbers if they were asked what the other run was."""
+    for place, companions in run.together.items():
+        mine, theirs = (
+            {sentence for label in prompts for sentence in label.positive} - companions
+            for prompts in (run.prompts[place], other.prompts[min(place, len(other.prompts) - 1)])
+        )
+        if mine != theirs:
+            yield run.models[place][0]
 
 
 def _of_scores(pairs: Pairs, found: Sequence[LabelAgreement]) -> Iterator[Caveat]:

@@ -59,7 +59,8 @@ class Tokenizer:
             TokenizerError: a prompt does not fit. Nothing is cut off: a truncated question is another question. Or it
                 has another number of sentences than the model reads.
         """
-        self._check_sentences(prompts)
+        if complaint := next(filter(None, map(self.miscounted, prompts)), None):
+            raise TokenizerError(complaint)
         input_ids = np.full((len(prompts), self.context_length), self.pad_id, np.int64)
         for row, (prompt, encoding) in enumerate(
             zip(prompts, self._tokenizer.encode_batch(list(prompts)), strict=True)
@@ -72,11 +73,12 @@ class Tokenizer:
             input_ids[row, : len(encoding.ids)] = encoding.ids
         return input_ids
 
-    def _check_sentences(self, prompts: Sequence[str]) -> None:
-        for prompt in prompts if self.sentences > 1 else ():
-            found = sum(1 for sentence in prompt.split(SEPARATOR) if sentence.strip())
-            if found != self.sentences:
-                raise TokenizerError(
-                    f"the prompt {prompt[:60]!r} has {counted(found, 'sentence')}, and this model is asked for a "
-                    f'finding by {self.sentences}, with "{SEPARATOR}" between them: give them in a --prompts file'
-                )
+    def miscounted(self, prompt: str) -> str | None:
+        """What to say of a prompt that has another number of sentences than the model reads."""
+        found = sum(1 for sentence in prompt.split(SEPARATOR) if sentence.strip())
+        if self.sentences in (1, found):
+            return None
+        return (
+            f"the prompt {prompt[:60]!r} has {counted(found, 'sentence')}, and this model is asked for a finding by "
+            f'{self.sentences}, with "{SEPARATOR}" between them: give them in a --prompts file'
+        )

@@ -41,6 +41,7 @@ CODES = {
     "duplicate": "a prompt twice on one side, or two labels with the same prompts",
     "same_on_both_sides": "a prompt both for and against the label",
     "too_long": "more tokens than the model reads",
+    "sentences": "another number of sentences than the model reads in one prompt",
     "negated": "a label that denies a finding",
     "several_labels": "one label that is a list of findings",
     "language": "another language than English",
@@ -66,6 +67,7 @@ def lint(
     pieces: Pieces | None = None,
     is_english: bool = True,
     pairs: bool = True,
+    miscounted: Callable[[str], str | None] | None = None,
 ) -> list[Finding]:
     """Check prompts.
 
@@ -76,6 +78,7 @@ def lint(
         pieces: a word → what the tokenizer takes it apart into; what is one piece is a word.
         is_english: whether the model reads English; without it words are not judged.
         pairs: whether the model is asked negative sentences.
+        miscounted: what to say of a prompt whose sentences are too few or too many; without it they are not counted.
     """
     words = [finding for prompt in prompts for finding in _words(prompt, pieces, is_english)]
     negated = {finding.label for finding in words if finding.code == "negated"}  # says it better than what follows
@@ -84,6 +87,8 @@ def lint(
     findings += _same_prompts(prompts)
     if count_tokens:
         findings += _too_long(prompts, count_tokens, context_length)
+    if miscounted:
+        findings += _miscounted(prompts, miscounted, pairs)
     if embed and not any(finding.code in ("empty", "too_long") for finding in findings):
         findings += _nearly_equal(prompts, embed)
     return findings
@@ -150,6 +155,15 @@ def _too_long(
     for (label, text), tokens in zip(pairs, count_tokens([text for _, text in pairs]), strict=True):
         if tokens > context_length:
             yield Finding("too_long", label, f"{text[:60]!r}… has {tokens} tokens, the model reads {context_length}")
+
+
+def _miscounted(
+    prompts: Sequence[LabelPrompts], miscounted: Callable[[str], str | None], pairs: bool
+) -> Iterator[Finding]:
+    for prompt in prompts:
+        for text in (*prompt.positive, *prompt.negative) if pairs else prompt.positive:
+            if message := miscounted(text):
+                yield Finding("sentences", prompt.label, message)
 
 
 def _nearly_equal(prompts: Sequence[LabelPrompts], embed: Embed) -> Iterator[Finding]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
 from cxrzero.errors import ConfigError
 from cxrzero.images.radiograph import DecodeOptions
+from cxrzero.model.model_json import TOGETHER
 from cxrzero.prompts import LabelPrompts
 from cxrzero.prompts.remarks import CHANCE
 
@@ -39,6 +40,8 @@ class RunRecord:
     Attributes:
         models: (name, fingerprint) of each.
         prompts: for each model, what was asked of it, label by label.
+        together: place → sentences that are always asked along, of the models whose labels look at each other: beside
+            others than these a label gets another number.
         thresholds: label → lowest probability that is a positive decision, where the run had a calibration.
         calibration: what that is worth, in words; calibration_sha256: of its file, empty without one.
         at_chance: label → what was said of it, where it was measured no better than chance.
@@ -50,6 +53,7 @@ class RunRecord:
 
     models: tuple[tuple[str, str], ...] = ()
     prompts: tuple[tuple[LabelPrompts, ...], ...] = ()
+    together: Mapping[int, frozenset[str]] = field(default_factory=dict)
     precision: str = "fp32"
     decode_options: DecodeOptions = field(default_factory=DecodeOptions)
     thresholds: Mapping[str, float] = field(default_factory=dict)
@@ -80,6 +84,7 @@ class RunRecord:
             return cls(
                 models=models,
                 prompts=tuple(_asked(manifest["prompts"], place) for place in range(len(models))),
+                together=dict(_together(manifest)),
                 precision=str(manifest["precision"]),
                 decode_options=DecodeOptions(invert=options["invert"], fast_side=options["fast_decode"] or None),
                 thresholds=thresholds,
@@ -109,6 +114,13 @@ def _at_chance(remarks: Iterable[Mapping[str, Any]]) -> dict[str, str]:
         if each["code"] == CHANCE:
             found.setdefault(str(each["label"]), []).append(str(each["message"]))
     return {label: "; ".join(said) for label, said in found.items()}
+
+
+def _together(manifest: Mapping[str, Any]) -> Iterator[tuple[int, frozenset[str]]]:
+    for place, model in enumerate(manifest["models"]):
+        scoring = model.get("scoring", manifest.get("scoring", {}))  # an ensemble's models have each its own
+        if scoring.get("labels") == TOGETHER:
+            yield place, frozenset(map(str, scoring.get("companions", ())))
 
 
 def _asked(prompts: Sequence[Mapping[str, Any]], place: int) -> tuple[LabelPrompts, ...]:

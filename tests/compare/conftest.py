@@ -54,12 +54,21 @@ def compared() -> Compare:
     return made
 
 
-def _record(pseudonymise: bool = False, model: str = "m", words: str = "mass") -> dict[str, Any]:
+def _record(
+    pseudonymise: bool = False,
+    model: str = "m",
+    words: str = "mass",
+    labels: str = "independent",
+    beside: str = "",
+    along: Sequence[str] = (),
+) -> dict[str, Any]:
+    asked = {"mass": words} | ({beside: beside} if beside else {})
     return {
         "cxrzero": "0.2.0",
         "started": "2026-01-01T00:00:00+00:00",
         "precision": "fp32",
         "models": [{"name": model, "fingerprint": "f" * 64}],
-        "prompts": [{"label": "mass", "positive": [words], "negative": [f"no {words}"]}],
+        "scoring": {"rule": "scorer", "labels": labels, "companions": list(along)},
+        "prompts": [{"label": name, "positive": [text], "negative": [f"no {text}"]} for name, text in asked.items()],
         "options": {"invert": "auto", "fast_decode": 0, "pseudonymise": pseudonymise},
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +201,24 @@ def test_the_same_scores_are_said_to_be_the_same(table: Table, compared: Compare
     assert found.flips == ()
     assert found.labels[0].spearman.value == pytest.approx(1)
     assert np.isnan(found.labels[0].spearman.low)
+
+
+def test_labels_that_look_at_each_other_have_to_be_the_same(table: Table, compared: Compare) -> None:
+    """A sentence that the model is asked along anyway changes nothing; a model of the other kind never minds."""
+
+    def warned(labels: str, along: Sequence[str] = (), **second: Any) -> list[str]:
+        scores, model = {"mass": [0.1, 0.2, 0.3]}, {"model": "kad", "labels": labels, "along": along}
+        a, b = table("a.csv", scores, record=model), table("b.csv", scores, record=model | second)
+        return [each.text for each in compared(a, b).warnings if "beside others" in each.text]
+
+    assert warned("together", beside="edema") == [
+        "A and B were asked other labels or other words, and kad gives a label another number beside others. "
+        "To compare models, ask both the same."
+    ]
+    assert warned("together", words="a mass")
+    assert not warned("together")
+    assert not warned("together", beside="edema", along=["edema"])
+    assert not warned("independent", beside="edema")
 
 
 def test_of_many_rows_there_is_no_bootstrap(table: Table, compared: Compare, monkeypatch: pytest.MonkeyPatch) -> None:

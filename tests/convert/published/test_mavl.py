@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 torch = pytest.importorskip("torch")
 
 from cxrzero import Screener  # noqa: E402
+from cxrzero.cli import app  # noqa: E402
 from cxrzero.convert import import_model, load_model  # noqa: E402
 from cxrzero.convert.published.mavl import ASPECTS  # noqa: E402
 from cxrzero.convert.published.sentences import BETWEEN, Sentences  # noqa: E402
@@ -74,6 +76,14 @@ def test_a_label_is_asked_by_nine_sentences_of_the_book_or_of_the_users(imported
     assert book["edema"] == BETWEEN.join([descriptions()["edema"], *aspects()["edema"]])
     with pytest.raises(TokenizerError, match="'card' has 1 sentence, and this model is asked for a finding by 9, with"):
         predicted(report.bundle, films, ("card",))
+
+
+def test_prompts_check_counts_the_sentences_of_the_users_own_and_leaves_the_book_alone(imported):
+    report, _ = imported
+    found = CliRunner().invoke(app, ["prompts", "check", "--model", str(report.bundle), "--labels", "edema,card"])
+    assert found.exit_code == 3
+    assert "card: sentences: the prompt 'card' has 1 sentence, and this model is asked for" in found.output
+    assert "edema:" not in found.output
 
 
 def test_a_prompt_is_taken_apart_as_its_sentences_would_be_read_alone():
