@@ -69,11 +69,11 @@ def add_variants(folder: Path, precisions: Sequence[str]) -> tuple[str, ...]:
         ImportModelError: the encoder cannot be converted, or gives something that is no embedding.
     """
     check_variants(precisions)
-    if "bf16" in precisions:
-        check_bf16()
     bundle = load_bundle(folder)
     _refuse_scorer(bundle)
     _refuse_large(bundle, precisions)
+    if "bf16" in precisions:  # after what no processor would change
+        check_bf16()
     films = list(_films(Preprocess(bundle.preprocess, bundle.image_size), FIRST_TEST_SEED, TEST_FILMS))
     # fp32 is what deviations are from: of one backend, whichever else is installed.
     exact = _differences(bundle, open_encoder(bundle, "onnxruntime", "cpu"), films)
