@@ -29,9 +29,10 @@ from cxrzero.files import write_whole
 from cxrzero.places.kind import is_file
 from cxrzero.predict import plan as predict_plan
 from cxrzero.predict.join import join
+from cxrzero.predict.manifest import default_out
 from cxrzero.predict.merge import Part
 from cxrzero.predict.options import PredictOptions
-from cxrzero.predict.plan import Plan, default_out
+from cxrzero.predict.plan import Plan
 from cxrzero.predict.run import Outcome, nothing_found, pseudonymiser_of
 from cxrzero.sources import WalkCounts
 from cxrzero.tables.table import STDOUT

@@ -23,10 +23,11 @@ from cxrzero.options import record_of
 from cxrzero.pipeline.items import Frame, Item, RunStats
 from cxrzero.pipeline.live import Live, OnRow
 from cxrzero.places.kind import shown
+from cxrzero.predict.checks import check_combinations, check_films
 from cxrzero.predict.commandline import command_line
 from cxrzero.predict.inputs import Inputs, picture_line
 from cxrzero.predict.manifest import begun_record, cache_of, counts_of, manifest_path
-from cxrzero.predict.plan import check_combinations, check_films, open_screener
+from cxrzero.predict.plan import open_screener
 from cxrzero.predict.shardlog import ShardLog, shardlog_path
 from cxrzero.prediction import Prediction
 from cxrzero.remote.objects import Objects

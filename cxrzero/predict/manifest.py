@@ -36,6 +36,11 @@ RECORDED_PACKAGES = (
 )  # fmt: skip
 
 
+def default_out(options: PredictOptions) -> str:
+    """Where the table goes when nobody says."""
+    return f"predictions.{options.format or 'csv'}"
+
+
 def manifest_path(out: str) -> Path:
     """`<stem>.run.json` beside the table `out`."""
     path = Path(out)

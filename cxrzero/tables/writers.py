@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, Protocol, cast
 
@@ -38,7 +39,7 @@ class Writer(Protocol):
         """Write what is still held back, for the last time; the file stays open."""
 
 
-class BlockWriter:
+class BlockWriter(ABC):
     """Holds rows back until there is a block of them: formatted together they take a third of the time.
 
     Args:
@@ -61,8 +62,8 @@ class BlockWriter:
         if rows:
             self._write_block(rows)
 
-    def _write_block(self, rows: Sequence[Sequence[Cell]]) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _write_block(self, rows: Sequence[Sequence[Cell]]) -> None: ...
 
 
 class CsvWriter(BlockWriter):
