@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 
 from cxrzero.cards.card import Card, card_names, card_of_repository, load_card
 from cxrzero.choices import DEFAULT_MODEL, Notify, silent
-from cxrzero.display.counts import together
+from cxrzero.display.counts import either, together
 from cxrzero.errors import AmbiguousModelError, BundleError, UsageError
 from cxrzero.model.bundle import Bundle, bundled_folder, list_bundled, load_bundle
 from cxrzero.model.model_json import MODEL_JSON
@@ -48,9 +49,10 @@ def resolve_models(spec: str = DEFAULT_MODEL, notify: Notify = silent) -> list[B
         return _from_name(spec)
     if path.exists() or why_no_model(path):
         return _from_path(path, notify)
+    near = difflib.get_close_matches(spec.lower(), sorted(known_names()))
+    advice = f"Did you mean {either(near)}?" if near else f"Known are {together(sorted(known_names()))}"
     raise BundleError(
-        f"there is no model {spec!r}: it is neither a path here nor a known model; see cxrzero models list. Known are "
-        f"{together(sorted(known_names()))}"
+        f"there is no model {spec!r}: it is neither a path here nor a known model; see cxrzero models list. {advice}"
     )
 
 

@@ -326,7 +326,7 @@ def test_a_defect_shows_no_traceback_and_no_text_of_the_error(
     def broken(*_: object) -> None:
         raise ValueError("SECRET^PATIENT")
 
-    monkeypatch.setattr("cxrzero.predict.plan.check_paths", broken)
+    monkeypatch.setattr("cxrzero.predict.checks.check_paths", broken)
     result = predict("a.png")
     assert result.exit_code == 1
     assert "unexpected ValueError" in result.output

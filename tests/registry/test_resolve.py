@@ -42,6 +42,7 @@ def test_a_folder_of_bundles_is_an_ensemble_in_byte_order(tmp_path: Path, models
     ("spec", "message"),
     [
         ("nothing-here", "no model 'nothing-here'.*models list"),
+        ("RadZeró", r"models list\. Did you mean radzero"),
         ("./nothing-here", "no model"),
         ("local-dir:nothing-here", "there is no nothing-here"),
         ("notes.txt", "is a file"),
